@@ -1,0 +1,26 @@
+"""The command line: `compodiff COMMAND`. Each command group is a module here; heavy imports stand inside the commands."""
+
+import sys
+
+import typer
+
+from compodiff.cli import pipeline
+from compodiff.errors import CompoDiffError
+
+app = typer.Typer(
+    name="compodiff",
+    help="Composed image retrieval: a picture and a change find the picture you mean.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+pipeline.register(app)
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one line on stderr and a non-zero exit code."""
+    try:
+        app()
+    except CompoDiffError as error:
+        typer.echo(f"compodiff: {error}", err=True)
+        sys.exit(error.exit_code)

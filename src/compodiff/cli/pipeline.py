@@ -1,0 +1,29 @@
+"""`compodiff run STAGE` and `compodiff data`: the steps of the pipeline, one at a time."""
+
+from typing import Annotated
+
+import typer
+
+from compodiff.cli.project import project_root
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("run")(run)
+    app.command("data")(data)
+
+
+def run(stage: Annotated[str, typer.Argument(help="Name of a stage in dvc.yaml, such as train_prior.")]) -> None:
+    """Run one stage of the pipeline with params.yaml, as `dvc repro` does."""
+    from compodiff.stages.declaration import run_stage
+
+    run_stage(stage, project_root())
+
+
+def data() -> None:
+    """Build data/ (pictures, names and relations) from the pinned packages."""
+    from compodiff.catalogue.build import build_catalogue
+    from compodiff.params import load_params
+
+    root = project_root()
+    build_catalogue(root / "data", load_params(root / "params.yaml").data)

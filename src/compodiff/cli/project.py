@@ -1,0 +1,18 @@
+"""Where the project is: the nearest folder upwards that holds params.yaml."""
+
+from pathlib import Path
+
+from compodiff.errors import InputInvalid
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the folder that holds params.yaml, looking upwards from `start` (default: the current folder).
+
+    Raises:
+        InputInvalid: no folder upwards holds one.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file():
+            return folder
+    raise InputInvalid(f"no params.yaml in {start} or above; run this inside a CompoDiff project")
