@@ -20,6 +20,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ResourceUnavailable: the disk is full; nothing is left under `path` or the temporary name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_what_a_kill_left(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with _disk_full_named(path):
@@ -39,6 +40,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         ResourceUnavailable: the disk is full; an earlier `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_what_a_kill_left(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     retired = path.with_name(f".{path.name}.{os.getpid()}.retired")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -62,6 +64,20 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as sorted, indented JSON, whole or not at all; NaN and infinity are refused."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _clear_what_a_kill_left(path: Path) -> None:
+    """Remove temporary names of dead processes; a folder that was retired but not yet replaced comes back."""
+    for leftover in sorted(path.parent.glob(f".{path.name}.*")):
+        owner, _, kind = leftover.name.removeprefix(f".{path.name}.").partition(".")
+        if kind not in ("partial", "retired") or not owner.isdigit() or Path(f"/proc/{owner}").exists():
+            continue
+        if kind == "retired" and not path.exists():
+            leftover.replace(path)
+        elif leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What can go wrong, in the user's words.
 
-Every message is one line that names the value at fault and the way out. `cli.main` prints it and exits with `exit_code`.
+Every message is one line that names the value at fault and the way out. `cli.main` prints it and exits with
+`exit_code`.
 """
 
 

@@ -1,4 +1,7 @@
-"""The command line: `compodiff COMMAND`. Each command group is a module here; heavy imports stand inside the commands."""
+"""The command line: `compodiff COMMAND`.
+
+Each command group is a module here; heavy imports stand inside the commands.
+"""
 
 import sys
 

@@ -1,0 +1,96 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from compodiff.atomic import atomic_folder, atomic_path, write_json
+from compodiff.errors import ResourceUnavailable
+
+
+def test_a_file_is_whole_or_the_old_one(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("old")
+
+    def fails_half_way():
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails_half_way()
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_a_folder_is_whole_or_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    for content in ("old", "new"):
+        with atomic_folder(path) as temporary:
+            (temporary / "a").write_text(content)
+
+    def fails_half_way():
+        with atomic_folder(path) as temporary:
+            (temporary / "b").write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails_half_way()
+    assert (path / "a").read_text() == "new"
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
+    def fills_the_disk():
+        with atomic_path(tmp_path / "a.bin") as temporary:
+            temporary.write_bytes(b"x")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ResourceUnavailable, match=r"no space left on the disk while writing .*a\.bin"):
+        fills_the_disk()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    script = (
+        "import sys, time, pathlib\n"
+        "from compodiff.atomic import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('{'); print('half', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"half\n"
+        process.send_signal(signal.SIGKILL)
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert len(os.listdir(tmp_path)) == 2
+    write_json(path, {"new": 2})
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_killed_between_its_two_renames_comes_back(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    retired = tmp_path / f".folder.{dead.pid}.retired"
+    retired.mkdir()
+    (retired / "a").write_text("old")
+
+    def fails_at_once():
+        with atomic_folder(tmp_path / "folder"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails_at_once()
+    assert (tmp_path / "folder" / "a").read_text() == "old"
+
+
+def test_json_refuses_what_is_not_a_number(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert os.listdir(tmp_path) == []
