@@ -4,10 +4,10 @@ A stage names the sections it needs in its signature. Addresses, devices and cre
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from compodiff.errors import ParamsInvalid
 
@@ -27,10 +27,103 @@ class DataParams(Section):
     validation_fraction: float = Field(gt=0, lt=1)
 
 
+class IndexParams(Section):
+    """The FAISS index over a gallery's L2-normalised embeddings."""
+
+    kind: Literal["flat", "ivf_sq8", "ivf_pq"]
+    lists: int = Field(gt=0, description="inverted lists of the ivf kinds; about the square root of the gallery, times 4")
+    probes: int = Field(gt=0, description="lists that a query visits")
+    code_bytes: int = Field(gt=0, description="bytes that stand for a vector under ivf_pq")
+    rerank: int = Field(ge=0, description="candidates per result that the ivf kinds score again exactly; 0 for none")
+
+
+class SimilarityFloors(Section):
+    """Cosines below which a triplet is dropped; the keys are columns of the triplets' manifest."""
+
+    image_image: float = Field(ge=-1, le=1, description="reference to target")
+    image_caption_reference: float = Field(ge=-1, le=1, description="reference to its own caption")
+    image_caption_target: float = Field(ge=-1, le=1, description="target to its own caption")
+    directional: float = Field(ge=-1, le=1, description="change of the picture to change of the caption")
+    keyword_image: float = Field(ge=-1, le=1, description="target to the term that came in")
+
+
+class SynthesisParams(Section):
+    """Captions become triplets: how many, and which the filters keep."""
+
+    seed: int
+    captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
+    max_pairs_per_relation: int = Field(gt=0, description="pairs of pictures of one relation in one split")
+    pairs_per_shard: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="pairs that the filters embed at a time")
+    floors: SimilarityFloors
+
+
+class ValidationParams(Section):
+    """What the triplets must be before anything is trained on them."""
+
+    min_triplets: int = Field(gt=0, description="fewer in the training split mean that synthesis went wrong")
+    max_text_length: int = Field(gt=0, description="characters of a caption or relative caption")
+    max_rejected_fraction: float = Field(ge=0, lt=1, description="rows an expectation may quarantine before the suite fails")
+
+
+class TaskShares(Section):
+    """Shares of a batch's rows among the tasks of stage 2 (paper section 4.2); stage 1 is text_to_image alone."""
+
+    text_to_image: float = Field(ge=0, le=1)
+    masked: float = Field(ge=0, le=1)
+    triplet: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = self.text_to_image + self.masked + self.triplet
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}, not to 1")
+        return self
+
+
+class TrainingParams(Section):
+    """One of the two stages of training."""
+
+    seed: int = Field(ge=0)
+    objective: Literal["diffusion", "regression", "flow_matching"]
+    tasks: TaskShares
+    batch_size: int = Field(gt=0, description="rows of one optimizer step, over all processes and accumulation steps")
+    accumulation_steps: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    learning_rate_schedule: Literal["constant", "cosine"]
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    clip_norm: float = Field(gt=0, description="largest norm of the gradient over all parameters")
+    ema_decay: float = Field(ge=0, lt=1)
+    condition_dropout: float = Field(ge=0, lt=1, description="chance that a row loses its text, and its image; no mask")
+    noise_draws: int = Field(gt=0, description="noisy embeddings per row; they share the row's projected conditions")
+    contrastive_weight: float = Field(ge=0, description="weight of InfoNCE between denoised and target embeddings")
+    contrastive_temperature: float = Field(gt=0)
+    mixup_concentration: float = Field(ge=0, description="Beta(a, a) mixes triplets of one relation; 0 mixes none")
+    relation_exponent: float = Field(le=0, description="a triplet is drawn in proportion to count(relation)^this")
+    precision: Literal["float32", "bfloat16"]
+    zero_stage: int = Field(ge=0, le=2)
+    validate_every: int = Field(gt=0, description="steps between two rows of the curve")
+    validation_queries: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _keep_float32_weights(self) -> Self:
+        if self.precision == "bfloat16" and self.zero_stage == 0:
+            raise ValueError("precision bfloat16 needs zero_stage 1 or 2, which keep the weights in float32 as well")
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
     data: DataParams
+    prior: TrainingParams
+    composed: TrainingParams
+    synthesis: SynthesisParams
+    validation: ValidationParams
+    index: IndexParams
 
 
 def load_params(path: Path) -> Params:

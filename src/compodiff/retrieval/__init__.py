@@ -1,0 +1,1 @@
+"""From a query to ranked pictures: the index, the pictures behind it, and the composer that joins both to a model."""

@@ -1,0 +1,64 @@
+"""What stands beside an index and says what it is; readable without FAISS."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compodiff.encoders.manifest import EncoderManifest
+from compodiff.errors import IndexMismatch, InputInvalid
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class IndexManifest:
+    """What an index was built from and how; `files` maps a file's name to its `bytes` and `sha256`."""
+
+    kind: str
+    dim: int
+    count: int
+    rerank: int  # candidates per result that are scored again exactly; 0 for none
+    encoder: EncoderManifest
+    pictures_root: str  # folder of the pictures, relative to the index or absolute
+    files: dict[str, dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON types."""
+        return {**vars(self), "encoder": self.encoder.to_json()}
+
+
+def read_manifest(folder: Path) -> IndexManifest:
+    """Read the manifest of the index at `folder`.
+
+    Raises:
+        InputInvalid: there is no index.
+        IndexMismatch: its manifest is not one of this version.
+    """
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(folder, f"{MANIFEST} is not a manifest of this version") from error
+
+
+def damaged(folder: Path, fault: str) -> IndexMismatch:
+    """The error of an index whose files are not what was written."""
+    return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of the files at `folder` whose bytes are no longer those that were written; reads every byte."""
+    written = read_manifest(folder).files
+    return [name for name, file in written.items() if fingerprint(folder / name) != file]
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size and sha256 of a file; of a missing one, nothing."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

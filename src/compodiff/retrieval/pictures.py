@@ -1,0 +1,138 @@
+"""The pictures behind an index: where their bytes are, and how bytes become a picture.
+
+A table of pictures has one row each: `picture_id`, `path` (of the file or tar, relative to the pictures' root),
+`offset` and `length` (bytes within that file) and `sha256` (of those bytes). Loose files and tar members read alike.
+"""
+
+import hashlib
+import io
+import os
+import struct
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from compodiff.errors import InputInvalid
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
+COLUMNS = ("picture_id", "path", "offset", "length", "sha256")
+MOST_PIXELS = 100_000_000  # a larger picture is refused before it is unpacked
+
+# Everything that Pillow raises on bytes that are cut short or not what their header says.
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+
+
+def decode(content: bytes) -> Image.Image:
+    """Bytes of a JPEG, PNG, WebP or GIF as an upright RGB picture, or RGBA where it has transparency.
+
+    Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits; EXIF orientation is applied.
+
+    Raises:
+        InputInvalid: the bytes are no such picture, are cut short, or unpack to more than MOST_PIXELS.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise InputInvalid(f"{picture.width} x {picture.height} is more than {MOST_PIXELS:,} pixels")
+            picture.load()
+            return _eight_bit(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as error:
+        raise InputInvalid("not a JPEG, PNG, WebP or GIF picture") from error
+    except _UNDECODABLE as error:
+        raise InputInvalid(f"does not decode: {' '.join(str(error).split())}") from error
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Read one picture file; see `decode`.
+
+    Raises:
+        InputInvalid: the file is not there or is not a picture.
+    """
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise InputInvalid(f"{path}: {error.strerror}") from error
+    except InputInvalid as error:
+        raise InputInvalid(f"{path}: {error}") from error
+
+
+class Pictures:
+    """A table of pictures and the folder that its paths start from."""
+
+    def __init__(self, root: Path, table: pd.DataFrame) -> None:
+        """Join `root` and `table` (COLUMNS)."""
+        self.root = root
+        columns: list[list[Any]] = [table[name].tolist() for name in ("picture_id", "path", "offset", "length")]
+        self._at: dict[str, tuple[str, int, int]] = {
+            picture_id: (path, offset, length) for picture_id, path, offset, length in zip(*columns, strict=True)
+        }
+
+    def path(self, picture_id: str) -> Path:
+        """The file (or tar) that holds a picture."""
+        return self.root / self._at[picture_id][0]
+
+    def read(self, picture_id: str) -> Image.Image:
+        """Read a picture.
+
+        Raises:
+            InputInvalid: its file is no longer there, or no longer a picture.
+        """
+        _, offset, length = self._at[picture_id]
+        path = self.path(picture_id)
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return decode(file.read(length))
+        except OSError as error:
+            raise InputInvalid(f"the picture {picture_id} is no longer at {path}; build the index again") from error
+        except InputInvalid as error:
+            raise InputInvalid(f"{picture_id} in {path}: {error}") from error
+
+
+def loose_pictures(root: Path) -> Iterator[Path]:
+    """Picture files under `root` in a fixed order, by their suffix; hidden files and folders are left out.
+
+    Raises:
+        InputInvalid: `root` or a folder under it cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputInvalid(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for folder, below, files in os.walk(root, onerror=refuse):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(folder, name)
+
+
+def tarred_table(root: Path) -> pd.DataFrame:
+    """The table of all pictures in the tars directly under `root`; a picture's id is its member's name without suffix.
+
+    Raises:
+        InputInvalid: a tar is cut short, or there is none.
+    """
+    rows = []
+    for path in sorted(root.glob("*.tar")):
+        try:
+            with tarfile.open(path) as tar, path.open("rb") as file:
+                for member in tar:
+                    file.seek(member.offset_data)
+                    digest = hashlib.sha256(file.read(member.size)).hexdigest()
+                    rows.append((Path(member.name).stem, path.name, member.offset_data, member.size, digest))
+        except tarfile.TarError as error:
+            raise InputInvalid(f"{path} is cut short or no tar; run: dvc repro assemble_benchmark") from error
+    if not rows:
+        raise InputInvalid(f"no pictures in tars under {root}; run: dvc repro assemble_benchmark")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
+        picture = Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
