@@ -1,0 +1,90 @@
+"""Which pictures differ in one attribute only: the ordered pairs that become triplets."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from compodiff.catalogue.drawing import STYLES
+from compodiff.catalogue.families import CAT_FACE, CLOCK_TIME, COLOUR, DIRECTION
+from compodiff.catalogue.names import GENDER, HAIR, SKIN_TONE, Emoji
+
+STYLE = "style"
+# Rarest first: a concept is dealt to a split together with those that share its rarest relation.
+RELATIONS = (HAIR, CAT_FACE, CLOCK_TIME, COLOUR, DIRECTION, GENDER, SKIN_TONE, STYLE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """An ordered pair of pictures and the words that change between them."""
+
+    reference: str
+    target: str
+    relation: str
+    reference_term: str
+    target_term: str
+
+
+def picture_id(style: str, codepoints: str) -> str:
+    """Name the picture of an emoji in a style."""
+    return f"{style}-{codepoints}"
+
+
+def changes_within(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
+    """Return each ordered pair of emoji that differ in exactly one attribute, with that attribute."""
+    alike: dict[tuple[str, str, frozenset[tuple[str, str]]], list[Emoji]] = defaultdict(list)
+    for each in emoji:
+        for attribute in each.attributes:
+            others = frozenset(item for item in each.attributes.items() if item[0] != attribute)
+            alike[attribute, each.base, others].append(each)
+    return [
+        (reference, target, attribute)
+        for (attribute, _, _), members in sorted(alike.items(), key=lambda item: item[0][:2])
+        for reference, target in permutations(members, 2)
+        if _one_change(attribute, reference, target)
+    ]
+
+
+def related(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Change]:
+    """Yield every change between drawn pictures, in a fixed order.
+
+    Pairs whose pictures are equal are left out, and so is a pair that repeats another's two pictures and words (one
+    style draws some skin tones alike).
+
+    Args:
+        emoji: all emoji.
+        drawn: picture_id -> pixel digest.
+    """
+    seen: set[tuple[str, str, str, str]] = set()
+    for change in _candidates(emoji):
+        pixels = drawn.get(change.reference), drawn.get(change.target)
+        if pixels[0] is None or pixels[1] is None or pixels[0] == pixels[1]:
+            continue
+        key = (pixels[0], pixels[1], change.relation, change.target_term)
+        if key not in seen:
+            seen.add(key)
+            yield change
+
+
+def _candidates(emoji: Sequence[Emoji]) -> Iterator[Change]:
+    for reference, target, attribute in changes_within(emoji):
+        terms = reference.attributes[attribute], target.attributes[attribute]
+        for style in STYLES:
+            ends = picture_id(style.key, reference.codepoints), picture_id(style.key, target.codepoints)
+            yield Change(*ends, attribute, *terms)
+    for each in emoji:
+        for reference_style, target_style in permutations(STYLES, 2):
+            ends = picture_id(reference_style.key, each.codepoints), picture_id(target_style.key, each.codepoints)
+            yield Change(*ends, STYLE, reference_style.title, target_style.title)
+
+
+def _one_change(attribute: str, reference: Emoji, target: Emoji) -> bool:
+    """Two spellings of one look are no change; of two people's skin tones, both change only if both stay equal."""
+    terms = reference.attributes[attribute], target.attributes[attribute]
+    if terms[0] == terms[1]:
+        return False
+    if attribute != SKIN_TONE:
+        return True
+    first, second = (term.split(" and ") * (1 if " and " in term else 2) for term in terms)
+    changed = sum(before != after for before, after in zip(first, second, strict=True))
+    return changed == 1 or (len(set(first)) == 1 and len(set(second)) == 1)
