@@ -8,8 +8,8 @@ import hashlib
 import io
 import os
 import struct
-import tarfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from compodiff.errors import InputInvalid
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 COLUMNS = ("picture_id", "path", "offset", "length", "sha256")
-MOST_PIXELS = 100_000_000  # a larger picture is refused before it is unpacked
 
 # Everything that Pillow raises on bytes that are cut short or not what their header says.
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 def decode(content: bytes) -> Image.Image:
@@ -33,14 +32,16 @@ def decode(content: bytes) -> Image.Image:
     Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits; EXIF orientation is applied.
 
     Raises:
-        InputInvalid: the bytes are no such picture, are cut short, or unpack to more than MOST_PIXELS.
+        InputInvalid: the bytes are no such picture, are cut short, or would unpack to more than Pillow holds safe.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise InputInvalid(f"{picture.width} x {picture.height} is more than {MOST_PIXELS:,} pixels")
-            picture.load()
-            return _eight_bit(ImageOps.exif_transpose(picture))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
+                picture.load()
+                return _eight_bit(ImageOps.exif_transpose(picture))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputInvalid(f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
         raise InputInvalid("not a JPEG, PNG, WebP or GIF picture") from error
     except _UNDECODABLE as error:
@@ -111,24 +112,14 @@ def loose_pictures(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def tarred_table(root: Path) -> pd.DataFrame:
-    """The table of all pictures in the tars directly under `root`; a picture's id is its member's name without suffix.
-
-    Raises:
-        InputInvalid: a tar is cut short, or there is none.
-    """
+def tabulate(root: Path, places: Mapping[str, tuple[Path, int, int]]) -> pd.DataFrame:
+    """The table of pictures under `root` of which id, file, offset and length are known. Reads every byte."""
     rows = []
-    for path in sorted(root.glob("*.tar")):
-        try:
-            with tarfile.open(path) as tar, path.open("rb") as file:
-                for member in tar:
-                    file.seek(member.offset_data)
-                    digest = hashlib.sha256(file.read(member.size)).hexdigest()
-                    rows.append((Path(member.name).stem, path.name, member.offset_data, member.size, digest))
-        except tarfile.TarError as error:
-            raise InputInvalid(f"{path} is cut short or no tar; run: dvc repro assemble_benchmark") from error
-    if not rows:
-        raise InputInvalid(f"no pictures in tars under {root}; run: dvc repro assemble_benchmark")
+    for picture_id, (path, offset, length) in places.items():
+        with path.open("rb") as file:
+            file.seek(offset)
+            digest = hashlib.sha256(file.read(length)).hexdigest()
+        rows.append((picture_id, path.relative_to(root).as_posix(), offset, length, digest))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -158,7 +158,7 @@ def test_bytes_that_are_no_index_are_an_error_not_a_crash(tmp_path):
 
 
 def test_a_missing_index_names_the_command(tmp_path):
-    with pytest.raises(InputInvalid, match="there is no index at .*; run: compodiff index build"):
+    with pytest.raises(InputInvalid, match=r"there is no index at .*; run: compodiff index build"):
         Index.load(tmp_path / "nowhere")
 
 

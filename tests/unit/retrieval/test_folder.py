@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from compodiff.errors import InputInvalid
+from compodiff.params import IndexParams
+from compodiff.retrieval import folder as folder_module
+from compodiff.retrieval.folder import INSIDE, build_folder_index, folder_status
+from compodiff.retrieval.index import Index
+from compodiff.retrieval.pictures import Pictures, loose_pictures
+
+FLAT = IndexParams(kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve pictures of noise in two folders."""
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / "album" / ("new" if number % 3 else ".") / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "album"
+
+
+def _build(folder, encoder, *, out=None, skip_unreadable=False, files=None):
+    return build_folder_index(
+        folder,
+        out or folder / INSIDE,
+        encoder,
+        FLAT,
+        skip_unreadable=skip_unreadable,
+        files=files or loose_pictures(folder),
+    )
+
+
+def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
+    built = _build(folder, encoder)
+    index = Index.load(built.index)
+    assert (built.pictures, built.encoded, built.unreadable) == (12, 12, {})
+    assert index.picture_ids == [path.relative_to(folder).as_posix() for path in loose_pictures(folder)]
+    pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
+    for picture_id in index.picture_ids:
+        expected = encoder.encode_images([pictures.read(picture_id)])[0]
+        np.testing.assert_allclose(index.embedding(picture_id), expected, atol=1e-6)
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [INSIDE]
+
+
+def test_only_what_changed_is_encoded_again(folder, encoder):
+    _build(folder, encoder)
+    before = {file.name: file.read_bytes() for file in (folder / INSIDE).iterdir()}
+    assert _build(folder, encoder).encoded == 0
+    assert {file.name: file.read_bytes() for file in (folder / INSIDE).iterdir()} == before
+
+    (folder / "00.png").rename(folder / "renamed.png")
+    (folder / "03.png").unlink()
+    Image.new("RGB", (8, 8), "red").save(folder / "06.png")
+    Image.new("RGB", (8, 8), "red").save(folder / "copy of 06.png")
+    status = folder_status(folder / INSIDE, folder)
+    assert (status.added, status.changed, status.removed) == (
+        ["copy of 06.png", "renamed.png"],
+        ["06.png"],
+        ["00.png", "03.png"],
+    )
+    built = _build(folder, encoder)
+    assert (built.pictures, built.encoded) == (12, 1)
+    assert folder_status(folder / INSIDE, folder) == type(status)([], [], [])
+
+
+def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "BATCH", 4)
+
+    class Killed(BaseException):
+        pass
+
+    def killed_after(count):
+        for number, path in enumerate(loose_pictures(folder)):
+            if number == count:
+                raise Killed
+            yield path
+
+    with pytest.raises(Killed):
+        _build(folder, encoder, files=killed_after(10))
+    assert not (folder / INSIDE).exists()
+    assert _build(folder, encoder).encoded == 12 - 8
+
+    for path in loose_pictures(folder):
+        (tmp_path / "again" / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "again" / path.relative_to(folder)).write_bytes(path.read_bytes())
+    _build(tmp_path / "again", encoder)
+    for file in (folder / INSIDE).iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / INSIDE / file.name).read_bytes(), file.name
+
+
+def test_an_index_elsewhere_finds_its_pictures(folder, encoder, tmp_path):
+    index = Index.load(_build(folder, encoder, out=tmp_path / "elsewhere").index)
+    pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
+    assert pictures.read("00.png").size == (30, 20)
+    assert not (folder / INSIDE).exists()
+
+
+def test_pictures_that_do_not_decode_stop_the_build_unless_skipped(folder, encoder):
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
+    (folder / "empty.gif").touch()
+    with pytest.raises(
+        InputInvalid, match=r"2 of 14 pictures do not decode: broken\.jpg \(.*\); empty\.gif .*skip-unr"
+    ):
+        _build(folder, encoder)
+    assert not (folder / INSIDE).exists()
+    built = _build(folder, encoder, skip_unreadable=True)
+    assert (built.pictures, built.encoded, sorted(built.unreadable)) == (12, 0, ["broken.jpg", "empty.gif"])
+
+
+def test_a_folder_where_nothing_decodes_is_refused_even_if_skipping(tmp_path, encoder):
+    for number in range(9):
+        (tmp_path / f"{number}.png").write_text("no picture")
+    with pytest.raises(
+        InputInvalid, match=r"9 of 9 pictures do not decode: .*4\.png .*, \.\.\.; nothing is left to index"
+    ):
+        _build(tmp_path, encoder, skip_unreadable=True)
+
+
+def test_an_empty_folder_is_refused(tmp_path, encoder):
+    with pytest.raises(InputInvalid, match="no JPEG, PNG, WebP or GIF picture in"):
+        _build(tmp_path, encoder)
+
+
+def test_vectors_of_another_encoder_are_not_taken_over(folder, encoder):
+    from dataclasses import replace
+
+    from compodiff.encoders import Encoder
+
+    _build(folder, encoder)
+    other = Encoder(encoder.model, encoder._tokenizer, replace(encoder.manifest, image_size=32, mean=(0.1, 0.1, 0.1)))
+    built = _build(folder, other)
+    assert built.encoded == 12
+    assert Index.load(built.index).manifest.encoder == other.manifest
