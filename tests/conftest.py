@@ -1,0 +1,45 @@
+"""What several test rooms share: a small catalogue of real pictures that holds every relation in every split."""
+
+from pathlib import Path
+
+import pytest
+
+from compodiff.catalogue.build import build_catalogue
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.params import DataParams
+
+_PEOPLE = [
+    f"{person}{tone}-200D-{job}"
+    for job in ("1F33E", "1F373", "1F393", "1F3A4")
+    for person in ("1F9D1", "1F468", "1F469")
+    for tone in ("", "-1F3FB", "-1F3FF")
+]
+_HAIR = [f"{person}-200D-{hair}" for person in ("1F468", "1F469") for hair in ("1F9B0", "1F9B3")]
+_COLOURED = ["2764", "1F49A", "1F499", "1F534", "1F7E2", "1F535", "1F7E5", "1F7E9", "1F7E6", "1F34E", "1F34F"]
+_DIRECTED = ["2B06", "2B05", "27A1", "1F446", "1F449", "23E9", "23EA", "1F53A", "1F53B"]
+_CLOCKS = [f"{0x1F550 + hour:X}" for hour in range(8)]
+_FACES = ["1F602", "1F639", "1F622", "1F63F", "1F60D", "1F63B", "1F603", "1F63A"]
+_NORWAY_AND_ITS_TWIN = ["1F1F3-1F1F4", "1F1F8-1F1EF"]
+_OTHERS = ["1F355", "1F436", "1F697", "1F3E0", "1F1EB-1F1F7", "1F1E9-1F1EA"]
+
+SMALL_CODEPOINTS = frozenset(
+    (*_PEOPLE, *_HAIR, *_COLOURED, *_DIRECTED, *_CLOCKS, *_FACES, *_NORWAY_AND_ITS_TWIN, *_OTHERS)
+)
+
+
+@pytest.fixture(scope="session")
+def data_params() -> DataParams:
+    return DataParams(seed=17, picture_size=64, train_fraction=0.5, validation_fraction=0.25)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory, data_params: DataParams) -> Path:
+    """A data/ folder of 168 pictures; read only: a test that damages it copies it first."""
+    data = tmp_path_factory.mktemp("project") / "data"
+    build_catalogue(data, data_params, codepoints=SMALL_CODEPOINTS)
+    return data
+
+
+@pytest.fixture(scope="session")
+def small_catalogue(small_data: Path) -> Catalogue:
+    return Catalogue.load(small_data)
