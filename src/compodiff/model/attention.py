@@ -1,0 +1,149 @@
+"""The three layers of a denoiser block: self-attention, cross-attention and feed-forward.
+
+Self-attention is over the two query tokens (x_t, timestep) and a learned null key; cross-attention is over the context,
+whose keys and values are handed in because they do not depend on x_t. Both give each query row its null key and value.
+Legend: N query rows, R context rows (N = R * draws), K context length, H heads, E head width, W network width.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+QUERY_TOKENS = 2
+COSINE_SCALE = 16.0
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """LayerNorm with a gain and no offset, as everywhere in this network."""
+    return nn.LayerNorm(width, eps=1e-5, bias=False)
+
+
+def rotation_factors(frequencies: Tensor, head_width: int) -> Tensor:
+    """Rotary embedding of the two positions as complex factors, (2, 1, E / 2) complex64.
+
+    frequencies: (F,) radians a position. The pairs are the dims (0, 1), (2, 3), ... of a head; those beyond F stay.
+    """
+    angles = functional.pad(frequencies.float(), (0, head_width // 2 - len(frequencies)))
+    positions = torch.arange(QUERY_TOKENS, device=frequencies.device)[:, None, None]
+    return torch.polar(torch.ones_like(angles), positions * angles)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """What the layers know of the order of the two query tokens.
+
+    rotation: (2, 1, E / 2) complex64; bias: (2, H, 3) float32 from each token to (learned null key, x_t, timestep).
+    """
+
+    rotation: Tensor
+    bias: Tensor
+
+
+class SelfAttention(nn.Module):
+    """Cosine-similarity attention with one shared key and value head (multi-query, arXiv 1911.02150)."""
+
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, head_width
+        self.norm = layer_norm(width)
+        self.to_qkv = nn.Linear(width, (heads + 2) * head_width, bias=False)
+        self.null_kv = nn.Parameter(torch.randn(2, head_width))
+        self.out = nn.Linear(heads * head_width, width, bias=False)
+        self.out_norm = layer_norm(width)
+
+    def forward(self, x: Tensor, positions: Positions, queries: int) -> Tensor:
+        """x: (N, 2, W); the first `queries` tokens ask -> (N, queries, W).
+
+        Queries and keys are normalised in float32, whatever the precision of the weights.
+        """
+        qkv = self.to_qkv(self.norm(x)).view(*x.shape[:2], self.heads + 2, self.head_width)
+        null_key, null_value = self.null_kv.expand(len(x), 1, 2, -1).unbind(2)
+        pairs = torch.view_as_complex(qkv[:, :, :-1].float().unflatten(-1, (-1, 2)))
+        turned = functional.normalize(torch.view_as_real(pairs * positions.rotation).flatten(-2), dim=-1)
+        keys = torch.cat((functional.normalize(null_key.float(), dim=-1), turned[:, :, -1]), 1)
+        values = torch.cat((null_value, qkv[:, :, -1]), 1)
+        asked = turned[:, :queries, :-1].flatten(1, 2)
+        scores = torch.baddbmm(positions.bias[:queries].flatten(0, 1), asked, keys.mT, alpha=COSINE_SCALE)
+        mixed = torch.bmm(scores.softmax(-1).to(values.dtype), values)
+        out: Tensor = self.out_norm(self.out(mixed.reshape(len(x), queries, -1)))
+        return out
+
+
+class LayerContext(NamedTuple):
+    """The context in one layer. keys, values: (R, H, K, E); bias: (R, 1, 1, K), -inf on padding, None without."""
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+
+
+class KeysValues(nn.Module):
+    """Projects the context to the keys and values of one layer's cross-attention."""
+
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, head_width
+        self.linear = nn.Linear(width, 2 * heads * head_width, bias=False)
+        self.null_kv = nn.Parameter(torch.randn(2, head_width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (P, W) -> (2 + P, 2 * H * E): zeros (what a null reference gives), the learned null, the tokens."""
+        null = self.null_kv[:, None].expand(-1, self.heads, -1).reshape(1, -1)
+        return torch.cat((torch.zeros_like(null), null, self.linear(tokens)))
+
+
+class CrossAttention(nn.Module):
+    """Attention to a context whose keys and values are computed once a query, not once a step."""
+
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, head_width
+        self.norm = layer_norm(width)
+        self.to_q = nn.Linear(width, heads * head_width, bias=False)
+        self.keys_values = KeysValues(width, heads, head_width)
+        self.out = nn.Linear(heads * head_width, width, bias=False)
+        self.out_norm = layer_norm(width)
+
+    def forward(self, x: Tensor, context: LayerContext) -> Tensor:
+        """x: (N, Q, W) -> (N, Q, W); the draws of a context row share its keys."""
+        keys, values, bias = context
+        query = self.to_q(self.norm(x)).reshape(len(keys), -1, self.heads, self.head_width).transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+        out: Tensor = self.out_norm(self.out(mixed.transpose(1, 2).reshape(*x.shape[:2], -1)))
+        return out
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv 2002.05202)."""
+
+    def __init__(self, width: int, factor: int) -> None:
+        super().__init__()
+        self.norm = layer_norm(width)
+        self.up = nn.Linear(width, 2 * factor * width, bias=False)
+        self.down = nn.Linear(factor * width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., W) -> (..., W)."""
+        value, gate = self.up(self.norm(x)).chunk(2, dim=-1)
+        out: Tensor = self.down(value * functional.silu(gate))
+        return out
+
+
+class Block(nn.Module):
+    """One layer of the denoiser; each part is added to its input."""
+
+    def __init__(self, width: int, heads: int, cross_heads: int, head_width: int, feed_forward_factor: int) -> None:
+        super().__init__()
+        self.attend_self = SelfAttention(width, heads, head_width)
+        self.attend_context = CrossAttention(width, cross_heads, head_width)
+        self.feed_forward = FeedForward(width, feed_forward_factor)
+
+    def forward(self, x: Tensor, positions: Positions, context: LayerContext, queries: int) -> Tensor:
+        """x: (N, 2, W); the first `queries` tokens go on -> (N, queries, W)."""
+        x = x[:, :queries] + self.attend_self(x, positions, queries)
+        x = x + self.attend_context(x, context)
+        out: Tensor = x + self.feed_forward(x)
+        return out
