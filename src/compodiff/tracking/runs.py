@@ -1,0 +1,204 @@
+"""A training as MLflow sees it: params, curves, system metrics, and what it was made from (data, graph, code).
+
+    with training_run("train_prior", params, artifacts / "prior") as run:
+        train(..., on_metrics=run.log_metrics)
+
+A store that is away never stops a training: what is to be told is kept (journal.py), said, and delivered later.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from compodiff import __version__
+from compodiff.errors import ResourceUnavailable
+from compodiff.tracking.journal import Heading, Journal, kept_journals, now, open_journal
+from compodiff.tracking.store import Store, open_store, project_of
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+_log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_DELIVERIES = 5.0
+_SECONDS_BEFORE_TRYING_AGAIN = 60.0
+_SECONDS_BETWEEN_SYSTEM_METRICS = 10
+
+
+class Run(Protocol):
+    """What a training calls while it runs; `training_run` makes it."""
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics of one step."""
+
+    def log_artifact(self, path: Path) -> None:
+        """Record a file or a folder of the run, such as a curve or a report."""
+
+
+class TrainingRun:
+    """A run that goes to MLflow by way of its journal."""
+
+    def __init__(self, journal: Journal, project: Path) -> None:
+        self._journal = journal
+        self._project = project
+        self._store: Store | None = None
+        self._monitor: SystemMetricsMonitor | None = None
+        self._deliver_at = 0.0
+        self._warned = False
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics of one step; they reach MLflow within seconds, in batches.
+
+        Names hold letters, digits, `_`, `-`, `.`, `/` and spaces; MLflow takes no `@`.
+        """
+        self._journal.add(step=step, metrics={name: float(value) for name, value in metrics.items()})
+        if time.monotonic() >= self._deliver_at:
+            self.deliver()
+
+    def log_artifact(self, path: Path) -> None:
+        """Record a file or a folder of the run, such as a curve or a report."""
+        self._journal.add(artifact=str(path.resolve()))
+
+    def deliver(self) -> bool:
+        """Tell MLflow what is recorded; return False, and say so once, where it is away."""
+        try:
+            self._store = self._store or open_store(self._project)
+            self._journal.deliver(self._store)
+        except ResourceUnavailable as error:
+            self._deliver_at = time.monotonic() + _SECONDS_BEFORE_TRYING_AGAIN
+            if not self._warned:
+                _log.warning(
+                    "training goes on without MLflow, its metrics are kept in %s: %s", self._journal.path, error
+                )
+            self._warned = True
+            return False
+        self._deliver_at = time.monotonic() + _SECONDS_BETWEEN_DELIVERIES
+        self._warned = False
+        return True
+
+    def pause(self) -> None:
+        """Deliver what is recorded and leave the run open."""
+        self._stop_watching()
+        self.deliver()
+        self._journal.close()
+
+    def end(self, status: str) -> None:
+        """Record how the run ended, deliver the rest, or say what could not be."""
+        self._stop_watching()
+        self._journal.add(status=status)
+        if not self.deliver():
+            _log.warning(
+                "%d entries of this run are not in MLflow; the next training delivers them from %s",
+                self._journal.undelivered,
+                self._journal.path,
+            )
+        self._journal.close()
+
+    def start(self) -> None:
+        """Make the run known to MLflow and begin to sample the machine; leave both for later where it is away."""
+        if not self.deliver() or self._store is None:
+            return
+        deliver_kept(self._store, self._project)
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(
+            self._journal.run_id, _SECONDS_BETWEEN_SYSTEM_METRICS, resume_logging=True, tracking_uri=self._store.uri
+        )
+        self._monitor.start()
+
+    def _stop_watching(self) -> None:
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+
+
+class SilentRun:
+    """The run of a process that is not the first of a distributed training: the first one speaks for all."""
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record nothing."""
+
+    def log_artifact(self, path: Path) -> None:
+        """Record nothing."""
+
+
+@contextmanager
+def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator[Run]:
+    """Record a training as one MLflow run; a run of the same name and params that was killed goes on as the same run.
+
+    Args:
+        name: the stage, such as train_prior.
+        params: what decides the result; nested mappings become dotted names.
+        folder: any folder of the project, such as the stage's output.
+
+    Raises:
+        ResourceUnavailable: mlruns/ cannot be written. An MLflow server that is away raises nothing.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield SilentRun()
+        return
+    project = project_of(folder)
+    heading = Heading(name, now(), dict(_flat(params)), origin(project))
+    journal = open_journal(project / "mlruns" / "undelivered", heading)
+    run = TrainingRun(journal, project)
+    run.start()
+    try:
+        yield run
+    except Exception:
+        run.end("FAILED")
+        raise
+    except BaseException:  # interrupted: the same training goes on later, and so does its run
+        run.pause()
+        raise
+    run.end("FINISHED")
+
+
+def deliver_kept(store: Store, project: Path) -> int:
+    """Deliver what earlier runs of `project` could not, say what still cannot; return how many runs were delivered."""
+    delivered = 0
+    for journal in kept_journals(project / "mlruns" / "undelivered"):
+        if not journal.ended:
+            journal.add(status="KILLED")
+        try:
+            journal.deliver(store)
+            delivered += 1
+        except ResourceUnavailable as error:
+            _log.warning("%s is still not in MLflow: %s", journal.path, error)
+        finally:
+            journal.close()
+    return delivered
+
+
+def origin(project: Path) -> dict[str, str]:
+    """Return what a run in `project` is made from, as tags: git commit, digest of the data, digest of dvc.lock."""
+    tags = {"compodiff_version": __version__}
+    if shutil.which("git"):
+        git = subprocess.run(
+            ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+        if git.returncode == 0:
+            tags["mlflow.source.git.commit"] = git.stdout.strip()
+    data = project / "data.dvc"
+    if data.is_file():
+        tags["data_digest"] = str(yaml.safe_load(data.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    lock = project / "dvc.lock"
+    if lock.is_file():
+        tags["dvc_lock_digest"] = hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest()
+    return tags
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

@@ -1,0 +1,109 @@
+"""Where runs and models are kept: mlruns/ beside params.yaml, or the server that MLFLOW_TRACKING_URI names.
+
+Everything goes through a client of its own: MLflow's `set_tracking_uri` would leak into every child process.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compodiff.errors import InputInvalid, ResourceUnavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "compodiff"
+
+# A server that does not answer must not hold training up for MLflow's own default of several minutes.
+_PATIENCE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open MLflow store and the experiment that this project's runs belong to."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    uri: str
+
+
+def project_of(path: Path) -> Path:
+    """Return the project that `path` lies in: the nearest folder upwards that holds params.yaml.
+
+    Raises:
+        InputInvalid: no folder upwards holds one.
+    """
+    path = path.resolve()
+    for folder in (path, *path.parents):
+        if (folder / "params.yaml").is_file():
+            return folder
+    raise InputInvalid(f"{path} lies in no CompoDiff project (no params.yaml in it or above); run this inside one")
+
+
+def open_store(project: Path) -> Store:
+    """Open the project's MLflow store; an SQLite file and the experiment are made where they are not there.
+
+    Raises:
+        ResourceUnavailable: the server or the file cannot be reached.
+    """
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    mlruns = project.resolve() / "mlruns"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns}/mlflow.db"
+    artifacts = None
+    with answering(uri):
+        if uri.startswith("sqlite:"):
+            (mlruns / "artifacts").mkdir(parents=True, exist_ok=True)
+            artifacts = (mlruns / "artifacts").as_uri()
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        return Store(client, _experiment_id(client, artifacts), uri)
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises when it cannot be reached, or refuses, into one error of ours.
+
+    Raises:
+        ResourceUnavailable: with the address, less the credentials in it, and MLflow's reason.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = _without_credentials(" ".join(str(error).split()))[:200]
+        raise ResourceUnavailable(
+            f"MLflow at {_without_credentials(uri)} does not do it ({reason}); check MLFLOW_TRACKING_URI and run again"
+        ) from error
+
+
+def _without_credentials(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _experiment_id(client: "MlflowClient", artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        try:
+            return client.create_experiment(EXPERIMENT, artifacts)
+        except MlflowException:  # another process made it in between
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+    return str(experiment.experiment_id)

@@ -1,0 +1,163 @@
+"""Runs in a real SQLite store; a closed port stands for a server that is away."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.tracking.runs import origin, training_run
+from compodiff.tracking.store import open_store, project_of
+
+CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
+PARAMS = {"steps": 3, "optimizer": {"learning_rate": 0.001}}
+
+
+def runs_of(project: Path) -> list:
+    store = open_store(project)
+    return store.client.search_runs([store.experiment_id], order_by=["attributes.start_time"])
+
+
+def history(project: Path, run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in open_store(project).client.get_metric_history(run_id, name)]
+
+
+def kept(project: Path) -> list[Path]:
+    return sorted((project / "mlruns" / "undelivered").glob("*.jsonl"))
+
+
+def test_a_run_holds_params_curve_files_system_metrics_and_origin(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    (project / "data.dvc").write_text("outs:\n- md5: 0123456789abcdef.dir\n  path: data\n")
+    curve = project / "curve.csv"
+    curve.write_text("step,loss\n0,1.5\n")
+    with training_run("train_prior", PARAMS, project / "artifacts") as run:
+        for step in range(1200):
+            run.log_metrics(step, {"loss": 1.5 / (step + 1)})
+        run.log_artifact(curve)
+        time.sleep(0.5)
+    (found,) = runs_of(project)
+    assert found.info.run_name == "train_prior"
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"steps": "3", "optimizer.learning_rate": "0.001"}
+    assert found.data.tags["data_digest"] == "0123456789abcdef.dir"
+    points = history(project, found.info.run_id, "loss")
+    assert len(points) == 1200
+    assert (1199, 1.5 / 1200) in points
+    assert [file.path for file in open_store(project).client.list_artifacts(found.info.run_id)] == ["curve.csv"]
+    assert "system/cpu_utilization_percentage" in found.data.metrics
+    assert kept(project) == []
+
+
+def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_PORT)
+    with training_run("train_prior", PARAMS, project) as run:
+        for step in range(3):
+            run.log_metrics(step, {"loss": float(step)})
+    assert len([line for line in caplog.messages if line.startswith("training goes on")]) == 1
+    assert "4 entries of this run are not in MLflow" in caplog.messages[-1]
+    assert "secret" not in caplog.text
+    assert len(kept(project)) == 1
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with training_run("train_composed", PARAMS, project):
+        pass
+    first, second = runs_of(project)
+    assert (first.info.run_name, first.info.status) == ("train_prior", "FINISHED")
+    assert second.info.run_name == "train_composed"
+    assert history(project, first.info.run_id, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert kept(project) == []
+
+
+KILLED_TRAINING = """
+import os, signal, sys
+from pathlib import Path
+from compodiff.tracking.runs import training_run
+with training_run("train_prior", {"steps": 3}, Path(sys.argv[1])) as run:
+    run.log_metrics(0, {"loss": 3.0})
+    run.log_metrics(1, {"loss": 2.0})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_a_training(project: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", KILLED_TRAINING, str(project)], check=False)
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_killed_training_goes_on_as_the_same_run(project: Path) -> None:
+    kill_a_training(project)
+    (journal,) = kept(project)
+    with journal.open("a") as file:
+        file.write('{"step": 2, "metr')  # the kill tore the line that was being written
+    with training_run("train_prior", {"steps": 3}, project) as run:
+        run.log_metrics(2, {"loss": 1.0})
+    (found,) = runs_of(project)
+    assert found.info.status == "FINISHED"
+    assert history(project, found.info.run_id, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
+
+
+def test_a_killed_training_of_other_params_is_another_run(project: Path) -> None:
+    kill_a_training(project)
+    with training_run("train_prior", {"steps": 4}, project) as run:
+        run.log_metrics(0, {"loss": 9.0})
+    states = {found.data.params["steps"]: found.info.status for found in runs_of(project)}
+    assert states == {"3": "KILLED", "4": "FINISHED"}
+
+
+def test_a_failure_is_recorded_and_an_interruption_leaves_the_run_open(project: Path) -> None:
+    with pytest.raises(ValueError, match="loss is NaN"), training_run("train_prior", {"steps": 1}, project):
+        raise ValueError("loss is NaN")
+    with pytest.raises(KeyboardInterrupt), training_run("train_prior", {"steps": 2}, project):
+        raise KeyboardInterrupt
+    assert [found.info.status for found in runs_of(project)] == ["FAILED", "RUNNING"]
+    assert len(kept(project)) == 1
+
+
+def test_only_the_first_process_of_a_distributed_training_speaks(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with training_run("train_prior", PARAMS, project) as run:
+        run.log_metrics(0, {"loss": 1.0})
+        run.log_artifact(project / "params.yaml")
+    assert kept(project) == []
+    assert runs_of(project) == []
+
+
+def test_the_project_is_found_upwards_or_named(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert project_of(project / "artifacts" / "prior") == project
+    with pytest.raises(InputInvalid, match="lies in no CompoDiff project"):
+        project_of(tmp_path_factory.mktemp("elsewhere"))
+
+
+def test_a_store_out_of_reach_is_named_without_its_password(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_PORT)
+    with pytest.raises(ResourceUnavailable, match=r"MLflow at http://127\.0\.0\.1:9") as caught:
+        open_store(project)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_store_does_not_leak_into_child_processes(project: Path) -> None:
+    open_store(project)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_origin_names_commit_and_lock(project: Path) -> None:
+    assert "mlflow.source.git.commit" not in origin(project)
+    git = ["git", "-C", str(project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git[:3], "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    (project / "dvc.lock").write_text(json.dumps({"schema": "2.0"}))
+    tags = origin(project)
+    assert len(tags["mlflow.source.git.commit"]) == 40
+    assert len(tags["dvc_lock_digest"]) == 32
