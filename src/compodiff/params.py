@@ -27,11 +27,30 @@ class DataParams(Section):
     validation_fraction: float = Field(gt=0, lt=1)
 
 
+class BenchmarkParams(Section):
+    """The emoji benchmark: queries of concepts that training never sees."""
+
+    seed: int
+    max_queries_per_relation: int = Field(gt=0, description="in a split; concepts take turns")
+
+
+class EmbeddingParams(Section):
+    """Pictures, texts and masked pictures, embedded once for both stages of training."""
+
+    seed: int
+    batch_size: int = Field(gt=0, description="pictures or texts that enter the encoder at a time")
+    masks_per_picture: int = Field(ge=0, description="masked variants of each train and validation picture")
+    min_mask_fraction: float = Field(gt=0, lt=1, description="of the drawn part of a picture, at least this is masked")
+    max_mask_fraction: float = Field(gt=0, lt=1)
+
+
 class IndexParams(Section):
     """The FAISS index over a gallery's L2-normalised embeddings."""
 
     kind: Literal["flat", "ivf_sq8", "ivf_pq"]
-    lists: int = Field(gt=0, description="inverted lists of the ivf kinds; about the square root of the gallery, times 4")
+    lists: int = Field(
+        gt=0, description="inverted lists of the ivf kinds; about the square root of the gallery, times 4"
+    )
     probes: int = Field(gt=0, description="lists that a query visits")
     code_bytes: int = Field(gt=0, description="bytes that stand for a vector under ivf_pq")
     rerank: int = Field(ge=0, description="candidates per result that the ivf kinds score again exactly; 0 for none")
@@ -63,7 +82,9 @@ class ValidationParams(Section):
 
     min_triplets: int = Field(gt=0, description="fewer in the training split mean that synthesis went wrong")
     max_text_length: int = Field(gt=0, description="characters of a caption or relative caption")
-    max_rejected_fraction: float = Field(ge=0, lt=1, description="rows an expectation may quarantine before the suite fails")
+    max_rejected_fraction: float = Field(
+        ge=0, lt=1, description="rows an expectation may quarantine before the suite fails"
+    )
 
 
 class TaskShares(Section):
@@ -115,15 +136,32 @@ class TrainingParams(Section):
         return self
 
 
+class BenchmarkGate(Section):
+    """What a challenger must show on one benchmark; every figure is the composed model's recall_at_10."""
+
+    floor: float = Field(ge=0, le=1, description="nothing below it is ever promoted")
+    margin: float = Field(ge=0, le=1, description="by how much the champion must be beaten")
+    max_relation_drop: float = Field(ge=0, le=1, description="what any one relation may lose against the champion")
+
+
+class PromotionParams(Section):
+    """Who may become champion."""
+
+    benchmarks: dict[str, BenchmarkGate] = Field(min_length=1, description="by name; the challenger passes all of them")
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
     data: DataParams
+    benchmark: BenchmarkParams
+    embedding: EmbeddingParams
     prior: TrainingParams
     composed: TrainingParams
     synthesis: SynthesisParams
     validation: ValidationParams
     index: IndexParams
+    promotion: PromotionParams
 
 
 def load_params(path: Path) -> Params:

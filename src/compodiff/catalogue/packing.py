@@ -1,6 +1,7 @@
 """Pictures packed into tar files whose bytes depend on their content alone, and read back by offset."""
 
 import io
+import struct
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from compodiff.errors import InputInvalid
+
+# Everything that Pillow raises on bytes that are cut short or not what their header says.
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -64,5 +68,5 @@ def decode_picture(png: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(png)) as picture:
             return picture.convert("RGBA")
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNDECODABLE as error:
         raise InputInvalid(f"picture {name} does not decode ({error}); run: compodiff data") from error
