@@ -150,12 +150,47 @@ class PromotionParams(Section):
     benchmarks: dict[str, BenchmarkGate] = Field(min_length=1, description="by name; the challenger passes all of them")
 
 
+class DenoiserParams(Section):
+    """The network of both stages; its widths of embedding and text tokens come from the encoder."""
+
+    width: int = Field(gt=0, multiple_of=2)
+    depth: int = Field(gt=0)
+    heads: int = Field(gt=0, description="self-attention heads; they share one key and value head")
+    cross_heads: int = Field(gt=0)
+    head_width: int = Field(gt=0, multiple_of=2)
+    feed_forward_factor: int = Field(gt=0)
+    mask_size: Literal[1, 2, 4, 8, 16, 32, 64] = Field(description="edge to which the 64 x 64 mask is averaged down")
+    image_slots: int = Field(gt=0, description="context tokens that carry the reference embedding")
+    residual: bool = Field(description="the network predicts x0 minus the reference, not x0")
+    standardise: bool = Field(description="work on embeddings standardised per dimension over the training pictures")
+    num_train_timesteps: int = Field(gt=1)
+
+
+class SamplingParams(Section):
+    """How a query is answered, unless it says otherwise."""
+
+    seed: int = Field(ge=0)
+    num_inference_steps: int = Field(gt=0, description="network calls")
+    solver: Literal["ddim", "dpm_solver", "unipc", "mean"]
+    grid: Literal["trailing", "legacy"]
+    eta: float = Field(ge=0, le=1, description="noise that ddim adds: 0 none, 1 as much as DDPM")
+    w_image: float = Field(ge=0)
+    w_text: float = Field(ge=0)
+    draws: int = Field(gt=0, description="answers per query")
+    fusion: Literal["average", "mean_score", "max_score"] = Field(description="how draws become one ranking")
+    reference_mixing: float = Field(ge=0, le=1, description="share of the reference's own embedding in the answer")
+    masked_reference_mixing: float = Field(ge=0, le=1, description="the same for queries with a mask")
+    precision: Literal["float32", "bfloat16"]
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
     data: DataParams
     benchmark: BenchmarkParams
     embedding: EmbeddingParams
+    denoiser: DenoiserParams
+    sampling: SamplingParams
     prior: TrainingParams
     composed: TrainingParams
     synthesis: SynthesisParams
