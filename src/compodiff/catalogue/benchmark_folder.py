@@ -82,8 +82,8 @@ class _Request:
 
 def _requests(catalogue: Catalogue, split: str) -> dict[_Request, set[str]]:
     """Return the split's requests with all that answer them, under the gallery's ids."""
-    canonical: dict[str, str] = catalogue.pictures["twin_of"].to_dict()
-    concepts: dict[str, str] = catalogue.pictures["concept"].to_dict()
+    canonical = dict(catalogue.pictures["twin_of"].items())
+    concepts = dict(catalogue.pictures["concept"].items())
     first: dict[tuple[str, str, str], _Request] = {}
     targets: dict[_Request, set[str]] = defaultdict(set)
     columns = ["relation", "reference", "reference_term", "target_term", "target"]

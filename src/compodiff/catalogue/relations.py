@@ -48,22 +48,36 @@ def changes_within(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
 def related(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Change]:
     """Yield every change between drawn pictures, in a fixed order.
 
-    Pairs whose pictures are equal are left out, and so is a pair that repeats another's two pictures and words (one
-    style draws some skin tones alike).
+    One style draws some emoji alike. Pairs of equal pictures are left out, pairs that repeat another's two pictures and
+    words, and changes of skin tone from or to a picture that stands for several tones.
 
     Args:
         emoji: all emoji.
         drawn: picture_id -> pixel digest.
     """
     seen: set[tuple[str, str, str, str]] = set()
+    toneless = _toneless(emoji, drawn)
     for change in _candidates(emoji):
         pixels = drawn.get(change.reference), drawn.get(change.target)
         if pixels[0] is None or pixels[1] is None or pixels[0] == pixels[1]:
+            continue
+        if change.relation == SKIN_TONE and not toneless.isdisjoint(pixels):
             continue
         key = (pixels[0], pixels[1], change.relation, change.target_term)
         if key not in seen:
             seen.add(key)
             yield change
+
+
+def _toneless(emoji: Iterable[Emoji], drawn: dict[str, str]) -> set[str]:
+    """Return the digests of pictures that stand for more than one skin tone, and so show none."""
+    tones: dict[str, set[str]] = defaultdict(set)
+    for each in emoji:
+        for style in STYLES:
+            digest = drawn.get(picture_id(style.key, each.codepoints))
+            if digest is not None and SKIN_TONE in each.attributes:
+                tones[digest].add(each.attributes[SKIN_TONE])
+    return {digest for digest, shown in tones.items() if len(shown) > 1}
 
 
 def _candidates(emoji: Sequence[Emoji]) -> Iterator[Change]:
