@@ -123,17 +123,11 @@ class TrainingParams(Section):
     contrastive_temperature: float = Field(gt=0)
     mixup_concentration: float = Field(ge=0, description="Beta(a, a) mixes triplets of one relation; 0 mixes none")
     relation_exponent: float = Field(le=0, description="a triplet is drawn in proportion to count(relation)^this")
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"] = Field(description="of the network's products; weights stay float32")
     zero_stage: int = Field(ge=0, le=2)
     validate_every: int = Field(gt=0, description="steps between two rows of the curve")
     validation_queries: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _keep_float32_weights(self) -> Self:
-        if self.precision == "bfloat16" and self.zero_stage == 0:
-            raise ValueError("precision bfloat16 needs zero_stage 1 or 2, which keep the weights in float32 as well")
-        return self
 
 
 class BenchmarkGate(Section):
