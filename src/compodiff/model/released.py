@@ -1,7 +1,7 @@
 """The released weights' names and ours: the same tensors, so that conversion there and back is exact.
 
-The released checkpoint stores thirteen schedule tensors (recomputed here) and one copy of the rotary frequencies a layer
-(or one for all, where the writer dropped shared tensors); its hub folder puts all names under `model.`.
+The released checkpoint stores thirteen schedule tensors (recomputed here) and the rotary frequencies once a layer (or
+once for all, where the writer dropped shared tensors); its hub folder puts all names under `model.`.
 """
 
 import math

@@ -20,7 +20,7 @@ LARGEST_BETA = 0.999
 
 @dataclass(frozen=True)
 class Schedule:
-    """alphas_cumprod: (T,) float32, computed in float64 and never in the network's precision."""
+    """alphas_cumprod: (T,) float64, whatever the precision of the network."""
 
     alphas_cumprod: Tensor
 
@@ -35,7 +35,7 @@ class Schedule:
 
     def add_noise(self, x0: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """x_t of the forward process. x0, noise: (N, D); timestep: (N,) long -> (N, D) float32."""
-        alpha_bar = self.alphas_cumprod.to(x0.device)[timestep][:, None]
+        alpha_bar = self.alphas_cumprod.to(timestep.device)[timestep].float()[:, None]
         return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
 
 
@@ -50,7 +50,7 @@ def cosine_betas(num_train_timesteps: int) -> Tensor:
 @lru_cache(maxsize=8)
 def cosine_schedule(num_train_timesteps: int) -> Schedule:
     """The paper's schedule for T timesteps."""
-    return Schedule(torch.cumprod(1 - cosine_betas(num_train_timesteps), 0).float())
+    return Schedule(torch.cumprod(1 - cosine_betas(num_train_timesteps), 0))
 
 
 def trailing_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:

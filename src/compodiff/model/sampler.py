@@ -1,0 +1,153 @@
+"""From a query to the embedding of the picture it asks for: guided sampling of x0 (arXiv 2303.11916, section 4.3).
+
+Every mode is a choice of conditions: text only (also the prior's mode), reference only, both, negative text, mask.
+A query's noise comes from a generator of its own, so its answer depends on neither its neighbours nor the batch size.
+Legend: B queries, S draws, D embedding width.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from compodiff.errors import InputInvalid
+from compodiff.model.context import NULL, ContextRows
+from compodiff.model.denoiser import Denoiser
+from compodiff.model.guidance import branches
+from compodiff.model.process import Process
+from compodiff.model.query import Conditions, SamplerOptions
+from compodiff.model.schedule import CLEAN, legacy_grid, trailing_grid
+from compodiff.model.solvers import Ddim, DpmSolver, LegacyDdim, Noise, Solver, UniPc
+
+Predict = Callable[[Tensor, float], Tensor]
+
+
+def query_generators(generator: torch.Generator, queries: int) -> list[torch.Generator]:
+    """One generator a query, seeded in turn from `generator`: the first k do not depend on how many follow."""
+    seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(queries)]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def compose(
+    denoiser: Denoiser,
+    conditions: Conditions,
+    options: SamplerOptions,
+    generator: torch.Generator | Sequence[torch.Generator],
+    process: Process,
+) -> Tensor:
+    """The composed embeddings: the mean over the draws. As `compose_draws`, -> (B, D)."""
+    return compose_draws(denoiser, conditions, options, generator, process).mean(1)
+
+
+@torch.inference_mode()
+def compose_draws(
+    denoiser: Denoiser,
+    conditions: Conditions,
+    options: SamplerOptions,
+    generator: torch.Generator | Sequence[torch.Generator],
+    process: Process,
+) -> Tensor:
+    """Sample every query's draws, to be averaged or to have their scores fused.
+
+    Args:
+        denoiser: its precision is that of its weights; x_t and the solver stay float32.
+        conditions: of B queries.
+        options: how to sample.
+        generator: one a query, or one that seeds them in turn; on the CPU.
+        process: the objective that the denoiser was trained for (from its model card).
+
+    Returns:
+        (B, S, D) raw embeddings, float32, not normalised.
+
+    Raises:
+        InputInvalid: conditions that do not fit each other or the network.
+    """
+    conditions.require()
+    generators = query_generators(generator, len(conditions)) if isinstance(generator, torch.Generator) else generator
+    if len(generators) != len(conditions):
+        raise InputInvalid(f"{len(generators)} generators for {len(conditions)} queries; give one each")
+    shape = options.draws, denoiser.config.embedding_dim
+    device = denoiser.relative_bias.device
+
+    def noise() -> Tensor:
+        return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(device)
+
+    x0 = sample(guided(denoiser, conditions, options), options, process, noise)
+    answers = denoiser.restore(x0).view(len(conditions), *shape)
+    return _with_reference(answers, conditions, options)
+
+
+def guided(denoiser: Denoiser, conditions: Conditions, options: SamplerOptions) -> Predict:
+    """Project the conditions once; the returned function gives the guided x0 of (B * S, D) at a timestep (eq. 4)."""
+    has_text, has_image = conditions.text is not None, conditions.image is not None
+    chosen = branches(w_image=options.w_image, w_text=options.w_text, has_text=has_text, has_image=has_image)
+    texts = conditions.null_text if conditions.text is None else conditions.text + conditions.null_text
+    each = torch.arange(len(conditions))
+    null_text = len(texts) - len(conditions.null_text) + each.clamp(max=len(conditions.null_text) - 1)
+    no_image = torch.full_like(each, NULL)
+    image = each if conditions.has_image is None else torch.where(conditions.has_image.cpu(), each, NULL)
+    rows = ContextRows(
+        text=torch.cat([each if branch.text else null_text for branch in chosen]),
+        image=torch.cat([image if branch.image else no_image for branch in chosen]),
+        mask=torch.cat([no_image if conditions.mask is None else each] * len(chosen)),
+    )
+    context = denoiser.context(texts, conditions.image, conditions.mask, rows)
+    coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)[
+        :, None, None
+    ]
+
+    def predict(x_t: Tensor, timestep: float) -> Tensor:
+        time = torch.tensor([timestep], device=x_t.device)
+        x0 = denoiser(x_t.repeat(len(chosen), 1), time, context)
+        return (coefficients * x0.view(len(chosen), *x_t.shape)).sum(0)
+
+    return predict
+
+
+def sample(predict: Predict, options: SamplerOptions, process: Process, noise: Noise) -> Tensor:
+    """Run the solver. predict: (x_t, timestep) -> x0; noise: a fresh (N, D) standard normal each call -> x0 (N, D)."""
+    last = process.num_train_timesteps - 1
+    if process.objective == "regression":
+        return predict(torch.zeros_like(noise()), float(last))
+    if process.objective == "flow_matching":
+        return _flow(predict, options.num_inference_steps, process.num_train_timesteps, noise())
+    grid = legacy_grid if options.grid == "legacy" else trailing_grid
+    timesteps = [*grid(options.num_inference_steps, process.num_train_timesteps), CLEAN]
+    solver = _solver(options, process, noise)
+    x = noise()
+    for timestep, following in pairwise(timesteps):
+        x = solver.step(x, predict(x, timestep), timestep, following)
+    return x
+
+
+def _solver(options: SamplerOptions, process: Process, noise: Noise) -> Solver:
+    schedule = process.schedule
+    if options.grid == "legacy":
+        return LegacyDdim(schedule, noise)
+    if options.solver == "dpm_solver":
+        return DpmSolver(schedule)
+    if options.solver == "unipc":
+        return UniPc(schedule)
+    return Ddim(schedule, options.eta, noise)
+
+
+def _flow(predict: Predict, steps: int, num_train_timesteps: int, x: Tensor) -> Tensor:
+    """Euler from u = 1 to 0 along the velocity (x_u - x0) / u (arXiv 2210.02747)."""
+    for index in range(steps):
+        u, following = 1 - index / steps, 1 - (index + 1) / steps
+        x = torch.lerp(predict(x, u * num_train_timesteps), x, following / u)
+    return x
+
+
+def _with_reference(answers: Tensor, conditions: Conditions, options: SamplerOptions) -> Tensor:
+    """Mix in the reference. answers: (B, S, D); the share depends on whether the query masks anything."""
+    if conditions.image is None:
+        return answers
+    reference = conditions.image.to(answers)
+    share = torch.full((len(answers),), options.reference_mixing, device=answers.device)
+    if conditions.mask is not None:
+        share[conditions.mask.flatten(1).any(1).to(answers.device)] = options.masked_reference_mixing
+    if conditions.has_image is not None:
+        share = share * conditions.has_image.to(share)
+    return torch.lerp(answers, reference[:, None].expand_as(answers), share[:, None, None])
