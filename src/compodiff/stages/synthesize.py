@@ -1,0 +1,61 @@
+"""The stage synthesize: caption pairs, their pictures and the filters, in shards. Run: compodiff run synthesize."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from tqdm import tqdm
+
+from compodiff import shards
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.execution import map_shards, worker_count
+from compodiff.params import SynthesisParams
+from compodiff.stages.declaration import Input, Output
+from compodiff.synthesis.generation import CatalogueGenerator
+from compodiff.synthesis.keywords import caption_pairs
+from compodiff.synthesis.triplets import SOURCES, TripletMaker, finish, plan_shards
+
+
+def synthesize(
+    *,
+    synthesis: SynthesisParams,
+    data: Annotated[Path, Input("data")],
+    encoder: Annotated[Path, Input("artifacts/encoder")],
+    triplets: Annotated[Path, Output("artifacts/triplets")],
+) -> None:
+    """Write the triplets of train and validation concepts as shards, a manifest and a report.
+
+    A run that was killed continues with the shards that are missing; other params, inputs or code start afresh.
+
+    Raises:
+        InputInvalid: the catalogue or the encoder cannot be read, or there is nothing to make triplets of.
+        EncoderMismatch: the encoder's weights are not those of its manifest.
+        ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
+    """
+    pairs = caption_pairs(Catalogue.load(data), synthesis)
+    shards.claim_folder(
+        triplets,
+        {
+            "params": synthesis.model_dump(),
+            "captions": hashlib.sha256(repr(pairs).encode()).hexdigest(),
+            "pictures": _digest([data / "pictures.parquet"]),
+            "encoder": _digest([encoder / "manifest.json"]),
+            "code": _digest(SOURCES),
+        },
+    )
+    plans = plan_shards(triplets, pairs, synthesis.pairs_per_shard)
+    missing = [plan for plan in plans if not shards.is_done(plan.path)]
+    maker = TripletMaker(partial(CatalogueGenerator, data), encoder, synthesis.floors, synthesis.batch_size)
+    made = map_shards(maker, missing, workers=worker_count())
+    for _ in tqdm(made, "synthesizing", len(plans), initial=len(plans) - len(missing), unit=" shards", disable=None):
+        pass
+    finish(triplets, plans)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""The five filters of the paper's section on SynthTriplets18M: cosines between what an encoder says of a triplet.
+
+Shapes: B triplets, D embedding width. Embeddings are raw; a cosine needs no norm. A change that is no change (equal
+captions, equal pictures) has no direction, and its cosine is 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from compodiff.params import SimilarityFloors
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+# Scores are stored and judged to this many decimals: the bits behind depend on batches and threads, and the same
+# triplets shall give the same bytes.
+DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of B triplets' pictures and texts, each (B, D)."""
+
+    reference: Vectors
+    target: Vectors
+    reference_caption: Vectors
+    target_caption: Vectors
+    keyword: Vectors
+
+
+def image_image(reference: Vectors, target: Vectors) -> Scores:
+    """How much of the reference is still there, (B, D) twice -> (B,)."""
+    return _cosine(reference, target)
+
+
+def image_caption(image: Vectors, caption: Vectors) -> Scores:
+    """How well a picture shows its own caption, (B, D) twice -> (B,)."""
+    return _cosine(image, caption)
+
+
+def directional(reference: Vectors, target: Vectors, reference_caption: Vectors, target_caption: Vectors) -> Scores:
+    """Whether the picture changed the way the caption did, (B, D) four times -> (B,)."""
+    return _cosine(target - reference, target_caption - reference_caption)
+
+
+def keyword_image(keyword: Vectors, target: Vectors) -> Scores:
+    """Whether the target shows the term that came in, (B, D) twice -> (B,)."""
+    return _cosine(keyword, target)
+
+
+def relative_caption_image(relative_caption: Vectors, target: Vectors) -> Scores:
+    """Whether the target shows what the relative caption asks for, (B, D) twice -> (B,).
+
+    It stands in for `keyword_image` where a language model wrote the caption pair and no term is known.
+    """
+    return _cosine(relative_caption, target)
+
+
+def score(embedded: Embedded) -> pd.DataFrame:
+    """Score B triplets: a float32 column per filter, named as in `SimilarityFloors`."""
+    it = embedded
+    scores = {
+        "image_image": image_image(it.reference, it.target),
+        "image_caption_reference": image_caption(it.reference, it.reference_caption),
+        "image_caption_target": image_caption(it.target, it.target_caption),
+        "directional": directional(it.reference, it.target, it.reference_caption, it.target_caption),
+        "keyword_image": keyword_image(it.keyword, it.target),
+    }
+    return pd.DataFrame({name: np.round(values, DECIMALS) for name, values in scores.items()})
+
+
+def judge(scores: pd.DataFrame, floors: SimilarityFloors) -> pd.DataFrame:
+    """Hold scores against their floors: columns accepted, and rejected_by (the failed filters, comma-separated)."""
+    failed = pd.DataFrame({name: ~(scores[name] >= np.float32(floor)) for name, floor in floors.model_dump().items()})
+    rejected_by = failed.apply(lambda row: ",".join(failed.columns[row]), axis="columns")
+    return pd.DataFrame({"accepted": ~failed.any(axis="columns"), "rejected_by": rejected_by})
+
+
+def _cosine(a: Vectors, b: Vectors) -> Scores:
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    products: Scores = (a * b).sum(axis=-1)
+    cosines: Scores = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return cosines

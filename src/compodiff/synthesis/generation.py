@@ -1,0 +1,77 @@
+"""From caption pairs to pictures: the interface that every generator implements, and the one over the catalogue."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from compodiff.catalogue.pictures import Catalogue, on_white
+
+
+@dataclass(frozen=True)
+class CaptionPair:
+    """What a triplet says, before there are pictures.
+
+    Attributes:
+        key: unique in the dataset, without dots; a generator that draws derives its seed from it.
+        split: train or validation.
+        reference: name of the picture for `reference_caption`: a picture_id, or a new name where it is to be drawn.
+        target: name of the picture for `target_caption`.
+        reference_caption: what the reference shows.
+        target_caption: what the target shows.
+        relative_caption: how the target differs.
+        relation: what kind of change this is.
+        keyword: the term that came in; the keyword-image filter looks for it in the target.
+    """
+
+    key: str
+    split: str
+    reference: str
+    target: str
+    reference_caption: str
+    target_caption: str
+    relative_caption: str
+    relation: str
+    keyword: str
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """One candidate: both pictures (RGB) for a caption pair, under a key of its own.
+
+    A generator that makes several candidates of a caption pair gives each a key and picture names of its own.
+    """
+
+    captions: CaptionPair
+    reference: Image.Image
+    target: Image.Image
+
+
+class PictureGenerator(Protocol):
+    """Makes pictures for caption pairs."""
+
+    def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
+        """Yield the candidates of `pairs`, in their order, one by one: equal pairs give equal pictures.
+
+        The caller holds a batch of candidates at a time, so a shard of any size fits the memory. How many pairs are
+        drawn at once is the generator's affair.
+        """
+
+
+class CatalogueGenerator:
+    """Looks both pictures up in the catalogue, so each caption pair has one candidate."""
+
+    def __init__(self, data: Path) -> None:
+        self._catalogue = Catalogue.load(data)
+
+    def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
+        """Yield both pictures of each pair, on white.
+
+        Raises:
+            InputInvalid: a picture is not in the catalogue or does not decode.
+        """
+        for pair in pairs:
+            reference, target = (on_white(self._catalogue.read(name)) for name in (pair.reference, pair.target))
+            yield PicturePair(pair, reference, target)
