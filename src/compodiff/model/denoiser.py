@@ -27,6 +27,7 @@ from compodiff.model.attention import (
     rotation_factors,
 )
 from compodiff.model.context import Context, ContextRows, PackedText, key_rows
+from compodiff.params import DenoiserParams
 
 RELATIVE_BUCKETS = 32
 ROTARY_WIDTH = 32
@@ -48,6 +49,12 @@ class DenoiserConfig:
     mask_size: int
     image_slots: int
     residual: bool
+
+    @classmethod
+    def of(cls, params: DenoiserParams, *, embedding_dim: int, token_dim: int) -> "DenoiserConfig":
+        """The section `denoiser` of params.yaml for an encoder of these widths."""
+        shape = {name: value for name, value in params if name in cls.__dataclass_fields__}
+        return cls(embedding_dim=embedding_dim, token_dim=token_dim, **shape)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dict; `DenoiserConfig(**it)` gives it back."""

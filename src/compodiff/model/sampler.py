@@ -93,14 +93,12 @@ def guided(denoiser: Denoiser, conditions: Conditions, options: SamplerOptions) 
         mask=torch.cat([no_image if conditions.mask is None else each] * len(chosen)),
     )
     context = denoiser.context(texts, conditions.image, conditions.mask, rows)
-    coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)[
-        :, None, None
-    ]
+    coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)
 
     def predict(x_t: Tensor, timestep: float) -> Tensor:
         time = torch.tensor([timestep], device=x_t.device)
-        x0 = denoiser(x_t.repeat(len(chosen), 1), time, context)
-        return (coefficients * x0.view(len(chosen), *x_t.shape)).sum(0)
+        x0: Tensor = denoiser(x_t.repeat(len(chosen), 1), time, context)
+        return (coefficients[:, None, None] * x0.view(len(chosen), *x_t.shape)).sum(0)
 
     return predict
 

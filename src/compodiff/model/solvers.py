@@ -44,7 +44,7 @@ class Ddim:
 class LegacyDdim:
     """The released sampler's DDIM with eta = 1, kept in all its quirks so that its weights behave as published.
 
-    It recovers the noise with alpha_bar of the timestep but steps with that of the timestep before, and adds no noise on
+    It recovers the noise with alpha_bar of the timestep but steps with that of the one before, and adds no noise on
     arriving at timestep 0.
     """
 
