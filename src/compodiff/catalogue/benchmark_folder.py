@@ -18,6 +18,7 @@ from compodiff.atomic import atomic_folder
 from compodiff.catalogue.captions import relative_captions
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.errors import InputInvalid
 from compodiff.params import BenchmarkParams
 
 SPLITS = ("validation", "test")
@@ -67,6 +68,22 @@ def queries_of(catalogue: Catalogue, split: str, params: BenchmarkParams) -> lis
             targets = sorted(requests[request])
             queries.append(BenchmarkQuery(request.reference, caption, targets, relation, request.concept))
     return queries
+
+
+def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
+    """Read the queries that `write_benchmark` wrote.
+
+    Raises:
+        InputInvalid: the file is missing or a line is not a query.
+    """
+    path = folder / f"queries.{split}.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [BenchmarkQuery(**json.loads(line)) for line in lines]
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path} is not there; run: compodiff run assemble_benchmark") from error
+    except (json.JSONDecodeError, TypeError) as error:
+        raise InputInvalid(f"{path} is damaged ({error}); run: compodiff run assemble_benchmark") from error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""What of the catalogue is embedded: pictures, captions, and masked variants of what training and validation see."""
+
+import hashlib
+from collections.abc import Iterable
+
+from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.embeddings import Material
+
+
+def material_of(catalogue: Catalogue, relative_captions: Iterable[str]) -> Material:
+    """Return every picture, every caption of a picture, and the relative captions given."""
+    pictures = catalogue.pictures
+    captions = (caption for row in pictures.to_dict("records") for caption in picture_captions(row))
+    seen = pictures[(pictures["split"] != "test") & (pictures["twin_of"] == pictures.index)]
+    return Material(
+        pictures=list(pictures.index),
+        read=catalogue.read,
+        digest=hashlib.sha256("".join(pictures["pixel_digest"]).encode()).hexdigest(),
+        masked_splits=dict(zip(seen.index, seen["split"], strict=True)),
+        texts=[*captions, *relative_captions],
+    )

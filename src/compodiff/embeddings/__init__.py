@@ -1,0 +1,7 @@
+"""Pictures, texts and masked pictures, embedded once and memory-mapped: what both stages of training read."""
+
+from compodiff.embeddings.making import Material, make_embeddings
+from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
+from compodiff.embeddings.stored import Embeddings
+
+__all__ = ["MASK_SIZE", "Embeddings", "Material", "blanked", "draw_mask", "drawn_cells", "make_embeddings"]

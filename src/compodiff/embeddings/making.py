@@ -1,0 +1,181 @@
+"""Embed everything that training reads, in chunks: a run that was killed makes only the chunks that are missing.
+
+Shapes: n pictures and m masked pictures of a chunk, t texts of a chunk, L tokens, D embedding width.
+"""
+
+import hashlib
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from compodiff.atomic import atomic_folder, atomic_path, write_json
+from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
+from compodiff.encoders.encoder import Encoder
+from compodiff.params import EmbeddingParams
+from compodiff.shards import claim_folder
+
+BATCHES_PER_CHUNK = 8
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is embedded.
+
+    Attributes:
+        pictures: picture ids, in the order of the rows.
+        read: picture_id -> picture.
+        digest: changes whenever what `read` returns changes.
+        masked_splits: picture_id -> split of the pictures that get masked variants.
+        texts: any order, repetitions allowed; the empty text is added.
+    """
+
+    pictures: Sequence[str]
+    read: Callable[[str], Image.Image]
+    digest: str
+    masked_splits: Mapping[str, str]
+    texts: Sequence[str]
+
+
+def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: EmbeddingParams) -> None:
+    """Embed `material` and write it as the folder `folder` (layout in stored.py), whole or not at all.
+
+    Finished chunks wait in a hidden folder beside it; they are used again only for the same material, encoder and
+    params.
+
+    Raises:
+        InputInvalid: a picture cannot be read.
+        ResourceUnavailable: the disk is full; finished chunks are kept.
+    """
+    # Sorted by length, so that a batch holds little padding and the empty text has row 0.
+    texts = sorted({"", *material.texts}, key=lambda text: (len(text), text))
+    work = folder.with_name(f".{folder.name}.work")
+    claim_folder(work, _fingerprint(encoder, material, texts, params))
+    embed_pictures = partial(_embed_pictures, encoder, material, params)
+    embed_texts = partial(_embed_texts, encoder, params.batch_size)
+    pictures = _chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
+    worded = _chunks(work, "texts", texts, params.batch_size, embed_texts)
+    masked = [name for name in material.pictures if name in material.masked_splits]
+    masked = [name for name in masked for _ in range(params.masks_per_picture)]
+    with atomic_folder(folder) as temporary:
+        for name in ("pictures", "masked", "masks"):
+            _join(temporary / f"{name}.npy", pictures, name)
+        for name in ("texts_pooled", "text_tokens"):
+            _join(temporary / f"{name}.npy", worded, name)
+        lengths = np.concatenate([_load(chunk, "lengths") for chunk in worded])
+        np.save(temporary / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        _table(temporary / "pictures.parquet", picture_id=list(material.pictures))
+        _table(temporary / "texts.parquet", text=texts)
+        splits = [material.masked_splits[name] for name in masked]
+        _table(temporary / "masked_pictures.parquet", picture_id=masked, split=splits)
+        write_json(temporary / "manifest.json", encoder.manifest.to_json())
+    shutil.rmtree(work)
+
+
+def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams) -> dict[str, Any]:
+    names = [list(material.pictures), sorted(material.masked_splits.items()), texts]
+    return {
+        "encoder": encoder.manifest.to_json(),
+        "params": params.model_dump(),
+        "pictures": material.digest,
+        "names": hashlib.sha256(repr(names).encode()).hexdigest(),
+    }
+
+
+def _chunks(
+    work: Path, kind: str, items: Sequence[str], batch_size: int, embed: Callable[[Sequence[str]], Arrays]
+) -> list[Path]:
+    """Return the chunk files of `items`, after embedding those that are missing."""
+    size = batch_size * BATCHES_PER_CHUNK
+    plan = [(work / f"{kind}-{start:09d}.npz", items[start : start + size]) for start in range(0, len(items), size)]
+    done = sum(len(chunk) for path, chunk in plan if path.exists())
+    with tqdm(desc=f"embedding {kind}", total=len(items), initial=done, unit=f" {kind}", disable=None) as progress:
+        for path, chunk in plan:
+            if path.exists():
+                continue
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **embed(chunk))
+            progress.update(len(chunk))
+    return [path for path, _ in plan]
+
+
+def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParams, names: Sequence[str]) -> Arrays:
+    """Embed pictures, (n, D), and their masked variants, (m, D), with the packed masks, (m, 512)."""
+    width = encoder.manifest.embedding_dim
+    embedded, masked = [np.empty((0, width), np.float32)], [np.empty((0, width), np.float32)]
+    packed = [np.empty((0, MASK_SIZE * MASK_SIZE // 8), np.uint8)]
+    for batch in _batches(names, params.batch_size):
+        pictures = [material.read(name) for name in batch]
+        pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+        embedded.append(encoder.encode_pixels(pixels).cpu().numpy())
+        chosen = [place for place, name in enumerate(batch) if name in material.masked_splits]
+        places = [place for place in chosen for _ in range(params.masks_per_picture)]
+        if not places:
+            continue
+        drawn = [_masks(batch[place], pictures[place], params) for place in chosen]
+        masks = np.concatenate(drawn)
+        variants = blanked(pixels[places], torch.from_numpy(masks))
+        masked.append(encoder.encode_pixels(variants).cpu().numpy())
+        packed.append(np.packbits(masks.reshape(len(masks), -1), axis=1))
+    return {"pictures": np.concatenate(embedded), "masked": np.concatenate(masked), "masks": np.concatenate(packed)}
+
+
+def _masks(name: str, picture: Image.Image, params: EmbeddingParams) -> NDArray[np.bool_]:
+    """Draw a picture's masks, (masks_per_picture, 64, 64); they depend on its name and the seed alone."""
+    generator = np.random.default_rng([params.seed, zlib.crc32(name.encode())])
+    fractions = {"min_fraction": params.min_mask_fraction, "max_fraction": params.max_mask_fraction}
+    drawn = drawn_cells(picture)
+    return np.stack([draw_mask(drawn, generator, **fractions) for _ in range(params.masks_per_picture)])
+
+
+def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arrays:
+    """Embed texts: pooled (t, D), tokens end to end (sum L, D_text) in float16, and their lengths (t,)."""
+    pooled, tokens, lengths = [], [], []
+    for batch in _batches(texts, batch_size):
+        encoding = encoder.encode_texts(batch)
+        pooled.append(encoding.pooled.cpu().numpy())
+        tokens.append(encoding.tokens[encoding.mask].half().cpu().numpy())
+        lengths.append(encoding.mask.sum(dim=1).cpu().numpy())
+    return {
+        "texts_pooled": np.concatenate(pooled),
+        "text_tokens": np.concatenate(tokens),
+        "lengths": np.concatenate(lengths),
+    }
+
+
+def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _load(chunk: Path, name: str) -> NDArray[Any]:
+    with np.load(chunk, allow_pickle=False) as arrays:
+        loaded: NDArray[Any] = arrays[name]
+    return loaded
+
+
+def _join(path: Path, chunks: Sequence[Path], name: str) -> None:
+    """Write the array `name` of all chunks, one after the other, as one .npy; one chunk is in memory at a time."""
+    first = _load(chunks[0], name)
+    rows = sum(len(_load(chunk, name)) for chunk in chunks)
+    joined = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=(rows, *first.shape[1:]))
+    start = 0
+    for chunk in chunks:
+        part = _load(chunk, name)
+        joined[start : start + len(part)] = part
+        start += len(part)
+    joined.flush()
+
+
+def _table(path: Path, **columns: list[str]) -> None:
+    pd.DataFrame(columns, dtype="str").to_parquet(path, index=False)

@@ -1,0 +1,132 @@
+"""The folder artifacts/embeddings, read: arrays stay on the disk and are memory-mapped.
+
+pictures.npy (N, D) f32         pictures.parquet        picture_id of each row
+texts_pooled.npy (T, D) f32     texts.parquet           text of each row; row 0 is the empty text, the null text
+text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) int64 where each begins
+masked.npy (M, D) f32           masked_pictures.parquet picture_id and split of each row
+masks.npy (M, 512) uint8        64 x 64 bits a row      manifest.json           the encoder's
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from compodiff.embeddings.masking import MASK_SIZE
+from compodiff.encoders.manifest import EncoderManifest, require_same
+from compodiff.errors import InputInvalid
+
+_REMAKE = "run: dvc repro --single-item --force embed"
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of one encoder, raw (not normalised). N pictures, T texts, M masked pictures, D embedding width.
+
+    Attributes:
+        encoder: what made them.
+        pictures: (N, D) float32.
+        picture_row: picture_id -> row of `pictures`.
+        texts_pooled: (T, D) float32.
+        text_row: text -> row of `texts_pooled`; the empty text has row 0.
+        masked: (M, D) float32, pictures with a region set to zero after preprocessing.
+        masked_pictures: picture_id of each row of `masked`.
+        masked_splits: split of each row of `masked`.
+    """
+
+    encoder: EncoderManifest
+    pictures: NDArray[np.float32]
+    picture_row: dict[str, int]
+    texts_pooled: NDArray[np.float32]
+    text_row: dict[str, int]
+    masked: NDArray[np.float32]
+    masked_pictures: list[str]
+    masked_splits: list[str]
+    _text_tokens: NDArray[np.float16]
+    _text_offsets: NDArray[np.int64]
+    _packed_masks: NDArray[np.uint8]
+
+    @classmethod
+    def load(cls, folder: Path, *, encoder: EncoderManifest | None = None) -> "Embeddings":
+        """Open the folder.
+
+        Args:
+            folder: as `make_embeddings` wrote it.
+            encoder: refuse embeddings of any other encoder; none: take what is there.
+
+        Raises:
+            InputInvalid: a file is missing, truncated or damaged, or two files are of different lengths.
+            EncoderMismatch: the embeddings are another encoder's.
+        """
+        manifest = EncoderManifest.from_json(_manifest(folder / "manifest.json"))
+        if encoder is not None:
+            require_same(encoder, manifest, f"the embeddings {folder}")
+        pictures, texts = _column(folder, "pictures", "picture_id"), _column(folder, "texts", "text")
+        masked_pictures = _column(folder, "masked_pictures", "picture_id")
+        return cls(
+            encoder=manifest,
+            pictures=_rows(folder, "pictures", len(pictures)),
+            picture_row={picture: row for row, picture in enumerate(pictures)},
+            texts_pooled=_rows(folder, "texts_pooled", len(texts)),
+            text_row={text: row for row, text in enumerate(texts)},
+            masked=_rows(folder, "masked", len(masked_pictures)),
+            masked_pictures=masked_pictures,
+            masked_splits=_column(folder, "masked_pictures", "split"),
+            _text_tokens=_array(folder, "text_tokens"),
+            _text_offsets=_rows(folder, "text_offsets", len(texts) + 1),
+            _packed_masks=_rows(folder, "masks", len(masked_pictures)),
+        )
+
+    def tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,)."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        starts = self._text_offsets[chosen]
+        lengths = self._text_offsets[chosen + 1] - starts
+        begins = np.cumsum(lengths) - lengths
+        places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
+        return self._text_tokens[places], lengths
+
+    def masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
+        """Return the masks of rows of `masked`, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
+        packed = self._packed_masks[np.asarray(rows, dtype=np.int64)]
+        return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise InputInvalid(f"{path.parent} holds no embeddings ({error}); {_REMAKE}") from error
+    return content
+
+
+def _array(folder: Path, name: str) -> NDArray[Any]:
+    path = folder / f"{name}.npy"
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path} is not there; {_REMAKE}") from error
+    except (ValueError, EOFError) as error:
+        raise InputInvalid(f"{path} is truncated or damaged ({error}); {_REMAKE}") from error
+    return array
+
+
+def _rows(folder: Path, name: str, count: int) -> NDArray[Any]:
+    array = _array(folder, name)
+    if len(array) != count:
+        raise InputInvalid(f"{folder / name}.npy has {len(array)} rows, its table {count}; {_REMAKE}")
+    return array
+
+
+def _column(folder: Path, table: str, column: str) -> list[str]:
+    path = folder / f"{table}.parquet"
+    try:
+        return pd.read_parquet(path)[column].astype(str).tolist()
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path} is not there; {_REMAKE}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise InputInvalid(f"{path} is damaged ({' '.join(str(error).split())}); {_REMAKE}") from error
