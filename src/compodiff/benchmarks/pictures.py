@@ -1,0 +1,140 @@
+"""Where the pictures of a benchmark are, and how one is read: loose files, members of tars, or crops of either."""
+
+import io
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+from PIL import Image, UnidentifiedImageError
+
+from compodiff.errors import InputInvalid
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
+
+
+class Pictures(Protocol):
+    """Reads the pictures of a benchmark by id."""
+
+    def has(self, picture: str) -> bool:
+        """Whether the picture is there."""
+        ...
+
+    def read(self, picture: str) -> Image.Image:
+        """Decode the picture.
+
+        Raises:
+            InputInvalid: it is not there or does not decode.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FilePictures:
+    """Pictures in files: `places` lists where the picture of an id may lie, the likeliest first."""
+
+    places: Callable[[str], Iterable[Path]]
+
+    def has(self, picture: str) -> bool:
+        """Whether one of its places holds a file."""
+        return any(path.is_file() for path in self.places(picture))
+
+    def read(self, picture: str) -> Image.Image:
+        """Decode the picture from the first place that holds it."""
+        for path in self.places(picture):
+            if path.is_file():
+                with path.open("rb") as stream:
+                    return decode(stream, f"{picture} ({path})")
+        tried = next(iter(self.places(picture)), "anywhere")
+        raise InputInvalid(f"picture {picture} is not there (looked for {tried}); see: compodiff benchmark doctor")
+
+
+@dataclass(frozen=True)
+class GalleryFolder:
+    """A folder of pictures, loose at any depth or in tars. The id of a picture is its name without the suffix."""
+
+    folder: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
+    members: Mapping[str, tuple[Path, int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def scan(cls, folder: Path) -> "GalleryFolder":
+        """List the pictures in `folder`.
+
+        Raises:
+            InputInvalid: two pictures share an id, or a tar cannot be read.
+        """
+        files: dict[str, Path] = {}
+        members: dict[str, tuple[Path, int, int]] = {}
+        for path in sorted(folder.rglob("*")):
+            found = tar_members(path) if path.suffix == ".tar" else {}
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                found = {picture_id(path.relative_to(folder).as_posix()): (path, 0, 0)}
+            for name, place in found.items():
+                if name in files or name in members:
+                    raise InputInvalid(f"{folder} holds two pictures named {name!r} (one in {path}); rename one")
+                if path.suffix == ".tar":
+                    members[name] = place
+                else:
+                    files[name] = path
+        return cls(folder, files, members)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every picture's id, sorted."""
+        return tuple(sorted((*self.files, *self.members)))
+
+    def has(self, picture: str) -> bool:
+        """Whether the folder holds the picture."""
+        return picture in self.files or picture in self.members
+
+    def read(self, picture: str) -> Image.Image:
+        """Decode a picture of the folder."""
+        if picture in self.files:
+            with self.files[picture].open("rb") as stream:
+                return decode(stream, f"{picture} ({self.files[picture]})")
+        if picture not in self.members:
+            raise InputInvalid(f"picture {picture} is not in {self.folder}")
+        path, offset, length = self.members[picture]
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            content = stream.read(length)
+        return decode(io.BytesIO(content), f"{picture} ({path})")
+
+
+def picture_id(name: str) -> str:
+    """`cats/tom.png` and `cats/tom` are both `cats/tom`; a dot that starts no picture suffix stays."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
+
+
+def tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
+    """Map the id of each picture in a tar to (tar, offset, length), for reading without unpacking.
+
+    Raises:
+        InputInvalid: the tar is broken.
+    """
+    try:
+        with tarfile.open(path, "r:") as tar:
+            return {
+                picture_id(member.name): (path, member.offset_data, member.size)
+                for member in tar
+                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
+            }
+    except (tarfile.TarError, EOFError) as error:
+        raise InputInvalid(f"{path} is not a readable tar ({error}); make it again") from error
+
+
+def decode(stream: IO[bytes], label: str) -> Image.Image:
+    """Decode a picture fully.
+
+    Raises:
+        InputInvalid: it does not decode; the message names `label`.
+    """
+    try:
+        image = Image.open(stream)
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputInvalid(f"picture {label} does not decode: {error}") from error
+    return image

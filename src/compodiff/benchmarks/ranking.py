@@ -1,0 +1,193 @@
+"""Exact ranks over a large gallery, chunk by chunk, without ever holding all scores.
+
+Q queries, N gallery pictures, T marks a query (the pictures whose rank matters), C candidates a query, D width.
+
+One matrix product in float32 per chunk decides all pairs but those that lie within its rounding error of a threshold;
+these few are scored again in float64. The result therefore does not depend on the chunk size.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Reals = NDArray[np.float64]
+
+# Cosines closer than this are a tie: float32 embeddings cannot tell them apart, float64 sums differ by about 1e-15.
+TIE = 1e-9
+_PAIRS = 1024
+
+
+def unit(vectors: Floats, dtype: type[np.floating]) -> Floats:
+    """Divide each vector (..., D) by its length, all in `dtype`; the zero vector stays zero."""
+    scaled: Floats = vectors.astype(dtype)
+    scaled /= _lengths(scaled)[..., None]
+    return scaled
+
+
+def _lengths(vectors: Floats) -> Floats:
+    """Length of each vector (..., D), 1 for the zero vector."""
+    lengths: Floats = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
+    lengths[lengths == 0] = 1
+    return lengths
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How queries meet pictures: the product of one or several cosines.
+
+    Attributes:
+        parts: each (Q, D), of any length and float type. One part: the cosine. Two, of the reference and of the
+            text: the product-of-scores baseline.
+    """
+
+    parts: tuple[Floats, ...]
+
+    @property
+    def queries(self) -> int:
+        """Q."""
+        return len(self.parts[0])
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.parts[0].shape[1])
+
+    @property
+    def slack(self) -> float:
+        """Bound on the float32 error of one score, by the probabilistic analysis of Higham and Mary (2019)."""
+        return len(self.parts) * 4 * math.sqrt(self.width) * 2.0**-24
+
+    def take(self, rows: Ints) -> "Similarity":
+        """The similarity of the given queries alone."""
+        return Similarity(tuple(part[rows] for part in self.parts))
+
+    def units(self, dtype: type[np.floating]) -> tuple[Floats, ...]:
+        """The parts, normalised."""
+        return tuple(unit(part, dtype) for part in self.parts)
+
+
+def block_scores(parts: tuple[Floats, ...], pictures: Floats) -> Floats:
+    """Scores (Q, n) of unit queries against unit pictures (n, D)."""
+    scores: Floats = parts[0] @ pictures.T
+    for part in parts[1:]:
+        scores *= part @ pictures.T
+    return scores
+
+
+def pair_scores(parts: tuple[Floats, ...], gallery: Floats, query: Ints, row: Ints) -> Reals:
+    """Exact scores (M,) of M pairs of a query and a gallery row; `parts` are unit queries in float64."""
+    scores = np.ones(len(query))
+    for start in range(0, len(query), _PAIRS):
+        pairs = slice(start, start + _PAIRS)
+        pictures = gallery[row[pairs]].astype(np.float64)
+        lengths = _lengths(pictures)
+        for part in parts:
+            scores[pairs] *= np.einsum("md,md->m", part[query[pairs]], pictures) / lengths
+    return scores
+
+
+def count_at_least(
+    similarity: Similarity,
+    gallery: Floats,
+    thresholds: Reals,
+    *,
+    chunk: int,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> Ints:
+    """Count the gallery rows that score at least as high as each threshold, ties within `TIE` included.
+
+    Args:
+        similarity: the Q queries.
+        gallery: (N, D), memory-mapped or not, of any float type and length.
+        thresholds: (Q, T), NaN where a query has fewer than T.
+        chunk: gallery rows scored at once; changes memory and speed only.
+        progress: called with the rows of each finished chunk.
+
+    Returns:
+        Counts (Q, T), 0 where the threshold is NaN.
+    """
+    # The queries with most thresholds first, so that those with a t-th threshold are always the first n_t rows.
+    order = np.argsort(np.isnan(thresholds).sum(axis=1), kind="stable")
+    ordered, limit = similarity.take(order), thresholds[order] - TIE
+    parts, exact = ordered.units(np.float32), ordered.units(np.float64)
+    having = (~np.isnan(limit)).sum(axis=0)
+    counts = np.zeros(thresholds.shape, dtype=np.int64)
+    for start in range(0, len(gallery), chunk):
+        block = np.asarray(gallery[start : start + chunk])
+        scores = block_scores(parts, unit(block, np.float32))
+        for t, n in enumerate(having):
+            counts[:n, t] += _count_exactly(scores[:n], limit[:n, t], block, exact, ordered.slack)
+        progress(len(block))
+    unordered = np.empty_like(counts)
+    unordered[order] = counts
+    return unordered
+
+
+def _count_exactly(scores: Floats, limit: Reals, block: Floats, exact: tuple[Floats, ...], slack: float) -> Ints:
+    """Count per row the scores (n, rows) that reach `limit` (n,), asking float64 where float32 cannot tell."""
+    surely = scores > (limit + slack).astype(np.float32)[:, None]
+    perhaps = scores >= (limit - slack).astype(np.float32)[:, None]
+    counted: Ints = np.bitwise_count(np.packbits(surely, axis=1)).sum(axis=1, dtype=np.int64)
+    query, row = _nonzero(np.logical_xor(perhaps, surely, out=perhaps))
+    reaches = pair_scores(exact, block, query, row) >= limit[query]
+    return counted + np.bincount(query[reaches], minlength=len(scores))
+
+
+def candidate_scores(similarity: Similarity, gallery: Floats, rows: Ints) -> Reals:
+    """Exact scores (Q, C) of each query's own candidates, -inf where `rows` (Q, C) is -1."""
+    query, column = np.nonzero(rows >= 0)
+    scores = np.full(rows.shape, -np.inf)
+    scores[query, column] = pair_scores(similarity.units(np.float64), gallery, query, rows[query, column])
+    return scores
+
+
+def top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints, chunk: int) -> Ints:
+    """The k best gallery rows (Q, k) of each query, the best first; ties go to the earlier row.
+
+    Args:
+        similarity: the Q queries.
+        gallery: (N, D).
+        k: how many, at most N (N - 1 where a row is excluded).
+        excluded: (Q,) a row that is left out, or -1.
+        chunk: gallery rows scored at once; changes memory and speed only.
+    """
+    parts = similarity.units(np.float32)
+    best = np.full((similarity.queries, k), -np.inf, dtype=np.float32)
+    pools: list[tuple[Ints, Ints, Floats]] = []
+    for start in range(0, len(gallery), chunk):
+        scores = block_scores(parts, unit(np.asarray(gallery[start : start + chunk]), np.float32))
+        inside = np.flatnonzero((excluded >= start) & (excluded < start + scores.shape[1]))
+        scores[inside, excluded[inside] - start] = -np.inf
+        highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
+        best = np.partition(np.concatenate([best, highest], axis=1), -k, axis=1)[:, -k:]
+        query, row = _nonzero(scores >= _reachable(best, similarity.slack)[:, None])
+        pools.append((query, start + row, scores[query, row]))
+    query, row, rough = (np.concatenate(columns) for columns in zip(*pools, strict=True))
+    kept = (rough >= _reachable(best, similarity.slack)[query]) & (rough > -np.inf)
+    query, row = query[kept], row[kept]
+    exact = pair_scores(similarity.units(np.float64), gallery, query, row)
+    # Scores that tie are made equal by rounding, so that the order among them is that of the rows.
+    order = np.lexsort((row, -np.round(exact / TIE), query))
+    place = np.arange(len(order)) - np.searchsorted(query[order], query[order])
+    rows = np.full((similarity.queries, k), -1, dtype=np.int64)
+    first = place < k
+    rows[query[order][first], place[first]] = row[order][first]
+    return rows
+
+
+def _reachable(best: Floats, slack: float) -> Floats:
+    """Lowest float32 score (Q,) with which a row may still belong to the k best, given the k best so far (Q, k)."""
+    lowest: Floats = best.min(axis=1) - np.float32(2 * slack)
+    return lowest
+
+
+def _nonzero(flags: Bools) -> tuple[Ints, Ints]:
+    """Row and column of each True: np.nonzero, several times as fast on a sparse matrix."""
+    row, column = np.divmod(np.flatnonzero(flags), flags.shape[1])
+    return row, column
