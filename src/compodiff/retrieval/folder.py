@@ -26,9 +26,10 @@ from compodiff.retrieval.index import Floats, Index
 from compodiff.retrieval.manifest import MANIFEST, read_manifest
 from compodiff.retrieval.pictures import COLUMNS, decode, loose_pictures
 
-INSIDE = ".compodiff"  # name of the index in the folder it is over
 BATCH = 64  # pictures encoded, and put down, at a time
 _NAMED_IN_ERROR = 5
+
+Row = tuple[str, str, str, int, int, str]  # COLUMNS
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def build_folder_index(
     """
     staging = out.with_name(f"{out.name}.parts")
     parts = Parts(_writable(staging), out, encoder.manifest)
-    rows: list[tuple[str, str, int, int, str]] = []
+    rows: list[Row] = []
     unreadable: dict[str, str] = {}
     pending: dict[str, Tensor] = {}
     encoded = 0
@@ -115,7 +116,7 @@ def build_folder_index(
         except (OSError, InputInvalid, UnicodeEncodeError) as error:
             unreadable[name] = str(error)
             continue
-        rows.append((name, name, 0, len(content), sha256))
+        rows.append((name, name, name, 0, len(content), sha256))
         if len(pending) == BATCH:
             encoded += _encode(parts, encoder, pending)
     encoded += _encode(parts, encoder, pending)
@@ -150,9 +151,7 @@ def _encode(parts: Parts, encoder: Encoder, pending: dict[str, Tensor]) -> int:
     return count
 
 
-def _judge(
-    folder: Path, rows: list[tuple[str, str, int, int, str]], unreadable: dict[str, str], *, skip_unreadable: bool
-) -> None:
+def _judge(folder: Path, rows: list[Row], unreadable: dict[str, str], *, skip_unreadable: bool) -> None:
     total = len(rows) + len(unreadable)
     if not total:
         raise InputInvalid(f"no JPEG, PNG, WebP or GIF picture in {folder} or below")

@@ -1,7 +1,8 @@
 """The pictures behind an index: where their bytes are, and how bytes become a picture.
 
-A table of pictures has one row each: `picture_id`, `path` (of the file or tar, relative to the pictures' root),
-`offset` and `length` (bytes within that file) and `sha256` (of those bytes). Loose files and tar members read alike.
+A table of pictures has one row each: `picture_id`, `name` (for people), `path` (of the file or tar, relative to the
+pictures' root), `offset` and `length` (bytes within that file) and `sha256` (of those bytes), so that loose files and
+members of tars read alike.
 """
 
 import hashlib
@@ -20,10 +21,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from compodiff.errors import InputInvalid
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
-COLUMNS = ("picture_id", "path", "offset", "length", "sha256")
+COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 
 # Everything that Pillow raises on bytes that are cut short or not what their header says.
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
 
 
 def decode(content: bytes) -> Image.Image:
@@ -36,6 +37,7 @@ def decode(content: bytes) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which a readable picture may have
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
                 picture.load()
@@ -113,13 +115,16 @@ def loose_pictures(root: Path) -> Iterator[Path]:
 
 
 def tabulate(root: Path, places: Mapping[str, tuple[Path, int, int]]) -> pd.DataFrame:
-    """The table of pictures under `root` of which id, file, offset and length are known. Reads every byte."""
+    """The table of pictures under `root` of which id, file, offset and length are known; reads every byte.
+
+    The id is also the name.
+    """
     rows = []
     for picture_id, (path, offset, length) in places.items():
         with path.open("rb") as file:
             file.seek(offset)
             digest = hashlib.sha256(file.read(length)).hexdigest()
-        rows.append((picture_id, path.relative_to(root).as_posix(), offset, length, digest))
+        rows.append((picture_id, picture_id, path.relative_to(root).as_posix(), offset, length, digest))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
