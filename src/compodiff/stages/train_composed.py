@@ -1,0 +1,62 @@
+"""The stage train_composed: stage 2, a reference and a relative caption find the target.
+
+Run: compodiff run train_composed.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.embeddings import Embeddings
+from compodiff.encoders import EncoderManifest, require_same
+from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.process import Process
+from compodiff.params import SamplingParams, TrainingParams
+from compodiff.stages.declaration import Input, Output
+from compodiff.stages.training_material import captions_of, triplet_queries
+from compodiff.tracking.runs import training_run
+from compodiff.training.examples import training_examples
+from compodiff.training.fit import Material, fit
+
+
+def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
+    *,
+    composed: TrainingParams,
+    sampling: SamplingParams,
+    data: Annotated[Path, Input("data")],
+    validated: Annotated[Path, Input("artifacts/validation")],
+    embeddings: Annotated[Path, Input("artifacts/embeddings")],
+    benchmark: Annotated[Path, Input("artifacts/benchmark")],
+    prior: Annotated[Path, Input("artifacts/prior")],
+    folder: Annotated[Path, Output("artifacts/composed")],
+    curve: Annotated[Path, Output("artifacts/metrics/composed_curve.csv")],
+) -> None:
+    """Train the prior on: captions, masked pictures and accepted triplets, each its share of a batch.
+
+    Raises:
+        EncoderMismatch: the prior was trained on another encoder's embeddings.
+        ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
+    """
+    catalogue, encoded = Catalogue.load(data), Embeddings.load(embeddings)
+    denoiser, prior_card = load_model(prior)
+    require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")
+    accepted = pd.read_parquet(validated / "accepted.parquet")
+    material = Material(
+        embeddings=encoded,
+        examples=training_examples(encoded, captions_of(catalogue, "train"), accepted[accepted["split"] == "train"]),
+        queries=triplet_queries(benchmark, composed),
+        gallery=catalogue.distinct(),
+    )
+    params = {**prior_card.trained_with, "composed": composed.model_dump()}
+    card = ModelCard(
+        denoiser=prior_card.denoiser,
+        process=Process(composed.objective, prior_card.process.num_train_timesteps),
+        encoder=encoded.encoder.to_json(),
+        trained_with=params,
+    )
+    denoiser.train().requires_grad_()
+    with training_run("train_composed", params, folder) as run:
+        fit(denoiser, card, material, composed, sampling, folder=folder, curve=curve, on_metrics=run.log_metrics)
+        run.log_artifact(curve)

@@ -1,0 +1,52 @@
+"""What both training stages take from the catalogue: captions to learn from and queries to be measured on."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compodiff.catalogue.benchmark_folder import read_queries
+from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.params import TrainingParams
+from compodiff.training.curve import ValidationQuery
+
+
+def captions_of(catalogue: Catalogue, split: str) -> pd.DataFrame:
+    """Every caption of every picture of a split: columns picture_id, caption."""
+    return pd.DataFrame(_captions(catalogue, split), columns=["picture_id", "caption"])
+
+
+def caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
+    """Captions of unseen concepts, each to find any picture that has it."""
+    targets: dict[str, set[str]] = defaultdict(set)
+    for picture_id, caption in _captions(catalogue, "validation"):
+        targets[caption].add(catalogue.canonical(picture_id))
+    return _some([ValidationQuery(caption, tuple(sorted(found))) for caption, found in targets.items()], params)
+
+
+def triplet_queries(benchmark: Path, params: TrainingParams) -> list[ValidationQuery]:
+    """The benchmark's queries of the validation concepts.
+
+    Raises:
+        InputInvalid: the benchmark is missing or damaged.
+    """
+    queries = read_queries(benchmark, "validation")
+    return _some(
+        [ValidationQuery(query.relative_caption, tuple(query.targets), query.reference) for query in queries], params
+    )
+
+
+def _captions(catalogue: Catalogue, split: str) -> Iterator[tuple[str, str]]:
+    rows: dict[Any, dict[Any, Any]] = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
+    for picture_id, row in rows.items():
+        for caption in picture_captions(row):
+            yield str(picture_id), caption
+
+
+def _some(queries: list[ValidationQuery], params: TrainingParams) -> list[ValidationQuery]:
+    drawn = np.random.default_rng(params.seed).permutation(len(queries))[: params.validation_queries]
+    return [queries[number] for number in sorted(drawn)]

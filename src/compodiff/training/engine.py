@@ -1,0 +1,182 @@
+"""DeepSpeed, and nothing else knows it: one process or torchrun's many, on the CPU (gloo) or on GPUs (NCCL).
+
+    with join_workers() as worker:
+        engine = Engine(objective, params, worker)
+        engine.forward_backward(batch)  # once a microbatch
+        engine.step()                   # averages over processes, clips, steps, clears the gradients
+
+Its configuration is made from params.yaml; there is no ds_config.json.
+"""
+
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # public, but not in torch's __all__
+
+from compodiff.errors import ParamsInvalid
+from compodiff.params import TrainingParams
+from compodiff.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process among those that train together."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files, logs and draws the progress bar."""
+        return self.rank == 0
+
+
+@contextmanager
+def join_workers() -> Iterator[Worker]:
+    """Join torchrun's processes, or be the only one (which opens no port)."""
+    local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed insists on the variable
+    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        backend = "nccl"
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    try:
+        yield Worker(dist.get_rank(), dist.get_world_size(), device)
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+class Engine:
+    """An objective under DeepSpeed: AdamW, warm-up, clipping, precision and ZeRO as params.yaml says."""
+
+    def __init__(self, objective: nn.Module, params: TrainingParams, worker: Worker) -> None:
+        """Hand `objective` (a batch -> its loss) to DeepSpeed.
+
+        Raises:
+            ParamsInvalid: the batch does not divide among processes and accumulation steps.
+        """
+        self.worker = worker
+        self.objective = objective.to(worker.device)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(objective, params.weight_decay), lr=params.learning_rate, betas=(0.9, 0.999), fused=True
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, params))
+        self._deepspeed, *_ = _import_deepspeed(worker.device).initialize(
+            model=objective,
+            optimizer=optimizer,
+            lr_scheduler=schedule,
+            config=deepspeed_config(params, rows_per_microbatch(params, worker.world_size)),
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._deepspeed.get_lr()[0])
+
+    def forward_backward(self, batch: Batch) -> float:
+        """Add one microbatch's gradients and return its loss; a loss that is not finite leaves no gradient."""
+        loss: Tensor = self._deepspeed(batch.to(self.worker.device))
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self._deepspeed.backward(loss)
+        return value
+
+    def step(self) -> None:
+        """Average gradients over processes, clip them, take AdamW's step and clear them."""
+        self._deepspeed.step()
+
+    def mean(self, value: float) -> float:
+        """The mean of `value` over all processes."""
+        total = torch.tensor(value, dtype=torch.float64, device=self.worker.device)
+        dist.all_reduce(total)
+        return float(total) / self.worker.world_size
+
+    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
+        """Write weights, optimizer, learning-rate schedule and `state` into `folder`/`tag`; all processes call it."""
+        self._deepspeed.save_checkpoint(str(folder), tag, client_state={"training": state}, save_latest=False)
+        dist.barrier()
+
+    def load(self, folder: Path, tag: str) -> dict[str, Any]:
+        """Restore what `save` wrote and return its `state`."""
+        _, client_state = self._deepspeed.load_checkpoint(str(folder), tag)
+        state: dict[str, Any] = client_state["training"]
+        return state
+
+
+def rows_per_microbatch(params: TrainingParams, world_size: int) -> int:
+    """Rows of one process's microbatch.
+
+    Raises:
+        ParamsInvalid: the batch does not divide among processes and accumulation steps.
+    """
+    parts = world_size * params.accumulation_steps
+    if params.batch_size % parts:
+        raise ParamsInvalid(
+            f"batch_size {params.batch_size} does not divide among {world_size} processes x "
+            f"{params.accumulation_steps} accumulation_steps; make it a multiple of {parts}"
+        )
+    return params.batch_size // parts
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices; leave gains, biases and other vectors alone."""
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def learning_rate_factor(step: int, params: TrainingParams) -> float:
+    """What the learning rate is multiplied with at `step`: a linear warm-up, then a cosine to 0 or a constant."""
+    if step < params.warmup_steps:
+        return (step + 1) / params.warmup_steps
+    if params.learning_rate_schedule == "constant":
+        return 1.0
+    progress = (step - params.warmup_steps) / max(1, params.steps - params.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def deepspeed_config(params: TrainingParams, rows: int) -> dict[str, Any]:
+    """DeepSpeed's settings for microbatches of `rows` rows."""
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": rows,
+        "gradient_accumulation_steps": params.accumulation_steps,
+        "managed_gradient_accumulation": False,  # `step` is the boundary, not a count of microbatches
+        "gradient_clipping": params.clip_norm,
+        "zero_optimization": {"stage": params.zero_stage},
+        "zero_allow_untested_optimizer": True,  # torch's fused AdamW: DeepSpeed's own would be compiled first
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }
+    if params.precision == "bfloat16":
+        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    return config
+
+
+def _import_deepspeed(device: torch.device) -> Any:
+    """DeepSpeed without a compiler: on the CPU it would build a shared-memory op first, for which gloo serves."""
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+    import deepspeed.ops
+    from deepspeed.utils import logger
+
+    if device.type == "cpu":
+        deepspeed.ops.__compatible_ops__ = defaultdict(bool)
+    logger.setLevel(logging.WARNING)
+    return deepspeed

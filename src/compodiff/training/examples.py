@@ -1,0 +1,111 @@
+"""What there is to learn from: which rows of the embeddings belong together.
+
+Each task is a table (examples, 4) of rows: TEXT says what to find, IMAGE is the reference, MASK the region to replace,
+TARGET the picture to find. A masked picture's IMAGE row counts on from the last picture's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
+
+TEXT, IMAGE, MASK, TARGET = range(4)
+NOTHING = -1
+
+Rows = NDArray[np.int64]
+NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The training split, by task (paper section 4.2).
+
+    Attributes:
+        text_to_image: a caption finds its picture.
+        masked: a masked picture, its mask and the caption of the whole find the whole.
+        triplet: a reference and a relative caption find the target; triplets of one relation stand together.
+        relation_starts: (relations + 1,) where each relation's triplets begin, and where the last one's end.
+    """
+
+    text_to_image: Rows
+    masked: Rows
+    triplet: Rows
+    relation_starts: Rows
+
+
+def training_examples(embeddings: Embeddings, captions: pd.DataFrame, triplets: pd.DataFrame | None = None) -> Examples:
+    """Look up the rows of the training split.
+
+    Args:
+        embeddings: the embedded pictures and texts.
+        captions: columns picture_id, caption; several captions of a picture are several rows.
+        triplets: columns reference, target, relative_caption, relation; the accepted ones. None for stage 1.
+
+    Raises:
+        InputInvalid: a picture or text has no embedding, or a triplet's two pictures are one.
+    """
+    captioned = _table(
+        text=rows_of(captions["caption"], embeddings.text_row),
+        target=rows_of(captions["picture_id"], embeddings.picture_row),
+    )
+    return Examples(
+        text_to_image=captioned,
+        masked=_masked(embeddings, captioned),
+        triplet=_table(text=NO_ROWS, target=NO_ROWS) if triplets is None else _triplets(embeddings, triplets),
+        relation_starts=np.zeros(1, dtype=np.int64) if triplets is None else _starts(triplets["relation"]),
+    )
+
+
+def rows_of(keys: "pd.Series[str]", rows: dict[str, int]) -> Rows:
+    """The row of each picture id or text.
+
+    Raises:
+        InputInvalid: one has none.
+    """
+    found = keys.map(rows)
+    if found.isna().any():
+        raise InputInvalid(f"{keys[found.isna()].iloc[0]!r} has no embedding; run: dvc repro --single-item embed")
+    return np.asarray(found, dtype=np.int64)
+
+
+def _table(*, text: Rows, target: Rows, image: Rows | int = NOTHING, mask: Rows | int = NOTHING) -> Rows:
+    table = np.full((len(text), 4), NOTHING, dtype=np.int64)
+    table[:, TEXT], table[:, IMAGE], table[:, MASK], table[:, TARGET] = text, image, mask, target
+    return table
+
+
+def _masked(embeddings: Embeddings, captioned: Rows) -> Rows:
+    """Every masked picture of the split with each caption of its picture."""
+    captions = pd.DataFrame({"text": captioned[:, TEXT], "target": captioned[:, TARGET]})
+    pictures = rows_of(pd.Series(embeddings.masked_pictures), embeddings.picture_row)
+    joined = pd.DataFrame({"target": pictures, "mask": np.arange(len(pictures))}).merge(captions, on="target")
+    mask = joined["mask"].to_numpy()
+    return _table(
+        text=joined["text"].to_numpy(),
+        image=len(embeddings.pictures) + mask,
+        mask=mask,
+        target=joined["target"].to_numpy(),
+    )
+
+
+def _triplets(embeddings: Embeddings, triplets: pd.DataFrame) -> Rows:
+    equal = triplets["reference"] == triplets["target"]
+    if equal.any():
+        twin = triplets["reference"][equal].iloc[0]
+        raise InputInvalid(f"{twin} is reference and target of one triplet; run: dvc repro --single-item validate")
+    ordered = triplets.sort_values("relation", kind="stable")
+    return _table(
+        text=rows_of(ordered["relative_caption"], embeddings.text_row),
+        image=rows_of(ordered["reference"], embeddings.picture_row),
+        target=rows_of(ordered["target"], embeddings.picture_row),
+    )
+
+
+def _starts(relations: "pd.Series[str]") -> Rows:
+    """Where each relation begins once they are sorted, and the number of all: (relations + 1,)."""
+    counts = relations.value_counts().sort_index().to_numpy()
+    return np.concatenate([NO_ROWS, [0], np.cumsum(counts)]).astype(np.int64)

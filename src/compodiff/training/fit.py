@@ -1,0 +1,153 @@
+"""One stage of training from end to end: a denoiser and examples in, a model folder and a curve out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
+from compodiff.model.checkpoint import ModelCard, save_model
+from compodiff.model.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.query import SamplerOptions
+from compodiff.params import SamplingParams, TrainingParams
+from compodiff.training.batches import Batches
+from compodiff.training.curve import ValidationQuery, gather_queries, measure
+from compodiff.training.engine import Engine, Worker, join_workers
+from compodiff.training.examples import TARGET, Examples
+from compodiff.training.loop import Training, train
+from compodiff.training.resume import Checkpoints, digest, weights_digest
+from compodiff.training.tasks import Objective
+
+ROWS_DIGESTED = 1024
+SMALLEST_SPREAD = 1e-3  # of the mean spread: a dimension that hardly varies is not blown up
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a stage learns from and is measured on.
+
+    Attributes:
+        embeddings: of all pictures and texts.
+        examples: the training split.
+        queries: of the validation concepts; all with a reference, or all without.
+        gallery: the picture ids that they rank.
+    """
+
+    embeddings: Embeddings
+    examples: Examples
+    queries: Sequence[ValidationQuery]
+    gallery: Sequence[str]
+
+
+def fit(
+    denoiser: Denoiser,
+    card: ModelCard,
+    material: Material,
+    params: TrainingParams,
+    sampling: SamplingParams,
+    *,
+    folder: Path,
+    curve: Path,
+    on_metrics: Callable[[int, Mapping[str, float]], None],
+) -> None:
+    """Train `denoiser` and write its averaged weights with `card` to `folder`; a killed run goes on where it was.
+
+    Args:
+        denoiser: the weights to start from.
+        card: what the model will be.
+        material: what it learns from.
+        params: how.
+        sampling: how the validation queries are answered.
+        folder: the model folder to write; checkpoints stand beside it until it is written.
+        curve: the CSV file to write.
+        on_metrics: told each point of the curve, on the first process.
+
+    Raises:
+        ParamsInvalid: the batch does not divide among the processes, or the loss is not finite.
+        InputInvalid: a task has a share but no examples, or an embedding is not finite.
+        CheckpointMismatch: there is a checkpoint of another training.
+        ResourceUnavailable: the disk is full.
+    """
+    with join_workers() as worker:
+        batches = Batches(material.embeddings, material.examples, params, card.process)
+        queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
+        checkpoints = Checkpoints(
+            folder.with_name(f"{folder.name}.partial"), identity(denoiser, card, material, params, worker)
+        )
+        average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
+        options = SamplerOptions.of(sampling)
+        train(
+            Training(
+                params=params,
+                engine=Engine(Objective(denoiser, params, card.process), params, worker),
+                average=average,
+                batches=batches,
+                measure=lambda: measure(average, queries, options, card.process, seed=sampling.seed),
+                checkpoints=checkpoints,
+                curve=curve,
+                on_metrics=on_metrics,
+            )
+        )
+        if worker.is_main:
+            save_model(folder, average.state_dict(), card)
+            checkpoints.remove()
+
+
+def new_denoiser(config: DenoiserConfig, material: Material, *, standardise: bool, seed: int) -> Denoiser:
+    """A denoiser with random weights.
+
+    Args:
+        config: its shape.
+        material: what it will learn from.
+        standardise: let it see embeddings with mean 0 and spread 1 in each dimension over the training pictures.
+        seed: of the weights.
+
+    Raises:
+        InputInvalid: an embedding is NaN or infinite.
+    """
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw their weights from the global generator
+        torch.manual_seed(seed)
+        denoiser = Denoiser(config)
+    pictures = material.embeddings.pictures[np.unique(material.examples.text_to_image[:, TARGET])].astype(np.float64)
+    if not np.isfinite(pictures).all():
+        raise InputInvalid("an embedding holds NaN or infinity; run: dvc repro --single-item --force embed")
+    if standardise:
+        spread = pictures.std(0)
+        denoiser.constants.embedding_mean.copy_(torch.from_numpy(pictures.mean(0)))
+        denoiser.constants.embedding_std.copy_(torch.from_numpy(np.maximum(spread, SMALLEST_SPREAD * spread.mean())))
+    return denoiser
+
+
+def identity(
+    denoiser: Denoiser, card: ModelCard, material: Material, params: TrainingParams, worker: Worker
+) -> dict[str, Any]:
+    """All that decides the losses, flat; a checkpoint of another identity is refused."""
+    known = {
+        **_flat(params.model_dump()),
+        "num_train_timesteps": card.process.num_train_timesteps,
+        "data": digest(_sampled(material)),
+        "weights at the start": weights_digest(denoiser),
+    }
+    if params.zero_stage > 0:
+        known["processes"] = worker.world_size  # each holds its part of the optimizer
+    return known
+
+
+def _sampled(material: Material) -> Iterator[bytes]:
+    """The examples, and some embeddings: all of them may be many gigabytes."""
+    yield str(material.embeddings.encoder.to_json()).encode()
+    examples, pictures = material.examples, material.embeddings.pictures
+    yield from (table.tobytes() for table in (examples.text_to_image, examples.masked, examples.triplet))
+    yield np.ascontiguousarray(pictures[:: max(1, len(pictures) // ROWS_DIGESTED)]).tobytes()
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{inner}": part for inner, part in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

@@ -1,0 +1,161 @@
+"""The training loop of both stages: zero gradients, microbatches, forward and backward, clip, step, log.
+
+A batch is a function of (seed, step), so that a checkpoint needs no random state: the resumed run sees what the killed
+one would have seen, and its losses are the same.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from compodiff.errors import ParamsInvalid
+from compodiff.params import TrainingParams
+from compodiff.training.batches import Batches
+from compodiff.training.curve import Point, write_curve
+from compodiff.training.engine import Engine
+from compodiff.training.resume import Checkpoints
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is made of.
+
+    Attributes:
+        params: its section of params.yaml.
+        engine: the network that is trained, under DeepSpeed.
+        average: a copy of that network for the moving average of its weights (EMA): what is measured and kept.
+        batches: what it learns from.
+        measure: the average network -> cosine and recall_at_10 on the validation queries.
+        checkpoints: where it goes on after a kill.
+        curve: the CSV file that shows learning.
+        on_metrics: told each point of the curve.
+    """
+
+    params: TrainingParams
+    engine: Engine
+    average: nn.Module
+    batches: Batches
+    measure: Callable[[], Mapping[str, float]]
+    checkpoints: Checkpoints
+    curve: Path
+    on_metrics: Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass
+class Progress:
+    """How far a training is: what a checkpoint holds beside weights and optimizer.
+
+    Attributes:
+        step: steps taken.
+        losses: of each step since the last point of the curve.
+        points: the curve.
+    """
+
+    step: int
+    losses: list[float]
+    points: list[Point]
+
+
+def train(training: Training) -> None:
+    """Train to the last step, from the last checkpoint if there is one; the result is `training.average`.
+
+    Raises:
+        ParamsInvalid: the loss is not finite.
+        CheckpointMismatch: the checkpoint is of another training.
+        ResourceUnavailable: the disk is full.
+    """
+    params, engine, worker = training.params, training.engine, training.engine.worker
+    progress = _resume(training)
+    timer = _Timer()
+    with _progress_bar(training, progress.step) as bar:
+        while progress.step < params.steps:
+            learning_rate = engine.learning_rate
+            loss = 0.0
+            for batch in training.batches.microbatches(progress.step, rank=worker.rank, world_size=worker.world_size):
+                loss += engine.forward_backward(batch) / params.accumulation_steps
+            _require_finite(loss, progress.step, params)
+            engine.step()  # clips, steps and zeroes the gradients
+            average_weights(training.average, engine.objective, step=progress.step, decay=params.ema_decay)
+            progress.step += 1
+            progress.losses.append(loss)
+            timer.rows += params.batch_size
+            bar.update(params.batch_size)
+            bar.set_postfix_str(f"step {progress.step}/{params.steps} loss {loss:.4f}", refresh=False)
+            if progress.step % params.validate_every == 0 or progress.step == params.steps:
+                _log_point(training, progress, learning_rate, timer)
+            if progress.step % params.checkpoint_every == 0 and progress.step < params.steps:
+                training.checkpoints.save(engine, progress.step, _state(training, progress))
+
+
+def average_weights(average: nn.Module, network: nn.Module, *, step: int, decay: float) -> None:
+    """Move the average towards the network's weights: an EMA, with a smaller decay at first to forget its start."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for averaged, current in zip(average.parameters(), network.parameters(), strict=True):
+            averaged.lerp_(current, share)
+
+
+class _Timer:
+    """Rows a second, validation and checkpoints left out."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.rows, self._started = 0, time.perf_counter()
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / (time.perf_counter() - self._started)
+
+
+def _log_point(training: Training, progress: Progress, learning_rate: float, timer: _Timer) -> None:
+    """Measure the average network and add a point to the curve."""
+    speed = timer.rows_per_second
+    loss = training.engine.mean(sum(progress.losses) / len(progress.losses))
+    progress.losses = []
+    if training.engine.worker.is_main:
+        measured = training.measure()
+        point = Point(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
+        progress.points.append(point)
+        write_curve(training.curve, progress.points)
+        training.on_metrics(point.step, point.metrics())
+    timer.restart()
+
+
+def _state(training: Training, progress: Progress) -> dict[str, Any]:
+    return {**asdict(progress), "average": training.average.state_dict()}
+
+
+def _resume(training: Training) -> Progress:
+    state = training.checkpoints.load(training.engine)
+    if state is None:
+        return Progress(0, [], [])
+    training.average.load_state_dict(state["average"])
+    return Progress(state["step"], state["losses"], [Point(**point) for point in state["points"]])
+
+
+def _require_finite(loss: float, step: int, params: TrainingParams) -> None:
+    if not math.isfinite(loss):
+        raise ParamsInvalid(
+            f"the loss is {loss} at step {step}; lower learning_rate ({params.learning_rate:g}) or clip_norm "
+            f"({params.clip_norm:g}), or lengthen warmup_steps ({params.warmup_steps}) in params.yaml"
+        )
+
+
+def _progress_bar(training: Training, steps_done: int) -> "tqdm[Any]":
+    params = training.params
+    return tqdm(
+        total=params.steps * params.batch_size,
+        initial=steps_done * params.batch_size,
+        unit=" rows",
+        unit_scale=True,
+        disable=None if training.engine.worker.is_main else True,  # None: where stderr is no terminal
+    )

@@ -1,0 +1,110 @@
+"""Checkpoints that survive `kill -9` at any moment: one is there when the marker says so, and the marker comes last.
+
+artifacts/prior.partial/step-200/...   what DeepSpeed writes
+artifacts/prior.partial/latest.json    which step is whole, and of what training; written last, by rename
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compodiff.atomic import write_json
+from compodiff.errors import CheckpointMismatch, ResourceUnavailable
+from compodiff.training.engine import Engine
+
+MARKER = "latest.json"
+DIFFERENCES_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Attributes:
+        folder: work folder beside the stage's output; removed when the training is done.
+        training: what decides the losses, flat: params, digests of the data and of the weights at the start.
+    """
+
+    folder: Path
+    training: Mapping[str, Any]
+
+    def load(self, engine: Engine) -> dict[str, Any] | None:
+        """Restore the last whole checkpoint into `engine` and return its state, or None where there is none.
+
+        Raises:
+            CheckpointMismatch: it is of another training, or of a file that cannot be read.
+        """
+        marker = self.folder / MARKER
+        if not marker.exists():
+            return None
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        self._require_same(content["training"], content["tag"])
+        return engine.load(self.folder, content["tag"])
+
+    def save(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint, then its marker, then remove the earlier ones. All processes call it.
+
+        Raises:
+            ResourceUnavailable: the disk is full; the last whole checkpoint stays.
+        """
+        tag = f"step-{step}"
+        try:
+            engine.save(self.folder, tag, state)
+        except (OSError, RuntimeError) as error:
+            shutil.rmtree(self.folder / tag, ignore_errors=True)
+            if not _disk_is_full(error):
+                raise
+            raise ResourceUnavailable(
+                f"no space left on the disk for the checkpoint {self.folder / tag}; free some and run again, "
+                "the training goes on from the one before"
+            ) from error
+        if engine.worker.is_main:
+            for path in (self.folder / tag).iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            write_json(self.folder / MARKER, {"tag": tag, "training": dict(self.training)})
+            for earlier in self.folder.glob("step-*"):
+                if earlier.name != tag:
+                    shutil.rmtree(earlier)
+
+    def remove(self) -> None:
+        """Remove the work folder: the training is done and its weights are elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _require_same(self, theirs: Mapping[str, Any], tag: str) -> None:
+        differences = [
+            f"{key} was {theirs.get(key)}, is {self.training.get(key)}"
+            for key in sorted({*theirs, *self.training})
+            if theirs.get(key) != self.training.get(key)
+        ]
+        if differences:
+            raise CheckpointMismatch(
+                f"{self.folder / tag} is of another training ({'; '.join(differences[:DIFFERENCES_NAMED])}); "
+                f"put that back to go on with it, or start afresh: rm -r {self.folder}"
+            )
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """SHA-256 of `parts` one after the other, hexadecimal, shortened to 16 digits."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()[:16]
+
+
+def weights_digest(network: nn.Module) -> str:
+    """The digest of a network's parameters and buffers."""
+    return digest(tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
+
+
+def _disk_is_full(error: OSError | RuntimeError) -> bool:
+    # torch's writer, in C++, turns ENOSPC into a RuntimeError of this text.
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "file write failed" in str(error)

@@ -1,0 +1,67 @@
+"""The loss of both stages: how far the denoised embedding is from the target's (arXiv 2303.11916, eq. 1 and 2).
+
+The tasks differ only in the conditions that a row brings: text; masked picture, mask and text; reference and text. How
+the target is made noisy is up to the process: the paper's diffusion, or one of the two controls beside it.
+Legend: B rows, S noisy embeddings a row, N = B * S, D embedding width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compodiff.model.denoiser import Denoiser
+from compodiff.model.process import Process
+from compodiff.params import TrainingParams
+from compodiff.training.batches import Batch
+
+SHORTEST_FLOW_TIME = 0.05  # the weight 1 / u^2 of flow matching has no bound at u = 0
+SAME_PICTURE = 1 - 1e-5
+
+
+class Objective(nn.Module):
+    """A batch -> its loss. The only parameters are the denoiser's."""
+
+    def __init__(self, denoiser: Denoiser, params: TrainingParams, process: Process) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self._params, self._process = params, process
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The mean over rows and noisy embeddings, a scalar."""
+        draws = batch.noise.shape[1]
+        x0 = self.denoiser.standardise(batch.target).repeat_interleave(draws, 0)
+        timestep = batch.timestep.flatten()
+        x_t = self._process.add_noise(x0, batch.noise.flatten(0, 1), timestep)
+        context = self.denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+        denoised = self.denoiser(x_t, timestep, context)
+        loss: Tensor = (loss_weight(self._process, timestep) * (denoised - x0).square().mean(-1)).mean()
+        if self._params.contrastive_weight > 0:
+            restored = self.denoiser.restore(denoised)
+            loss = loss + self._params.contrastive_weight * contrastive_loss(
+                restored, batch.target, temperature=self._params.contrastive_temperature
+            )
+        return loss
+
+
+def loss_weight(process: Process, timestep: Tensor) -> Tensor:
+    """What an error of x0 counts: 1, or for flow matching that of its velocity, 1 / u^2. timestep: (N,) -> (N,)."""
+    if process.objective != "flow_matching":
+        return torch.ones_like(timestep, dtype=torch.float32)
+    return (timestep / process.num_train_timesteps).clamp(min=SHORTEST_FLOW_TIME).square().reciprocal()
+
+
+def contrastive_loss(denoised: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE (arXiv 1807.03748): each denoised embedding should be nearer to its target than to the batch's others.
+
+    Args:
+        denoised: (N, D) raw embeddings, those of a row adjacent.
+        targets: (B, D) raw embeddings; others that show the row's own target are no negatives.
+        temperature: divides the cosines.
+    """
+    keys = functional.normalize(targets, dim=-1)
+    draws = len(denoised) // len(targets)
+    own = torch.arange(len(targets), device=targets.device)
+    same = (keys @ keys.T > SAME_PICTURE) & (own[:, None] != own)
+    scores = functional.normalize(denoised, dim=-1) @ keys.T / temperature
+    scores = scores.masked_fill(same.repeat_interleave(draws, 0), -torch.inf)
+    return functional.cross_entropy(scores, own.repeat_interleave(draws))
