@@ -1,12 +1,17 @@
-"""What several test rooms share: a small catalogue of real pictures that holds every relation in every split."""
+"""What several test rooms share: a small catalogue of real pictures with every relation, and a tiny real encoder."""
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from compodiff.catalogue.build import build_catalogue
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.params import DataParams
+
+if TYPE_CHECKING:
+    from compodiff.encoders import Encoder
 
 _PEOPLE = [
     f"{person}{tone}-200D-{job}"
@@ -43,3 +48,27 @@ def small_data(tmp_path_factory: pytest.TempPathFactory, data_params: DataParams
 @pytest.fixture(scope="session")
 def small_catalogue(small_data: Path) -> Catalogue:
     return Catalogue.load(small_data)
+
+
+_TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> "Encoder":
+    """A CLIP of the real class with random weights, one layer a tower; open_clip knows it as `compodiff-tiny`."""
+    import open_clip
+    import torch
+
+    from compodiff.encoders import open_clip_encoder
+
+    config = tmp_path_factory.mktemp("open_clip") / "compodiff-tiny.json"
+    config.write_text(json.dumps(_TINY_CLIP))
+    open_clip.add_model_config(config)
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(17)
+        return open_clip_encoder("compodiff-tiny", pretrained=None)
