@@ -7,8 +7,7 @@ import typer
 
 from compodiff.cli.model_parts import CHAMPION, model_parts
 from compodiff.cli.project import project_root
-
-INSIDE = ".compodiff"  # name of the index in the folder it is over
+from compodiff.retrieval import INSIDE
 
 Folder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP and GIF pictures, at any depth.")]
 Out = Annotated[

@@ -2,6 +2,11 @@ import pytest
 import torch
 
 from compodiff.encoders import Encoder, EncoderManifest
+from compodiff.model.checkpoint import ModelCard
+from compodiff.model.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.process import Process
+from compodiff.params import SamplingParams
+from compodiff.retrieval.composer import Composer
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +35,39 @@ def encoder() -> Encoder:
         context_length=16,
     )
     return Encoder(model, SimpleTokenizer(context_length=16), manifest)
+
+
+SAMPLING = SamplingParams(
+    seed=5,
+    num_inference_steps=2,
+    solver="unipc",
+    grid="trailing",
+    eta=0.0,
+    w_image=1.5,
+    w_text=3.0,
+    draws=2,
+    fusion="average",
+    reference_mixing=0.1,
+    masked_reference_mixing=0.05,
+    precision="float32",
+)
+
+
+@pytest.fixture(scope="session")
+def composer(encoder) -> Composer:
+    torch.manual_seed(1)  # nn.Module draws its weights from the global generator
+    config = DenoiserConfig(
+        embedding_dim=16,
+        token_dim=16,
+        width=16,
+        depth=2,
+        heads=2,
+        cross_heads=2,
+        head_width=8,
+        feed_forward_factor=2,
+        mask_size=8,
+        image_slots=2,
+        residual=False,
+    )
+    card = ModelCard(denoiser=config, process=Process("diffusion", 1000), encoder=encoder.manifest.to_json())
+    return Composer(encoder, Denoiser(config).eval().requires_grad_(False), card, SAMPLING)

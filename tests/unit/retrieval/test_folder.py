@@ -4,8 +4,8 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.params import IndexParams
+from compodiff.retrieval import INSIDE
 from compodiff.retrieval import folder as folder_module
-from compodiff.cli.index import INSIDE
 from compodiff.retrieval.folder import build_folder_index, folder_status
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.pictures import Pictures, loose_pictures

@@ -1,0 +1,178 @@
+"""`compodiff search`: a picture and a change find the picture you mean.
+
+compodiff search --reference 👩‍🔬 --text "with dark skin"
+compodiff search --index ~/Pictures --reference cat.jpg --text "in the snow" --html answer.html
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compodiff.cli.model_parts import CHAMPION, ModelParts, model_parts
+from compodiff.cli.project import project_root
+from compodiff.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from compodiff.retrieval.composer import ComposedQuery, Reference
+    from compodiff.retrieval.index import Index
+    from compodiff.retrieval.searcher import Hit, Searcher
+
+GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are
+ATTRIBUTION = (
+    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter, Inc and other contributors), CC BY 4.0."
+)
+STYLES = ("twemoji", "openmoji")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("search")(search)
+
+
+def search(
+    *,
+    reference: Annotated[str | None, typer.Option(help="A picture file, an id of the index, or an emoji.")] = None,
+    text: Annotated[str, typer.Option(help="What is to be different.")] = "",
+    negative: Annotated[str, typer.Option(help="What the answer should not be like.")] = "",
+    mask: Annotated[Path | None, typer.Option(help="PNG of the reference's shape, white where to replace.")] = None,
+    w_image: Annotated[float | None, typer.Option(help="How much the reference counts. Default: the model's.")] = None,
+    w_text: Annotated[float | None, typer.Option(help="How much the text counts. Default: the model's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Network calls. Default: the model's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise. Default: the model's.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many pictures.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")] = None,
+    index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
+    model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
+) -> None:
+    """Find pictures like REFERENCE, but TEXT."""
+    from compodiff.retrieval.composer import ComposedQuery
+    from compodiff.retrieval.pictures import read_picture
+
+    started = time.perf_counter()
+    searcher = _open(model_parts(model), index)
+    query = ComposedQuery(
+        reference=None if reference is None else _found(reference, searcher.index),
+        relative_caption=text,
+        negative_text=negative,
+        mask=None if mask is None else read_picture(mask),
+        w_image=w_image,
+        w_text=w_text,
+        num_inference_steps=steps,
+        seed=seed,
+        k=k,
+    )
+    loaded = time.perf_counter()
+    hits = searcher.search(query)
+    answered = time.perf_counter()
+    if html is not None:
+        _write_page(html, searcher, query, hits, attribution="" if index else ATTRIBUTION)
+    if as_json:
+        seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
+        asked = {"reference": reference, "mask": None if mask is None else str(mask), "model": model}
+        typer.echo(json.dumps(_answer(searcher, query, hits, asked) | {"seconds": seconds}, ensure_ascii=False))
+    else:
+        _print_table(hits)
+
+
+def _open(parts: ModelParts, index: Path | None) -> "Searcher":
+    from compodiff.retrieval import INSIDE
+    from compodiff.retrieval.composer import Composer
+    from compodiff.retrieval.index import Index
+    from compodiff.retrieval.searcher import Searcher
+
+    # The index is opened first: it is the part that a user most often has to make.
+    if index is None:
+        opened, pictures_root = Index.load(parts.index), project_root() / GALLERY
+    else:
+        inside = index / INSIDE
+        opened, pictures_root = Index.load(inside if inside.is_dir() else index), None
+    return Searcher(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
+
+
+def _found(reference: str, index: "Index") -> "Reference":
+    """What the user means: an id of the index, or a picture that is not in it.
+
+    Raises:
+        InputInvalid: neither.
+    """
+    import hashlib
+
+    from compodiff.retrieval.pictures import read_picture
+
+    path = Path(reference)
+    if path.is_file():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
+        return str(same.iloc[0]) if len(same) else read_picture(path)
+    codepoints = "-".join(f"{ord(character):X}" for character in reference if character != "\N{VARIATION SELECTOR-16}")
+    for picture_id in (reference, *(f"{style}-{codepoints}" for style in STYLES)):
+        if picture_id in index.row:
+            return picture_id
+    raise InputInvalid(
+        f"{reference} is neither a picture file nor in the index, whose ids look like {index.picture_ids[0]}"
+    )
+
+
+def _answer(
+    searcher: "Searcher", query: "ComposedQuery", hits: Sequence["Hit"], asked: dict[str, Any]
+) -> dict[str, Any]:
+    options = searcher.composer.options(query)
+    return {
+        "query": {
+            **asked,
+            "text": query.relative_caption,
+            "negative": query.negative_text,
+            "w_image": options.w_image,
+            "w_text": options.w_text,
+            "steps": options.num_inference_steps,
+            "seed": searcher.composer.sampling.seed if query.seed is None else query.seed,
+            "k": query.k,
+        },
+        "index": str(searcher.index.folder),
+        "results": [
+            {"rank": rank, **vars(hit), "file": str(searcher.pictures.path(hit.picture_id))}
+            for rank, hit in enumerate(hits, 1)
+        ],
+    }
+
+
+def _print_table(hits: Sequence["Hit"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("#", "score", "picture", "id", box=None)
+    for rank, hit in enumerate(hits, 1):
+        table.add_row(str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
+    Console().print(table)
+
+
+def _write_page(
+    path: Path, searcher: "Searcher", query: "ComposedQuery", hits: Sequence["Hit"], *, attribution: str
+) -> None:
+    from PIL import Image
+
+    from compodiff.atomic import atomic_path
+    from compodiff.retrieval.result_page import Shown, result_page
+
+    shown = None
+    if isinstance(query.reference, str):
+        name = searcher.index.pictures["name"].iloc[searcher.index.row[query.reference]]
+        shown = Shown(searcher.pictures.read(query.reference), str(name))
+    elif isinstance(query.reference, Image.Image):
+        shown = Shown(query.reference, "reference")
+    options = searcher.composer.options(query)
+    page = result_page(
+        reference=shown,
+        relative_caption=query.relative_caption,
+        negative_text=query.negative_text,
+        dials=f"w_image {options.w_image:g}, w_text {options.w_text:g}, {options.num_inference_steps} steps",
+        results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in hits],
+        attribution=attribution,
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
