@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from compodiff.cli import pipeline
+from compodiff.cli import index, pipeline, search
 from compodiff.errors import CompoDiffError
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
     add_completion=False,
 )
 pipeline.register(app)
+search.register(app)
+index.register(app)
 
 
 def main() -> None:
