@@ -132,7 +132,7 @@ class Denoiser(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the weights."""
-        return self.text_projection.weight.dtype
+        return self.relative_bias.dtype
 
     def standardise(self, embedding: Tensor) -> Tensor:
         """Raw embedding (..., D) -> the network's space, float32."""
@@ -173,11 +173,10 @@ class Denoiser(nn.Module):
         )
         index, padding = key_rows(texts.lengths, rows, len(references), config.image_slots)
         bias = None if padding is None else torch.zeros_like(padding, dtype=self.dtype).masked_fill(padding, -torch.inf)
-        bias = None if bias is None else bias[:, None, None]
+        bias = None if bias is None else bias[:, None]
+        pairs = [self._gather(layer.keys_values(tokens), index) for layer in self._cross()]
         return Context(
-            layers=tuple(
-                LayerContext(*self._gather(layer.keys_values(tokens), index), bias) for layer in self._cross()
-            ),
+            layers=tuple(LayerContext(keys, values, bias) for keys, values in pairs),
             reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
         )
 
@@ -222,11 +221,11 @@ class Denoiser(nn.Module):
         pooled = functional.avg_pool2d(stacked[:, None], MASK_SIDE // self.config.mask_size)
         return pooled.flatten(1).to(self.dtype)
 
-    def _gather(self, table: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of projected tokens -> keys and values, (R, H, K, E) each."""
-        heads = (2, self.config.cross_heads, self.config.head_width)
-        keys, values = table[index].view(*index.shape, *heads).permute(2, 0, 3, 1, 4)
-        return keys, values
+    def _gather(self, table: Tensor, index: Tensor) -> Tensor:
+        """Rows of projected tokens -> keys and values, (2, H, R, K, E)."""
+        heads, width = self.config.cross_heads, self.config.head_width
+        rows = table.view(len(table), 2 * heads, width).transpose(0, 1).index_select(1, index.flatten())
+        return rows.view(2, heads, *index.shape, width)
 
     def _cross(self) -> Iterator[CrossAttention]:
         for block in self.blocks:
@@ -238,7 +237,7 @@ class Denoiser(nn.Module):
         buckets = torch.zeros(QUERY_TOKENS, QUERY_TOKENS + 1, dtype=torch.long, device=self.relative_bias.device)
         buckets[1, 0] = 1
         rotation = rotation_factors(self.constants.rotary_frequencies, self.config.head_width)
-        return Positions(rotation, self.relative_bias[buckets].mT.float())
+        return Positions(rotation, self.relative_bias[buckets].transpose(0, 1).float())
 
     def _stable_norm(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(x / x.amax(-1, keepdim=True).detach())
