@@ -86,13 +86,14 @@ def benchmarks(draw):
     benchmarks(),
     st.sampled_from([1, 2, 3, 7, 16, 10_000]),
     st.sampled_from([np.float16, np.float32, np.float64]),
-    st.sampled_from([1, 2]),
+    st.sampled_from([(1, np.multiply), (2, np.multiply), (2, np.maximum)]),
     st.integers(0, 3),
 )
 @settings(max_examples=300, deadline=None)
-def test_scores_equal_brute_force(case, chunk, dtype, parts, extra):
+def test_scores_equal_brute_force(case, chunk, dtype, fusion, extra):
     benchmark, embeddings, queries = case
-    scores = np.prod([cosine(part, embeddings) for part in queries[:parts]], axis=0)
+    parts, combine = fusion
+    scores = combine.reduce([cosine(part, embeddings) for part in queries[:parts]])
     expected = twin(benchmark, [dict(zip(benchmark.gallery, row, strict=True)) for row in scores])
 
     # Lengths must not matter, nor pictures that the benchmark does not rank, nor the order of the file.
@@ -102,7 +103,7 @@ def test_scores_equal_brute_force(case, chunk, dtype, parts, extra):
     given_embeddings = np.concatenate([embeddings * lengths, np.ones((extra, embeddings.shape[1]))]).astype(dtype)
     order = generator.permutation(len(ids))
     vectors = Vectors(tuple(ids[i] for i in order), given_embeddings[order])
-    similarity = Similarity(tuple(part.astype(dtype) for part in queries[:parts]))
+    similarity = Similarity(tuple(part.astype(dtype) for part in queries[:parts]), combine)
 
     scored = Scorer(chunk=chunk).score(benchmark, vectors, similarity)
     assert set(scored.outcomes) == set(expected)

@@ -80,7 +80,7 @@ def mark_gallery(
     query, slot = _slots(names)
     rows = np.array([gallery.rows[name] for marked in names for name in marked], dtype=np.int64)
     scores = np.full((len(queries), max(map(len, names))), np.nan)
-    scores[query, slot] = pair_scores(similarity.units(np.float64), gallery.embeddings, query, rows)
+    scores[query, slot] = pair_scores(similarity.unit(np.float64), gallery.embeddings, query, rows)
     at_least = count_at_least(similarity, gallery.embeddings, scores, chunk=chunk, progress=progress)
     excluded = np.zeros(scores.shape, dtype=np.bool_)
     if excludes_reference:

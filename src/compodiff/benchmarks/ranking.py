@@ -9,6 +9,7 @@ these few are scored again in float64. The result therefore does not depend on t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +40,16 @@ def _lengths(vectors: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How queries meet pictures: the product of one or several cosines.
+    """How queries meet pictures: a cosine, or several that are combined.
 
     Attributes:
-        parts: each (Q, D), of any length and float type. One part: the cosine. Two, of the reference and of the
-            text: the product-of-scores baseline.
+        parts: each (Q, D), of any length and float type. One part: the cosine.
+        combine: np.multiply makes the product-of-scores baseline of reference and text, np.maximum the best of
+            several draws.
     """
 
     parts: tuple[Floats, ...]
+    combine: np.ufunc = np.multiply
 
     @property
     def queries(self) -> int:
@@ -65,30 +68,30 @@ class Similarity:
 
     def take(self, rows: Ints) -> "Similarity":
         """The similarity of the given queries alone."""
-        return Similarity(tuple(part[rows] for part in self.parts))
+        return Similarity(tuple(part[rows] for part in self.parts), self.combine)
 
-    def units(self, dtype: type[np.floating]) -> tuple[Floats, ...]:
-        """The parts, normalised."""
-        return tuple(unit(part, dtype) for part in self.parts)
+    def unit(self, dtype: type[np.floating]) -> "Similarity":
+        """The same with its parts normalised, in `dtype`."""
+        return Similarity(tuple(unit(part, dtype) for part in self.parts), self.combine)
 
 
-def block_scores(parts: tuple[Floats, ...], pictures: Floats) -> Floats:
+def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
     """Scores (Q, n) of unit queries against unit pictures (n, D)."""
-    scores: Floats = parts[0] @ pictures.T
-    for part in parts[1:]:
-        scores *= part @ pictures.T
+    scores: Floats = similarity.parts[0] @ pictures.T
+    for part in similarity.parts[1:]:
+        similarity.combine(scores, part @ pictures.T, out=scores)
     return scores
 
 
-def pair_scores(parts: tuple[Floats, ...], gallery: Floats, query: Ints, row: Ints) -> Reals:
-    """Exact scores (M,) of M pairs of a query and a gallery row; `parts` are unit queries in float64."""
-    scores = np.ones(len(query))
+def pair_scores(similarity: Similarity, gallery: Floats, query: Ints, row: Ints) -> Reals:
+    """Exact scores (M,) of M pairs of a query and a gallery row; the queries are unit vectors in float64."""
+    scores = np.empty(len(query))
     for start in range(0, len(query), _PAIRS):
         pairs = slice(start, start + _PAIRS)
         pictures = gallery[row[pairs]].astype(np.float64)
         lengths = _lengths(pictures)
-        for part in parts:
-            scores[pairs] *= np.einsum("md,md->m", part[query[pairs]], pictures) / lengths
+        cosines = [np.einsum("md,md->m", part[query[pairs]], pictures) / lengths for part in similarity.parts]
+        scores[pairs] = reduce(similarity.combine, cosines)
     return scores
 
 
@@ -115,22 +118,23 @@ def count_at_least(
     # The queries with most thresholds first, so that those with a t-th threshold are always the first n_t rows.
     order = np.argsort(np.isnan(thresholds).sum(axis=1), kind="stable")
     ordered, limit = similarity.take(order), thresholds[order] - TIE
-    parts, exact = ordered.units(np.float32), ordered.units(np.float64)
+    rough, exact = ordered.unit(np.float32), ordered.unit(np.float64)
     having = (~np.isnan(limit)).sum(axis=0)
     counts = np.zeros(thresholds.shape, dtype=np.int64)
     for start in range(0, len(gallery), chunk):
         block = np.asarray(gallery[start : start + chunk])
-        scores = block_scores(parts, unit(block, np.float32))
+        scores = block_scores(rough, unit(block, np.float32))
         for t, n in enumerate(having):
-            counts[:n, t] += _count_exactly(scores[:n], limit[:n, t], block, exact, ordered.slack)
+            counts[:n, t] += _count_exactly(scores[:n], limit[:n, t], block, exact)
         progress(len(block))
     unordered = np.empty_like(counts)
     unordered[order] = counts
     return unordered
 
 
-def _count_exactly(scores: Floats, limit: Reals, block: Floats, exact: tuple[Floats, ...], slack: float) -> Ints:
+def _count_exactly(scores: Floats, limit: Reals, block: Floats, exact: Similarity) -> Ints:
     """Count per row the scores (n, rows) that reach `limit` (n,), asking float64 where float32 cannot tell."""
+    slack = exact.slack
     surely = scores > (limit + slack).astype(np.float32)[:, None]
     perhaps = scores >= (limit - slack).astype(np.float32)[:, None]
     counted: Ints = np.bitwise_count(np.packbits(surely, axis=1)).sum(axis=1, dtype=np.int64)
@@ -143,7 +147,7 @@ def candidate_scores(similarity: Similarity, gallery: Floats, rows: Ints) -> Rea
     """Exact scores (Q, C) of each query's own candidates, -inf where `rows` (Q, C) is -1."""
     query, column = np.nonzero(rows >= 0)
     scores = np.full(rows.shape, -np.inf)
-    scores[query, column] = pair_scores(similarity.units(np.float64), gallery, query, rows[query, column])
+    scores[query, column] = pair_scores(similarity.unit(np.float64), gallery, query, rows[query, column])
     return scores
 
 
@@ -157,11 +161,11 @@ def top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints,
         excluded: (Q,) a row that is left out, or -1.
         chunk: gallery rows scored at once; changes memory and speed only.
     """
-    parts = similarity.units(np.float32)
+    queries = similarity.unit(np.float32)
     best = np.full((similarity.queries, k), -np.inf, dtype=np.float32)
     pools: list[tuple[Ints, Ints, Floats]] = []
     for start in range(0, len(gallery), chunk):
-        scores = block_scores(parts, unit(np.asarray(gallery[start : start + chunk]), np.float32))
+        scores = block_scores(queries, unit(np.asarray(gallery[start : start + chunk]), np.float32))
         inside = np.flatnonzero((excluded >= start) & (excluded < start + scores.shape[1]))
         scores[inside, excluded[inside] - start] = -np.inf
         highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
@@ -171,7 +175,7 @@ def top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints,
     query, row, rough = (np.concatenate(columns) for columns in zip(*pools, strict=True))
     kept = (rough >= _reachable(best, similarity.slack)[query]) & (rough > -np.inf)
     query, row = query[kept], row[kept]
-    exact = pair_scores(similarity.units(np.float64), gallery, query, row)
+    exact = pair_scores(similarity.unit(np.float64), gallery, query, row)
     # Scores that tie are made equal by rounding, so that the order among them is that of the rows.
     order = np.lexsort((row, -np.round(exact / TIE), query))
     place = np.arange(len(order)) - np.searchsorted(query[order], query[order])

@@ -26,6 +26,7 @@ class Scored:
     Attributes:
         benchmark: the part.
         kept: the queries that were scored; one whose targets are all missing from the gallery is left out.
+        places: their places among the queries of the benchmark.
         outcomes: metric name -> the outcome of each kept query, in [0, 1].
         ranks: rank of the best target of each kept query, from 1, over the gallery (GeneCIS: over its candidates).
         missing: pictures of the benchmark that have no embedding.
@@ -34,6 +35,7 @@ class Scored:
 
     benchmark: Benchmark
     kept: tuple[Query, ...]
+    places: Ints
     outcomes: Mapping[str, Reals]
     ranks: Ints
     missing: tuple[str, ...]
@@ -85,7 +87,7 @@ class Scorer:
         joined = {name: np.concatenate(values) for name, values in outcomes.items()}
         ranks = joined.pop("rank").astype(np.int64)
         kept_queries = tuple(benchmark.queries[row] for row in kept)
-        return Scored(benchmark, kept_queries, joined, ranks, missing, len(gallery.ids))
+        return Scored(benchmark, kept_queries, kept, joined, ranks, missing, len(gallery.ids))
 
     def _outcomes(
         self, benchmark: Benchmark, queries: Sequence[Query], gallery: Vectors, similarity: Similarity

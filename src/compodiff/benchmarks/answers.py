@@ -1,0 +1,162 @@
+"""The queries of a benchmark in arrays, and a model's answers to them.
+
+Q queries, P pairs of a query and one of its texts, S draws, D embedding width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from compodiff.benchmarks.benchmark import Benchmark
+from compodiff.benchmarks.ranking import Floats, Ints, Similarity, unit
+from compodiff.benchmarks.vectors import Vectors
+from compodiff.embeddings import Embeddings
+from compodiff.encoders.manifest import EncoderManifest, require_same
+from compodiff.errors import InputInvalid
+from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.context import PackedText
+from compodiff.model.denoiser import Denoiser
+from compodiff.model.query import Conditions, SamplerOptions
+from compodiff.model.sampler import compose_draws, query_generators
+from compodiff.params import SamplingParams
+
+_PAIRS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The queries of one part in arrays.
+
+    Attributes:
+        embeddings: where texts and pictures are.
+        references: (Q, D) raw; of a masked reference with the masked region blanked.
+        query: (P,) the query of each pair, rising.
+        text: (P,) row of its text.
+        negative: (P,) row of its negative text, the empty text's where it has none.
+        masks: (Q, 64, 64) bool, or None where no query masks anything.
+    """
+
+    embeddings: Embeddings
+    references: Floats
+    query: Ints
+    text: Ints
+    negative: Ints
+    masks: Tensor | None = None
+
+    @classmethod
+    def of(cls, part: Benchmark, embeddings: Embeddings) -> "Asked":
+        """Look up what the queries of `part` name.
+
+        Raises:
+            InputInvalid: a picture or text has no embedding.
+        """
+        try:
+            references = [embeddings.picture_row[query.reference] for query in part.queries]
+            text = [embeddings.text_row[text] for query in part.queries for text in query.texts]
+            negative = [embeddings.text_row[query.negative] for query in part.queries for _ in query.texts]
+        except KeyError as error:
+            raise InputInvalid(f"{error} of {part.label} has no embedding; run: dvc repro embed") from error
+        query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
+        return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
+
+    def mean_over_texts(self, values: Floats) -> Floats:
+        """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
+        total = np.zeros((len(self.references), values.shape[1]))
+        np.add.at(total, self.query, unit(values, np.float64))
+        return unit(total, np.float64)
+
+    @property
+    def texts(self) -> Floats:
+        """Pooled text (Q, D) of each query, of length 1."""
+        return self.mean_over_texts(self.embeddings.texts_pooled[self.text])
+
+
+def gallery_vectors(embeddings: Embeddings) -> Vectors:
+    """Every embedded picture by its id."""
+    return Vectors(tuple(embeddings.picture_row), embeddings.pictures)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A denoiser and how it is asked; `has_reference` false asks by the text alone, as the prior is asked."""
+
+    denoiser: Denoiser
+    card: ModelCard
+    sampling: SamplingParams
+    has_reference: bool = True
+
+    @classmethod
+    def load(
+        cls, folder: Path, sampling: SamplingParams, embeddings: Embeddings, *, has_reference: bool = True
+    ) -> "Answering":
+        """Read a model folder that will be asked about `embeddings`.
+
+        Raises:
+            CheckpointMismatch: the folder is damaged.
+            EncoderMismatch: the model works on another encoder's embeddings.
+        """
+        denoiser, card = load_model(folder)
+        if card.encoder is not None:
+            require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
+        return cls(denoiser.to(getattr(torch, sampling.precision)), card, sampling, has_reference)
+
+    def answer(self, asked: Asked, label: str) -> Similarity:
+        """Sample an answer to every query; a query's noise depends on its place and the seed alone.
+
+        Args:
+            asked: Q queries.
+            label: of the progress bar.
+        """
+        options = SamplerOptions.of(self.sampling)
+        generators = query_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
+        answers: list[Floats] = []
+        with tqdm(total=len(asked.query), desc=label, unit=" queries", disable=None) as progress:
+            for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
+                pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
+                own = [_copy(generators[query]) for query in asked.query[pairs]]
+                conditions = self._conditions(asked, pairs)
+                draws = compose_draws(self.denoiser, conditions, options, own, self.card.process)
+                answers.append(draws.cpu().numpy())
+                progress.update(len(pairs))
+        return fuse(asked, np.concatenate(answers), self.sampling.fusion)
+
+    def _conditions(self, asked: Asked, pairs: Ints) -> Conditions:
+        device = self.denoiser.relative_bias.device
+        query, negative = asked.query[pairs], asked.negative[pairs]
+        null_text = negative[:1] if (negative == negative[0]).all() else negative
+        image = torch.from_numpy(asked.references[query]).float().to(device) if self.has_reference else None
+        masks = asked.masks[query].to(device) if self.has_reference and asked.masks is not None else None
+        return Conditions(
+            null_text=_packed(asked.embeddings, null_text, device),
+            text=_packed(asked.embeddings, asked.text[pairs], device),
+            image=image,
+            mask=masks,
+        )
+
+
+def fuse(asked: Asked, draws: Floats, fusion: str) -> Similarity:
+    """Make one ranking of the draws (P, S, D) of each query.
+
+    average: of the embeddings. mean_score: of the cosines, which ranks as the mean of unit vectors does. max_score: the
+    best cosine of any draw.
+    """
+    if fusion == "max_score":
+        parts = tuple(asked.mean_over_texts(draws[:, draw]) for draw in range(draws.shape[1]))
+        return Similarity(parts, np.maximum)
+    each = unit(draws, np.float64) if fusion == "mean_score" else draws
+    return Similarity((asked.mean_over_texts(each.mean(axis=1)),))
+
+
+def _packed(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
+    tokens, lengths = embeddings.tokens(rows)
+    return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))
+
+
+def _copy(generator: torch.Generator) -> torch.Generator:
+    """A generator in the same state: the texts of one query share its noise."""
+    return generator.clone_state()
