@@ -73,7 +73,7 @@ class SynthesisParams(Section):
     captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
     max_pairs_per_relation: int = Field(gt=0, description="pairs of pictures of one relation in one split")
     pairs_per_shard: int = Field(gt=0)
-    batch_size: int = Field(gt=0, description="pairs that the filters embed at a time")
+    batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
     floors: SimilarityFloors
 
 
@@ -177,6 +177,18 @@ class SamplingParams(Section):
     precision: Literal["float32", "bfloat16"]
 
 
+class EvaluationParams(Section):
+    """How benchmarks are scored and reported; what is sampled stands in `sampling`."""
+
+    seed: int = Field(ge=0, description="of the bootstrap")
+    bootstrap_draws: int = Field(gt=0, description="resamplings of the concepts behind a confidence interval")
+    chunk: int = Field(gt=0, description="gallery rows scored at once; memory and speed only")
+    sum_weights: int = Field(gt=1, description="text weights from 0 to 1 tried on validation for the sum baseline")
+    min_relation_queries: int = Field(gt=0, description="relations with fewer stay out of the mean over relations")
+    shown_queries: int = Field(gt=0, description="best, and as many worst, queries in the report")
+    shown_pictures: int = Field(gt=0, description="of each ranking in the report")
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -190,6 +202,7 @@ class Params(Section):
     synthesis: SynthesisParams
     validation: ValidationParams
     index: IndexParams
+    evaluation: EvaluationParams
     promotion: PromotionParams
 
 
