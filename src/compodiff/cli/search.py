@@ -5,6 +5,7 @@ compodiff search --index ~/Pictures --reference cat.jpg --text "in the snow" --h
 """
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,12 +144,12 @@ def _answer(
 
 def _print_table(hits: Sequence["Hit"]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("#", "score", "picture", "id", box=None)
+    table = Table("#", "score", Column("picture", overflow="fold"), Column("id", overflow="fold"), box=None)
     for rank, hit in enumerate(hits, 1):
         table.add_row(str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _write_page(

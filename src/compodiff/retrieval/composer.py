@@ -20,6 +20,7 @@ from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.context import PackedText
 from compodiff.model.denoiser import Denoiser
+from compodiff.model.inference import for_inference
 from compodiff.model.query import Conditions, SamplerOptions
 from compodiff.model.sampler import compose_draws
 from compodiff.params import SamplingParams
@@ -86,7 +87,7 @@ class Composer:
         loaded = load_encoder(encoder)
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
         sampling = SamplingParams.model_validate(card.trained_with["sampling"])
-        return cls(loaded, denoiser.to(getattr(torch, sampling.precision)), card, sampling)
+        return cls(loaded, for_inference(denoiser, sampling.precision), card, sampling)
 
     def options(self, query: ComposedQuery) -> SamplerOptions:
         """How this query is sampled: its own dials over the model's.
