@@ -1,7 +1,7 @@
 """Which benchmarks there are by name, and how each is loaded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +99,11 @@ def _genecis(task: str, root: Path, _split: str, choices: Choices) -> list[Bench
     return genecis.load_genecis(root, task, template=choices.template or genecis.TEMPLATE)
 
 
+def _all_genecis(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    tasks = [_genecis(task, root, split, choices)[0] for task in genecis.TASKS]
+    return [replace(benchmark, name="genecis", part=task) for benchmark, task in zip(tasks, genecis.TASKS, strict=True)]
+
+
 def _triplets(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     return triplets.load_triplets(root, split, template=choices.template or triplets.TEMPLATE)
 
@@ -111,5 +116,6 @@ ENTRIES = {
         f"genecis-{task}": Entry(genecis.SPLITS, "val", genecis.canonical_id, partial(_genecis, task))
         for task in genecis.TASKS
     },
+    "genecis": Entry(genecis.SPLITS, "val", genecis.canonical_id, _all_genecis),
     "triplets": Entry((), "test", triplets.canonical_id, _triplets),
 }

@@ -72,7 +72,12 @@ class Scorer:
         Raises:
             InputInvalid: counts or widths disagree, the split hides its targets, or pictures are missing.
         """
-        _require_fit(benchmark, pictures, similarity)
+        if benchmark.hides_targets:
+            raise InputInvalid(
+                f"{benchmark.label} hides its targets; write the test server's file with: "
+                f"compodiff benchmark submit {benchmark.name}"
+            )
+        require_fit(benchmark, pictures, similarity)
         gallery, missing = restrict(benchmark, pictures, skip_missing=self.skip_missing)
         found = [any(target in gallery.rows for target in query.targets) for query in benchmark.queries]
         kept = np.flatnonzero(found)
@@ -153,12 +158,12 @@ def _precision_outcomes(marks: Marks, queries: Sequence[Query], ks: Sequence[int
     return {f"map_at_{k}": average_precision_at_k(ranks, weights > 0, total, k) for k in ks}
 
 
-def _require_fit(benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> None:
-    if benchmark.hides_targets:
-        raise InputInvalid(
-            f"{benchmark.label} hides its targets; write the test server's file with: "
-            f"compodiff benchmark submit {benchmark.name}"
-        )
+def require_fit(benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> None:
+    """Refuse query embeddings that cannot belong to this benchmark and gallery.
+
+    Raises:
+        InputInvalid: their number is not that of the queries, or their width not that of the gallery.
+    """
     if similarity.queries != len(benchmark.queries):
         raise InputInvalid(
             f"{similarity.queries} query embeddings for the {len(benchmark.queries)} queries of "

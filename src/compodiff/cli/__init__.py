@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from compodiff.cli import index, pipeline, search
+from compodiff.cli import benchmark, index, pipeline, search
 from compodiff.errors import CompoDiffError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 pipeline.register(app)
 search.register(app)
 index.register(app)
+benchmark.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,194 @@
+"""The test servers' files of CIRR and CIRCO: written, and checked before a submission is spent on a broken one."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compodiff.atomic import atomic_path
+from compodiff.benchmarks.benchmark import Benchmark, Query
+from compodiff.benchmarks.ranking import Ints, Similarity, candidate_scores, top_rows
+from compodiff.benchmarks.scoring import require_fit, restrict
+from compodiff.benchmarks.vectors import Vectors
+from compodiff.errors import InputInvalid
+
+RECALL_LENGTH, SUBSET_LENGTH = 50, 3
+MAX_BYTES = 5 * 2**20
+CIRR_VERSION = "rc2"
+_RESERVED = ("version", "metric")
+_NAMED_FAULTS = 3
+
+
+def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: Similarity, *, chunk: int) -> list[Path]:
+    """Write recall.json and recall_subset.json into the folder `out`, each whole or not at all.
+
+    Raises:
+        InputInvalid: counts or widths disagree, or a picture has no embedding.
+    """
+    require_fit(benchmark, pictures, similarity)
+    gallery, _ = restrict(benchmark, pictures, skip_missing=False)
+    best = _best(benchmark, gallery, similarity, chunk)
+    recall = {query.key: names for query, names in zip(benchmark.queries, best, strict=True)}
+    subset = _best_candidates(benchmark.queries, gallery, similarity)
+    files = {
+        "recall.json": {"version": CIRR_VERSION, "metric": "recall", **recall},
+        "recall_subset.json": {"version": CIRR_VERSION, "metric": "recall_subset", **subset},
+    }
+    return _write(out, files)
+
+
+def write_circo(
+    out: Path, benchmark: Benchmark, pictures: Vectors, similarity: Similarity, *, chunk: int
+) -> list[Path]:
+    """Write submission.json into the folder `out`.
+
+    Raises:
+        InputInvalid: counts or widths disagree, or a picture has no embedding.
+    """
+    require_fit(benchmark, pictures, similarity)
+    gallery, _ = restrict(benchmark, pictures, skip_missing=False)
+    odd = next((name for name in gallery.ids if not name.isdecimal()), None)
+    if odd is not None:
+        raise InputInvalid(f"gallery id {odd!r} is not the number of a COCO picture")
+    best = _best(benchmark, gallery, similarity, chunk)
+    lists = {query.key: [int(name) for name in names] for query, names in zip(benchmark.queries, best, strict=True)}
+    return _write(out, {"submission.json": lists})
+
+
+def check_cirr(path: Path, benchmark: Benchmark) -> str:
+    """Check a CIRR file; return what it is good for.
+
+    Raises:
+        InputInvalid: the file is broken; the message names query and fault.
+    """
+    content = _read(path)
+    if content.get("version") != CIRR_VERSION:
+        raise InputInvalid(f"{path}: version is {content.get('version')!r}, not {CIRR_VERSION!r}")
+    metric = content.get("metric")
+    lengths = {"recall": RECALL_LENGTH, "recall_subset": SUBSET_LENGTH}
+    if metric not in lengths:
+        raise InputInvalid(f"{path}: metric is {metric!r}, not 'recall' or 'recall_subset'")
+    known = set(benchmark.gallery or ())
+
+    def allowed(query: Query, name: Any) -> str:
+        if not isinstance(name, str):
+            return f"{json.dumps(name)} is not a picture's name"
+        if name == query.reference:
+            return f"{name} is its own reference"
+        if metric == "recall_subset" and name not in query.candidates:
+            return f"{name} is not in its image set"
+        return "" if name in known else f"{name} is not a picture of {benchmark.split}"
+
+    _check(
+        path,
+        benchmark,
+        {key: names for key, names in content.items() if key not in _RESERVED},
+        lengths[metric],
+        allowed,
+    )
+    return f"{metric} of {benchmark.label}"
+
+
+def check_circo(path: Path, benchmark: Benchmark) -> str:
+    """Check a CIRCO file; return what it is good for.
+
+    Raises:
+        InputInvalid: the file is broken; the message names query and fault.
+    """
+    known = None if benchmark.gallery is None else set(benchmark.gallery)
+
+    def allowed(_query: Query, name: Any) -> str:
+        if not isinstance(name, int) or isinstance(name, bool) or name < 0:
+            return f"{json.dumps(name)} is not a picture's number"
+        return "" if known is None or str(name) in known else f"{name} is not a picture of the gallery"
+
+    _check(path, benchmark, _read(path), RECALL_LENGTH, allowed)
+    return f"mAP of {benchmark.label}"
+
+
+def _best(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> list[list[str]]:
+    removed = benchmark.protocol.excludes_reference
+    if len(gallery.ids) < RECALL_LENGTH + removed:
+        raise InputInvalid(
+            f"the gallery has {len(gallery.ids)} pictures, the server wants {RECALL_LENGTH} for each query; "
+            "embed the whole gallery"
+        )
+    excluded = [gallery.rows[query.reference] if removed else -1 for query in benchmark.queries]
+    rows = top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=np.array(excluded), chunk=chunk)
+    return [[gallery.ids[row] for row in found] for found in rows]
+
+
+def _best_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Similarity) -> dict[str, list[str]]:
+    rows: Ints = np.array([[gallery.rows[name] for name in query.candidates] for query in queries])
+    order = np.argsort(-candidate_scores(similarity, gallery.embeddings, rows), axis=1, kind="stable")
+    return {
+        query.key: [query.candidates[place] for place in places[:SUBSET_LENGTH]]
+        for query, places in zip(queries, order, strict=True)
+    }
+
+
+def _write(out: Path, files: Mapping[str, Any]) -> list[Path]:
+    for name, content in files.items():
+        text = json.dumps(content, separators=(",", ":"))
+        if len(text) > MAX_BYTES:
+            raise InputInvalid(f"{name} would have {len(text):,} bytes, the server takes {MAX_BYTES:,}")
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [out / name for name in files]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a submission; a key that stands twice would silently hide a list."""
+    if not path.is_file():
+        raise InputInvalid(f"{path} is not there")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputInvalid(f"{path} has {path.stat().st_size:,} bytes, the server takes {MAX_BYTES:,}; write no spaces")
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputInvalid(f"{path}: query {key} stands there twice")
+            found[key] = value
+        return found
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=distinct)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputInvalid(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputInvalid(f"{path} holds a JSON {type(content).__name__}, not an object of query -> list")
+    return content
+
+
+def _check(
+    path: Path,
+    benchmark: Benchmark,
+    lists: Mapping[str, Any],
+    length: int,
+    allowed: Callable[[Query, Any], str],
+) -> None:
+    """Refuse missing and unknown queries, lists of the wrong length, duplicates and what `allowed` finds fault with."""
+    queries = {query.key: query for query in benchmark.queries}
+    faults = [f"query {key} is missing" for key in queries if key not in lists]
+    faults += [f"query {key} is not a query of {benchmark.label}" for key in lists if key not in queries]
+    for key, names in lists.items():
+        if key in queries:
+            faults += _faults_of(queries[key], names, length, allowed)
+    if faults:
+        more = f"; and {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
+        raise InputInvalid(f"{path}: {'; '.join(faults[:_NAMED_FAULTS])}{more}")
+
+
+def _faults_of(query: Query, names: Any, length: int, allowed: Callable[[Query, Any], str]) -> list[str]:
+    if not isinstance(names, list):
+        return [f"query {query.key} has {json.dumps(names)[:40]}, not a list"]
+    if len(names) != length:
+        return [f"query {query.key} lists {len(names)} pictures, not {length}"]
+    faults = [fault for name in names if (fault := allowed(query, name))]
+    if faults:
+        return [f"query {query.key}: {faults[0]}"]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    return [] if twice is None else [f"query {query.key} lists {twice} twice"]

@@ -1,0 +1,168 @@
+"""`compodiff benchmark`: the field's benchmarks and your own, with your embeddings or with a model of this project."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from compodiff.benchmarks.benchmark import Benchmark
+    from compodiff.benchmarks.ranking import Floats, Similarity
+
+NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis (all four) or triplets"
+Name = Annotated[str, typer.Argument(help=NAMES)]
+Root = Annotated[Path, typer.Option("--root", help="The benchmark's folder as you have it; see `doctor`.")]
+Split = Annotated[str | None, typer.Option("--split", help="Default: val; triplets: test.", show_default=False)]
+Gallery = Annotated[Path, typer.Option("--gallery", help="G.npz: ids (N,) and embeddings (N, D).")]
+Queries = Annotated[Path, typer.Option("--queries", help="Q.npz: embeddings (Q, D) in the order of the annotations.")]
+Category = Annotated[str | None, typer.Option("--category", help="fashioniq: dress, shirt or toptee. Default: all.")]
+Variant = Annotated[str | None, typer.Option("--gallery-variant", help="fashioniq: original (default) or val.")]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="Score without pictures that have no embedding, and count them.")
+]
+Chunk = Annotated[int, typer.Option("--chunk", min=1, help="Gallery rows scored at once: memory and speed only.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the confidence intervals.")]
+Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind the confidence intervals.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    group = typer.Typer(help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or your own triplets.", no_args_is_help=True)
+    group.command("score")(score)
+    group.command("submit")(submit)
+    group.command("check-submission")(check_submission)
+    group.command("doctor")(doctor)
+    app.add_typer(group, name="benchmark")
+
+
+def score(
+    name: Name,
+    *,
+    root: Root,
+    gallery: Gallery,
+    queries: Queries,
+    split: Split = None,
+    category: Category = None,
+    gallery_variant: Variant = None,
+    skip_missing: SkipMissing = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    chunk: Chunk = 4096,
+    draws: Draws = 1000,
+    seed: Seed = 17,
+) -> None:
+    """Score embeddings of any model; pictures are not needed, embeddings need not be normalised."""
+    from compodiff.benchmarks.loading import Choices, entry_of, load_benchmark
+    from compodiff.benchmarks.metrics import Bootstrap
+    from compodiff.benchmarks.results import record, summary
+    from compodiff.benchmarks.scoring import Scorer
+    from compodiff.benchmarks.vectors import load_gallery, load_queries
+
+    parts = load_benchmark(name, root, split, Choices(category=category, gallery_variant=gallery_variant))
+    pictures = load_gallery(gallery, entry_of(name).canonical_id)
+    scorer, bootstrap = Scorer(chunk=chunk, skip_missing=skip_missing), Bootstrap(draws, seed)
+    similarities = _of_parts(parts, load_queries(queries))
+    scored = [scorer.score(part, pictures, each) for part, each in zip(parts, similarities, strict=True)]
+    result = summary(scored, bootstrap, min_group_queries=1) | {"record": record(scored, bootstrap)}
+    if as_json:
+        typer.echo(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        _print_scores(f"{name} {parts[0].split}", result)
+
+
+def submit(
+    name: Annotated[str, typer.Argument(help="cirr or circo")],
+    root: Root,
+    gallery: Gallery,
+    queries: Queries,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
+    split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
+    chunk: Chunk = 4096,
+) -> None:
+    """Write the test server's files from your embeddings."""
+    from compodiff.benchmarks.loading import entry_of
+    from compodiff.benchmarks.ranking import Similarity
+    from compodiff.benchmarks.submission import write_circo, write_cirr
+    from compodiff.benchmarks.vectors import load_gallery, load_queries
+
+    benchmark = _server_benchmark(name, root, split)
+    pictures = load_gallery(gallery, entry_of(name).canonical_id)
+    write = {"cirr": write_cirr, "circo": write_circo}[name]
+    for path in write(out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
+        typer.echo(path)
+
+
+def check_submission(
+    name: Annotated[str, typer.Argument(help="cirr or circo")],
+    file: Annotated[Path, typer.Argument(help="The file that would be uploaded.")],
+    root: Root,
+    split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
+) -> None:
+    """Refuse a broken submission, naming the query and the fault."""
+    from compodiff.benchmarks.submission import check_circo, check_cirr
+
+    benchmark = _server_benchmark(name, root, split)
+    what = {"cirr": check_cirr, "circo": check_circo}[name](file, benchmark)
+    typer.echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
+
+
+def doctor(name: Name, root: Root) -> None:
+    """Say what is there, what is missing and where to get it."""
+    from compodiff.benchmarks.doctor import examine, sources
+
+    for finding in examine(name, root):
+        typer.echo(f"{'ok     ' if finding.is_good else 'missing'}  {finding.what}")
+    typer.echo("\nwhere to get it")
+    for line in sources(name):
+        typer.echo(f"  {line}")
+
+
+def _server_benchmark(name: str, root: Path, split: str | None) -> "Benchmark":
+    """The split that a test server scores."""
+    from compodiff.benchmarks.loading import Choices, load_benchmark
+    from compodiff.errors import InputInvalid
+
+    defaults = {"cirr": "test1", "circo": "test"}
+    if name not in defaults:
+        raise InputInvalid(f"{name} has no test server; choose from: {', '.join(defaults)}")
+    (benchmark,) = load_benchmark(name, root, split or defaults[name], Choices())
+    return benchmark
+
+
+def _of_parts(parts: list["Benchmark"], queries: "Floats") -> list["Similarity"]:
+    """Cut the query embeddings, which follow one part after the other, into one similarity for each part."""
+    import numpy as np
+
+    from compodiff.benchmarks.ranking import Similarity
+    from compodiff.errors import InputInvalid
+
+    sizes = [len(part.queries) for part in parts]
+    if len(queries) != sum(sizes):
+        named = " + ".join(f"{len(part.queries)} of {part.part or part.split}" for part in parts)
+        raise InputInvalid(
+            f"{len(queries)} query embeddings for {sum(sizes)} queries ({named}); "
+            "give one for each, in the order of the annotation file"
+        )
+    return [Similarity((rows,)) for rows in np.split(queries, np.cumsum(sizes)[:-1])]
+
+
+def _print_scores(title: str, result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("metric")
+    for part in result.get("parts", {}):
+        table.add_column(part, justify="right")
+    table.add_column("all" if "parts" in result else "score", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for metric, value in result["metrics"].items():
+        low, high = result["intervals"][metric]
+        own = [f"{100 * part[metric]:.2f}" for part in result.get("parts", {}).values()]
+        table.add_row(metric, *own, f"{100 * value:.2f}", f"{100 * low:.2f} - {100 * high:.2f}")
+    console = Console()
+    console.print(table)
+    details = result["record"]
+    console.print(f"{details['queries']} queries, gallery {details['gallery']} ({details['gallery_variant']})")
+    if details["missing_pictures"] or details["skipped_queries"]:
+        console.print(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")
