@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.encoders.manifest import EncoderManifest
-from compodiff.errors import IndexMismatch, InputInvalid
+from compodiff.errors import EncoderMismatch, IndexMismatch, InputInvalid
 
 MANIFEST = "manifest.json"
 
@@ -41,7 +41,7 @@ def read_manifest(folder: Path) -> IndexManifest:
         return IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
         raise damaged(folder, f"{MANIFEST} is not a manifest of this version") from error
 
 

@@ -162,9 +162,10 @@ def test_a_missing_index_names_the_command(tmp_path):
         Index.load(tmp_path / "nowhere")
 
 
-def test_a_manifest_of_another_version_is_named(tmp_path):
+@pytest.mark.parametrize("content", ['{"kind": "flat"}', '{"encoder": {"name": "old"}}', "[]", "{"])
+def test_a_manifest_of_another_version_is_named(tmp_path, content):
     _built(tmp_path, _clustered(50, 8, 1))
-    (tmp_path / "manifest.json").write_text('{"kind": "flat"}')
+    (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(IndexMismatch, match="not a manifest of this version"):
         Index.load(tmp_path)
 
