@@ -1,19 +1,17 @@
 """DeepSpeed, and nothing else knows it: one process or torchrun's many, on the CPU (gloo) or on GPUs (NCCL).
 
-    with join_workers() as worker:
-        engine = Engine(objective, params, worker)
-        engine.forward_backward(batch)  # once a microbatch
-        engine.step()                   # averages over processes, clips, steps, clears the gradients
+    engine = Engine(objective, params, join_workers())
+    engine.forward_backward(batch)  # once a microbatch
+    engine.step()                   # averages over processes, clips, steps, clears the gradients
 
 Its configuration is made from params.yaml; there is no ds_config.json.
 """
 
+import atexit
 import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,24 +40,23 @@ class Worker:
         return self.rank == 0
 
 
-@contextmanager
-def join_workers() -> Iterator[Worker]:
-    """Join torchrun's processes, or be the only one (which opens no port)."""
+def join_workers() -> Worker:
+    """Join torchrun's processes, or be the only one (which opens no port); they part when the interpreter ends.
+
+    DeepSpeed keeps the first group for good, so a second training in one process trains in the same.
+    """
     local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed insists on the variable
     device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    backend = "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        backend = "nccl"
-    if "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend)
-    else:
-        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-    try:
-        yield Worker(dist.get_rank(), dist.get_world_size(), device)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        if "WORLD_SIZE" in os.environ:
+            dist.init_process_group(backend)
+        else:
+            dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+        atexit.register(dist.destroy_process_group)
+    return Worker(dist.get_rank(), dist.get_world_size(), device)
 
 
 class Engine:
@@ -107,10 +104,14 @@ class Engine:
         dist.all_reduce(total)
         return float(total) / self.worker.world_size
 
+    def wait_for_all(self) -> None:
+        """Go on when all processes are here."""
+        dist.barrier()
+
     def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
         """Write weights, optimizer, learning-rate schedule and `state` into `folder`/`tag`; all processes call it."""
         self._deepspeed.save_checkpoint(str(folder), tag, client_state={"training": state}, save_latest=False)
-        dist.barrier()
+        self.wait_for_all()
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Restore what `save` wrote and return its `state`."""

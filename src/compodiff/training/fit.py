@@ -73,29 +73,26 @@ def fit(
         CheckpointMismatch: there is a checkpoint of another training.
         ResourceUnavailable: the disk is full.
     """
-    with join_workers() as worker:
-        batches = Batches(material.embeddings, material.examples, params, card.process)
-        queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
-        checkpoints = Checkpoints(
-            folder.with_name(f"{folder.name}.partial"), identity(denoiser, card, material, params, worker)
-        )
-        average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
-        options = SamplerOptions.of(sampling)
-        train(
-            Training(
-                params=params,
-                engine=Engine(Objective(denoiser, params, card.process), params, worker),
-                average=average,
-                batches=batches,
-                measure=lambda: measure(average, queries, options, card.process, seed=sampling.seed),
-                checkpoints=checkpoints,
-                curve=curve,
-                on_metrics=on_metrics,
-            )
-        )
-        if worker.is_main:
-            save_model(folder, average.state_dict(), card)
-            checkpoints.remove()
+    worker = join_workers()
+    average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
+    queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
+    options = SamplerOptions.of(sampling)
+    known = identity(denoiser, card, material, params, worker)
+    training = Training(
+        params=params,
+        batches=Batches(material.embeddings, material.examples, params, card.process),
+        engine=Engine(Objective(denoiser, params, card.process), params, worker),
+        average=average,
+        measure=lambda: measure(average, queries, options, card.process, seed=sampling.seed),
+        checkpoints=Checkpoints(folder.with_name(f"{folder.name}.partial"), known),
+        curve=curve,
+        on_metrics=on_metrics,
+    )
+    train(training)
+    if worker.is_main:
+        save_model(folder, average.state_dict(), card)
+        training.checkpoints.remove()
+    training.engine.wait_for_all()
 
 
 def new_denoiser(config: DenoiserConfig, material: Material, *, standardise: bool, seed: int) -> Denoiser:

@@ -106,5 +106,7 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def _disk_is_full(error: OSError | RuntimeError) -> bool:
-    # torch's writer, in C++, turns ENOSPC into a RuntimeError of this text.
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "file write failed" in str(error)
+    """Whether a checkpoint failed for want of space; torch's writer, in C++, says so in its own way only."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "inline_container.cc" in str(error) or "iostream error" in str(error)

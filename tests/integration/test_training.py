@@ -1,0 +1,175 @@
+"""Training for real, in a small world: it learns, survives kill -9 with identical losses, and divides its work."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import training_world
+from safetensors.torch import load_file
+from training_world import train_in
+
+from compodiff.errors import CheckpointMismatch, ParamsInvalid, ResourceUnavailable
+from compodiff.model.checkpoint import load_model
+
+CHANCE = 10 / 300  # ten of the gallery's pictures
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    training_world.write_embeddings(tmp_path / "embeddings")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Fresh processes that need not import torch and DeepSpeed again."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training_world", "deepspeed"])
+    return context
+
+
+def in_process(context: ForkServerContext, target: Callable[..., Any], *arguments: Any) -> int | None:
+    """Run `target` in a process of its own; return its exit code, or minus the signal that killed it."""
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def losses(curve: pd.DataFrame) -> list[tuple[float, ...]]:
+    return list(curve[["step", "loss", "cosine", "recall_at_10", "learning_rate"]].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("objective", ["diffusion", "regression", "flow_matching"])
+def test_learns_to_compose_for_unseen_shapes(world: Path, objective: str) -> None:
+    curve = train_in(world, "model", {"objective": objective, "steps": 80, "validate_every": 20})
+    assert curve["loss"].is_monotonic_decreasing or curve["loss"].iloc[-1] < 0.5 * curve["loss"].iloc[0]
+    assert curve["recall_at_10"].iloc[-1] > 5 * CHANCE
+    assert curve["cosine"].iloc[-1] > curve["cosine"].iloc[0]
+    denoiser, card = load_model(world / "model")
+    assert card.process.objective == objective
+    assert denoiser.config == training_world.NETWORK
+    assert not (world / "model.partial").exists()
+
+
+def _train_until(step: int, world: Path, out: str) -> None:
+    """Train, and die by SIGKILL once the curve has reached `step`."""
+    train_in(world, out, {}, on_metrics=lambda at, _: os.kill(os.getpid(), signal.SIGKILL) if at == step else None)
+
+
+def _train_until_half_of_a_checkpoint(world: Path, out: str) -> None:
+    """Train, and die by SIGKILL when the second checkpoint's file is half written."""
+    whole_save = torch.save
+    saves = iter(range(10))
+
+    def save(content: Any, path: Any, *arguments: Any, **keywords: Any) -> None:
+        whole_save(content, path, *arguments, **keywords)
+        if next(saves) == 1:
+            os.truncate(path, os.path.getsize(path) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = save
+    train_in(world, out)
+
+
+def _train_until_before_the_marker(world: Path, out: str) -> None:
+    """Train, and die by SIGKILL when the second checkpoint is written but not yet marked as whole."""
+    rename = Path.replace
+    renames = iter(range(10))
+
+    def replace(self: Path, target: Path) -> Path:
+        if Path(target).name == "latest.json" and next(renames) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    Path.replace = replace  # type: ignore[method-assign]
+    train_in(world, out)
+
+
+@pytest.mark.parametrize(
+    ("death", "steps_kept"),
+    [
+        (lambda context, world: in_process(context, _train_until, 2, world, "killed"), 0),
+        (lambda context, world: in_process(context, _train_until, 5, world, "killed"), 3),
+        (lambda context, world: in_process(context, _train_until_half_of_a_checkpoint, world, "killed"), 3),
+        (lambda context, world: in_process(context, _train_until_before_the_marker, world, "killed"), 3),
+    ],
+    ids=["before-the-first-checkpoint", "between-checkpoints", "half-a-checkpoint", "before-the-marker"],
+)
+def test_a_killed_run_goes_on_with_identical_losses(
+    world: Path, processes: ForkServerContext, death: Callable[[ForkServerContext, Path], int], steps_kept: int
+) -> None:
+    assert death(processes, world) == -signal.SIGKILL
+    assert not (world / "killed").exists()
+    marker = world / "killed.partial" / "latest.json"
+    assert (json.loads(marker.read_text())["tag"] if marker.exists() else "step-0") == f"step-{steps_kept}"
+    resumed = train_in(world, "killed")
+    straight = train_in(world, "straight")
+    assert losses(resumed) == losses(straight)
+    weights, expected = (load_file(world / out / "model.safetensors") for out in ("killed", "straight"))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_of_another_training_is_refused(world: Path, processes: ForkServerContext) -> None:
+    in_process(processes, _train_until, 5, world, "model")
+    with pytest.raises(CheckpointMismatch, match=r"learning_rate was 0\.003, is 0\.001.*rm -r .*model\.partial"):
+        train_in(world, "model", {"learning_rate": 1e-3})
+    with pytest.raises(CheckpointMismatch, match="weights at the start"):
+        train_in(world, "model", {"seed": 18})
+
+
+def test_a_full_disk_is_named_and_the_checkpoint_before_stays(world: Path, processes: ForkServerContext) -> None:
+    in_process(processes, _train_until, 5, world, "model")
+    partial = world / "model.partial"
+    (partial / "step-6").mkdir()
+    (partial / "step-6" / "mp_rank_00_model_states.pt").symlink_to("/dev/full")
+    with pytest.raises(ResourceUnavailable, match=r"no space left on the disk for the checkpoint .*step-6"):
+        train_in(world, "model")
+    assert sorted(path.name for path in partial.iterdir()) == ["latest.json", "step-3"]
+    assert losses(train_in(world, "model")) == losses(train_in(world, "straight"))
+
+
+def test_a_diverging_run_names_the_step_and_the_way_out(world: Path) -> None:
+    with pytest.raises(ParamsInvalid, match=r"the loss is (nan|inf) at step \d+; lower learning_rate \(1e\+15\)"):
+        train_in(world, "model", {"learning_rate": 1e15, "clip_norm": 1e15})
+    assert not (world / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"zero_stage": 1},
+        {"zero_stage": 2},
+        {"accumulation_steps": 4},
+        {"zero_stage": 2, "accumulation_steps": 2},
+        {"precision": "bfloat16"},
+        {"precision": "bfloat16", "zero_stage": 2},
+    ],
+    ids=str,
+)
+def test_sharding_accumulation_and_precision_change_only_the_rounding(world: Path, changes: dict[str, Any]) -> None:
+    plain = train_in(world, "plain")
+    tolerance = 0.02 if "precision" in changes else 1e-5
+    assert train_in(world, "changed", changes)["loss"].to_numpy() == pytest.approx(plain["loss"], rel=tolerance)
+
+
+def test_two_processes_learn_what_one_learns(world: Path) -> None:
+    """By torchrun, as a user starts it; ZeRO 2 divides gradients and optimizer among the two."""
+    plain = train_in(world, "plain")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    training = [training_world.__file__, str(world), "divided", json.dumps({"zero_stage": 2})]
+    subprocess.run([*command, *training], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    divided = pd.read_csv(world / "divided.csv")
+    assert divided["loss"].to_numpy() == pytest.approx(plain["loss"], rel=1e-5)
+    assert divided["cosine"].to_numpy() == pytest.approx(plain["cosine"], rel=1e-4)

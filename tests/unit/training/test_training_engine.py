@@ -1,0 +1,54 @@
+"""What DeepSpeed is told: the learning rate, what decays, and how a batch divides."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from training_world import PARAMS
+
+from compodiff.errors import ParamsInvalid
+from compodiff.training.engine import (
+    deepspeed_config,
+    learning_rate_factor,
+    parameter_groups,
+    rows_per_microbatch,
+)
+
+
+def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
+    params = PARAMS.model_copy(update={"warmup_steps": 4, "steps": 104})
+    factors = [learning_rate_factor(step, params) for step in range(105)]
+    assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert factors[54] == pytest.approx(0.5)
+    assert factors[104] == pytest.approx(0.0)
+    assert all(later <= earlier for earlier, later in pairwise(factors[4:]))
+
+
+def test_a_constant_learning_rate_stays() -> None:
+    params = PARAMS.model_copy(update={"learning_rate_schedule": "constant", "warmup_steps": 0})
+    assert [learning_rate_factor(step, params) for step in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
+
+
+def test_only_matrices_decay() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    decayed, kept = parameter_groups(network, 0.06)
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.06, 0.0)
+    assert [parameter.shape for parameter in decayed["params"]] == [torch.Size([4, 3])]
+    assert len(kept["params"]) == 3
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    params = PARAMS.model_copy(update={"batch_size": 100, "accumulation_steps": 3})
+    with pytest.raises(ParamsInvalid, match=r"batch_size 100 .* 2 processes x 3 .* multiple of 6"):
+        rows_per_microbatch(params, world_size=2)
+    assert rows_per_microbatch(params.model_copy(update={"batch_size": 96}), world_size=2) == 16
+
+
+def test_deepspeed_is_told_what_params_say() -> None:
+    params = PARAMS.model_copy(update={"zero_stage": 2, "precision": "bfloat16", "clip_norm": 0.5})
+    config = deepspeed_config(params, rows=16)
+    assert config["zero_optimization"] == {"stage": 2}
+    assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
+    assert (config["train_micro_batch_size_per_gpu"], config["gradient_clipping"]) == (16, 0.5)
+    assert "torch_autocast" not in deepspeed_config(PARAMS, rows=16)

@@ -1,0 +1,50 @@
+"""Which rows train: looked up by id and text, masked pictures of the split only, no triplet of one picture."""
+
+from pathlib import Path
+
+import pytest
+import training_world
+
+from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
+from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, training_examples
+
+
+@pytest.fixture
+def embeddings(tmp_path: Path) -> Embeddings:
+    training_world.write_embeddings(tmp_path / "embeddings")
+    return Embeddings.load(tmp_path / "embeddings")
+
+
+def test_rows_are_those_of_the_named_pictures_and_texts(embeddings: Embeddings) -> None:
+    captions, triplets = training_world.captions(), training_world.triplets()
+    examples = training_examples(embeddings, captions, triplets)
+    assert len(examples.text_to_image) == len(captions)
+    assert (examples.text_to_image[:, [IMAGE, MASK]] == NOTHING).all()
+    pictures, texts = list(embeddings.picture_row), list(embeddings.text_row)
+    written = set(triplets[["relative_caption", "reference", "target"]].itertuples(index=False, name=None))
+    assert {(texts[row[TEXT]], pictures[row[IMAGE]], pictures[row[TARGET]]) for row in examples.triplet} == written
+    assert examples.relation_starts.tolist() == [0, 640, 800]  # bright, dark
+
+
+def test_masked_pictures_come_with_the_captions_of_the_split(embeddings: Embeddings) -> None:
+    captions = training_world.captions().iloc[:7]
+    masked = training_examples(embeddings, captions).masked
+    assert masked[:, TARGET].tolist() == [embeddings.picture_row[name] for name in captions["picture_id"]]
+    assert (masked[:, IMAGE] == masked[:, MASK] + len(embeddings.pictures)).all()
+    named = [embeddings.masked_pictures[row] for row in masked[:, MASK]]
+    assert named == captions["picture_id"].tolist()
+
+
+def test_what_has_no_embedding_is_named(embeddings: Embeddings) -> None:
+    captions = training_world.captions()
+    captions.loc[3, "caption"] = "a shape nobody embedded"
+    with pytest.raises(InputInvalid, match="'a shape nobody embedded' has no embedding; run: dvc repro"):
+        training_examples(embeddings, captions)
+
+
+def test_a_triplet_of_one_picture_is_refused(embeddings: Embeddings) -> None:
+    triplets = training_world.triplets()
+    triplets.loc[5, "target"] = triplets.loc[5, "reference"]
+    with pytest.raises(InputInvalid, match="shape0-green is reference and target of one triplet"):
+        training_examples(embeddings, training_world.captions(), triplets)

@@ -1,0 +1,119 @@
+"""The loss against a plain computation of the same thing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import training_world
+from training_world import NETWORK, PARAMS
+
+from compodiff.model.context import NULL
+from compodiff.model.denoiser import Denoiser
+from compodiff.model.process import Process
+from compodiff.training.batches import Batch, Batches
+from compodiff.training.fit import Material, new_denoiser
+from compodiff.training.tasks import Objective, contrastive_loss, loss_weight
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    folder = tmp_path_factory.mktemp("world") / "embeddings"
+    training_world.write_embeddings(folder)
+    return training_world.material(folder)
+
+
+@pytest.fixture
+def denoiser(material: Material) -> Denoiser:
+    return new_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
+
+
+def draw(material: Material, process: Process, **changes: object) -> Batch:
+    params = PARAMS.model_copy(update=changes)
+    (batch,) = Batches(material.embeddings, material.examples, params, process).microbatches(0, rank=0, world_size=1)
+    return batch
+
+
+@pytest.mark.parametrize("objective", ["diffusion", "regression", "flow_matching"])
+def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser: Denoiser, objective: str) -> None:
+    process = Process(objective, 1000)  # type: ignore[arg-type]
+    batch = draw(material, process, noise_draws=3)
+    whole = Objective(denoiser, PARAMS, process)(batch)
+    starts = batch.texts.lengths.cumsum(0) - batch.texts.lengths
+    losses = []
+    for row, (text, image, mask) in enumerate(
+        zip(batch.rows.text.tolist(), batch.rows.image.tolist(), batch.rows.mask.tolist(), strict=True)
+    ):
+        for draw_number in range(3):
+            words = batch.texts.tokens[starts[text] : starts[text] + batch.texts.lengths[text]]
+            context = denoiser.context(
+                type(batch.texts)(words, batch.texts.lengths[text : text + 1]),
+                batch.images[image : image + 1] if image != NULL else None,
+                batch.masks[mask : mask + 1] if mask != NULL else None,
+            )
+            x0 = denoiser.standardise(batch.target[row : row + 1])
+            timestep = batch.timestep[row, draw_number : draw_number + 1]
+            x_t = process.add_noise(x0, batch.noise[row, draw_number : draw_number + 1], timestep)
+            error = (denoiser(x_t, timestep, context) - x0).square().mean()
+            losses.append(error * loss_weight(process, timestep)[0])
+    assert whole.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_regression_sees_nothing_of_the_target(material: Material, denoiser: Denoiser) -> None:
+    process = Process("regression", 1000)
+    batch = draw(material, process)
+    inputs: list[torch.Tensor] = []
+    denoiser.input_projection.register_forward_hook(lambda _, received, __: inputs.append(received[0]))
+    Objective(denoiser, PARAMS, process)(batch)
+    assert not inputs[0].any()
+    assert (batch.timestep == 999).all()
+
+
+def test_flow_matching_counts_errors_of_the_velocity() -> None:
+    process = Process("flow_matching", 1000)
+    x0, noise = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1)).unbind()
+    guess, timestep = x0 + 0.3, torch.tensor([1000.0, 500.0, 250.0, 100.0, 50.0])
+    x_u = process.add_noise(x0, noise, timestep)
+    u = (timestep / 1000)[:, None]
+    velocity_error = ((x_u - guess) / u - (noise - x0)).square().mean(-1)
+    assert torch.allclose(loss_weight(process, timestep) * (guess - x0).square().mean(-1), velocity_error, rtol=1e-4)
+
+
+def test_contrastive_loss_is_smallest_at_the_targets_and_spares_their_twins() -> None:
+    generator = torch.Generator().manual_seed(2)
+    targets = torch.randn(6, 16, generator=generator)
+    near = contrastive_loss(targets + 0.1, targets, temperature=0.1)
+    far = contrastive_loss(targets.roll(1, 0), targets, temperature=0.1)
+    assert near < 0.1 < far
+    twins = torch.cat([targets, 3 * targets[:1]])  # the first picture once more: no wrong answer to the first row
+    alone = contrastive_loss(targets[:1] + 0.1, targets[:1], temperature=0.1)
+    assert float(alone) == 0.0
+    spared = contrastive_loss(twins, twins, temperature=0.1)
+    assert float(spared) == pytest.approx(float(contrastive_loss(targets, targets, temperature=0.1)), abs=0.02)
+
+
+def test_contrastive_loss_equals_the_textbook() -> None:
+    generator = torch.Generator().manual_seed(4)
+    targets, denoised = torch.randn(4, 8, generator=generator), torch.randn(8, 8, generator=generator)
+    unit = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in (denoised.numpy(), targets.numpy())]
+    scores = np.exp(unit[0] @ unit[1].T / 0.5)
+    expected = -np.mean([np.log(scores[row, row // 2] / scores[row].sum()) for row in range(8)])
+    assert float(contrastive_loss(denoised, targets, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_its_weight_adds_it(material: Material, denoiser: Denoiser) -> None:
+    process = Process("diffusion", 1000)
+    batch = draw(material, process)
+    plain, half, one = (
+        Objective(denoiser, PARAMS.model_copy(update={"contrastive_weight": weight}), process)(batch)
+        for weight in (0.0, 0.5, 1.0)
+    )
+    assert (one - plain).item() == pytest.approx(2 * (half - plain).item(), rel=1e-4)
+    assert one > plain
+
+
+def test_gradients_reach_every_weight(material: Material, denoiser: Denoiser) -> None:
+    process = Process("diffusion", 1000)
+    Objective(denoiser, PARAMS, process)(draw(material, process)).backward()
+    without = {name for name, weight in denoiser.named_parameters() if weight.grad is None or not weight.grad.any()}
+    assert without == set()
