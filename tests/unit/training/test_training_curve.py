@@ -57,7 +57,7 @@ def test_a_query_of_an_unknown_picture_or_text_is_named(world: Path) -> None:
     embeddings = Embeddings.load(world)
     gallery = list(embeddings.picture_row)
     for query in (ValidationQuery("make it pink", (gallery[0],)), ValidationQuery("make it blue", ("pink-1",))):
-        with pytest.raises(InputInvalid, match="pink.*not embedded or not in the gallery"):
+        with pytest.raises(InputInvalid, match=r"pink.*not embedded or not in the gallery"):
             gather_queries(embeddings, [query], gallery, CPU)
     with pytest.raises(InputInvalid, match="no validation query"):
         gather_queries(embeddings, [], gallery, CPU)
