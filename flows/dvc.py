@@ -1,0 +1,143 @@
+"""DVC as a flow uses it: its graph, and its commands as child processes whose output is followed line by line."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_CHILD = Path(__file__).with_name("dvc_child.py")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SECONDS_BETWEEN_PROGRESS = 15.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command of DVC ended; `timed_out` says that it was stopped for taking too long."""
+
+    code: int
+    lines: tuple[str, ...]
+    timed_out: bool
+
+    @property
+    def reason(self) -> str:
+        """The error line of compodiff, else that of DVC, else the last line."""
+        for mark in ("compodiff: ", "ERROR: "):
+            for line in reversed(self.lines):
+                if line.startswith(mark):
+                    return line.removeprefix(mark)
+        return self.lines[-1] if self.lines else f"ended with code {self.code}"
+
+    @property
+    def stage_code(self) -> int | None:
+        """The exit code of the stage that DVC ran and that failed."""
+        codes = re.findall(r"exited with (-?\d+)", "\n".join(self.lines))
+        return int(codes[-1]) if codes else None
+
+
+def stage_graph(project: Path) -> dict[str, list[str]]:
+    """Return each stage of dvc.yaml with the stages that it needs, those first that need none."""
+    import networkx
+    from dvc.repo import Repo
+
+    with Repo(str(project)) as repo:
+        graph = repo.index.graph  # an edge leads from a stage to one that it needs
+        order = networkx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
+        stages = [stage for stage in order if stage.cmd]  # data.dvc is a node without a command
+        return {
+            stage.addressing: sorted(needed.addressing for needed in graph.successors(stage) if needed.cmd)
+            for stage in stages
+        }
+
+
+def data_state(project: Path) -> Literal["absent", "other", "new", "recorded"]:
+    """Compare data/ with data.dvc: not there, other bytes, the right bytes but not in DVC's cache yet, or all well."""
+    from dvc.repo import Repo
+
+    with Repo(str(project)) as repo:
+        (data,) = repo.stage.load_one("data.dvc").outs
+        if not data.exists:
+            return "absent"
+        if data.changed_checksum():
+            return "other"
+        return "new" if data.changed_cache() else "recorded"
+
+
+def has_remote(project: Path) -> bool:
+    """Whether DVC knows a remote to pull from."""
+    from dvc.repo import Repo
+
+    with Repo(str(project)) as repo:
+        return bool(repo.config["core"].get("remote"))
+
+
+def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
+    """Run `dvc ARGUMENTS` in the current folder; out of time, its stage is stopped with it (see `run_followed`)."""
+    return run_followed(
+        [sys.executable, "-P", str(_CHILD), str(os.getpid()), "--wait-for-lock", *arguments],
+        follow,
+        limit_seconds=limit_seconds,
+    )
+
+
+def run_followed(command: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
+    """Run a command as if in a terminal, so that it shows its progress.
+
+    Args:
+        command: program and arguments.
+        follow: told each line of output; of a progress bar, one line in fifteen seconds.
+        limit_seconds: time after which it is told to stop.
+    """
+    terminal, end = pty.openpty()
+    # The columns keep a progress bar on one line of the log.
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=end, stderr=end, env=environment, close_fds=True
+    )
+    os.close(end)
+    late = threading.Timer(limit_seconds, process.terminate)
+    late.start()
+    lines: list[str] = []
+    try:
+        for line in _lines(terminal):
+            lines.append(line)
+            follow(line)
+        code = process.wait()
+    finally:
+        timed_out = not late.is_alive()
+        late.cancel()
+        if process.poll() is None:
+            process.terminate()
+        os.close(terminal)
+    return Ended(code, tuple(lines), timed_out)
+
+
+def _lines(terminal: int) -> Iterator[str]:
+    """Yield finished lines, and now and then the state of a progress bar (which returns to the line's start)."""
+    buffer, shown = "", time.monotonic()
+    while chunk := _read(terminal):
+        buffer += _ESCAPES.sub("", chunk).replace("\r\n", "\n")
+        *parts, buffer = re.split(r"(?<=[\r\n])", buffer)
+        for part in parts:
+            text = part.strip()
+            if part.endswith("\r"):
+                if time.monotonic() - shown < _SECONDS_BETWEEN_PROGRESS:
+                    continue
+                shown = time.monotonic()
+            if text:
+                yield text
+    if buffer.strip():
+        yield buffer.strip()
+
+
+def _read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 65536).decode(errors="replace")
+    except OSError:  # how Linux says that nobody writes to a terminal any more
+        return ""

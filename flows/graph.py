@@ -1,0 +1,70 @@
+"""Any part of dvc.yaml as Prefect tasks that wait for each other; independent stages go on where one fails."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed, Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from compodiff.errors import InputInvalid
+from flows.data import provide_data
+from flows.dvc import stage_graph
+from flows.stage import Outcome, outcome_of, run_stage
+
+# Most of the graph is one chain, and a laptop has few cores: more at once would only slow each other down.
+TWO_AT_ONCE: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
+
+
+def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[Outcome]:
+    """Run `targets` and all that they need (no target: the whole graph); the outcomes also become a table in Prefect.
+
+    Args:
+        targets: names of stages.
+        force: run also what is up to date.
+        limit_seconds: time that each stage may take.
+
+    Raises:
+        InputInvalid: a target is no stage of dvc.yaml.
+    """
+    graph = stage_graph(Path.cwd())
+    wanted = _with_needs(targets or list(graph), graph)
+    data = provide_data.submit(return_state=False)
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for name in (name for name in graph if name in wanted):
+        needed = [data, *(futures[upstream] for upstream in graph[name])]
+        futures[name] = run_stage.submit(
+            name, force=force, limit_seconds=limit_seconds, wait_for=needed, return_state=False
+        )
+    wait([data, *futures.values()])
+    outcomes = [outcome_of("data", data.state), *(outcome_of(name, future.state) for name, future in futures.items())]
+    create_table_artifact(
+        key="stages", table=[asdict(outcome) for outcome in outcomes], description="What became of each stage."
+    )
+    return outcomes
+
+
+def conclude(outcomes: list[Outcome]) -> State[list[Outcome]]:
+    """Return the state that a flow with these outcomes ends in; a failed one names each failed stage and its cause."""
+    failed = "; ".join(f"{each.stage} failed: {each.reason}" for each in outcomes if each.outcome == "failed")
+    if failed:
+        return Failed(data=outcomes, message=failed)
+    done = Counter(each.outcome for each in outcomes)
+    return Completed(data=outcomes, message=", ".join(f"{count} {outcome}" for outcome, count in done.items()))
+
+
+def _with_needs(targets: list[str], graph: dict[str, list[str]]) -> set[str]:
+    wanted: set[str] = set()
+    waiting = list(targets)
+    while waiting:
+        name = waiting.pop()
+        if name not in graph:
+            raise InputInvalid(f"dvc.yaml has no stage {name!r}; it has: {', '.join(graph)}")
+        if name not in wanted:
+            wanted.add(name)
+            waiting += graph[name]
+    return wanted

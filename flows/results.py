@@ -1,0 +1,45 @@
+"""What `make run` ends with: what became of each stage, the figures, and what to do next."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.stage import Outcome
+
+_METHODS = {
+    "image_only": "image only",
+    "text_only": "text only",
+    "sum": "sum of embeddings",
+    "product": "product of scores",
+    "prior": "prior (stage 1)",
+    "composed": "composed (stage 2)",
+}
+_RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
+
+
+def show_outcomes(outcomes: list[Outcome]) -> None:
+    """Print what became of each stage."""
+    table = Table(title="Stages", title_justify="left")
+    for column in ("stage", "outcome", "seconds", "reason"):
+        table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+    for each in outcomes:
+        table.add_row(each.stage, each.outcome, f"{each.seconds:.1f}", each.reason)
+    Console().print(table)
+
+
+def show_results(project: Path) -> None:
+    """Print the figures of the emoji benchmark, where report and runs are, and a search to try."""
+    figures = json.loads((project / "artifacts/metrics/emoji.json").read_text(encoding="utf-8"))
+    table = Table(title="Emoji benchmark, unseen concepts", title_justify="left")
+    table.add_column("method")
+    for recall in _RECALLS:
+        table.add_column(recall.replace("recall_at_", "R@"), justify="right")
+    for method, title in _METHODS.items():
+        table.add_row(title, *(f"{figures[method][recall]:.3f}" for recall in _RECALLS))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print("report   artifacts/report/report.html")
+    console.print("runs     make ui, then http://127.0.0.1:5000")
+    console.print("try      .venv/bin/compodiff search --reference twemoji-1F44B --text 'with dark skin tone'")

@@ -1,0 +1,72 @@
+"""One stage of dvc.yaml as one Prefect task: DVC decides whether it runs, Prefect tries again and keeps the time."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.dvc import Ended, run_dvc
+
+# Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
+_USERS_FAULTS = {1, 2, 3, 4, 5}
+REFUSED = "Refused"  # name of the failed state of a task that only its user can mend
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: `ran`, `up to date`, `from cache`, `failed` or `not reached`."""
+
+    stage: str
+    outcome: str
+    seconds: float
+    reason: str = ""
+
+
+def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether Prefect should try again: not where the user has to act first."""
+    return state.name != REFUSED
+
+
+@task(
+    task_run_name="{name}",
+    retries=2,
+    retry_delay_seconds=[10.0, 60.0],
+    retry_condition_fn=worth_another_attempt,
+    cache_policy=NO_CACHE,  # DVC is the cache
+)
+def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]:
+    """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds`."""
+    started = time.monotonic()
+    arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
+    ended = run_dvc(arguments, get_run_logger().info, limit_seconds=limit_seconds)
+    seconds = round(time.monotonic() - started, 1)
+    if ended.code == 0:
+        return Completed(data=Outcome(name, _what_dvc_did(ended), seconds), message=_what_dvc_did(ended))
+    reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
+    refused = ended.stage_code in _USERS_FAULTS and not ended.timed_out
+    return Failed(
+        name=REFUSED if refused else "Failed",
+        data=Outcome(name, "failed", seconds, reason),
+        message=f"stage {name} failed: {reason}",
+    )
+
+
+def outcome_of(name: str, state: State[Any]) -> Outcome:
+    """Return what a task's last state says became of it."""
+    if not (state.is_completed() or state.is_failed()):
+        return Outcome(name, "not reached", 0.0, "a stage that it needs failed")
+    found = state.data.result if hasattr(state.data, "result") else state.data
+    if isinstance(found, Outcome):
+        return found
+    return Outcome(name, "failed" if state.is_failed() else "up to date", 0.0, state.message or "")
+
+
+def _what_dvc_did(ended: Ended) -> str:
+    text = "\n".join(ended.lines)
+    if "Running stage" in text:
+        return "ran"
+    return "from cache" if "is cached" in text else "up to date"

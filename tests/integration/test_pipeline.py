@@ -1,0 +1,184 @@
+"""The flow over a real DVC project of four small stages: run, skipped, failed, tried again, killed, continued."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.testing.utilities import prefect_test_harness
+
+import flows
+from compodiff.errors import InputInvalid
+from flows.dvc import run_dvc, stage_graph
+from flows.graph import TWO_AT_ONCE, conclude, run_graph
+from flows.stage import Outcome, outcome_of, run_stage
+
+DVC_YAML = """
+stages:
+  draw: {cmd: "cat data/words >> drawn", deps: [data], outs: [drawn]}
+  train: {cmd: "sh train.sh", deps: [drawn, train.sh], outs: [{trained: {persist: true}}]}
+  index: {cmd: "cp drawn indexed", deps: [drawn], outs: [indexed]}
+  report: {cmd: "cat trained indexed > report", deps: [trained, indexed], outs: [report]}
+"""
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's own, in its trie
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+def dvc(*arguments: str, cwd: Path | None = None) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which nothing has been run; made once, as each command of DVC takes a second."""
+    folder = tmp_path_factory.mktemp("fresh")
+    dvc("init", "--quiet", "--no-scm", cwd=folder)
+    (folder / "data").mkdir()
+    (folder / "data" / "words").write_text("a cat\n")
+    dvc("add", "--quiet", "data", cwd=folder)
+    (folder / "dvc.yaml").write_text(DVC_YAML)
+    (folder / "train.sh").write_text("cp drawn trained\n")
+    return folder
+
+
+@pytest.fixture
+def project(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = shutil.copytree(fresh, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    return folder
+
+
+def run(*targets: str, force: bool = False) -> tuple[State, dict[str, str]]:
+    @flow(name="whole", task_runner=TWO_AT_ONCE)
+    def whole() -> State:
+        return conclude(run_graph(list(targets), force=force, limit_seconds=120))
+
+    state = whole(return_state=True)
+    outcomes: list[Outcome] = state.result(raise_on_failure=False)
+    return state, {each.stage: each.outcome for each in outcomes}
+
+
+def test_the_flow_runs_the_graph_once_and_leaves_nothing_for_dvc_to_do(project: Path) -> None:
+    assert stage_graph(project) == {
+        "draw": [],
+        "index": ["draw"],
+        "train": ["draw"],
+        "report": ["index", "train"],
+    }
+    state, outcomes = run()
+    assert state.is_completed()
+    assert outcomes == {"data": "up to date", "draw": "ran", "index": "ran", "train": "ran", "report": "ran"}
+    assert (project / "report").read_text() == "a cat\na cat\n"
+    assert "up to date" in dvc("repro")
+    state, outcomes = run()
+    assert set(outcomes.values()) == {"up to date"}
+    with get_client(sync_client=True) as client:
+        assert any(artifact.key == "stages" for artifact in client.read_artifacts())
+
+
+def test_a_target_brings_only_what_it_needs(project: Path) -> None:
+    assert run("index")[1] == {"data": "up to date", "draw": "ran", "index": "ran"}
+    with pytest.raises(InputInvalid, match=r"dvc\.yaml has no stage 'indexes'"):
+        run_graph(["indexes"], force=False, limit_seconds=1)
+
+
+def test_a_failed_stage_is_named_with_its_cause_and_the_independent_ones_finish(project: Path) -> None:
+    (project / "train.sh").write_text("echo 'compodiff: the loss is not finite; lower learning_rate' >&2; exit 1\n")
+    state, outcomes = run()
+    assert outcomes["train"] == "failed"
+    assert outcomes["index"] == "ran"
+    assert outcomes["report"] == "not reached"
+    assert state.is_failed()
+    assert state.message == "train failed: the loss is not finite; lower learning_rate"
+
+
+def test_what_another_attempt_may_mend_is_tried_again(project: Path) -> None:
+    (project / "train.sh").write_text("test -e tried || { touch tried; exit 6; }; cp drawn trained\n")
+    assert run("draw")[0].is_completed()
+
+    @flow
+    def once() -> Outcome:
+        again = run_stage.with_options(retry_delay_seconds=0)
+        return outcome_of("train", again(name="train", force=False, limit_seconds=60, return_state=True))
+
+    assert once().outcome == "ran"
+    assert (project / "trained").read_text() == "a cat\n"
+
+
+def test_a_stage_that_takes_too_long_is_stopped_with_all_that_it_started(project: Path) -> None:
+    (project / "train.sh").write_text("echo $$ > pid; sleep 300; cp drawn trained\n")
+    dvc("repro", "draw")
+    ended = run_dvc(["repro", "--single-item", "train"], lambda line: None, limit_seconds=8)
+    assert ended.timed_out
+    assert ended.code != 0
+    assert not alive(int((project / "pid").read_text()))
+
+
+FLOW_TO_KILL = """
+import sys
+from flows.dvc import run_dvc
+run_dvc(["repro", "--single-item", "train"], lambda line: None, limit_seconds=300)
+"""
+
+
+def test_a_killed_flow_takes_its_stage_with_it_and_the_next_one_continues(project: Path) -> None:
+    (project / "train.sh").write_text(
+        "echo $$ > pid; echo step >> trained; test $(wc -l < trained) -ge 2 || sleep 300\n"
+    )
+    dvc("repro", "draw")
+    root = Path(flows.__file__).parents[1]
+    child = subprocess.Popen([sys.executable, "-c", FLOW_TO_KILL], env={**os.environ, "PYTHONPATH": str(root)})
+    wait_until((project / "trained").exists)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    pid = int((project / "pid").read_text())
+    wait_until(lambda: not alive(pid))
+    assert run("train")[1]["train"] == "ran"
+    assert (project / "trained").read_text() == "step\nstep\n"
+
+
+def test_data_of_other_bytes_stop_the_flow(project: Path) -> None:
+    (project / "data" / "words").write_text("a dog\n")
+    state, outcomes = run()
+    assert state.message is not None
+    assert state.message.startswith("data failed: data/ is not what data.dvc records")
+    assert outcomes["draw"] == "not reached"
+
+
+def test_missing_data_are_pulled_where_there_is_a_remote(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dvc("remote", "add", "--quiet", "--default", "team", str(tmp_path_factory.mktemp("remote")))
+    dvc("push", "--quiet")
+    shutil.rmtree("data")
+    shutil.rmtree(".dvc/cache")
+    assert run("draw")[1] == {"data": "up to date", "draw": "ran"}
+
+
+def alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
