@@ -78,7 +78,7 @@ def seal_of(path: Path) -> dict[str, Any]:
     Raises:
         InputInvalid: the sidecar is missing or unreadable.
     """
-    seal = _read(sidecar_of(path)).schema.metadata.get(b"compodiff")
+    seal = _read(sidecar_of(path), _REMAKE).schema.metadata.get(b"compodiff")
     if seal is None:
         raise InputInvalid(f"{sidecar_of(path)} is no sidecar of a shard; delete it and {_REMAKE}")
     content: dict[str, Any] = json.loads(seal)
@@ -122,7 +122,7 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 def merge_sidecars(paths: Sequence[Path], target: Path) -> pd.DataFrame:
     """Write the rows of the shards `paths`, in their order, as one parquet file; return them."""
-    rows = pd.concat([read_table(sidecar_of(path)) for path in paths], ignore_index=True)
+    rows = pd.concat([read_table(sidecar_of(path), remedy=_REMAKE) for path in paths], ignore_index=True)
     write_table(target, rows)
     return rows
 
@@ -138,13 +138,13 @@ def write_table(path: Path, rows: pd.DataFrame, *, metadata: Mapping[str, Any] |
         pq.write_table(table, temporary)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a parquet file.
+def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
+    """Read a parquet file; `remedy` is the way out that an error names.
 
     Raises:
         InputInvalid: the file is missing, cut short or not parquet.
     """
-    rows: pd.DataFrame = _read(path).to_pandas()
+    rows: pd.DataFrame = _read(path, remedy).to_pandas()
     return rows
 
 
@@ -167,13 +167,13 @@ def claim_folder(folder: Path, fingerprint: Mapping[str, Any]) -> None:
 _REMAKE = "run: compodiff run synthesize"
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, remedy: str) -> pa.Table:
     try:
         return pq.read_table(path)
     except FileNotFoundError as error:
-        raise InputInvalid(f"{path} is not there: the shard was never finished; {_REMAKE}") from error
+        raise InputInvalid(f"{path} is not there; {remedy}") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {_REMAKE}") from error
+        raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {remedy}") from error
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -64,7 +65,9 @@ class CatalogueGenerator:
     """Looks both pictures up in the catalogue, so each caption pair has one candidate."""
 
     def __init__(self, data: Path) -> None:
-        self._catalogue = Catalogue.load(data)
+        catalogue = Catalogue.load(data)
+        # Neighbouring pairs share pictures.
+        self._read = lru_cache(maxsize=256)(lambda name: on_white(catalogue.read(name)))
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield both pictures of each pair, on white.
@@ -73,5 +76,4 @@ class CatalogueGenerator:
             InputInvalid: a picture is not in the catalogue or does not decode.
         """
         for pair in pairs:
-            reference, target = (on_white(self._catalogue.read(name)) for name in (pair.reference, pair.target))
-            yield PicturePair(pair, reference, target)
+            yield PicturePair(pair, self._read(pair.reference), self._read(pair.target))

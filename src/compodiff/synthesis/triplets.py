@@ -6,7 +6,7 @@ order, in any process, again after a kill, and have the same bytes.
 
 import io
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # What decides the bytes of a shard beside its inputs.
 SOURCES = (*sorted(Path(__file__).parent.glob("*.py")), Path(shards.__file__))
+CANDIDATES_HELD = 128  # pairs of pictures in memory at a time
 COLUMNS = ("reference", "target", "reference_caption", "target_caption", "relative_caption", "relation", "split")
 
 
@@ -60,7 +61,7 @@ class TripletMaker:
         make_generator: called once in each worker.
         encoder: folder of the encoder whose similarities filter.
         floors: what the similarities must reach.
-        batch_size: candidates that are embedded at a time.
+        batch_size: pictures, or texts, that the encoder embeds at a time.
     """
 
     make_generator: Callable[[], PictureGenerator]
@@ -72,14 +73,20 @@ class TripletMaker:
         """Make one shard: all candidates with their scores in its sidecar, the accepted ones in its tar."""
         memo = _Memo(self._encoder, self.batch_size)
         with shards.writing(plan.path) as shard:
-            for batch in _batched(self._generator.generate(plan.pairs), self.batch_size):
+            for batch in _batched(self._generator.generate(plan.pairs), CANDIDATES_HELD):
                 scores = score(memo.embedded(batch))
                 verdicts = judge(scores, self.floors)
                 rows = pd.concat([_described(batch, plan.path.name), scores, verdicts], axis="columns")
                 shard.record(rows)
-                for pair, row in zip(batch, rows.to_dict("records"), strict=True):
-                    if row["accepted"]:
-                        shard.add(pair.captions.key, _files(pair, row))
+                kept = [
+                    (pair, row) for pair, row in zip(batch, rows.to_dict("records"), strict=True) if row["accepted"]
+                ]
+                pngs = {name: _png(picture) for name, picture in _distinct(pair for pair, _ in kept).items()}
+                for pair, row in kept:
+                    it = pair.captions
+                    text = json.dumps(row | {"keyword": it.keyword}, sort_keys=True, ensure_ascii=False).encode()
+                    files = {"reference.png": pngs[it.reference], "target.png": pngs[it.target], "json": text}
+                    shard.add(it.key, files)
 
     @cached_property
     def _generator(self) -> PictureGenerator:
@@ -103,9 +110,7 @@ class _Memo:
 
     def embedded(self, batch: Sequence[PicturePair]) -> Embedded:
         captions = [pair.captions for pair in batch]
-        pictures = {pair.captions.reference: pair.reference for pair in batch}
-        pictures |= {pair.captions.target: pair.target for pair in batch}
-        self._embed_pictures(pictures)
+        self._embed_pictures(_distinct(batch))
         self._embed_texts([text for it in captions for text in (it.reference_caption, it.target_caption, it.keyword)])
         return Embedded(
             reference=np.stack([self._pictures[it.reference] for it in captions]),
@@ -159,9 +164,11 @@ def _described(batch: Sequence[PicturePair], shard: str) -> pd.DataFrame:
     return pd.DataFrame(captions).assign(shard=shard)[["key", "shard", *COLUMNS]]
 
 
-def _files(pair: PicturePair, row: dict[Hashable, Any]) -> dict[str, bytes]:
-    text = json.dumps(row | {"keyword": pair.captions.keyword}, sort_keys=True, ensure_ascii=False)
-    return {"reference.png": _png(pair.reference), "target.png": _png(pair.target), "json": text.encode()}
+def _distinct(pairs: Iterable[PicturePair]) -> dict[str, Image.Image]:
+    pictures: dict[str, Image.Image] = {}
+    for pair in pairs:
+        pictures |= {pair.captions.reference: pair.reference, pair.captions.target: pair.target}
+    return pictures
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -1,0 +1,80 @@
+"""What a manifest does not say and expectations need: which pictures decode, of which split, equal to which others."""
+
+import hashlib
+import io
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from compodiff import shards
+from compodiff.execution import map_shards
+
+# Splits whose pictures must not be seen in this one.
+_HELD_OUT_FROM = {"train": ("validation", "test"), "validation": ("test",)}
+# Everything that Pillow raises on bytes that are cut short or not what their header says.
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+
+def with_evidence(
+    rows: pd.DataFrame, triplets: Path, pictures: pd.DataFrame, read: Callable[[str], Image.Image], *, workers: int
+) -> pd.DataFrame:
+    """Read every picture of the triplets `rows` and add what was found.
+
+    reference_pixels and target_pixels are digests, null where a picture is missing or does not decode; reference_split
+    and target_split are the catalogue's, null for a picture that it does not have; held_out_twin is a picture of a
+    later split (train, validation, test) with the pixels of the reference or the target, null if there is none.
+
+    Args:
+        rows: accepted rows of the manifest.
+        triplets: folder of the shards.
+        pictures: the catalogue's pictures, index picture_id, with a column split.
+        read: picture_id -> picture, RGB.
+        workers: processes that read shards.
+
+    Raises:
+        InputInvalid: a shard is missing, cut short or damaged.
+    """
+    paths = [triplets / name for name in sorted(rows["shard"].unique())]
+    found = map_shards(pixels_of_shard, paths, workers=workers)
+    progress = tqdm(found, "reading pictures", len(paths), unit=" shards", disable=None)
+    entries = [entry for _, of_shard in progress for entry in of_shard]
+    pixels = pd.DataFrame(entries, columns=["key", "reference_pixels", "target_pixels"], dtype=object)
+    rows = rows.merge(pixels, on="key", how="left", validate="many_to_one")
+    held_out = {
+        split: {pixel_digest(read(name)): name for name in pictures.index[pictures["split"].isin(later)]}
+        for split, later in _HELD_OUT_FROM.items()
+    }
+    ends = zip(rows["split"], rows["reference_pixels"], rows["target_pixels"], strict=True)
+    twins = [held_out.get(split, {}).get(a) or held_out.get(split, {}).get(b) for split, a, b in ends]
+    return rows.assign(
+        reference_split=rows["reference"].map(pictures["split"]),
+        target_split=rows["target"].map(pictures["split"]),
+        held_out_twin=pd.Series(twins, rows.index, dtype=object),
+    )
+
+
+def pixels_of_shard(path: Path) -> list[tuple[str, str | None, str | None]]:
+    """Decode both pictures of every entry of a shard; return key, digest of the reference and of the target."""
+    return [
+        (key, _decoded(files.get("reference.png", b"")), _decoded(files.get("target.png", b"")))
+        for key, files in shards.read_entries(path)
+    ]
+
+
+def pixel_digest(picture: Image.Image) -> str:
+    """Name an RGB picture by its size and pixels."""
+    return hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
+
+
+@lru_cache(maxsize=512)  # neighbouring triplets share pictures
+def _decoded(png: bytes) -> str | None:
+    try:
+        with Image.open(io.BytesIO(png)) as picture:
+            return pixel_digest(picture.convert("RGB"))
+    except _UNDECODABLE:
+        return None
