@@ -15,7 +15,7 @@ from compodiff.errors import InputInvalid
 SPLITS = ("val", "test")
 PROTOCOL = Protocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
 TEMPLATE = "a photo of {shared_concept} that {relative_caption}"
-GALLERY_SIZE = 123_403
+VAL_QUERIES = 220
 _NESTED = ("CIRCO", "circo")
 _COCO = ("COCO2017_unlabeled", ".")
 

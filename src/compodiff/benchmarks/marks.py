@@ -22,6 +22,7 @@ from compodiff.benchmarks.ranking import (
 from compodiff.benchmarks.vectors import Vectors
 
 UNRANKED = np.iinfo(np.int64).max
+_BEYOND = -1e9  # below the score of every place in a list
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,22 @@ def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Simi
     scores[query, slot] = all_scores[query, place]
     at_least = (all_scores[:, None, :] >= scores[:, :, None] - TIE).sum(axis=2)
     return Marks(names, scores, at_least, np.zeros(scores.shape, dtype=np.bool_))
+
+
+def mark_lists(queries: Sequence[Query], lists: Sequence[Sequence[str]]) -> Marks:
+    """Mark what each query's list names; what it does not name is out of reach of every K."""
+    names = [list(dict.fromkeys((*query.targets, *query.also_relevant))) for query in queries]
+    query, slot = _slots(names)
+    places = [{name: place for place, name in enumerate(ranked)} for ranked in lists]
+    found = np.array([places[i].get(name, -1) for i, marked in enumerate(names) for name in marked])
+    scores = np.full((len(queries), max(map(len, names))), np.nan)
+    scores[query, slot] = -found.astype(np.float64)
+    at_least = np.zeros(scores.shape, dtype=np.int64)
+    at_least[query, slot] = found + 1
+    unnamed = np.zeros(scores.shape, dtype=np.bool_)
+    unnamed[query, slot] = found < 0
+    scores[unnamed] = _BEYOND
+    return Marks(names, scores, at_least, unnamed)
 
 
 def _names(query: Query, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:

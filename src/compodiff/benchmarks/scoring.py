@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.benchmark import Benchmark, Query
-from compodiff.benchmarks.marks import UNRANKED, Marks, mark_candidates, mark_gallery
+from compodiff.benchmarks.benchmark import Benchmark, Query, require_distinct
+from compodiff.benchmarks.marks import UNRANKED, Marks, mark_candidates, mark_gallery, mark_lists
 from compodiff.benchmarks.metrics import average_precision_at_k, recall_at_k
 from compodiff.benchmarks.ranking import Ints, Reals, Similarity
 from compodiff.benchmarks.vectors import Vectors
@@ -141,6 +141,21 @@ def restrict(benchmark: Benchmark, pictures: Vectors, *, skip_missing: bool) -> 
     if benchmark.gallery is None and not benchmark.aliases:
         return pictures, missing
     return pictures.take({name: row for name, row in known.items() if row >= 0}), missing
+
+
+def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[str, Reals]:
+    """Outcomes of ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
+
+    Raises:
+        InputInvalid: a list names a picture twice.
+    """
+    for query, names in zip(benchmark.queries, lists, strict=True):
+        require_distinct(list(names), f"{benchmark.label}: in the list of query {query.key} picture")
+    marks = mark_lists(benchmark.queries, lists)
+    protocol = benchmark.protocol
+    outcomes = _target_outcomes(marks, benchmark.queries, "recall", protocol.recall_ks)
+    del outcomes["rank"]
+    return _precision_outcomes(marks, benchmark.queries, protocol.map_ks) | outcomes
 
 
 def _target_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:

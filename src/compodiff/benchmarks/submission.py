@@ -9,8 +9,9 @@ import numpy as np
 
 from compodiff.atomic import atomic_path
 from compodiff.benchmarks.benchmark import Benchmark, Query
+from compodiff.benchmarks.circo import VAL_QUERIES
 from compodiff.benchmarks.ranking import Ints, Similarity, candidate_scores, top_rows
-from compodiff.benchmarks.scoring import require_fit, restrict
+from compodiff.benchmarks.scoring import list_outcomes, require_fit, restrict
 from compodiff.benchmarks.vectors import Vectors
 from compodiff.errors import InputInvalid
 
@@ -57,6 +58,11 @@ def write_circo(
     return _write(out, {"submission.json": lists})
 
 
+def circo_split(path: Path) -> str:
+    """Which split a CIRCO file is for: val where it has as many queries as val, otherwise test."""
+    return "val" if len(_read(path)) == VAL_QUERIES else "test"
+
+
 def check_cirr(path: Path, benchmark: Benchmark) -> str:
     """Check a CIRR file; return what it is good for.
 
@@ -92,7 +98,7 @@ def check_cirr(path: Path, benchmark: Benchmark) -> str:
 
 
 def check_circo(path: Path, benchmark: Benchmark) -> str:
-    """Check a CIRCO file; return what it is good for.
+    """Check a CIRCO file; return what it is good for, with its score where the split does not hide its targets.
 
     Raises:
         InputInvalid: the file is broken; the message names query and fault.
@@ -104,8 +110,13 @@ def check_circo(path: Path, benchmark: Benchmark) -> str:
             return f"{json.dumps(name)} is not a picture's number"
         return "" if known is None or str(name) in known else f"{name} is not a picture of the gallery"
 
-    _check(path, benchmark, _read(path), RECALL_LENGTH, allowed)
-    return f"mAP of {benchmark.label}"
+    lists = _read(path)
+    _check(path, benchmark, lists, RECALL_LENGTH, allowed)
+    what = f"mAP of {benchmark.label}"
+    if benchmark.hides_targets:
+        return what
+    scored = list_outcomes(benchmark, [[str(name) for name in lists[query.key]] for query in benchmark.queries])
+    return f"{what} ({', '.join(f'{name} {values.mean():.4f}' for name, values in scored.items())})"
 
 
 def _best(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> list[list[str]]:

@@ -95,6 +95,8 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     """Load arrays of an npz without unpickling anything."""
     if not path.is_file():
         raise InputInvalid(f"{path} is not there")
+    if not zipfile.is_zipfile(path):
+        raise InputInvalid(f"{path} is not an npz file, or cut short; save it with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as archive:
             absent = [name for name in names if name not in archive]
@@ -103,8 +105,8 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
             return {name: archive[name] for name in names}
     except ValueError as error:
         raise InputInvalid(f"{path} cannot be read without unpickling; save ids as strings or integers") from error
-    except (OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputInvalid(f"{path} is not an npz file: {error}") from error
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputInvalid(f"{path} is damaged: {error}; save it again") from error
 
 
 def _matrix(array: NDArray[np.generic], path: Path) -> Floats:

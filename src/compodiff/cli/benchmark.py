@@ -99,9 +99,9 @@ def check_submission(
     split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
 ) -> None:
     """Refuse a broken submission, naming the query and the fault."""
-    from compodiff.benchmarks.submission import check_circo, check_cirr
+    from compodiff.benchmarks.submission import check_circo, check_cirr, circo_split
 
-    benchmark = _server_benchmark(name, root, split)
+    benchmark = _server_benchmark(name, root, split or (circo_split(file) if name == "circo" else None))
     what = {"cirr": check_cirr, "circo": check_circo}[name](file, benchmark)
     typer.echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
 

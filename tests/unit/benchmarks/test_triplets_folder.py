@@ -1,0 +1,110 @@
+import io
+import json
+import tarfile
+
+import pytest
+from PIL import Image
+
+from compodiff.benchmarks.triplets import load_triplets
+from compodiff.errors import InputInvalid
+
+
+def png(colour):
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write(folder, *lines, name="queries.jsonl"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of every kind: loose, in a sub-folder, in a tar."""
+    gallery = tmp_path / "own" / "gallery"
+    (gallery / "cats").mkdir(parents=True)
+    (gallery / "a.png").write_bytes(png("red"))
+    (gallery / "cats" / "v1.2.jpg").write_bytes(png("lime"))
+    with tarfile.open(gallery / "more.tar", "w") as tar:
+        for name, colour in (("c.png", "blue"), ("d.png", "white")):
+            member = tarfile.TarInfo(name)
+            member.size = len(png(colour))
+            tar.addfile(member, io.BytesIO(png(colour)))
+    return tmp_path / "own"
+
+
+def test_loose_pictures_and_tars_are_one_gallery(folder):
+    write(folder, {"reference": "a", "relative_caption": "green", "target": "cats/v1.2"})
+    (benchmark,) = load_triplets(folder, "test")
+    assert benchmark.gallery == ("a", "c", "cats/v1.2", "d")
+    colours = [benchmark.pictures.read(name).convert("RGB").getpixel((0, 0)) for name in benchmark.gallery]
+    assert colours == [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]
+    assert benchmark.protocol.excludes_reference
+
+
+def test_ids_may_bear_their_suffix_and_the_split_its_own_file(folder):
+    full = {
+        "reference": "a.png",
+        "relative_caption": "cold",
+        "targets": ["c.png", "d", "c"],
+        "group": "colour",
+        "concept": "square",
+        "negative": "warm",
+        "mask": "a.mask.png",
+    }
+    write(folder, {"reference": "a", "relative_caption": "x", "target": "c"})
+    write(folder, full, "", name="queries.test.jsonl")
+    (benchmark,) = load_triplets(folder, "test")
+    (query,) = benchmark.queries
+    assert (query.reference, query.targets, query.groups) == ("a", ("c", "d"), ("colour",))
+    assert (query.concept, query.negative, query.mask) == ("square", "warm", "a.mask.png")
+    (other,) = load_triplets(folder, "validation")
+    assert other.queries[0].relative_caption == "x"
+
+
+def test_without_pictures_the_embeddings_name_the_gallery(tmp_path):
+    write(tmp_path / "own", {"reference": "a", "relative_caption": "x", "target": "c"})
+    (benchmark,) = load_triplets(tmp_path / "own", "test")
+    assert benchmark.gallery is None
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"reference": "a"', "line 2 is not JSON"),
+        ("[1]", "line 2 is not an object"),
+        ({"relative_caption": "x", "target": "c"}, "line 2 has no 'reference'"),
+        ({"reference": "a", "relative_caption": "x"}, "line 2 has no 'target'"),
+        ({"reference": "a", "relative_caption": "x", "targets": []}, "line 2: targets is empty"),
+        ({"reference": "a", "relative_caption": "x", "targets": ["c", 4]}, "not a list of strings"),
+        ({"reference": "a", "relative_caption": "x", "target": "a.png"}, "'a' is both reference and target"),
+        ({"reference": "a", "relative_caption": "x", "target": "z"}, "names 'z', which is not in the gallery"),
+    ],
+)
+def test_a_broken_line_is_named(folder, line, fault):
+    write(folder, {"reference": "a", "relative_caption": "x", "target": "c"}, line)
+    with pytest.raises(InputInvalid, match=fault):
+        load_triplets(folder, "test")
+
+
+def test_folders_that_cannot_be_a_benchmark(folder, tmp_path):
+    with pytest.raises(InputInvalid, match=r"queries\.jsonl is not in"):
+        load_triplets(folder, "test")
+    write(folder, {"reference": "a", "relative_caption": "x", "target": "c"})
+    (folder / "gallery" / "c.jpg").write_bytes(png("red"))
+    with pytest.raises(InputInvalid, match="two pictures named 'c'"):
+        load_triplets(folder, "test")
+    (tmp_path / "empty" / "gallery").mkdir(parents=True)
+    write(tmp_path / "empty", {"reference": "a", "relative_caption": "x", "target": "c"})
+    with pytest.raises(InputInvalid, match="holds no picture"):
+        load_triplets(tmp_path / "empty", "test")
+
+
+def test_a_truncated_tar_is_refused(folder):
+    write(folder, {"reference": "a", "relative_caption": "x", "target": "c"})
+    tar = folder / "gallery" / "more.tar"
+    tar.write_bytes(tar.read_bytes()[:700])
+    with pytest.raises(InputInvalid, match=r"more\.tar is not a readable tar"):
+        load_triplets(folder, "test")
