@@ -59,21 +59,26 @@ class Bootstrap:
     seed: int
     level: float = 0.95
 
-    def interval(self, values: Sequence[Reals], concepts: Sequence[Sequence[str]]) -> tuple[float, float]:
-        """Percentile interval of the mean over parts of the mean over queries.
+    def intervals(
+        self, parts: Sequence[Mapping[str, Reals]], concepts: Sequence[Sequence[str]]
+    ) -> dict[str, tuple[float, float]]:
+        """Percentile interval, for each metric, of the mean over parts of the mean over queries.
 
         Args:
-            values: one (Q,) for each part of the benchmark.
+            parts: the outcomes of each part, metric name -> (Q,).
             concepts: the concept of each query of each part; "" stands for a query of its own.
         """
         generator = np.random.default_rng(self.seed)
-        means = np.zeros(self.draws)
-        for part, names in zip(values, concepts, strict=True):
-            named = [name or f"\0{row}" for row, name in enumerate(names)]
-            _, concept = np.unique(named, return_inverse=True)
-            sums, sizes = np.bincount(concept, weights=part), np.bincount(concept)
-            drawn = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=self.draws)
-            means += (drawn @ sums) / (drawn @ sizes) / len(values)
+        names = list(parts[0])
+        means = np.zeros((self.draws, len(names)))
+        for part, labels in zip(parts, concepts, strict=True):
+            distinct = [label or f"\0{row}" for row, label in enumerate(labels)]
+            _, concept = np.unique(distinct, return_inverse=True)
+            sums = np.stack([np.bincount(concept, weights=part[name]) for name in names], axis=1)
+            sizes = np.bincount(concept)
+            for draw in range(self.draws):
+                times = np.bincount(generator.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
+                means[draw] += (times @ sums) / (times @ sizes) / len(parts)
         tail = (1 - self.level) / 2
-        low, high = np.quantile(means, [tail, 1 - tail])
-        return float(low), float(high)
+        low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+        return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}

@@ -27,9 +27,7 @@ def summary(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_queries:
     concepts = [[query.concept for query in part.kept] for part in parts]
     found: dict[str, Any] = {
         "metrics": {name: float(np.mean([part.metrics[name] for part in parts])) for name in names},
-        "intervals": {
-            name: list(bootstrap.interval([part.outcomes[name] for part in parts], concepts)) for name in names
-        },
+        "intervals": bootstrap.intervals([part.outcomes for part in parts], concepts),
     }
     if len(parts) > 1:
         found["parts"] = {part.benchmark.part: part.metrics for part in parts}

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from compodiff.benchmarks.metrics import Bootstrap, average_precision_at_k, grouped_means
+
+
+def test_average_precision_by_hand():
+    """Hits at 1 and 4 of three truths: (1/1 + 2/4) / min(3, K); a truth outside K or unranked adds nothing."""
+    ranks = np.array([[4, 1, np.iinfo(np.int64).max, 2]])
+    relevant = np.array([[True, True, True, False]])
+    total = np.array([3])
+    assert average_precision_at_k(ranks, relevant, total, 10) == pytest.approx((1 + 0.5) / 3)
+    assert average_precision_at_k(ranks, relevant, total, 2) == pytest.approx(1 / 2)
+    assert average_precision_at_k(ranks, relevant, np.array([50]), 10) == pytest.approx((1 + 0.5) / 10)
+
+
+def test_groups_overlap_and_count_their_queries():
+    outcomes = {"recall_at_1": np.array([1.0, 0.0, 1.0])}
+    found = grouped_means(outcomes, [("a", "b"), ("b",), ()])
+    assert found == {"a": {"recall_at_1": 1.0, "queries": 1}, "b": {"recall_at_1": 0.5, "queries": 2}}
+
+
+def test_the_bootstrap_covers_the_mean_it_is_said_to_cover():
+    """Of 200 repetitions of an experiment with a known mean, about 95 % of the intervals hold it."""
+    generator = np.random.default_rng(0)
+    bootstrap = Bootstrap(draws=200, seed=1)
+    covered = 0
+    for _ in range(200):
+        hits = (generator.random(150) < 0.3).astype(float)
+        low, high = bootstrap.intervals([{"hit": hits}], [[""] * 150])["hit"]
+        covered += low <= 0.3 <= high
+    assert 180 <= covered <= 198
+
+
+def test_queries_of_one_concept_are_drawn_together():
+    """Ten concepts whose queries agree say as much as ten queries, not as a thousand."""
+    hits = np.repeat([1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0], 100)
+    concepts = [str(i) for i in range(10) for _ in range(100)]
+    bootstrap = Bootstrap(draws=500, seed=1)
+    low, high = bootstrap.intervals([{"hit": hits}], [concepts])["hit"]
+    alone_low, alone_high = bootstrap.intervals([{"hit": hits}], [[""] * 1000])["hit"]
+    assert high - low > 5 * (alone_high - alone_low)
+
+
+def test_parts_weigh_the_same_whatever_their_size():
+    parts = [{"hit": np.ones(10)}, {"hit": np.zeros(1000)}]
+    low, high = Bootstrap(draws=50, seed=1).intervals(parts, [[""] * 10, [""] * 1000])["hit"]
+    assert low == high == 0.5
