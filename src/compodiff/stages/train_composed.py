@@ -49,7 +49,7 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
         queries=triplet_queries(benchmark, composed),
         gallery=catalogue.distinct(),
     )
-    params = {**prior_card.trained_with, "composed": composed.model_dump()}
+    params = {**prior_card.trained_with, "composed": composed.model_dump(), "sampling": sampling.model_dump()}
     card = ModelCard(
         denoiser=prior_card.denoiser,
         process=Process(composed.objective, prior_card.process.num_train_timesteps),

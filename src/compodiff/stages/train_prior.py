@@ -38,7 +38,7 @@ def train_prior(
         queries=caption_queries(catalogue, prior),
         gallery=catalogue.distinct(),
     )
-    params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
+    params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump(), "sampling": sampling.model_dump()}
     card = ModelCard(
         denoiser=DenoiserConfig.of(
             denoiser, embedding_dim=encoded.encoder.embedding_dim, token_dim=encoded.encoder.token_dim
