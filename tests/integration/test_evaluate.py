@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from benchmark_world import EVALUATION, SAMPLING, make_world, tiny_clip
+from benchmark_world import EVALUATION, SAMPLING, make_world
 from PIL import Image
 
 from compodiff.embeddings import Embeddings
@@ -16,8 +16,8 @@ ROWS = {"image_only", "text_only", "sum", "product", "prior", "composed"}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return make_world(tmp_path_factory.mktemp("world"), tiny_clip())
+def world(tmp_path_factory, tiny_encoder):
+    return make_world(tmp_path_factory.mktemp("world"), tiny_encoder)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_sum_is_the_best_on_validation_and_says_its_weight(outputs):
     assert found["record"]["sum"]["text_weight"] in (0.0, 0.5, 1.0)
     assert found["record"]["gallery"] == 24
     assert found["record"]["reference_removed"] is True
-    assert found["record"]["encoder"]["name"] == "tiny-clip"
+    assert found["record"]["encoder"]["name"] == "compodiff-tiny"
     assert len(found["record"]["weights_digest"]["composed"]) == 64
 
 

@@ -4,7 +4,7 @@ Q queries, P pairs of a query and one of its texts, S draws, D embedding width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,10 @@ class Asked:
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 
+    def masked(self, references: Floats, masks: Tensor) -> "Asked":
+        """The same queries where some mask a region of their reference."""
+        return replace(self, references=references, masks=masks)
+
     def mean_over_texts(self, values: Floats) -> Floats:
         """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
         total = np.zeros((len(self.references), values.shape[1]))
@@ -104,6 +108,10 @@ class Answering:
         if card.encoder is not None:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
         return cls(denoiser.to(getattr(torch, sampling.precision)), card, sampling, has_reference)
+
+    def sampled(self, sampling: SamplingParams) -> "Answering":
+        """The same model, sampled otherwise."""
+        return replace(self, denoiser=self.denoiser.to(getattr(torch, sampling.precision)), sampling=sampling)
 
     def answer(self, asked: Asked, label: str) -> Similarity:
         """Sample an answer to every query; a query's noise depends on its place and the seed alone.

@@ -63,6 +63,10 @@ class CroppedPictures:
         """Whether the picture that the crop is cut from is there."""
         return self.files.has(self.crops[picture][0])
 
+    def stamp(self, picture: str) -> str:
+        """That of the picture it is cut from."""
+        return self.files.stamp(self.crops[picture][0])
+
     def read(self, picture: str) -> Image.Image:
         """Read and cut."""
         name, box = self.crops[picture]

@@ -21,6 +21,10 @@ class Pictures(Protocol):
         """Whether the picture is there."""
         ...
 
+    def stamp(self, picture: str) -> str:
+        """What changes when the picture that is there changes: its file's size and time of change."""
+        ...
+
     def read(self, picture: str) -> Image.Image:
         """Decode the picture.
 
@@ -39,6 +43,10 @@ class FilePictures:
     def has(self, picture: str) -> bool:
         """Whether one of its places holds a file."""
         return any(path.is_file() for path in self.places(picture))
+
+    def stamp(self, picture: str) -> str:
+        """Size and time of change of its file; empty where there is none."""
+        return next((file_stamp(path) for path in self.places(picture) if path.is_file()), "")
 
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
@@ -89,6 +97,11 @@ class GalleryFolder:
         """Whether the folder holds the picture."""
         return picture in self.files or picture in self.members
 
+    def stamp(self, picture: str) -> str:
+        """Size and time of change of its file or tar, and its place there."""
+        path, offset, length = self.members.get(picture) or (self.files[picture], 0, 0)
+        return f"{file_stamp(path)}:{offset}:{length}"
+
     def read(self, picture: str) -> Image.Image:
         """Decode a picture of the folder."""
         if picture in self.files:
@@ -101,6 +114,12 @@ class GalleryFolder:
             stream.seek(offset)
             content = stream.read(length)
         return decode(io.BytesIO(content), f"{picture} ({path})")
+
+
+def file_stamp(path: Path) -> str:
+    """Size in bytes and time of change of a file."""
+    status = path.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def picture_id(name: str) -> str:

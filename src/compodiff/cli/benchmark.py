@@ -28,7 +28,10 @@ Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind t
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
+    from compodiff.cli.benchmark_run import run  # which takes its options from here
+
     group = typer.Typer(help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or your own triplets.", no_args_is_help=True)
+    group.command("run")(run)
     group.command("score")(score)
     group.command("submit")(submit)
     group.command("check-submission")(check_submission)

@@ -1,0 +1,211 @@
+"""`compodiff benchmark run NAME`: a model of this project on a benchmark, with the baselines beside it."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compodiff.cli.benchmark import Category, Name, Root, SkipMissing, Split, Variant
+from compodiff.cli.model_parts import CHAMPION, model_parts
+from compodiff.cli.project import project_root
+
+if TYPE_CHECKING:
+    from compodiff.benchmarks.answers import Answering, Asked
+    from compodiff.benchmarks.benchmark import Benchmark
+    from compodiff.benchmarks.comparison import Comparison
+    from compodiff.benchmarks.embedding import Present
+    from compodiff.embeddings import Embeddings
+    from compodiff.encoders import Encoder
+    from compodiff.params import EvaluationParams, Params
+
+CACHE = Path("artifacts", "benchmark_embeddings")
+
+
+def run(
+    name: Name,
+    *,
+    root: Root,
+    split: Split = None,
+    model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the result; fit for dvc metrics.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with queries and their ranked pictures.")] = None,
+    category: Category = None,
+    gallery_variant: Variant = None,
+    template: Annotated[str | None, typer.Option(help="Text template; {relative_caption} stands for the text.")] = None,
+    caption_order: Annotated[str | None, typer.Option(help="fashioniq: both (default) or first.")] = None,
+    skip_missing: SkipMissing = False,
+    sum_weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the text in the row `sum`.")] = 0.5,
+    w_image: Annotated[float | None, typer.Option(help="Default: the model's.")] = None,
+    w_text: Annotated[float | None, typer.Option(help="Default: the model's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Network calls. Default: the model's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise. Default: the model's.")] = None,
+    cache: Annotated[Path | None, typer.Option(help=f"Where embeddings are kept. Default: {CACHE}.")] = None,
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Record the result in MLflow.")] = True,
+) -> None:
+    """Embed (once), retrieve and score; all that the score depends on stands in the result."""
+    from compodiff.benchmarks.embedding import embed_benchmark, present
+    from compodiff.benchmarks.loading import Choices, load_benchmark
+    from compodiff.encoders import load_encoder
+    from compodiff.params import load_params
+
+    params = load_params(project_root() / "params.yaml")
+    chosen = Choices(category, gallery_variant, template, caption_order)
+    there = present(load_benchmark(name, root, split, chosen), skip_missing=skip_missing)
+    folders = model_parts(model)
+    encoder = load_encoder(folders.encoder)
+    embeddings = embed_benchmark(there, encoder, cache or project_root() / CACHE, params.embedding)
+    dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
+    answering = _answering(folders.composed, embeddings, params, dials)
+    asked = [_asked(part, embeddings, encoder, root) for part in there.parts]
+    settings = _settings(there, answering, folders.composed, encoder) | {"model": model}
+    comparison = _compare(there, asked, answering, params.evaluation, settings, sum_weight)
+    _print(f"{name} {there.parts[0].split}", comparison)
+    written = _write(comparison, embeddings, params.evaluation, json_out, html)
+    if track:
+        _track(f"benchmark_{name}", comparison, written)
+
+
+def _answering(
+    folder: Path, embeddings: "Embeddings", params: "Params", dials: Mapping[str, float | int | None]
+) -> "Answering":
+    """The model, sampled as its card says (a converted one as params.yaml says) but for the dials that were given."""
+    from compodiff.benchmarks.answers import Answering
+    from compodiff.params import SamplingParams
+
+    answering = Answering.load(folder, params.sampling, embeddings)
+    own = answering.card.trained_with.get("sampling")
+    sampling = params.sampling if own is None else SamplingParams.model_validate(own)
+    given = {dial: value for dial, value in dials.items() if value is not None}
+    return answering.sampled(SamplingParams.model_validate(sampling.model_dump() | given))
+
+
+def _asked(part: "Benchmark", embeddings: "Embeddings", encoder: "Encoder", root: Path) -> "Asked":
+    """The queries in arrays; a masked reference is encoded with the masked region blanked."""
+    import torch
+
+    from compodiff.benchmarks.answers import Asked
+    from compodiff.embeddings import MASK_SIZE, blanked
+    from compodiff.retrieval.composer import mask_cells
+    from compodiff.retrieval.pictures import read_picture
+
+    asked = Asked.of(part, embeddings)
+    masked = [place for place, query in enumerate(part.queries) if query.mask]
+    if not masked:
+        return asked
+    masks = torch.zeros(len(part.queries), MASK_SIZE, MASK_SIZE, dtype=torch.bool)
+    references = asked.references.copy()
+    for place in masked:
+        query = part.queries[place]
+        picture = part.pictures.read(query.reference)
+        masks[place] = mask_cells(read_picture(root / query.mask), picture, encoder)
+        pixels = blanked(encoder.preprocess(picture)[None], masks[place][None])
+        references[place] = encoder.encode_pixels(pixels)[0].cpu().numpy()
+    return asked.masked(references, masks)
+
+
+def _settings(there: "Present", answering: "Answering", composed: Path, encoder: "Encoder") -> dict[str, Any]:
+    """What the record gets beside the benchmark's own settings."""
+    with (composed / "model.safetensors").open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    return {
+        "missing_pictures": len(there.missing),
+        "missing_picture_names": list(there.missing[:20]),
+        "queries_without_reference": there.left_out,
+        "encoder": encoder.manifest.to_json(),
+        "weights_digest": digest,
+        "sampling": answering.sampling.model_dump(),
+    }
+
+
+def _compare(
+    there: "Present",
+    asked: list["Asked"],
+    answering: "Answering",
+    evaluation: "EvaluationParams",
+    settings: dict[str, Any],
+    sum_weight: float,
+) -> "Comparison":
+    from compodiff.benchmarks.answers import gallery_vectors
+    from compodiff.benchmarks.baselines import baselines
+    from compodiff.benchmarks.comparison import COMPOSED, Comparing
+    from compodiff.benchmarks.metrics import Bootstrap
+    from compodiff.benchmarks.scoring import Scorer
+
+    of_parts = [
+        baselines(one, sum_weight) | {COMPOSED: answering.answer(one, f"composing {part.label}")}
+        for one, part in zip(asked, there.parts, strict=True)
+    ]
+    rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
+    comparing = Comparing(
+        Scorer(
+            chunk=evaluation.chunk, skip_missing=True
+        ),  # what may be missing was decided when pictures were looked for
+        Bootstrap(evaluation.bootstrap_draws, evaluation.seed),
+        evaluation.min_relation_queries,
+    )
+    vectors = gallery_vectors(asked[0].embeddings)
+    return comparing.compare(there.parts, vectors, rows, settings | {"sum": {"text_weight": sum_weight}})
+
+
+def _write(
+    comparison: "Comparison",
+    embeddings: "Embeddings",
+    evaluation: "EvaluationParams",
+    json_out: Path | None,
+    html: Path | None,
+) -> list[Path]:
+    """Write what was asked for; return the files."""
+    from compodiff.atomic import write_json
+    from compodiff.benchmarks.answers import gallery_vectors
+    from compodiff.benchmarks.comparison import COMPOSED, Page
+    from compodiff.benchmarks.showcase import Showcase
+
+    if json_out is not None:
+        write_json(json_out, comparison.result())
+    if html is not None:
+        showcase = Showcase(evaluation.shown_queries, evaluation.shown_pictures, evaluation.chunk)
+        metrics = list(comparison.summaries[COMPOSED]["metrics"])
+        title = f"{comparison.record['benchmark']} {comparison.record['split']}"
+        Page(title, metrics, showcase).write_file(html, comparison, gallery_vectors(embeddings))
+    return [path for path in (json_out, html) if path is not None]
+
+
+def _track(run_name: str, comparison: "Comparison", files: list[Path]) -> None:
+    """One MLflow run: the record as params, every row's metrics, and the files that were written."""
+    from compodiff.tracking.runs import training_run
+
+    with training_run(run_name, dict(comparison.record), project_root() / "params.yaml") as tracked:
+        for row, summary in comparison.summaries.items():
+            tracked.log_metrics(0, {f"{row}/{metric}": value for metric, value in summary["metrics"].items()})
+        for path in files:
+            tracked.log_artifact(path)
+
+
+def _print(title: str, comparison: "Comparison") -> None:
+    """Rows down, metrics across, per cent with their interval."""
+    from rich.console import Console
+    from rich.table import Table
+
+    summaries = comparison.summaries
+    metrics = list(next(iter(summaries.values()))["metrics"])
+    table = Table(title=title)
+    table.add_column("per cent [95 %]")
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    for row, summary in summaries.items():
+        cells = [
+            f"{100 * summary['metrics'][metric]:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
+            for metric in metrics
+            for low, high in (summary["intervals"][metric],)
+        ]
+        table.add_row(row.replace("_", " "), *cells)
+    Console().print(table)
+    record = comparison.record
+    left_out = record["skipped_queries"] + record["queries_without_reference"]
+    typer.echo(
+        f"{record['queries']} queries, gallery {record['gallery']}; {record['missing_pictures']} pictures missing"
+    )
+    if left_out:
+        typer.echo(f"{left_out} queries left out, whose reference or targets are missing")
