@@ -1,6 +1,7 @@
 """The Great Expectations suite; nothing else imports that library, and only when it is used: that takes seconds."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,18 +50,9 @@ def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams,
 
     Where the schema does not fit, only the schema is looked at.
     """
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
+    gx = _great_expectations()
+    context = _context(docs)
     expectations = _schema() + (_contents(floors, params) if has_schema(rows) else [])
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
-    index = {"class_name": "DefaultSiteIndexBuilder"}
-    context.add_data_docs_site(
-        "docs", {"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": store}
-    )
     asset = context.data_sources.add_pandas("triplets").add_dataframe_asset("manifest")
     suite = context.suites.add(gx.ExpectationSuite(name="triplets", expectations=expectations))
     batch = asset.add_batch_definition_whole_dataframe("accepted")
@@ -76,6 +68,29 @@ def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams,
     run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
     (outcome,) = run.run_results.values()
     return [_finding(result.to_json_dict()) for result in outcome.results]
+
+
+def _great_expectations() -> Any:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python renamed
+        import great_expectations
+    return great_expectations
+
+
+def _context(docs: Path) -> Any:
+    """A context in memory whose only site is the folder `docs`."""
+    import great_expectations as gx
+    from great_expectations.data_context.types import base
+
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
+    index = {"class_name": "DefaultSiteIndexBuilder"}
+    config = base.DataContextConfig(
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        data_docs_sites={"docs": {"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": store}},
+        progress_bars=base.ProgressBarsConfig(globally=False),
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
 
 
 def _schema() -> list[Any]:
@@ -146,7 +161,7 @@ def _finding(result: dict[str, Any]) -> Finding:
     kwargs = config["kwargs"]
     columns = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
     columns += kwargs.get("column_list", [])
-    named = f"{config['type']}({', '.join(columns)})"
+    named = f"{config['type']}({', '.join(columns)})" if columns else config["type"]
     keys = tuple(str(row["key"]) for row in found.get("unexpected_index_list") or [])
     observed = "" if result["success"] or keys else str(found.get("observed_value", result["exception_info"]))
     return Finding(named, bool(result["success"]), keys, observed)
