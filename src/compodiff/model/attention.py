@@ -15,6 +15,8 @@ from torch.nn import functional
 QUERY_TOKENS = 2
 COSINE_SCALE = 16.0
 SMALLEST_NORM = 1e-12
+# Rows of the projected context before its first token: zeros, which a null reference projects to, and the learned null.
+ZERO_KEY, NULL_KEY, FIRST_TOKEN = 0, 1, 2
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
@@ -95,9 +97,10 @@ class KeysValues(nn.Module):
         self.null_kv = nn.Parameter(torch.randn(2, head_width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: (P, W) -> (2 + P, 2 * H * E): zeros (what a null reference gives), the learned null, the tokens."""
-        null = self.null_kv[:, None].expand(-1, self.heads, -1).reshape(1, -1)
-        return torch.cat((torch.zeros_like(null), null, self.linear(tokens)))
+        """tokens: (P, W) -> (P, 2 * H * E), the row NULL_KEY replaced by the learned null key and value."""
+        table: Tensor = self.linear(tokens)
+        table[NULL_KEY] = self.null_kv[:, None].expand(-1, self.heads, -1).flatten()
+        return table
 
 
 class CrossAttention(nn.Module):

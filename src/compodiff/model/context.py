@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import InputInvalid
-from compodiff.model.attention import LayerContext
+from compodiff.model.attention import FIRST_TOKEN, NULL_KEY, ZERO_KEY, LayerContext
 
 NULL = -1
-ZERO_KEY, NULL_KEY, FIRST_TOKEN = 0, 1, 2
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from compodiff.errors import InputInvalid
 from compodiff.model.attention import (
+    FIRST_TOKEN,
     QUERY_TOKENS,
     Block,
     CrossAttention,
@@ -166,6 +167,7 @@ class Denoiser(nn.Module):
         references = self._references(images)
         tokens = torch.cat(
             (
+                self.relative_bias.new_zeros(FIRST_TOKEN, config.width),
                 self.text_projection(texts.tokens.to(self.dtype)),
                 self.image_projection(references.to(self.dtype)).reshape(-1, config.width),
                 self.mask_mlp(self._pooled(masks)),

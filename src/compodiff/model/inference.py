@@ -1,8 +1,8 @@
 """A denoiser made ready to serve: precision chosen, linears packed for the processor.
 
 torch hands float32 linears to MKL, which on AMD processors takes 1.2 to 4 times as long as oneDNN, and lays bfloat16
-weights out anew at every call. A weight packed once for oneDNN cures both. Each packed layer is checked against the plain
-one first; a layer that differs stays plain.
+weights out anew at every call. A weight packed once for oneDNN cures both. Each packed layer is first checked against
+the plain one; a layer that differs stays plain.
 """
 
 from typing import Literal
@@ -36,12 +36,13 @@ class PackedLinear(nn.Module):
 
 @torch.inference_mode()
 def for_inference(denoiser: Denoiser, precision: Precision) -> Denoiser:
-    """Convert `denoiser` in place and return it: eval mode, weights of `precision`, linears packed on a CPU with oneDNN.
+    """Convert `denoiser` in place and return it: weights of `precision`, and on a CPU with oneDNN packed linears.
 
-    Its state dict no longer holds the packed weights: save before, not after.
+    Packed weights are no longer in the state dict, so a model is saved before, not after.
     """
     denoiser = denoiser.eval().requires_grad_(False).to(DTYPES[precision])
-    if torch.backends.mkldnn.is_available() and denoiser.relative_bias.device.type == "cpu":
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if available and denoiser.relative_bias.device.type == "cpu":
         for parent in list(denoiser.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):

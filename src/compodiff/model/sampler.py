@@ -47,6 +47,7 @@ def compose_draws(
     options: SamplerOptions,
     generator: torch.Generator | Sequence[torch.Generator],
     process: Process,
+    on_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """Sample every query's draws, to be averaged or to have their scores fused.
 
@@ -56,6 +57,7 @@ def compose_draws(
         options: how to sample.
         generator: one a query, or one that seeds them in turn; on the CPU.
         process: the objective that the denoiser was trained for (from its model card).
+        on_step: called after every network call.
 
     Returns:
         (B, S, D) raw embeddings, float32, not normalised.
@@ -73,7 +75,15 @@ def compose_draws(
     def noise() -> Tensor:
         return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(device)
 
-    x0 = sample(guided(denoiser, conditions, options), options, process, noise)
+    predict = guided(denoiser, conditions, options)
+
+    def watched(x_t: Tensor, timestep: float) -> Tensor:
+        x0 = predict(x_t, timestep)
+        if on_step is not None:
+            on_step()
+        return x0
+
+    x0 = sample(watched, options, process, noise)
     answers = denoiser.restore(x0).view(len(conditions), *shape)
     return _with_reference(answers, conditions, options)
 

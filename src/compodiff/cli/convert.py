@@ -1,0 +1,33 @@
+"""`compodiff convert`: released weights into a model folder, and back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to `app`."""
+    app.command("convert")(convert)
+
+
+def convert(
+    folder: Annotated[
+        Path, typer.Argument(help="A released checkpoint's folder (or a model folder, with --released).")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write.")],
+    released: Annotated[
+        bool, typer.Option("--released", help="Write the released form instead of reading it.")
+    ] = False,
+) -> None:
+    """Convert the released CompoDiff weights to a model folder, or a model folder back. Pickles are refused."""
+    from compodiff.model.conversion import export_released, import_released
+
+    if released:
+        export_released(folder, to)
+        typer.echo(f"{to}: released form of {folder}")
+        return
+    shape = import_released(folder, to).denoiser
+    typer.echo(
+        f"{to}: depth {shape.depth}, width {shape.width}, {shape.heads} heads, text tokens {shape.token_dim} wide"
+    )
