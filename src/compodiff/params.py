@@ -34,6 +34,53 @@ class BenchmarkParams(Section):
     max_queries_per_relation: int = Field(gt=0, description="in a split; concepts take turns")
 
 
+MapName = Literal["pixels", "stride_2", "stride_4", "stride_8", "stride_16", "stride_32", "head"]
+
+
+class MapParams(Section):
+    """One map of the embedded encoder's image tower."""
+
+    grid: int = Field(gt=0, description="cells a side on which it is pooled")
+    dimensions: int = Field(gt=0, description="of the embedding that start as its first principal components")
+
+
+class EmbeddedEncoderParams(Section):
+    """The small encoder of packaged weights; its projections are trained on train concepts, its towers are frozen."""
+
+    seed: int = Field(ge=0)
+    image_size: int = Field(gt=0, description="edge of the square that enters the image tower, pixels")
+    tower_batch_size: int = Field(gt=0, description="pictures or texts that enter the towers at a time")
+    maps: dict[MapName, MapParams] = Field(min_length=1, description="in the order of the tower; others are unused")
+    components: int = Field(gt=0, description="principal components of each map that the projection may mix")
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="pictures, and captions, of one step")
+    max_variants: int = Field(gt=0, description="pictures of one concept in a batch")
+    image_learning_rate: float = Field(gt=0)
+    text_learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(gt=0)
+    weight_decay: float = Field(ge=0, description="of the text projection")
+
+
+class OpenClipParams(Section):
+    """An encoder of open_clip's list, stored as it is."""
+
+    name: str = Field(description='OpenAI\'s weights want the QuickGELU variant, such as "ViT-L-14-quickgelu"')
+    pretrained: str = Field(description="a tag of open_clip, or a file of weights")
+
+
+class EncoderParams(Section):
+    """Which encoder: exactly one of the two."""
+
+    embedded: EmbeddedEncoderParams | None
+    open_clip: OpenClipParams | None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.embedded is None) == (self.open_clip is None):
+            raise ValueError("give one of embedded and open_clip, and null for the other")
+        return self
+
+
 class EmbeddingParams(Section):
     """Pictures, texts and masked pictures, embedded once for both stages of training."""
 
@@ -194,6 +241,7 @@ class Params(Section):
 
     data: DataParams
     benchmark: BenchmarkParams
+    encoder: EncoderParams
     embedding: EmbeddingParams
     denoiser: DenoiserParams
     sampling: SamplingParams

@@ -1,8 +1,9 @@
-"""The default encoder: EfficientNet-Lite0 and MiniLM from two pinned packages, joined by open_clip.
+"""The default encoder: EfficientNet-Lite0 and MiniLM from two pinned packages, an open_clip CustomTextCLIP.
 
 Nothing is fetched: both towers' weights and the tokenizer are files of installed packages.
 """
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,35 @@ from torch import nn
 
 from compodiff.encoders.encoder import Encoder, weights_digest
 from compodiff.encoders.manifest import EncoderManifest
+from compodiff.encoders.staged import StagedTower
 
 NAME = "embedded-efficientnet-lite0-minilm"
 CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
 PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # the packaged weights expect (x - 127) / 128
 
 
-def embedded_encoder(*, embedding_dim: int, image_size: int, generator: torch.Generator) -> Encoder:
+HEAD_ALONE: Mapping[str, int] = {"head": 1}
+
+
+def embedded_encoder(
+    *, embedding_dim: int, image_size: int, generator: torch.Generator, grids: Mapping[str, int] = HEAD_ALONE
+) -> Encoder:
     """Assemble the default encoder with both towers' packaged weights and random projections.
 
     Args:
         embedding_dim: D.
         image_size: edge of the square that enters the image tower, pixels.
         generator: draws the projections.
+        grids: which maps of the image tower are seen, and on how many cells a side (`staged.MAPS`).
     """
-    model = build_model(embedding_dim=embedding_dim, image_size=image_size)
+    model = build_model(embedding_dim=embedding_dim, image_size=image_size, grids=grids)
     _load_image_trunk(model.visual.trunk)
     _load_text_transformer(model.text.transformer)
-    for projection in (model.visual.head.proj, model.text.proj):
-        nn.init.normal_(projection.weight, std=projection.in_features**-0.5, generator=generator)
+    for layer in (model.visual.proj, *model.text.proj):
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     manifest = EncoderManifest(
         name=NAME,
         weights_digest=weights_digest(model),
@@ -44,15 +55,16 @@ def embedded_encoder(*, embedding_dim: int, image_size: int, generator: torch.Ge
         embedding_dim=embedding_dim,
         token_dim=model.text.config.hidden_size,
         context_length=CONTEXT_LENGTH,
+        grids=dict(grids),
     )
     return Encoder(model, build_tokenizer(), manifest)
 
 
-def build_model(*, embedding_dim: int, image_size: int) -> Any:
+def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]) -> Any:
     """An open_clip CustomTextCLIP of the two towers with random weights."""
     import open_clip
 
-    return open_clip.CustomTextCLIP(
+    model = open_clip.CustomTextCLIP(
         embed_dim=embedding_dim,
         vision_cfg={
             "timm_model_name": "tf_efficientnet_lite0",
@@ -64,11 +76,13 @@ def build_model(*, embedding_dim: int, image_size: int) -> Any:
         text_cfg={
             "hf_model_name": str(_text_folder()),
             "hf_model_pretrained": False,
-            "hf_proj_type": "linear",
+            "hf_proj_type": "mlp",
             "hf_pooler_type": "mean_pooler",
             "context_length": CONTEXT_LENGTH,
         },
     )
+    model.visual = StagedTower(model.visual.trunk, grids, embedding_dim)
+    return model
 
 
 def build_tokenizer() -> Any:

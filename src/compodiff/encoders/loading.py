@@ -92,15 +92,14 @@ def load_encoder(folder: Path) -> Encoder:
             f"{manifest.weights_digest[:12]}); run: dvc repro train_encoder --force"
         )
     if manifest.name != embedded.NAME:
-        return replace_manifest(open_clip_encoder(manifest.name, pretrained=folder / WEIGHTS), manifest)
-    model = embedded.build_model(embedding_dim=manifest.embedding_dim, image_size=manifest.image_size)
+        # A file of weights does not carry its preprocessing; the manifest does.
+        listed = open_clip_encoder(manifest.name, pretrained=folder / WEIGHTS)
+        return Encoder(listed.model, listed.tokenize, manifest)
+    model = embedded.build_model(
+        embedding_dim=manifest.embedding_dim, image_size=manifest.image_size, grids=manifest.grids
+    )
     model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return Encoder(model, embedded.build_tokenizer(), manifest)
-
-
-def replace_manifest(encoder: Encoder, manifest: EncoderManifest) -> Encoder:
-    """The same encoder with the preprocessing of `manifest`, which a file of weights does not carry."""
-    return Encoder(encoder.model, encoder._tokenizer, manifest)
 
 
 def _activation(model: nn.Module) -> str:

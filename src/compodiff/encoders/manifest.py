@@ -1,6 +1,6 @@
 """What an encoder is, in a form that is stored with everything made from it."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from compodiff.errors import EncoderMismatch
@@ -21,6 +21,7 @@ class EncoderManifest:
     embedding_dim: int
     token_dim: int
     context_length: int
+    grids: dict[str, int] = field(default_factory=dict)  # of a StagedTower
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON types."""
@@ -33,7 +34,7 @@ class EncoderManifest:
         Raises:
             EncoderMismatch: a key is missing or unknown, so the manifest is of another version.
         """
-        expected = {field.name for field in fields(cls)}
+        expected = {each.name for each in fields(cls)}
         if set(content) != expected:
             odd = ", ".join(sorted(set(content) ^ expected))
             raise EncoderMismatch(f"an encoder manifest lacks or should not have: {odd}; run: dvc repro train_encoder")
@@ -51,10 +52,10 @@ def require_same(ours: EncoderManifest, theirs: EncoderManifest, what: str) -> N
     Raises:
         EncoderMismatch: the two differ; the message names the first difference.
     """
-    for field in fields(EncoderManifest):
-        mine, other = getattr(ours, field.name), getattr(theirs, field.name)
+    for each in fields(EncoderManifest):
+        mine, other = getattr(ours, each.name), getattr(theirs, each.name)
         if mine != other:
             raise EncoderMismatch(
-                f"{what} was made with an encoder whose {field.name} is {other}, the one in use has {mine}; "
+                f"{what} was made with an encoder whose {each.name} is {other}, the one in use has {mine}; "
                 f"make it again with this encoder, or use the encoder it was made with"
             )

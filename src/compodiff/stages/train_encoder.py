@@ -1,0 +1,80 @@
+"""The stage train_encoder: the default encoder's projections, on train concepts. Run: compodiff run train_encoder."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+
+from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.contrastive import Examples, train_projections
+from compodiff.encoders import Encoder, embedded_encoder, open_clip_encoder, save_encoder
+from compodiff.encoders.tower_outputs import picture_maps, pooled_states
+from compodiff.params import EmbeddedEncoderParams, EncoderParams
+from compodiff.shards import claim_folder
+from compodiff.stages.declaration import Input, Output
+
+
+def train_encoder(
+    *,
+    encoder: EncoderParams,
+    data: Annotated[Path, Input("data")],
+    folder: Annotated[Path, Output("artifacts/encoder")],
+) -> None:
+    """Write the encoder of params: the embedded one with projections trained here, or one of open_clip's list.
+
+    A run that was killed keeps the outputs of the towers in a hidden folder beside `folder`.
+
+    Raises:
+        InputInvalid: the catalogue cannot be read, or open_clip does not know the model or its weights.
+        ResourceUnavailable: the disk is full (finished tower outputs are kept), or weights could not be fetched.
+    """
+    if encoder.open_clip is not None:
+        save_encoder(open_clip_encoder(encoder.open_clip.name, pretrained=encoder.open_clip.pretrained), folder)
+    if encoder.embedded is not None:
+        _train_embedded(encoder.embedded, Catalogue.load(data), folder)
+
+
+def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder: Path) -> None:
+    encoder = embedded_encoder(
+        embedding_dim=sum(each.dimensions for each in params.maps.values()),
+        image_size=params.image_size,
+        generator=torch.Generator().manual_seed(params.seed),
+        grids={name: each.grid for name, each in params.maps.items()},
+    )
+    work = folder.with_name(f".{folder.name}.work")
+    examples = _examples(work, encoder, catalogue, params)
+    model: Any = encoder.model
+    train_projections(model.visual.proj, model.text.proj, examples, params)
+    save_encoder(encoder, folder)
+    shutil.rmtree(work)
+
+
+def _examples(work: Path, encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> Examples:
+    """The distinct train pictures with their captions, as the towers see them."""
+    model: Any = encoder.model
+    pictures = catalogue.pictures
+    pictures = pictures[(pictures["split"] == "train") & (pictures["twin_of"] == pictures.index)]
+    captions = [picture_captions(row) for row in pictures.to_dict("records")]
+    # Sorted by length, so that a batch holds little padding.
+    texts = sorted({caption for each in captions for caption in each}, key=lambda text: (len(text), text))
+    row_of = {text: row for row, text in enumerate(texts)}
+    claim_folder(
+        work,
+        {
+            "towers": encoder.manifest.to_json(),
+            "batch_size": params.tower_batch_size,
+            "pictures": hashlib.sha256(repr(list(pictures["pixel_digest"])).encode()).hexdigest(),
+            "texts": hashlib.sha256(repr(texts).encode()).hexdigest(),
+        },
+    )
+    return Examples(
+        maps=picture_maps(work, encoder, list(pictures.index), catalogue.read, params.tower_batch_size),
+        widths=model.visual.widths,
+        states=pooled_states(work, encoder, texts, params.tower_batch_size),
+        captions=np.array([[row_of[caption] for caption in each] for each in captions]),
+        concepts=list(pictures["concept"]),
+    )
