@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.dvc import data_state, has_remote, run_dvc, run_followed
-from flows.stage import worth_another_attempt
+from flows.stage import REFUSED, USERS_FAULTS, worth_another_attempt
 
 _LIMIT_SECONDS = 3600.0
 
@@ -31,7 +31,8 @@ def provide_data() -> State[Any]:
         compodiff = Path(sys.executable).with_name("compodiff")
         built = run_followed([str(compodiff), "data"], logger.info, limit_seconds=_LIMIT_SECONDS)
         if built.code:
-            return Failed(message=f"data/ cannot be built: {built.reason}")
+            refused = built.code in USERS_FAULTS
+            return Failed(name=REFUSED if refused else "Failed", message=f"data/ cannot be built: {built.reason}")
     state = data_state(project)
     if state == "other":
         reason = "data/ is not what data.dvc records; to rebuild it, remove it; to record it: dvc add data"

@@ -23,8 +23,9 @@ def promote_challenger() -> State[Outcome]:
     from compodiff.tracking.promotion import promote
 
     project = Path.cwd()
+    params = load_params(project / "params.yaml")
     try:
-        change = promote(project, load_params(project / "params.yaml").promotion)
+        change = promote(project, params.promotion, min_relation_queries=params.evaluation.min_relation_queries)
     except PromotionRefused as refusal:
         outcome, reason = "refused", str(refusal)
     else:

@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from flows.dvc import Ended, run_dvc
 
 # Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
-_USERS_FAULTS = {1, 2, 3, 4, 5}
+USERS_FAULTS = {1, 2, 3, 4, 5}
 REFUSED = "Refused"  # name of the failed state of a task that only its user can mend
 
 
@@ -47,7 +47,7 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]
     if ended.code == 0:
         return Completed(data=Outcome(name, _what_dvc_did(ended), seconds), message=_what_dvc_did(ended))
     reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
-    refused = ended.stage_code in _USERS_FAULTS and not ended.timed_out
+    refused = ended.stage_code in USERS_FAULTS and not ended.timed_out
     return Failed(
         name=REFUSED if refused else "Failed",
         data=Outcome(name, "failed", seconds, reason),

@@ -147,7 +147,7 @@ def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator
         yield SilentRun()
         return
     project = project_of(folder)
-    heading = Heading(name, now(), dict(_flat(params)), origin(project))
+    heading = Heading(name, now(), dict(flat(params)), origin(project))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
     run = TrainingRun(journal, project)
     run.start()
@@ -196,9 +196,10 @@ def origin(project: Path) -> dict[str, str]:
     return tags
 
 
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested params as MLflow takes them: dotted names, values as text."""
     for key, value in params.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)

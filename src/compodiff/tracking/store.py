@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "compodiff"
 
-# A server that does not answer must not hold training up for MLflow's own default of several minutes.
-_PATIENCE = {
+_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A server that does not answer must not hold training up for MLflow's own default of several minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+_TALKATIVE = ("alembic", "mlflow.pyfunc", "mlflow.store.db.utils", "mlflow.system_metrics")
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ def open_store(project: Path) -> Store:
     Raises:
         ResourceUnavailable: the server or the file cannot be reached.
     """
-    for name, value in _PATIENCE.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
 
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     mlruns = project.resolve() / "mlruns"
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns}/mlflow.db"

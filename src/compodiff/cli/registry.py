@@ -1,0 +1,34 @@
+"""`compodiff promote` and `compodiff rollback`: who is champion."""
+
+import typer
+
+from compodiff.cli.project import project_root
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("promote")(promote)
+    app.command("rollback")(rollback)
+
+
+def promote() -> None:
+    """Make the model registered last champion, if it passes the gate of params.yaml."""
+    from compodiff.params import load_params
+    from compodiff.tracking import promotion
+
+    root = project_root()
+    params = load_params(root / "params.yaml")
+    queries = params.evaluation.min_relation_queries
+    change = promotion.promote(root, params.promotion, min_relation_queries=queries)
+    if change.made:
+        typer.echo(f"version {change.after} is champion now; before it: {change.before or 'none'}")
+    else:
+        typer.echo(f"version {change.after} is champion already")
+
+
+def rollback() -> None:
+    """Make the previous champion champion again."""
+    from compodiff.tracking import promotion
+
+    change = promotion.rollback(project_root())
+    typer.echo(f"version {change.after} is champion again, instead of {change.before}")

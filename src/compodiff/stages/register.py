@@ -1,0 +1,39 @@
+"""The stage register: the composed model becomes a version of the registered model, the challenger.
+
+Run: compodiff run register. Whether it becomes champion is decided after, by flow or command, not by a stage.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from compodiff.atomic import write_json
+from compodiff.stages.declaration import Input, Output
+from compodiff.tracking.registry import MODEL, Candidate, register_model
+from compodiff.tracking.store import project_of
+
+
+def register(
+    *,
+    encoder: Annotated[Path, Input("artifacts/encoder")],
+    composed: Annotated[Path, Input("artifacts/composed")],
+    index: Annotated[Path, Input("artifacts/index")],
+    metrics: Annotated[Path, Input("artifacts/metrics/emoji.json")],
+    report: Annotated[Path, Input("artifacts/report")],
+    registration: Annotated[Path, Output("artifacts/registration.json")],
+) -> None:
+    """Register the model with its encoder, its index, its figures and the report.
+
+    Raises:
+        InputInvalid: there is no model.
+        ResourceUnavailable: MLflow cannot be reached, or the disk is full.
+    """
+    figures = json.loads(metrics.read_text(encoding="utf-8"))
+    rows = {method: row for method, row in figures.items() if method != "record"}
+    candidate = Candidate(
+        folders={"composed": composed, "encoder": encoder, "index": index},
+        figures={metrics.stem: rows},
+        files=[metrics, report],
+    )
+    version = register_model(project_of(registration.parent), candidate)
+    write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})

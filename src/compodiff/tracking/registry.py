@@ -1,0 +1,200 @@
+"""The registered model `compodiff`: its versions, and the folder that an alias stands for.
+
+A version holds all that a search needs (composed model, encoder, index of the default gallery) as safetensors and JSON,
+and its run the figures that the gate of promotion.py judges. Search and serving load by alias, never by number.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from compodiff.atomic import atomic_folder
+from compodiff.errors import InputInvalid
+from compodiff.tracking.runs import flat, origin
+from compodiff.tracking.signature import input_example, read_card, signature
+from compodiff.tracking.store import Store, answering, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+MODEL = "compodiff"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+_CODE = Path(__file__).with_name("composed_model.py")
+_REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "open_clip_torch", "timm", "transformers")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is registered as one version.
+
+    Attributes:
+        folders: the model's parts by name: composed, encoder, index.
+        figures: benchmark name -> what its metrics file holds.
+        files: reports, plots and metrics files to keep with the run.
+    """
+
+    folders: Mapping[str, Path]
+    figures: Mapping[str, Mapping[str, Any]]
+    files: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version; `figures` are metrics such as emoji/composed/recall_at_10."""
+
+    number: str
+    run_id: str
+    figures: Mapping[str, float]
+
+
+def register_model(project: Path, candidate: Candidate) -> Version:
+    """Register `candidate` as a new version of the model, the challenger.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
+    """
+    store = open_store(project)
+    figures = dict(_numbers(candidate.figures))
+    with answering(store.uri):
+        run = store.client.create_run(store.experiment_id, tags=origin(project), run_name="register")
+        run_id = str(run.info.run_id)
+        _log_run(store, run_id, candidate, figures)
+        source, model_id = _log_model(store, run_id, candidate)
+        store.client.set_terminated(run_id)
+        _ensure_registered_model(store)
+        made = store.client.create_model_version(MODEL, source, run_id, tags=origin(project), model_id=model_id)
+        store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
+    return Version(str(made.version), run_id, figures)
+
+
+def version_at(store: Store, alias: str) -> Version | None:
+    """Return the version that `alias` stands for, or None where it stands for none.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached.
+    """
+    found = _find(store, alias)
+    if found is None:
+        return None
+    with answering(store.uri):
+        return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
+
+
+def is_registered(project: Path, number: str, run_id: str) -> bool:
+    """Whether the project's store holds version `number`, made by run `run_id` (a store may have been replaced).
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached.
+    """
+    store = open_store(project)
+    with answering(store.uri):
+        found = store.client.search_model_versions(f"name = '{MODEL}'")
+    return any(str(each.version) == number and each.run_id == run_id for each in found)
+
+
+def model_folder(project: Path, alias: str = CHAMPION) -> Path:
+    """Return a folder with the parts of the version that `alias` stands for: composed/, encoder/, index/.
+
+    A store on this machine is read in place; from a server the version is fetched once.
+
+    Raises:
+        InputInvalid: the alias stands for no version.
+        ResourceUnavailable: MLflow cannot be reached, or the disk is full.
+    """
+    store = open_store(project)
+    found = _find(store, alias)
+    if found is None:
+        raise InputInvalid(f"no version of {MODEL} is {alias}; run: make run, or compodiff promote")
+    with answering(store.uri):
+        address = urlsplit(store.client.get_model_version_download_uri(MODEL, found.version))
+    if address.scheme in ("", "file"):
+        folder = Path(unquote(address.path)) / "artifacts"
+    else:
+        folder = _fetched(project, store, found)
+    if not folder.is_dir():
+        raise InputInvalid(f"{folder} of {MODEL} version {found.version} is gone; remove mlruns/ and run: make run")
+    return folder
+
+
+def _find(store: Store, alias: str) -> "ModelVersion | None":
+    from mlflow.exceptions import MlflowException
+
+    with answering(store.uri):
+        try:
+            return store.client.get_model_version_by_alias(MODEL, alias)
+        except MlflowException as error:
+            # An alias that is not set is an invalid parameter to MLflow, a model that is not there a missing resource.
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+
+
+def _fetched(project: Path, store: Store, found: "ModelVersion") -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    kept = project / "mlruns" / "fetched" / str(found.run_id)
+    if not kept.is_dir():
+        with answering(store.uri), atomic_folder(kept) as temporary:
+            download_artifacts(
+                artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
+            )
+    return kept / "artifacts"
+
+
+def _log_run(store: Store, run_id: str, candidate: Candidate, figures: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric, Param
+    from mlflow.utils.time import get_current_time_millis
+
+    now = get_current_time_millis()
+    store.client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
+        params=[Param(name, value) for name, value in flat(read_card(candidate.folders["composed"])["trained_with"])],
+    )
+    for path in candidate.files:
+        store.client.log_artifact(run_id, str(path))
+
+
+def _log_model(store: Store, run_id: str, candidate: Candidate) -> tuple[str, str]:
+    """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
+        import mlflow.pyfunc
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(_CODE),
+            artifacts={name: str(path) for name, path in candidate.folders.items()},
+            signature=signature(read_card(candidate.folders["composed"])),
+            input_example=input_example(),
+            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+        )
+        model = store.client.create_logged_model(store.experiment_id, MODEL, source_run_id=run_id)
+        store.client.log_model_artifacts(model.model_id, str(folder))
+    store.client.finalize_logged_model(model.model_id, "READY")
+    return str(model.artifact_location), str(model.model_id)
+
+
+def _ensure_registered_model(store: Store) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(MODEL, description="Composed image retrieval: a picture and a change.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)

@@ -1,0 +1,131 @@
+"""A real, tiny model registered in a real store, fetched by alias and run by MLflow itself."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from compodiff.encoders import Encoder, save_encoder
+from compodiff.errors import InputInvalid
+from compodiff.model.checkpoint import ModelCard, save_model
+from compodiff.model.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.process import Process
+from compodiff.params import load_params
+from compodiff.retrieval.composer import ComposedQuery, Composer
+from compodiff.stages.register import register
+from compodiff.tracking.registry import CHALLENGER, is_registered, model_folder, version_at
+from compodiff.tracking.signature import input_example
+from compodiff.tracking.store import open_store
+
+pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
+
+PARAMS = Path(__file__).parents[3] / "params.yaml"
+FIGURES = {
+    "composed": {"recall_at_10": 0.6, "intervals": {"recall_at_10": [0.5, 0.7]},
+                 "relations": {"style": {"recall_at_10": 0.4, "queries": 60}}},
+    "record": {"seed": 3},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder artifacts/ as the stages before `register` leave it."""
+    artifacts = tmp_path_factory.mktemp("parts") / "artifacts"
+    manifest = save_encoder(tiny_encoder, artifacts / "encoder")
+    config = DenoiserConfig(manifest.embedding_dim, manifest.token_dim, 16, 1, 2, 2, 8, 2, 8, 2, residual=True)
+    trained_with = {"sampling": load_params(PARAMS).sampling.model_dump(), "composed": {"steps": 2000}}
+    card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
+    torch.manual_seed(2)  # nn.Module draws its weights from the global generator
+    save_model(artifacts / "composed", Denoiser(config).state_dict(), card)
+    (artifacts / "index").mkdir()
+    (artifacts / "index" / "manifest.json").write_text("{}")
+    (artifacts / "report").mkdir()
+    (artifacts / "report" / "report.html").write_text("<h1>emoji</h1>")
+    (artifacts / "metrics").mkdir()
+    (artifacts / "metrics" / "emoji.json").write_text(json.dumps(FIGURES))
+    return artifacts
+
+
+@pytest.fixture
+def registered(project: Path, parts: Path) -> Path:
+    artifacts = shutil.copytree(parts, project / "artifacts")
+    register(
+        encoder=artifacts / "encoder",
+        composed=artifacts / "composed",
+        index=artifacts / "index",
+        metrics=artifacts / "metrics" / "emoji.json",
+        report=artifacts / "report",
+        registration=artifacts / "registration.json",
+    )
+    return project
+
+
+def test_a_version_holds_figures_params_report_and_every_part_of_the_model(registered: Path) -> None:
+    store = open_store(registered)
+    challenger = version_at(store, CHALLENGER)
+    assert challenger is not None
+    assert challenger.figures == {
+        "emoji/composed/recall_at_10": 0.6,
+        "emoji/composed/relations/style/recall_at_10": 0.4,
+        "emoji/composed/relations/style/queries": 60.0,
+    }
+    assert store.client.get_run(challenger.run_id).data.params["composed.steps"] == "2000"
+    assert {file.path for file in store.client.list_artifacts(challenger.run_id)} == {"emoji.json", "report"}
+    folder = model_folder(registered, CHALLENGER)
+    assert sorted(part.name for part in folder.iterdir()) == ["composed", "encoder", "index"]
+    assert folder.is_relative_to(registered / "mlruns" / "artifacts")
+    written = json.loads((registered / "artifacts" / "registration.json").read_text())
+    assert written == {"model": "compodiff", "version": "1", "run_id": challenger.run_id}
+    assert is_registered(registered, "1", challenger.run_id)
+    assert not is_registered(registered, "1", "another run")
+
+
+def test_nothing_in_a_version_is_pickled(registered: Path) -> None:
+    version = model_folder(registered, CHALLENGER).parent
+    suffixes = {file.suffix for file in version.rglob("*") if file.is_file()}
+    assert ".safetensors" in suffixes
+    assert suffixes <= {".safetensors", ".json", ".py", ".txt", ".yaml", ""}
+    assert [file.name for file in version.rglob("*") if file.is_file() and not file.suffix] == ["MLmodel"]
+
+
+def test_mlflow_runs_the_version_and_answers_as_the_composer_does(registered: Path) -> None:
+    folder = model_folder(registered, CHALLENGER)
+    model = mlflow.pyfunc.load_model(str(folder.parent))
+    answer = model.predict(input_example(), params={"w_text": 2.0, "seed": 7})
+    composer = Composer.load(folder / "composed", folder / "encoder")
+    query = ComposedQuery(Image.new("RGB", (8, 8), "red"), "make it blue", w_text=2.0, seed=7)
+    np.testing.assert_allclose(answer, composer.compose([query]).numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(mlflow.MlflowException, match="relative_caption"):
+        model.predict(input_example().drop(columns="relative_caption"))
+
+
+def test_without_a_champion_the_way_to_one_is_named(registered: Path) -> None:
+    with pytest.raises(InputInvalid, match="no version of compodiff is champion; run: make run"):
+        model_folder(registered)
+
+
+def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
+    shutil.rmtree(registered / "mlruns" / "artifacts")
+    with pytest.raises(InputInvalid, match="version 1 is gone"):
+        model_folder(registered, CHALLENGER)
+
+
+def test_promote_and_rollback_are_commands_with_exit_codes(registered: Path) -> None:
+    shutil.copy(PARAMS, registered)
+
+    def compodiff(command: str) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name("compodiff")
+        return subprocess.run([program, command], cwd=registered, capture_output=True, text=True, check=False)
+
+    made = compodiff("promote")
+    assert (made.returncode, made.stdout) == (0, "version 1 is champion now; before it: none\n")
+    refused = compodiff("rollback")
+    assert refused.returncode == 1
+    assert refused.stderr == "compodiff: compodiff has no previous champion to go back to; see: make ui\n"
