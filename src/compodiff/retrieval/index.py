@@ -32,6 +32,7 @@ NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures 
 
 _INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
 _CHUNK = 65_536  # vectors normalised at a time
+_SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored one by one
 _TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
 
 
@@ -133,13 +134,16 @@ class Index:
             raise InputInvalid(f"the index {self.folder} holds no picture {picture_id!r}")
         return np.array(self.embeddings[self.row[picture_id]])
 
-    def search(self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = ()) -> tuple[Rows, Floats]:
+    def search(
+        self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
+    ) -> tuple[Rows, Floats]:
         """The k pictures nearest to each query by cosine.
 
         Args:
             queries: (B, D), of any length.
             k: how many results a query gets; at most as many as there are pictures.
             exclude: per query, the picture ids that must not be among its results (its reference, say).
+            allowed: the rows that may be found; None for all.
 
         Returns:
             Rows (B, k) and cosines (B, k), best first. Where fewer than k were found the row is NO_PICTURE.
@@ -152,15 +156,31 @@ class Index:
             raise InputInvalid(f"k is {k}; ask for at least one picture")
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
             raise IndexMismatch(f"the index {self.folder} is {self.manifest.dim} wide, the queries {queries.shape}")
-        k = min(k, self.manifest.count)
-        wanted = min(k + max(map(len, exclude), default=0), self.manifest.count)
+        findable = self.manifest.count if allowed is None else len(allowed)
+        k = min(k, findable)
+        wanted = min(k + max(map(len, exclude), default=0), findable)
         unit = _unit(queries)
-        if self.manifest.rerank:
+        if allowed is not None and findable <= _SCORED_AT_ONCE:
+            # Exact whatever the kind: few rows may all lie in lists that a query does not probe.
+            rows, scores = self._score_exactly(unit, np.broadcast_to(allowed, (len(unit), findable)))
+        elif self.manifest.rerank:
             candidates = min(wanted * self.manifest.rerank, self.manifest.count)
-            rows, scores = self._score_exactly(unit, self._nearest.search(unit, candidates)[1])
+            rows, scores = self._score_exactly(
+                unit, self._nearest.search(unit, candidates, params=self._only(allowed))[1]
+            )
         else:
-            scores, rows = self._nearest.search(unit, wanted)
-        return self._without(rows, scores, exclude, k)
+            scores, rows = self._nearest.search(unit, wanted, params=self._only(allowed))
+        return self._without(rows[:, :wanted], scores[:, :wanted], exclude, k)
+
+    def _only(self, allowed: Rows | None) -> Any:
+        """What tells FAISS to look at some rows only."""
+        if allowed is None:
+            return None
+        settings: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
+        if self.manifest.kind == "flat":
+            return faiss.SearchParameters(**settings)
+        settings["nprobe"] = self._nearest.nprobe
+        return faiss.SearchParametersIVF(**settings)
 
     def _score_exactly(self, unit: Floats, rows: Rows) -> tuple[Rows, Floats]:
         scores = np.stack([_unit(self.embeddings[found]) @ query for query, found in zip(unit, rows, strict=True)])

@@ -1,24 +1,60 @@
-"""A model and an index: queries in, ranked pictures out."""
+"""A model and an index: queries in, ranked pictures out.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+Shapes: S draws, D embedding width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from compodiff.retrieval.composer import ComposedQuery, Composer
-from compodiff.retrieval.index import NO_PICTURE, Floats, Index
+from compodiff.retrieval.composer import Composer
+from compodiff.retrieval.filters import Filters
+from compodiff.retrieval.index import NO_PICTURE, Floats, Index, Rows
 from compodiff.retrieval.pictures import Pictures
+from compodiff.retrieval.query import Blend, ComposedQuery, Part
+from compodiff.retrieval.watch import Watch
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One picture of a ranking: its id, its name for people, and the cosine to what was asked for."""
+    """One picture of a ranking: its id, its name for people, the cosine to what was asked for, and its near-twins."""
 
     picture_id: str
     name: str
     score: float
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A query checked and looked up: pictures are pixels, ids embeddings, the condition rows."""
+
+    query: ComposedQuery
+    exclude: tuple[str, ...] = ()
+    allowed: Rows | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A ranking and what it came from.
+
+    Attributes:
+        hits: best first.
+        embedding: (D,) what was looked for: the mean of the draws, raw; the reference of a following query, say.
+        reference: (D,) embedding of the reference, of the masked region blanked; None without one.
+        cells: (64, 64) the mask, or None.
+        seconds: by phase: "encode", "sample", "search"; of the whole batch that the query was answered in.
+    """
+
+    hits: list[Hit]
+    embedding: Floats
+    reference: Floats | None
+    cells: NDArray[np.bool_] | None
+    seconds: Mapping[str, float]
 
 
 class Searcher:
@@ -39,39 +75,80 @@ class Searcher:
         self.composer, self.index = composer, index
         root = pictures_root or index.folder / index.manifest.pictures_root
         self.pictures = Pictures(root, index.pictures)
+        self.filters = Filters(index.pictures)
         self._names: list[str] = index.pictures["name"].tolist()
 
     def search(self, query: ComposedQuery) -> list[Hit]:
         """The `query.k` pictures nearest to what `query` asks for, best first; the reference is not among them.
 
         Raises:
-            InputInvalid: the query cannot be answered; see `Composer.compose_draws`.
+            InputInvalid: the query cannot be answered; see `Composer.prepared`.
         """
         return self.search_all([query])[0]
 
     def search_all(self, queries: Sequence[ComposedQuery]) -> list[list[Hit]]:
         """As `search`, for many queries that share the work of the model."""
-        answers = self.composer.compose_draws([self._looked_up(query) for query in queries])
-        return [self._ranked(query, draws) for query, draws in zip(queries, answers, strict=True)]
+        return [answer.hits for answer in self.answer_all([self.prepared(query) for query in queries], Watch())]
 
-    def _looked_up(self, query: ComposedQuery) -> ComposedQuery:
-        """The query with a reference that is an id replaced by its embedding, or by its picture where it is masked."""
-        if not isinstance(query.reference, str):
-            return query
-        embedding = self.index.embedding(query.reference)
-        return replace(query, reference=embedding if query.mask is None else self.pictures.read(query.reference))
+    def prepared(self, query: ComposedQuery) -> Prepared:
+        """All of a query's work that needs no model: checked, pictures read, ids looked up, the condition asked.
 
-    def _ranked(self, query: ComposedQuery, draws: Tensor) -> list[Hit]:
+        Raises:
+            InputInvalid: the query cannot be answered; see `Composer.prepared` and `Filters.rows`.
+        """
+        query.require()
+        ids = _ids(query)
+        reference = query.reference
+        if isinstance(reference, Blend):
+            reference = Blend(tuple(self._looked_up(part, query) for part in reference.parts), reference.weights)
+        elif reference is not None:
+            reference = self._looked_up(reference, query)
+        allowed = self.filters.rows(query.where) if query.where else None
+        return Prepared(self.composer.prepared(replace(query, reference=reference)), ids, allowed)
+
+    def answer_all(self, queries: Sequence[Prepared], watch: Watch) -> list[Answer]:
+        """Answer queries together; none depends on the others."""
+        compositions = self.composer.compose_all([prepared.query for prepared in queries], watch)
+        with watch.phase("search"):
+            hits = [
+                self._ranked(prepared, composition.draws)
+                for prepared, composition in zip(queries, compositions, strict=True)
+            ]
+        return [
+            Answer(
+                hits=found,
+                embedding=composition.draws.mean(0).cpu().numpy(),
+                reference=None if composition.reference is None else composition.reference.cpu().numpy(),
+                cells=None if prepared.query.mask is None else np.asarray(prepared.query.mask),
+                seconds=dict(watch.seconds),
+            )
+            for prepared, composition, found in zip(queries, compositions, hits, strict=True)
+        ]
+
+    def _looked_up(self, part: Part, query: ComposedQuery) -> Part:
+        """An id replaced by its embedding, or by its picture where it is masked."""
+        if not isinstance(part, str):
+            return part
+        embedding = self.index.embedding(part)
+        return embedding if query.mask is None else self.pictures.read(part)
+
+    def _ranked(self, prepared: Prepared, draws: Tensor) -> list[Hit]:
         """Rank by the fusion of the draws (S, D) that the model was chosen with."""
+        k = prepared.query.k
         vectors = _fused(draws.cpu().numpy(), self.composer.sampling.fusion)
-        exclude = [[query.reference] if isinstance(query.reference, str) else []] * len(vectors)
-        rows, scores = self.index.search(vectors, query.k, exclude)
+        rows, scores = self.index.search(vectors, k, [prepared.exclude] * len(vectors), prepared.allowed)
         best: dict[int, float] = {}
         for row, score in zip(rows.ravel().tolist(), scores.ravel().tolist(), strict=True):
             if row != NO_PICTURE:
                 best[row] = max(score, best.get(row, -np.inf))
-        ranking = sorted(best.items(), key=lambda found: -found[1])[: query.k]
+        ranking = sorted(best.items(), key=lambda found: -found[1])[:k]
         return [Hit(self.index.picture_ids[row], self._names[row], score) for row, score in ranking]
+
+
+def _ids(query: ComposedQuery) -> tuple[str, ...]:
+    """The ids of the index that a query starts from."""
+    parts = query.reference.parts if isinstance(query.reference, Blend) else (query.reference,)
+    return tuple(part for part in parts if isinstance(part, str))
 
 
 def _fused(draws: Floats, fusion: str) -> Floats:

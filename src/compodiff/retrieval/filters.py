@@ -1,0 +1,128 @@
+"""Conditions on the pictures' metadata, as in SQL: `folder = 'summer' and size > 100000`. The only user of DuckDB.
+
+A condition may come from a stranger. It is parsed first, and everything but comparisons, arithmetic and a list of
+functions is refused; DuckDB itself has no access to files or the network.
+"""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from compodiff.errors import InputInvalid
+
+Rows = NDArray[np.int64]
+
+_KEPT = 64  # conditions whose rows are remembered
+_CLASSES = frozenset(
+    ("CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "FUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "TYPE")
+)
+_FUNCTIONS = frozenset(
+    ("+", "-", "*", "/", "%", "//", "~~", "!~~", "~~*", "!~~*", "||", "~", "abs", "round", "floor", "ceil", "lower",
+     "upper", "trim", "length", "contains", "starts_with", "prefix", "ends_with", "suffix", "regexp_matches",
+     "regexp_full_match", "year", "month", "day", "hour", "dayofweek", "date_part", "date_trunc", "coalesce")
+)  # fmt: skip
+_COMMON = "folder, name, caption, size, modified"
+
+
+class Filters:
+    """The metadata of one index, asked by condition; safe to use from many threads."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        """Take the pictures' table; its order is that of the rows that are returned."""
+        self.columns = [str(name) for name in table.columns]
+        settings: dict[str, Any] = {"threads": 1, "memory_limit": "512MB", "autoload_known_extensions": False}
+        self._database = duckdb.connect(":memory:", config={**settings, "autoinstall_known_extensions": False})
+        self._database.register("given", table.assign(**{"row#": np.arange(len(table))}))
+        self._database.execute("create table pictures as select * from given")
+        self._database.unregister("given")
+        self._database.execute("set enable_external_access = false")
+        self._database.execute("set lock_configuration = true")
+        self._alone = threading.Lock()
+        self._kept: OrderedDict[str, Rows] = OrderedDict()
+
+    def rows(self, condition: str) -> Rows:
+        """Rows of the pictures for which `condition` holds, ascending.
+
+        Raises:
+            InputInvalid: it does not parse, is not a condition, or names a column that is not there, or none.
+        """
+        with self._alone:
+            if condition not in self._kept:
+                self._kept[condition] = self._asked(condition)
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(condition)
+            return self._kept[condition]
+
+    def _asked(self, condition: str) -> Rows:
+        self._require_harmless(condition)
+        try:
+            found = self._database.execute(f'select "row#" from pictures where (\n{condition}\n) order by 1')  # noqa: S608
+            return np.asarray(found.fetchnumpy()["row#"], dtype=np.int64)
+        except duckdb.BinderException as error:
+            known = ", ".join(self.columns)
+            raise InputInvalid(
+                f"the filter {_shown(condition)} does not fit: {_reason(error)}; columns are {known}"
+            ) from error
+        except duckdb.Error as error:
+            raise InputInvalid(f"the filter {_shown(condition)} cannot be answered: {_reason(error)}") from error
+
+    def _require_harmless(self, condition: str) -> None:
+        statement = self._parsed(condition)
+        nodes = list(_nodes(statement["select_list"]))
+        classes = {node["class"] for node in nodes}
+        if strange := classes - _CLASSES:
+            raise InputInvalid(
+                f"the filter {_shown(condition)} holds a {min(strange).lower()}; compare columns with values"
+            )
+        functions = {node["function_name"].lower() for node in nodes if node["class"] == "FUNCTION"}
+        if strange := functions - _FUNCTIONS:
+            raise InputInvalid(
+                f"the filter {_shown(condition)} calls {min(strange)}, which filters may not; see the docs"
+            )
+        if "COLUMN_REF" not in classes:
+            raise InputInvalid(f"the filter {_shown(condition)} names no column; columns are {', '.join(self.columns)}")
+
+    def _parsed(self, condition: str) -> Mapping[str, Any]:
+        """The only select of `select (condition)`, which has nothing but its list."""
+        try:
+            (answer,) = self._database.execute("select json_serialize_sql(?)", [f"select (\n{condition}\n)"]).fetchall()
+        except duckdb.Error as error:
+            raise InputInvalid(f"the filter {_shown(condition)} does not parse: {_reason(error)}") from error
+        tree = json.loads(answer[0])
+        if tree["error"]:
+            reason = " ".join(str(tree["error_message"]).split())
+            raise InputInvalid(f"the filter {_shown(condition)} does not parse: {reason}; columns are {_COMMON}, ...")
+        statements = [statement["node"] for statement in tree["statements"]]
+        alone = len(statements) == 1 and statements[0]["type"] == "SELECT_NODE"
+        if not alone or len(statements[0]["select_list"]) != 1 or statements[0]["from_table"]["type"] != "EMPTY":
+            raise InputInvalid(f"the filter {_shown(condition)} is not one condition; join several by and")
+        node: Mapping[str, Any] = statements[0]
+        return node
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every expression of a parsed statement."""
+    if isinstance(tree, dict):
+        if "class" in tree:
+            yield tree
+        for child in tree.values():
+            yield from _nodes(child)
+    elif isinstance(tree, list):
+        for child in tree:
+            yield from _nodes(child)
+
+
+def _reason(error: duckdb.Error) -> str:
+    return str(error).partition("\n\nLINE")[0].partition(": ")[2].replace("\n", " ")
+
+
+def _shown(condition: str) -> str:
+    return repr(condition if len(condition) <= 120 else f"{condition[:120]}...")

@@ -1,0 +1,46 @@
+"""Where the time of a query goes, and how far it has come."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A phase that has begun (done 0), or a network call of it that is finished."""
+
+    phase: str
+    done: int = 0
+
+
+Listener = Callable[[Progress], None]
+
+
+class Watch:
+    """Adds up seconds by phase ("encode", "sample", "search") and tells a listener what begins and what is done."""
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._listener = listener
+        self._phase, self._done = "", 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time of the block towards `name`."""
+        self._phase, self._done = name, 0
+        self._tell()
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def step(self) -> None:
+        """One network call of the current phase is finished."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._listener is not None:
+            self._listener(Progress(self._phase, self._done))
