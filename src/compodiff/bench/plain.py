@@ -1,7 +1,8 @@
-"""The denoiser written plainly: padded texts, and everything computed anew at every call. The peer that we are measured by.
+"""The denoiser written plainly: padded texts, everything computed anew at every call. The peer we are measured by.
 
-It is the released architecture as published (no options of ours), works on the state dict of a `Denoiser`, and gives the
-same numbers. Legend: N rows, L text tokens, K context length, D embedding = network width, H heads, E head width.
+It is the released architecture as published, without our options; it works on the state dict of a `Denoiser` and gives
+the same numbers.
+Legend: N rows, L text tokens, K context length, D embedding = network width, H heads, E head width.
 """
 
 import math
@@ -19,7 +20,7 @@ Weights = Mapping[str, Tensor]
 def predict(
     weights: Weights, config: DenoiserConfig, x_t: Tensor, timestep: Tensor, conditions: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """Predict x0. x_t: (N, D); timestep: (N,); conditions: text (N, L, D_text), image (N, D), mask (N, 64, 64) -> (N, D)."""
+    """Predict x0 (N, D). x_t: (N, D); timestep: (N,); conditions: text (N, L, D_text), image, mask (N, 64, 64)."""
     text, image, mask = conditions
     words = functional.linear(text, weights["text_projection.weight"], weights["text_projection.bias"])
     masked = mlp(weights, "mask_mlp", mask.flatten(1).to(x_t.dtype))
@@ -30,7 +31,9 @@ def predict(
     time = mlp(weights, "time_mlp", torch.cat((angles.sin(), angles.cos()), -1).to(x_t.dtype))
     tokens = torch.stack((x_t, time), 1)
     for number in range(config.depth):
-        layer = {name.removeprefix(f"blocks.{number}."): weights[name] for name in weights if f"blocks.{number}." in name}
+        layer = {
+            name.removeprefix(f"blocks.{number}."): weights[name] for name in weights if f"blocks.{number}." in name
+        }
         tokens = tokens + attend_self(layer, config, weights, tokens)
         tokens = tokens + attend_context(layer, config, tokens, context)
         tokens = tokens + feed_forward(layer, tokens)
@@ -71,7 +74,7 @@ def turn(x: Tensor, frequencies: Tensor) -> Tensor:
     turned = 2 * len(frequencies)
     angles = torch.arange(x.shape[-2])[:, None] * frequencies
     cosine, sine = (each.repeat_interleave(2, -1).to(x.dtype) for each in (angles.cos(), angles.sin()))
-    pairs = x[..., :turned].unflatten(-1, (-1, 2))
+    pairs = x[..., :turned].reshape(*x.shape[:-1], -1, 2)
     crossed = torch.stack((-pairs[..., 1], pairs[..., 0]), -1).flatten(-2)
     return torch.cat((x[..., :turned] * cosine + crossed * sine, x[..., turned:]), -1)
 
@@ -80,8 +83,8 @@ def attend_self(layer: Weights, config: DenoiserConfig, weights: Weights, x: Ten
     """Multi-query cosine attention of the two tokens. x: (N, 2, D)."""
     heads, width, frequencies = config.heads, config.head_width, weights["constants.rotary_frequencies"]
     qkv = functional.linear(norm(x, layer["attend_self.norm.weight"]), layer["attend_self.to_qkv.weight"])
-    query, key, value = qkv.split((heads * width, width, width), -1)
-    query = turn(query.unflatten(-1, (heads, width)).transpose(1, 2), frequencies)
+    query, key, value = qkv[..., : -2 * width], qkv[..., -2 * width : -width], qkv[..., -width:]
+    query = turn(query.reshape(*x.shape[:2], heads, width).transpose(1, 2), frequencies)
     key = turn(key, frequencies)
     null_key, null_value = layer["attend_self.null_kv"][:, None, None].expand(-1, len(x), 1, -1)
     key, value = torch.cat((null_key, key), 1), torch.cat((null_value, value), 1)
@@ -99,9 +102,11 @@ def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: T
     query = functional.linear(norm(x, layer["attend_context.norm.weight"]), layer["attend_context.to_q.weight"])
     keys_values = functional.linear(context, layer["attend_context.keys_values.linear.weight"])
     query, key, value = (
-        each.unflatten(-1, (heads, width)).transpose(1, 2) for each in (query, *keys_values.chunk(2, -1))
+        each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in (query, *keys_values.chunk(2, -1))
     )
-    null_key, null_value = layer["attend_context.keys_values.null_kv"][:, None, None, None].expand(-1, len(x), heads, 1, -1)
+    null_key, null_value = layer["attend_context.keys_values.null_kv"][:, None, None, None].expand(
+        -1, len(x), heads, 1, -1
+    )
     key, value = torch.cat((null_key, key), 2), torch.cat((null_value, value), 2)
     scores = torch.einsum("nhie,nhje->nhij", query, key) * width**-0.5
     mixed = torch.einsum("nhij,nhje->nhie", scores.softmax(-1, dtype=torch.float32).to(x.dtype), value)
@@ -111,7 +116,7 @@ def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: T
 
 def feed_forward(layer: Weights, x: Tensor) -> Tensor:
     """SwiGLU."""
-    value, gate = functional.linear(
-        norm(x, layer["feed_forward.norm.weight"]), layer["feed_forward.up.weight"]
-    ).chunk(2, -1)
+    value, gate = functional.linear(norm(x, layer["feed_forward.norm.weight"]), layer["feed_forward.up.weight"]).chunk(
+        2, -1
+    )
     return functional.linear(value * functional.silu(gate), layer["feed_forward.down.weight"])

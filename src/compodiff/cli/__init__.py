@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from compodiff.cli import bench, benchmark, convert, index, pipeline, registry, search
+from compodiff.cli import bench, benchmark, convert, experiment, index, pipeline, registry, search
 from compodiff.errors import CompoDiffError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ pipeline.register(app)
 search.register(app)
 index.register(app)
 benchmark.register(app)
+experiment.register(app)
 registry.register(app)
 bench.register(app)
 convert.register(app)

@@ -1,0 +1,74 @@
+"""CPU seconds of peers on one thread, taken in turns, so that whatever else the machine does meets all alike."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+GEMM_SHAPE = 768, 3072, 768
+READ_BYTES = 2**28
+
+
+def medians(peers: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of each peer over `repeats` rounds, after one round that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in peers}
+    for turn in tqdm(range(repeats + 1), desc=" / ".join(peers), leave=False, disable=None):
+        for name, peer in peers.items():
+            start = time.process_time()
+            peer()
+            if turn:
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread inside, as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def machine() -> dict[str, Any]:
+    """The processor, the versions, and what one thread can do at most: multiplications and reading."""
+    return {
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gemm_gflops": {"float32": _gemm_gflops(torch.float32), "bfloat16": _gemm_gflops(torch.bfloat16)},
+        "read_gb_per_second": _read_gb_per_second(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    described = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in described.items()}
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    return f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
+
+
+def _gemm_gflops(dtype: torch.dtype) -> float:
+    rows, width_in, width_out = GEMM_SHAPE
+    x = torch.randn(rows, width_in).to(dtype)
+    weight = torch.ops.mkldnn._reorder_linear_weight(torch.randn(width_out, width_in).to(dtype), rows)
+    seconds = medians(
+        {"gemm": lambda: [torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "") for _ in range(20)]}, 5
+    )
+    return round(20 * 2 * rows * width_in * width_out / seconds["gemm"] / 1e9, 1)
+
+
+def _read_gb_per_second() -> float:
+    numbers = torch.ones(READ_BYTES // 4)
+    return round(READ_BYTES / medians({"read": numbers.sum}, 5)["read"] / 1e9, 1)

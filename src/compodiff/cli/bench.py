@@ -1,0 +1,48 @@
+"""`compodiff bench`: what the denoiser costs on this machine."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    group = typer.Typer(
+        help="Measure the denoiser at the released size, one thread, CPU seconds.", no_args_is_help=True
+    )
+    group.command("denoiser")(denoiser)
+    group.command("training")(training)
+    app.add_typer(group, name="bench")
+
+
+def denoiser(
+    as_json: Json = False,
+    repeats: Repeats = 3,
+    headline: Annotated[bool, typer.Option("--headline", help="Three cases instead of the whole grid.")] = False,
+) -> None:
+    """Sampling: batch 1 and 16, 1 and 4 draws, 5/10/25 steps, both precisions, against a plain implementation."""
+    from compodiff.bench import denoiser as bench
+
+    _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
+
+
+def training(as_json: Json = False, repeats: Repeats = 3) -> None:
+    """A training step in bfloat16: batch 64 and 256, padding dropped, 1 and 4 noise draws, against a plain one."""
+    from compodiff.bench import training as bench
+
+    _show(bench.run(bench.BATCHES, repeats), as_json)
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for name, value in result.items():
+        if name != "rows":
+            typer.echo(f"{name}: {json.dumps(value)}")
+    for row in result["rows"]:
+        typer.echo("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
