@@ -1,3 +1,4 @@
+import re
 from io import BytesIO
 
 import numpy as np
@@ -89,10 +90,10 @@ def test_more_rows_with_faults_than_tolerated_fail_the_suite(tmp_path):
         rows.loc[range(5 * place, 5 * place + 5), column] = value
     verdict = judged(rows, tmp_path / "docs")
     assert not verdict.passed
-    reasons = verdict.reasons().split("; ")
+    failed = {it.expectation: it.keys for it in verdict.findings if not it.passed}
     for place, (_, name) in enumerate(ROW_FAULTS.values()):
-        # The keyword below -1 and the empty caption are at fault twice over.
-        assert any(reason.startswith(f"{name} on ") and f"train-{5 * place:03d}" in reason for reason in reasons), name
+        assert set(failed[name]) == set(rows["key"][5 * place : 5 * place + 5]), name
+    assert re.fullmatch(r"(expect_\S+ on 5 rows \((train-\d{3}, ){3}\.\.\.\); ){3}and 5 more", verdict.reasons())
     assert verdict.quarantine["key"].tolist() == rows["key"][: 5 * len(ROW_FAULTS)].tolist()
 
 
@@ -110,7 +111,7 @@ def test_one_row_that_should_be_impossible_fails_the_suite(tmp_path):
     for place, (column, (value, _)) in enumerate(IMPOSSIBLE.items()):
         rows.loc[place, column] = value
     verdict = judged(rows, tmp_path / "docs")
-    assert all(name in verdict.reasons() for _, name in IMPOSSIBLE.values())
+    assert {it.expectation for it in verdict.findings if not it.passed} == {name for _, name in IMPOSSIBLE.values()}
     failed = verdict.quarantine.set_index("key")["failed"]
     assert failed.index.tolist() == ["train-039", "train-001", "train-002", "train-003", "train-004", "train-039"]
     assert all(name in failed[f"train-{place:03d}"] for place, (_, name) in enumerate(IMPOSSIBLE.values()) if place)
@@ -118,19 +119,19 @@ def test_one_row_that_should_be_impossible_fails_the_suite(tmp_path):
 
 def test_a_table_of_another_shape_is_rejected_as_a_whole(tmp_path):
     rows = triplets()
-    for number, (wrong, name) in enumerate(
-        [
-            (rows.drop(columns="shard"), "expect_table_columns_to_match_set"),
-            (rows.drop(columns="key"), "expect_table_columns_to_match_set"),
-            (rows.astype({"directional": "float64"}), "expect_column_values_to_be_of_type(directional) found float64"),
-        ]
-    ):
-        assert not has_schema(wrong)
+    of_another_shape = {
+        "expect_table_columns_to_match_set found {'missing': ['shard']}": rows.drop(columns="shard"),
+        "expect_table_columns_to_match_set found {'missing': ['key']}": rows.drop(columns="key"),
+        "expect_column_values_to_be_of_type(directional) found float64": rows.astype({"directional": "float64"}),
+        "expect_table_columns_to_match_set found {'unexpected': ['colour']}": rows.assign(colour="red"),
+        "expect_table_columns_to_match_set found {'missing': ['held_out_twin', ": rows[list(MANIFEST)],
+    }
+    for number, (reason, wrong) in enumerate(of_another_shape.items()):
         verdict = judged(wrong, tmp_path / str(number))
-        assert name in verdict.reasons()
+        assert verdict.reasons().startswith(reason)
         assert verdict.accepted.empty
         assert len(verdict.quarantine) == len(rows)
-    assert has_schema(rows)
+        assert has_schema(wrong) == (set(MANIFEST) <= set(wrong) and wrong["directional"].dtype == np.float32)
 
 
 def test_too_few_triplets_are_rejected_as_a_whole(tmp_path):

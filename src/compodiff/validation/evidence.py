@@ -44,6 +44,7 @@ def with_evidence(
     progress = tqdm(found, "reading pictures", len(paths), unit=" shards", disable=None)
     entries = [entry for _, of_shard in progress for entry in of_shard]
     pixels = pd.DataFrame(entries, columns=["key", "reference_pixels", "target_pixels"], dtype=object)
+    pixels = pixels.astype({"key": rows["key"].dtype})
     rows = rows.merge(pixels, on="key", how="left", validate="many_to_one")
     held_out = {
         split: {pixel_digest(read(name)): name for name in pictures.index[pictures["split"].isin(later)]}

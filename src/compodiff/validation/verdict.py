@@ -10,7 +10,7 @@ import pandas as pd
 from compodiff.params import SimilarityFloors, ValidationParams
 from compodiff.validation.suite import MANIFEST, Finding, find
 
-_KEYS_IN_RESULT, _KEYS_IN_MESSAGE = 20, 3
+_KEYS_IN_RESULT, _KEYS_IN_MESSAGE, _REASONS_IN_MESSAGE = 20, 3, 3
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class Verdict:
         return all(finding.passed for finding in self.findings)
 
     def reasons(self) -> str:
-        """Name the expectations that failed and their first rows, in one line."""
-        return "; ".join(_reason(finding) for finding in self.findings if not finding.passed)
+        """Name the first expectations that failed and their first rows, in one line."""
+        failed = [_reason(finding) for finding in self.findings if not finding.passed]
+        more = len(failed) - _REASONS_IN_MESSAGE
+        return "; ".join(failed[:_REASONS_IN_MESSAGE] + [f"and {more} more"] * (more > 0))
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON types."""
