@@ -184,23 +184,21 @@ def _track(run_name: str, comparison: "Comparison", files: list[Path]) -> None:
 
 
 def _print(title: str, comparison: "Comparison") -> None:
-    """Rows down, metrics across, per cent with their interval."""
+    """Metrics down, rows across, per cent; the composed row with its interval."""
     from rich.console import Console
     from rich.table import Table
 
+    from compodiff.benchmarks.comparison import COMPOSED
+
     summaries = comparison.summaries
-    metrics = list(next(iter(summaries.values()))["metrics"])
     table = Table(title=title)
-    table.add_column("per cent [95 %]")
-    for metric in metrics:
-        table.add_column(metric.replace("_", " "), justify="right")
-    for row, summary in summaries.items():
-        cells = [
-            f"{100 * summary['metrics'][metric]:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
-            for metric in metrics
-            for low, high in (summary["intervals"][metric],)
-        ]
-        table.add_row(row.replace("_", " "), *cells)
+    table.add_column("per cent")
+    for row in summaries:
+        table.add_column(row.replace("_", " "), justify="right")
+    table.add_column("95 % interval", justify="right")
+    for metric, (low, high) in summaries[COMPOSED]["intervals"].items():
+        cells = [f"{100 * summary['metrics'][metric]:.2f}" for summary in summaries.values()]
+        table.add_row(metric.replace("_", " "), *cells, f"{100 * low:.2f} - {100 * high:.2f}")
     Console().print(table)
     record = comparison.record
     left_out = record["skipped_queries"] + record["queries_without_reference"]

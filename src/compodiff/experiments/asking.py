@@ -1,0 +1,86 @@
+"""Experiments on a trained model: how it is asked."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from compodiff.benchmarks.answers import Asked
+from compodiff.benchmarks.benchmark import Benchmark
+from compodiff.experiments.bench import Bench
+from compodiff.experiments.ground import Ground
+from compodiff.experiments.outcome import Point
+
+SOLVERS = ("ddim", "dpm_solver", "unipc")
+STEPS = (1, 2, 5, 10, 25, 50)
+W_IMAGE = (0.5, 1.0, 1.5, 2.0, 3.0)
+W_TEXT = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5)
+
+
+def steps_solver(ground: Ground) -> Iterator[Point]:
+    """Solvers by number of network calls, with the seconds that a query takes (paper table 8 has one solver)."""
+    for solver in SOLVERS:
+        for steps in STEPS:
+            sampling = ground.sampling(solver=solver, grid="trailing", num_inference_steps=steps)
+            metrics = ground.bench.answer(ground.composed(sampling), f"{solver}, {steps} steps")
+            yield Point({"solver": solver, "num_inference_steps": steps}, metrics)
+    sampling = ground.sampling(solver="mean", num_inference_steps=1)
+    yield Point({"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.composed(sampling), "mean"))
+
+
+def guidance(ground: Ground) -> Iterator[Point]:
+    """The two guidance weights against each other."""
+    for w_image in W_IMAGE:
+        for w_text in W_TEXT:
+            answering = ground.composed(ground.sampling(w_image=w_image, w_text=w_text))
+            metrics = ground.bench.answer(answering, f"w_image {w_image:g}, w_text {w_text:g}")
+            yield Point({"w_image": w_image, "w_text": w_text}, metrics)
+
+
+def conditions(ground: Ground) -> Iterator[Point]:
+    """Which conditions are present. A query takes part in `negative` and `mask` where it has one."""
+    bench, model = ground.bench, ground.composed()
+    alone = replace(model, has_reference=False)
+    yield Point({"conditions": "text", "queries": bench.queries}, bench.answer(alone, "text"))
+    wordless = replace(bench, asked=tuple(replace(asked, text=asked.negative) for asked in bench.asked))
+    yield Point({"conditions": "reference", "queries": bench.queries}, wordless.answer(model, "reference"))
+    yield Point({"conditions": "both", "queries": bench.queries}, bench.answer(model, "both"))
+    for name, change in (("negative", with_negatives), ("mask", with_masks)):
+        both = zip(bench.parts, bench.asked, strict=True)
+        changed = [found for part, asked in both if (found := change(part, asked)) is not None]
+        if not changed:
+            continue
+        parts, own = zip(*changed, strict=True)
+        special = Bench(bench.name, parts, own, bench.chunk)
+        plain = special.over(own[0].embeddings)
+        yield Point({"conditions": f"both, of {name}", "queries": special.queries}, plain.answer(model, "both"))
+        yield Point({"conditions": f"both + {name}", "queries": special.queries}, special.answer(model, name))
+
+
+def with_negatives(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
+    """The queries with a negative text: their own, or the caption of the query that goes the other way."""
+    captions = {(query.reference, target): query.texts[0] for query in part.queries for target in query.targets}
+    rows, negatives = [], []
+    for place, query in enumerate(part.queries):
+        back = (captions.get((target, query.reference)) for target in query.targets)
+        negative = query.negative or next((caption for caption in back if caption), "")
+        if negative and len(query.texts) == 1:
+            rows.append(place)
+            negatives.append(asked.embeddings.text_row[negative])
+    if not rows:
+        return None
+    some = replace(part, queries=tuple(part.queries[row] for row in rows))
+    return some, replace(Asked.of(some, asked.embeddings), negative=np.array(negatives))
+
+
+def with_masks(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
+    """The queries whose reference was embedded with a region masked, asked with that region masked."""
+    masked = {name: row for row, name in enumerate(asked.embeddings.masked_pictures)}
+    rows = [place for place, query in enumerate(part.queries) if query.reference in masked]
+    if not rows:
+        return None
+    some = replace(part, queries=tuple(part.queries[row] for row in rows))
+    variants = [masked[query.reference] for query in some.queries]
+    masks = torch.from_numpy(asked.embeddings.masks(variants))
+    return some, Asked.of(some, asked.embeddings).masked(asked.embeddings.masked[variants], masks)

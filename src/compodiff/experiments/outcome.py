@@ -1,0 +1,129 @@
+"""What an experiment found: points, written as a table, a plot and notes."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compodiff.atomic import atomic_folder, write_json
+
+Value = str | float | int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement: the settings that were varied, and the metrics they gave."""
+
+    settings: dict[str, Value]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """How points become a plot.
+
+    Attributes:
+        kind: lines over `x`, a heat map of `x` by `by`, or bars.
+        x: the setting along the axis.
+        by: the setting that tells the lines (or bars of one group) apart; the rows of a heat map.
+        metric: what is drawn.
+        log: the axis is logarithmic.
+    """
+
+    kind: str
+    x: str
+    metric: str
+    by: str = ""
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All points of an experiment, with what follows from them and what they were measured on."""
+
+    name: str
+    question: str
+    points: Sequence[Point]
+    chart: Chart
+    notes: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write points.csv, outcome.json and plot.png as `folder`, whole or not at all."""
+        with atomic_folder(folder) as temporary:
+            with (temporary / "points.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(point.settings | point.metrics for point in self.points)
+            points = [{"settings": point.settings, "metrics": point.metrics} for point in self.points]
+            content = {"name": self.name, "question": self.question, "points": points, "notes": self.notes}
+            write_json(temporary / "outcome.json", content)
+            (temporary / "plot.png").write_bytes(plot(self.points, self.chart, self.question))
+
+    @property
+    def columns(self) -> list[str]:
+        """Settings, then metrics, in the order in which they first appear."""
+        settings = dict.fromkeys(name for point in self.points for name in point.settings)
+        metrics = dict.fromkeys(name for point in self.points for name in point.metrics)
+        return [*settings, *metrics]
+
+
+def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
+    """Draw the points as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    {"lines": _lines, "heat": _heat, "bars": _bars}[chart.kind](axes, points, chart)
+    axes.set_title(title, fontsize="medium")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+    for name in dict.fromkeys(point.settings.get(chart.by, "") for point in points):
+        own = [point for point in points if point.settings.get(chart.by, "") == name]
+        xs = [point.settings[chart.x] for point in own]
+        axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=str(name))
+    if chart.log:
+        axes.set_xscale("log")
+    axes.set(xlabel=chart.x.replace("_", " "), ylabel=chart.metric.replace("_", " "))
+    axes.grid(alpha=0.3)
+    if chart.by:
+        axes.legend(title=chart.by.replace("_", " "), frameon=False)
+
+
+def _heat(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+    xs = sorted({float(point.settings[chart.x]) for point in points})
+    ys = sorted({float(point.settings[chart.by]) for point in points})
+    found = {
+        (float(point.settings[chart.by]), float(point.settings[chart.x])): point.metrics[chart.metric]
+        for point in points
+    }
+    image = axes.imshow([[found[y, x] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="viridis")
+    middle = (min(found.values()) + max(found.values())) / 2
+    for (y, x), value in found.items():
+        colour = "white" if value < middle else "black"
+        place = (xs.index(x), ys.index(y))
+        axes.text(*place, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize="small")
+    axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    axes.set(xlabel=chart.x, ylabel=chart.by)
+    axes.figure.colorbar(image, ax=axes, label=chart.metric.replace("_", " "))
+
+
+def _bars(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+    groups = list(dict.fromkeys(str(point.settings[chart.x]) for point in points))
+    series = list(dict.fromkeys(str(point.settings.get(chart.by, "")) for point in points))
+    width = 0.84 / len(series)
+    for place, name in enumerate(series):
+        own = [point for point in points if str(point.settings.get(chart.by, "")) == name]
+        starts = [groups.index(str(point.settings[chart.x])) - 0.42 + (place + 0.5) * width for point in own]
+        axes.bar(starts, [point.metrics[chart.metric] for point in own], width, label=name)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set(ylabel=chart.metric.replace("_", " "))
+    axes.grid(axis="y", alpha=0.3)
+    if chart.by:
+        axes.legend(title=chart.by.replace("_", " "), frameon=False)

@@ -1,0 +1,215 @@
+"""Experiments that train: each variant is a short training of its own, kept, so that a killed run continues."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compodiff.benchmarks.answers import Answering
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.embeddings import Embeddings
+from compodiff.experiments.bench import Bench, caption_bench
+from compodiff.experiments.ground import Ground
+from compodiff.experiments.outcome import Point
+from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.denoiser import DenoiserConfig
+from compodiff.model.process import Process
+from compodiff.params import TaskShares, TrainingParams
+from compodiff.stages.training_material import caption_queries, captions_of, triplet_queries
+from compodiff.training.examples import training_examples
+from compodiff.training.fit import Material, fit, new_denoiser
+
+MIXES = {
+    "triplets only": (0.0, 0.0, 1.0),
+    "text 30, triplets 70": (0.3, 0.0, 0.7),
+    "text 30, masked 30, triplets 40": (0.3, 0.3, 0.4),
+    "text 60, masked 20, triplets 20": (0.6, 0.2, 0.2),
+}
+FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
+OBJECTIVES = ("diffusion", "regression", "flow_matching")
+STYLES = ("openmoji", "twemoji")
+PROJECTION_SEED = 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a variant learns from.
+
+    Attributes:
+        embeddings: of its pictures and texts.
+        captions: columns picture_id, caption.
+        triplets: columns reference, target, relative_caption, relation.
+    """
+
+    embeddings: Embeddings
+    captions: pd.DataFrame
+    triplets: pd.DataFrame
+
+
+def task_mix(ground: Ground) -> Iterator[Point]:
+    """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
+    data = all_data(ground)
+    texts = caption_bench(Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk)
+    yield Point({"tasks": "stage 1 alone"}, _beside(ground.bench, texts, ground.prior()))
+    for name, (text_to_image, masked, triplet) in MIXES.items():
+        shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
+        model = stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
+        yield Point({"tasks": name}, _beside(ground.bench, texts, model))
+
+
+def data_scale(ground: Ground) -> Iterator[Point]:
+    """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
+    data = all_data(ground)
+    order = np.random.default_rng(ground.params.composed.seed).permutation(len(data.triplets))
+    for fraction in FRACTIONS:
+        some = data.triplets.iloc[np.sort(order[: max(1, round(fraction * len(order)))])]
+        model = stage_two(ground, replace(data, triplets=some), ground.params.composed)
+        metrics = ground.bench.answer(model, f"{len(some):,} triplets")
+        yield Point({"fraction": fraction, "triplets": len(some)}, metrics)
+
+
+def text_encoder(ground: Ground) -> Iterator[Point]:
+    """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
+    for name, embeddings in text_variants(ground.embeddings).items():
+        data = replace(all_data(ground), embeddings=embeddings)
+        model = stage_two(ground, data, ground.params.composed, start=stage_one(ground, data))
+        yield Point({"text": name}, ground.bench.over(embeddings).answer(model, name))
+
+
+def domain_transfer(ground: Ground) -> Iterator[Point]:
+    """Train on one style of pictures, or both, and test on each (another benchmark is tested as it is)."""
+    data = all_data(ground)
+    style = Catalogue.load(ground.project / "data").pictures["style"].to_dict()
+    for trained in (*STYLES, "both"):
+        styles = STYLES if trained == "both" else (trained,)
+        pairs = data.triplets
+        inside = pairs["reference"].map(style).isin(styles) & pairs["target"].map(style).isin(styles)
+        captions = data.captions[data.captions["picture_id"].map(style).isin(styles)]
+        own = replace(data, captions=captions, triplets=pairs[inside])
+        model = stage_two(ground, own, ground.params.composed, start=stage_one(ground, own))
+        for tested in STYLES if ground.is_emoji else (ground.bench.name,):
+            bench = ground.bench
+            if ground.is_emoji:
+                bench = bench.only(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
+            yield Point({"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}"))
+
+
+def objective(ground: Ground) -> Iterator[Point]:
+    """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
+    data = all_data(ground)
+    for name in OBJECTIVES:
+        changes = {"objective": name}
+        start = stage_one(ground, data, ground.params.prior.model_copy(update=changes))
+        model = stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
+        if name == "regression":
+            model = model.sampled(ground.sampling(solver="mean", num_inference_steps=1))
+        yield Point({"objective": name}, ground.bench.answer(model, name))
+
+
+def all_data(ground: Ground) -> Data:
+    """What the pipeline's stage 2 learns from."""
+    accepted = pd.read_parquet(ground.artifact("validation") / "accepted.parquet")
+    captions = captions_of(Catalogue.load(ground.project / "data"), "train")
+    return Data(ground.embeddings, captions, accepted[accepted["split"] == "train"])
+
+
+def text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
+    """The embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
+    rows = np.arange(len(embeddings.text_row))
+    tokens, lengths = embeddings.tokens(rows)
+    starts = np.cumsum(lengths) - lengths
+    mean = np.add.reduceat(tokens.astype(np.float32), starts) / lengths[:, None]
+    # The pooled embedding has another width than a token: a fixed random projection keeps its inner products.
+    shape = embeddings.texts_pooled.shape[1], tokens.shape[1]
+    pooled = embeddings.texts_pooled @ np.random.default_rng(PROJECTION_SEED).normal(0, shape[1] ** -0.5, shape)
+    single = np.arange(len(rows) + 1)
+    return {
+        "token states": embeddings,
+        "mean of token states": replace(embeddings, _text_tokens=mean.astype(np.float16), _text_offsets=single),
+        "pooled embedding": replace(embeddings, _text_tokens=pooled.astype(np.float16), _text_offsets=single),
+    }
+
+
+def stage_one(ground: Ground, data: Data, params: TrainingParams | None = None) -> Answering:
+    """A prior, trained from random weights on the captions of `data`."""
+    params = params or ground.params.prior
+    encoder = data.embeddings.encoder
+    shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
+    process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
+    queries = caption_queries(Catalogue.load(ground.project / "data"), params)
+    material = Material(data.embeddings, training_examples(data.embeddings, data.captions), queries, _gallery(ground))
+    denoiser = new_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
+    return _trained(
+        ground, data, params, material, Answering(denoiser, ModelCard(shape, process), ground.params.sampling)
+    )
+
+
+def stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answering | None = None) -> Answering:
+    """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
+    if start is None:
+        denoiser, card = load_model(ground.artifact("prior"))
+        start = Answering(denoiser, card, ground.params.sampling)
+    material = Material(
+        data.embeddings,
+        training_examples(data.embeddings, data.captions, data.triplets),
+        triplet_queries(ground.artifact("benchmark"), params),
+        _gallery(ground),
+    )
+    return _trained(ground, data, params, material, start)
+
+
+def _trained(ground: Ground, data: Data, params: TrainingParams, material: Material, start: Answering) -> Answering:
+    """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
+    steps = ground.training_steps
+    short = params.model_copy(
+        update={
+            "steps": steps,
+            "warmup_steps": min(params.warmup_steps, steps // 5),
+            "validate_every": steps,
+            "checkpoint_every": steps,
+        }
+    )
+    process = Process(short.objective, start.card.process.num_train_timesteps)
+    card = ModelCard(
+        start.card.denoiser, process, data.embeddings.encoder.to_json(), {"experiment": short.model_dump()}
+    )
+    folder = ground.work / _digest(short, data, start)
+    if not folder.is_dir():
+        network = start.denoiser.float().train().requires_grad_()
+        fit(
+            network,
+            card,
+            material,
+            short,
+            ground.params.sampling,
+            folder=folder,
+            curve=folder.with_suffix(".csv"),
+            on_metrics=lambda _step, _metrics: None,
+        )
+    return Answering.load(folder, ground.params.sampling, data.embeddings)
+
+
+def _digest(params: TrainingParams, data: Data, start: Answering) -> str:
+    """A name for a training: its params, its data and the weights it starts from."""
+    digest = hashlib.sha256(json.dumps([params.model_dump(), data.embeddings.encoder.to_json()]).encode())
+    for table in (data.captions, data.triplets):
+        digest.update(np.ascontiguousarray(pd.util.hash_pandas_object(table, index=False)).tobytes())
+    digest.update(data.embeddings.tokens(np.arange(min(64, len(data.embeddings.text_row))))[0].tobytes())
+    for name, tensor in sorted(start.denoiser.state_dict().items()):
+        digest.update(name.encode() + tensor.float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _gallery(ground: Ground) -> list[str]:
+    return Catalogue.load(ground.project / "data").distinct()
+
+
+def _beside(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
+    """Composed retrieval, and text-to-image retrieval asked by the text alone."""
+    forgotten = texts.answer(replace(model, has_reference=False), "text to image")
+    kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
+    return bench.answer(model, "composed") | kept

@@ -1,0 +1,90 @@
+"""Experiments that ask a trained model, on the small world of the benchmarks."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from benchmark_world import make_world
+from PIL import Image
+from typer.testing import CliRunner
+
+from compodiff.cli import app
+from compodiff.errors import CompoDiffError, InputInvalid
+from compodiff.experiments import asking
+from compodiff.experiments.catalogue import EXPERIMENTS, log_fit
+from compodiff.experiments.outcome import Chart, Point, plot
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_encoder):
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", root)
+    make_world(root / "artifacts", tiny_encoder)
+    return root
+
+
+def run(project, monkeypatch, name, *options):
+    monkeypatch.chdir(project)
+    result = CliRunner().invoke(app, ["experiment", name, "--no-track", *map(str, options)])
+    if isinstance(result.exception, CompoDiffError):
+        raise result.exception
+    assert result.exit_code == 0, (result.output, result.exception)
+    folder = project / "artifacts" / "experiments" / name
+    with (folder / "points.csv").open() as file:
+        points = list(csv.DictReader(file))
+    with Image.open(folder / "plot.png") as image:
+        image.load()
+    return points, json.loads((folder / "outcome.json").read_text())
+
+
+def test_guidance_is_a_grid_with_its_best_point(project, monkeypatch):
+    points, outcome = run(project, monkeypatch, "guidance")
+    assert len(points) == len(asking.W_IMAGE) * len(asking.W_TEXT)
+    best = max(float(point["recall_at_1"]) for point in points)
+    assert outcome["notes"]["best"]["recall_at_1"] == best
+    assert outcome["notes"]["benchmark"] == "emoji validation"
+
+
+def test_steps_solver_measures_recall_and_seconds(project, monkeypatch):
+    monkeypatch.setattr(asking, "STEPS", (1, 3))
+    points, _ = run(project, monkeypatch, "steps-solver", "--split", "test")
+    assert {(point["solver"], point["num_inference_steps"]) for point in points} >= {("unipc", "3"), ("mean", "1")}
+    assert all(float(point["seconds_per_query"]) > 0 for point in points)
+    # An untrained residual network gives the reference, however it is asked.
+    assert len({point["recall_at_10"] for point in points}) == 1
+
+
+def test_conditions_are_told_apart(project, monkeypatch):
+    points, _ = run(project, monkeypatch, "conditions")
+    by_name = {point["conditions"]: point for point in points}
+    assert {"text", "reference", "both", "both, of negative", "both + negative"} <= by_name.keys()
+    # Every query has one that goes the other way, whose caption is its negative text.
+    assert by_name["both + negative"]["queries"] == "64"
+    # The untrained network knows the reference and nothing of the text.
+    assert by_name["reference"]["recall_at_10"] == by_name["both"]["recall_at_10"]
+    assert float(by_name["text"]["recall_at_10"]) == 0
+
+
+def test_another_benchmark_is_asked_by_option(project, monkeypatch):
+    with pytest.raises(InputInvalid, match="where is cirr"):
+        run(project, monkeypatch, "guidance", "--benchmark", "cirr")
+    with pytest.raises(InputInvalid, match="there is no experiment 'guidence'"):
+        run(project, monkeypatch, "guidence")
+
+
+def test_the_fit_finds_the_line_that_the_points_lie_on():
+    points = [Point({"triplets": 2**n}, {"recall_at_10": 0.1 + 0.05 * n}) for n in (4, 6, 7, 10)]
+    found = log_fit(points, "recall_at_10")
+    assert found["gain_per_doubling"] == pytest.approx(0.05)
+    assert found["recall_at_10_at_ten_times_the_data"] == pytest.approx(0.6 + 0.05 * 3.321928)
+    assert found["largest_residual"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_each_chart_draws_points_of_its_kind(name):
+    chart: Chart = EXPERIMENTS[name].chart
+    metrics = {chart.metric: 0.5}
+    points = [Point({chart.x: x, **({chart.by: by} if chart.by else {})}, metrics) for x in (1, 2) for by in (1, 2)]
+    assert plot(points, chart, "title").startswith(b"\x89PNG")
