@@ -45,7 +45,7 @@ def promotion() -> State[list[Outcome]]:
 def promote_registered() -> list[Outcome]:
     """Promote what the graph registered; register it again where the MLflow store is a new or another one."""
     outcomes = []
-    if not _challenger_is_known(Path.cwd()):
+    if not _is_challenger(Path.cwd()):
         registered = run_stage(name="register", force=True, limit_seconds=_LIMIT_SECONDS, return_state=True)
         outcomes.append(outcome_of("register", registered))
     if not any(each.outcome == "failed" for each in outcomes):
@@ -53,12 +53,12 @@ def promote_registered() -> list[Outcome]:
     return outcomes
 
 
-def _challenger_is_known(project: Path) -> bool:
-    """Whether the MLflow store at hand holds what stage register wrote down; a new or another store does not."""
-    from compodiff.tracking.registry import is_registered
+def _is_challenger(project: Path) -> bool:
+    """Make the version that stage register wrote down the challenger; False where MLflow does not know it."""
+    from compodiff.tracking.registry import make_challenger
 
     written = project / "artifacts" / "registration.json"
     if not written.is_file():
         return False
     registration = json.loads(written.read_text(encoding="utf-8"))
-    return is_registered(project, registration["version"], registration["run_id"])
+    return make_challenger(project, registration["version"], registration["run_id"])

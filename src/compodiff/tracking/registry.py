@@ -86,8 +86,10 @@ def version_at(store: Store, alias: str) -> Version | None:
         return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
 
 
-def is_registered(project: Path, number: str, run_id: str) -> bool:
-    """Whether the project's store holds version `number`, made by run `run_id` (a store may have been replaced).
+def make_challenger(project: Path, number: str, run_id: str) -> bool:
+    """Make version `number`, which run `run_id` registered, the challenger; return False where the store has no such.
+
+    DVC may restore the registration of an earlier version from its cache, and a store may be a new or another one.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached.
@@ -95,7 +97,10 @@ def is_registered(project: Path, number: str, run_id: str) -> bool:
     store = open_store(project)
     with answering(store.uri):
         found = store.client.search_model_versions(f"name = '{MODEL}'")
-    return any(str(each.version) == number and each.run_id == run_id for each in found)
+        if not any(str(each.version) == number and each.run_id == run_id for each in found):
+            return False
+        store.client.set_registered_model_alias(MODEL, CHALLENGER, number)
+        return True
 
 
 def model_folder(project: Path, alias: str = CHAMPION) -> Path:

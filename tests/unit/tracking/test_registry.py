@@ -20,7 +20,7 @@ from compodiff.model.process import Process
 from compodiff.params import load_params
 from compodiff.retrieval.composer import ComposedQuery, Composer
 from compodiff.stages.register import register
-from compodiff.tracking.registry import CHALLENGER, is_registered, model_folder, version_at
+from compodiff.tracking.registry import CHALLENGER, MODEL, make_challenger, model_folder, version_at
 from compodiff.tracking.signature import input_example
 from compodiff.tracking.store import open_store
 
@@ -83,8 +83,16 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")
     written = json.loads((registered / "artifacts" / "registration.json").read_text())
     assert written == {"model": "compodiff", "version": "1", "run_id": challenger.run_id}
-    assert is_registered(registered, "1", challenger.run_id)
-    assert not is_registered(registered, "1", "another run")
+
+
+def test_an_earlier_version_can_challenge_again_but_not_one_of_another_store(registered: Path) -> None:
+    store = open_store(registered)
+    run_id = json.loads((registered / "artifacts" / "registration.json").read_text())["run_id"]
+    store.client.delete_registered_model_alias(MODEL, CHALLENGER)
+    assert not make_challenger(registered, "1", "a run of another store")
+    assert version_at(store, CHALLENGER) is None
+    assert make_challenger(registered, "1", run_id)
+    assert version_at(store, CHALLENGER) is not None
 
 
 def test_nothing_in_a_version_is_pickled(registered: Path) -> None:
@@ -95,9 +103,12 @@ def test_nothing_in_a_version_is_pickled(registered: Path) -> None:
     assert [file.name for file in version.rglob("*") if file.is_file() and not file.suffix] == ["MLmodel"]
 
 
-def test_mlflow_runs_the_version_and_answers_as_the_composer_does(registered: Path) -> None:
+def test_mlflow_runs_the_version_and_answers_as_the_composer_does(
+    registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", open_store(registered).uri)  # as a user of MLflow alone sets it
     folder = model_folder(registered, CHALLENGER)
-    model = mlflow.pyfunc.load_model(str(folder.parent))
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}@{CHALLENGER}")
     answer = model.predict(input_example(), params={"w_text": 2.0, "seed": 7})
     composer = Composer.load(folder / "composed", folder / "encoder")
     query = ComposedQuery(Image.new("RGB", (8, 8), "red"), "make it blue", w_text=2.0, seed=7)

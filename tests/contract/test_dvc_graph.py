@@ -1,0 +1,126 @@
+"""dvc.yaml says to DVC what the signatures of the stages say: names, sections and paths, and the code behind them."""
+
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+
+from compodiff.params import Params
+from compodiff.stages.declaration import STAGES, Declaration, declaration_of
+
+ROOT = Path(__file__).parents[2]
+GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+CODE = "src/"
+
+# Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, the
+# types of params (whose values DVC watches), how a stage is declared, and what only watches a training.
+WITHOUT_EFFECT = {
+    "compodiff",
+    "compodiff.atomic",
+    "compodiff.errors",
+    "compodiff.params",
+    "compodiff.stages",
+    "compodiff.stages.declaration",
+    "compodiff.tracking",
+    "compodiff.tracking.journal",
+    "compodiff.tracking.runs",
+    "compodiff.tracking.store",
+}
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("compodiff", exclude_type_checking_imports=True)
+
+
+@pytest.fixture(params=STAGES)
+def stage(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def declared(stage: str) -> Declaration:
+    return declaration_of(stage)
+
+
+def paths(stage: str, *kinds: str) -> dict[str, dict[str, Any]]:
+    """Path -> options of the entries of `kinds`, which DVC writes as a string or as a mapping of one key."""
+    entries = [entry for kind in kinds for entry in GRAPH[stage].get(kind, [])]
+    return {path: options or {} for entry in entries for path, options in as_mapping(entry).items()}
+
+
+def as_mapping(entry: str | dict[str, Any]) -> dict[str, Any]:
+    return {entry: {}} if isinstance(entry, str) else entry
+
+
+def test_the_same_stages() -> None:
+    assert list(GRAPH) == list(STAGES)
+
+
+def test_the_command_runs_the_stage_of_that_name(stage: str) -> None:
+    assert GRAPH[stage]["cmd"] == f"PATH=$PATH:.venv/bin compodiff run {stage}"
+
+
+def test_the_same_sections_of_params(stage: str, declared: Declaration) -> None:
+    assert sorted(GRAPH[stage].get("params", [])) == sorted(declared.sections)
+    assert set(declared.sections) <= set(Params.model_fields)
+
+
+def test_the_same_inputs(stage: str, declared: Declaration) -> None:
+    assert {path for path in paths(stage, "deps") if not path.startswith(CODE)} == set(declared.inputs.values())
+
+
+def test_the_same_outputs(stage: str, declared: Declaration) -> None:
+    assert set(paths(stage, "outs", "metrics", "plots")) == set(declared.outputs.values())
+
+
+def test_every_module_behind_a_stage_is_watched_and_no_path_in_vain(stage: str, imports: grimp.ImportGraph) -> None:
+    watched = {path for path in paths(stage, "deps") if path.startswith(CODE)}
+    behind = {file_of(module) for module in modules_behind(f"compodiff.stages.{stage}", imports) - WITHOUT_EFFECT}
+    assert {file for file in behind if not covers({*watched}, file)} == set(), "add them to the stage's deps"
+    assert {path for path in watched if not any(covers({path}, file) for file in behind)} == set(), "remove them"
+
+
+def test_trainings_watch_no_module_that_they_do_not_import(imports: grimp.ImportGraph) -> None:
+    """A folder may hold more than a stage imports; for what takes longest, the room most worked on is named by file."""
+    for stage in ("train_prior", "train_composed"):
+        watched = {path for path in paths(stage, "deps") if path.startswith("src/compodiff/model")}
+        assert watched <= {file_of(module) for module in modules_behind(f"compodiff.stages.{stage}", imports)}
+
+
+def modules_behind(stage: str, imports: grimp.ImportGraph) -> set[str]:
+    """Return what runs when `stage` is imported: it, its imports, the packages around them, and so on."""
+    found: set[str] = set()
+    waiting = {stage}
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        waiting |= {module.rpartition(".")[0], *imports.find_modules_directly_imported_by(module)} - found - {""}
+    return found
+
+
+def file_of(module: str) -> str:
+    path = Path("src", *module.split("."))
+    return f"{path}/__init__.py" if (ROOT / path).is_dir() else f"{path}.py"
+
+
+def covers(watched: set[str], file: str) -> bool:
+    return any(Path(file).is_relative_to(path) for path in watched)
+
+
+def test_the_exempt_package_holds_nothing_but_its_version() -> None:
+    lines = (ROOT / "src" / "compodiff" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" = ")[0] for line in lines[1:] if line] == ["__version__"]
+
+
+def test_stages_that_resume_within_their_output_keep_it_when_they_are_run_again() -> None:
+    kept = {path for stage in STAGES for path, options in paths(stage, "outs").items() if options.get("persist")}
+    assert kept == {"artifacts/triplets", "artifacts/embeddings"}
+
+
+def test_nothing_is_written_below_data_which_is_one_tracked_input() -> None:
+    written = {path for stage in STAGES for path in paths(stage, "outs", "metrics", "plots")}
+    assert all(path.startswith("artifacts/") for path in written)
+    assert yaml.safe_load((ROOT / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["path"] == "data"
