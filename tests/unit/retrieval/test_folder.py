@@ -132,7 +132,7 @@ def test_vectors_of_another_encoder_are_not_taken_over(folder, encoder):
     from compodiff.encoders import Encoder
 
     _build(folder, encoder)
-    other = Encoder(encoder.model, encoder._tokenizer, replace(encoder.manifest, image_size=32, mean=(0.1, 0.1, 0.1)))
+    other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, image_size=32, mean=(0.1, 0.1, 0.1)))
     built = _build(folder, other)
     assert built.encoded == 12
     assert Index.load(built.index).manifest.encoder == other.manifest

@@ -88,7 +88,7 @@ def test_fewer_pictures_than_asked_for_are_all_of_them(composer, index):
 
 def test_an_index_of_another_encoder_is_refused(composer, index):
     encoder = composer.encoder
-    other = Encoder(encoder.model, encoder._tokenizer, replace(encoder.manifest, weights_digest="1" * 64))
+    other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, weights_digest="1" * 64))
     with pytest.raises(
         IndexMismatch, match=r"tiny-clip \(00000000\).*tiny-clip \(11111111\); run: compodiff index build"
     ):
