@@ -1,0 +1,77 @@
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional
+
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.encoders import Encoder, load_encoder
+from compodiff.params import EmbeddedEncoderParams, EncoderParams, MapParams, OpenClipParams
+from compodiff.stages.train_encoder import train_encoder
+
+PARAMS = EncoderParams(
+    embedded=EmbeddedEncoderParams(
+        seed=17,
+        image_size=64,
+        tower_batch_size=16,
+        maps={"stride_8": MapParams(grid=2, dimensions=12), "head": MapParams(grid=1, dimensions=12)},
+        components=24,
+        steps=150,
+        batch_size=48,
+        max_variants=8,
+        image_learning_rate=1e-3,
+        text_learning_rate=3e-3,
+        warmup_steps=5,
+        weight_decay=0.05,
+    ),
+    open_clip=None,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("artifacts") / "encoder"
+    train_encoder(encoder=PARAMS, data=small_data, folder=folder)
+    return folder
+
+
+def test_captions_of_train_pictures_find_them(folder: Path, small_catalogue: Catalogue) -> None:
+    encoder = load_encoder(folder)
+    assert encoder.manifest.embedding_dim == 24
+    assert encoder.manifest.grids == {"stride_8": 2, "head": 1}
+    pictures = small_catalogue.pictures
+    known = pictures[(pictures["split"] == "train") & (pictures["twin_of"] == pictures.index)]
+    embedded = functional.normalize(encoder.encode_images(small_catalogue.read(name) for name in known.index), dim=1)
+    captions = functional.normalize(encoder.encode_texts(list(known["caption"])).pooled, dim=1)
+    best = known["caption"].to_numpy()[(captions @ embedded.T).argmax(dim=1)]
+    assert (best == known["caption"]).mean() > 0.5  # chance is about 1 in 40: both styles of a name are right
+
+
+def test_nothing_but_train_pictures_enters(folder: Path, small_data: Path, tmp_path: Path) -> None:
+    # Also: the same seed gives the same weights.
+    shutil.copytree(small_data, tmp_path / "data")
+    pictures = pd.read_parquet(tmp_path / "data" / "pictures.parquet")
+    pictures[pictures["split"] == "train"].to_parquet(tmp_path / "data" / "pictures.parquet", index=False)
+    train_encoder(encoder=PARAMS, data=tmp_path / "data", folder=tmp_path / "encoder")
+    manifests = [json.loads((each / "manifest.json").read_text()) for each in (folder, tmp_path / "encoder")]
+    assert manifests[0] == manifests[1]
+
+
+def test_a_listed_model_is_stored_as_it_is(tiny_encoder: Encoder, small_data: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(dict(tiny_encoder.model.state_dict()), weights)
+    params = EncoderParams(embedded=None, open_clip=OpenClipParams(name="compodiff-tiny", pretrained=str(weights)))
+    train_encoder(encoder=params, data=small_data, folder=tmp_path / "encoder")
+    assert load_encoder(tmp_path / "encoder").manifest == tiny_encoder.manifest
+
+
+@pytest.mark.parametrize("listed", [None, OpenClipParams(name="ViT-B-32", pretrained="openai")])
+def test_one_encoder_is_asked_for(listed: OpenClipParams | None) -> None:
+    embedded = None if listed is None else PARAMS.embedded
+    with pytest.raises(ValueError, match="one of embedded and open_clip"):
+        EncoderParams(embedded=embedded, open_clip=listed)
