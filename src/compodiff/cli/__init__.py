@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from compodiff.cli import bench, benchmark, convert, experiment, index, pipeline, registry, search
+from compodiff.cli import bench, benchmark, convert, experiment, index, pipeline, registry, search, serve
 from compodiff.errors import CompoDiffError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 pipeline.register(app)
 search.register(app)
 index.register(app)
+serve.register(app)
 benchmark.register(app)
 experiment.register(app)
 registry.register(app)

@@ -27,19 +27,25 @@ COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
 
 
-def decode(content: bytes) -> Image.Image:
+def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """Bytes of a JPEG, PNG, WebP or GIF as an upright RGB picture, or RGBA where it has transparency.
 
     Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits; EXIF orientation is applied.
 
+    Args:
+        content: the bytes.
+        max_pixels: refuse more than these, before anything is unpacked; Pillow's own limit holds besides.
+
     Raises:
-        InputInvalid: the bytes are no such picture, are cut short, or would unpack to more than Pillow holds safe.
+        InputInvalid: the bytes are no such picture, are cut short, or would unpack to more than is allowed or safe.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which a readable picture may have
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
+                if max_pixels is not None and picture.width * picture.height > max_pixels:
+                    raise InputInvalid(f"has {picture.width:,} x {picture.height:,} pixels; {max_pixels:,} may be used")
                 picture.load()
                 return _eight_bit(ImageOps.exif_transpose(picture))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -79,22 +85,34 @@ class Pictures:
         """The file (or tar) that holds a picture."""
         return self.root / self._at[picture_id][0]
 
+    def read_bytes(self, picture_id: str) -> bytes:
+        """Read a picture's bytes.
+
+        Raises:
+            InputInvalid: its file is no longer there, or the table names one outside the pictures' root.
+        """
+        name, offset, length = self._at[picture_id]
+        path = self.path(picture_id)
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputInvalid(f"the picture {picture_id} lies outside {self.root}; build the index again")
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except OSError as error:
+            raise InputInvalid(f"the picture {picture_id} is no longer at {path}; build the index again") from error
+
     def read(self, picture_id: str) -> Image.Image:
         """Read a picture.
 
         Raises:
-            InputInvalid: its file is no longer there, or no longer a picture.
+            InputInvalid: it cannot be read (see `read_bytes`), or is no longer a picture.
         """
-        _, offset, length = self._at[picture_id]
-        path = self.path(picture_id)
+        content = self.read_bytes(picture_id)
         try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                return decode(file.read(length))
-        except OSError as error:
-            raise InputInvalid(f"the picture {picture_id} is no longer at {path}; build the index again") from error
+            return decode(content)
         except InputInvalid as error:
-            raise InputInvalid(f"{picture_id} in {path}: {error}") from error
+            raise InputInvalid(f"{picture_id} in {self.path(picture_id)}: {error}") from error
 
 
 def loose_pictures(root: Path) -> Iterator[Path]:

@@ -56,6 +56,7 @@ class ComposedQuery:
         k: how many pictures to return.
         mode: "image" and "text" leave the model out: the nearest to the reference's, or to the text's, own embedding.
         subtract: a text whose direction is taken off the answer, by `subtract_weight` of the answer's length.
+        exclude: ids of pictures that must not be among the results; a reference that is an id never is.
         where: a condition on the pictures' metadata, as in SQL (retrieval/filters.py); "" for all pictures.
     """
 
@@ -73,6 +74,7 @@ class ComposedQuery:
     mode: Mode = "composed"
     subtract: str = field(default="", kw_only=True)
     subtract_weight: float = field(default=0.5, kw_only=True)
+    exclude: tuple[str, ...] = field(default=(), kw_only=True)
     where: str = field(default="", kw_only=True)
 
     @property

@@ -97,14 +97,13 @@ class Searcher:
             InputInvalid: the query cannot be answered; see `Composer.prepared` and `Filters.rows`.
         """
         query.require()
-        ids = _ids(query)
         reference = query.reference
         if isinstance(reference, Blend):
             reference = Blend(tuple(self._looked_up(part, query) for part in reference.parts), reference.weights)
         elif reference is not None:
             reference = self._looked_up(reference, query)
         allowed = self.filters.rows(query.where) if query.where else None
-        return Prepared(self.composer.prepared(replace(query, reference=reference)), ids, allowed)
+        return Prepared(self.composer.prepared(replace(query, reference=reference)), _excluded(query), allowed)
 
     def answer_all(self, queries: Sequence[Prepared], watch: Watch) -> list[Answer]:
         """Answer queries together; none depends on the others."""
@@ -145,10 +144,10 @@ class Searcher:
         return [Hit(self.index.picture_ids[row], self._names[row], score) for row, score in ranking]
 
 
-def _ids(query: ComposedQuery) -> tuple[str, ...]:
-    """The ids of the index that a query starts from."""
+def _excluded(query: ComposedQuery) -> tuple[str, ...]:
+    """The ids of the index that a query starts from, and those that it names."""
     parts = query.reference.parts if isinstance(query.reference, Blend) else (query.reference,)
-    return tuple(part for part in parts if isinstance(part, str))
+    return (*query.exclude, *(part for part in parts if isinstance(part, str)))
 
 
 def _fused(draws: Floats, fusion: str) -> Floats:

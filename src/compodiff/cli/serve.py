@@ -1,0 +1,84 @@
+"""`compodiff serve`: the API and the page, on this machine unless told otherwise."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compodiff.cli.model_parts import CHAMPION, model_parts
+from compodiff.cli.project import project_root
+from compodiff.cli.search import ATTRIBUTION, GALLERY
+from compodiff.errors import InputInvalid, ResourceUnavailable
+
+if TYPE_CHECKING:
+    from compodiff.serving.live import Places
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("serve")(serve)
+
+
+def serve(
+    *,
+    index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
+    model: Annotated[str, typer.Option(help="An alias, followed as it moves, or a folder.")] = CHAMPION,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback want a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    token: Annotated[
+        str, typer.Option(envvar="COMPODIFF_TOKEN", help="Asked of every request.", show_default=False)
+    ] = "",
+    refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 10.0,
+) -> None:
+    """Serve search over one index: an API and a page for people."""
+    import socket
+
+    import uvicorn
+
+    from compodiff.serving.api import create_app
+    from compodiff.serving.live import Champion
+
+    if host not in _LOOPBACK and not token:
+        raise InputInvalid(f"--host {host} can be reached by others; set COMPODIFF_TOKEN, or stay on 127.0.0.1")
+    champion = Champion(lambda: _places(model, index))
+    # Names are checked on loopback only: elsewhere the token keeps other sites' pages out.
+    hosts = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ("*",)
+    app = create_app(champion, token=token, hosts=hosts, refresh_seconds=refresh)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
+        address = f"[{host}]" if ":" in host else host
+        count = champion.live.searcher.index.manifest.count
+        typer.echo(f"{count:,} pictures, {champion.live.places.version}: http://{address}:{listening.getsockname()[1]}")
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _places(model: str, index: Path | None) -> "Places":
+    """Where the model and the index are now; asked again and again, as an alias may move."""
+    from compodiff.retrieval import INSIDE
+    from compodiff.serving.live import Places
+
+    parts = model_parts(model)
+    if index is None:
+        gallery = (project_root() / GALLERY).resolve()
+        return Places(model, _version(model), parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
+    folder = index.resolve()
+    inside = folder / INSIDE
+    return Places(model, _version(model), parts.composed, parts.encoder, inside if inside.is_dir() else folder)
+
+
+def _version(model: str) -> str:
+    if not model.startswith("models:"):
+        return model
+    from compodiff.tracking.registry import version_at
+    from compodiff.tracking.store import open_store
+
+    alias = model.rpartition("@")[2]
+    found = version_at(open_store(project_root()), alias)
+    return f"compodiff version {found.number}" if found else model

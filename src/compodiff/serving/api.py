@@ -1,0 +1,253 @@
+"""The HTTP API and the page. Run: compodiff serve."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import FileResponse
+
+from compodiff.errors import CompoDiffError, ResourceUnavailable
+from compodiff.retrieval.watch import Progress
+from compodiff.serving.form import SearchForm
+from compodiff.serving.guard import COOKIE, Guard, matches
+from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
+from compodiff.serving.live import Champion, Live
+from compodiff.serving.pictures import EDGES, Shown, as_it_is
+from compodiff.serving.replies import (
+    Fault,
+    Health,
+    Listed,
+    Listing,
+    ModelReply,
+    Ranking,
+    model_reply,
+    thumbnail_address,
+)
+from compodiff.serving.service import Begun, Service
+
+PAGE = Path(__file__).with_name("page")
+STREAM = "application/x-ndjson"
+_KEPT = "private, max-age=3600"
+
+
+def _faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    words = {
+        401: "The token is missing or wrong.",
+        404: "There is no such picture.",
+        413: "The request is too large.",
+        422: "The request cannot be answered as it is; the error says why.",
+        429: "Too many queries are waiting.",
+    }
+    return {status: {"model": Fault, "description": words[status]} for status in statuses}
+
+
+def create_app(
+    champion: Champion,
+    *,
+    limits: Limits | None = None,
+    token: str = "",
+    hosts: tuple[str, ...] = ("*",),
+    refresh_seconds: float = 10.0,
+) -> FastAPI:
+    """The application over what `champion` holds.
+
+    Args:
+        champion: the model and index; followed as its alias moves.
+        limits: what one request, and all together, may ask for.
+        token: asked of every request but the page's own files; "" for none.
+        hosts: names under which the server may be addressed; a page of another site cannot be made to read ours.
+        refresh_seconds: how often a newer champion or index is looked for.
+    """
+    limits = limits or Limits()
+    service = Service(champion, limits, refresh_seconds)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="CompoDiff",
+        version=version("compodiff"),
+        description="Composed image retrieval: a picture and a change find the picture you mean.",
+        lifespan=lifespan,
+        docs_url=None,  # both pages would load their scripts from another host
+        redoc_url=None,
+    )
+    app.state.service = service
+    _add_search(app, service)
+    _add_pictures(app, service)
+    _add_operation(app, service, token)
+    _add_page(app)
+    _add_errors(app)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Guard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
+    return app
+
+
+def _add_search(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/search",
+        response_model=Ranking,
+        responses={
+            200: {"content": {STREAM: {"schema": {"type": "string"}, "example": '{"event": "sample", "done": 3}\n'}}},
+            **_faults(401, 413, 422, 429),
+        },
+        summary="Find pictures like the reference, but ...",
+    )
+    async def search(
+        request: Request, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]
+    ) -> Ranking | Response:
+        """Answer a query. With `Accept: application/x-ndjson`, progress comes line by line, the answer last."""
+        begun = await service.begin(form)
+        if STREAM in request.headers.get("accept", ""):
+            return StreamingResponse(_lines(service, begun), media_type=STREAM)
+        return await service.finish(begun)
+
+
+async def _lines(service: Service, begun: Begun) -> AsyncIterator[str]:
+    """Progress, then the answer or what went wrong, as lines of JSON."""
+    news: asyncio.Queue[Progress | None] = asyncio.Queue()
+    steps = begun.live.searcher.composer.options(begun.prepared.query).num_inference_steps
+    answer = asyncio.create_task(service.finish(begun, news.put_nowait))
+    answer.add_done_callback(lambda _: news.put_nowait(None))
+    yield json.dumps({"event": "wait", "done": 0, "of": steps}) + "\n"
+    while (progress := await news.get()) is not None:
+        yield json.dumps({"event": progress.phase, "done": progress.done, "of": steps}) + "\n"
+    try:
+        yield json.dumps({"event": "answer", **(await answer).model_dump()}) + "\n"
+    except CompoDiffError as error:
+        yield json.dumps({"event": "error", "error": str(error)}) + "\n"
+
+
+def _add_pictures(app: FastAPI, service: Service) -> None:
+    picture = {"schema": {"type": "string", "format": "binary"}}
+    shown: dict[str, Any] = {
+        "response_class": Response,
+        "responses": {200: {"content": {"image/*": picture}}, 304: {}, **_faults(401, 404, 422)},
+    }
+
+    @app.get("/pictures", responses=_faults(401, 422), summary="List pictures of the index")
+    def listed(
+        contains: Annotated[str, Query(max_length=MAX_TEXT, description="part of the name")] = "",
+        offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+    ) -> Listing:
+        index = service.champion.live.searcher.index
+        names = index.pictures["name"]
+        rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
+        return Listing(
+            count=len(rows),
+            pictures=[
+                Listed(
+                    picture_id=index.picture_ids[row],
+                    name=names.iloc[row],
+                    thumbnail=thumbnail_address(index.picture_ids[row]),
+                )
+                for row in rows[offset : offset + limit]
+            ],
+        )
+
+    @app.get("/pictures/{picture_id:path}", summary="A picture as it is", **shown)
+    def whole(request: Request, picture_id: str) -> Response:
+        live = _having(service, picture_id)
+        return _sent(request, as_it_is(live, picture_id))
+
+    @app.get("/thumbnails/{picture_id:path}", summary="A picture, small", **shown)
+    def small(
+        request: Request, picture_id: str, edge: Annotated[int, Query(description=f"one of {EDGES}")] = EDGES[1]
+    ) -> Response:
+        if edge not in EDGES:
+            raise HTTPException(422, f"edge is {edge}; take one of {', '.join(map(str, EDGES))}")
+        live = _having(service, picture_id)
+        return _sent(request, service.thumbnails.get(live, picture_id, edge))
+
+
+def _having(service: Service, picture_id: str) -> Live:
+    live = service.champion.live
+    if picture_id not in live.searcher.index.row:
+        raise HTTPException(404, f"the index holds no picture {picture_id[:200]!r}")
+    return live
+
+
+def _sent(request: Request, shown: Shown) -> Response:
+    headers = {"ETag": shown.etag, "Cache-Control": _KEPT}
+    if request.headers.get("if-none-match") == shown.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(shown.content, media_type=shown.media_type, headers=headers)
+
+
+def _add_operation(app: FastAPI, service: Service, token: str) -> None:
+    @app.get("/health", summary="Whether queries are answered")
+    def health() -> Health:
+        champion = service.champion
+        return Health(
+            status="stale" if champion.fault else "ok",
+            reason=champion.fault,
+            model=champion.live.places.version,
+            pictures=champion.live.searcher.index.manifest.count,
+        )
+
+    @app.get("/model", responses=_faults(401), summary="The model, the index and the limits")
+    def model() -> ModelReply:
+        return model_reply(service.champion.live, service.limits, service.champion.reloads)
+
+    @app.get("/metrics", responses=_faults(401), response_class=Response, summary="For Prometheus")
+    def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.post("/session", status_code=204, responses=_faults(401, 422), summary="Keep the token in a cookie")
+    def session(given: Annotated[str, Form(alias="token", max_length=MAX_TEXT)] = "") -> Response:
+        if token and not matches(given, token):
+            raise HTTPException(401, "this is not the token", {"WWW-Authenticate": "Bearer"})
+        response = Response(status_code=204)
+        if token:
+            response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return response
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> FileResponse:
+        return FileResponse(PAGE / "icon.svg")
+
+    app.mount("/page", StaticFiles(directory=PAGE))
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Every error is {"error": "one line"}."""
+
+    @app.exception_handler(CompoDiffError)
+    def known(_: Request, error: CompoDiffError) -> JSONResponse:
+        status = 503 if isinstance(error, ResourceUnavailable) else 422
+        return JSONResponse({"error": str(error)}, status)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": "; ".join(_in_words(fault) for fault in error.errors()[:5])}, 422)
+
+    @app.exception_handler(StarletteHTTPException)
+    def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+def _in_words(fault: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"] if part != "body")
+    given = fault.get("input")
+    shown = f" (got {str(given)[:80]})" if isinstance(given, str | int | float) else ""
+    return f"{place}: {fault['msg']}{shown}"

@@ -1,0 +1,98 @@
+"""Concurrent queries share the work of the model: what waits while it is busy is answered together.
+
+One thread runs the model, off the event loop. No query waits for others to come: a lone one starts at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from compodiff.errors import CompoDiffError
+from compodiff.retrieval.searcher import Answer, Prepared
+from compodiff.retrieval.watch import Listener, Progress, Watch
+from compodiff.serving.live import Live
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A query in the queue, and where its answer goes."""
+
+    live: Live
+    prepared: Prepared
+    listener: Listener | None
+    answer: "asyncio.Future[tuple[Answer, float]]"
+    since: float = field(default_factory=time.perf_counter)
+
+
+class Batcher:
+    """A queue in front of the model."""
+
+    def __init__(self, most: int, on_batch: Callable[[int], None]) -> None:
+        """Answer up to `most` queries at once; `on_batch` is told how many there were."""
+        self._most, self._on_batch = most, on_batch
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "model")
+
+    async def submit(self, live: Live, prepared: Prepared, listener: Listener | None = None) -> tuple[Answer, float]:
+        """Answer one query; return the answer and the seconds that it waited in the queue.
+
+        Args:
+            live: the model and index that it is for.
+            prepared: by their searcher.
+            listener: told of progress, in the model's thread.
+        """
+        answer: asyncio.Future[tuple[Answer, float]] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(Waiting(live, prepared, listener, answer))
+        return await answer
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._next_batch()
+            outcomes = await asyncio.gather(
+                loop.run_in_executor(self._thread, self._answer, batch), return_exceptions=True
+            )
+            answers = outcomes[0]
+            for place, waiting in enumerate(batch):
+                if waiting.answer.cancelled():
+                    continue
+                outcome = answers if isinstance(answers, BaseException) else answers[place]
+                if isinstance(outcome, BaseException):
+                    waiting.answer.set_exception(outcome)
+                else:
+                    waiting.answer.set_result(outcome)
+
+    async def _next_batch(self) -> list[Waiting]:
+        """All that waits for the model and index of the first, in order, up to the limit."""
+        batch = [await self._queue.get()]
+        others: list[Waiting] = []
+        while not self._queue.empty() and len(batch) < self._most:
+            waiting = self._queue.get_nowait()
+            if waiting.answer.cancelled():
+                continue
+            (batch if waiting.live is batch[0].live else others).append(waiting)
+        for waiting in others:
+            self._queue.put_nowait(waiting)
+        self._on_batch(len(batch))
+        return batch
+
+    def _answer(self, batch: Sequence[Waiting]) -> list[tuple[Answer, float] | CompoDiffError]:
+        started = time.perf_counter()
+        searcher = batch[0].live.searcher
+
+        def told(progress: Progress) -> None:
+            for waiting in batch:
+                if waiting.listener is not None:
+                    waiting.listener(progress)
+
+        try:
+            answers = searcher.answer_all([waiting.prepared for waiting in batch], Watch(told))
+        except CompoDiffError as error:
+            if len(batch) == 1:
+                return [error]
+            # One query that cannot be answered must not cost its neighbours theirs.
+            return [outcome for waiting in batch for outcome in self._answer([waiting])]
+        return [(answer, started - waiting.since) for answer, waiting in zip(answers, batch, strict=True)]

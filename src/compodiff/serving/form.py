@@ -1,0 +1,176 @@
+"""A search as it is sent, checked, and made a query."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from fastapi import UploadFile
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from compodiff.embeddings.masking import MASK_SIZE
+from compodiff.errors import InputInvalid
+from compodiff.retrieval.pictures import decode
+from compodiff.retrieval.query import Blend, ComposedQuery, Mode, Part, Reference
+from compodiff.serving.limits import (
+    MASK_CELLS,
+    MAX_DRAWS,
+    MAX_EMBEDDING,
+    MAX_FILTER,
+    MAX_REFERENCES,
+    MAX_RESULTS,
+    MAX_STEPS,
+    MAX_TEXT,
+    MAX_WEIGHT,
+)
+
+Id = Annotated[str, StringConstraints(max_length=4096)]
+Base64 = Annotated[str, StringConstraints(max_length=MAX_EMBEDDING)]
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
+
+
+class SearchForm(BaseModel):
+    """The fields of `POST /search`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reference: list[UploadFile] = Field(default=[], max_length=MAX_REFERENCES, description="pictures, uploaded")
+    reference_id: list[Id] = Field(
+        default=[], max_length=MAX_REFERENCES, description="ids of pictures of the index", examples=[["twemoji-1F436"]]
+    )
+    reference_embedding: list[Base64] = Field(
+        default=[], max_length=MAX_REFERENCES, description="`embedding` or `reference_embedding` of an earlier answer"
+    )
+    exclude: list[Id] = Field(
+        default=[], max_length=MAX_RESULTS, description="ids that must not be found; a reference by id never is"
+    )
+    weight: list[Weight] = Field(
+        default=[],
+        max_length=3 * MAX_REFERENCES,
+        description="one a reference (uploads, then ids, then embeddings), where there are several; equal if left out",
+    )
+    text: str = Field(default="", max_length=MAX_TEXT, description="what is to be different", examples=["make it blue"])
+    negative: str = Field(default="", max_length=MAX_TEXT, description="what the answer should not be like")
+    subtract: str = Field(default="", max_length=MAX_TEXT, description="a text whose direction is taken off the answer")
+    subtract_weight: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    mask: UploadFile | None = Field(default=None, description="of the reference's shape, white where to replace")
+    mask_cells: Base64 | None = Field(default=None, description="`mask_cells` of an earlier answer, instead of `mask`")
+    w_image: Weight | None = Field(default=None, description="how much the reference counts; the model's if left out")
+    w_text: Weight | None = Field(default=None, description="how much the text counts; the model's if left out")
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="network calls; the model's if left out")
+    draws: int | None = Field(default=None, ge=1, le=MAX_DRAWS, description="answers that are averaged")
+    reference_mixing: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="share of the reference's own embedding"
+    )
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="of the noise; the model's if left out")
+    k: int = Field(default=10, ge=1, le=MAX_RESULTS, description="how many pictures")
+    filter: str = Field(
+        default="",
+        max_length=MAX_FILTER,
+        description="a condition on the metadata, as in SQL; GET /model lists the columns",
+        examples=["name like '%twemoji%'"],
+    )
+    mode: Mode = Field(default="composed", description="image and text search by one embedding, without the model")
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The files of a form, read."""
+
+    references: Sequence[bytes]
+    mask: bytes | None
+
+    @classmethod
+    async def of(cls, form: SearchForm) -> "Uploads":
+        """Read them; the size of the whole body has been checked before."""
+        references = [await upload.read() for upload in form.reference]
+        return cls(references, None if form.mask is None else await form.mask.read())
+
+
+def query_of(form: SearchForm, uploads: Uploads, max_pixels: int) -> ComposedQuery:
+    """The query that a form asks for. Decodes pictures, so keep it off the event loop.
+
+    Raises:
+        InputInvalid: an upload is no picture or too large, base64 is none, or parts contradict each other.
+    """
+    return ComposedQuery(
+        reference=_reference(form, uploads, max_pixels),
+        relative_caption=form.text,
+        negative_text=form.negative,
+        mask=_mask(form, uploads, max_pixels),
+        w_image=form.w_image,
+        w_text=form.w_text,
+        num_inference_steps=form.steps,
+        draws=form.draws,
+        reference_mixing=form.reference_mixing,
+        seed=form.seed,
+        k=form.k,
+        mode=form.mode,
+        subtract=form.subtract,
+        subtract_weight=form.subtract_weight,
+        exclude=tuple(form.exclude),
+        where=form.filter.strip(),
+    )
+
+
+def encoded_embedding(embedding: NDArray[np.float32]) -> str:
+    """(D,) as base64 of little-endian float32, fit for an address."""
+    return base64.urlsafe_b64encode(embedding.astype("<f4").tobytes()).decode()
+
+
+def encoded_cells(cells: NDArray[np.bool_]) -> str:
+    """(64, 64) as base64 of its bits, row by row, fit for an address."""
+    return base64.urlsafe_b64encode(np.packbits(cells).tobytes()).decode()
+
+
+def _reference(form: SearchForm, uploads: Uploads, max_pixels: int) -> Reference:
+    parts: list[Part] = [
+        *(_picture(content, "the reference", max_pixels) for content in uploads.references),
+        *form.reference_id,
+        *(_embedding(given) for given in form.reference_embedding),
+    ]
+    if form.weight and len(form.weight) != len(parts):
+        raise InputInvalid(f"{len(parts)} references and {len(form.weight)} weights; give one weight each, or none")
+    if len(parts) > 1:
+        return Blend(tuple(parts), tuple(form.weight or [1.0] * len(parts)))
+    return parts[0] if parts else None
+
+
+def _mask(form: SearchForm, uploads: Uploads, max_pixels: int) -> Image.Image | NDArray[np.bool_] | None:
+    if uploads.mask is not None and form.mask_cells:
+        raise InputInvalid("a query has both mask and mask_cells; give one")
+    if uploads.mask is not None:
+        return _picture(uploads.mask, "the mask", max_pixels)
+    if not form.mask_cells:
+        return None
+    bits = _unencoded(form.mask_cells, "mask_cells")
+    if len(bits) != MASK_CELLS:
+        raise InputInvalid(f"mask_cells has {len(bits)} bytes; {MASK_SIZE} x {MASK_SIZE} bits are {MASK_CELLS}")
+    return np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(MASK_SIZE, MASK_SIZE).astype(np.bool_)
+
+
+def _picture(content: bytes, what: str, max_pixels: int) -> Image.Image:
+    if not content:
+        raise InputInvalid(f"{what} is an empty file")
+    try:
+        return decode(content, max_pixels)
+    except InputInvalid as error:
+        raise InputInvalid(f"{what}: {error}") from error
+
+
+def _embedding(given: str) -> NDArray[np.float32]:
+    content = _unencoded(given, "reference_embedding")
+    if not content or len(content) % 4:
+        raise InputInvalid(f"reference_embedding has {len(content)} bytes, which are no float32 numbers")
+    return np.frombuffer(content, "<f4").astype(np.float32)
+
+
+def _unencoded(given: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InputInvalid(f"{what} is no base64 ({error}); copy it whole from an earlier answer") from error

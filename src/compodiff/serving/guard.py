@@ -1,0 +1,122 @@
+"""What every request passes first: the token, the size of its body, and headers that keep the page to itself."""
+
+import hmac
+import json
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from compodiff.serving.metrics import Metrics
+
+COOKIE = "compodiff_token"
+_OPEN = frozenset(("/", "/health", "/session", "/openapi.json", "/favicon.ico"))  # nothing of the pictures is in them
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+}
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, *, token: str, upload_bytes: int, metrics: Metrics) -> None:
+        """Ask for `token` ("" for none) and refuse bodies of more than `upload_bytes`."""
+        self._app, self._token, self._upload_bytes, self._metrics = app, token, upload_bytes, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, self._upload_bytes)
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                self._metrics.requests.labels(_route(scope), message["status"]).inc()
+            await send(message)
+
+        headers = Headers(scope=scope)
+        if not self._admits(scope["path"], headers):
+            await refuse(sent, 401, "this server wants its token: Authorization: Bearer TOKEN", _BEARER)
+        elif _length(headers) > self._upload_bytes:
+            await refuse(sent, 413, f"a request may have {self._upload_bytes:,} bytes; make the pictures smaller")
+        else:
+            await self._app(scope, body.receive, body.replacing(sent))
+
+    def _admits(self, path: str, headers: Headers) -> bool:
+        if not self._token or path in _OPEN or path.startswith("/page/"):
+            return True
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            given = _cookie(headers.get("cookie", ""))
+        return matches(given.strip(), self._token)
+
+
+class _Body:
+    """A request's body, counted: a client need not say its length beforehand, or say it rightly."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive, self._left, self._most = receive, most, most
+        self._refused = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        return {"type": "http.disconnect"} if self._left < 0 else message
+
+    def replacing(self, send: Send) -> Send:
+        """Answer 413 in place of whatever the application makes of a body that was cut off."""
+
+        async def replaced(message: Message) -> None:
+            if self._left >= 0:
+                await send(message)
+            elif not self._refused:
+                self._refused = True
+                await refuse(send, 413, f"a request may have {self._most:,} bytes; make the pictures smaller")
+
+        return replaced
+
+
+_BEARER = {"WWW-Authenticate": "Bearer"}
+
+
+def matches(given: str, token: str) -> bool:
+    """Whether a token is the right one, in a time that does not tell how much of it is."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+async def refuse(send: Send, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
+    """Send an error as the application's own are sent."""
+    content = json.dumps({"error": error}).encode()
+    start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": []}
+    start_headers = MutableHeaders(scope=start)
+    start_headers.update({"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})})
+    await send(start)
+    await send({"type": "http.response.body", "body": content})
+
+
+def _length(headers: Headers) -> int:
+    length = headers.get("content-length", "0")
+    return int(length) if length.isdecimal() else 0
+
+
+def _cookie(header: str) -> str:
+    try:
+        cookie = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, so that ids do not become labels."""
+    route = scope.get("route")
+    return str(getattr(route, "path", "other"))

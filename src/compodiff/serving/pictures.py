@@ -1,0 +1,89 @@
+"""A picture of the index as bytes for a browser: as it is, or small."""
+
+import io
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from PIL import Image
+
+from compodiff.errors import InputInvalid
+from compodiff.retrieval.pictures import Pictures
+from compodiff.serving.live import Live
+
+EDGES = (160, 320, 640)  # longer edges of thumbnails, pixels
+_KEPT = 64 * 2**20  # bytes of thumbnails
+_TYPES = (
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"GIF8", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Bytes that a browser shows."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def as_it_is(live: Live, picture_id: str) -> Shown:
+    """A picture's own bytes.
+
+    Raises:
+        InputInvalid: it is no longer there, lies outside the folder that is served, or is no picture any more.
+    """
+    content = live.searcher.pictures.read_bytes(picture_id)
+    for magic, at, media_type in _TYPES:
+        if content[at : at + len(magic)] == magic:
+            return Shown(content, media_type, _etag(live, picture_id, 0))
+    raise InputInvalid(f"{picture_id} is no JPEG, PNG, WebP or GIF picture any more; build the index again")
+
+
+class Thumbnails:
+    """Small pictures, made when first asked for; those asked for last are kept."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Shown] = OrderedDict()
+        self._bytes = 0
+        self._alone = threading.Lock()
+        # A decoded photograph takes a hundred megabytes; a grid of results asks for dozens at once.
+        self._decoding = threading.BoundedSemaphore(2)
+
+    def get(self, live: Live, picture_id: str, edge: int) -> Shown:
+        """The picture with its longer edge at most `edge` pixels, as WebP.
+
+        Raises:
+            InputInvalid: it cannot be read.
+        """
+        key = _etag(live, picture_id, edge)
+        with self._alone:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        with self._decoding:
+            shown = Shown(_webp(live.searcher.pictures, picture_id, edge), "image/webp", key)
+        with self._alone:
+            self._bytes += len(shown.content) - len(self._kept.pop(key, Shown(b"", "", "")).content)
+            self._kept[key] = shown
+            while self._bytes > _KEPT:
+                self._bytes -= len(self._kept.popitem(last=False)[1].content)
+        return shown
+
+
+def _webp(pictures: Pictures, picture_id: str, edge: int) -> bytes:
+    picture = pictures.read(picture_id)
+    picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=82, method=2)
+    return stream.getvalue()
+
+
+def _etag(live: Live, picture_id: str, edge: int) -> str:
+    """By content: a picture that changed has another."""
+    index = live.searcher.index
+    digest = index.pictures["sha256"].iloc[index.row[picture_id]]
+    return f'"{str(digest)[:32]}-{edge}"'

@@ -1,0 +1,201 @@
+"""What is sent back, as OpenAPI describes it."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from compodiff.model.query import SamplerOptions
+from compodiff.retrieval.searcher import Answer, Hit, Prepared
+from compodiff.serving.form import SearchForm, encoded_cells, encoded_embedding
+from compodiff.serving.limits import Limits
+from compodiff.serving.live import Live
+from compodiff.serving.metadata import described
+
+
+class Fault(BaseModel):
+    """What is wrong, and the way out, in a line."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "k: Input should be at most 1000"}]})
+
+    error: str
+
+
+class Found(BaseModel):
+    """One picture of a ranking."""
+
+    rank: int
+    picture_id: str
+    name: str
+    score: float = Field(description="cosine to what was looked for")
+    picture: str = Field(description="its address here")
+    thumbnail: str
+    duplicates: list[str] = Field(description="ids of pictures that look the same")
+    metadata: dict[str, Any]
+
+
+class Asked(BaseModel):
+    """A query with every dial that it was answered with: sent again, it has the same answer."""
+
+    reference_id: list[str]
+    reference_embedding: list[str] = Field(description="where not all references are ids: their embedding, masked")
+    weight: list[float]
+    exclude: list[str]
+    text: str
+    negative: str
+    subtract: str
+    subtract_weight: float
+    mask_cells: str | None = Field(description="base64 of the 64 x 64 bits, row by row; 1 where to replace")
+    w_image: float
+    w_text: float
+    steps: int
+    draws: int
+    reference_mixing: float
+    seed: int
+    k: int
+    filter: str
+    mode: str
+
+
+class Ranking(BaseModel):
+    """The answer to a search."""
+
+    query: Asked
+    results: list[Found]
+    embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
+    seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
+    model: str
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": {"reference_id": ["twemoji-1F534"], "text": "make it blue", "steps": 10, "k": 1},
+                    "results": [{"rank": 1, "picture_id": "twemoji-1F535", "name": "blue circle", "score": 0.93}],
+                    "seconds": {"wait": 0.0, "prepare": 0.001, "encode": 0.01, "sample": 0.02, "search": 0.001},
+                }
+            ]
+        }
+    )
+
+
+class Listed(BaseModel):
+    """One picture of the index."""
+
+    picture_id: str
+    name: str
+    thumbnail: str
+
+
+class Listing(BaseModel):
+    """Some pictures of the index."""
+
+    count: int = Field(description="of all that match")
+    pictures: list[Listed]
+
+
+class Health(BaseModel):
+    """Whether queries are answered."""
+
+    status: str = Field(description="ok, or stale: a newer model or index cannot be opened, the old one answers")
+    reason: str
+    model: str
+    pictures: int
+
+
+class ModelReply(BaseModel):
+    """The model, the index and the limits."""
+
+    model: str
+    version: str
+    encoder: dict[str, Any]
+    sampling: dict[str, Any] = Field(description="the dials where a query does not say")
+    paper: dict[str, float] = Field(description="the paper's dials (arXiv 2303.11916, section 4.3)")
+    pictures: int
+    index_kind: str
+    columns: list[str] = Field(description="of the metadata, for filters")
+    attribution: str
+    limits: dict[str, int]
+    reloads: int
+
+
+PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
+
+
+def picture_address(picture_id: str) -> str:
+    """Where a picture's own bytes are."""
+    return f"/pictures/{quote(picture_id, safe='/')}"
+
+
+def thumbnail_address(picture_id: str) -> str:
+    """Where its small version is."""
+    return f"/thumbnails/{quote(picture_id, safe='/')}"
+
+
+def ranking(live: Live, form: SearchForm, prepared: Prepared, answer: Answer, seconds: Mapping[str, float]) -> Ranking:
+    """The answer as it is sent."""
+    options = live.searcher.composer.options(prepared.query)
+    return Ranking(
+        query=_asked(live, form, answer, options),
+        results=[_found(live, rank, hit) for rank, hit in enumerate(answer.hits, 1)],
+        embedding=encoded_embedding(answer.embedding),
+        seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
+        model=live.places.version,
+    )
+
+
+def model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
+    """What is being served."""
+    composer, index = live.searcher.composer, live.searcher.index
+    return ModelReply(
+        model=live.places.model,
+        version=live.places.version,
+        encoder=composer.encoder.manifest.to_json(),
+        sampling=composer.sampling.model_dump(),
+        paper=PAPER,
+        pictures=index.manifest.count,
+        index_kind=index.manifest.kind,
+        columns=live.searcher.filters.columns,
+        attribution=live.places.attribution,
+        limits=dict(vars(limits)),
+        reloads=reloads,
+    )
+
+
+def _asked(live: Live, form: SearchForm, answer: Answer, options: SamplerOptions) -> Asked:
+    only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
+    composer = live.searcher.composer
+    return Asked(
+        reference_id=form.reference_id if only_ids else [],
+        reference_embedding=[] if only_ids or answer.reference is None else [encoded_embedding(answer.reference)],
+        weight=form.weight if only_ids else [],
+        exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id],
+        text=form.text,
+        negative=form.negative,
+        subtract=form.subtract,
+        subtract_weight=form.subtract_weight,
+        mask_cells=None if answer.cells is None else encoded_cells(answer.cells),
+        w_image=options.w_image,
+        w_text=options.w_text,
+        steps=options.num_inference_steps,
+        draws=options.draws,
+        reference_mixing=options.masked_reference_mixing if answer.cells is not None else options.reference_mixing,
+        seed=composer.sampling.seed if form.seed is None else form.seed,
+        k=form.k,
+        filter=form.filter,
+        mode=form.mode,
+    )
+
+
+def _found(live: Live, rank: int, hit: Hit) -> Found:
+    return Found(
+        rank=rank,
+        picture_id=hit.picture_id,
+        name=hit.name,
+        score=hit.score,
+        picture=picture_address(hit.picture_id),
+        thumbnail=thumbnail_address(hit.picture_id),
+        duplicates=list(hit.duplicates),
+        metadata=described(live.searcher.index.pictures, live.searcher.index.row[hit.picture_id]),
+    )

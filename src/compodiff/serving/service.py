@@ -1,0 +1,120 @@
+"""A search from its form to its answer, and all that lives as long as the application."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+
+from fastapi import HTTPException
+
+from compodiff.retrieval.searcher import Prepared
+from compodiff.retrieval.watch import Progress
+from compodiff.serving.batching import Batcher
+from compodiff.serving.form import SearchForm, Uploads, query_of
+from compodiff.serving.limits import Limits
+from compodiff.serving.live import Champion, Live
+from compodiff.serving.metrics import Metrics
+from compodiff.serving.pictures import Thumbnails
+from compodiff.serving.replies import Ranking, ranking
+
+_RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A search whose query is known to be a good one; the model has not run yet."""
+
+    live: Live
+    form: SearchForm
+    prepared: Prepared
+    since: float
+    seconds: float  # that preparing took
+
+
+class Service:
+    """The model, the queue in front of it, and the counters."""
+
+    def __init__(self, champion: Champion, limits: Limits, refresh_seconds: float) -> None:
+        """Serve what `champion` holds, and look for a newer one every `refresh_seconds`."""
+        self.champion, self.limits = champion, limits
+        self.metrics, self.thumbnails = Metrics(), Thumbnails()
+        self._batcher = Batcher(limits.batch, self.metrics.batches.observe)
+        self._decoding = ThreadPoolExecutor(2, "decode")
+        self._refresh_seconds = refresh_seconds
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answer queries and follow the champion for as long as the block lasts."""
+        tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._follow())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def begin(self, form: SearchForm) -> Begun:
+        """Decode, look up and check; what is wrong with a query comes out here.
+
+        Raises:
+            InputInvalid: the query cannot be answered.
+            HTTPException: 429, there are too many already.
+        """
+        if self._waiting >= self.limits.waiting:
+            raise HTTPException(
+                429,
+                f"{self._waiting} queries are waiting; try again in {_RETRY_SECONDS} s",
+                {"Retry-After": str(_RETRY_SECONDS)},
+            )
+        since = time.perf_counter()
+        live = self.champion.live
+        uploads = await Uploads.of(form)
+
+        def prepared() -> Prepared:
+            return live.searcher.prepared(query_of(form, uploads, self.limits.pixels))
+
+        with self._counted():
+            done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepared)
+        return Begun(live, form, done, since, time.perf_counter() - since)
+
+    async def finish(self, begun: Begun, listener: Callable[[Progress], None] | None = None) -> Ranking:
+        """Answer.
+
+        Args:
+            begun: by `begin`.
+            listener: told of progress, in the event loop.
+        """
+        loop = asyncio.get_running_loop()
+
+        def told(progress: Progress) -> None:
+            if listener is not None:
+                loop.call_soon_threadsafe(listener, progress)
+
+        with self._counted():
+            answer, waited = await self._batcher.submit(begun.live, begun.prepared, told if listener else None)
+        seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
+        for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
+            self.metrics.seconds.labels(phase).observe(spent)
+        return ranking(begun.live, begun.form, begun.prepared, answer, seconds)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A block during which a query is in the house."""
+        self._waiting += 1
+        self.metrics.waiting.set(self._waiting)
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self.metrics.waiting.set(self._waiting)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._refresh_seconds)
+            await asyncio.to_thread(self.champion.refresh)
+            self.metrics.reloads.set(self.champion.reloads)
+            self.metrics.stale.set(bool(self.champion.fault))
