@@ -78,6 +78,8 @@ def test_cirr_hard_soft_and_subset(saved):
             expected.setdefault(f"soft_recall_at_{k}", []).append(max([0, *labels]))
         for k in (1, 2, 3):
             expected.setdefault(f"subset_recall_at_{k}", []).append(item["target_hard"] in members[:k])
+            labels = [weight for name, weight in item["target_soft"].items() if name in members[:k]]
+            expected.setdefault(f"soft_subset_recall_at_{k}", []).append(max([0, *labels]))
     shuffled = np.random.default_rng(2).permutation(len(names))
     options = saved([names[i] for i in shuffled], 3 * gallery[shuffled], queries)
     found = metrics(benchmark("score", "cirr", "--root", ANNOTATIONS / "cirr", "--split", "val", *options, "--json"))

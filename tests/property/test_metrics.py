@@ -46,6 +46,9 @@ def twin(benchmark, scores):
             add(f"recall_at_{k}", float(any(name in targets for name in recall_list[:k])))
             add(f"subset_recall_at_{k}", float(any(name in targets for name in subset_list[:k])))
             add(f"soft_recall_at_{k}", max([0, *(query.label_weights.get(name, 0) for name in soft_list[:k])]))
+            soft_subset = worst_ranking(of_query, query.candidates, query.label_weights, left_out)
+            labels = [query.label_weights.get(name, 0) for name in soft_subset[:k]]
+            add(f"soft_subset_recall_at_{k}", max([0, *labels]))
             hits = [rank for rank, name in enumerate(map_list[:k], start=1) if name in relevant]
             precision = sum(found / rank for found, rank in enumerate(hits, start=1))
             add(f"map_at_{k}", precision / min(len(relevant), k))

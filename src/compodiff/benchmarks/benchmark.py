@@ -47,7 +47,7 @@ class Protocol:
     Attributes:
         recall_ks, map_ks: the K of Recall@K and mAP@K over the gallery.
         candidate_ks: the K of Recall@K over each query's candidates, reported as `candidate_metric`.
-        soft: also report `soft_recall_at_K`, the greatest label weight within the first K.
+        soft: also report each recall as `soft_...`: the greatest label weight within the first K.
         excludes_reference: the reference is taken out of its own ranking.
     """
 

@@ -109,6 +109,9 @@ def _counts(part: Benchmark, published: tuple[int, int | None] | None) -> Findin
 
 
 def _pictures(part: Benchmark) -> Finding:
+    if part.gallery is None and part.protocol.recall_ks:
+        what = "neither the gallery's list nor its pictures; `run` needs them, `score` takes the gallery from G.npz"
+        return Finding(False, f"{part.split}: {what}")
     named = part.named_pictures
     missing = [name for name in named if not part.pictures.has(name)]
     label = f"{part.split} {part.part}".rstrip()

@@ -90,7 +90,7 @@ def mark_gallery(
 
 
 def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Similarity) -> Marks:
-    """Mark the targets among each query's own candidates.
+    """Mark the targets, and the pictures with soft labels, among each query's own candidates.
 
     A picture that stands twice among them (one GeneCIS query has its target once more) is marked once: the other
     entry is a tie like any other.
@@ -99,7 +99,10 @@ def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Simi
     for i, one in enumerate(queries):
         rows[i, : len(one.candidates)] = [gallery.rows.get(name, -1) for name in one.candidates]
     all_scores = candidate_scores(similarity, gallery.embeddings, rows)
-    names = [[name for name in dict.fromkeys(one.candidates) if name in one.targets] for one in queries]
+    names = [
+        [name for name in dict.fromkeys(one.candidates) if name in one.targets or name in one.label_weights]
+        for one in queries
+    ]
     query, slot = _slots(names)
     place = np.array([queries[i].candidates.index(name) for i, marked in enumerate(names) for name in marked])
     scores = np.full((len(queries), max(map(len, names))), np.nan)

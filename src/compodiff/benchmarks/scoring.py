@@ -102,24 +102,19 @@ class Scorer:
         outcomes: dict[str, Reals] = {}
         if protocol.candidate_ks:
             marks = mark_candidates(queries, gallery, similarity)
-            hits = _target_outcomes(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
-            outcomes |= hits
+            outcomes |= _target_outcomes(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
+            if protocol.soft:
+                outcomes |= _soft_outcomes(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
         if protocol.recall_ks:
+            removed = protocol.excludes_reference
             marks = mark_gallery(
-                queries,
-                gallery,
-                similarity,
-                excludes_reference=protocol.excludes_reference,
-                chunk=self.chunk,
-                progress=self.progress,
+                queries, gallery, similarity, excludes_reference=removed, chunk=self.chunk, progress=self.progress
             )
             outcomes |= _target_outcomes(marks, queries, "recall", protocol.recall_ks)
             if protocol.map_ks:
                 outcomes |= _precision_outcomes(marks, queries, protocol.map_ks)
             if protocol.soft:
-                labels = marks.weights([query.label_weights for query in queries])
-                ranks = marks.ranks(labels)
-                outcomes |= {f"soft_recall_at_{k}": recall_at_k(ranks, labels, k) for k in protocol.recall_ks}
+                outcomes |= _soft_outcomes(marks, queries, "soft_recall", protocol.recall_ks)
         return outcomes
 
 
@@ -163,6 +158,12 @@ def _target_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Se
     ranks = marks.ranks(weights)
     best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks} | {"rank": best.astype(np.float64)}
+
+
+def _soft_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+    weights = marks.weights([query.label_weights for query in queries])
+    ranks = marks.ranks(weights)
+    return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
 
 
 def _precision_outcomes(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:

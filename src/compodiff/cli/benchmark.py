@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from compodiff.benchmarks.benchmark import Benchmark
     from compodiff.benchmarks.ranking import Floats, Similarity
+    from compodiff.benchmarks.vectors import Vectors
 
 NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis (all four) or triplets"
 Name = Annotated[str, typer.Argument(help=NAMES)]
@@ -66,7 +67,8 @@ def score(
     scorer, bootstrap = Scorer(chunk=chunk, skip_missing=skip_missing), Bootstrap(draws, seed)
     similarities = _of_parts(parts, load_queries(queries))
     scored = [scorer.score(part, pictures, each) for part, each in zip(parts, similarities, strict=True)]
-    result = summary(scored, bootstrap, min_group_queries=1) | {"record": record(scored, bootstrap)}
+    details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": _foreign(parts, pictures)}
+    result = summary(scored, bootstrap, min_group_queries=1) | {"record": details}
     if as_json:
         typer.echo(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -132,6 +134,13 @@ def _server_benchmark(name: str, root: Path, split: str | None) -> "Benchmark":
     return benchmark
 
 
+def _foreign(parts: list["Benchmark"], pictures: "Vectors") -> int:
+    """How many embeddings are of pictures that no part ranks."""
+    if any(part.gallery is None for part in parts):
+        return 0
+    return len(set(pictures.ids).difference(*(part.gallery or () for part in parts)))
+
+
 def _of_parts(parts: list["Benchmark"], queries: "Floats") -> list["Similarity"]:
     """Cut the query embeddings, which follow one part after the other, into one similarity for each part."""
     import numpy as np
@@ -167,5 +176,9 @@ def _print_scores(title: str, result: dict[str, Any]) -> None:
     console.print(table)
     details = result["record"]
     console.print(f"{details['queries']} queries, gallery {details['gallery']} ({details['gallery_variant']})")
+    if details["pictures_not_of_the_benchmark"]:
+        console.print(
+            f"{details['pictures_not_of_the_benchmark']} embeddings are of other pictures and were not ranked"
+        )
     if details["missing_pictures"] or details["skipped_queries"]:
         console.print(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")

@@ -49,6 +49,15 @@ def test_a_good_input_is_scored_as_a_table_and_as_json(root):
     assert 0 <= low <= found["metrics"]["recall_at_5"] <= high <= 1
 
 
+def test_embeddings_of_other_pictures_are_counted_and_not_ranked(root):
+    (root / "gallery").mkdir()
+    for name in PICTURES[:4]:
+        (root / "gallery" / f"{name}.png").touch()  # pictures are not needed, only their names
+    found = json.loads(score(root, "--json"))["record"]
+    assert (found["gallery"], found["pictures_not_of_the_benchmark"]) == (4, 2)
+    assert "2 embeddings are of other pictures" in score(root)
+
+
 def nan_at(row):
     embeddings = GALLERY.copy()
     embeddings[row, 0] = np.nan
