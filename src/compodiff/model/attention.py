@@ -79,11 +79,21 @@ class SelfAttention(nn.Module):
         return out
 
 
-class LayerContext(NamedTuple):
-    """The context in one layer. keys, values: (H, R, K, E); bias: (R, 1, K), -inf on padding, None without."""
+class Projected(NamedTuple):
+    """The context as keys and values of one layer.
+
+    keys, values: (H, R, K, E), the learned null among them; bias: (R, 1, K), -inf on padding, None without padding.
+    """
 
     keys: Tensor
     values: Tensor
+    bias: Tensor | None
+
+
+class Unprojected(NamedTuple):
+    """The context as it enters every layer. tokens: (R, K, W), zero for a null reference; bias as in `Projected`."""
+
+    tokens: Tensor
     bias: Tensor | None
 
 
@@ -102,9 +112,19 @@ class KeysValues(nn.Module):
         table[NULL_KEY] = self.null_kv[:, None].expand(-1, self.heads, -1).flatten()
         return table
 
+    def by_head(self) -> tuple[Tensor, Tensor]:
+        """The projections to keys and to values, (H, E, W) each."""
+        keys, values = self.linear.weight.view(2, self.heads, self.head_width, -1).unbind()
+        return keys, values
+
 
 class CrossAttention(nn.Module):
-    """Attention to a context whose keys and values are computed once a query, not once a step."""
+    """Attention to a context that does not depend on x_t.
+
+    Two ways to the same numbers: over keys and values that were projected once for many calls, or, for few calls, over
+    the context itself. There the projections move to the query's side, q (W_k t) = (q W_k) t, as in multi-head latent
+    attention (arXiv 2405.04434, section 2.1.2): two query tokens are projected instead of dozens of context tokens.
+    """
 
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
@@ -115,16 +135,40 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(heads * head_width, width, bias=False)
         self.out_norm = layer_norm(width)
 
-    def forward(self, x: Tensor, context: LayerContext) -> Tensor:
+    def forward(self, x: Tensor, context: Projected | Unprojected) -> Tensor:
         """x: (N, Q, W) -> (N, Q, W); the draws of a context row share its keys."""
+        query = self.to_q(self.norm(x)) * self.head_width**-0.5
+        mixed = self._projected(query, context) if isinstance(context, Projected) else self._unprojected(query, context)
+        out: Tensor = self.out_norm(self.out(mixed.reshape(query.shape)))
+        return out
+
+    def _projected(self, query: Tensor, context: Projected) -> Tensor:
+        """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         keys, values, bias = context
         heads, rows, _, width = keys.shape
-        query = self.to_q(self.norm(x)).view(rows, -1, heads, width).permute(2, 0, 1, 3) * width**-0.5
-        scores = torch.matmul(query, keys.mT)
+        scores = torch.matmul(query.view(rows, -1, heads, width).permute(2, 0, 1, 3), keys.mT)
         # Plain products beat scaled_dot_product_attention on the CPU: two to eight queries a row are too few for it.
-        mixed = torch.matmul((scores if bias is None else scores + bias).softmax(-1), values)
-        out: Tensor = self.out_norm(self.out(mixed.permute(1, 2, 0, 3).reshape(*x.shape[:2], -1)))
-        return out
+        return torch.matmul(_softmax(scores, bias), values).permute(1, 2, 0, 3)
+
+    def _unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
+        """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
+        (tokens, bias), rows, heads = context, len(context.tokens), self.heads
+        to_keys, to_values = self.keys_values.by_head()
+        null_key, null_value = self.keys_values.null_kv.unbind()
+        query = query.view(rows, -1, heads, self.head_width)
+        asked = torch.bmm(query.flatten(0, 1).transpose(0, 1), to_keys)
+        asked = asked.view(heads, rows, -1, tokens.shape[-1]).transpose(0, 1).flatten(1, 2)
+        scores = torch.bmm(asked, tokens.mT) if bias is None else torch.baddbmm(bias, asked, tokens.mT)
+        null_score = torch.matmul(query, null_key).transpose(1, 2).reshape(rows, -1, 1)
+        weights = torch.cat((null_score, scores), -1).softmax(-1)
+        seen = torch.bmm(weights[:, :, 1:], tokens).view(rows, heads, -1, tokens.shape[-1])
+        values = torch.bmm(seen.transpose(0, 1).flatten(1, 2), to_values.mT).view(heads, rows, -1, self.head_width)
+        null_weight = weights[:, :, :1].view(rows, heads, -1, 1)
+        return torch.addcmul(values.permute(1, 2, 0, 3), null_weight.transpose(1, 2), null_value)
+
+
+def _softmax(scores: Tensor, bias: Tensor | None) -> Tensor:
+    return (scores if bias is None else scores + bias).softmax(-1)
 
 
 class FeedForward(nn.Module):
@@ -152,7 +196,7 @@ class Block(nn.Module):
         self.attend_context = CrossAttention(width, cross_heads, head_width)
         self.feed_forward = FeedForward(width, feed_forward_factor)
 
-    def forward(self, x: Tensor, positions: Positions, context: LayerContext, queries: int) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, context: Projected | Unprojected, queries: int) -> Tensor:
         """x: (N, 2, W); the first `queries` tokens go on -> (N, queries, W)."""
         x = x[:, :queries] + self.attend_self(x, positions, queries)
         x = x + self.attend_context(x, context)

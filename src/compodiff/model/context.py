@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import InputInvalid
-from compodiff.model.attention import FIRST_TOKEN, NULL_KEY, ZERO_KEY, LayerContext
+from compodiff.model.attention import FIRST_TOKEN, NULL_KEY, ZERO_KEY, Projected, Unprojected
 
 NULL = -1
 
@@ -67,12 +67,12 @@ class ContextRows:
 
 @dataclass(frozen=True)
 class Context:
-    """The projected context of R rows: all that a network call needs to know about its queries.
+    """The context of R rows, one entry a layer: all that a network call needs to know about its queries.
 
     reference: (R, D) standardised embeddings, zero where there is none.
     """
 
-    layers: tuple[LayerContext, ...]
+    layers: tuple[Projected | Unprojected, ...]
     reference: Tensor
 
 

@@ -8,7 +8,6 @@ standardised per dimension by `standardise` and `restore` (both the identity for
 Legend: R context rows, N = R * draws query rows, U distinct items, D embedding width, W network width.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -21,18 +20,20 @@ from compodiff.model.attention import (
     FIRST_TOKEN,
     QUERY_TOKENS,
     Block,
-    CrossAttention,
-    LayerContext,
     Positions,
+    Projected,
+    Unprojected,
     layer_norm,
     rotation_factors,
 )
 from compodiff.model.context import Context, ContextRows, PackedText, key_rows
+from compodiff.model.inputs import Constants, mlp, sinusoid
 from compodiff.params import DenoiserParams
 
 RELATIVE_BUCKETS = 32
-ROTARY_WIDTH = 32
 MASK_SIDE = 64
+# A multiplication of the unprojected way costs more: many small products instead of one large one.
+UNPROJECTED_PENALTY = 2
 
 
 @dataclass(frozen=True)
@@ -63,45 +64,6 @@ class DenoiserConfig:
 
 
 RELEASED = DenoiserConfig(768, 1280, 768, 12, 16, 8, 64, 4, MASK_SIDE, 1, residual=False)
-
-
-class Constants(nn.Module):
-    """Numbers stored with the weights that stay float32: rounded to bfloat16 they would shift every embedding."""
-
-    embedding_mean: Tensor
-    embedding_std: Tensor
-    rotary_frequencies: Tensor
-
-    def __init__(self, embedding_dim: int, head_width: int) -> None:
-        super().__init__()
-        self.register_buffer("embedding_mean", torch.zeros(embedding_dim))
-        self.register_buffer("embedding_std", torch.ones(embedding_dim))
-        rotary_width = min(ROTARY_WIDTH, head_width)
-        self.register_buffer("rotary_frequencies", 10000 ** -(torch.arange(0, rotary_width, 2) / rotary_width))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Constants":
-        def moved(tensor: Tensor) -> Tensor:
-            place = fn(tensor)
-            return place if place.dtype == tensor.dtype else tensor.to(place.device)
-
-        applied: Constants = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
-        return applied
-
-
-def mlp(width_in: int, width: int) -> nn.Sequential:
-    """Three linears with SiLU between them, hidden width 2 W."""
-    hidden = 2 * width
-    return nn.Sequential(
-        nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, width)
-    )
-
-
-def sinusoid(timestep: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding. timestep: (N,) integer or real -> (N, W) float32."""
-    half = width // 2
-    frequencies = torch.exp(torch.arange(half, device=timestep.device) * -(torch.tensor(10000.0).log() / (half - 1)))
-    angles = timestep.float()[:, None] * frequencies
-    return torch.cat((angles.sin(), angles.cos()), -1)
 
 
 class Denoiser(nn.Module):
@@ -149,36 +111,34 @@ class Denoiser(nn.Module):
         images: Tensor | None = None,
         masks: Tensor | None = None,
         rows: ContextRows | None = None,
+        uses: int = 1,
     ) -> Context:
-        """Project the context once for all steps and draws.
+        """Prepare what does not depend on x_t, once for all steps and draws.
 
         Args:
             texts: distinct texts.
             images: (U, D) raw reference embeddings (of the reference with its masked region blanked, where masked).
             masks: (U, 64, 64) bool or real, 1 on the region to replace.
             rows: which of them each row uses; default: row i uses text i, image i and mask i.
+            uses: network calls times draws that will read each row; changes the cost, not the numbers.
 
         Raises:
             InputInvalid: a width or mask size that the network does not take, or a text without tokens.
         """
-        config = self.config
-        texts.require(config.token_dim)
+        texts.require(self.config.token_dim)
         rows = rows or ContextRows.one_each(len(texts), images=images is not None, masks=masks is not None)
         references = self._references(images)
         tokens = torch.cat(
             (
-                self.relative_bias.new_zeros(FIRST_TOKEN, config.width),
+                self.relative_bias.new_zeros(FIRST_TOKEN, self.config.width),
                 self.text_projection(texts.tokens.to(self.dtype)),
-                self.image_projection(references.to(self.dtype)).reshape(-1, config.width),
+                self.image_projection(references.to(self.dtype)).reshape(-1, self.config.width),
                 self.mask_mlp(self._pooled(masks)),
             )
         )
-        index, padding = key_rows(texts.lengths, rows, len(references), config.image_slots)
-        bias = None if padding is None else torch.zeros_like(padding, dtype=self.dtype).masked_fill(padding, -torch.inf)
-        bias = None if bias is None else bias[:, None]
-        pairs = [self._gather(layer.keys_values(tokens), index) for layer in self._cross()]
+        index, padding = key_rows(texts.lengths, rows, len(references), self.config.image_slots)
         return Context(
-            layers=tuple(LayerContext(keys, values, bias) for keys, values in pairs),
+            layers=self._layers(tokens, index, padding, uses),
             reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
         )
 
@@ -223,15 +183,33 @@ class Denoiser(nn.Module):
         pooled = functional.avg_pool2d(stacked[:, None], MASK_SIDE // self.config.mask_size)
         return pooled.flatten(1).to(self.dtype)
 
-    def _gather(self, table: Tensor, index: Tensor) -> Tensor:
-        """Rows of projected tokens -> keys and values, (2, H, R, K, E)."""
-        heads, width = self.config.cross_heads, self.config.head_width
-        rows = table.view(len(table), 2 * heads, width).transpose(0, 1).index_select(1, index.flatten())
-        return rows.view(2, heads, *index.shape, width)
-
-    def _cross(self) -> Iterator[CrossAttention]:
+    def _layers(
+        self, tokens: Tensor, index: Tensor, padding: Tensor | None, uses: int
+    ) -> tuple[Projected | Unprojected, ...]:
+        """The context of each block: keys and values where they are read often enough to pay, else the tokens."""
+        bias = None
+        if padding is not None:
+            bias = torch.zeros_like(padding, dtype=self.dtype).masked_fill(padding, -torch.inf)[:, None]
+        if self._cheaper_unprojected(len(tokens), index, uses):
+            # Its first column is the learned null key, which differs from layer to layer.
+            rows = tokens.index_select(0, index[:, 1:].flatten()).view(len(index), -1, self.config.width)
+            return (Unprojected(rows, None if bias is None else bias[..., 1:]),) * self.config.depth
+        heads = self.config.cross_heads, self.config.head_width
+        layers = []
         for block in self.blocks:
-            yield cast(Block, block).attend_context
+            table = cast(Block, block).attend_context.keys_values(tokens)
+            by_head = table.view(len(tokens), 2 * heads[0], heads[1]).transpose(0, 1)
+            pair = by_head.index_select(1, index.flatten()).view(2, heads[0], *index.shape, heads[1])
+            layers.append(Projected(pair[0], pair[1], bias))
+        return tuple(layers)
+
+    def _cheaper_unprojected(self, tokens: int, index: Tensor, uses: int) -> bool:
+        """Compare multiplications a layer: projecting all tokens once, or two query tokens at each use of a row."""
+        rows, length = index.shape
+        inner = self.config.cross_heads * self.config.head_width
+        projected = tokens * 2 * inner
+        unprojected = uses * rows * QUERY_TOKENS * 2 * (inner + self.config.cross_heads * length)
+        return UNPROJECTED_PENALTY * unprojected < projected
 
     def _positions(self) -> Positions:
         # T5's relative bias: keys that are not behind the query share bucket 0. Of (null, x_t, timestep) only the null

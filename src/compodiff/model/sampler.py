@@ -102,7 +102,8 @@ def guided(denoiser: Denoiser, conditions: Conditions, options: SamplerOptions) 
         image=torch.cat([image if branch.image else no_image for branch in chosen]),
         mask=torch.cat([no_image if conditions.mask is None else each] * len(chosen)),
     )
-    context = denoiser.context(texts, conditions.image, conditions.mask, rows)
+    uses = options.num_inference_steps * options.draws
+    context = denoiser.context(texts, conditions.image, conditions.mask, rows, uses)
     coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)
 
     def predict(x_t: Tensor, timestep: float) -> Tensor:
