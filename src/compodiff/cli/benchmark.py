@@ -56,6 +56,8 @@ def score(
     seed: Seed = 17,
 ) -> None:
     """Score embeddings of any model; pictures are not needed, embeddings need not be normalised."""
+    from tqdm import tqdm
+
     from compodiff.benchmarks.loading import Choices, entry_of, load_benchmark
     from compodiff.benchmarks.metrics import Bootstrap
     from compodiff.benchmarks.results import record, summary
@@ -64,9 +66,10 @@ def score(
 
     parts = load_benchmark(name, root, split, Choices(category=category, gallery_variant=gallery_variant))
     pictures = load_gallery(gallery, entry_of(name).canonical_id)
-    scorer, bootstrap = Scorer(chunk=chunk, skip_missing=skip_missing), Bootstrap(draws, seed)
-    similarities = _of_parts(parts, load_queries(queries))
-    scored = [scorer.score(part, pictures, each) for part, each in zip(parts, similarities, strict=True)]
+    similarities, bootstrap = _of_parts(parts, load_queries(queries)), Bootstrap(draws, seed)
+    with tqdm(desc="scoring", unit=" pictures", unit_scale=True, disable=None) as bar:
+        scorer = Scorer(chunk=chunk, skip_missing=skip_missing, progress=bar.update)
+        scored = [scorer.score(part, pictures, each) for part, each in zip(parts, similarities, strict=True)]
     details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": _foreign(parts, pictures)}
     result = summary(scored, bootstrap, min_group_queries=1) | {"record": details}
     if as_json:
