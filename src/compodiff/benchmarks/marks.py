@@ -21,7 +21,7 @@ from compodiff.benchmarks.ranking import (
 )
 from compodiff.benchmarks.vectors import Vectors
 
-UNRANKED = np.iinfo(np.int64).max
+UNRANKED = 2**52  # later than every rank, and exact as a float
 _BEYOND = -1e9  # below the score of every place in a list
 
 
