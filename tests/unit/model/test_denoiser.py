@@ -1,0 +1,168 @@
+"""The network: what may change its answer and what may not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from compodiff.bench import plain
+from compodiff.errors import InputInvalid
+from compodiff.model.attention import Projected, Unprojected
+from compodiff.model.context import NULL, ContextRows, PackedText
+from compodiff.model.denoiser import RELEASED, Denoiser, DenoiserConfig
+from compodiff.model.inputs import sinusoid
+from compodiff.params import DenoiserParams
+
+PAPER = Path(__file__).parents[3] / "infra" / "params" / "paper.yaml"
+ALWAYS_PROJECTED = 10**6
+Normal = Callable[..., torch.Tensor]
+
+
+def size_of(config: DenoiserConfig) -> int:
+    with torch.device("meta"):
+        denoiser = Denoiser(config)
+    return sum(weight.numel() for weight in denoiser.parameters())
+
+
+def test_the_released_size() -> None:
+    # The published count includes the 16 rotary frequencies, a buffer here.
+    assert size_of(RELEASED) + 16 == 140_043_792
+
+
+def test_the_papers_params_build_the_papers_network() -> None:
+    params = DenoiserParams.model_validate(yaml.safe_load(PAPER.read_text(encoding="utf-8"))["denoiser"])
+    config = DenoiserConfig.of(params, embedding_dim=768, token_dim=768)
+    assert replace(config, token_dim=1280) == RELEASED
+    assert size_of(config) == size_of(RELEASED) - (1280 - 768) * 768
+
+
+def test_equals_the_plain_implementation(make_denoiser: Callable[..., Denoiser], normal: Normal) -> None:
+    config = replace(RELEASED, embedding_dim=32, token_dim=20, width=32, depth=3, heads=3, cross_heads=2, head_width=16)
+    denoiser = make_denoiser(config)
+    denoiser.constants.embedding_mean.zero_()
+    denoiser.constants.embedding_std.fill_(1)
+    text, image, mask = normal(4, 7, 20), normal(4, 32), normal(4, 64, 64) > 0
+    x_t, timestep = normal(4, 32), torch.tensor([0, 3, 500, 999])
+    expected = plain.predict(denoiser.state_dict(), config, x_t, timestep, (text, image, mask.float()))
+    for uses in (1, ALWAYS_PROJECTED):
+        context = denoiser.context(PackedText.pack(text), image, mask, uses=uses)
+        torch.testing.assert_close(denoiser(x_t, timestep, context), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_both_ways_of_attending_agree(denoiser: Denoiser, texts: PackedText, normal: Normal) -> None:
+    config = denoiser.config
+    image, mask = normal(3, config.embedding_dim), normal(3, 64, 64) > 0
+    rows = ContextRows(torch.tensor([0, 1, 2, 2]), torch.tensor([NULL, 1, 2, 0]), torch.tensor([0, NULL, 2, 2]))
+    x_t, timestep = normal(4, config.embedding_dim), torch.tensor([1, 10, 100, 999])
+    contexts = [denoiser.context(texts, image, mask, rows, uses) for uses in (0, ALWAYS_PROJECTED)]
+    assert [type(context.layers[0]) for context in contexts] == [Unprojected, Projected]
+    one, other = (denoiser(x_t, timestep, context) for context in contexts)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("uses", [0, ALWAYS_PROJECTED])
+def test_padding_and_neighbours_change_nothing(
+    denoiser: Denoiser, texts: PackedText, normal: Normal, uses: int
+) -> None:
+    width = denoiser.config.embedding_dim
+    image, mask, x_t = normal(3, width), normal(3, 64, 64) > 0, normal(3, width)
+    timestep = torch.tensor([5, 50, 500])
+    together = denoiser(x_t, timestep, denoiser.context(texts, image, mask, uses=uses))
+    starts = [0, 4, 5]
+    for row, (start, length) in enumerate(zip(starts, texts.lengths.tolist(), strict=True)):
+        text = PackedText(texts.tokens[start : start + length], texts.lengths[row : row + 1])
+        context = denoiser.context(text, image[row : row + 1], mask[row : row + 1], uses=uses)
+        alone = denoiser(x_t[row : row + 1], timestep[row : row + 1], context)
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("uses", [0, ALWAYS_PROJECTED])
+def test_draws_share_their_context_row(denoiser: Denoiser, texts: PackedText, normal: Normal, uses: int) -> None:
+    width = denoiser.config.embedding_dim
+    image, x_t = normal(3, width), normal(6, width)
+    timestep = torch.arange(6) * 100
+    shared = denoiser(x_t, timestep, denoiser.context(texts, image, uses=uses))
+    rows = ContextRows(*(torch.tensor([0, 0, 1, 1, 2, 2]),) * 2, torch.full((6,), NULL))
+    repeated = denoiser(x_t, timestep, denoiser.context(texts, image, None, rows, uses))
+    torch.testing.assert_close(shared, repeated, rtol=1e-4, atol=1e-5)
+
+
+def test_every_condition_matters(denoiser: Denoiser, texts: PackedText, normal: Normal) -> None:
+    width = denoiser.config.embedding_dim
+    image, mask, x_t, timestep = normal(3, width), torch.ones(3, 64, 64), normal(3, width), torch.tensor([300])
+    whole = denoiser(x_t, timestep, denoiser.context(texts, image, mask))
+    others = [
+        denoiser(x_t, timestep, denoiser.context(texts, None, mask)),
+        denoiser(x_t, timestep, denoiser.context(texts, image)),
+        denoiser(x_t, timestep, denoiser.context(PackedText(texts.tokens + 1, texts.lengths), image, mask)),
+        denoiser(x_t, timestep + 100, denoiser.context(texts, image, mask)),
+        denoiser(-x_t, timestep, denoiser.context(texts, image, mask)),
+    ]
+    assert all((whole - other).abs().mean() > 1e-4 for other in others)
+
+
+def test_an_empty_mask_is_no_mask(denoiser: Denoiser, texts: PackedText, normal: Normal) -> None:
+    x_t, timestep = normal(3, denoiser.config.embedding_dim), torch.tensor([300])
+    empty = denoiser(x_t, timestep, denoiser.context(texts, None, torch.zeros(3, 64, 64)))
+    torch.testing.assert_close(empty, denoiser(x_t, timestep, denoiser.context(texts)))
+
+
+def test_a_null_reference_of_the_released_network_is_the_zero_vector(
+    config: DenoiserConfig, texts: PackedText, normal: Normal
+) -> None:
+    denoiser = Denoiser(config).requires_grad_(False)
+    x_t, timestep = normal(3, config.embedding_dim), torch.tensor([300])
+    zeros = denoiser(x_t, timestep, denoiser.context(texts, torch.zeros(3, config.embedding_dim)))
+    torch.testing.assert_close(zeros, denoiser(x_t, timestep, denoiser.context(texts)))
+
+
+def test_an_untrained_residual_network_answers_with_the_reference(texts: PackedText, normal: Normal) -> None:
+    config = DenoiserConfig(10, 12, 16, 2, 2, 2, 8, 2, mask_size=8, image_slots=3, residual=True)
+    denoiser = Denoiser(config).requires_grad_(False)
+    denoiser.constants.embedding_mean.normal_()
+    image = normal(3, 10)
+    x0 = denoiser(normal(3, 10), torch.tensor([300]), denoiser.context(texts, image))
+    torch.testing.assert_close(denoiser.restore(x0), image)
+
+
+def test_restore_undoes_standardise(denoiser: Denoiser, normal: Normal) -> None:
+    embedding = normal(5, denoiser.config.embedding_dim)
+    torch.testing.assert_close(denoiser.restore(denoiser.standardise(embedding)), embedding)
+
+
+def test_constants_stay_float32_in_a_bfloat16_network(denoiser: Denoiser) -> None:
+    mean = denoiser.constants.embedding_mean.clone()
+    denoiser.to(torch.bfloat16)
+    assert denoiser.dtype == torch.bfloat16
+    assert torch.equal(denoiser.constants.embedding_mean, mean)
+
+
+def test_timesteps_may_be_real_numbers() -> None:
+    whole, between = sinusoid(torch.tensor([3, 4]), 8), sinusoid(torch.tensor([3.0, 3.5]), 8)
+    assert torch.equal(whole[0], between[0])
+    assert not torch.equal(whole[1], between[1])
+
+
+def test_packing_drops_the_padding(normal: Normal) -> None:
+    tokens, mask = normal(2, 3, 4), torch.tensor([[True, True, False], [True, False, False]])
+    packed = PackedText.pack(tokens, mask)
+    assert torch.equal(packed.tokens, torch.stack((tokens[0, 0], tokens[0, 1], tokens[1, 0])))
+    assert packed.lengths.tolist() == [2, 1]
+    assert PackedText.pack(tokens).lengths.tolist() == [3, 3]
+
+
+def test_bad_inputs_are_named(denoiser: Denoiser, texts: PackedText, normal: Normal) -> None:
+    width = denoiser.config.embedding_dim
+    empty = PackedText(texts.tokens, torch.tensor([11, 0]))
+    for arguments, message in (
+        ((PackedText(normal(2, 5), torch.tensor([2])),), "5 wide, the network takes 12"),
+        ((empty,), "a text has no tokens"),
+        ((PackedText(texts.tokens, torch.tensor([5, 5])),), "add up to 10, there are 11"),
+        ((texts, normal(3, width + 1)), f"{width + 1} wide, the network takes {width}"),
+        ((texts, normal(3, width), torch.zeros(3, 32, 64)), "a mask is 32 x 64; resize it to 64 x 64"),
+    ):
+        with pytest.raises(InputInvalid, match=message):
+            denoiser.context(*arguments)
