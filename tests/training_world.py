@@ -20,7 +20,7 @@ from compodiff.encoders import EncoderManifest
 from compodiff.model.checkpoint import ModelCard
 from compodiff.model.denoiser import DenoiserConfig
 from compodiff.model.process import Process
-from compodiff.params import SamplingParams, TaskShares, TrainingParams
+from compodiff.params import TaskShares, TrainingParams
 from compodiff.training.curve import ValidationQuery
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material, fit, new_denoiser
@@ -56,20 +56,6 @@ PARAMS = TrainingParams(
     validate_every=1,
     validation_queries=40,
     checkpoint_every=3,
-)
-SAMPLING = SamplingParams(
-    seed=17,
-    num_inference_steps=1,
-    solver="mean",
-    grid="trailing",
-    eta=0.0,
-    w_image=1.0,
-    w_text=1.0,
-    draws=1,
-    fusion="average",
-    reference_mixing=0.0,
-    masked_reference_mixing=0.0,
-    precision="float32",
 )
 NETWORK = DenoiserConfig(
     embedding_dim=EMBEDDING_DIM,
@@ -177,7 +163,7 @@ def train_in(
     card = ModelCard(NETWORK, Process(params.objective, 1000), MANIFEST.to_json())
     denoiser = new_denoiser(NETWORK, world, standardise=True, seed=params.seed)
     curve = folder / f"{out}.csv"
-    fit(denoiser, card, world, params, SAMPLING, folder=folder / out, curve=curve, on_metrics=on_metrics)
+    fit(denoiser, card, world, params, folder=folder / out, curve=curve, on_metrics=on_metrics)
     return pd.read_csv(curve)
 
 

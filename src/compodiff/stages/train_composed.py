@@ -58,5 +58,5 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
     )
     denoiser.train().requires_grad_()
     with training_run("train_composed", params, folder) as run:
-        fit(denoiser, card, material, composed, sampling, folder=folder, curve=curve, on_metrics=run.log_metrics)
+        fit(denoiser, card, material, composed, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -49,5 +49,5 @@ def train_prior(
     )
     network = new_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)
     with training_run("train_prior", params, folder) as run:
-        fit(network, card, material, prior, sampling, folder=folder, curve=curve, on_metrics=run.log_metrics)
+        fit(network, card, material, prior, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -31,6 +31,7 @@ class Batch:
         masks: (M, 64, 64) True where the picture is to be replaced; rows without a mask are left out.
         rows: which text, image and mask each of the B rows has.
         target: (B, D) x0, as the encoder makes it.
+        others: (O, D) pictures of the training split, the same for every process: wrong answers to learn from.
         noise: (B, N, D) standard normal.
         timestep: (B, N) how noisy each is.
     """
@@ -40,6 +41,7 @@ class Batch:
     masks: Tensor
     rows: ContextRows
     target: Tensor
+    others: Tensor
     noise: Tensor
     timestep: Tensor
 
@@ -51,6 +53,7 @@ class Batch:
             masks=self.masks.to(device),
             rows=ContextRows(self.rows.text.to(device), self.rows.image.to(device), self.rows.mask.to(device)),
             target=self.target.to(device),
+            others=self.others.to(device),
             noise=self.noise.to(device),
             timestep=self.timestep.to(device),
         )
@@ -85,6 +88,7 @@ class Batches:
         for task, count in self._counts.items():
             if count and not len(getattr(examples, task)):
                 raise InputInvalid(f"no example trains the task {task}; set its share in params.yaml to 0")
+        self._pictures = np.unique(examples.text_to_image[:, TARGET])
         self._triplet_chances = triplet_chances(examples.relation_starts, params.relation_exponent)
 
     def microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
@@ -95,10 +99,11 @@ class Batches:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         shape = (params.batch_size, params.noise_draws)
         noise = torch.randn((*shape, self._embeddings.pictures.shape[1]), generator=generator)
-        timestep = self._process.draw_timesteps(noise.shape[:2].numel(), generator).view(shape)
+        timestep = self._timesteps(noise.shape[:2].numel(), generator).view(shape)
+        others = torch.from_numpy(self._images(rng.choice(self._pictures, params.contrastive_negatives)))
         parts = np.split(np.arange(params.batch_size), world_size * params.accumulation_steps)
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
-        return [self._read(plan, part, noise[part], timestep[part]) for part in mine]
+        return [self._read(plan, part, others, noise[part], timestep[part]) for part in mine]
 
     def _draw(self, rng: Generator) -> _Plan:
         """Draw examples of every task and drop conditions; the shuffle gives each process a share of every task."""
@@ -115,6 +120,12 @@ class Batches:
         order = rng.permutation(size)
         return _Plan(rows[order], partners[order], share[order])
 
+    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+        """Timesteps as the process draws them, but for the share that is pure noise. -> (count,)."""
+        timesteps = self._process.draw_timesteps(count, generator)
+        is_pure = torch.rand(count, generator=generator) < self._params.pure_noise_share
+        return timesteps.masked_fill(is_pure, noisiest(self._process))
+
     def _partners(self, drawn: Rows, rng: Generator) -> Rows:
         """For each drawn triplet another one of its relation."""
         starts = self._examples.relation_starts
@@ -128,7 +139,7 @@ class Batches:
             return np.ones(size, dtype=np.float32)
         return rng.beta(concentration, concentration, size).astype(np.float32)
 
-    def _read(self, plan: _Plan, part: Rows, noise: Tensor, timestep: Tensor) -> Batch:
+    def _read(self, plan: _Plan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
         texts, text = np.unique(rows[:, TEXT], return_inverse=True)
         has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
@@ -144,6 +155,7 @@ class Batches:
             masks=torch.from_numpy(self._embeddings.masks(rows[has_mask, MASK])),
             rows=ContextRows(torch.from_numpy(text), _positions(has_image), _positions(has_mask)),
             target=torch.from_numpy(target),
+            others=others,
             noise=noise,
             timestep=timestep,
         )
@@ -162,6 +174,11 @@ class Batches:
 def _positions(present: NDArray[np.bool_]) -> Tensor:
     """Where each row stands among those present, NULL for the absent. present: (B,) -> (B,)."""
     return torch.from_numpy(np.where(present, np.cumsum(present) - 1, NULL))
+
+
+def noisiest(process: Process) -> int:
+    """The timestep at which nothing is left of x0, where every sampler starts."""
+    return process.num_train_timesteps - (process.objective != "flow_matching")
 
 
 def whole_counts(total: int, shares: dict[str, float]) -> dict[str, int]:

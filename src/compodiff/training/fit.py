@@ -13,8 +13,7 @@ from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.model.query import SamplerOptions
-from compodiff.params import SamplingParams, TrainingParams
+from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
 from compodiff.training.engine import Engine, Worker, join_workers
@@ -49,7 +48,6 @@ def fit(
     card: ModelCard,
     material: Material,
     params: TrainingParams,
-    sampling: SamplingParams,
     *,
     folder: Path,
     curve: Path,
@@ -62,7 +60,6 @@ def fit(
         card: what the model will be.
         material: what it learns from.
         params: how.
-        sampling: how the validation queries are answered.
         folder: the model folder to write; checkpoints stand beside it until it is written.
         curve: the CSV file to write.
         on_metrics: told each point of the curve, on the first process.
@@ -76,14 +73,13 @@ def fit(
     worker = join_workers()
     average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
     queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
-    options = SamplerOptions.of(sampling)
     known = identity(denoiser, card, material, params, worker)
     training = Training(
         params=params,
         batches=Batches(material.embeddings, material.examples, params, card.process),
         engine=Engine(Objective(denoiser, params, card.process), params, worker),
         average=average,
-        measure=lambda: measure(average, queries, options, card.process, seed=sampling.seed),
+        measure=lambda: measure(average, queries, card.process, seed=params.seed),
         checkpoints=Checkpoints(folder.with_name(f"{folder.name}.partial"), known),
         curve=curve,
         on_metrics=on_metrics,

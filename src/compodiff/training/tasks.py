@@ -36,10 +36,11 @@ class Objective(nn.Module):
         denoised = self.denoiser(x_t, timestep, context)
         loss: Tensor = (loss_weight(self._process, timestep) * (denoised - x0).square().mean(-1)).mean()
         if self._params.contrastive_weight > 0:
-            restored = self.denoiser.restore(denoised)
-            loss = loss + self._params.contrastive_weight * contrastive_loss(
-                restored, batch.target, temperature=self._params.contrastive_temperature
+            wrong = torch.cat((batch.images, batch.others))
+            contrast = contrastive_loss(
+                self.denoiser.restore(denoised), batch.target, wrong, temperature=self._params.contrastive_temperature
             )
+            loss = loss + self._params.contrastive_weight * contrast
         return loss
 
 
@@ -50,18 +51,23 @@ def loss_weight(process: Process, timestep: Tensor) -> Tensor:
     return (timestep / process.num_train_timesteps).clamp(min=SHORTEST_FLOW_TIME).square().reciprocal()
 
 
-def contrastive_loss(denoised: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
-    """InfoNCE (arXiv 1807.03748): each denoised embedding should be nearer to its target than to the batch's others.
+def contrastive_loss(denoised: Tensor, targets: Tensor, others: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE (arXiv 1807.03748) on cosines of raw embeddings, as retrieval ranks them.
+
+    Each denoised embedding should be nearer to its target than to the other rows' targets and to `others`, among them
+    the references: "nothing has changed" is the wrong answer that lies nearest.
 
     Args:
         denoised: (N, D) raw embeddings, those of a row adjacent.
-        targets: (B, D) raw embeddings; others that show the row's own target are no negatives.
+        targets: (B, D) raw embeddings.
+        others: (O, D) raw embeddings; where one shows a row's own target, it is no wrong answer to that row.
         temperature: divides the cosines.
     """
-    keys = functional.normalize(targets, dim=-1)
-    draws = len(denoised) // len(targets)
+    keys = functional.normalize(torch.cat((targets, others)), dim=-1)
     own = torch.arange(len(targets), device=targets.device)
-    same = (keys @ keys.T > SAME_PICTURE) & (own[:, None] != own)
+    same = keys[: len(targets)] @ keys.T > SAME_PICTURE
+    same[own, own] = False
+    draws = len(denoised) // len(targets)
     scores = functional.normalize(denoised, dim=-1) @ keys.T / temperature
     scores = scores.masked_fill(same.repeat_interleave(draws, 0), -torch.inf)
     return functional.cross_entropy(scores, own.repeat_interleave(draws))

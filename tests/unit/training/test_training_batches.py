@@ -10,9 +10,10 @@ from training_world import PARAMS
 
 from compodiff.errors import InputInvalid
 from compodiff.model.context import NULL
-from compodiff.model.process import Process
+from compodiff.model.process import Objective, Process
 from compodiff.params import TaskShares
 from compodiff.training.batches import Batch, Batches, triplet_chances, whole_counts
+from compodiff.training.examples import TARGET
 from compodiff.training.fit import Material
 
 PROCESS = Process("diffusion", 1000)
@@ -83,6 +84,23 @@ def test_dropout_takes_texts_and_references_but_no_mask(material: Material) -> N
     assert int((batch.rows.mask != NULL).sum()) == 1200
     lost = float((batch.rows.image[batch.rows.mask != NULL] == NULL).float().mean())
     assert lost == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize(("objective", "noisiest"), [("diffusion", 999), ("flow_matching", 1000), ("regression", 999)])
+def test_a_share_of_the_noisy_embeddings_is_pure_noise(material: Material, objective: Objective, noisiest: int) -> None:
+    params = PARAMS.model_copy(update={"pure_noise_share": 0.4, "batch_size": 2000})
+    drawn = Batches(material.embeddings, material.examples, params, Process(objective, 1000))
+    timestep = only(drawn.microbatches(0, rank=0, world_size=1)).timestep
+    expected = 1.0 if objective == "regression" else 0.4
+    assert float((timestep == noisiest).float().mean()) == pytest.approx(expected, abs=0.04)
+    assert timestep.max() == noisiest
+
+
+def test_negatives_are_pictures_of_the_training_split(material: Material) -> None:
+    batch = only(batches(material, contrastive_negatives=500).microbatches(0, rank=0, world_size=1))
+    train = torch.from_numpy(material.embeddings.pictures[np.unique(material.examples.text_to_image[:, TARGET])])
+    assert len(batch.others) == 500
+    assert all((train == other).all(1).any() for other in batch.others)
 
 
 def test_rare_relations_are_drawn_more_often_than_their_number(material: Material) -> None:

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 import training_world
-from training_world import SAMPLING
 
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.process import Process
-from compodiff.model.query import SamplerOptions
 from compodiff.model.sampler import compose
-from compodiff.training.curve import Point, ValidationQuery, gather_queries, measure, write_curve
+from compodiff.training.curve import ONE_CALL, Point, ValidationQuery, gather_queries, measure, write_curve
 from compodiff.training.fit import new_denoiser
 
 CPU = torch.device("cpu")
@@ -37,9 +35,9 @@ def test_measure_equals_a_count_picture_by_picture(world: Path, with_reference: 
     ]
     denoiser = new_denoiser(training_world.NETWORK, material, standardise=True, seed=4)
     gathered = gather_queries(embeddings, queries, gallery, CPU)
-    measured = measure(denoiser, gathered, SamplerOptions.of(SAMPLING), process, seed=9)
+    measured = measure(denoiser, gathered, process, seed=9)
     generator = torch.Generator().manual_seed(9)
-    answers = compose(denoiser, gathered.conditions, SamplerOptions.of(SAMPLING), generator, process).numpy()
+    answers = compose(denoiser, gathered.conditions, ONE_CALL, generator, process).numpy()
     found, cosines = [], []
     for answer, query in zip(answers, queries, strict=True):
         score = {}

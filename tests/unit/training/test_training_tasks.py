@@ -79,37 +79,41 @@ def test_flow_matching_counts_errors_of_the_velocity() -> None:
     assert torch.allclose(loss_weight(process, timestep) * (guess - x0).square().mean(-1), velocity_error, rtol=1e-4)
 
 
-def test_contrastive_loss_is_smallest_at_the_targets_and_spares_their_twins() -> None:
-    generator = torch.Generator().manual_seed(2)
-    targets = torch.randn(6, 16, generator=generator)
-    near = contrastive_loss(targets + 0.1, targets, temperature=0.1)
-    far = contrastive_loss(targets.roll(1, 0), targets, temperature=0.1)
-    assert near < 0.1 < far
-    twins = torch.cat([targets, 3 * targets[:1]])  # the first picture once more: no wrong answer to the first row
-    alone = contrastive_loss(targets[:1] + 0.1, targets[:1], temperature=0.1)
-    assert float(alone) == 0.0
-    spared = contrastive_loss(twins, twins, temperature=0.1)
-    assert float(spared) == pytest.approx(float(contrastive_loss(targets, targets, temperature=0.1)), abs=0.02)
-
-
 def test_contrastive_loss_equals_the_textbook() -> None:
     generator = torch.Generator().manual_seed(4)
-    targets, denoised = torch.randn(4, 8, generator=generator), torch.randn(8, 8, generator=generator)
-    unit = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in (denoised.numpy(), targets.numpy())]
-    scores = np.exp(unit[0] @ unit[1].T / 0.5)
+    targets, others, denoised = (torch.randn(rows, 8, generator=generator) for rows in (4, 3, 8))
+    answers, keys = (
+        array / np.linalg.norm(array, axis=1, keepdims=True)
+        for array in (denoised.numpy(), np.concatenate([targets, others]))
+    )
+    scores = np.exp(answers @ keys.T / 0.5)
     expected = -np.mean([np.log(scores[row, row // 2] / scores[row].sum()) for row in range(8)])
-    assert float(contrastive_loss(denoised, targets, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
+    assert float(contrastive_loss(denoised, targets, others, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_its_weight_adds_it(material: Material, denoiser: Denoiser) -> None:
+def test_contrastive_loss_spares_other_pictures_that_show_the_target() -> None:
+    generator = torch.Generator().manual_seed(2)
+    target, other = torch.randn(2, 1, 16, generator=generator)
+    answer = target + 0.5 * other
+    assert float(contrastive_loss(answer, target, 3 * target, temperature=0.1)) == 0.0
+    plain = contrastive_loss(answer, target, other, temperature=0.1)
+    with_twin = contrastive_loss(answer, target, torch.cat([other, 3 * target]), temperature=0.1)
+    assert float(with_twin) == pytest.approx(float(plain), rel=1e-6)
+    assert float(contrastive_loss(answer, target, torch.cat([other, answer]), temperature=0.1)) > float(plain)
+
+
+def test_references_and_drawn_pictures_are_wrong_answers(material: Material, denoiser: Denoiser) -> None:
     process = Process("diffusion", 1000)
     batch = draw(material, process)
-    plain, half, one = (
-        Objective(denoiser, PARAMS.model_copy(update={"contrastive_weight": weight}), process)(batch)
-        for weight in (0.0, 0.5, 1.0)
-    )
-    assert (one - plain).item() == pytest.approx(2 * (half - plain).item(), rel=1e-4)
-    assert one > plain
+    denoised: list[torch.Tensor] = []
+    denoiser.register_forward_hook(lambda _, __, output: denoised.append(output))
+    plain = Objective(denoiser, PARAMS, process)(batch)
+    both = Objective(denoiser, PARAMS.model_copy(update={"contrastive_weight": 0.5}), process)(batch)
+    wrong = torch.cat([batch.images, batch.others])
+    assert len(batch.others) == PARAMS.contrastive_negatives
+    answers = denoiser.restore(denoised[0])
+    contrast = contrastive_loss(answers, batch.target, wrong, temperature=PARAMS.contrastive_temperature)
+    assert (both - plain).item() == pytest.approx(0.5 * contrast.item(), rel=1e-4)
 
 
 def test_gradients_reach_every_weight(material: Material, denoiser: Denoiser) -> None:
