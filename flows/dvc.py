@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Literal
 _CHILD = Path(__file__).with_name("dvc_child.py")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECONDS_BETWEEN_PROGRESS = 15.0
+_ADVICE = ("To track the changes", "git add ", "To enable auto staging", "dvc config core.autostage", "Use `dvc push`")
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ def has_remote(project: Path) -> bool:
 
 def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
     """Run `dvc ARGUMENTS` in the current folder; out of time, its stage is stopped with it (see `run_followed`)."""
-    return run_followed(
-        [sys.executable, "-P", str(_CHILD), str(os.getpid()), "--wait-for-lock", *arguments],
-        follow,
-        limit_seconds=limit_seconds,
-    )
+    command = [sys.executable, "-P", str(_CHILD), str(os.getpid()), "--wait-for-lock", *arguments]
+
+    def follow_all_but_advice(line: str) -> None:
+        if not line.startswith(_ADVICE):
+            follow(line)
+
+    return run_followed(command, follow_all_but_advice, limit_seconds=limit_seconds)
 
 
 def run_followed(command: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
@@ -95,11 +99,9 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         limit_seconds: time after which it is told to stop.
     """
     terminal, end = pty.openpty()
-    # The columns keep a progress bar on one line of the log.
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=end, stderr=end, env=environment, close_fds=True
-    )
+    termios.tcsetwinsize(end, (24, 110))  # of a terminal without a width, no bar is drawn
+    environment = {**os.environ, "NO_COLOR": "1"}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=end, stderr=end, env=environment)
     os.close(end)
     late = threading.Timer(limit_seconds, process.terminate)
     late.start()
@@ -125,12 +127,9 @@ def _lines(terminal: int) -> Iterator[str]:
         buffer += _ESCAPES.sub("", chunk).replace("\r\n", "\n")
         *parts, buffer = re.split(r"(?<=[\r\n])", buffer)
         for part in parts:
-            text = part.strip()
-            if part.endswith("\r"):
-                if time.monotonic() - shown < _SECONDS_BETWEEN_PROGRESS:
-                    continue
-                shown = time.monotonic()
-            if text:
+            is_bar, text = part.endswith("\r"), part.strip()
+            if text and not (is_bar and time.monotonic() - shown < _SECONDS_BETWEEN_PROGRESS):
+                shown = time.monotonic() if is_bar else shown
                 yield text
     if buffer.strip():
         yield buffer.strip()

@@ -17,7 +17,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 import flows
 from compodiff.errors import InputInvalid
-from flows.dvc import run_dvc, stage_graph
+from flows.dvc import run_dvc, run_followed, stage_graph
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.stage import Outcome, outcome_of, run_stage
 
@@ -129,6 +129,23 @@ def test_a_stage_that_takes_too_long_is_stopped_with_all_that_it_started(project
     assert ended.timed_out
     assert ended.code != 0
     assert not alive(int((project / "pid").read_text()))
+
+
+BAR = """
+import time
+from tqdm import tqdm
+for _ in tqdm(range(30), "training", disable=None):
+    time.sleep(0.05)
+"""
+
+
+def test_a_stage_shows_its_progress_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.dvc._SECONDS_BETWEEN_PROGRESS", 0.5)
+    lines: list[str] = []
+    ended = run_followed([sys.executable, "-c", BAR], lines.append, limit_seconds=60)
+    assert ended.code == 0
+    assert 2 <= len(lines) <= 5
+    assert all(line.startswith("training: ") and "/30 [" in line for line in lines)
 
 
 FLOW_TO_KILL = """
