@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from compodiff.model.attention import KeysValues
 from compodiff.model.denoiser import Denoiser
 
 Precision = Literal["float32", "bfloat16"]
@@ -21,10 +22,14 @@ EXPECTED_ROWS = 96
 
 
 class PackedLinear(nn.Module):
-    """A linear whose weight lies in oneDNN's own layout. For inference on the CPU; not part of a state dict."""
+    """A linear whose weight lies in oneDNN's own layout. For inference on the CPU; not part of a state dict.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    weight: the plain one beside it, for a layer that also multiplies by it in parts; otherwise None, to save memory.
+    """
+
+    def __init__(self, linear: nn.Linear, keep_weight: bool) -> None:
         super().__init__()
+        self.weight = linear.weight.detach() if keep_weight else None
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), EXPECTED_ROWS)
         self.bias = None if linear.bias is None else linear.bias.detach()
 
@@ -46,12 +51,12 @@ def for_inference(denoiser: Denoiser, precision: Precision) -> Denoiser:
         for parent in list(denoiser.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):
-                    setattr(parent, name, _packed_if_equal(child))
+                    setattr(parent, name, _packed_if_equal(child, keep_weight=isinstance(parent, KeysValues)))
     return denoiser
 
 
-def _packed_if_equal(linear: nn.Linear) -> nn.Module:
-    packed = PackedLinear(linear)
+def _packed_if_equal(linear: nn.Linear, *, keep_weight: bool) -> nn.Module:
+    packed = PackedLinear(linear, keep_weight)
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(PROBE_ROWS, linear.in_features, generator=generator).to(linear.weight.dtype)
     plain = linear(probe).float()
