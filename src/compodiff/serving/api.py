@@ -141,12 +141,15 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     @app.get("/pictures", responses=_faults(401, 422), summary="List pictures of the index")
     def listed(
         contains: Annotated[str, Query(max_length=MAX_TEXT, description="part of the name")] = "",
+        picture_id: Annotated[list[str] | None, Query(max_length=MAX_LISTED, description="these, if there")] = None,
         offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
     ) -> Listing:
         index = service.champion.live.searcher.index
         names = index.pictures["name"]
         rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
+        if picture_id is not None:
+            rows = rows.intersection([index.row[each] for each in picture_id if each in index.row])
         return Listing(
             count=len(rows),
             pictures=[
