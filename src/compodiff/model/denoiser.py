@@ -33,7 +33,7 @@ from compodiff.params import DenoiserParams
 RELATIVE_BUCKETS = 32
 MASK_SIDE = 64
 # A multiplication of the unprojected way costs more: many small products instead of one large one.
-UNPROJECTED_PENALTY = 2
+UNPROJECTED_PENALTY = 3
 
 
 @dataclass(frozen=True)
