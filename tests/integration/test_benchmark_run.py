@@ -55,7 +55,7 @@ def test_a_run_writes_rows_and_all_that_they_depend_on(models, project):
     record = result["record"]
     assert record["encoder"]["activation"] == "gelu"
     assert record["sampling"]["num_inference_steps"] == 1
-    assert record["sum"] == {"text_weight": 0.5}
+    assert record["baselines"] == {"text_weight": 0.5, "product_offset": 0.0}
     expected = {"template", "gallery_variant", "weights_digest", "k", "missing_pictures", "bootstrap", "ties"}
     assert expected <= record.keys()
     assert "src='data:image/png" in (project / "out.html").read_text()

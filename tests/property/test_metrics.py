@@ -89,14 +89,14 @@ def benchmarks(draw):
     benchmarks(),
     st.sampled_from([1, 2, 3, 7, 16, 10_000]),
     st.sampled_from([np.float16, np.float32, np.float64]),
-    st.sampled_from([(1, np.multiply), (2, np.multiply), (2, np.maximum)]),
+    st.sampled_from([(1, np.multiply, 0.0), (2, np.multiply, 0.0), (2, np.maximum, 0.0), (2, np.multiply, 1.0)]),
     st.integers(0, 3),
 )
 @settings(max_examples=300, deadline=None)
 def test_scores_equal_brute_force(case, chunk, dtype, fusion, extra):
     benchmark, embeddings, queries = case
-    parts, combine = fusion
-    scores = combine.reduce([cosine(part, embeddings) for part in queries[:parts]])
+    parts, combine, offset = fusion
+    scores = combine.reduce([cosine(part, embeddings) + offset for part in queries[:parts]])
     expected = twin(benchmark, [dict(zip(benchmark.gallery, row, strict=True)) for row in scores])
 
     # Lengths must not matter, nor pictures that the benchmark does not rank, nor the order of the file.
@@ -106,7 +106,7 @@ def test_scores_equal_brute_force(case, chunk, dtype, fusion, extra):
     given_embeddings = np.concatenate([embeddings * lengths, np.ones((extra, embeddings.shape[1]))]).astype(dtype)
     order = generator.permutation(len(ids))
     vectors = Vectors(tuple(ids[i] for i in order), given_embeddings[order])
-    similarity = Similarity(tuple(part.astype(dtype) for part in queries[:parts]), combine)
+    similarity = Similarity(tuple(part.astype(dtype) for part in queries[:parts]), combine, offset)
 
     scored = Scorer(chunk=chunk).score(benchmark, vectors, similarity)
     assert set(scored.outcomes) == set(expected)

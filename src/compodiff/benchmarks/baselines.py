@@ -1,5 +1,9 @@
 """What a query finds without a model: by the reference, by the text, by their sum, by the product of their scores."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import numpy as np
 
 from compodiff.benchmarks.answers import Asked
@@ -11,13 +15,31 @@ from compodiff.benchmarks.vectors import Vectors
 CHOSEN_BY = ("recall_at_1", "recall_at_10")
 
 
-def baselines(asked: Asked, text_weight: float) -> dict[str, Similarity]:
+@dataclass(frozen=True)
+class Dials:
+    """How the two baselines that have a choice are made.
+
+    Attributes:
+        text_weight: of the text in the sum; the reference gets the rest.
+        product_offset: added to both cosines before they are multiplied. 0 is the paper's product, which supposes that
+            no cosine is negative; with 1 the product rises in both whatever their signs.
+    """
+
+    text_weight: float = 0.5
+    product_offset: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """What the result says about them."""
+        return asdict(self)
+
+
+def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
     """The four baseline rows by name."""
     return {
         "image_only": Similarity((asked.references,)),
         "text_only": Similarity((asked.texts,)),
-        "sum": weighted_sum(asked, text_weight),
-        "product": Similarity((asked.references, asked.texts)),
+        "sum": weighted_sum(asked, dials.text_weight),
+        "product": product(asked, dials.product_offset),
     }
 
 
@@ -26,11 +48,27 @@ def weighted_sum(asked: Asked, text_weight: float) -> Similarity:
     return Similarity(((1 - text_weight) * unit(asked.references, np.float64) + text_weight * asked.texts,))
 
 
-def best_text_weight(validation: Benchmark, asked: Asked, vectors: Vectors, scorer: Scorer, weights: int) -> float:
-    """The weight of the text, of `weights` even steps from 0 to 1, whose sum is best by `CHOSEN_BY` on validation."""
+def product(asked: Asked, offset: float) -> Similarity:
+    """(offset + cosine to the reference) (offset + cosine to the text)."""
+    return Similarity((asked.references, asked.texts), offset=offset)
 
-    def quality(weight: float) -> tuple[float, ...]:
-        metrics = scorer.score(validation, vectors, weighted_sum(asked, weight)).metrics
-        return tuple(metrics[name] for name in CHOSEN_BY)
 
-    return max((float(weight) for weight in np.linspace(0, 1, weights)), key=quality)
+def best_dials(
+    validation: Benchmark,
+    asked: Asked,
+    vectors: Vectors,
+    scorer: Scorer,
+    *,
+    text_weights: Sequence[float],
+    product_offsets: Sequence[float],
+) -> Dials:
+    """The dials whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
+
+    def best(make: Callable[[Asked, float], Similarity], values: Sequence[float]) -> float:
+        def quality(value: float) -> tuple[float, ...]:
+            metrics = scorer.score(validation, vectors, make(asked, value)).metrics
+            return tuple(metrics[name] for name in CHOSEN_BY)
+
+        return max(values, key=quality)
+
+    return Dials(best(weighted_sum, text_weights), best(product, product_offsets))

@@ -8,7 +8,7 @@ these few are scored again in float64. The result therefore does not depend on t
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -46,10 +46,12 @@ class Similarity:
         parts: each (Q, D), of any length and float type. One part: the cosine.
         combine: np.multiply makes the product-of-scores baseline of reference and text, np.maximum the best of
             several draws.
+        offset: added to each cosine before they are combined; a product of cosines that may be negative needs it.
     """
 
     parts: tuple[Floats, ...]
     combine: np.ufunc = np.multiply
+    offset: float = 0.0
 
     @property
     def queries(self) -> int:
@@ -64,22 +66,24 @@ class Similarity:
     @property
     def slack(self) -> float:
         """Bound on the float32 error of one score, by the probabilistic analysis of Higham and Mary (2019)."""
-        return len(self.parts) * 4 * math.sqrt(self.width) * 2.0**-24
+        return len(self.parts) * (1 + self.offset) * 4 * math.sqrt(self.width) * 2.0**-24
 
     def take(self, rows: Ints) -> "Similarity":
         """The similarity of the given queries alone."""
-        return Similarity(tuple(part[rows] for part in self.parts), self.combine)
+        return replace(self, parts=tuple(part[rows] for part in self.parts))
 
     def unit(self, dtype: type[np.floating]) -> "Similarity":
         """The same with its parts normalised, in `dtype`."""
-        return Similarity(tuple(unit(part, dtype) for part in self.parts), self.combine)
+        return replace(self, parts=tuple(unit(part, dtype) for part in self.parts))
 
 
 def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
     """Scores (Q, n) of unit queries against unit pictures (n, D)."""
     scores: Floats = similarity.parts[0] @ pictures.T
+    if similarity.offset:
+        scores += np.float32(similarity.offset)
     for part in similarity.parts[1:]:
-        similarity.combine(scores, part @ pictures.T, out=scores)
+        similarity.combine(scores, part @ pictures.T + np.float32(similarity.offset), out=scores)
     return scores
 
 
@@ -90,8 +94,8 @@ def pair_scores(similarity: Similarity, gallery: Floats, query: Ints, row: Ints)
         pairs = slice(start, start + _PAIRS)
         pictures = gallery[row[pairs]].astype(np.float64)
         lengths = _lengths(pictures)
-        cosines = [np.einsum("md,md->m", part[query[pairs]], pictures) / lengths for part in similarity.parts]
-        scores[pairs] = reduce(similarity.combine, cosines)
+        cosines = (np.einsum("md,md->m", part[query[pairs]], pictures) / lengths for part in similarity.parts)
+        scores[pairs] = reduce(similarity.combine, (cosine + similarity.offset for cosine in cosines))
     return scores
 
 

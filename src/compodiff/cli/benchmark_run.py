@@ -13,6 +13,7 @@ from compodiff.cli.project import project_root
 
 if TYPE_CHECKING:
     from compodiff.benchmarks.answers import Answering, Asked
+    from compodiff.benchmarks.baselines import Dials
     from compodiff.benchmarks.benchmark import Benchmark
     from compodiff.benchmarks.comparison import Comparison
     from compodiff.benchmarks.embedding import Present
@@ -37,6 +38,7 @@ def run(
     caption_order: Annotated[str | None, typer.Option(help="fashioniq: both (default) or first.")] = None,
     skip_missing: SkipMissing = False,
     sum_weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the text in the row `sum`.")] = 0.5,
+    product_offset: Annotated[float, typer.Option(min=0, help="Added to the cosines of the row `product`.")] = 0.0,
     w_image: Annotated[float | None, typer.Option(help="Default: the model's.")] = None,
     w_text: Annotated[float | None, typer.Option(help="Default: the model's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Network calls. Default: the model's.")] = None,
@@ -45,6 +47,7 @@ def run(
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the result in MLflow.")] = True,
 ) -> None:
     """Embed (once), retrieve and score; all that the score depends on stands in the result."""
+    from compodiff.benchmarks.baselines import Dials
     from compodiff.benchmarks.embedding import embed_benchmark, present
     from compodiff.benchmarks.loading import Choices, load_benchmark
     from compodiff.encoders import load_encoder
@@ -56,11 +59,12 @@ def run(
     folders = model_parts(model)
     encoder = load_encoder(folders.encoder)
     embeddings = embed_benchmark(there, encoder, cache or project_root() / CACHE, params.embedding)
-    dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
-    answering = _answering(folders.composed, embeddings, params, dials)
+    given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
+    answering = _answering(folders.composed, embeddings, params, given)
     asked = [_asked(part, embeddings, encoder, root) for part in there.parts]
     settings = _settings(there, answering, folders.composed, encoder) | {"model": model}
-    comparison = _compare(there, asked, answering, params.evaluation, settings, sum_weight)
+    dials = Dials(sum_weight, product_offset)
+    comparison = _compare(there, asked, answering, params.evaluation, settings, dials)
     _print(f"{name} {there.parts[0].split}", comparison)
     written = _write(comparison, embeddings, params.evaluation, json_out, html)
     if track:
@@ -125,7 +129,7 @@ def _compare(
     answering: "Answering",
     evaluation: "EvaluationParams",
     settings: dict[str, Any],
-    sum_weight: float,
+    dials: "Dials",
 ) -> "Comparison":
     from compodiff.benchmarks.answers import gallery_vectors
     from compodiff.benchmarks.baselines import baselines
@@ -134,7 +138,7 @@ def _compare(
     from compodiff.benchmarks.scoring import Scorer
 
     of_parts = [
-        baselines(one, sum_weight) | {COMPOSED: answering.answer(one, f"composing {part.label}")}
+        baselines(one, dials) | {COMPOSED: answering.answer(one, f"composing {part.label}")}
         for one, part in zip(asked, there.parts, strict=True)
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
@@ -146,7 +150,7 @@ def _compare(
         evaluation.min_relation_queries,
     )
     vectors = gallery_vectors(asked[0].embeddings)
-    return comparing.compare(there.parts, vectors, rows, settings | {"sum": {"text_weight": sum_weight}})
+    return comparing.compare(there.parts, vectors, rows, settings | {"baselines": dials.record()})
 
 
 def _write(

@@ -12,7 +12,7 @@ import numpy as np
 
 from compodiff.atomic import write_json
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
-from compodiff.benchmarks.baselines import CHOSEN_BY, baselines, best_text_weight
+from compodiff.benchmarks.baselines import CHOSEN_BY, baselines, best_dials
 from compodiff.benchmarks.benchmark import Benchmark
 from compodiff.benchmarks.comparison import COMPOSED, Comparing, Page
 from compodiff.benchmarks.metrics import Bootstrap
@@ -56,8 +56,15 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     served.require_encoder(encoded.encoder)
     (test,), (validation,) = load_triplets(benchmark, "test"), load_triplets(benchmark, "validation")
     asked, vectors, scorer = Asked.of(test, encoded), gallery_vectors(encoded), Scorer(chunk=evaluation.chunk)
-    weight = best_text_weight(validation, Asked.of(validation, encoded), vectors, scorer, evaluation.sum_weights)
-    rows = baselines(asked, weight)
+    dials = best_dials(
+        validation,
+        Asked.of(validation, encoded),
+        vectors,
+        scorer,
+        text_weights=evaluation.text_weights,
+        product_offsets=evaluation.product_offsets,
+    )
+    rows = baselines(asked, dials)
     rows["prior"] = Answering.load(prior, sampling, encoded, has_reference=False).answer(asked, "prior")
     rows[COMPOSED] = Answering.load(composed, sampling, encoded).answer(asked, COMPOSED)
     settings = {
@@ -65,7 +72,7 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": _digest(prior / WEIGHTS), COMPOSED: _digest(composed / WEIGHTS)},
         "sampling": sampling.model_dump(),
-        "sum": {"text_weight": weight, "chosen_by": f"{', then '.join(CHOSEN_BY)}, on validation"},
+        "baselines": dials.record() | {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on validation"},
         "min_relation_queries": evaluation.min_relation_queries,
         "index": {"kind": served.manifest.kind, f"recall_at_{SERVED}": served_recall(served, test, rows[COMPOSED])},
     }
