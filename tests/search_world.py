@@ -13,6 +13,7 @@ from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.process import Process
 from compodiff.params import load_params
+from compodiff.serving.live import Places
 from compodiff.stages.build_index import build_index
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -44,3 +45,11 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
     save_model(artifacts / "composed", denoiser.state_dict(), card)
     return root
+
+
+def places_in(artifacts: Path, version: str = "the first") -> Places:
+    """Where what `make_project` made is."""
+    gallery = artifacts / "benchmark" / "gallery"
+    return Places(
+        "artifacts", version, artifacts / "composed", artifacts / "encoder", artifacts / "index", gallery, "by us"
+    )

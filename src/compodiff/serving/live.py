@@ -46,7 +46,7 @@ class Live:
 
     searcher: Searcher
     places: Places
-    index_written: int  # of its manifest, nanoseconds
+    index_written: tuple[int, int]  # of its manifest: time and inode
 
 
 class Champion:
@@ -93,6 +93,9 @@ def _opened(places: Places, composer: Composer) -> Live:
     return live
 
 
-def _written(places: Places) -> int:
+def _written(places: Places) -> tuple[int, int]:
     manifest = places.index / MANIFEST
-    return manifest.stat().st_mtime_ns if manifest.is_file() else 0
+    if not manifest.is_file():
+        return (0, 0)
+    status = manifest.stat()
+    return (status.st_mtime_ns, status.st_ino)

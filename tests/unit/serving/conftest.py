@@ -2,23 +2,16 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from search_world import make_project
+from search_world import make_project, places_in
 
 from compodiff.serving.api import create_app
 from compodiff.serving.limits import Limits
-from compodiff.serving.live import Champion, Places
+from compodiff.serving.live import Champion
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory, small_data, small_catalogue) -> Path:
     return make_project(tmp_path_factory.mktemp("serving"), small_data, small_catalogue)
-
-
-def places_in(artifacts: Path, version: str = "the first") -> Places:
-    gallery = artifacts / "benchmark" / "gallery"
-    return Places(
-        "artifacts", version, artifacts / "composed", artifacts / "encoder", artifacts / "index", gallery, "by us"
-    )
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,111 @@
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from safetensors.torch import load_file, save_file
+from search_world import places_in
+
+from compodiff.errors import CheckpointMismatch, IndexMismatch
+from compodiff.serving.api import create_app
+from compodiff.serving.live import Champion
+
+
+@pytest.fixture
+def artifacts(project, tmp_path):
+    """A copy of the project's artifacts that may be changed; the gallery stays where it is."""
+    ignored = shutil.ignore_patterns("embeddings", "benchmark")
+    shutil.copytree(project / "artifacts", tmp_path / "artifacts", ignore=ignored)
+    (tmp_path / "artifacts" / "benchmark").symlink_to(project / "artifacts" / "benchmark")
+    return tmp_path / "artifacts"
+
+
+@pytest.fixture
+def other_model(artifacts):
+    """The same model with other weights, in a folder of its own."""
+    other = artifacts.with_name("other")
+    shutil.copytree(artifacts, other, symlinks=True)
+    weights = load_file(other / "composed" / "model.safetensors")
+    weights["output_projection.weight"] = torch.roll(weights["output_projection.weight"], 1, 0)
+    save_file(weights, other / "composed" / "model.safetensors")
+    return other
+
+
+def test_the_champion_changes_under_load_and_no_query_is_dropped(artifacts, other_model):
+    now = [places_in(artifacts, "version 1")]
+    with TestClient(create_app(Champion(lambda: now[0]), refresh_seconds=0.05)) as client:
+
+        def asked(number):
+            if number == 20:
+                now[0] = places_in(other_model, "version 2")
+            return client.post("/search", data={"text": "a cat", "reference_id": "twemoji-1F534", "k": 5})
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(asked, range(300)))
+        assert {answer.status_code for answer in answers} == {200}
+        rankings = {
+            answer.json()["model"]: [found["picture_id"] for found in answer.json()["results"]] for answer in answers
+        }
+        assert set(rankings) == {"version 1", "version 2"}
+        for answer in answers:  # a query has one model from its beginning to its end
+            found = [found["picture_id"] for found in answer.json()["results"]]
+            assert found == rankings[answer.json()["model"]]
+        assert rankings["version 1"] != rankings["version 2"]
+        assert client.get("/health").json() == {"status": "ok", "reason": "", "model": "version 2", "pictures": 157}
+        assert client.get("/model").json()["reloads"] == 1
+
+
+def test_what_cannot_be_opened_leaves_the_old_one_answering_and_says_why(artifacts, other_model):
+    now = [places_in(artifacts, "version 1")]
+    champion = Champion(lambda: now[0])
+    (other_model / "composed" / "model.safetensors").write_bytes(b"cut")
+    now[0] = places_in(other_model, "version 2")
+    champion.refresh()
+    assert champion.live.places.version == "version 1"
+    assert "model.safetensors" in champion.fault
+    with TestClient(create_app(champion)) as client:
+        assert client.get("/health").json()["status"] == "stale"
+        assert client.post("/search", data={"text": "a cat"}).status_code == 200
+    now[0] = places_in(artifacts, "version 1")
+    champion.refresh()
+    assert champion.fault == ""
+
+
+def test_an_index_that_is_replaced_is_taken_over_and_one_half_there_is_not(artifacts):
+    champion = Champion(lambda: places_in(artifacts))
+    old = champion.live
+    index, away = artifacts / "index", artifacts / "away"
+    index.rename(away)
+    champion.refresh()
+    assert champion.live is old
+    assert "there is no index" in champion.fault
+    assert len(old.searcher.search_all([])) == 0
+    shutil.copytree(away, index)
+    (index / "embeddings.npy").write_bytes(b"half")
+    champion.refresh()
+    assert champion.live is old
+    assert "is damaged" in champion.fault
+    shutil.rmtree(index)
+    away.rename(index)
+    (index / "manifest.json").touch()  # as a build does
+    champion.refresh()
+    assert champion.live is not old
+    assert champion.live.searcher.composer is old.searcher.composer
+    assert (champion.fault, champion.reloads) == ("", 1)
+
+
+def test_an_index_of_another_encoder_is_refused_at_the_start_and_later(artifacts):
+    manifest = artifacts / "index" / "manifest.json"
+    champion = Champion(lambda: places_in(artifacts))
+    content = json.loads(manifest.read_text())
+    content["encoder"]["weights_digest"] = "f" * 64
+    manifest.write_text(json.dumps(content))
+    champion.refresh()
+    assert "ffffffff" in champion.fault
+    with pytest.raises(IndexMismatch):
+        Champion(lambda: places_in(artifacts))
+    shutil.rmtree(artifacts / "composed")
+    with pytest.raises(CheckpointMismatch):
+        Champion(lambda: places_in(artifacts))
