@@ -58,7 +58,6 @@ def train_projections(
 
     Returns:
         The loss of each step.
-
     """
     components = map_components(examples, params)
     kept = components.of(examples.maps)

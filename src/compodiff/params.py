@@ -64,7 +64,7 @@ class EmbeddedEncoderParams(Section):
 class OpenClipParams(Section):
     """An encoder of open_clip's list, stored as it is."""
 
-    name: str = Field(description='OpenAI\'s weights want the QuickGELU variant, such as "ViT-L-14-quickgelu"')
+    name: str = Field(description='for a file of OpenAI\'s weights the QuickGELU variant, "ViT-L-14-quickgelu"')
     pretrained: str = Field(description="a tag of open_clip, or a file of weights")
 
 

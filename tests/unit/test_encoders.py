@@ -29,7 +29,7 @@ from compodiff.encoders import (
 )
 from compodiff.encoders.staged import MAPS, StagedTower
 from compodiff.encoders.tower_outputs import BATCHES_PER_CHUNK, picture_maps
-from compodiff.errors import EncoderMismatch, InputInvalid
+from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
 
 GRIDS = {"pixels": 4, "stride_4": 2, "stride_16": 3, "head": 1}
 
@@ -188,6 +188,25 @@ def test_quick_gelu_is_in_the_manifest() -> None:
     open_clip.factory._MODEL_CONFIGS["compodiff-tiny-quickgelu"] = {**config, "quick_gelu": True}
     assert open_clip_encoder("compodiff-tiny-quickgelu", pretrained=None).manifest.activation == "quick_gelu"
     assert open_clip_encoder("compodiff-tiny", pretrained=None).manifest.activation == "gelu"
+
+
+def test_a_stored_activation_is_the_one_that_is_built(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    quick = Encoder(tiny_encoder.model, tiny_encoder.tokenize, replace(tiny_encoder.manifest, activation="quick_gelu"))
+    save_encoder(quick, tmp_path / "encoder")
+    activations = {type(module).__name__ for module in load_encoder(tmp_path / "encoder").model.modules()}
+    assert "QuickGELU" in activations
+    assert "GELU" not in activations
+
+
+def test_a_text_tower_without_an_end_token_is_refused() -> None:
+    with pytest.raises(InputInvalid, match="pools by 'last'"):
+        open_clip_encoder("ViT-B-16-SigLIP", pretrained=None)
+
+
+def test_weights_that_are_none_are_named(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "odd.pt").write_bytes(b"no weights")
+    with pytest.raises(ResourceUnavailable, match=r"odd\.pt of compodiff-tiny could not be loaded"):
+        open_clip_encoder("compodiff-tiny", pretrained=tmp_path / "odd.pt")
 
 
 def test_local_weights_are_loaded_by_path(tiny_encoder: Encoder, tmp_path: Path) -> None:

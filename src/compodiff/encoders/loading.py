@@ -4,11 +4,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import nn
 
 from compodiff.atomic import atomic_folder, write_json
 from compodiff.encoders import embedded
@@ -23,42 +23,54 @@ def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
     """An encoder of open_clip's list.
 
     Args:
-        name: open_clip's name. OpenAI's weights want the QuickGELU variant: "ViT-L-14-quickgelu".
+        name: open_clip's name.
         pretrained: one of open_clip's tags for `name` (fetched from its hub unless cached), a file of weights
-            (.safetensors, or .pt read without unpickling code), or None for random weights.
+            (.safetensors, or .pt read without unpickling code), or None for random weights. A tag brings its
+            activation; for a file of OpenAI's weights take the QuickGELU variant of the name, "ViT-L-14-quickgelu".
 
     Raises:
-        InputInvalid: open_clip does not know the name, or the weights are neither a tag nor a file.
-        ResourceUnavailable: the weights of a tag could not be fetched.
+        InputInvalid: open_clip does not know the name, the weights are neither a tag nor a file, or the text tower
+            does not end its texts with a token of its own.
+        ResourceUnavailable: the weights could not be fetched or loaded.
     """
     import open_clip
 
     if name not in open_clip.list_models():
-        raise InputInvalid(
-            f"open_clip has no model {name!r}; see: python -c 'import open_clip; open_clip.list_models()'"
-        )
+        known = "python -c 'import open_clip; print(open_clip.list_models())'"
+        raise InputInvalid(f"open_clip has no model {name!r}; its models: {known}")
+    text: dict[str, Any] = open_clip.get_model_config(name)["text_cfg"]
+    if text.get("pool_type", "argmax") != "argmax":
+        raise InputInvalid(f"the text tower of {name} pools by {text['pool_type']!r}; take one that pools at its end")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is not None and str(pretrained) not in tags and not Path(pretrained).is_file():
         raise InputInvalid(f"{pretrained} is neither a file of weights nor a tag of {name} ({', '.join(tags)})")
+    quick_gelu = open_clip.get_pretrained_cfg(name, str(pretrained)).get("quick_gelu", False)
+    return _listed_encoder(name, pretrained, quick_gelu=quick_gelu)
+
+
+def _listed_encoder(name: str, pretrained: str | Path | None, *, quick_gelu: bool) -> Encoder:
+    import open_clip
+
+    weights = None if pretrained is None else str(pretrained)
     try:
-        model = open_clip.create_model(name, pretrained=None if pretrained is None else str(pretrained))
-    except (RuntimeError, OSError, SafetensorError) as error:
+        model = open_clip.create_model(name, pretrained=weights, force_quick_gelu=quick_gelu)
+    except (RuntimeError, OSError, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ResourceUnavailable(f"the weights {pretrained} of {name} could not be loaded: {reason}") from error
-    preprocessing = open_clip.get_model_preprocess_cfg(model)
+    preprocessing, config = open_clip.get_model_preprocess_cfg(model), open_clip.get_model_config(name)
     size = preprocessing["size"]
     manifest = EncoderManifest(
         name=name,
         weights_digest=weights_digest(model),
-        activation=_activation(model),
+        activation="quick_gelu" if quick_gelu or config.get("quick_gelu", False) else "gelu",
         image_size=size if isinstance(size, int) else size[0],
         mean=tuple(preprocessing["mean"]),
         std=tuple(preprocessing["std"]),
         interpolation=preprocessing["interpolation"],
         resize_mode=preprocessing["resize_mode"],
-        embedding_dim=_embedding_dim(name),
-        token_dim=open_clip.get_model_config(name)["text_cfg"]["width"],
-        context_length=model.context_length,
+        embedding_dim=config["embed_dim"],
+        token_dim=_token_dim(model, config["text_cfg"]),
+        context_length=config["text_cfg"].get("context_length", 77),
     )
     return Encoder(model, open_clip.get_tokenizer(name), manifest)
 
@@ -93,7 +105,8 @@ def load_encoder(folder: Path) -> Encoder:
         )
     if manifest.name != embedded.NAME:
         # A file of weights does not carry its preprocessing; the manifest does.
-        listed = open_clip_encoder(manifest.name, pretrained=folder / WEIGHTS)
+        quick_gelu = manifest.activation == "quick_gelu"
+        listed = _listed_encoder(manifest.name, folder / WEIGHTS, quick_gelu=quick_gelu)
         return Encoder(listed.model, listed.tokenize, manifest)
     model = embedded.build_model(
         embedding_dim=manifest.embedding_dim, image_size=manifest.image_size, grids=manifest.grids
@@ -102,17 +115,9 @@ def load_encoder(folder: Path) -> Encoder:
     return Encoder(model, embedded.build_tokenizer(), manifest)
 
 
-def _activation(model: nn.Module) -> str:
-    from open_clip.transformer import QuickGELU
-
-    return "quick_gelu" if any(isinstance(module, QuickGELU) for module in model.modules()) else "gelu"
-
-
-def _embedding_dim(name: str) -> int:
-    import open_clip
-
-    dim: int = open_clip.get_model_config(name)["embed_dim"]
-    return dim
+def _token_dim(model: Any, text_config: dict[str, Any]) -> int:
+    width: int = model.text.config.hidden_size if "hf_model_name" in text_config else text_config["width"]
+    return width
 
 
 def _file_digest(path: Path) -> str:
