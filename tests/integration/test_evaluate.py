@@ -79,9 +79,9 @@ def test_the_report_is_one_file_with_pictures_that_decode(outputs):
     pictures = re.findall(r"src='data:image/(?:png|jpeg);base64,([^']+)'", html)
     for picture in set(pictures):
         Image.open(BytesIO(base64.b64decode(picture))).load()
-    # reference and target, and three rankings, of each shown query; two plots a metric and one overall
+    # reference and target, and three rankings, of each shown query; one plot a metric and one of all
     assert len(pictures) >= 2 * EVALUATION.shown_queries * (2 + 3 * EVALUATION.shown_pictures)
-    assert (outputs / "report" / "overall.png").is_file()
+    assert (outputs / "report" / "all_queries.png").is_file()
 
 
 def test_the_same_inputs_give_the_same_bytes(world, outputs, tmp_path):

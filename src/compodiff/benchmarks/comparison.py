@@ -102,10 +102,10 @@ class Page:
 
     def plots(self, comparison: Comparison) -> dict[str, bytes]:
         """Plots by name: all queries, and each metric's groups where the queries have any."""
-        plots = {"overall": interval_bars(comparison.summaries, self.metrics)}
+        plots = {"all_queries": interval_bars(comparison.summaries, self.metrics)}
         groups = list(comparison.summaries[COMPOSED].get("groups", ()))
         if groups:
-            plots |= {f"by_group_{name}": group_bars(comparison.summaries, name, groups) for name in self.metrics}
+            plots |= {f"{name}_by_group": group_bars(comparison.summaries, name, groups) for name in self.metrics}
         return plots
 
     def render(self, comparison: Comparison, vectors: Vectors, plots: Mapping[str, bytes]) -> str:

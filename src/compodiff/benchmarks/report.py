@@ -68,7 +68,7 @@ class Report:
         rows: row name -> its summary (see results.summary).
         metrics: which metrics the tables show.
         record: all that the score depends on.
-        plots: caption -> PNG bytes.
+        plots: name -> PNG bytes; the first is of all queries.
         shown: heading -> queries.
         attribution: whose the pictures are.
     """
@@ -90,11 +90,12 @@ def report_page(report: Report, pictures: Pictures) -> str:
         f"<p class=soft>{report.record['queries']} queries; brackets are 95 % intervals, drawn over concepts.</p>",
         _table(report),
     ]
-    for caption, png in report.plots.items():
-        sections.append(f"<h2>{escape(caption)}</h2><img class=plot alt='{escape(caption)}' src='{_uri(png)}'>")
+    overall, *by_group = [_plot(name, png) for name, png in report.plots.items()]
+    sections.append(overall)
     for heading, queries in report.shown.items():
         sections.append(f"<h2>{escape(heading)}</h2><p class=soft>A target that was found is framed.</p>")
         sections.extend(_query(query, pictures, thumbnails) for query in queries)
+    sections.extend(by_group)
     if any("groups" in row for row in report.rows.values()):
         sections.append(f"<h2>By group</h2>{_groups(report)}")
     record = json.dumps(report.record, indent=2, sort_keys=True)
@@ -106,6 +107,11 @@ def report_page(report: Report, pictures: Pictures) -> str:
     return (
         f"<!doctype html><html lang=en><head>{head}{viewport}<style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )
+
+
+def _plot(name: str, png: bytes) -> str:
+    caption = escape(name.replace("_", " ").capitalize())
+    return f"<h2>{caption}</h2><img class=plot alt='{caption}' src='{_uri(png)}'>"
 
 
 def _table(report: Report) -> str:
