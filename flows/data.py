@@ -1,15 +1,19 @@
-"""The one input of the graph that is no stage: data/, held to data.dvc."""
+"""The one input of the graph that is no stage: data/, held to data.dvc, which notes the params it was built with."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.dvc import data_state, has_remote, run_dvc, run_followed
+from compodiff.atomic import atomic_path
+from compodiff.params import load_params
+from flows.dvc import Ended, data_state, has_remote, run_dvc, run_followed
 from flows.stage import REFUSED, USERS_FAULTS, worth_another_attempt
 
 _LIMIT_SECONDS = 3600.0
@@ -23,20 +27,49 @@ _LIMIT_SECONDS = 3600.0
     cache_policy=NO_CACHE,
 )
 def provide_data() -> State[Any]:
-    """Have data/ as data.dvc records it: pulled where DVC has a remote, else built from the pinned packages."""
-    project, logger = Path.cwd(), get_run_logger()
-    if data_state(project) == "absent" and has_remote(project):
-        run_dvc(["pull", "data.dvc"], logger.info, limit_seconds=_LIMIT_SECONDS)
-    if data_state(project) == "absent":
-        compodiff = Path(sys.executable).with_name("compodiff")
-        built = run_followed([str(compodiff), "data"], logger.info, limit_seconds=_LIMIT_SECONDS)
+    """Have data/ as data.dvc records it: pulled where DVC has a remote, else built from the pinned packages.
+
+    Where section `data` of params.yaml is another than data.dvc notes, data/ is built anew and recorded.
+    """
+    project, follow = Path.cwd(), get_run_logger().info
+    changed = _params_changed(project)
+    if not changed and data_state(project) == "absent" and has_remote(project):
+        run_dvc(["pull", "data.dvc"], follow, limit_seconds=_LIMIT_SECONDS)
+    if changed or data_state(project) == "absent":
+        built = _build(follow)
         if built.code:
-            refused = built.code in USERS_FAULTS
-            return Failed(name=REFUSED if refused else "Failed", message=f"data/ cannot be built: {built.reason}")
+            name = REFUSED if built.code in USERS_FAULTS else "Failed"
+            return Failed(name=name, message=f"data/ cannot be built: {built.reason}")
+    if changed:
+        _record(project, follow)
     state = data_state(project)
     if state == "other":
         reason = "data/ is not what data.dvc records; to rebuild it, remove it; to record it: dvc add data"
         return Failed(name=REFUSED, message=reason)
     if state == "new":
-        run_dvc(["commit", "--force", "data.dvc"], logger.info, limit_seconds=_LIMIT_SECONDS)
+        run_dvc(["commit", "--force", "data.dvc"], follow, limit_seconds=_LIMIT_SECONDS)
     return Completed(message="data/ is what data.dvc records")
+
+
+def _build(follow: Callable[[str], None]) -> Ended:
+    compodiff = Path(sys.executable).with_name("compodiff")
+    return run_followed([str(compodiff), "data"], follow, limit_seconds=_LIMIT_SECONDS)
+
+
+def _params_changed(project: Path) -> bool:
+    noted = _read(project / "data.dvc").get("meta", {}).get("params")
+    return noted is not None and noted != load_params(project / "params.yaml").data.model_dump()
+
+
+def _record(project: Path, follow: Callable[[str], None]) -> None:
+    """Record data/ with the params that it was built with."""
+    run_dvc(["add", "data"], follow, limit_seconds=_LIMIT_SECONDS)
+    recorded = _read(project / "data.dvc")
+    recorded["meta"] = {"params": load_params(project / "params.yaml").data.model_dump()}
+    with atomic_path(project / "data.dvc") as temporary:
+        temporary.write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content

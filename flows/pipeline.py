@@ -7,6 +7,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from rich.console import Console
 
+from compodiff.errors import ParamsInvalid
+from compodiff.params import load_params
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.promotion import promote_registered
 from flows.results import show_outcomes, show_results
@@ -24,6 +26,12 @@ def pipeline(force: bool = False, limit_seconds: float = 24 * 3600.0) -> State[l
 
 def main() -> int:
     """Run the pipeline, show what came of it and return the exit code."""
+    complaints = Console(stderr=True, soft_wrap=True, style="bold red", markup=False)
+    try:
+        load_params(Path.cwd() / "params.yaml")
+    except ParamsInvalid as error:
+        complaints.print(f"pipeline: {error}")
+        return error.exit_code
     state = pipeline(return_state=True)
     outcomes = state.result(raise_on_failure=False)
     if isinstance(outcomes, list):
@@ -31,7 +39,7 @@ def main() -> int:
     if state.is_completed():
         show_results(Path.cwd())
         return 0
-    Console(stderr=True, soft_wrap=True).print(f"pipeline: {state.message}", style="bold red", markup=False)
+    complaints.print(f"pipeline: {state.message}")
     return 1
 
 

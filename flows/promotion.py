@@ -30,7 +30,7 @@ def promote_challenger() -> State[Outcome]:
         outcome, reason = "refused", str(refusal)
     else:
         outcome = "promoted" if change.made else "champion already"
-        reason = f"version {change.after}, before it {change.before or 'none'}"
+        reason = f"version {change.after}" + (f", before it {change.before or 'none'}" if change.made else "")
     get_run_logger().info("%s: %s", outcome, reason)
     create_markdown_artifact(f"**{outcome}**: {reason}", key="promotion", description="Who is champion, and why.")
     return Completed(name=outcome.capitalize(), data=Outcome("promote", outcome, 0.0, reason), message=reason)

@@ -1,5 +1,7 @@
 """dvc.yaml says to DVC what the signatures of the stages say: names, sections and paths, and the code behind them."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,12 @@ import grimp
 import pytest
 import yaml
 
-from compodiff.params import Params
+from compodiff.params import Params, load_params
 from compodiff.stages.declaration import STAGES, Declaration, declaration_of
 
 ROOT = Path(__file__).parents[2]
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="utf-8"))
 CODE = "src/"
 
 # Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, the
@@ -78,7 +81,7 @@ def test_the_same_outputs(stage: str, declared: Declaration) -> None:
 
 def test_every_module_behind_a_stage_is_watched_and_no_path_in_vain(stage: str, imports: grimp.ImportGraph) -> None:
     watched = {path for path in paths(stage, "deps") if path.startswith(CODE)}
-    behind = {file_of(module) for module in modules_behind(f"compodiff.stages.{stage}", imports) - WITHOUT_EFFECT}
+    behind = {file_of(module) for module in modules_behind(f"compodiff.stages.{stage}", imports)}
     assert {file for file in behind if not covers({*watched}, file)} == set(), "add them to the stage's deps"
     assert {path for path in watched if not any(covers({path}, file) for file in behind)} == set(), "remove them"
 
@@ -91,13 +94,14 @@ def test_trainings_watch_no_module_that_they_do_not_import(imports: grimp.Import
 
 
 def modules_behind(stage: str, imports: grimp.ImportGraph) -> set[str]:
-    """Return what runs when `stage` is imported: it, its imports, the packages around them, and so on."""
+    """Return what may change a result of `stage`: it, its imports, the packages around them, and so on."""
     found: set[str] = set()
     waiting = {stage}
     while waiting:
         module = waiting.pop()
         found.add(module)
-        waiting |= {module.rpartition(".")[0], *imports.find_modules_directly_imported_by(module)} - found - {""}
+        reached = {module.rpartition(".")[0], *imports.find_modules_directly_imported_by(module)}
+        waiting |= reached - found - WITHOUT_EFFECT
     return found
 
 
@@ -110,9 +114,9 @@ def covers(watched: set[str], file: str) -> bool:
     return any(Path(file).is_relative_to(path) for path in watched)
 
 
-def test_the_exempt_package_holds_nothing_but_its_version() -> None:
-    lines = (ROOT / "src" / "compodiff" / "__init__.py").read_text(encoding="utf-8").splitlines()
-    assert [line.split(" = ")[0] for line in lines[1:] if line] == ["__version__"]
+def test_the_package_imports_none_of_its_modules_by_itself() -> None:
+    script = "import sys, compodiff; print([name for name in sys.modules if name.startswith('compodiff.')])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_stages_that_resume_within_their_output_keep_it_when_they_are_run_again() -> None:
@@ -123,4 +127,8 @@ def test_stages_that_resume_within_their_output_keep_it_when_they_are_run_again(
 def test_nothing_is_written_below_data_which_is_one_tracked_input() -> None:
     written = {path for stage in STAGES for path in paths(stage, "outs", "metrics", "plots")}
     assert all(path.startswith("artifacts/") for path in written)
-    assert yaml.safe_load((ROOT / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["path"] == "data"
+    assert DATA["outs"][0]["path"] == "data"
+
+
+def test_the_recorded_data_are_those_of_the_params_at_hand() -> None:
+    assert DATA["meta"]["params"] == load_params(ROOT / "params.yaml").data.model_dump()

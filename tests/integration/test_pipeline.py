@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -21,6 +22,7 @@ from flows.dvc import run_dvc, run_followed, stage_graph
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.stage import Outcome, outcome_of, run_stage
 
+ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
 stages:
   draw: {cmd: "cat data/words >> drawn", deps: [data], outs: [drawn]}
@@ -160,8 +162,7 @@ def test_a_killed_flow_takes_its_stage_with_it_and_the_next_one_continues(projec
         "echo $$ > pid; echo step >> trained; test $(wc -l < trained) -ge 2 || sleep 300\n"
     )
     dvc("repro", "draw")
-    root = Path(flows.__file__).parents[1]
-    child = subprocess.Popen([sys.executable, "-c", FLOW_TO_KILL], env={**os.environ, "PYTHONPATH": str(root)})
+    child = subprocess.Popen([sys.executable, "-c", FLOW_TO_KILL], env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_until((project / "trained").exists)
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -187,6 +188,23 @@ def test_missing_data_are_pulled_where_there_is_a_remote(
     shutil.rmtree("data")
     shutil.rmtree(".dvc/cache")
     assert run("draw")[1] == {"data": "up to date", "draw": "ran"}
+
+
+def test_data_are_built_anew_and_recorded_where_their_params_changed(project: Path) -> None:
+    """Pictures of two pixels: the packages are real, and drawing all of them takes seconds."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    noted = {**params["data"], "picture_size": 160}
+    recorded = yaml.safe_load((project / "data.dvc").read_text())
+    (project / "data.dvc").write_text(yaml.safe_dump({**recorded, "meta": {"params": noted}}))
+    params["data"]["picture_size"] = 2
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    (project / "dvc.yaml").write_text("stages: {look: {cmd: ls data > seen, deps: [data], outs: [seen]}}")
+    assert run()[0].is_completed()
+    now = yaml.safe_load((project / "data.dvc").read_text())
+    assert now["meta"]["params"] == params["data"]
+    assert now["outs"][0]["md5"] != recorded["outs"][0]["md5"]
+    assert "pictures.parquet" in (project / "seen").read_text()
+    assert run()[1] == {"data": "up to date", "look": "up to date"}
 
 
 def alive(pid: int) -> bool:

@@ -14,12 +14,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from compodiff import __version__
 from compodiff.errors import ResourceUnavailable
 from compodiff.tracking.journal import Heading, Journal, kept_journals, now, open_journal
 from compodiff.tracking.store import Store, open_store, project_of
@@ -180,7 +180,7 @@ def deliver_kept(store: Store, project: Path) -> int:
 
 def origin(project: Path) -> dict[str, str]:
     """Return what a run in `project` is made from, as tags: git commit, digest of the data, digest of dvc.lock."""
-    tags = {"compodiff_version": __version__}
+    tags = {"compodiff_version": version("compodiff")}
     if shutil.which("git"):
         git = subprocess.run(
             ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
