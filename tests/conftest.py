@@ -50,6 +50,14 @@ def small_catalogue(small_data: Path) -> Catalogue:
     return Catalogue.load(small_data)
 
 
+@pytest.fixture(scope="session")
+def search_project(tmp_path_factory: pytest.TempPathFactory, small_data: Path, small_catalogue: Catalogue) -> Path:
+    """A project with an encoder, a model of random weights and an index; read only: copy what is to change."""
+    from search_world import make_project
+
+    return make_project(tmp_path_factory.mktemp("searching"), small_data, small_catalogue)
+
+
 _TINY_CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},

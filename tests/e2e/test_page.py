@@ -15,7 +15,6 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from search_world import make_project
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
 from selenium import webdriver
@@ -35,13 +34,12 @@ RED = "twemoji-1F534"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, small_data, small_catalogue) -> Iterator[str]:
+def address(search_project) -> Iterator[str]:
     """`compodiff serve` over 157 pictures, on a port of its own."""
-    project = make_project(tmp_path_factory.mktemp("page"), small_data, small_catalogue)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    serving = subprocess.Popen([COMMAND, "serve", "--model", "artifacts", "--port", str(port)], cwd=project)
+    serving = subprocess.Popen([COMMAND, "serve", "--model", "artifacts", "--port", str(port)], cwd=search_project)
     try:
         _until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 120)
         yield f"http://127.0.0.1:{port}/"

@@ -9,55 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from PIL import Image
 
-from compodiff.catalogue.benchmark_folder import write_benchmark
 from compodiff.cli import main
-from compodiff.embeddings import Embeddings, Material, make_embeddings
-from compodiff.encoders import embedded_encoder, load_encoder, save_encoder
-from compodiff.model.checkpoint import ModelCard, save_model
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.model.process import Process
-from compodiff.params import load_params
+from compodiff.embeddings import Embeddings
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.manifest import read_manifest
-from compodiff.stages.build_index import build_index
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 COOK, DARK_COOK = "👩‍🍳", "twemoji-1F469-1F3FF-200D-1F373"
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, small_data, small_catalogue) -> Path:
-    """A project with 168 pictures, the default encoder at 64 px, and a composed model with random weights."""
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("searching")
-    shutil.copy(PARAMS, root)
-    params = load_params(PARAMS)
-    artifacts = root / "artifacts"
-    encoder = embedded_encoder(embedding_dim=32, image_size=64, generator=torch.Generator().manual_seed(1))
-    manifest = save_encoder(encoder, artifacts / "encoder")
-    write_benchmark(artifacts / "benchmark", small_catalogue, params.benchmark)
-    pictures = small_catalogue.distinct()
-    material = Material(pictures, small_catalogue.read, "small", {}, [])
-    make_embeddings(artifacts / "embeddings", load_encoder(artifacts / "encoder"), material, params.embedding)
-    build_index(
-        index=params.index,
-        data=small_data,
-        benchmark=artifacts / "benchmark",
-        embeddings=artifacts / "embeddings",
-        folder=artifacts / "index",
-    )
-    config = DenoiserConfig(32, manifest.token_dim, 32, 2, 2, 2, 16, 2, 8, 2, residual=True)
-    torch.manual_seed(2)  # nn.Module draws its weights from the global generator
-    denoiser = Denoiser(config)
-    torch.nn.init.normal_(denoiser.output_projection.weight, std=0.05)
-    trained_with = {"sampling": params.sampling.model_dump()}
-    card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
-    save_model(artifacts / "composed", denoiser.state_dict(), card)
-    return root
+@pytest.fixture
+def project(search_project) -> Path:
+    return search_project
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.benchmark import Category, Name, Root, SkipMissing, Split, Variant
-from compodiff.cli.model_parts import CHAMPION, model_parts
 from compodiff.cli.project import project_root
+from compodiff.model_parts import CHAMPION, model_parts
 
 if TYPE_CHECKING:
     from compodiff.benchmarks.answers import Answering, Asked

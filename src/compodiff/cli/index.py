@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from compodiff.cli.model_parts import CHAMPION, model_parts
 from compodiff.cli.project import project_root
+from compodiff.model_parts import CHAMPION, model_parts
 from compodiff.retrieval import INSIDE
 
 Folder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP and GIF pictures, at any depth.")]

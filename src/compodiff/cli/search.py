@@ -13,20 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.model_parts import CHAMPION, ModelParts, model_parts
-from compodiff.cli.project import project_root
-from compodiff.errors import InputInvalid
+from compodiff.model_parts import ATTRIBUTION, CHAMPION
 
 if TYPE_CHECKING:
-    from compodiff.retrieval.composer import ComposedQuery, Reference
-    from compodiff.retrieval.index import Index
+    from compodiff.retrieval.composer import ComposedQuery
     from compodiff.retrieval.searcher import Hit, Searcher
-
-GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are
-ATTRIBUTION = (
-    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter, Inc and other contributors), CC BY 4.0."
-)
-STYLES = ("twemoji", "openmoji")
 
 
 def register(app: typer.Typer) -> None:
@@ -53,11 +44,12 @@ def search(
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.retrieval.composer import ComposedQuery
     from compodiff.retrieval.pictures import read_picture
+    from compodiff.searcher import named_reference, open_searcher
 
     started = time.perf_counter()
-    searcher = _open(model_parts(model), index)
+    searcher = open_searcher(model, index)
     query = ComposedQuery(
-        reference=None if reference is None else _found(reference, searcher.index),
+        reference=None if reference is None else named_reference(reference, searcher.index),
         relative_caption=text,
         negative_text=negative,
         mask=None if mask is None else read_picture(mask),
@@ -78,45 +70,6 @@ def search(
         typer.echo(json.dumps(_answer(searcher, query, hits, asked) | {"seconds": seconds}, ensure_ascii=False))
     else:
         _print_table(hits)
-
-
-def _open(parts: ModelParts, index: Path | None) -> "Searcher":
-    from compodiff.retrieval import INSIDE
-    from compodiff.retrieval.composer import Composer
-    from compodiff.retrieval.index import Index
-    from compodiff.retrieval.searcher import Searcher
-
-    # The index is opened first: it is the part that a user most often has to make.
-    if index is None:
-        opened, pictures_root = Index.load(parts.index), project_root() / GALLERY
-    else:
-        inside = index / INSIDE
-        opened, pictures_root = Index.load(inside if inside.is_dir() else index), None
-    return Searcher(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
-
-
-def _found(reference: str, index: "Index") -> "Reference":
-    """What the user means: an id of the index, or a picture that is not in it.
-
-    Raises:
-        InputInvalid: neither.
-    """
-    import hashlib
-
-    from compodiff.retrieval.pictures import read_picture
-
-    path = Path(reference)
-    if path.is_file():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
-        return str(same.iloc[0]) if len(same) else read_picture(path)
-    codepoints = "-".join(f"{ord(character):X}" for character in reference if character != "\N{VARIATION SELECTOR-16}")
-    for picture_id in (reference, *(f"{style}-{codepoints}" for style in STYLES)):
-        if picture_id in index.row:
-            return picture_id
-    raise InputInvalid(
-        f"{reference} is neither a picture file nor in the index, whose ids look like {index.picture_ids[0]}"
-    )
 
 
 def _answer(

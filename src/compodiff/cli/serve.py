@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compodiff.cli.model_parts import CHAMPION, model_parts
 from compodiff.cli.project import project_root
-from compodiff.cli.search import ATTRIBUTION, GALLERY
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.model_parts import ATTRIBUTION, CHAMPION, GALLERY, index_folder, model_parts
 
 if TYPE_CHECKING:
     from compodiff.serving.live import Places
@@ -61,16 +60,13 @@ def serve(
 
 def _places(model: str, index: Path | None) -> "Places":
     """Where the model and the index are now; asked again and again, as an alias may move."""
-    from compodiff.retrieval import INSIDE
     from compodiff.serving.live import Places
 
     parts = model_parts(model)
     if index is None:
         gallery = (project_root() / GALLERY).resolve()
         return Places(model, _version(model), parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
-    folder = index.resolve()
-    inside = folder / INSIDE
-    return Places(model, _version(model), parts.composed, parts.encoder, inside if inside.is_dir() else folder)
+    return Places(model, _version(model), parts.composed, parts.encoder, index_folder(index.resolve()))
 
 
 def _version(model: str) -> str:

@@ -1,8 +1,6 @@
-from pathlib import Path
-
 import pytest
 from fastapi.testclient import TestClient
-from search_world import make_project, places_in
+from search_world import places_in
 
 from compodiff.serving.api import create_app
 from compodiff.serving.limits import Limits
@@ -10,13 +8,8 @@ from compodiff.serving.live import Champion
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory, small_data, small_catalogue) -> Path:
-    return make_project(tmp_path_factory.mktemp("serving"), small_data, small_catalogue)
-
-
-@pytest.fixture(scope="session")
-def champion(project) -> Champion:
-    return Champion(lambda: places_in(project / "artifacts"))
+def champion(search_project) -> Champion:
+    return Champion(lambda: places_in(search_project / "artifacts"))
 
 
 SMALL = Limits(upload_bytes=200_000, pixels=1_000_000)

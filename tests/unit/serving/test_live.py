@@ -14,11 +14,11 @@ from compodiff.serving.live import Champion
 
 
 @pytest.fixture
-def artifacts(project, tmp_path):
+def artifacts(search_project, tmp_path):
     """A copy of the project's artifacts that may be changed; the gallery stays where it is."""
     ignored = shutil.ignore_patterns("embeddings", "benchmark")
-    shutil.copytree(project / "artifacts", tmp_path / "artifacts", ignore=ignored)
-    (tmp_path / "artifacts" / "benchmark").symlink_to(project / "artifacts" / "benchmark")
+    shutil.copytree(search_project / "artifacts", tmp_path / "artifacts", ignore=ignored)
+    (tmp_path / "artifacts" / "benchmark").symlink_to(search_project / "artifacts" / "benchmark")
     return tmp_path / "artifacts"
 
 

@@ -1,12 +1,17 @@
-"""Which model a command works with: a folder, or what an alias of the registry stands for."""
+"""Which model and index are meant: a folder, or what an alias of the registry stands for."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid
+from compodiff.retrieval import INSIDE
+from compodiff.tracking.store import project_of
 
 CHAMPION = "models:/compodiff@champion"
+GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are, in a project
+ATTRIBUTION = (
+    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter, Inc and other contributors), CC BY 4.0."
+)
 _REGISTERED = "models:/compodiff@"
 
 
@@ -44,9 +49,15 @@ def model_parts(model: str) -> ModelParts:
             raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
         from compodiff.tracking.registry import model_folder
 
-        return ModelParts(model_folder(project_root(), model.removeprefix(_REGISTERED)))
+        return ModelParts(model_folder(project_of(Path.cwd()), model.removeprefix(_REGISTERED)))
     parts = ModelParts(Path(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():
             raise InputInvalid(f"{part} is not there; name a folder with composed/ and encoder/, or {CHAMPION}")
     return parts
+
+
+def index_folder(folder: Path) -> Path:
+    """The index that is meant by a folder of pictures with one inside, or by the index's own folder."""
+    inside = folder / INSIDE
+    return inside if inside.is_dir() else folder

@@ -1,0 +1,112 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compodiff import Blend, Searcher
+from compodiff.errors import InputInvalid
+
+RED, BLUE = "twemoji-1F534", "twemoji-1F535"
+
+
+@pytest.fixture(scope="module")
+def searcher(search_project) -> Searcher:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(search_project)
+        return Searcher.load("artifacts")
+
+
+def _ids(ranking) -> list[str]:
+    return [found.picture_id for found in ranking]
+
+
+def test_five_lines_are_enough(searcher):
+    ranking = searcher.search(reference=RED, text="make it blue", negative="square", k=5)
+    assert [found.rank for found in ranking] == [1, 2, 3, 4, 5]
+    assert [found.score for found in ranking] == sorted((found.score for found in ranking), reverse=True)
+    assert ranking[0].path.is_file()
+    assert ranking[:2] == (ranking[0], ranking[1])
+    assert set(ranking.seconds) == {"encode", "sample", "search"}
+
+
+def test_a_picture_its_file_and_its_emoji_are_one_reference(searcher, small_catalogue, tmp_path):
+    (tmp_path / "mine.png").write_bytes(small_catalogue.read_bytes(RED))
+    rankings = [
+        _ids(searcher.search(given, "make it blue", mode="image", exclude=(RED,)))
+        for given in (RED, "🔴", tmp_path / "mine.png", str(tmp_path / "mine.png"), small_catalogue.read(RED))
+    ]
+    assert all(ranking == rankings[0] for ranking in rankings)
+
+
+def test_an_answer_is_the_next_reference_and_several_are_averaged(searcher):
+    first = searcher.search(RED, "make it blue")
+    assert _ids(searcher.search(first, mode="image", k=3, exclude=(RED,))) == _ids(first)[:3]
+    mean = searcher.search([RED, BLUE], mode="image")
+    assert _ids(mean) == _ids(searcher.search(Blend((RED, BLUE), (2, 2)), mode="image"))
+    only = searcher.search(Blend((RED, BLUE), (0, 1)), mode="image", k=5)
+    assert _ids(only) == _ids(searcher.search(BLUE, mode="image", k=5, exclude=(RED,)))
+
+
+def test_masks_come_as_pictures_files_and_cells(searcher, tmp_path):
+    picture = Image.new("RGB", (40, 40), "red")
+    mask = Image.new("L", (40, 40))
+    mask.paste(255, (0, 0, 20, 40))
+    mask.save(tmp_path / "mask.png")
+    cells = np.zeros((64, 64), bool)
+    cells[:, :32] = True
+    rankings = [_ids(searcher.search(picture, "a hat", mask=given)) for given in (mask, tmp_path / "mask.png", cells)]
+    assert rankings[0] == rankings[1] == rankings[2] != _ids(searcher.search(picture, "a hat"))
+
+
+def test_conditions_and_seeds(searcher):
+    found = searcher.search(text="a face", where="picture_id like 'openmoji%'", k=30)
+    assert all(each.picture_id.startswith("openmoji") for each in found)
+    first, again, other = (searcher.search(RED, "a hat", seed=seed, k=50) for seed in (1, 1, 2))
+    assert [each.score for each in first] == [each.score for each in again] != [each.score for each in other]
+
+
+def test_many_threads_get_the_answers_of_one(searcher):
+    texts = [f"colour {number}" for number in range(24)]
+    alone = [_ids(searcher.search(RED, text)) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda text: _ids(searcher.search(RED, text)), texts)) == alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "neither a reference nor a text"),
+        ({"reference": "nowhere.png"}, "nowhere.png is neither a picture file nor in the index"),
+        ({"text": "a", "k": 0}, "k is 0"),
+        ({"text": "a", "where": "height > 3"}, 'column "height" not found'),
+        ({"reference": [RED, BLUE], "text": "a", "mask": np.ones((64, 64), bool)}, "a mask needs one reference"),
+        ({"reference": RED, "mask": np.ones((3, 3), bool)}, r"the mask has the shape \(3, 3\)"),
+    ],
+)
+def test_what_cannot_be_answered_is_said_in_words(searcher, arguments, message):
+    with pytest.raises(InputInvalid, match=message):
+        searcher.search(**arguments)
+
+
+def test_blends_need_fitting_weights():
+    for weights in ((1.0,), (0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0)):
+        with pytest.raises(InputInvalid, match="weights"):
+            Blend(("a", "b"), weights)
+
+
+def test_models_and_indexes_that_are_not_there_are_named(search_project, monkeypatch):
+    monkeypatch.chdir(search_project)
+    with pytest.raises(InputInvalid, match="name a folder with composed/ and encoder/"):
+        Searcher.load("nowhere")
+    with pytest.raises(InputInvalid, match="there is no index at nowhere; run: compodiff index build"):
+        Searcher.load("artifacts", index="nowhere")
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import sys, compodiff; print('torch' in sys.modules); compodiff.Searcher; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    assert not hasattr(__import__("compodiff"), "nothing")
