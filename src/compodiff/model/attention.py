@@ -145,10 +145,14 @@ class CrossAttention(nn.Module):
     def _projected(self, query: Tensor, context: Projected) -> Tensor:
         """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         keys, values, bias = context
-        heads, rows, _, width = keys.shape
-        scores = torch.matmul(query.view(rows, -1, heads, width).permute(2, 0, 1, 3), keys.mT)
+        heads, rows, length, width = keys.shape
+        asked = query.view(rows, -1, heads, width).permute(2, 0, 1, 3).reshape(heads * rows, -1, width)
         # Plain products beat scaled_dot_product_attention on the CPU: two to eight queries a row are too few for it.
-        return torch.matmul(_softmax(scores, bias), values).permute(1, 2, 0, 3)
+        scores = torch.bmm(asked, keys.view(-1, length, width).mT)
+        if bias is not None:
+            scores = (scores.view(heads, rows, -1, length) + bias).view(heads * rows, -1, length)
+        mixed = torch.bmm(scores.softmax(-1), values.view(-1, length, width))
+        return mixed.view(heads, rows, -1, width).permute(1, 2, 0, 3)
 
     def _unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
         """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
@@ -165,10 +169,6 @@ class CrossAttention(nn.Module):
         values = torch.bmm(seen.transpose(0, 1).flatten(1, 2), to_values.mT).view(heads, rows, -1, self.head_width)
         null_weight = weights[:, :, :1].view(rows, heads, -1, 1)
         return torch.addcmul(values.permute(1, 2, 0, 3), null_weight.transpose(1, 2), null_value)
-
-
-def _softmax(scores: Tensor, bias: Tensor | None) -> Tensor:
-    return (scores if bias is None else scores + bias).softmax(-1)
 
 
 class FeedForward(nn.Module):

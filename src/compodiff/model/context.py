@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import InputInvalid
-from compodiff.model.attention import FIRST_TOKEN, NULL_KEY, ZERO_KEY, Projected, Unprojected
+from compodiff.model.attention import FIRST_TOKEN, NULL_KEY, ZERO_KEY, Positions, Projected, Unprojected
 
 NULL = -1
 
@@ -67,13 +67,14 @@ class ContextRows:
 
 @dataclass(frozen=True)
 class Context:
-    """The context of R rows, one entry a layer: all that a network call needs to know about its queries.
+    """All that a network call needs to know besides x_t and the timestep, for R rows; layers: one entry a block.
 
-    reference: (R, D) standardised embeddings, zero where there is none.
+    reference: (R, D) standardised embeddings, zero where there is none. positions: the same for all rows.
     """
 
     layers: tuple[Projected | Unprojected, ...]
     reference: Tensor
+    positions: Positions
 
 
 def key_rows(lengths: Tensor, rows: ContextRows, images: int, image_slots: int) -> tuple[Tensor, Tensor | None]:

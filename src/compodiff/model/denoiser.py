@@ -140,6 +140,7 @@ class Denoiser(nn.Module):
         return Context(
             layers=self._layers(tokens, index, padding, uses),
             reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
+            positions=self._positions(),
         )
 
     def forward(self, x_t: Tensor, timestep: Tensor, context: Context) -> Tensor:
@@ -156,11 +157,10 @@ class Denoiser(nn.Module):
         x = self.input_projection(x_t.to(self.dtype))
         time = self.time_mlp(sinusoid(timestep, self.config.width).to(self.dtype))
         tokens = torch.stack((x, time.expand_as(x)), 1)
-        positions = self._positions()
         for number, (block, layer) in enumerate(zip(self.blocks, context.layers, strict=True)):
             # Only the first token leaves the network, so the last block computes nothing else.
             queries = 1 if number == self.config.depth - 1 else QUERY_TOKENS
-            tokens = block(tokens, positions, layer, queries)
+            tokens = block(tokens, context.positions, layer, queries)
         x0: Tensor = self.output_projection(self._stable_norm(tokens[:, 0])).float()
         if self.config.residual:
             x0 = x0 + context.reference.repeat_interleave(len(x0) // len(context.reference), 0)
