@@ -113,7 +113,7 @@ class Denoiser(nn.Module):
         rows: ContextRows | None = None,
         uses: int = 1,
     ) -> Context:
-        """Prepare what does not depend on x_t, once for all steps and draws.
+        """Prepare what does not depend on x_t, once for all steps and draws. The inputs may be on any device.
 
         Args:
             texts: distinct texts.
@@ -131,14 +131,15 @@ class Denoiser(nn.Module):
         tokens = torch.cat(
             (
                 self.relative_bias.new_zeros(FIRST_TOKEN, self.config.width),
-                self.text_projection(texts.tokens.to(self.dtype)),
+                self.text_projection(texts.tokens.to(self.relative_bias)),
                 self.image_projection(references.to(self.dtype)).reshape(-1, self.config.width),
                 self.mask_mlp(self._pooled(masks)),
             )
         )
-        index, padding = key_rows(texts.lengths, rows, len(references), self.config.image_slots)
+        index, padding = key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
+        padding = None if padding is None else padding.to(tokens.device)
         return Context(
-            layers=self._layers(tokens, index, padding, uses),
+            layers=self._layers(tokens, index.to(tokens.device), padding, uses),
             reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
             positions=self._positions(),
         )
@@ -171,7 +172,7 @@ class Denoiser(nn.Module):
             return self.constants.embedding_mean.new_zeros(0, self.config.embedding_dim)
         if images.shape[-1] != self.config.embedding_dim:
             raise InputInvalid(f"embeddings are {images.shape[-1]} wide, the network takes {self.config.embedding_dim}")
-        return self.standardise(images)
+        return self.standardise(images.to(self.constants.embedding_mean))
 
     def _pooled(self, masks: Tensor | None) -> Tensor:
         """The empty mask, then `masks`, averaged down to the network's mask size: (1 + U, mask_size ** 2)."""

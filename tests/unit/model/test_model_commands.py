@@ -1,0 +1,51 @@
+"""`compodiff convert` and `compodiff bench` from the shell's side."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from compodiff.bench import denoiser as sampling
+from compodiff.cli import app
+from compodiff.errors import CheckpointMismatch
+from compodiff.model.checkpoint import WEIGHTS, ModelCard, save_model
+from compodiff.model.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.process import Process
+
+SHAPE = DenoiserConfig(16, 12, 16, 2, 2, 2, 8, 2, mask_size=64, image_slots=1, residual=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(tmp_path / "ours", Denoiser(SHAPE).state_dict(), ModelCard(SHAPE, Process("diffusion", 50)))
+    return tmp_path
+
+
+def test_convert_there_and_back(folder: Path) -> None:
+    there = CliRunner().invoke(app, ["convert", str(folder / "ours"), "--to", str(folder / "hub"), "--released"])
+    assert there.exit_code == 0, there.output
+    back = CliRunner().invoke(app, ["convert", str(folder / "hub"), "--to", str(folder / "again")])
+    assert back.exit_code == 0, back.output
+    assert "depth 2, width 16, 2 heads, text tokens 12 wide" in back.output
+    ours, again = (load_file(folder / name / WEIGHTS) for name in ("ours", "again"))
+    assert all(torch.equal(ours[name], again[name]) for name in ours)
+
+
+def test_convert_refuses_a_pickle(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    refused = CliRunner().invoke(app, ["convert", str(folder), "--to", str(folder / "again")])
+    assert isinstance(refused.exception, CheckpointMismatch)
+    assert not (folder / "again").exists()
+
+
+def test_bench_prints_one_line_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = DenoiserConfig(64, 32, 64, 2, 2, 8, 16, 4, mask_size=64, image_slots=1, residual=False)
+    measure = sampling.run
+    monkeypatch.setattr(sampling, "HEADLINE", ((1, 1, 2),))
+    monkeypatch.setattr(sampling, "run", lambda cases, repeats: measure(cases, repeats, shape))
+    shown = CliRunner().invoke(app, ["bench", "denoiser", "--headline", "--repeats", "1"])
+    assert shown.exit_code == 0, shown.output
+    assert "batch 1  draws 1  steps 2" in shown.output
+    assert "ratio_float32" in shown.output
