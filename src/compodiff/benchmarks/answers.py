@@ -4,6 +4,7 @@ Q queries, P pairs of a query and one of its texts, S draws, D embedding width.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.context import PackedText
 from compodiff.model.denoiser import Denoiser
+from compodiff.model.inference import for_inference
 from compodiff.model.query import Conditions, SamplerOptions
 from compodiff.model.sampler import compose_draws, query_generators
 from compodiff.params import SamplingParams
@@ -107,11 +109,11 @@ class Answering:
         denoiser, card = load_model(folder)
         if card.encoder is not None:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
-        return cls(denoiser.to(getattr(torch, sampling.precision)), card, sampling, has_reference)
+        return cls(denoiser, card, sampling, has_reference)
 
     def sampled(self, sampling: SamplingParams) -> "Answering":
         """The same model, sampled otherwise."""
-        return replace(self, denoiser=self.denoiser.to(getattr(torch, sampling.precision)), sampling=sampling)
+        return replace(self, sampling=sampling)
 
     def answer(self, asked: Asked, label: str) -> Similarity:
         """Sample an answer to every query; a query's noise depends on its place and the seed alone.
@@ -120,6 +122,8 @@ class Answering:
             asked: Q queries.
             label: of the progress bar.
         """
+        # A copy, because the weights are packed for inference and may still be trained on.
+        denoiser = for_inference(deepcopy(self.denoiser), self.sampling.precision)
         options = SamplerOptions.of(self.sampling)
         generators = query_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
         answers: list[Floats] = []
@@ -128,7 +132,7 @@ class Answering:
                 pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
                 own = [_copy(generators[query]) for query in asked.query[pairs]]
                 conditions = self._conditions(asked, pairs)
-                draws = compose_draws(self.denoiser, conditions, options, own, self.card.process)
+                draws = compose_draws(denoiser, conditions, options, own, self.card.process)
                 answers.append(draws.cpu().numpy())
                 progress.update(len(pairs))
         return fuse(asked, np.concatenate(answers), self.sampling.fusion)

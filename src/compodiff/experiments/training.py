@@ -185,7 +185,6 @@ def _trained(ground: Ground, data: Data, params: TrainingParams, material: Mater
             card,
             material,
             short,
-            ground.params.sampling,
             folder=folder,
             curve=folder.with_suffix(".csv"),
             on_metrics=lambda _step, _metrics: None,
