@@ -8,7 +8,6 @@ import pytest
 import yaml
 from prefect import Flow
 
-
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
 
