@@ -11,6 +11,7 @@ from compodiff.benchmarks.benchmark import Benchmark
 from compodiff.benchmarks.ranking import Similarity, unit
 from compodiff.benchmarks.scoring import Scorer
 from compodiff.benchmarks.vectors import Vectors
+from compodiff.params import EvaluationParams
 
 CHOSEN_BY = ("recall_at_1", "recall_at_10")
 
@@ -54,15 +55,9 @@ def product(asked: Asked, offset: float) -> Similarity:
 
 
 def best_dials(
-    validation: Benchmark,
-    asked: Asked,
-    vectors: Vectors,
-    scorer: Scorer,
-    *,
-    text_weights: Sequence[float],
-    product_offsets: Sequence[float],
+    validation: Benchmark, asked: Asked, vectors: Vectors, scorer: Scorer, params: EvaluationParams
 ) -> Dials:
-    """The dials whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
+    """The dials of params.yaml whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
 
     def best(make: Callable[[Asked, float], Similarity], values: Sequence[float]) -> float:
         def quality(value: float) -> tuple[float, ...]:
@@ -71,4 +66,4 @@ def best_dials(
 
         return max(values, key=quality)
 
-    return Dials(best(weighted_sum, text_weights), best(product, product_offsets))
+    return Dials(best(weighted_sum, params.text_weights), best(product, params.product_offsets))

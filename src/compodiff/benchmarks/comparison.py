@@ -15,6 +15,7 @@ from compodiff.benchmarks.results import record, summary
 from compodiff.benchmarks.scoring import Scorer
 from compodiff.benchmarks.showcase import Row, Showcase
 from compodiff.benchmarks.vectors import Vectors
+from compodiff.params import EvaluationParams
 
 COMPOSED = "composed"
 
@@ -45,6 +46,11 @@ class Comparing:
     scorer: Scorer
     bootstrap: Bootstrap
     min_group_queries: int
+
+    @classmethod
+    def of(cls, scorer: Scorer, params: EvaluationParams) -> "Comparing":
+        """As params.yaml says."""
+        return cls(scorer, Bootstrap(params.bootstrap_draws, params.seed), params.min_relation_queries)
 
     def compare(
         self,
@@ -114,7 +120,7 @@ class Page:
         shown: dict[str, list[ShownQuery]] = {}
         for number, row in enumerate(parts):
             of_part = {name: rows[number] for name, rows in comparison.rows.items()}
-            for heading, queries in self.showcase.of(of_part, vectors).items():
+            for heading, queries in self.showcase.pick(of_part, vectors).items():
                 shown.setdefault(f"{heading} {row.scored.benchmark.part}".rstrip(), []).extend(queries)
         report = Report(
             self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution

@@ -12,6 +12,7 @@ from compodiff.benchmarks.ranking import Ints, Similarity, candidate_scores, top
 from compodiff.benchmarks.report import ShownQuery
 from compodiff.benchmarks.scoring import Scored, restrict
 from compodiff.benchmarks.vectors import Vectors
+from compodiff.params import EvaluationParams
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class Showcase:
     pictures: int
     chunk: int
 
-    def of(self, rows: Mapping[str, Row], vectors: Vectors) -> dict[str, list[ShownQuery]]:
+    @classmethod
+    def of(cls, params: EvaluationParams) -> "Showcase":
+        """As params.yaml says."""
+        return cls(params.shown_queries, params.shown_pictures, params.chunk)
+
+    def pick(self, rows: Mapping[str, Row], vectors: Vectors) -> dict[str, list[ShownQuery]]:
         """Pick and rank; among equals the best are those that the other rows find worst, and the other way round.
 
         Args:

@@ -134,7 +134,6 @@ def _compare(
     from compodiff.benchmarks.answers import gallery_vectors
     from compodiff.benchmarks.baselines import baselines
     from compodiff.benchmarks.comparison import COMPOSED, Comparing
-    from compodiff.benchmarks.metrics import Bootstrap
     from compodiff.benchmarks.scoring import Scorer
 
     of_parts = [
@@ -142,13 +141,8 @@ def _compare(
         for one, part in zip(asked, there.parts, strict=True)
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
-    comparing = Comparing(
-        Scorer(
-            chunk=evaluation.chunk, skip_missing=True
-        ),  # what may be missing was decided when pictures were looked for
-        Bootstrap(evaluation.bootstrap_draws, evaluation.seed),
-        evaluation.min_relation_queries,
-    )
+    # What may be missing was decided when the pictures were looked for.
+    comparing = Comparing.of(Scorer(chunk=evaluation.chunk, skip_missing=True), evaluation)
     vectors = gallery_vectors(asked[0].embeddings)
     return comparing.compare(there.parts, vectors, rows, settings | {"baselines": dials.record()})
 
@@ -169,10 +163,9 @@ def _write(
     if json_out is not None:
         write_json(json_out, comparison.result())
     if html is not None:
-        showcase = Showcase(evaluation.shown_queries, evaluation.shown_pictures, evaluation.chunk)
         metrics = list(comparison.summaries[COMPOSED]["metrics"])
         title = f"{comparison.record['benchmark']} {comparison.record['split']}"
-        Page(title, metrics, showcase).write_file(html, comparison, gallery_vectors(embeddings))
+        Page(title, metrics, Showcase.of(evaluation)).write_file(html, comparison, gallery_vectors(embeddings))
     return [path for path in (json_out, html) if path is not None]
 
 

@@ -15,7 +15,6 @@ from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, baselines, best_dials
 from compodiff.benchmarks.benchmark import Benchmark
 from compodiff.benchmarks.comparison import COMPOSED, Comparing, Page
-from compodiff.benchmarks.metrics import Bootstrap
 from compodiff.benchmarks.ranking import Similarity
 from compodiff.benchmarks.scoring import Scorer
 from compodiff.benchmarks.showcase import Showcase
@@ -56,17 +55,12 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     served.require_encoder(encoded.encoder)
     (test,), (validation,) = load_triplets(benchmark, "test"), load_triplets(benchmark, "validation")
     asked, vectors, scorer = Asked.of(test, encoded), gallery_vectors(encoded), Scorer(chunk=evaluation.chunk)
-    dials = best_dials(
-        validation,
-        Asked.of(validation, encoded),
-        vectors,
-        scorer,
-        text_weights=evaluation.text_weights,
-        product_offsets=evaluation.product_offsets,
-    )
-    rows = baselines(asked, dials)
-    rows["prior"] = Answering.load(prior, sampling, encoded, has_reference=False).answer(asked, "prior")
-    rows[COMPOSED] = Answering.load(composed, sampling, encoded).answer(asked, COMPOSED)
+    dials = best_dials(validation, Asked.of(validation, encoded), vectors, scorer, evaluation)
+    rows = {
+        **baselines(asked, dials),
+        "prior": Answering.load(prior, sampling, encoded, has_reference=False).answer(asked, "prior"),
+        COMPOSED: Answering.load(composed, sampling, encoded).answer(asked, COMPOSED),
+    }
     settings = {
         "benchmark": "emoji",
         "encoder": encoded.encoder.to_json(),
@@ -76,13 +70,11 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "min_relation_queries": evaluation.min_relation_queries,
         "index": {"kind": served.manifest.kind, f"recall_at_{SERVED}": served_recall(served, test, rows[COMPOSED])},
     }
-    comparing = Comparing(
-        scorer, Bootstrap(evaluation.bootstrap_draws, evaluation.seed), evaluation.min_relation_queries
-    )
+    comparing = Comparing.of(scorer, evaluation)
     comparison = comparing.compare([test], vectors, {name: [row] for name, row in rows.items()}, settings)
     write_json(metrics, figures(comparison.summaries) | {"record": dict(comparison.record)})
-    showcase = Showcase(evaluation.shown_queries, evaluation.shown_pictures, evaluation.chunk)
-    Page("Emoji benchmark: unseen concepts", RECALLS, showcase, ATTRIBUTION).write(report, comparison, vectors)
+    page = Page("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
+    page.write(report, comparison, vectors)
 
 
 def figures(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
