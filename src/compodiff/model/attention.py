@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compodiff.model.linears import Linear
+
 QUERY_TOKENS = 2
 COSINE_SCALE = 16.0
 SMALLEST_NORM = 1e-12
@@ -52,9 +54,9 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads, self.head_width = heads, head_width
         self.norm = layer_norm(width)
-        self.to_qkv = nn.Linear(width, (heads + 2) * head_width, bias=False)
+        self.to_qkv = Linear(width, (heads + 2) * head_width, bias=False)
         self.null_kv = nn.Parameter(torch.randn(2, head_width))
-        self.out = nn.Linear(heads * head_width, width, bias=False)
+        self.out = Linear(heads * head_width, width, bias=False)
         self.out_norm = layer_norm(width)
 
     def forward(self, x: Tensor, positions: Positions, queries: int) -> Tensor:
@@ -103,7 +105,7 @@ class KeysValues(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.linear = nn.Linear(width, 2 * heads * head_width, bias=False)
+        self.linear = Linear(width, 2 * heads * head_width, bias=False)
         self.null_kv = nn.Parameter(torch.randn(2, head_width))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -130,9 +132,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads, self.head_width = heads, head_width
         self.norm = layer_norm(width)
-        self.to_q = nn.Linear(width, heads * head_width, bias=False)
+        self.to_q = Linear(width, heads * head_width, bias=False)
         self.keys_values = KeysValues(width, heads, head_width)
-        self.out = nn.Linear(heads * head_width, width, bias=False)
+        self.out = Linear(heads * head_width, width, bias=False)
         self.out_norm = layer_norm(width)
 
     def forward(self, x: Tensor, context: Projected | Unprojected) -> Tensor:
@@ -177,8 +179,8 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
         self.norm = layer_norm(width)
-        self.up = nn.Linear(width, 2 * factor * width, bias=False)
-        self.down = nn.Linear(factor * width, width, bias=False)
+        self.up = Linear(width, 2 * factor * width, bias=False)
+        self.down = Linear(factor * width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., W) -> (..., W)."""

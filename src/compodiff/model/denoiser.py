@@ -28,6 +28,7 @@ from compodiff.model.attention import (
 )
 from compodiff.model.context import Context, ContextRows, PackedText, key_rows
 from compodiff.model.inputs import Constants, mlp, sinusoid
+from compodiff.model.linears import Linear
 from compodiff.params import DenoiserParams
 
 RELATIVE_BUCKETS = 32
@@ -72,13 +73,13 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config, width = config, config.width
-        self.text_projection = nn.Linear(config.token_dim, width)
+        self.text_projection = Linear(config.token_dim, width)
         fits = config.embedding_dim == width
-        self.input_projection = nn.Identity() if fits else nn.Linear(config.embedding_dim, width, bias=False)
+        self.input_projection = nn.Identity() if fits else Linear(config.embedding_dim, width, bias=False)
         # The released network hands the reference over as it is. No offset, so that a null reference stays zero.
         as_it_is = fits and config.image_slots == 1
         slots = config.image_slots * width
-        self.image_projection = nn.Identity() if as_it_is else nn.Linear(config.embedding_dim, slots, bias=False)
+        self.image_projection = nn.Identity() if as_it_is else Linear(config.embedding_dim, slots, bias=False)
         self.time_mlp = mlp(width, width)
         self.mask_mlp = mlp(config.mask_size**2, width)
         self.relative_bias = nn.Parameter(torch.randn(RELATIVE_BUCKETS, config.heads))
@@ -87,7 +88,7 @@ class Denoiser(nn.Module):
             for _ in range(config.depth)
         )
         self.norm = layer_norm(width)
-        self.output_projection = nn.Linear(width, config.embedding_dim, bias=False)
+        self.output_projection = Linear(width, config.embedding_dim, bias=False)
         if config.residual:
             nn.init.zeros_(self.output_projection.weight)
         self.constants = Constants(config.embedding_dim, config.head_width)

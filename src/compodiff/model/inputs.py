@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from compodiff.model.linears import Linear
+
 ROTARY_WIDTH = 32
 
 
@@ -37,9 +39,7 @@ class Constants(nn.Module):
 def mlp(width_in: int, width: int) -> nn.Sequential:
     """Three linears with SiLU between them, hidden width 2 W."""
     hidden = 2 * width
-    return nn.Sequential(
-        nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, width)
-    )
+    return nn.Sequential(Linear(width_in, hidden), nn.SiLU(), Linear(hidden, hidden), nn.SiLU(), Linear(hidden, width))
 
 
 def sinusoid(timestep: Tensor, width: int) -> Tensor:

@@ -1,14 +1,19 @@
-"""Packed linears: the same numbers, or the plain layer."""
+"""Linears in oneDNN, packed or with gradients: torch's numbers, or torch's layer."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
+from compodiff.model import linears
 from compodiff.model.context import PackedText
 from compodiff.model.denoiser import Denoiser
 from compodiff.model.inference import PackedLinear, for_inference
+from compodiff.model.linears import Linear, onednn_wins
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is not in this torch")
@@ -30,3 +35,33 @@ def test_a_layer_that_packs_wrongly_stays_plain(denoiser: Denoiser, monkeypatch:
     ready = for_inference(denoiser, "float32")
     assert not any(isinstance(module, PackedLinear) for module in ready.modules())
     assert any(isinstance(module, nn.Linear) for module in ready.modules())
+
+
+@given(rows=st.integers(0, 9), width_in=st.integers(1, 40), width_out=st.integers(1, 40), bias=st.booleans())
+def test_a_linear_is_torchs_forward_and_backward(rows: int, width_in: int, width_out: int, bias: bool) -> None:
+    ours = Linear(width_in, width_out, bias=bias)
+    theirs = nn.Linear(width_in, width_out, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    inputs = [torch.randn(2, rows, width_in, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in "ab"]
+    for linear, x in zip((ours, theirs), inputs, strict=True):
+        linear(x).square().sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-4, atol=1e-4)
+    for mine, known in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, known.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("processor", "wins"), [("AuthenticAMD", True), ("GenuineIntel", False), (None, False)])
+def test_onednn_is_taken_on_amd_only(
+    processor: str | None, wins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if processor is not None:
+        (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {processor}\n", encoding="utf-8")
+    monkeypatch.setattr(linears, "CPUINFO", tmp_path / "cpuinfo")
+    assert onednn_wins.__wrapped__() is (wins and torch.backends.mkldnn.is_available())
+
+
+def test_onednn_that_computes_something_else_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text("AuthenticAMD", encoding="utf-8")
+    monkeypatch.setattr(linears, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(linears, "_product", lambda x, weight: 1.001 * x @ weight.T)
+    assert not onednn_wins.__wrapped__()
