@@ -25,9 +25,10 @@ def test_packed_is_plain(denoiser: Denoiser, texts: PackedText, precision: str, 
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(3, denoiser.config.embedding_dim, generator=generator)
     x_t, timestep = torch.randn(image.shape, generator=generator), torch.tensor([600])
-    plain, packed = (net(x_t, timestep, net.context(texts, image, uses=uses)) for net in (denoiser, ready))
-    assert packed.dtype == torch.float32
-    torch.testing.assert_close(packed, plain, rtol=0, atol=tolerance * float(plain.abs().mean()))
+    for reference in (image, None):
+        plain, packed = (net(x_t, timestep, net.context(texts, reference, uses=uses)) for net in (denoiser, ready))
+        assert packed.dtype == torch.float32
+        torch.testing.assert_close(packed, plain, rtol=0, atol=tolerance * float(plain.abs().mean()))
 
 
 def test_a_layer_that_packs_wrongly_stays_plain(denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
