@@ -132,7 +132,7 @@ def make_world(root: Path, encoder: Encoder) -> World:
         embeddings=embedded.pictures,
         pictures=pd.DataFrame({"picture_id": ids, "name": ids, "path": "x", "offset": 0, "length": 0, "sha256": ids}),
         encoder=encoder.manifest,
-        params=IndexParams(kind="flat", lists=1, probes=1, code_bytes=1, rerank=0),
+        params=IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=1, probes=1, code_bytes=1, rerank=0),
         pictures_root="..",
     )
     torch.manual_seed(1)  # nn.Module draws its weights from the global generator

@@ -94,12 +94,14 @@ class EmbeddingParams(Section):
 class IndexParams(Section):
     """The FAISS index over a gallery's L2-normalised embeddings."""
 
-    kind: Literal["flat", "ivf_sq8", "ivf_pq"]
+    flat_up_to: int = Field(ge=0, description="pictures up to which the index is flat, that is exact, whatever `kind`")
+    kind: Literal["flat", "ivf_sq8", "ivf_pq"] = Field(description="beyond `flat_up_to`")
     lists: int = Field(
         gt=0, description="inverted lists of the ivf kinds; about the square root of the gallery, times 4"
     )
     probes: int = Field(gt=0, description="lists that a query visits")
     code_bytes: int = Field(gt=0, description="bytes that stand for a vector under ivf_pq")
+    duplicate_cosine: float = Field(ge=-1, le=1, description="near-duplicates are at least so near, and look alike")
     rerank: int = Field(ge=0, description="candidates per result that the ivf kinds score again exactly; 0 for none")
 
 

@@ -151,6 +151,22 @@ def test_a_folder_of_ones_own_is_indexed_then_searched_then_kept_up_to_date(proj
     assert compodiff("index", "status", str(album))[1].count("\n") == 1
 
 
+def test_pictures_are_added_to_an_index_and_removed_from_it(project, compodiff, album):
+    assert compodiff("index", "build", str(album), "--model", "artifacts")[0] == 0
+    Image.new("RGB", (20, 20), "red").save(album / "red.png")
+    code, out, err = compodiff("index", "add", str(album), "--model", "artifacts")
+    assert (code, "6 pictures in" in out, "1 newly encoded" in out) == (0, True, True), err
+    assert compodiff("index", "add", str(album), "--model", "artifacts")[1] == "nothing to add\n"
+    (album / "beach.jpg").unlink()
+    assert "5 pictures in" in compodiff("index", "remove", str(album))[1]
+    assert "4 pictures in" in compodiff("index", "remove", str(album), "new/cat.png")[1]
+    assert compodiff("index", "status", str(album))[1].splitlines()[1:2] == ["added: new/cat.png"]
+    code, _, err = compodiff("index", "add", str(album), str(album.parent / "away.png"), "--model", "artifacts")
+    assert (code, "away.png is not in" in err) == (1, True)
+    code, _, err = compodiff("index", "remove", str(album), "nobody.png")
+    assert (code, "holds no picture 'nobody.png'" in err) == (1, True)
+
+
 def test_an_index_elsewhere_is_searched_by_its_own_path(project, compodiff, album, tmp_path):
     assert compodiff("index", "build", str(album), "--model", "artifacts", "--out", str(tmp_path / "there"))[0] == 0
     answer = _searched(compodiff, "--index", str(tmp_path / "there"), "--text", "a cat")
@@ -232,7 +248,7 @@ def test_without_a_champion_make_run_is_the_way_out(project, compodiff):
 
 def test_the_params_of_the_project_are_those_the_index_is_built_with(project, compodiff, album, monkeypatch, tmp_path):
     params = yaml.safe_load(PARAMS.read_text())
-    params["index"] |= {"kind": "ivf_sq8", "lists": 2, "probes": 2}
+    params["index"] |= {"flat_up_to": 4, "kind": "ivf_sq8", "lists": 2, "probes": 2}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
     assert compodiff("index", "build", str(album), "--model", str(project / "artifacts"))[0] == 0

@@ -1,4 +1,4 @@
-"""`compodiff index build FOLDER` and `compodiff index status FOLDER`: one's own pictures, ready for search."""
+"""`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.project import project_root
+from compodiff.errors import InputInvalid
 from compodiff.model_parts import CHAMPION, model_parts
 from compodiff.retrieval import INSIDE
 
@@ -15,41 +16,98 @@ Out = Annotated[
 ]
 
 
+Model = Annotated[str, typer.Option(help="The model that will search: an alias, or a folder.")]
+Columns = Annotated[
+    Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
+]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that do not decode.")]
+Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     group = typer.Typer(help="Make a folder of your own pictures ready for search.", no_args_is_help=True)
-    group.command("build")(build)
-    group.command("status")(status)
+    for command in (build, add, remove, status):
+        group.command(command.__name__)(command)
     app.add_typer(group, name="index")
 
 
 def build(
-    folder: Folder,
-    out: Out = None,
-    model: Annotated[str, typer.Option(help="The model that will search: an alias, or a folder.")] = CHAMPION,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out pictures that do not decode.")
-    ] = False,
+    folder: Folder, out: Out = None, model: Model = CHAMPION, columns: Columns = None, skip_unreadable: Skip = False
 ) -> None:
     """Encode the pictures of FOLDER. A second run encodes only what is new; one that was killed continues."""
+    from compodiff.retrieval.pictures import loose_pictures
+
+    folder = folder.resolve()
+    _build(folder, list(loose_pictures(folder)), out, model, columns, skip_unreadable=skip_unreadable, keep=False)
+
+
+def add(
+    folder: Folder,
+    files: Files = None,
+    out: Out = None,
+    model: Model = CHAMPION,
+    columns: Columns = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
+    from compodiff.retrieval.index import Index
+    from compodiff.retrieval.pictures import loose_pictures
+
+    folder = folder.resolve()
+    if files:
+        chosen = [_inside(file, folder) for file in files]
+    else:
+        held = Index.load(_index(folder, out)).row
+        chosen = [path for path in loose_pictures(folder) if path.relative_to(folder).as_posix() not in held]
+    if not chosen:
+        typer.echo("nothing to add")
+        return
+    _build(folder, chosen, out, model, columns, skip_unreadable=skip_unreadable, keep=True)
+
+
+def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
+    """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
+    from compodiff.params import load_params
+    from compodiff.retrieval.folder import remove_from_index
+    from compodiff.retrieval.index import Index
+
+    folder = folder.resolve()
+    index = _index(folder, out)
+    if files:
+        names = [_inside(file, folder).relative_to(folder).as_posix() for file in files]
+    else:
+        names = [name for name in Index.load(index).picture_ids if not (folder / name).is_file()]
+    params = load_params(project_root() / "params.yaml").index
+    done = remove_from_index(folder, index, params, names)
+    typer.echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
+
+
+def _build(
+    folder: Path,
+    files: list[Path],
+    out: Path | None,
+    model: str,
+    columns: Path | None,
+    *,
+    skip_unreadable: bool,
+    keep: bool,
+) -> None:
     from tqdm import tqdm
 
     from compodiff.encoders import load_encoder
     from compodiff.params import load_params
     from compodiff.retrieval.folder import build_folder_index
-    from compodiff.retrieval.pictures import loose_pictures
 
-    params = load_params(project_root() / "params.yaml").index
-    folder = folder.resolve()
-    files = list(loose_pictures(folder))
-    encoder = load_encoder(model_parts(model).encoder)
     built = build_folder_index(
         folder,
-        (out or folder / INSIDE).resolve(),
-        encoder,
-        params,
+        _index(folder, out),
+        load_encoder(model_parts(model).encoder),
+        load_params(project_root() / "params.yaml").index,
         skip_unreadable=skip_unreadable,
         files=tqdm(files, "indexing", unit=" pictures", disable=None),
+        columns=columns,
+        keep=keep,
     )
     for name, reason in built.unreadable.items():
         typer.echo(f"left out: {name} ({reason})", err=True)
@@ -58,13 +116,29 @@ def build(
     )
 
 
+def _index(folder: Path, out: Path | None) -> Path:
+    return (out or folder / INSIDE).resolve()
+
+
+def _inside(file: Path, folder: Path) -> Path:
+    """A picture's path, given from here or from the folder.
+
+    Raises:
+        InputInvalid: it is not in the folder.
+    """
+    for path in (file.resolve(), (folder / file).resolve()):
+        if path.is_relative_to(folder) and (path.exists() or path == (folder / file).resolve()):
+            return path
+    raise InputInvalid(f"{file} is not in {folder}; name pictures of that folder")
+
+
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.retrieval.folder import folder_status
     from compodiff.retrieval.manifest import damaged_files, read_manifest
 
     folder = folder.resolve()
-    index = (out or folder / INSIDE).resolve()
+    index = _index(folder, out)
     manifest = read_manifest(index)
     encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"
     typer.echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")

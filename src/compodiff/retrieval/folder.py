@@ -1,32 +1,31 @@
-"""An index over a folder of the user's own pictures: each is encoded once, and a build that was killed continues.
+"""An index over a folder of the user's own pictures: built, added to, removed from; one writer at a time.
 
-What is encoded is put down in `<index>.parts/` batch by batch under the sha256 of the picture's bytes, so neither a
-kill nor a moved or renamed file costs the work again.
+A picture is encoded once (parts.py), and readers see the old index until the new one stands whole.
 """
 
+import fcntl
 import hashlib
-import json
+import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from compodiff.atomic import atomic_path
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
-from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
 from compodiff.params import IndexParams
-from compodiff.retrieval import index
-from compodiff.retrieval.index import Floats, Index
-from compodiff.retrieval.manifest import MANIFEST, read_manifest
-from compodiff.retrieval.pictures import COLUMNS, decode, loose_pictures
+from compodiff.retrieval import index, metadata
+from compodiff.retrieval.duplicates import Looks, grouped
+from compodiff.retrieval.index import GROUP, LOOKS, Floats, Index
+from compodiff.retrieval.manifest import MANIFEST
+from compodiff.retrieval.parts import Parts, stacked
+from compodiff.retrieval.pictures import COLUMNS, loose_pictures
 
-BATCH = 64  # pictures encoded, and put down, at a time
 _NAMED_IN_ERROR = 5
 
 Row = tuple[str, str, str, int, int, str]  # COLUMNS
@@ -39,7 +38,8 @@ class FolderBuild:
     index: Path
     pictures: int
     encoded: int
-    unreadable: dict[str, str]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    removed: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,39 +51,16 @@ class FolderStatus:
     removed: list[str]
 
 
-class Parts:
-    """Embeddings by sha256 of the picture's bytes: those of an earlier index and those of a build that was killed."""
-
-    def __init__(self, folder: Path, earlier: Path, encoder: EncoderManifest) -> None:
-        """Collect what `encoder` has made: in the parts at `folder` and in the index at `earlier`, if it stands."""
-        identity = json.dumps(encoder.to_json(), sort_keys=True).encode()
-        self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
-        self._known: dict[str, Floats] = {}
-        if (earlier / MANIFEST).is_file() and read_manifest(earlier).encoder == encoder:
-            old = Index.load(earlier)
-            self._known.update(zip(old.pictures["sha256"], old.embeddings, strict=True))
-        for part in sorted(self._folder.glob("*.npz")):
-            with np.load(part, allow_pickle=False) as arrays:
-                self._known.update(zip(arrays["sha256"].tolist(), arrays["embeddings"], strict=True))
-
-    def __contains__(self, sha256: str) -> bool:
-        """Whether the picture with these bytes is encoded."""
-        return sha256 in self._known
-
-    def add(self, embeddings: dict[str, Floats]) -> None:
-        """Put down the embeddings of one batch."""
-        name = hashlib.sha256("".join(embeddings).encode()).hexdigest()[:16]
-        with atomic_path(self._folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, sha256=np.array(list(embeddings)), embeddings=np.stack(list(embeddings.values())))
-        self._known.update(embeddings)
-
-    def gather(self, sha256: Iterable[str]) -> Floats:
-        """Embeddings (N, D) of the pictures with these bytes, in their order."""
-        return np.stack([self._known[digest] for digest in sha256])
-
-
 def build_folder_index(
-    folder: Path, out: Path, encoder: Encoder, params: IndexParams, *, skip_unreadable: bool, files: Iterable[Path]
+    folder: Path,
+    out: Path,
+    encoder: Encoder,
+    params: IndexParams,
+    *,
+    skip_unreadable: bool,
+    files: Iterable[Path],
+    columns: Path | None = None,
+    keep: bool = False,
 ) -> FolderBuild:
     """Encode the pictures of `folder` and put an index over them at `out`.
 
@@ -93,40 +70,55 @@ def build_folder_index(
         encoder: the encoder of the model that will search.
         params: kind of index and its numbers.
         skip_unreadable: leave out pictures that do not decode instead of refusing to build.
-        files: `loose_pictures(folder)`, wrapped in a progress bar or not.
+        files: `loose_pictures(folder)`, wrapped in a progress bar or not; with `keep`, the pictures to add.
+        columns: a parquet or CSV file with more about each picture.
+        keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.
 
     Raises:
-        InputInvalid: there is no picture, none decodes, or one does not and `skip_unreadable` is off.
-        ResourceUnavailable: `out` cannot be written.
+        InputInvalid: there is no picture, none decodes, one does not and `skip_unreadable` is off, or `columns` does
+            not fit.
+        EncoderMismatch, IndexMismatch: with `keep`, what is kept was made with another encoder, or is damaged.
+        ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     staging = out.with_name(f"{out.name}.parts")
-    parts = Parts(_writable(staging), out, encoder.manifest)
-    rows: list[Row] = []
-    unreadable: dict[str, str] = {}
-    pending: dict[str, Tensor] = {}
-    encoded = 0
-    for path in files:
-        name = path.relative_to(folder).as_posix()
-        try:
-            name.encode()
-            content = path.read_bytes()
-            sha256 = hashlib.sha256(content).hexdigest()
-            if sha256 not in parts and sha256 not in pending:
-                pending[sha256] = encoder.preprocess(decode(content))
-        except (OSError, InputInvalid, UnicodeEncodeError) as error:
-            unreadable[name] = str(error)
-            continue
-        rows.append((name, name, name, 0, len(content), sha256))
-        if len(pending) == BATCH:
-            encoded += _encode(parts, encoder, pending)
-    encoded += _encode(parts, encoder, pending)
-    _judge(folder, rows, unreadable, skip_unreadable=skip_unreadable)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    root = ".." if out.parent == folder else str(folder.resolve())
-    embeddings = parts.gather(table["sha256"])
-    index.build(out, embeddings=embeddings, pictures=table, encoder=encoder.manifest, params=params, pictures_root=root)
-    shutil.rmtree(staging)
-    return FolderBuild(out, len(rows), encoded, unreadable)
+    with _alone(out):
+        parts = Parts(_writable(staging), out, encoder)
+        rows, unreadable = _scanned(folder, files, parts)
+        _judge(folder, rows, unreadable, skip_unreadable=skip_unreadable)
+        fresh = _fresh(folder, rows, parts, columns, encoder.manifest.embedding_dim)
+        earlier = Index.load(out) if (out / MANIFEST).is_file() else None
+        whole = fresh
+        if earlier is not None and keep:
+            earlier.require_encoder(encoder.manifest)
+            whole = _kept(earlier, set(fresh.table["picture_id"])).followed_by(fresh)
+        _write(folder, out, encoder.manifest, params, whole, earlier)
+        shutil.rmtree(staging)
+    return FolderBuild(out, len(whole.table), parts.encoded, unreadable)
+
+
+def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:
+    """Take pictures out of the index at `out`; none is read or encoded.
+
+    Args:
+        folder: of the pictures.
+        out: the index.
+        params: kind of index and its numbers.
+        names: paths from `folder`.
+
+    Raises:
+        InputInvalid: there is no index, it does not hold one of `names`, or nothing would be left.
+        ResourceUnavailable: `out` cannot be written, or is being written by another.
+    """
+    gone = set(names)
+    with _alone(out):
+        earlier = Index.load(out)
+        if strange := sorted(gone - earlier.row.keys()):
+            raise InputInvalid(f"the index {out} holds no picture {strange[0]!r}; see: compodiff index status {folder}")
+        if len(gone) == earlier.manifest.count:
+            raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
+        if gone:
+            _write(folder, out, earlier.manifest.encoder, params, _kept(earlier, gone), earlier)
+    return FolderBuild(out, earlier.manifest.count - len(gone), 0, removed=len(gone))
 
 
 def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
@@ -141,17 +133,107 @@ def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
     )
 
 
-def _encode(parts: Parts, encoder: Encoder, pending: dict[str, Tensor]) -> int:
-    """Encode and put down what is pending, and empty it; return how many."""
-    count = len(pending)
-    if count:
-        embeddings = encoder.encode_pixels(torch.stack(list(pending.values()))).cpu().numpy()
-        parts.add(dict(zip(pending, embeddings, strict=True)))
-        pending.clear()
-    return count
+@dataclass(frozen=True)
+class _Pictures:
+    """Rows of an index to be: their table, embeddings (N, D), looks (N, 16, 16, 3), and the groups of the first."""
+
+    table: pd.DataFrame
+    embeddings: Floats
+    looks: Looks
+    known: Sequence[int] = ()
+
+    def followed_by(self, more: "_Pictures") -> "_Pictures":
+        return _Pictures(
+            pd.concat([self.table, more.table], ignore_index=True) if len(self.table) else more.table,
+            np.concatenate([self.embeddings, more.embeddings]),
+            np.concatenate([self.looks, more.looks]),
+            self.known,
+        )
 
 
-def _judge(folder: Path, rows: list[Row], unreadable: dict[str, str], *, skip_unreadable: bool) -> None:
+def _scanned(folder: Path, files: Iterable[Path], parts: Parts) -> tuple[list[Row], dict[str, str]]:
+    """Rows of the files, all of them encoded; and the files that cannot be, with the reason."""
+    rows: list[Row] = []
+    unreadable: dict[str, str] = {}
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        try:
+            name.encode()
+            content = path.read_bytes()
+            sha256 = hashlib.sha256(content).hexdigest()
+            if sha256 not in parts:
+                parts.add(sha256, content)
+        except (OSError, InputInvalid, UnicodeEncodeError) as error:
+            unreadable[name] = str(error)
+            continue
+        rows.append((name, name, name, 0, len(content), sha256))
+    parts.flush()
+    return rows, unreadable
+
+
+def _fresh(folder: Path, rows: Sequence[Row], parts: Parts, columns: Path | None, dim: int) -> _Pictures:
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    names = table["path"].tolist()
+    gathered = parts.gather(table["sha256"].tolist())
+    shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
+    table = pd.concat([table, metadata.of_files(folder, names), shapes], axis=1)
+    if columns is not None:
+        table = pd.concat([table, metadata.of_table(columns, names, [*table.columns, GROUP])], axis=1)
+    return _Pictures(table, *stacked(gathered, dim))
+
+
+def _kept(earlier: Index, gone: set[str]) -> _Pictures:
+    """The pictures of an index but those that are `gone`.
+
+    Raises:
+        IndexMismatch: the index does not know how its pictures look, being no index of a folder.
+    """
+    if not (earlier.folder / LOOKS).is_file():
+        raise IndexMismatch(f"the index {earlier.folder} cannot be changed; make it anew: compodiff index build")
+    rows = np.flatnonzero(~earlier.pictures["picture_id"].isin(gone).to_numpy())
+    table = earlier.pictures.iloc[rows].reset_index(drop=True)
+    looks = np.load(earlier.folder / LOOKS, mmap_mode="r", allow_pickle=False)
+    first: dict[str, int] = {}
+    known = [first.setdefault(group, row) for row, group in enumerate(table[GROUP])]
+    return _Pictures(table, np.asarray(earlier.embeddings[rows]), np.asarray(looks[rows]), known)
+
+
+def _write(
+    folder: Path,
+    out: Path,
+    encoder: EncoderManifest,
+    params: IndexParams,
+    pictures: _Pictures,
+    earlier: Index | None,
+) -> None:
+    groups = grouped(pictures.embeddings, pictures.looks, pictures.known, params.duplicate_cosine)
+    table = pictures.table.assign(**{GROUP: pictures.table["picture_id"].to_numpy()[groups]})
+    index.build(
+        out,
+        embeddings=pictures.embeddings,
+        pictures=table,
+        encoder=encoder,
+        params=params,
+        pictures_root=".." if out.parent == folder else str(folder.resolve()),
+        looks=pictures.looks,
+        earlier=earlier,
+    )
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
+    descriptor = os.open(_writable(out.parent), os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ResourceUnavailable(f"another compodiff index is writing in {out.parent}; wait for it to end") from error
+    finally:
+        os.close(descriptor)
+
+
+def _judge(folder: Path, rows: Sequence[Row], unreadable: dict[str, str], *, skip_unreadable: bool) -> None:
     total = len(rows) + len(unreadable)
     if not total:
         raise InputInvalid(f"no JPEG, PNG, WebP or GIF picture in {folder} or below")

@@ -23,14 +23,16 @@ from compodiff.atomic import atomic_folder, write_json
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.params import IndexParams
-from compodiff.retrieval.manifest import MANIFEST, IndexManifest, damaged, fingerprint, read_manifest
+from compodiff.retrieval.manifest import MANIFEST, IndexManifest, damaged, fingerprint, read_manifest, settled
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
 
-_INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
+_INDEX, _EMBEDDINGS, _PICTURES, LOOKS = "index.faiss", "embeddings.npy", "pictures.parquet", "looks.npy"
+GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
+_GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
 _CHUNK = 65_536  # vectors normalised at a time
 _SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored one by one
 _TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
@@ -44,6 +46,8 @@ def build(
     encoder: EncoderManifest,
     params: IndexParams,
     pictures_root: str,
+    looks: NDArray[np.uint8] | None = None,
+    earlier: "Index | None" = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
 
@@ -54,6 +58,8 @@ def build(
         encoder: the encoder that made `embeddings`.
         params: kind and its numbers.
         pictures_root: the folder that paths in `pictures` start from, relative to `folder` or absolute.
+        looks: (N, ...) what near-duplicates are told by (retrieval/duplicates.py), kept for the next build.
+        earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
 
     Raises:
         InputInvalid: there is no picture, ids repeat, a value is not finite, or the gallery is too small for the kind.
@@ -61,16 +67,19 @@ def build(
     count, dim = embeddings.shape
     if count == 0 or len(pictures) != count or not pictures["picture_id"].is_unique:
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
-    index = _trained(embeddings, params)
+    kind = "flat" if count <= params.flat_up_to else params.kind
+    index = _untrained(kind, earlier, embeddings, params) or _trained(kind, embeddings, params)
     for chunk in _unit_chunks(embeddings):
         index.add(chunk)
     with atomic_folder(folder) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
         np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
         pictures.to_parquet(temporary / _PICTURES, index=False)
-        files = {name: fingerprint(temporary / name) for name in (_INDEX, _EMBEDDINGS, _PICTURES)}
-        rerank = 0 if params.kind == "flat" else params.rerank
-        manifest = IndexManifest(params.kind, dim, count, rerank, encoder, pictures_root, files)
+        if looks is not None:
+            np.save(temporary / LOOKS, looks)
+        files = {file.name: fingerprint(file) for file in sorted(temporary.iterdir())}
+        rerank = 0 if kind == "flat" else params.rerank
+        manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)
         write_json(temporary / MANIFEST, manifest.to_json())
 
 
@@ -89,12 +98,16 @@ class Index:
 
     @classmethod
     def load(cls, folder: Path) -> "Index":
-        """Open the index at `folder`.
+        """Open the index at `folder`; one that is being replaced is waited for.
 
         Raises:
             InputInvalid: there is none.
             IndexMismatch: a file is missing, cut short or not what the manifest says.
         """
+        return settled(folder, lambda: cls._opened(folder))
+
+    @classmethod
+    def _opened(cls, folder: Path) -> "Index":
         manifest = read_manifest(folder)
         for name, file in manifest.files.items():
             path = folder / name
@@ -198,21 +211,35 @@ class Index:
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _trained(embeddings: Floats, params: IndexParams) -> Any:
+def _untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
+    """An empty index with what `earlier` learned; None where that does not fit."""
+    if earlier is None or kind == "flat" or earlier.manifest.kind != kind:
+        return None
+    if earlier.manifest.dim != embeddings.shape[1] or len(embeddings) > _GROWTH * earlier.manifest.count:
+        return None
+    index: Any = faiss.read_index(str(earlier.folder / _INDEX))
+    if index.nlist != params.lists or (kind == "ivf_pq" and params.code_bytes != index.pq.M):
+        return None
+    index.reset()
+    index.nprobe = params.probes
+    return index
+
+
+def _trained(kind: str, embeddings: Floats, params: IndexParams) -> Any:
     """An empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
     count, dim = embeddings.shape
-    if params.kind == "flat":
+    if kind == "flat":
         return faiss.IndexFlatIP(dim)
-    centroids = max(params.lists, 256 if params.kind == "ivf_pq" else 1)  # a byte of a code names one of 256
+    centroids = max(params.lists, 256 if kind == "ivf_pq" else 1)  # a byte of a code names one of 256
     if count < centroids:
-        raise InputInvalid(f"index.kind {params.kind} needs {centroids} pictures, there are {count}; set it to flat")
-    if params.kind == "ivf_pq" and dim % params.code_bytes:
+        raise InputInvalid(f"index.kind {kind} needs {centroids} pictures, there are {count}; set it to flat")
+    if kind == "ivf_pq" and dim % params.code_bytes:
         raise InputInvalid(f"index.code_bytes is {params.code_bytes}, which does not divide the width {dim}")
-    codes = "SQ8" if params.kind == "ivf_sq8" else f"PQ{params.code_bytes}"
+    codes = "SQ8" if kind == "ivf_sq8" else f"PQ{params.code_bytes}"
     index: Any = faiss.index_factory(dim, f"IVF{params.lists},{codes}", faiss.METRIC_INNER_PRODUCT)
     index.nprobe = params.probes
     index.cp.min_points_per_centroid = 1  # fewer than 39 is a warning on stderr otherwise
-    if params.kind == "ivf_pq":
+    if kind == "ivf_pq":
         index.pq.cp.min_points_per_centroid = 1
         index.do_polysemous_training = False  # takes 5 s and serves a filter that is not used
     index.train(_unit(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))

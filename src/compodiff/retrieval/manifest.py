@@ -2,14 +2,20 @@
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
-from compodiff.errors import EncoderMismatch, IndexMismatch, InputInvalid
+from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
 
 MANIFEST = "manifest.json"
+
+Opened = TypeVar("Opened")
+
+_REPLACED_WITHIN = 2.0  # seconds that a reader waits for an index that is just being replaced
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,39 @@ def fingerprint(path: Path) -> dict[str, Any]:
         return {}
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def stamp(folder: Path) -> tuple[int, int]:
+    """What changes when the index at `folder` is replaced; (0, 0) where there is none."""
+    try:
+        status = (folder / MANIFEST).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_ino)
+
+
+def settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
+    """What `opened` makes of the index at `folder`, all of it of one writing: one that is being replaced is waited for.
+
+    Raises:
+        ResourceUnavailable: it was replaced again and again.
+        CompoDiffError: as `opened` does on an index that stays as it is.
+    """
+    deadline = time.monotonic() + _REPLACED_WITHIN
+    while True:
+        before = stamp(folder)
+        try:
+            made = opened()
+            if stamp(folder) == before:
+                return made
+        except (CompoDiffError, OSError):
+            if stamp(folder) == before and not _being_replaced(folder):
+                raise
+        if time.monotonic() > deadline:
+            raise ResourceUnavailable(f"the index {folder} is replaced again and again; try later")
+        time.sleep(0.02)
+
+
+def _being_replaced(folder: Path) -> bool:
+    """Whether a writer is between taking the old index away and putting the new one in its place."""
+    return next(folder.parent.glob(f".{folder.name}.*.retired"), None) is not None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.filters import Filters
-from compodiff.retrieval.index import NO_PICTURE, Floats, Index, Rows
+from compodiff.retrieval.index import GROUP, NO_PICTURE, Floats, Index, Rows
 from compodiff.retrieval.pictures import Pictures
 from compodiff.retrieval.query import Blend, ComposedQuery, Part
 from compodiff.retrieval.watch import Watch
@@ -77,6 +77,8 @@ class Searcher:
         self.pictures = Pictures(root, index.pictures)
         self.filters = Filters(index.pictures)
         self._names: list[str] = index.pictures["name"].tolist()
+        self._groups: list[str] = index.pictures[GROUP].tolist() if GROUP in index.pictures else []
+        self._members = _members(index.picture_ids, self._groups)
 
     def search(self, query: ComposedQuery) -> list[Hit]:
         """The `query.k` pictures nearest to what `query` asks for, best first; the reference is not among them.
@@ -132,16 +134,50 @@ class Searcher:
         return embedding if query.mask is None else self.pictures.read(part)
 
     def _ranked(self, prepared: Prepared, draws: Tensor) -> list[Hit]:
-        """Rank by the fusion of the draws (S, D) that the model was chosen with."""
+        """Rank by the fusion of the draws (S, D) that the model was chosen with; near-duplicates share a place."""
         k = prepared.query.k
         vectors = _fused(draws.cpu().numpy(), self.composer.sampling.fusion)
-        rows, scores = self.index.search(vectors, k, [prepared.exclude] * len(vectors), prepared.allowed)
-        best: dict[int, float] = {}
-        for row, score in zip(rows.ravel().tolist(), scores.ravel().tolist(), strict=True):
-            if row != NO_PICTURE:
-                best[row] = max(score, best.get(row, -np.inf))
-        ranking = sorted(best.items(), key=lambda found: -found[1])[:k]
-        return [Hit(self.index.picture_ids[row], self._names[row], score) for row, score in ranking]
+        away = [id_ for each in prepared.exclude for id_ in self._alike(each)] if self._members else prepared.exclude
+        asked = k
+        while True:
+            rows, scores = self.index.search(vectors, asked, [away] * len(vectors), prepared.allowed)
+            best: dict[int, float] = {}
+            for row, score in zip(rows.ravel().tolist(), scores.ravel().tolist(), strict=True):
+                if row != NO_PICTURE:
+                    best[row] = max(score, best.get(row, -np.inf))
+            ranking = self._collapsed(sorted(best.items(), key=lambda found: -found[1]))
+            if len(ranking) >= k or asked >= self.index.manifest.count or not self._members:
+                return ranking[:k]
+            asked *= 4
+
+    def _collapsed(self, ranking: Sequence[tuple[int, float]]) -> list[Hit]:
+        """The best of every group of near-duplicates, with the others named."""
+        hits: list[Hit] = []
+        seen: set[str] = set()
+        for row, score in ranking:
+            picture_id = self.index.picture_ids[row]
+            if picture_id in seen:
+                continue
+            alike = self._alike(picture_id)
+            seen.update(alike)
+            others = tuple(each for each in alike if each != picture_id)
+            hits.append(Hit(picture_id, self._names[row], score, others))
+        return hits
+
+    def _alike(self, picture_id: str) -> Sequence[str]:
+        """A picture and its near-duplicates."""
+        row = self.index.row.get(picture_id)
+        return (
+            (picture_id,) if row is None or not self._members else self._members.get(self._groups[row], (picture_id,))
+        )
+
+
+def _members(picture_ids: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
+    """Group -> its pictures, of groups with more than one."""
+    members: dict[str, list[str]] = {}
+    for picture_id, group in zip(picture_ids, groups, strict=False):
+        members.setdefault(group, []).append(picture_id)
+    return {group: pictures for group, pictures in members.items() if len(pictures) > 1}
 
 
 def _excluded(query: ComposedQuery) -> tuple[str, ...]:

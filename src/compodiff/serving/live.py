@@ -12,7 +12,7 @@ from pathlib import Path
 from compodiff.errors import CompoDiffError
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.index import Index
-from compodiff.retrieval.manifest import MANIFEST
+from compodiff.retrieval.manifest import stamp
 from compodiff.retrieval.query import ComposedQuery
 from compodiff.retrieval.searcher import Searcher
 
@@ -69,7 +69,7 @@ class Champion:
         old = self.live
         try:
             places = self._locate()
-            if (places, _written(places)) == (old.places, old.index_written):
+            if (places, stamp(places.index)) == (old.places, old.index_written):
                 self.fault = ""
                 return
             same_model = (places.composed, places.encoder) == (old.places.composed, old.places.encoder)
@@ -87,15 +87,8 @@ class Champion:
 
 def _opened(places: Places, composer: Composer) -> Live:
     """Open the index and let the model answer once, so that the first query is not slower than others."""
-    written = _written(places)
+    written = stamp(places.index)
     live = Live(Searcher(composer, Index.load(places.index), places.pictures_root), places, written)
     live.searcher.search(ComposedQuery(live.searcher.index.picture_ids[0], "warm", k=1))
     return live
 
-
-def _written(places: Places) -> tuple[int, int]:
-    manifest = places.index / MANIFEST
-    if not manifest.is_file():
-        return (0, 0)
-    status = manifest.stat()
-    return (status.st_mtime_ns, status.st_ino)

@@ -12,6 +12,8 @@ from compodiff.retrieval.index import build
 from compodiff.retrieval.pictures import tabulate
 from compodiff.stages.declaration import Input, Output
 
+DESCRIBED = ("style", "concept", "split", "skin_tone", "gender", "hair", "direction")  # what filters can ask for
+
 
 def build_index(
     *,
@@ -31,6 +33,8 @@ def build_index(
     table = tabulate(gallery, GalleryFolder.scan(gallery).members)
     described = Catalogue.load(data).pictures.loc[table["picture_id"]]
     table["name"] = (described["caption"] + " (" + described["style"] + ")").to_numpy()
+    for column in DESCRIBED:
+        table[column] = described[column].to_numpy()
     encoded = Embeddings.load(embeddings)
     build(
         folder,

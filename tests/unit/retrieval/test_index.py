@@ -12,7 +12,7 @@ from compodiff.params import IndexParams
 from compodiff.retrieval.index import NO_PICTURE, Index, build
 from compodiff.retrieval.manifest import damaged_files
 
-FLAT = IndexParams(kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
 ENCODER = EncoderManifest(
     name="tiny",
     weights_digest="0" * 64,
@@ -82,7 +82,9 @@ def test_inverted_lists_find_nearly_all_of_the_true_ten(tmp_path, kind, rerank, 
     embeddings, queries = _clustered(3000, 32, 5), _clustered(100, 32, 6)
     queries = embeddings[::30] + 0.3 * queries
     index = _built(
-        tmp_path / "index", embeddings, IndexParams(kind=kind, lists=32, probes=12, code_bytes=8, rerank=rerank)
+        tmp_path / "index",
+        embeddings,
+        IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind=kind, lists=32, probes=12, code_bytes=8, rerank=rerank),
     )
     rows, scores = index.search(queries, 10)
     cosines = _cosines(queries, embeddings)
@@ -95,7 +97,7 @@ def test_inverted_lists_find_nearly_all_of_the_true_ten(tmp_path, kind, rerank, 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq"])
 def test_building_twice_gives_the_same_bytes(tmp_path, kind):
-    params = IndexParams(kind=kind, lists=4, probes=2, code_bytes=4, rerank=2)
+    params = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind=kind, lists=4, probes=2, code_bytes=4, rerank=2)
     embeddings = _clustered(300, 16, 1)
     for name in ("first", "second"):
         _built(tmp_path / name, embeddings, params)
@@ -200,13 +202,15 @@ def test_a_gallery_too_small_for_the_kind_is_refused(tmp_path, kind, code_bytes,
         _built(
             tmp_path / "index",
             _clustered(50, 16, 1),
-            IndexParams(kind=kind, lists=100, probes=4, code_bytes=code_bytes, rerank=0),
+            IndexParams(
+                flat_up_to=0, duplicate_cosine=0.9, kind=kind, lists=100, probes=4, code_bytes=code_bytes, rerank=0
+            ),
         )
     assert not (tmp_path / "index").exists()
 
 
 def test_codes_that_do_not_divide_the_width_are_refused(tmp_path):
-    params = IndexParams(kind="ivf_pq", lists=4, probes=4, code_bytes=5, rerank=0)
+    params = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="ivf_pq", lists=4, probes=4, code_bytes=5, rerank=0)
     with pytest.raises(InputInvalid, match="code_bytes is 5, which does not divide the width 16"):
         _built(tmp_path / "index", _clustered(300, 16, 1), params)
 

@@ -14,7 +14,7 @@ from compodiff.retrieval.index import Index
 from compodiff.retrieval.pictures import loose_pictures
 from compodiff.retrieval.searcher import Searcher
 
-FLAT = IndexParams(kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
 
 
 @pytest.fixture(scope="module")

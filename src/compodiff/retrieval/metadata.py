@@ -1,0 +1,66 @@
+"""What is known of a picture besides its pixels: columns that a filter can ask for."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from compodiff.errors import InputInvalid
+
+KEYS = ("path", "picture_id", "file")  # of a table of one's own: the picture's path from the folder
+_CAPTION_CHARACTERS = 10_000
+
+
+def of_files(folder: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Columns of the pictures at `names` (paths from `folder`): size, modified, folder, caption.
+
+    A caption is the text file beside a picture: cat.txt, or cat.jpg.txt, for cat.jpg.
+    """
+    sizes, dates = [], []
+    for name in names:
+        status = (folder / name).stat()
+        sizes.append(status.st_size)
+        dates.append(datetime.fromtimestamp(status.st_mtime, UTC).replace(tzinfo=None))
+    return pd.DataFrame(
+        {
+            "size": pd.Series(sizes, dtype="int64"),
+            "modified": pd.Series(dates, dtype="datetime64[us]"),
+            "folder": pd.Series([_parent(name) for name in names], dtype="string"),
+            "caption": pd.Series([_caption(folder / name) for name in names], dtype="string"),
+        }
+    )
+
+
+def of_table(table: Path, names: Sequence[str], taken: Sequence[str]) -> pd.DataFrame:
+    """Columns of a parquet or CSV file for the pictures at `names`, in their order; empty where it has no row.
+
+    Raises:
+        InputInvalid: it cannot be read, lacks a column of paths, names a picture twice, or a column is `taken`.
+    """
+    try:
+        content = pd.read_parquet(table) if table.suffix.lower() == ".parquet" else pd.read_csv(table)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputInvalid(f"{table} cannot be read as {table.suffix or 'CSV'}: {reason}") from error
+    key = next((name for name in KEYS if name in content.columns), None)
+    if key is None:
+        raise InputInvalid(f"{table} has none of the columns {', '.join(KEYS)}; add the pictures' paths as one")
+    if twice := sorted(set(content[key][content[key].duplicated()].astype(str)))[:1]:
+        raise InputInvalid(f"{table} names {twice[0]} twice; keep one row a picture")
+    values = content.drop(columns=[name for name in KEYS if name in content.columns])
+    if clash := sorted(set(values.columns) & set(taken)):
+        raise InputInvalid(f"the column {clash[0]} of {table} is one that the index has already; rename it")
+    return values.set_index(content[key].astype(str)).reindex(list(names)).reset_index(drop=True)
+
+
+def _parent(name: str) -> str:
+    parent = PurePosixPath(name).parent.as_posix()
+    return "" if parent == "." else parent
+
+
+def _caption(picture: Path) -> str | None:
+    for beside in (picture.with_suffix(".txt"), picture.with_name(f"{picture.name}.txt")):
+        if beside.is_file():
+            return beside.read_text(encoding="utf-8", errors="replace")[:_CAPTION_CHARACTERS].strip()
+    return None
