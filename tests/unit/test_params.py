@@ -39,6 +39,16 @@ def test_a_bad_key_is_named(tmp_path, change, named):
         load_params(_written(tmp_path, change))
 
 
+def test_the_papers_scale_has_the_same_schema():
+    paper = load_params(ROOT / "infra" / "params" / "paper.yaml")
+    assert (paper.prior.batch_size, paper.prior.steps, paper.composed.batch_size, paper.composed.steps) == (
+        4096,
+        1_000_000,
+        2048,
+        200_000,
+    )
+
+
 def test_a_file_that_is_not_yaml_is_one_line(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("data: [1, 2")
