@@ -5,6 +5,7 @@ with it; DVC then releases its locks in good order. Else a stage nobody waits fo
 """
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -22,9 +23,16 @@ def main() -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):  # the flow was gone before the line above
         return 1
+    # DVC draws no bars of its own where stderr is no terminal; its stages write to the descriptor, which is one.
+    sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
     from dvc.cli import main as dvc
 
     return int(dvc(sys.argv[2:]))
+
+
+class _NoTerminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return False
 
 
 def _stop_stage(_signal: int, _frame: FrameType | None) -> None:
