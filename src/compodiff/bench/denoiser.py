@@ -21,7 +21,7 @@ from compodiff.model.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.inference import DTYPES, Precision, for_inference
 from compodiff.model.process import Process
 from compodiff.model.query import Conditions, SamplerOptions
-from compodiff.model.sampler import Predict, guided, sample
+from compodiff.model.sampler import Predict, call_timesteps, guided, sample
 
 TOKENS = 77
 W_IMAGE, W_TEXT = 1.5, 7.5
@@ -100,10 +100,10 @@ def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> Inputs:
     return Inputs(text, negative, normal(batch, config.width), normal(batch * draws, config.width), draws)
 
 
-def our_predict(denoiser: Denoiser, inputs: Inputs, w_image: float = W_IMAGE, w_text: float = W_TEXT) -> Predict:
-    """Our guided network; the context is projected in here, once."""
+def our_predict(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Predict:
+    """Our guided network; all that the steps share is computed in here, once."""
     conditions = Conditions(PackedText.pack(inputs.negative), PackedText.pack(inputs.text), inputs.image)
-    return guided(denoiser, conditions, _options(1, inputs.draws, w_image, w_text))
+    return guided(denoiser, conditions, options, call_timesteps(options, PROCESS))
 
 
 def plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: Inputs) -> Predict:
@@ -134,10 +134,10 @@ def equality(peers: Peers, inputs: Inputs) -> dict[str, float]:
     repeated = tuple(row.repeat_interleave(inputs.draws, 0) for row in rows)
     time = torch.full((len(inputs.x_t),), 500.0)
     network = plain.predict(weights, config, inputs.x_t, time, (repeated[0], repeated[1], repeated[2]))
-    ours = {name: our_predict(net, inputs, 1, 1)(inputs.x_t, 500) for name, net in peers.ours.items()}
+    unguided, options = _options(1, inputs.draws, 1, 1), _options(3, inputs.draws, W_IMAGE, W_TEXT)
+    ours = {name: our_predict(net, inputs, unguided)(inputs.x_t, 500) for name, net in peers.ours.items()}
     guided_plain = plain_predict(config, weights, inputs)
-    guided_ours = our_predict(peers.ours["float32"], inputs)
-    options = _options(3, inputs.draws, W_IMAGE, W_TEXT)
+    guided_ours = our_predict(peers.ours["float32"], inputs, options)
     sampled = [sample(peer, options, PROCESS, lambda: inputs.x_t) for peer in (guided_ours, guided_plain)]
     found = {
         "network_error_float32": _error(ours["float32"], network),
@@ -187,7 +187,7 @@ def _row(peers: Peers, case: tuple[int, int, int], repeats: int, limits: dict[st
 
 
 def _sampled(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Tensor:
-    return sample(our_predict(denoiser, inputs), options, PROCESS, lambda: inputs.x_t)
+    return sample(our_predict(denoiser, inputs, options), options, PROCESS, lambda: inputs.x_t)
 
 
 def _options(steps: int, draws: int, w_image: float, w_text: float) -> SamplerOptions:

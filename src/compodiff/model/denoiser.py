@@ -145,19 +145,24 @@ class Denoiser(nn.Module):
             positions=self._positions(),
         )
 
+    def embed_time(self, timestep: Tensor) -> Tensor:
+        """The timestep's token. timestep: (N,) -> (N, W)."""
+        tokens: Tensor = self.time_mlp(sinusoid(timestep, self.config.width).to(self.dtype))
+        return tokens
+
     def forward(self, x_t: Tensor, timestep: Tensor, context: Context) -> Tensor:
         """Predict x0.
 
         Args:
             x_t: (N, D) in the network's space; N = R * draws, the draws of a context row adjacent.
-            timestep: (N,) or (1,) for all; integer, or real for flow matching.
+            timestep: (N,) or (1,) for all; integer, or real for flow matching. Or what `embed_time` made of it.
             context: of R rows.
 
         Returns:
             (N, D) float32 in the network's space.
         """
         x = self.input_projection(x_t.to(self.dtype))
-        time = self.time_mlp(sinusoid(timestep, self.config.width).to(self.dtype))
+        time = self.embed_time(timestep) if timestep.ndim == 1 else timestep
         tokens = torch.stack((x, time.expand_as(x)), 1)
         for number, (block, layer) in enumerate(zip(self.blocks, context.layers, strict=True)):
             # Only the first token leaves the network, so the last block computes nothing else.

@@ -75,7 +75,7 @@ def compose_draws(
     def noise() -> Tensor:
         return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(device)
 
-    predict = guided(denoiser, conditions, options)
+    predict = guided(denoiser, conditions, options, call_timesteps(options, process))
 
     def watched(x_t: Tensor, timestep: float) -> Tensor:
         x0 = predict(x_t, timestep)
@@ -88,8 +88,13 @@ def compose_draws(
     return _with_reference(answers, conditions, options)
 
 
-def guided(denoiser: Denoiser, conditions: Conditions, options: SamplerOptions) -> Predict:
-    """Project the conditions once; the returned function gives the guided x0 of (B * S, D) at a timestep (eq. 4)."""
+def guided(
+    denoiser: Denoiser, conditions: Conditions, options: SamplerOptions, timesteps: Sequence[float] = ()
+) -> Predict:
+    """The guided network (eq. 4) as a function of x_t (B * S, D) and the timestep, which gives x0 (B * S, D).
+
+    The conditions are projected here, once, and so are the `timesteps` that will be asked for, where they are known.
+    """
     has_text, has_image = conditions.text is not None, conditions.image is not None
     chosen = branches(w_image=options.w_image, w_text=options.w_text, has_text=has_text, has_image=has_image)
     texts = conditions.null_text if conditions.text is None else conditions.text + conditions.null_text
@@ -106,8 +111,11 @@ def guided(denoiser: Denoiser, conditions: Conditions, options: SamplerOptions) 
     context = denoiser.context(texts, conditions.image, conditions.mask, rows, uses)
     coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)
 
+    known = denoiser.embed_time(torch.tensor(timesteps, device=coefficients.device))[:, None]
+    times = dict(zip(timesteps, known, strict=True))
+
     def predict(x_t: Tensor, timestep: float) -> Tensor:
-        time = torch.tensor([timestep], device=x_t.device)
+        time = times[timestep] if timestep in times else torch.tensor([timestep], device=x_t.device)
         x0: Tensor = denoiser(x_t.repeat(len(chosen), 1), time, context)
         return (coefficients[:, None, None] * x0.view(len(chosen), *x_t.shape)).sum(0)
 
@@ -116,18 +124,30 @@ def guided(denoiser: Denoiser, conditions: Conditions, options: SamplerOptions) 
 
 def sample(predict: Predict, options: SamplerOptions, process: Process, noise: Noise) -> Tensor:
     """Run the solver. predict: (x_t, timestep) -> x0; noise: a fresh (N, D) standard normal each call -> x0 (N, D)."""
-    last = process.num_train_timesteps - 1
+    calls = call_timesteps(options, process)
     if process.objective == "regression":
-        return predict(torch.zeros_like(noise()), float(last))
-    if process.objective == "flow_matching":
-        return _flow(predict, options.num_inference_steps, process.num_train_timesteps, noise())
-    grid = legacy_grid if options.grid == "legacy" else trailing_grid
-    timesteps = [*grid(options.num_inference_steps, process.num_train_timesteps), CLEAN]
-    solver = _solver(options, process, noise)
+        return predict(torch.zeros_like(noise()), calls[0])
     x = noise()
-    for timestep, following in pairwise(timesteps):
+    if process.objective == "flow_matching":
+        return _flow(predict, calls, x)
+    solver = _solver(options, process, noise)
+    for timestep, following in pairwise([*map(int, calls), CLEAN]):
         x = solver.step(x, predict(x, timestep), timestep, following)
     return x
+
+
+def call_timesteps(options: SamplerOptions, process: Process) -> list[float]:
+    """Where `sample` calls the network, in order: num_inference_steps timesteps, or one for a regressor.
+
+    Raises:
+        InputInvalid: more steps than the process has timesteps.
+    """
+    steps, last = options.num_inference_steps, process.num_train_timesteps
+    if process.objective == "regression":
+        return [last - 1]
+    if process.objective == "flow_matching":
+        return [last * (steps - index) / steps for index in range(steps)]
+    return [*(legacy_grid if options.grid == "legacy" else trailing_grid)(steps, last)]
 
 
 def _solver(options: SamplerOptions, process: Process, noise: Noise) -> Solver:
@@ -141,11 +161,10 @@ def _solver(options: SamplerOptions, process: Process, noise: Noise) -> Solver:
     return Ddim(schedule, options.eta, noise)
 
 
-def _flow(predict: Predict, steps: int, num_train_timesteps: int, x: Tensor) -> Tensor:
-    """Euler from u = 1 to 0 along the velocity (x_u - x0) / u (arXiv 2210.02747)."""
-    for index in range(steps):
-        u, following = 1 - index / steps, 1 - (index + 1) / steps
-        x = torch.lerp(predict(x, u * num_train_timesteps), x, following / u)
+def _flow(predict: Predict, calls: Sequence[float], x: Tensor) -> Tensor:
+    """Euler from u = 1 to 0 along the velocity (x_u - x0) / u, u in proportion to the timestep (arXiv 2210.02747)."""
+    for timestep, following in pairwise([*calls, 0.0]):
+        x = torch.lerp(predict(x, timestep), x, following / timestep)
     return x
 
 
