@@ -1,9 +1,12 @@
-"""`compodiff bench`: what the denoiser costs on this machine."""
+"""`compodiff bench`: what the denoiser costs on this machine, and what the server bears."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from compodiff.model_parts import CHAMPION
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
@@ -11,11 +14,10 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="Measure the denoiser at the released size, one thread, CPU seconds.", no_args_is_help=True
-    )
+    group = typer.Typer(help="Measure the denoiser at the released size, or the server.", no_args_is_help=True)
     group.command("denoiser")(denoiser)
     group.command("training")(training)
+    group.command("serve")(serve)
     app.add_typer(group, name="bench")
 
 
@@ -35,6 +37,19 @@ def training(as_json: Json = False, repeats: Repeats = 3) -> None:
     from compodiff.bench import training as bench
 
     _show(bench.run(bench.BATCHES, repeats), as_json)
+
+
+def serve(
+    clients: Annotated[int, typer.Option(min=1, help="Connections that ask at once.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, help="Of the load; a quarter of it before, one at a time.")] = 120,
+    model: Annotated[str, typer.Option(help="As of `compodiff serve`.")] = CHAMPION,
+    index: Annotated[Path | None, typer.Option(help="As of `compodiff serve`.")] = None,
+) -> None:
+    """Start a server on loopback and load it with mixed and partly broken requests; prints JSON."""
+    from compodiff.bench import serving
+
+    arguments = ["--model", model, *(["--index", str(index)] if index else [])]
+    typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:

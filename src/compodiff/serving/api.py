@@ -106,14 +106,14 @@ def _add_search(app: FastAPI, service: Service) -> None:
         },
         summary="Find pictures like the reference, but ...",
     )
-    async def search(
-        request: Request, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]
-    ) -> Ranking | Response:
+    async def search(request: Request, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> Response:
         """Answer a query. With `Accept: application/x-ndjson`, progress comes line by line, the answer last."""
         begun = await service.begin(form)
         if STREAM in request.headers.get("accept", ""):
             return StreamingResponse(_lines(service, begun), media_type=STREAM)
-        return await service.finish(begun)
+        answer = await service.finish(begun)
+        # As it is: FastAPI would check every field of it again.
+        return Response(answer.model_dump_json(), media_type="application/json")
 
 
 async def _lines(service: Service, begun: Begun) -> AsyncIterator[str]:

@@ -15,6 +15,7 @@ from compodiff.retrieval.index import Index
 from compodiff.retrieval.manifest import stamp
 from compodiff.retrieval.query import ComposedQuery
 from compodiff.retrieval.searcher import Searcher
+from compodiff.serving.metadata import Metadata
 
 log = logging.getLogger("compodiff.serving")
 
@@ -47,6 +48,7 @@ class Live:
     searcher: Searcher
     places: Places
     index_written: tuple[int, int]  # of its manifest: time and inode
+    metadata: Metadata
 
 
 class Champion:
@@ -88,7 +90,7 @@ class Champion:
 def _opened(places: Places, composer: Composer) -> Live:
     """Open the index and let the model answer once, so that the first query is not slower than others."""
     written = stamp(places.index)
-    live = Live(Searcher(composer, Index.load(places.index), places.pictures_root), places, written)
-    live.searcher.search(ComposedQuery(live.searcher.index.picture_ids[0], "warm", k=1))
-    return live
-
+    index = Index.load(places.index)
+    searcher = Searcher(composer, index, places.pictures_root)
+    searcher.search(ComposedQuery(index.picture_ids[0], "warm", k=1))
+    return Live(searcher, places, written, Metadata(index.pictures))

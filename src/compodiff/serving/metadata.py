@@ -1,27 +1,30 @@
-"""A row of the pictures' table as JSON."""
+"""Rows of the pictures' table as JSON."""
 
-import datetime
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 _KNOWN_ELSEWHERE = frozenset(("picture_id", "name", "sha256", "offset", "length", "group"))
 
 
-def described(table: pd.DataFrame, row: int) -> dict[str, Any]:
-    """What is known of the picture in `row`, besides its id and name."""
-    values = {str(name): table[name].iloc[row] for name in table.columns if name not in _KNOWN_ELSEWHERE}
-    return {name: _plain(value) for name, value in values.items()}
+class Metadata:
+    """What is known of the pictures of an index besides their ids and names, ready to be sent."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        """Take the pictures' table; dates become ISO 8601, what is missing or not finite None."""
+        self._columns = {str(name): _plain(table[name]) for name in table.columns if name not in _KNOWN_ELSEWHERE}
+
+    def of(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """The metadata of the pictures in `rows`."""
+        return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, datetime.datetime | datetime.date):
-        return None if pd.isna(value) else value.isoformat()
-    if isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return None if value is None else str(value)
+def _plain(column: pd.Series) -> list[Any]:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        column = column.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    known = column.notna()
+    if pd.api.types.is_float_dtype(column):
+        known &= column.abs() != float("inf")
+    values: list[Any] = column.astype(object).where(known, None).tolist()
+    return [value if value is None or isinstance(value, bool | int | float | str) else str(value) for value in values]

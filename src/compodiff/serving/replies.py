@@ -1,6 +1,6 @@
 """What is sent back, as OpenAPI describes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,6 @@ from compodiff.retrieval.searcher import Answer, Hit, Prepared
 from compodiff.serving.form import SearchForm, encoded_cells, encoded_embedding
 from compodiff.serving.limits import Limits
 from compodiff.serving.live import Live
-from compodiff.serving.metadata import described
 
 
 class Fault(BaseModel):
@@ -138,7 +137,7 @@ def ranking(live: Live, form: SearchForm, prepared: Prepared, answer: Answer, se
     options = live.searcher.composer.options(prepared.query)
     return Ranking(
         query=_asked(live, form, answer, options),
-        results=[_found(live, rank, hit) for rank, hit in enumerate(answer.hits, 1)],
+        results=_found(live, answer.hits),
         embedding=encoded_embedding(answer.embedding),
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
         model=live.places.version,
@@ -188,14 +187,19 @@ def _asked(live: Live, form: SearchForm, answer: Answer, options: SamplerOptions
     )
 
 
-def _found(live: Live, rank: int, hit: Hit) -> Found:
-    return Found(
-        rank=rank,
-        picture_id=hit.picture_id,
-        name=hit.name,
-        score=hit.score,
-        picture=picture_address(hit.picture_id),
-        thumbnail=thumbnail_address(hit.picture_id),
-        duplicates=list(hit.duplicates),
-        metadata=described(live.searcher.index.pictures, live.searcher.index.row[hit.picture_id]),
-    )
+def _found(live: Live, hits: Sequence[Hit]) -> list[Found]:
+    index = live.searcher.index
+    known = live.metadata.of([index.row[hit.picture_id] for hit in hits])
+    return [
+        Found(
+            rank=rank,
+            picture_id=hit.picture_id,
+            name=hit.name,
+            score=hit.score,
+            picture=picture_address(hit.picture_id),
+            thumbnail=thumbnail_address(hit.picture_id),
+            duplicates=list(hit.duplicates),
+            metadata=metadata,
+        )
+        for rank, (hit, metadata) in enumerate(zip(hits, known, strict=True), 1)
+    ]
