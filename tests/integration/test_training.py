@@ -63,9 +63,9 @@ def test_learns_to_compose_for_unseen_shapes(world: Path, objective: str) -> Non
     assert not (world / "model.partial").exists()
 
 
-def _train_until(step: int, world: Path, out: str) -> None:
+def _train_until(step: int, world: Path, out: str, changes: dict[str, Any] | None = None) -> None:
     """Train, and die by SIGKILL once the curve has reached `step`."""
-    train_in(world, out, {}, on_metrics=lambda at, _: os.kill(os.getpid(), signal.SIGKILL) if at == step else None)
+    train_in(world, out, changes, on_metrics=lambda at, _: os.kill(os.getpid(), signal.SIGKILL) if at == step else None)
 
 
 def _train_until_half_of_a_checkpoint(world: Path, out: str) -> None:
@@ -119,6 +119,12 @@ def test_a_killed_run_goes_on_with_identical_losses(
     assert losses(resumed) == losses(straight)
     weights, expected = (load_file(world / out / "model.safetensors") for out in ("killed", "straight"))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_so_does_a_sharded_one_in_bfloat16(world: Path, processes: ForkServerContext) -> None:
+    changes = {"zero_stage": 2, "precision": "bfloat16", "accumulation_steps": 2, "noise_draws": 2}
+    assert in_process(processes, _train_until, 5, world, "killed", changes) == -signal.SIGKILL
+    assert losses(train_in(world, "killed", changes)) == losses(train_in(world, "straight", changes))
 
 
 def test_a_checkpoint_of_another_training_is_refused(world: Path, processes: ForkServerContext) -> None:
