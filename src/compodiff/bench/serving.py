@@ -74,12 +74,17 @@ def run(project: Path, arguments: Sequence[str], *, clients: int, seconds: float
     Raises:
         ResourceUnavailable: the server did not start.
     """
-    with _serving(project, arguments) as (address, process):
+    with served(project, arguments) as (address, process):
         return asyncio.run(_measured(address, process, clients, seconds, random.Random(seed)))
 
 
 @contextmanager
-def _serving(project: Path, arguments: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
+def served(project: Path, arguments: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
+    """Run `compodiff serve` in `project` for as long as the block lasts; its address and process.
+
+    Raises:
+        ResourceUnavailable: it did not start.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

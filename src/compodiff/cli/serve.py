@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from compodiff.serving.live import Places
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
+# memory would grow by half a gigabyte. Read when torch is imported.
+_CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +35,13 @@ def serve(
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 10.0,
 ) -> None:
     """Serve search over one index: an API and a page for people."""
+    import os
     import socket
 
     import uvicorn
+
+    for name, entries in _CACHES.items():
+        os.environ.setdefault(name, entries)
 
     from compodiff.serving.api import create_app
     from compodiff.serving.live import Champion

@@ -23,7 +23,7 @@ from compodiff.serving.form import SearchForm
 from compodiff.serving.guard import COOKIE, Guard, matches
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
 from compodiff.serving.live import Champion, Live
-from compodiff.serving.pictures import EDGES, Shown, as_it_is
+from compodiff.serving.pictures import Edge, Shown, as_it_is
 from compodiff.serving.replies import (
     Fault,
     Health,
@@ -43,6 +43,7 @@ _KEPT = "private, max-age=3600"
 
 def _faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
     words = {
+        400: "The request is not what its headers say, or names another host.",
         401: "The token is missing or wrong.",
         404: "There is no such picture.",
         413: "The request is too large.",
@@ -102,7 +103,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         response_model=Ranking,
         responses={
             200: {"content": {STREAM: {"schema": {"type": "string"}, "example": '{"event": "sample", "done": 3}\n'}}},
-            **_faults(401, 413, 422, 429),
+            **_faults(400, 401, 413, 422, 429),
         },
         summary="Find pictures like the reference, but ...",
     )
@@ -138,17 +139,17 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         "responses": {200: {"content": {"image/*": picture}}, 304: {}, **_faults(401, 404, 422)},
     }
 
-    @app.get("/pictures", responses=_faults(401, 422), summary="List pictures of the index")
+    @app.get("/pictures", responses=_faults(400, 401, 422), summary="List pictures of the index")
     def listed(
         contains: Annotated[str, Query(max_length=MAX_TEXT, description="part of the name")] = "",
-        picture_id: Annotated[list[str] | None, Query(max_length=MAX_LISTED, description="these, if there")] = None,
+        picture_id: Annotated[list[str], Query(max_length=MAX_LISTED, description="these, if there")] = [],  # noqa: B006
         offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
     ) -> Listing:
         index = service.champion.live.searcher.index
         names = index.pictures["name"]
         rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
-        if picture_id is not None:
+        if picture_id:
             rows = rows.intersection([index.row[each] for each in picture_id if each in index.row])
         return Listing(
             count=len(rows),
@@ -169,10 +170,8 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     @app.get("/thumbnails/{picture_id:path}", summary="A picture, small", **shown)
     def small(
-        request: Request, picture_id: str, edge: Annotated[int, Query(description=f"one of {EDGES}")] = EDGES[1]
+        request: Request, picture_id: str, edge: Annotated[Edge, Query(description="of its longer side")] = Edge.MIDDLE
     ) -> Response:
-        if edge not in EDGES:
-            raise HTTPException(422, f"edge is {edge}; take one of {', '.join(map(str, EDGES))}")
         live = _having(service, picture_id)
         return _sent(request, service.thumbnails.get(live, picture_id, edge))
 
@@ -210,7 +209,7 @@ def _add_operation(app: FastAPI, service: Service, token: str) -> None:
     def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/session", status_code=204, responses=_faults(401, 422), summary="Keep the token in a cookie")
+    @app.post("/session", status_code=204, responses=_faults(400, 401, 422), summary="Keep the token in a cookie")
     def session(given: Annotated[str, Form(alias="token", max_length=MAX_TEXT)] = "") -> Response:
         if token and not matches(given, token):
             raise HTTPException(401, "this is not the token", {"WWW-Authenticate": "Bearer"})

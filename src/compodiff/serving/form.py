@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import UploadFile
@@ -20,6 +20,7 @@ from compodiff.serving.limits import (
     MASK_CELLS,
     MAX_DRAWS,
     MAX_EMBEDDING,
+    MAX_EXCLUDED,
     MAX_FILTER,
     MAX_REFERENCES,
     MAX_RESULTS,
@@ -33,10 +34,17 @@ Base64 = Annotated[str, StringConstraints(max_length=MAX_EMBEDDING)]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """A form has no null: a field that may be left out is of one type."""
+    for field in schema["properties"].values():
+        if "anyOf" in field:
+            field.update(next(kind for kind in field.pop("anyOf") if kind != {"type": "null"}))
+
+
 class SearchForm(BaseModel):
     """The fields of `POST /search`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_never_null)
 
     reference: list[UploadFile] = Field(default=[], max_length=MAX_REFERENCES, description="pictures, uploaded")
     reference_id: list[Id] = Field(
@@ -46,7 +54,7 @@ class SearchForm(BaseModel):
         default=[], max_length=MAX_REFERENCES, description="`embedding` or `reference_embedding` of an earlier answer"
     )
     exclude: list[Id] = Field(
-        default=[], max_length=MAX_RESULTS, description="ids that must not be found; a reference by id never is"
+        default=[], max_length=MAX_EXCLUDED, description="ids that must not be found; a reference by id never is"
     )
     weight: list[Weight] = Field(
         default=[],

@@ -6,6 +6,7 @@ MAX_TEXT = 1_000  # characters; the default encoder reads 32 tokens
 MAX_FILTER = 2_000
 MAX_REFERENCES = 8
 MAX_RESULTS = 1_000
+MAX_EXCLUDED = 500
 MAX_STEPS = 200
 MAX_DRAWS = 16
 MAX_WEIGHT = 100.0

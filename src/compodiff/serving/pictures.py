@@ -4,6 +4,7 @@ import io
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from enum import IntEnum
 
 from PIL import Image
 
@@ -11,7 +12,15 @@ from compodiff.errors import InputInvalid
 from compodiff.retrieval.pictures import Pictures
 from compodiff.serving.live import Live
 
-EDGES = (160, 320, 640)  # longer edges of thumbnails, pixels
+
+class Edge(IntEnum):
+    """Longer edge of a thumbnail, pixels."""
+
+    SMALL = 160
+    MIDDLE = 320
+    LARGE = 640
+
+
 _KEPT = 64 * 2**20  # bytes of thumbnails
 _TYPES = (
     (b"\xff\xd8\xff", 0, "image/jpeg"),

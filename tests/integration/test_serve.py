@@ -1,0 +1,33 @@
+"""The served process under load and under fuzzing; minutes, so `make test-all`."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from compodiff.bench import serving
+
+pytestmark = pytest.mark.slow
+
+
+def test_many_clients_with_partly_broken_requests_break_nothing(search_project):
+    result = serving.run(search_project, ["--model", "artifacts"], clients=50, seconds=20)
+    assert result["server_errors"] == 0
+    assert set(result["together"]["statuses"]) == {"200", "400", "422"}
+    assert result["together"]["statuses"]["200"] > 500
+    assert result["gain_by_cpu"] > 1.5  # the model of this project is tiny: most of a query is not the model's work
+    memory = result["memory_mib"]
+    assert memory["end"] < memory["settled"] + 60
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("schemathesis") is None, reason="schemathesis fuzzes; pip install '.[fuzz]'"
+)
+def test_fuzzing_the_api_by_its_own_description_finds_nothing(search_project):
+    # A schema cannot say "a picture" or "an id of this index", so valid data may be refused: in words, by a 422.
+    options = ["--max-examples", "40", "--exclude-checks", "positive_data_acceptance", "--request-timeout", "30"]
+    with serving.served(search_project, ["--model", "artifacts"]) as (address, _):
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json", *options]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=search_project)
+    assert found.returncode == 0, "\n".join(line[:300] for line in found.stdout.splitlines())[-6000:]
