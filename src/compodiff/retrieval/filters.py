@@ -8,14 +8,16 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
+
+if TYPE_CHECKING:
+    import duckdb
 
 Rows = NDArray[np.int64]
 
@@ -28,6 +30,15 @@ _FUNCTIONS = frozenset(
      "upper", "trim", "length", "contains", "starts_with", "prefix", "ends_with", "suffix", "regexp_matches",
      "regexp_full_match", "year", "month", "day", "hour", "dayofweek", "date_part", "date_trunc", "coalesce")
 )  # fmt: skip
+_ROW = "row#"
+_SETTINGS: dict[str, Any] = {
+    "threads": 1,
+    "memory_limit": "512MB",
+    "enable_external_access": False,
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "lock_configuration": True,
+}
 _COMMON = "folder, name, caption, size, modified"
 
 
@@ -37,13 +48,7 @@ class Filters:
     def __init__(self, table: pd.DataFrame) -> None:
         """Take the pictures' table; its order is that of the rows that are returned."""
         self.columns = [str(name) for name in table.columns]
-        settings: dict[str, Any] = {"threads": 1, "memory_limit": "512MB", "autoload_known_extensions": False}
-        self._database = duckdb.connect(":memory:", config={**settings, "autoinstall_known_extensions": False})
-        self._database.register("given", table.assign(**{"row#": np.arange(len(table))}))
-        self._database.execute("create table pictures as select * from given")
-        self._database.unregister("given")
-        self._database.execute("set enable_external_access = false")
-        self._database.execute("set lock_configuration = true")
+        self._table = table.assign(**{_ROW: np.arange(len(table))})
         self._alone = threading.Lock()
         self._kept: OrderedDict[str, Rows] = OrderedDict()
 
@@ -62,10 +67,21 @@ class Filters:
             return self._kept[condition]
 
     def _asked(self, condition: str) -> Rows:
-        self._require_harmless(condition)
+        # DuckDB complains on stderr of what is alive when Python ends: no connection outlives its question, and no module
+        # holds it, as typing's caches keep modules.
+        import duckdb
+
+        with duckdb.connect(":memory:", config=_SETTINGS) as database:
+            self._require_harmless(database, condition)
+            database.register("pictures", self._table)
+            return self._found(database, condition)
+
+    def _found(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:
+        import duckdb
+
         try:
-            found = self._database.execute(f'select "row#" from pictures where (\n{condition}\n) order by 1')  # noqa: S608
-            return np.asarray(found.fetchnumpy()["row#"], dtype=np.int64)
+            found = database.execute(f'select "{_ROW}" from pictures where (\n{condition}\n) order by 1')  # noqa: S608
+            return np.asarray(found.fetchnumpy()[_ROW], dtype=np.int64)
         except duckdb.BinderException as error:
             known = ", ".join(self.columns)
             raise InputInvalid(
@@ -74,8 +90,8 @@ class Filters:
         except duckdb.Error as error:
             raise InputInvalid(f"the filter {_shown(condition)} cannot be answered: {_reason(error)}") from error
 
-    def _require_harmless(self, condition: str) -> None:
-        statement = self._parsed(condition)
+    def _require_harmless(self, database: "duckdb.DuckDBPyConnection", condition: str) -> None:
+        statement = _parsed(database, condition)
         nodes = list(_nodes(statement["select_list"]))
         classes = {node["class"] for node in nodes}
         if strange := classes - _CLASSES:
@@ -90,22 +106,25 @@ class Filters:
         if "COLUMN_REF" not in classes:
             raise InputInvalid(f"the filter {_shown(condition)} names no column; columns are {', '.join(self.columns)}")
 
-    def _parsed(self, condition: str) -> Mapping[str, Any]:
-        """The only select of `select (condition)`, which has nothing but its list."""
-        try:
-            (answer,) = self._database.execute("select json_serialize_sql(?)", [f"select (\n{condition}\n)"]).fetchall()
-        except duckdb.Error as error:
-            raise InputInvalid(f"the filter {_shown(condition)} does not parse: {_reason(error)}") from error
-        tree = json.loads(answer[0])
-        if tree["error"]:
-            reason = " ".join(str(tree["error_message"]).split())
-            raise InputInvalid(f"the filter {_shown(condition)} does not parse: {reason}; columns are {_COMMON}, ...")
-        statements = [statement["node"] for statement in tree["statements"]]
-        alone = len(statements) == 1 and statements[0]["type"] == "SELECT_NODE"
-        if not alone or len(statements[0]["select_list"]) != 1 or statements[0]["from_table"]["type"] != "EMPTY":
-            raise InputInvalid(f"the filter {_shown(condition)} is not one condition; join several by and")
-        node: Mapping[str, Any] = statements[0]
-        return node
+
+def _parsed(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str, Any]:
+    """The only select of `select (condition)`, which has nothing but its list."""
+    import duckdb
+
+    try:
+        (answer,) = database.execute("select json_serialize_sql(?)", [f"select (\n{condition}\n)"]).fetchall()
+    except duckdb.Error as error:
+        raise InputInvalid(f"the filter {_shown(condition)} does not parse: {_reason(error)}") from error
+    tree = json.loads(answer[0])
+    if tree["error"]:
+        reason = " ".join(str(tree["error_message"]).split())
+        raise InputInvalid(f"the filter {_shown(condition)} does not parse: {reason}; columns are {_COMMON}, ...")
+    statements = [statement["node"] for statement in tree["statements"]]
+    alone = len(statements) == 1 and statements[0]["type"] == "SELECT_NODE"
+    if not alone or len(statements[0]["select_list"]) != 1 or statements[0]["from_table"]["type"] != "EMPTY":
+        raise InputInvalid(f"the filter {_shown(condition)} is not one condition; join several by and")
+    node: Mapping[str, Any] = statements[0]
+    return node
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -120,7 +139,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(child)
 
 
-def _reason(error: duckdb.Error) -> str:
+def _reason(error: "duckdb.Error") -> str:
     return str(error).partition("\n\nLINE")[0].partition(": ")[2].replace("\n", " ")
 
 
