@@ -67,8 +67,8 @@ class Filters:
             return self._kept[condition]
 
     def _asked(self, condition: str) -> Rows:
-        # DuckDB complains on stderr of what is alive when Python ends: no connection outlives its question, and no module
-        # holds it, as typing's caches keep modules.
+        # DuckDB complains on stderr of what is alive when Python ends: no connection outlives its question, and no
+        # module holds it, as typing's caches keep modules.
         import duckdb
 
         with duckdb.connect(":memory:", config=_SETTINGS) as database:
