@@ -19,6 +19,10 @@ _SECONDS_BETWEEN_PROGRESS = 15.0
 _ADVICE = ("To track the changes", "git add ", "To enable auto staging", "dvc config core.autostage", "Use `dvc push`")
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+stopping = threading.Event()  # set where the flow is being cancelled: nothing more is to be started
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command of DVC ended; `timed_out` says that it was stopped for taking too long."""
@@ -98,11 +102,14 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         follow: told each line of output; of a progress bar, one line in fifteen seconds.
         limit_seconds: time after which it is told to stop.
     """
+    if stopping.is_set():
+        return Ended(1, ("the flow was stopped",), timed_out=False)
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 110))  # of a terminal without a width, no bar is drawn
     environment = {**os.environ, "NO_COLOR": "1"}
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=end, stderr=end, env=environment)
     os.close(end)
+    _running.add(process)
     late = threading.Timer(limit_seconds, process.terminate)
     late.start()
     lines: list[str] = []
@@ -114,10 +121,18 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
     finally:
         timed_out = not late.is_alive()
         late.cancel()
-        if process.poll() is None:
-            process.terminate()
+        _running.discard(process)
         os.close(terminal)
     return Ended(code, tuple(lines), timed_out)
+
+
+def stop_running() -> None:
+    """Tell every command that runs to stop, wait until it has, and let none be started."""
+    stopping.set()
+    for process in (stopped := list(_running)):
+        process.terminate()
+    for process in stopped:
+        process.wait()
 
 
 def _lines(terminal: int) -> Iterator[str]:

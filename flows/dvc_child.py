@@ -1,14 +1,18 @@
 """DVC in a process that never outlives the flow that started it: python dvc_child.py FLOW-PID ARGUMENTS-OF-DVC.
 
-When the flow is gone (killed, cancelled, out of time) this process is told to stop, and takes the stage that it runs
-with it; DVC then releases its locks in good order. Else a stage nobody waits for would write on beside its successor.
+When the flow is gone (killed, cancelled, out of time) this process is told to stop, and ends the stage that it runs;
+DVC then fails and releases its locks in good order. Else a stage nobody waits for would write on beside its successor.
 """
 
 import ctypes
 import io
+import json
 import os
 import signal
 import sys
+import threading
+import time
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -18,11 +22,13 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Run DVC with the arguments after the first, the flow's process id, and return its exit code."""
-    signal.signal(signal.SIGTERM, _stop_stage)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, _stop)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):  # the flow was gone before the line above
         return 1
+    _remove_torn_lock_file(Path(".dvc", "tmp"))
     # DVC draws no bars of its own where stderr is no terminal; its stages write to the descriptor, which is one.
     sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
     from dvc.cli import main as dvc
@@ -30,17 +36,35 @@ def main() -> int:
     return int(dvc(sys.argv[2:]))
 
 
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """End whatever DVC runs, now and from now on, but not DVC itself, which halfway through leaves files torn."""
+    threading.Thread(target=_end_children_for_good, daemon=True).start()
+
+
+def _end_children_for_good() -> None:
+    while True:
+        for child in psutil.Process().children(recursive=True):
+            child.terminate()
+        time.sleep(0.2)
+
+
+def _remove_torn_lock_file(folder: Path) -> None:
+    """Remove DVC's list of who reads and writes what where a kill left it half-written; DVC itself would stop at it."""
+    from dvc.lock import make_lock
+
+    path = folder / "rwlock"
+    if not path.exists():
+        return
+    with make_lock(str(folder / "rwlock.lock"), wait=True):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            path.unlink()
+
+
 class _NoTerminal(io.TextIOWrapper):
     def isatty(self) -> bool:
         return False
-
-
-def _stop_stage(_signal: int, _frame: FrameType | None) -> None:
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        child.terminate()
-    if not children:
-        sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

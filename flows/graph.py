@@ -13,7 +13,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from compodiff.errors import InputInvalid
 from flows.data import provide_data
-from flows.dvc import stage_graph
+from flows.dvc import stage_graph, stop_running, stopping
 from flows.stage import Outcome, outcome_of, run_stage
 
 # Most of the graph is one chain, and a laptop has few cores: more at once would only slow each other down.
@@ -31,6 +31,7 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
     Raises:
         InputInvalid: a target is no stage of dvc.yaml.
     """
+    stopping.clear()
     graph = stage_graph(Path.cwd())
     wanted = _with_needs(targets or list(graph), graph)
     data = provide_data.submit(return_state=False)
@@ -40,7 +41,11 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
         futures[name] = run_stage.submit(
             name, force=force, limit_seconds=limit_seconds, wait_for=needed, return_state=False
         )
-    wait([data, *futures.values()])
+    try:
+        wait([data, *futures.values()])
+    except BaseException:  # cancelled or interrupted: the tasks end when what they wait for has
+        stop_running()
+        raise
     outcomes = [outcome_of("data", data.state), *(outcome_of(name, future.state) for name, future in futures.items())]
     create_table_artifact(
         key="stages", table=[asdict(outcome) for outcome in outcomes], description="What became of each stage."

@@ -1,14 +1,19 @@
 """Flow: everything, from the data to the champion. Run: make run, or python -m flows.pipeline."""
 
+import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
+import psutil
 from prefect import flow
 from prefect.client.schemas.objects import State
 from rich.console import Console
 
 from compodiff.errors import ParamsInvalid
 from compodiff.params import load_params
+from flows.dvc import stop_running
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.promotion import promote_registered
 from flows.results import show_outcomes, show_results
@@ -32,6 +37,8 @@ def main() -> int:
     except ParamsInvalid as error:
         complaints.print(f"pipeline: {error}")
         return error.exit_code
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _stop_at_once)
     state = pipeline(return_state=True)
     outcomes = state.result(raise_on_failure=False)
     if isinstance(outcomes, list):
@@ -41,6 +48,15 @@ def main() -> int:
         return 0
     complaints.print(f"pipeline: {state.message}")
     return 1
+
+
+def _stop_at_once(number: int, _frame: FrameType | None) -> None:
+    """End with all children: the stages, and the server that Prefect would leave behind."""
+    stop_running()
+    for child in psutil.Process().children(recursive=True):
+        child.terminate()
+    os.write(sys.stderr.fileno(), b"\npipeline: stopped; make run goes on from here\n")
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.dvc import Ended, run_dvc
+from compodiff.errors import CompoDiffError
+from flows.dvc import Ended, run_dvc, stopping
 
 # Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
 USERS_FAULTS = {1, 2, 3, 4, 5}
@@ -27,8 +28,9 @@ class Outcome:
 
 
 def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether Prefect should try again: not where the user has to act first."""
-    return state.name != REFUSED
+    """Whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
+    users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
+    return not (state.name == REFUSED or users_fault or stopping.is_set())
 
 
 @task(

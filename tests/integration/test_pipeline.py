@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from prefect import flow
@@ -170,6 +171,29 @@ def test_a_killed_flow_takes_its_stage_with_it_and_the_next_one_continues(projec
     wait_until(lambda: not alive(pid))
     assert run("train")[1]["train"] == "ran"
     assert (project / "trained").read_text() == "step\nstep\n"
+
+
+def test_the_pipeline_told_to_stop_ends_all_that_it_started(project: Path) -> None:
+    """What `make run` runs, with a server of its own."""
+    shutil.copy(ROOT / "params.yaml", project)
+    (project / "train.sh").write_text("echo $$ > pid; sleep 300\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = [sys.executable, "-m", "flows.pipeline"]
+    child = subprocess.Popen(
+        command, env={**environment, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, start_new_session=True
+    )
+    wait_until((project / "pid").exists, seconds=180)
+    started = [child.pid, *(each.pid for each in psutil.Process(child.pid).children(recursive=True))]
+    child.terminate()
+    _, complaints = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert complaints.decode().endswith("pipeline: stopped; make run goes on from here\n")
+    wait_until(lambda: not any(alive(pid) for pid in started))
+
+
+def test_a_lock_file_that_a_kill_left_torn_is_no_obstacle(project: Path) -> None:
+    (project / ".dvc" / "tmp" / "rwlock").write_text("")
+    assert run_dvc(["repro", "--single-item", "draw"], lambda line: None, limit_seconds=60).code == 0
 
 
 def test_data_of_other_bytes_stop_the_flow(project: Path) -> None:
