@@ -29,7 +29,7 @@ def test_imports_run_inwards() -> None:
     [
         ("compodiff/errors.py", "import compodiff.params", "Imports run inwards"),
         ("compodiff/training/loop.py", "import compodiff.retrieval.index", "Imports run inwards"),
-        ("compodiff/params.py", "import flows.stage", "Flows stand on top"),
+        ("compodiff/params/section.py", "import flows.stage", "Flows stand on top"),
         ("compodiff/stages/evaluate.py", "import mlflow", "MLflow: only tracking"),
         ("compodiff/training/loop.py", "import deepspeed", "DeepSpeed: only training.engine"),
         ("compodiff/execution.py", "import prefect", "Prefect: only flows"),

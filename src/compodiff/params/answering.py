@@ -1,0 +1,65 @@
+"""Sections of how queries are answered, scored and promoted on: index, sampling, evaluation, promotion."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from compodiff.params.section import Section
+
+
+class IndexParams(Section):
+    """The FAISS index over a gallery's L2-normalised embeddings."""
+
+    flat_up_to: int = Field(ge=0, description="pictures up to which the index is flat, that is exact, whatever `kind`")
+    kind: Literal["flat", "ivf_sq8", "ivf_pq"] = Field(description="beyond `flat_up_to`")
+    lists: int = Field(
+        gt=0, description="inverted lists of the ivf kinds; about the square root of the gallery, times 4"
+    )
+    probes: int = Field(gt=0, description="lists that a query visits")
+    code_bytes: int = Field(gt=0, description="bytes that stand for a vector under ivf_pq")
+    duplicate_cosine: float = Field(ge=-1, le=1, description="near-duplicates are at least so near, and look alike")
+    rerank: int = Field(ge=0, description="candidates per result that the ivf kinds score again exactly; 0 for none")
+
+
+class SamplingParams(Section):
+    """How a query is answered, unless it says otherwise."""
+
+    seed: int = Field(ge=0)
+    num_inference_steps: int = Field(gt=0, description="network calls")
+    solver: Literal["ddim", "dpm_solver", "unipc", "mean"]
+    grid: Literal["trailing", "legacy"]
+    eta: float = Field(ge=0, le=1, description="noise that ddim adds: 0 none, 1 as much as DDPM")
+    w_image: float = Field(ge=0)
+    w_text: float = Field(ge=0)
+    draws: int = Field(gt=0, description="answers per query")
+    fusion: Literal["average", "mean_score", "max_score"] = Field(description="how draws become one ranking")
+    reference_mixing: float = Field(ge=0, le=1, description="share of the reference's own embedding in the answer")
+    masked_reference_mixing: float = Field(ge=0, le=1, description="the same for queries with a mask")
+    precision: Literal["float32", "bfloat16"]
+
+
+class EvaluationParams(Section):
+    """How benchmarks are scored and reported; what is sampled stands in `sampling`."""
+
+    seed: int = Field(ge=0, description="of the bootstrap")
+    bootstrap_draws: int = Field(gt=0, description="resamplings of the concepts behind a confidence interval")
+    chunk: int = Field(gt=0, description="gallery rows scored at once; memory and speed only")
+    text_weights: list[float] = Field(min_length=1, description="tried on validation for the sum baseline")
+    product_offsets: list[float] = Field(min_length=1, description="the same, for the product of scores")
+    min_relation_queries: int = Field(gt=0, description="relations with fewer stay out of the mean over relations")
+    shown_queries: int = Field(gt=0, description="best, and as many worst, queries in the report")
+    shown_pictures: int = Field(gt=0, description="of each ranking in the report")
+
+
+class BenchmarkGate(Section):
+    """What a challenger must show on one benchmark; every figure is the composed model's recall_at_10."""
+
+    floor: float = Field(ge=0, le=1, description="nothing below it is ever promoted")
+    margin: float = Field(ge=0, le=1, description="by how much the champion must be beaten")
+    max_relation_drop: float = Field(ge=0, le=1, description="what any one relation may lose against the champion")
+
+
+class PromotionParams(Section):
+    """Who may become champion."""
+
+    benchmarks: dict[str, BenchmarkGate] = Field(min_length=1, description="by name; the challenger passes all of them")

@@ -1,0 +1,80 @@
+"""Sections of the catalogue, its benchmark, the encoder and what is embedded."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from compodiff.params.section import Section
+
+
+class DataParams(Section):
+    """The picture catalogue: how pictures are drawn and concepts are split (the rest is test)."""
+
+    seed: int
+    picture_size: int = Field(gt=0, description="edge of a drawn picture, pixels")
+    train_fraction: float = Field(gt=0, lt=1)
+    validation_fraction: float = Field(gt=0, lt=1)
+
+
+class BenchmarkParams(Section):
+    """The emoji benchmark: queries of concepts that training never sees."""
+
+    seed: int
+    max_queries_per_relation: int = Field(gt=0, description="in a split; concepts take turns")
+
+
+MapName = Literal["pixels", "stride_2", "stride_4", "stride_8", "stride_16", "stride_32", "head"]
+
+
+class MapParams(Section):
+    """One map of the embedded encoder's image tower."""
+
+    grid: int = Field(gt=0, description="cells a side on which it is pooled")
+    dimensions: int = Field(gt=0, description="of the embedding that start as its first principal components")
+
+
+class EmbeddedEncoderParams(Section):
+    """The small encoder of packaged weights; its projections are trained on train concepts, its towers are frozen."""
+
+    seed: int = Field(ge=0)
+    image_size: int = Field(gt=0, description="edge of the square that enters the image tower, pixels")
+    tower_batch_size: int = Field(gt=0, description="pictures or texts that enter the towers at a time")
+    maps: dict[MapName, MapParams] = Field(min_length=1, description="in the order of the tower; others are unused")
+    components: int = Field(gt=0, description="principal components of each map that the projection may mix")
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="pictures, and captions, of one step")
+    max_variants: int = Field(gt=0, description="pictures of one concept in a batch")
+    image_learning_rate: float = Field(gt=0)
+    text_learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(gt=0)
+    weight_decay: float = Field(ge=0, description="of the text projection")
+
+
+class OpenClipParams(Section):
+    """An encoder of open_clip's list, stored as it is."""
+
+    name: str = Field(description='for a file of OpenAI\'s weights the QuickGELU variant, "ViT-L-14-quickgelu"')
+    pretrained: str = Field(description="a tag of open_clip, or a file of weights")
+
+
+class EncoderParams(Section):
+    """Which encoder: exactly one of the two."""
+
+    embedded: EmbeddedEncoderParams | None
+    open_clip: OpenClipParams | None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.embedded is None) == (self.open_clip is None):
+            raise ValueError("give one of embedded and open_clip, and null for the other")
+        return self
+
+
+class EmbeddingParams(Section):
+    """Pictures, texts and masked pictures, embedded once for both stages of training."""
+
+    seed: int
+    batch_size: int = Field(gt=0, description="pictures or texts that enter the encoder at a time")
+    masks_per_picture: int = Field(ge=0, description="masked variants of each train and validation picture")
+    min_mask_fraction: float = Field(gt=0, lt=1, description="of the drawn part of a picture, at least this is masked")
+    max_mask_fraction: float = Field(gt=0, lt=1)

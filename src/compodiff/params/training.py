@@ -1,0 +1,68 @@
+"""Sections of the network and of both stages of its training."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from compodiff.params.section import Section
+
+
+class DenoiserParams(Section):
+    """The network of both stages; its widths of embedding and text tokens come from the encoder."""
+
+    width: int = Field(gt=0, multiple_of=2)
+    depth: int = Field(gt=0)
+    heads: int = Field(gt=0, description="self-attention heads; they share one key and value head")
+    cross_heads: int = Field(gt=0)
+    head_width: int = Field(gt=0, multiple_of=2)
+    feed_forward_factor: int = Field(gt=0)
+    mask_size: Literal[1, 2, 4, 8, 16, 32, 64] = Field(description="edge to which the 64 x 64 mask is averaged down")
+    image_slots: int = Field(gt=0, description="context tokens that carry the reference embedding")
+    residual: bool = Field(description="the network predicts x0 minus the reference, not x0")
+    standardise: bool = Field(description="work on embeddings standardised per dimension over the training pictures")
+    num_train_timesteps: int = Field(gt=1)
+
+
+class TaskShares(Section):
+    """Shares of a batch's rows among the tasks of stage 2 (paper section 4.2); stage 1 is text_to_image alone."""
+
+    text_to_image: float = Field(ge=0, le=1)
+    masked: float = Field(ge=0, le=1)
+    triplet: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = self.text_to_image + self.masked + self.triplet
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}, not to 1")
+        return self
+
+
+class TrainingParams(Section):
+    """One of the two stages of training."""
+
+    seed: int = Field(ge=0)
+    objective: Literal["diffusion", "regression", "flow_matching"]
+    tasks: TaskShares
+    batch_size: int = Field(gt=0, description="rows of one optimizer step, over all processes and accumulation steps")
+    accumulation_steps: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    learning_rate_schedule: Literal["constant", "cosine"]
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    clip_norm: float = Field(gt=0, description="largest norm of the gradient over all parameters")
+    ema_decay: float = Field(ge=0, lt=1)
+    condition_dropout: float = Field(ge=0, lt=1, description="chance that a row loses its text, and its image; no mask")
+    noise_draws: int = Field(gt=0, description="noisy embeddings per row; they share the row's projected conditions")
+    pure_noise_share: float = Field(ge=0, le=1, description="of the noisy embeddings: where every sampler starts")
+    contrastive_weight: float = Field(ge=0, description="weight of InfoNCE between denoised and target embeddings")
+    contrastive_temperature: float = Field(gt=0)
+    contrastive_negatives: int = Field(ge=0, description="training pictures that a batch adds to its own as negatives")
+    mixup_concentration: float = Field(ge=0, description="Beta(a, a) mixes triplets of one relation; 0 mixes none")
+    relation_exponent: float = Field(le=0, description="a triplet is drawn in proportion to count(relation)^this")
+    precision: Literal["float32", "bfloat16"] = Field(description="of the network's products; weights stay float32")
+    zero_stage: int = Field(ge=0, le=2)
+    validate_every: int = Field(gt=0, description="steps between two rows of the curve")
+    validation_queries: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
