@@ -118,7 +118,8 @@ def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch, lo
 
 def _our_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
-    x0: Tensor = denoiser(x_t, timestep, denoiser.context(batch.packed, batch.image))
+    context = denoiser.context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
+    x0: Tensor = denoiser(x_t, timestep, context)
     return (x0 - target).square().mean()
 
 

@@ -32,7 +32,7 @@ class Objective(nn.Module):
         x0 = self.denoiser.standardise(batch.target).repeat_interleave(draws, 0)
         timestep = batch.timestep.flatten()
         x_t = self._process.add_noise(x0, batch.noise.flatten(0, 1), timestep)
-        context = self.denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+        context = self.denoiser.context(batch.texts, batch.images, batch.masks, batch.rows, uses=draws)
         denoised = self.denoiser(x_t, timestep, context)
         loss: Tensor = (loss_weight(self._process, timestep) * (denoised - x0).square().mean(-1)).mean()
         if self._params.contrastive_weight > 0:

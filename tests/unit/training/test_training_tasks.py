@@ -8,7 +8,8 @@ import torch
 import training_world
 from training_world import NETWORK, PARAMS
 
-from compodiff.model.context import NULL
+from compodiff.model.attention import Projected, Unprojected
+from compodiff.model.context import NULL, Context
 from compodiff.model.denoiser import Denoiser
 from compodiff.model.process import Process
 from compodiff.training.batches import Batch, Batches
@@ -57,6 +58,30 @@ def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser
             error = (denoiser(x_t, timestep, context) - x0).square().mean()
             losses.append(error * loss_weight(process, timestep)[0])
     assert whole.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_many_draws_share_their_rows_keys_and_change_no_number(material: Material) -> None:
+    # Wide heads and many slots: projecting them for a single draw would not pay.
+    network = replace(NETWORK, residual=False, image_slots=16, cross_heads=1, head_width=128)
+    denoiser = new_denoiser(network, material, standardise=True, seed=3)
+    process = Process("diffusion", 1000)
+    batch = draw(material, process, noise_draws=16)
+    contexts: list[Context] = []
+    denoiser.register_forward_hook(lambda _, received, __: contexts.append(received[2]))
+    whole = Objective(denoiser, PARAMS, process)(batch)
+    whole.backward()
+    gradients = [weight.grad for weight in denoiser.parameters()]
+    denoiser.zero_grad()
+    singly = [
+        Objective(denoiser, PARAMS, process)(replace(batch, noise=batch.noise[:, one], timestep=batch.timestep[:, one]))
+        for one in torch.arange(16).split(1)
+    ]
+    torch.stack(singly).mean().backward()
+    ways = [type(context.layers[0]) for context in contexts]
+    assert ways == [Projected] + 16 * [Unprojected]
+    assert whole.item() == pytest.approx(torch.stack(singly).mean().item(), rel=1e-6)
+    for shared, weight in zip(gradients, denoiser.parameters(), strict=True):
+        torch.testing.assert_close(shared, weight.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_regression_sees_nothing_of_the_target(material: Material, denoiser: Denoiser) -> None:
