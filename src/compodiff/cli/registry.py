@@ -1,5 +1,7 @@
 """`compodiff promote` and `compodiff rollback`: who is champion."""
 
+from typing import Annotated
+
 import typer
 
 from compodiff.cli.project import project_root
@@ -26,9 +28,12 @@ def promote() -> None:
         typer.echo(f"version {change.after} is champion already")
 
 
-def rollback() -> None:
-    """Make the previous champion champion again."""
+def rollback(reason: Annotated[str, typer.Option(help="Why, for the record.")] = "") -> None:
+    """Make the previous champion champion again; the one it replaces is not promoted again."""
     from compodiff.tracking import promotion
 
-    change = promotion.rollback(project_root())
-    typer.echo(f"version {change.after} is champion again, instead of {change.before}")
+    change = promotion.rollback(project_root(), reason)
+    if change.made:
+        typer.echo(f"version {change.after} is champion again, instead of {change.before}")
+    else:
+        typer.echo(f"version {change.after} is champion already: another rollback came first")

@@ -54,9 +54,12 @@ class EvaluationParams(Section):
 class BenchmarkGate(Section):
     """What a challenger must show on one benchmark; every figure is the composed model's recall_at_10."""
 
-    floor: float = Field(ge=0, le=1, description="nothing below it is ever promoted")
+    floor: float = Field(ge=0, le=1, description="the lower end of the confidence interval must not be below it")
     margin: float = Field(ge=0, le=1, description="by how much the champion must be beaten")
     max_relation_drop: float = Field(ge=0, le=1, description="what any one relation may lose against the champion")
+    max_plausible_loss: float = Field(
+        ge=0, le=1, description="what may be lost at the lower end of the confidence interval of the difference"
+    )
 
 
 class PromotionParams(Section):

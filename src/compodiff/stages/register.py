@@ -5,7 +5,7 @@ Run: compodiff run register. Whether it becomes champion is decided after, by fl
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from compodiff.atomic import write_json
 from compodiff.stages.declaration import Input, Output
@@ -28,12 +28,16 @@ def register(
         InputInvalid: there is no model.
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
-    figures = json.loads(metrics.read_text(encoding="utf-8"))
-    rows = {method: row for method, row in figures.items() if method != "record"}
+    measured = (metrics,)  # one file a benchmark, by whose name params.yaml has its gate
     candidate = Candidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
-        figures={metrics.stem: rows},
-        files=[metrics, report],
+        figures={file.stem: _rows(file) for file in measured},
+        files=[*measured, report],
     )
     version = register_model(project_of(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
+
+
+def _rows(metrics: Path) -> dict[str, Any]:
+    figures = json.loads(metrics.read_text(encoding="utf-8"))
+    return {method: row for method, row in figures.items() if method != "record"}

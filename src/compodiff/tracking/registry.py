@@ -67,7 +67,7 @@ def register_model(project: Path, candidate: Candidate) -> Version:
         _log_run(store, run_id, candidate, figures)
         source, model_id = _log_model(store, run_id, candidate)
         store.client.set_terminated(run_id)
-        _ensure_registered_model(store)
+        ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
         made = store.client.create_model_version(MODEL, source, run_id, tags=origin(project), model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return Version(str(made.version), run_id, figures)
@@ -82,8 +82,27 @@ def version_at(store: Store, alias: str) -> Version | None:
     found = _find(store, alias)
     if found is None:
         return None
+    return _with_figures(store, found)
+
+
+def version_of(store: Store, number: str) -> Version:
+    """Return version `number`.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached, or has no such version.
+    """
     with answering(store.uri):
-        return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
+        return _with_figures(store, store.client.get_model_version(MODEL, number))
+
+
+def number_at(store: Store, alias: str) -> str | None:
+    """Return the number of the version that `alias` stands for, or None where it stands for none.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached.
+    """
+    found = _find(store, alias)
+    return None if found is None else str(found.version)
 
 
 def make_challenger(project: Path, number: str, run_id: str) -> bool:
@@ -125,6 +144,11 @@ def model_folder(project: Path, alias: str = CHAMPION) -> Path:
     if not folder.is_dir():
         raise InputInvalid(f"{folder} of {MODEL} version {found.version} is gone; remove mlruns/ and run: make run")
     return folder
+
+
+def _with_figures(store: Store, found: "ModelVersion") -> Version:
+    with answering(store.uri):
+        return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -187,11 +211,12 @@ def _log_model(store: Store, run_id: str, candidate: Candidate) -> tuple[str, st
     return str(model.artifact_location), str(model.model_id)
 
 
-def _ensure_registered_model(store: Store) -> None:
+def ensure_registered_model(store: Store, name: str, description: str) -> None:
+    """Have a registered model `name`, made where it is not there."""
     from mlflow.exceptions import MlflowException
 
     try:
-        store.client.create_registered_model(MODEL, description="Composed image retrieval: a picture and a change.")
+        store.client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -201,5 +226,7 @@ def _numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, list):  # the ends of an interval
+            yield from zip((f"{prefix}{name}/low", f"{prefix}{name}/high"), map(float, value), strict=True)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", float(value)

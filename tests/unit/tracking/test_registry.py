@@ -73,6 +73,8 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
     assert challenger is not None
     assert challenger.figures == {
         "emoji/composed/recall_at_10": 0.6,
+        "emoji/composed/intervals/recall_at_10/low": 0.5,
+        "emoji/composed/intervals/recall_at_10/high": 0.7,
         "emoji/composed/relations/style/recall_at_10": 0.4,
         "emoji/composed/relations/style/queries": 60.0,
     }
