@@ -8,6 +8,7 @@ import numpy as np
 
 from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
+from compodiff.experiments.distillation import distillation
 from compodiff.experiments.ground import Ground
 from compodiff.experiments.outcome import Chart, Point
 
@@ -93,6 +94,12 @@ EXPERIMENTS = {
     ),
     "objective": Experiment(
         "Is diffusion needed at all?", training.objective, Chart("bars", "objective", "recall_at_10"), trains=True
+    ),
+    "distillation": Experiment(
+        "Do few network calls need distillation?",
+        distillation,
+        Chart("lines", "num_inference_steps", "recall_at_10", by="model", log=True),
+        trains=True,
     ),
 }
 

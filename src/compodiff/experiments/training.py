@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -179,7 +180,7 @@ def _trained(ground: Ground, data: Data, params: TrainingParams, material: Mater
     )
     folder = ground.work / _digest(short, data, start)
     if not folder.is_dir():
-        network = start.denoiser.float().train().requires_grad_()
+        network = deepcopy(start.denoiser).float().train().requires_grad_()  # who gave it still asks it
         fit(
             network,
             card,

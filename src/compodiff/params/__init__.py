@@ -23,13 +23,14 @@ from compodiff.params.data import (
 )
 from compodiff.params.section import Section
 from compodiff.params.synthesis import SimilarityFloors, SynthesisParams, ValidationParams
-from compodiff.params.training import DenoiserParams, TaskShares, TrainingParams
+from compodiff.params.training import DenoiserParams, DistillationParams, TaskShares, TrainingParams
 
 __all__ = [
     "BenchmarkGate",
     "BenchmarkParams",
     "DataParams",
     "DenoiserParams",
+    "DistillationParams",
     "EmbeddedEncoderParams",
     "EmbeddingParams",
     "EncoderParams",
@@ -62,6 +63,7 @@ class Params(Section):
     sampling: SamplingParams
     prior: TrainingParams
     composed: TrainingParams
+    distillation: DistillationParams
     synthesis: SynthesisParams
     validation: ValidationParams
     index: IndexParams

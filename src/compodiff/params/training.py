@@ -66,3 +66,9 @@ class TrainingParams(Section):
     validate_every: int = Field(gt=0, description="steps between two rows of the curve")
     validation_queries: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
+
+
+class DistillationParams(TrainingParams):
+    """The optional stage after stage 2: fewer network calls say what many of the composed model's said."""
+
+    teacher_calls: int = Field(gt=1, description="network calls behind each answer that is learned")

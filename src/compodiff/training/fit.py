@@ -16,6 +16,7 @@ from compodiff.model.denoiser import Denoiser, DenoiserConfig
 from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
+from compodiff.training.distillation import aim_of
 from compodiff.training.engine import Engine, Worker, join_workers
 from compodiff.training.examples import TARGET, Examples
 from compodiff.training.loop import Training, train
@@ -73,11 +74,12 @@ def fit(
     worker = join_workers()
     average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
     queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
+    aim = aim_of(denoiser, card.process, params)
     known = identity(denoiser, card, material, params, worker)
     training = Training(
         params=params,
         batches=Batches(material.embeddings, material.examples, params, card.process),
-        engine=Engine(Objective(denoiser, params, card.process), params, worker),
+        engine=Engine(Objective(denoiser, params, card.process, aim), params, worker),
         average=average,
         measure=lambda: measure(average, queries, card.process, seed=params.seed),
         checkpoints=Checkpoints(folder.with_name(f"{folder.name}.partial"), known),

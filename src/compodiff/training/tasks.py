@@ -5,6 +5,8 @@ the target is made noisy is up to the process: the paper's diffusion, or one of 
 Legend: B rows, S noisy embeddings a row, N = B * S, D embedding width.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +16,9 @@ from compodiff.model.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.batches import Batch
 
+# What the network should answer: x0 (N, D), x_t (N, D), timestep (N,), batch -> (N, D), standardised.
+Aim = Callable[[Tensor, Tensor, Tensor, Batch], Tensor]
+
 SHORTEST_FLOW_TIME = 0.05  # the weight 1 / u^2 of flow matching has no bound at u = 0
 SAME_PICTURE = 1 - 1e-5
 
@@ -21,10 +26,11 @@ SAME_PICTURE = 1 - 1e-5
 class Objective(nn.Module):
     """A batch -> its loss. The only parameters are the denoiser's."""
 
-    def __init__(self, denoiser: Denoiser, params: TrainingParams, process: Process) -> None:
+    def __init__(self, denoiser: Denoiser, params: TrainingParams, process: Process, aim: Aim | None = None) -> None:
+        """Aim at x0 itself, or at what `aim` makes of it."""
         super().__init__()
         self.denoiser = denoiser
-        self._params, self._process = params, process
+        self._params, self._process, self._aim = params, process, aim
 
     def forward(self, batch: Batch) -> Tensor:
         """The mean over rows and noisy embeddings, a scalar."""
@@ -34,7 +40,8 @@ class Objective(nn.Module):
         x_t = self._process.add_noise(x0, batch.noise.flatten(0, 1), timestep)
         context = self.denoiser.context(batch.texts, batch.images, batch.masks, batch.rows, uses=draws)
         denoised = self.denoiser(x_t, timestep, context)
-        loss: Tensor = (loss_weight(self._process, timestep) * (denoised - x0).square().mean(-1)).mean()
+        wanted = x0 if self._aim is None else self._aim(x0, x_t, timestep, batch)
+        loss: Tensor = (loss_weight(self._process, timestep) * (denoised - wanted).square().mean(-1)).mean()
         if self._params.contrastive_weight > 0:
             wrong = torch.cat((batch.images, batch.others))
             contrast = contrastive_loss(
