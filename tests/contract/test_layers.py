@@ -32,7 +32,7 @@ def test_imports_run_inwards() -> None:
         ("compodiff/params/section.py", "import flows.stage", "Flows stand on top"),
         ("compodiff/stages/evaluate.py", "import mlflow", "MLflow: only tracking"),
         ("compodiff/training/loop.py", "import deepspeed", "DeepSpeed: only training.engine"),
-        ("compodiff/execution.py", "import prefect", "Prefect: only flows"),
+        ("compodiff/execution/crew.py", "import prefect", "Prefect: only flows"),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:

@@ -40,7 +40,7 @@ def with_evidence(
         InputInvalid: a shard is missing, cut short or damaged.
     """
     paths = [triplets / name for name in sorted(rows["shard"].unique())]
-    found = map_shards(pixels_of_shard, paths, workers=workers)
+    found = map_shards(pixels_of_shard, paths, workers=workers, on_gpu=False)
     progress = tqdm(found, "reading pictures", len(paths), unit=" shards", disable=None)
     entries = [entry for _, of_shard in progress for entry in of_shard]
     pixels = pd.DataFrame(entries, columns=["key", "reference_pixels", "target_pixels"], dtype=object)

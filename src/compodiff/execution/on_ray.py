@@ -1,0 +1,88 @@
+"""Workers that are actors of Ray; nothing else imports it, and only where it is asked for."""
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from compodiff.errors import ResourceUnavailable
+from compodiff.execution.crew import WorkerLost
+
+_OBJECT_STORE = 128 * 2**20  # bytes; results are small, pictures go to shards
+# Nothing here calls home, and an actor without a GPU sees none.
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+
+
+class RayWorker:
+    """An actor of Ray, which we replace ourselves: Ray cannot know that its item is to be given out again."""
+
+    def __init__(self, function: Callable[[Any], Any], *, gpus: float) -> None:
+        self._ray = connected()
+        actor = self._ray.remote(_Applier).options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
+        self._actor = actor.remote(function)
+
+    def prepare(self) -> "Future[Any]":
+        """Wait for its place in the cluster."""
+        return self._future(self._actor.__ray_ready__.remote())
+
+    def submit(self, item: Any) -> "Future[Any]":
+        """Call the function in it."""
+        return self._future(self._actor.apply.remote(item))
+
+    def collect(self, future: "Future[Any]") -> Any:
+        """Take what the call returned or raised; whatever else Ray reports, the actor is lost."""
+        try:
+            return future.result()
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            raise WorkerLost(type(error).__name__) from error
+
+    def dismiss(self) -> None:
+        """End it, so that two never write the same shard."""
+        self._ray.kill(self._actor)
+
+    def _future(self, reference: Any) -> "Future[Any]":
+        future: Future[Any] = reference.future()
+        return future
+
+
+class _Applier:
+    """What an actor is made of."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def apply(self, item: Any) -> Any:
+        return self._function(item)
+
+
+def cpu_count() -> int:
+    """How many workers Ray has room for now."""
+    return max(1, int(connected().cluster_resources().get("CPU", 0)))
+
+
+def gpu_count() -> int:
+    """How many GPUs Ray has now."""
+    return int(connected().cluster_resources().get("GPU", 0))
+
+
+def connected() -> Any:
+    """Ray, connected to the cluster at RAY_ADDRESS, or to one of its own here; it stays so until this process ends."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ResourceUnavailable("Ray is not here; pip install 'compodiff[ray]'") from error
+    if ray.is_initialized():
+        return ray
+    address = os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {"object_store_memory": _OBJECT_STORE, "include_dashboard": False}
+    try:
+        ray.init(address or "local", logging_level=logging.WARNING, **({} if address else own))
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ResourceUnavailable(f"no Ray answers at RAY_ADDRESS={address} ({reason}); see: ray status") from error
+    return ray
