@@ -1,0 +1,156 @@
+"""Caption sets of any size as a stream: text, parquet and webdataset; usable captions only, each once.
+
+A set is a file or a folder of files, read in the order of their names:
+
+    captions.txt        one caption a line
+    captions.parquet    a column caption, text or TEXT
+    captions.tar        webdataset: the member .txt of an entry, or caption (text) of its .json
+
+Nothing is held but the line at hand: what has been seen lies in SQLite, on disk beyond a cache of fixed size.
+"""
+
+import hashlib
+import json
+import sqlite3
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from compodiff.errors import InputInvalid
+from compodiff.tables import column_names, read_rows
+
+CAPTION_COLUMNS = ("caption", "text", "TEXT")
+SUFFIXES = (".txt", ".parquet", ".tar")
+CACHE_KIB = 8192
+TALLY = ("read", "empty", "one_word", "too_long", "not_english", "duplicate", "usable")
+
+
+def read_captions(path: Path) -> Iterator[str]:
+    """Yield the captions of a set as they are, empty ones too; bytes that are no UTF-8 become U+FFFD.
+
+    Raises:
+        InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
+    """
+    readers: dict[str, Callable[[Path], Iterator[str]]] = {
+        ".txt": _from_text,
+        ".parquet": _from_parquet,
+        ".tar": _from_webdataset,
+    }
+    for file in files_of(path):
+        yield from readers[file.suffix](file)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a caption set, sorted.
+
+    Raises:
+        InputInvalid: there are none.
+    """
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
+    if not found or not found[0].is_file() or found[0].suffix not in SUFFIXES:
+        raise InputInvalid(f"{path} is no caption set; give a file, or a folder of files, in {', '.join(SUFFIXES)}")
+    return found
+
+
+def usable_captions(
+    captions: Iterable[str], tally: Counter[str], *, min_english: float, max_characters: int
+) -> Iterator[str]:
+    """Yield captions worth an edit, with single spaces, each once; count all others under what is wrong with them.
+
+    Args:
+        captions: in any form.
+        tally: counts under the names of TALLY; it is complete when the iterator is.
+        min_english: share of a caption's words that an English dictionary must know.
+        max_characters: of a caption.
+    """
+    from simplemma import in_target_language
+
+    seen = Seen()
+    for raw in captions:
+        caption = " ".join(raw.split())
+        tally["read"] += 1
+        if not caption:
+            fault = "empty"
+        elif " " not in caption:
+            fault = "one_word"
+        elif len(caption) > max_characters:
+            fault = "too_long"
+        elif "\ufffd" in caption or in_target_language(caption, lang="en") < min_english:
+            fault = "not_english"
+        elif not seen.add(caption):
+            fault = "duplicate"
+        else:
+            fault = "usable"
+        tally[fault] += 1
+        if fault == "usable":
+            yield caption
+
+
+class Seen:
+    """A set of texts, up to case, that grows on disk and not in memory: SQLite over digests of 8 bytes."""
+
+    def __init__(self) -> None:
+        # "" is a database of this connection's own, in a temporary file once its cache is full.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(
+            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE_KIB};"
+            "CREATE TABLE seen (digest INTEGER PRIMARY KEY); BEGIN"
+        )
+
+    def add(self, text: str) -> bool:
+        """Add a text; return whether it is new."""
+        cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
+        return cursor.rowcount == 1
+
+
+def digest_of(text: str) -> int:
+    """64 bits (signed) of a text, up to case: the same in every process."""
+    digest = hashlib.blake2b(text.lower().encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _from_text(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from lines
+
+
+def _from_parquet(path: Path) -> Iterator[str]:
+    remedy = f"give a parquet file with a column {' or '.join(CAPTION_COLUMNS)}"
+    names = column_names(path, remedy=remedy)
+    column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
+    for row in read_rows(path, [column], remedy=remedy):
+        yield str(row[column] or "")
+
+
+def _from_webdataset(path: Path) -> Iterator[str]:
+    found = False
+    try:
+        with tarfile.open(path, "r|") as tar:
+            while (member := tar.next()) is not None:
+                caption = _caption_in(tar, member, path)
+                tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
+                if caption is not None:
+                    found = True
+                    yield caption
+    except tarfile.ReadError as error:
+        raise InputInvalid(f"{path} is cut short or no tar ({error}); fetch it again") from error
+    if not found:
+        raise InputInvalid(f"{path} has no captions: no member .txt, and no .json with a caption or text")
+
+
+def _caption_in(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
+    suffix = Path(member.name).suffix
+    file = tar.extractfile(member) if suffix in (".txt", ".json") else None
+    if file is None:
+        return None
+    content = file.read().decode("utf-8", "replace")
+    if suffix == ".txt":
+        return content
+    try:
+        entry: Any = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InputInvalid(f"{member.name} in {path} is not JSON ({error}); remove it or fetch {path} again") from error
+    texts = [entry[name] for name in CAPTION_COLUMNS if name in entry] if isinstance(entry, dict) else []
+    return str(texts[0] or "") if texts else None
