@@ -56,6 +56,14 @@ def test_steps_solver_measures_recall_and_seconds(project, monkeypatch):
     assert len({point["recall_at_10"] for point in points}) == 1
 
 
+def test_draws_are_fused_in_three_ways(project, monkeypatch):
+    monkeypatch.setattr(asking, "DRAWS", (1, 2))
+    points, outcome = run(project, monkeypatch, "draws")
+    assert len(points) == 2 * 2 * len(asking.FUSIONS)
+    assert {point["sampler"] for point in points} == {"unipc, eta 0, 2 steps", "ddim, eta 1, 10 steps"}
+    assert {"sampler", "fusion", "draws"} <= outcome["notes"]["best"].keys()
+
+
 def test_conditions_are_told_apart(project, monkeypatch):
     points, _ = run(project, monkeypatch, "conditions")
     by_name = {point["conditions"]: point for point in points}
@@ -86,5 +94,5 @@ def test_the_fit_finds_the_line_that_the_points_lie_on():
 def test_each_chart_draws_points_of_its_kind(name):
     chart: Chart = EXPERIMENTS[name].chart
     metrics = {chart.metric: 0.5}
-    points = [Point({chart.x: x, **({chart.by: by} if chart.by else {})}, metrics) for x in (1, 2) for by in (1, 2)]
+    points = [Point({chart.x: x, **dict.fromkeys(chart.by, by)}, metrics) for x in (1, 2) for by in (1, 2)]
     assert plot(points, chart, "title").startswith(b"\x89PNG")

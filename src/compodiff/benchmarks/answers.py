@@ -1,6 +1,6 @@
 """The queries of a benchmark in arrays, and a model's answers to them.
 
-Q queries, P pairs of a query and one of its texts, S draws, D embedding width.
+Q queries, P pairs of a query and one of its texts, D embedding width.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.context import PackedText
 from compodiff.model.denoiser import Denoiser
+from compodiff.model.fusion import fused
 from compodiff.model.inference import for_inference
 from compodiff.model.query import Conditions, SamplerOptions
 from compodiff.model.sampler import compose_draws, query_generators
@@ -116,7 +117,7 @@ class Answering:
         return replace(self, sampling=sampling)
 
     def answer(self, asked: Asked, label: str) -> Similarity:
-        """Sample an answer to every query; a query's noise depends on its place and the seed alone.
+        """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone.
 
         Args:
             asked: Q queries.
@@ -133,9 +134,10 @@ class Answering:
                 own = [_copy(generators[query]) for query in asked.query[pairs]]
                 conditions = self._conditions(asked, pairs)
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
-                answers.append(draws.cpu().numpy())
+                answers.append(fused(draws, self.sampling.fusion).cpu().numpy())
                 progress.update(len(pairs))
-        return fuse(asked, np.concatenate(answers), self.sampling.fusion)
+        vectors = np.concatenate(answers)
+        return Similarity(tuple(asked.mean_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
 
     def _conditions(self, asked: Asked, pairs: Ints) -> Conditions:
         device = self.denoiser.relative_bias.device
@@ -149,19 +151,6 @@ class Answering:
             image=image,
             mask=masks,
         )
-
-
-def fuse(asked: Asked, draws: Floats, fusion: str) -> Similarity:
-    """Make one ranking of the draws (P, S, D) of each query.
-
-    average: of the embeddings. mean_score: of the cosines, which ranks as the mean of unit vectors does. max_score: the
-    best cosine of any draw.
-    """
-    if fusion == "max_score":
-        parts = tuple(asked.mean_over_texts(draws[:, draw]) for draw in range(draws.shape[1]))
-        return Similarity(parts, np.maximum)
-    each = unit(draws, np.float64) if fusion == "mean_score" else draws
-    return Similarity((asked.mean_over_texts(each.mean(axis=1)),))
 
 
 def _packed(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:

@@ -14,6 +14,8 @@ from compodiff.experiments.outcome import Point
 
 SOLVERS = ("ddim", "dpm_solver", "unipc")
 STEPS = (1, 2, 5, 10, 25, 50)
+DRAWS = (1, 2, 4, 8)
+FUSIONS = ("average", "mean_score", "max_score")
 W_IMAGE = (0.5, 1.0, 1.5, 2.0, 3.0)
 W_TEXT = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5)
 
@@ -27,6 +29,18 @@ def steps_solver(ground: Ground) -> Iterator[Point]:
             yield Point({"solver": solver, "num_inference_steps": steps}, metrics)
     sampling = ground.sampling(solver="mean", num_inference_steps=1)
     yield Point({"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.composed(sampling), "mean"))
+
+
+def draws_fusion(ground: Ground) -> Iterator[Point]:
+    """Draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one that adds noise."""
+    noisy = ground.sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
+    for sampling in (ground.params.sampling, noisy):
+        sampler = f"{sampling.solver}, eta {sampling.eta:g}, {sampling.num_inference_steps} steps"
+        for fusion in FUSIONS:
+            for draws in DRAWS:
+                own = sampling.model_copy(update={"draws": draws, "fusion": fusion})
+                metrics = ground.bench.answer(ground.composed(own), f"{sampler}, {draws} draws, {fusion}")
+                yield Point({"sampler": sampler, "fusion": fusion, "draws": draws}, metrics)
 
 
 def guidance(ground: Ground) -> Iterator[Point]:

@@ -57,12 +57,17 @@ EXPERIMENTS = {
     "steps-solver": Experiment(
         "How many network calls, with which solver?",
         asking.steps_solver,
-        Chart("lines", "num_inference_steps", "recall_at_10", by="solver", log=True),
+        Chart("lines", "num_inference_steps", "recall_at_10", by=("solver",), log=True),
+    ),
+    "draws": Experiment(
+        "Do several answers to a query help, and how should they make one ranking?",
+        asking.draws_fusion,
+        Chart("lines", "draws", "recall_at_10", by=("sampler", "fusion")),
     ),
     "guidance": Experiment(
         "How much should reference and text count?",
         asking.guidance,
-        Chart("heat", "w_text", "recall_at_1", by="w_image"),
+        Chart("heat", "w_text", "recall_at_1", by=("w_image",)),
     ),
     "conditions": Experiment(
         "What does each condition contribute?", asking.conditions, Chart("bars", "conditions", "recall_at_10")
@@ -89,7 +94,7 @@ EXPERIMENTS = {
     "domain-transfer": Experiment(
         "Does composition carry over to pictures of another style?",
         training.domain_transfer,
-        Chart("bars", "trained_on", "recall_at_10", by="tested_on"),
+        Chart("bars", "trained_on", "recall_at_10", by=("tested_on",)),
         trains=True,
     ),
     "objective": Experiment(

@@ -27,7 +27,7 @@ class Chart:
     Attributes:
         kind: lines over `x`, a heat map of `x` by `by`, or bars.
         x: the setting along the axis.
-        by: the setting that tells the lines (or bars of one group) apart; the rows of a heat map.
+        by: the settings that tell the lines (or bars of one group) apart; of a heat map the one of its rows.
         metric: what is drawn.
         log: the axis is logarithmic.
     """
@@ -35,8 +35,17 @@ class Chart:
     kind: str
     x: str
     metric: str
-    by: str = ""
+    by: tuple[str, ...] = ()
     log: bool = False
+
+    def series(self, point: Point) -> str:
+        """The line or the bars that a point belongs to."""
+        return ", ".join(str(point.settings[name]) for name in self.by)
+
+    @property
+    def legend(self) -> str:
+        """What tells the series apart, in words."""
+        return ", ".join(self.by).replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -83,24 +92,24 @@ def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
 
 
 def _lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
-    for name in dict.fromkeys(point.settings.get(chart.by, "") for point in points):
-        own = [point for point in points if point.settings.get(chart.by, "") == name]
+    for name in dict.fromkeys(map(chart.series, points)):
+        own = [point for point in points if chart.series(point) == name]
         xs = [point.settings[chart.x] for point in own]
-        axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=str(name))
+        axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=name)
     if chart.log:
         axes.set_xscale("log")
     axes.set(xlabel=chart.x.replace("_", " "), ylabel=chart.metric.replace("_", " "))
     axes.grid(alpha=0.3)
     if chart.by:
-        axes.legend(title=chart.by.replace("_", " "), frameon=False)
+        axes.legend(title=chart.legend, frameon=False)
 
 
 def _heat(axes: Any, points: Sequence[Point], chart: Chart) -> None:
     xs = sorted({float(point.settings[chart.x]) for point in points})
-    ys = sorted({float(point.settings[chart.by]) for point in points})
+    (by,) = chart.by
+    ys = sorted({float(point.settings[by]) for point in points})
     found = {
-        (float(point.settings[chart.by]), float(point.settings[chart.x])): point.metrics[chart.metric]
-        for point in points
+        (float(point.settings[by]), float(point.settings[chart.x])): point.metrics[chart.metric] for point in points
     }
     image = axes.imshow([[found[y, x] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="viridis")
     middle = (min(found.values()) + max(found.values())) / 2
@@ -110,20 +119,20 @@ def _heat(axes: Any, points: Sequence[Point], chart: Chart) -> None:
         axes.text(*place, f"{100 * value:.1f}", ha="center", va="center", color=colour, fontsize="small")
     axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-    axes.set(xlabel=chart.x, ylabel=chart.by)
+    axes.set(xlabel=chart.x, ylabel=by)
     axes.figure.colorbar(image, ax=axes, label=chart.metric.replace("_", " "))
 
 
 def _bars(axes: Any, points: Sequence[Point], chart: Chart) -> None:
     groups = list(dict.fromkeys(str(point.settings[chart.x]) for point in points))
-    series = list(dict.fromkeys(str(point.settings.get(chart.by, "")) for point in points))
+    series = list(dict.fromkeys(map(chart.series, points)))
     width = 0.84 / len(series)
     for place, name in enumerate(series):
-        own = [point for point in points if str(point.settings.get(chart.by, "")) == name]
+        own = [point for point in points if chart.series(point) == name]
         starts = [groups.index(str(point.settings[chart.x])) - 0.42 + (place + 0.5) * width for point in own]
         axes.bar(starts, [point.metrics[chart.metric] for point in own], width, label=name)
     axes.set_xticks(range(len(groups)), groups)
     axes.set(ylabel=chart.metric.replace("_", " "))
     axes.grid(axis="y", alpha=0.3)
     if chart.by:
-        axes.legend(title=chart.by.replace("_", " "), frameon=False)
+        axes.legend(title=chart.legend, frameon=False)

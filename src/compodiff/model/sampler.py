@@ -66,15 +66,8 @@ def compose_draws(
         InputInvalid: conditions that do not fit each other or the network.
     """
     conditions.require()
-    generators = query_generators(generator, len(conditions)) if isinstance(generator, torch.Generator) else generator
-    if len(generators) != len(conditions):
-        raise InputInvalid(f"{len(generators)} generators for {len(conditions)} queries; give one each")
+    generators = _one_each(generator, len(conditions))
     shape = options.draws, denoiser.config.embedding_dim
-    device = denoiser.relative_bias.device
-
-    def noise() -> Tensor:
-        return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(device)
-
     predict = guided(denoiser, conditions, options, call_timesteps(options, process))
 
     def watched(x_t: Tensor, timestep: float) -> Tensor:
@@ -83,9 +76,19 @@ def compose_draws(
             on_step()
         return x0
 
+    def noise() -> Tensor:
+        return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(denoiser.relative_bias.device)
+
     x0 = sample(watched, options, process, noise)
     answers = denoiser.restore(x0).view(len(conditions), *shape)
     return _with_reference(answers, conditions, options)
+
+
+def _one_each(generator: torch.Generator | Sequence[torch.Generator], queries: int) -> Sequence[torch.Generator]:
+    generators = query_generators(generator, queries) if isinstance(generator, torch.Generator) else generator
+    if len(generators) != queries:
+        raise InputInvalid(f"{len(generators)} generators for {queries} queries; give one each")
+    return generators
 
 
 def guided(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compodiff.model.fusion import fused
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.filters import Filters
 from compodiff.retrieval.index import GROUP, NO_PICTURE, Floats, Index, Rows
@@ -136,7 +137,7 @@ class Searcher:
     def _ranked(self, prepared: Prepared, draws: Tensor) -> list[Hit]:
         """Rank by the fusion of the draws (S, D) that the model was chosen with; near-duplicates share a place."""
         k = prepared.query.k
-        vectors = _fused(draws.cpu().numpy(), self.composer.sampling.fusion)
+        vectors = fused(draws, self.composer.sampling.fusion).cpu().numpy()
         away = [id_ for each in prepared.exclude for id_ in self._alike(each)] if self._members else prepared.exclude
         asked = k
         while True:
@@ -184,13 +185,3 @@ def _excluded(query: ComposedQuery) -> tuple[str, ...]:
     """The ids of the index that a query starts from, and those that it names."""
     parts = query.reference.parts if isinstance(query.reference, Blend) else (query.reference,)
     return (*query.exclude, *(part for part in parts if isinstance(part, str)))
-
-
-def _fused(draws: Floats, fusion: str) -> Floats:
-    """Vectors whose best cosine is the fused score: draws (S, D) -> (1, D), or (S, D) for max_score."""
-    if fusion == "max_score":
-        return draws
-    if fusion == "mean_score":  # the mean of cosines is the product with the mean of the unit vectors
-        draws = draws / np.linalg.norm(draws, axis=1, keepdims=True)
-    mean: Floats = draws.mean(axis=0, keepdims=True)
-    return mean
