@@ -103,7 +103,7 @@ EXPERIMENTS = {
     "distillation": Experiment(
         "Do few network calls need distillation?",
         distillation,
-        Chart("lines", "num_inference_steps", "recall_at_10", by="model", log=True),
+        Chart("lines", "num_inference_steps", "recall_at_10", by=("model",), log=True),
         trains=True,
     ),
 }
