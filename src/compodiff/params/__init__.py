@@ -22,7 +22,7 @@ from compodiff.params.data import (
     OpenClipParams,
 )
 from compodiff.params.section import Section
-from compodiff.params.synthesis import SimilarityFloors, SynthesisParams, ValidationParams
+from compodiff.params.synthesis import DiffusionParams, MaskParams, SimilarityFloors, SynthesisParams, ValidationParams
 from compodiff.params.training import DenoiserParams, DistillationParams, TaskShares, TrainingParams
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "BenchmarkParams",
     "DataParams",
     "DenoiserParams",
+    "DiffusionParams",
     "DistillationParams",
     "EmbeddedEncoderParams",
     "EmbeddingParams",
@@ -38,6 +39,7 @@ __all__ = [
     "IndexParams",
     "MapName",
     "MapParams",
+    "MaskParams",
     "OpenClipParams",
     "Params",
     "PromotionParams",

@@ -1,6 +1,8 @@
 """Sections of how triplets are made and what they must be."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from compodiff.params.section import Section
 
@@ -24,6 +26,41 @@ class SynthesisParams(Section):
     pairs_per_shard: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
     floors: SimilarityFloors
+
+
+class DiffusionParams(Section):
+    """Pictures by Stable Diffusion with Prompt-to-Prompt; of a range, each candidate draws its own value evenly."""
+
+    pipeline: str = Field(description="folder or hub id of a pipeline 1.5, 2.x or XL; safetensors only")
+    revision: str | None = Field(description="commit of a hub id; null takes its newest")
+    safety_checker: str | None = Field(description="folder or hub id of one, where the pipeline (2.x, XL) brings none")
+    precision: Literal["float32", "float16", "bfloat16"]
+    scheduler: str = Field(description="diffusers' class name, such as DPMSolverMultistepScheduler")
+    steps: int = Field(gt=0)
+    picture_size: int = Field(gt=0, multiple_of=8, description="pixels, edge")
+    batch_size: int = Field(gt=0, description="pairs of pictures drawn at a time, fewer where the GPU's memory ends")
+    candidates: int = Field(gt=0, description="drawn for a caption pair")
+    kept: int = Field(gt=0, description="of them, those of the best directional similarity")
+    min_guidance: float = Field(gt=1)
+    max_guidance: float = Field(gt=1)
+    min_shared: float = Field(ge=0, le=1, description="fraction of the steps in which attention maps are shared")
+    max_shared: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "DiffusionParams":
+        for low, high in (("min_guidance", "max_guidance"), ("min_shared", "max_shared"), ("kept", "candidates")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} is {getattr(self, low)}, more than {high}, {getattr(self, high)}")
+        return self
+
+
+class MaskParams(Section):
+    """Where a noun of its caption is in a picture, by CLIPSeg."""
+
+    clipseg: str = Field(description="folder or hub id; safetensors only")
+    revision: str | None = Field(description="commit of a hub id; null takes its newest")
+    threshold: float = Field(gt=0, lt=1, description="mean probability of a cell from which it is masked")
+    batch_size: int = Field(gt=0, description="pictures at a time")
 
 
 class ValidationParams(Section):
