@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from compodiff.experiments.outcome import Outcome
     from compodiff.params import Params
 
-EXPERIMENTS = "steps-solver, draws, guidance, conditions, task-mix, data-scale, text-encoder, domain-transfer, objective or distillation"
+EXPERIMENTS = (
+    "steps-solver, draws, guidance, conditions, task-mix, data-scale, text-encoder, domain-transfer, objective or "
+    "distillation"
+)
 OUT = Path("artifacts", "experiments")
 SHOWN = ("recall_at_1", "recall_at_10", "map_at_5", "seconds_per_query", "text_to_image_recall_at_1")
 
