@@ -1,7 +1,8 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +10,9 @@ from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid
 from compodiff.model_parts import CHAMPION, model_parts
 from compodiff.retrieval import INSIDE
+
+if TYPE_CHECKING:
+    from compodiff.retrieval.folder import Todo
 
 Folder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP and GIF pictures, at any depth.")]
 Out = Annotated[
@@ -21,6 +25,7 @@ Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that do not decode.")]
+Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whose size, time and inode are as before.")]
 Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
 
 
@@ -33,13 +38,20 @@ def register(app: typer.Typer) -> None:
 
 
 def build(
-    folder: Folder, out: Out = None, model: Model = CHAMPION, columns: Columns = None, skip_unreadable: Skip = False
+    folder: Folder,
+    out: Out = None,
+    model: Model = CHAMPION,
+    columns: Columns = None,
+    skip_unreadable: Skip = False,
+    checksum: Checksum = False,
 ) -> None:
-    """Encode the pictures of FOLDER. A second run encodes only what is new; one that was killed continues."""
+    """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
+    from compodiff.retrieval.folder import Todo
     from compodiff.retrieval.pictures import loose_pictures
 
     folder = folder.resolve()
-    _build(folder, list(loose_pictures(folder)), out, model, columns, skip_unreadable=skip_unreadable, keep=False)
+    files = list(loose_pictures(folder))
+    _build(folder, out, model, Todo(_shown(files), skip_unreadable, checksum=checksum, columns=columns))
 
 
 def add(
@@ -51,6 +63,7 @@ def add(
     skip_unreadable: Skip = False,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
+    from compodiff.retrieval.folder import Todo
     from compodiff.retrieval.index import Index
     from compodiff.retrieval.pictures import loose_pictures
 
@@ -63,7 +76,7 @@ def add(
     if not chosen:
         typer.echo("nothing to add")
         return
-    _build(folder, chosen, out, model, columns, skip_unreadable=skip_unreadable, keep=True)
+    _build(folder, out, model, Todo(_shown(chosen), skip_unreadable, keep=True, columns=columns))
 
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
@@ -83,37 +96,25 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     typer.echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(
-    folder: Path,
-    files: list[Path],
-    out: Path | None,
-    model: str,
-    columns: Path | None,
-    *,
-    skip_unreadable: bool,
-    keep: bool,
-) -> None:
-    from tqdm import tqdm
-
+def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.params import load_params
     from compodiff.retrieval.folder import build_folder_index
 
-    built = build_folder_index(
-        folder,
-        _index(folder, out),
-        load_encoder(model_parts(model).encoder),
-        load_params(project_root() / "params.yaml").index,
-        skip_unreadable=skip_unreadable,
-        files=tqdm(files, "indexing", unit=" pictures", disable=None),
-        columns=columns,
-        keep=keep,
-    )
+    encoder = load_encoder(model_parts(model).encoder)
+    params = load_params(project_root() / "params.yaml").index
+    built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
     for name, reason in built.unreadable.items():
         typer.echo(f"left out: {name} ({reason})", err=True)
     typer.echo(
         f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out"
     )
+
+
+def _shown(files: list[Path]) -> Iterable[Path]:
+    from tqdm import tqdm
+
+    return tqdm(files, "indexing", unit=" pictures", disable=None)
 
 
 def _index(folder: Path, out: Path | None) -> Path:

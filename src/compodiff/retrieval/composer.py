@@ -22,14 +22,13 @@ from compodiff.model.inference import for_inference
 from compodiff.model.query import Conditions, SamplerOptions
 from compodiff.model.sampler import compose_draws
 from compodiff.params import SamplingParams
+from compodiff.retrieval.encoding import encoded
 from compodiff.retrieval.masks import given_cells, mask_cells, stacked
 from compodiff.retrieval.query import Blend, ComposedQuery, Part, Reference
 from compodiff.retrieval.texts import TextEncodings, packed
 from compodiff.retrieval.watch import Watch
 
 __all__ = ["ComposedQuery", "Composer", "Composition", "Reference", "mask_cells"]
-
-_ENCODED_AT_ONCE = 16  # pictures; more leave the cache of a core, and each takes twice as long
 
 
 @dataclass(frozen=True)
@@ -211,11 +210,10 @@ class Composer:
             for part in blend.parts
             if isinstance(part, Tensor)
         ]
-        chunks = [torch.stack(pixels[at : at + _ENCODED_AT_ONCE]) for at in range(0, len(pixels), _ENCODED_AT_ONCE)]
-        encoded = iter([embedding for chunk in chunks for embedding in self.encoder.encode_pixels(chunk)])
+        embeddings = iter(encoded(self.encoder, pixels) if pixels else ())
         means = []
         for blend in blends:
-            parts = [next(encoded) if isinstance(part, Tensor) else self._placed(part) for part in blend.parts]
+            parts = [next(embeddings) if isinstance(part, Tensor) else self._placed(part) for part in blend.parts]
             weights = torch.tensor(blend.weights, device=parts[0].device) / sum(blend.weights)
             means.append((weights[:, None] * torch.stack(parts)).sum(0) if len(parts) > 1 else parts[0])
         return torch.stack(means)

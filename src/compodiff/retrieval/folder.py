@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +17,37 @@ import pandas as pd
 
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
-from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
-from compodiff.retrieval.duplicates import Looks, grouped
-from compodiff.retrieval.index import GROUP, LOOKS, Floats, Index
-from compodiff.retrieval.manifest import MANIFEST
+from compodiff.retrieval.duplicates import NEW, grouped
+from compodiff.retrieval.earlier import UNSURE, Earlier, Pictures, Stamp, stamp_of
+from compodiff.retrieval.index import GROUP, Index
 from compodiff.retrieval.parts import Parts, stacked
 from compodiff.retrieval.pictures import COLUMNS, loose_pictures
 
 _NAMED_IN_ERROR = 5
 
 Row = tuple[str, str, str, int, int, str]  # COLUMNS
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a build takes in, and how.
+
+    Attributes:
+        files: `loose_pictures(folder)`, wrapped in a progress bar or not; with `keep`, the pictures to add.
+        skip_unreadable: leave out pictures that do not decode instead of refusing to build.
+        keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.
+        checksum: read every file, even one whose size, time and inode are those that the earlier index knows.
+        columns: a parquet or CSV file with more about each picture.
+    """
+
+    files: Iterable[Path]
+    skip_unreadable: bool = False
+    keep: bool = False
+    checksum: bool = False
+    columns: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +75,7 @@ def build_folder_index(
     out: Path,
     encoder: Encoder,
     params: IndexParams,
-    *,
-    skip_unreadable: bool,
-    files: Iterable[Path],
-    columns: Path | None = None,
-    keep: bool = False,
+    todo: Todo,
 ) -> FolderBuild:
     """Encode the pictures of `folder` and put an index over them at `out`.
 
@@ -69,31 +84,27 @@ def build_folder_index(
         out: where the index will stand; an earlier index there lends its embeddings.
         encoder: the encoder of the model that will search.
         params: kind of index and its numbers.
-        skip_unreadable: leave out pictures that do not decode instead of refusing to build.
-        files: `loose_pictures(folder)`, wrapped in a progress bar or not; with `keep`, the pictures to add.
-        columns: a parquet or CSV file with more about each picture.
-        keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.
+        todo: which files are taken in, and how.
 
     Raises:
-        InputInvalid: there is no picture, none decodes, one does not and `skip_unreadable` is off, or `columns` does
-            not fit.
-        EncoderMismatch, IndexMismatch: with `keep`, what is kept was made with another encoder, or is damaged.
+        InputInvalid: there is no picture, none decodes, one does not and they are not skipped, or `todo.columns`
+            does not fit.
+        EncoderMismatch, IndexMismatch: with `todo.keep`, what is kept was made with another encoder, or is damaged.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     staging = out.with_name(f"{out.name}.parts")
     with _alone(out):
-        parts = Parts(_writable(staging), out, encoder)
-        rows, unreadable = _scanned(folder, files, parts)
-        _judge(folder, rows, unreadable, skip_unreadable=skip_unreadable)
-        fresh = _fresh(folder, rows, parts, columns, encoder.manifest.embedding_dim)
-        earlier = Index.load(out) if (out / MANIFEST).is_file() else None
-        whole = fresh
-        if earlier is not None and keep:
-            earlier.require_encoder(encoder.manifest)
-            whole = _kept(earlier, set(fresh.table["picture_id"])).followed_by(fresh)
+        earlier = Earlier.at(out)
+        parts = Parts(_writable(staging), earlier, encoder)
+        scan = _scanned(folder, todo.files, parts, None if todo.checksum else earlier)
+        _judge(folder, scan, skip_unreadable=todo.skip_unreadable)
+        whole = _pictures(folder, scan, parts, todo.columns, encoder.manifest.embedding_dim)
+        if earlier is not None and todo.keep:
+            earlier.index.require_encoder(encoder.manifest)
+            whole = earlier.without(set(whole.table["picture_id"])).followed_by(whole)
         _write(folder, out, encoder.manifest, params, whole, earlier)
         shutil.rmtree(staging)
-    return FolderBuild(out, len(whole.table), parts.encoded, unreadable)
+    return FolderBuild(out, len(whole.table), parts.encoded, scan.unreadable)
 
 
 def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:
@@ -111,14 +122,15 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
     """
     gone = set(names)
     with _alone(out):
-        earlier = Index.load(out)
-        if strange := sorted(gone - earlier.row.keys()):
+        earlier = Earlier(Index.load(out))
+        held = earlier.index
+        if strange := sorted(gone - held.row.keys()):
             raise InputInvalid(f"the index {out} holds no picture {strange[0]!r}; see: compodiff index status {folder}")
-        if len(gone) == earlier.manifest.count:
+        if len(gone) == held.manifest.count:
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
-            _write(folder, out, earlier.manifest.encoder, params, _kept(earlier, gone), earlier)
-    return FolderBuild(out, earlier.manifest.count - len(gone), 0, removed=len(gone))
+            _write(folder, out, held.manifest.encoder, params, earlier.without(gone), earlier)
+    return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
 
 def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
@@ -134,68 +146,52 @@ def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """Rows of an index to be: their table, embeddings (N, D), looks (N, 16, 16, 3), and the groups of the first."""
+class _Scan:
+    """The files of a folder: rows of those that are encoded, with their stamps and times, and why others are not."""
 
-    table: pd.DataFrame
-    embeddings: Floats
-    looks: Looks
-    known: Sequence[int] = ()
-
-    def followed_by(self, more: "_Pictures") -> "_Pictures":
-        return _Pictures(
-            pd.concat([self.table, more.table], ignore_index=True) if len(self.table) else more.table,
-            np.concatenate([self.embeddings, more.embeddings]),
-            np.concatenate([self.looks, more.looks]),
-            self.known,
-        )
+    rows: list[Row] = field(default_factory=list)
+    stamps: list[Stamp] = field(default_factory=list)
+    modified_ns: list[int] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def _scanned(folder: Path, files: Iterable[Path], parts: Parts) -> tuple[list[Row], dict[str, str]]:
-    """Rows of the files, all of them encoded; and the files that cannot be, with the reason."""
-    rows: list[Row] = []
-    unreadable: dict[str, str] = {}
+def _scanned(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earlier | None) -> _Scan:
+    """Encode the files that have not been; those that are as `earlier` saw them are not read."""
+    scan = _Scan()
+    above = len(f"{folder}/")
     for path in files:
-        name = path.relative_to(folder).as_posix()
+        name = str(path)[above:]
         try:
             name.encode()
-            content = path.read_bytes()
-            sha256 = hashlib.sha256(content).hexdigest()
-            if sha256 not in parts:
-                parts.add(sha256, content)
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                stamp = stamp_of(status)
+                sha256 = earlier.unchanged(name, stamp) if earlier else None
+                if sha256 is None or sha256 not in parts:
+                    content = file.read()
+                    sha256 = hashlib.sha256(content).hexdigest()
+                    if sha256 not in parts:
+                        parts.add(sha256, content)
         except (OSError, InputInvalid, UnicodeEncodeError) as error:
-            unreadable[name] = str(error)
+            scan.unreadable[name] = str(error)
             continue
-        rows.append((name, name, name, 0, len(content), sha256))
+        scan.rows.append((name, name, name, 0, status.st_size, sha256))
+        scan.stamps.append(stamp)
+        scan.modified_ns.append(status.st_mtime_ns)
     parts.flush()
-    return rows, unreadable
+    return scan
 
 
-def _fresh(folder: Path, rows: Sequence[Row], parts: Parts, columns: Path | None, dim: int) -> _Pictures:
-    table = pd.DataFrame(rows, columns=COLUMNS)
+def _pictures(folder: Path, scan: _Scan, parts: Parts, columns: Path | None, dim: int) -> Pictures:
+    table = pd.DataFrame(scan.rows, columns=COLUMNS)
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
-    table = pd.concat([table, metadata.of_files(folder, names), shapes], axis=1)
+    known = metadata.of_files(folder, names, scan.modified_ns)
+    table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
     if columns is not None:
         table = pd.concat([table, metadata.of_table(columns, names, [*table.columns, GROUP])], axis=1)
-    return _Pictures(table, *stacked(gathered, dim))
-
-
-def _kept(earlier: Index, gone: set[str]) -> _Pictures:
-    """The pictures of an index but those that are `gone`.
-
-    Raises:
-        IndexMismatch: the index does not know how its pictures look, being no index of a folder.
-    """
-    if not (earlier.folder / LOOKS).is_file():
-        raise IndexMismatch(f"the index {earlier.folder} cannot be changed; make it anew: compodiff index build")
-    rows = np.flatnonzero(~earlier.pictures["picture_id"].isin(gone).to_numpy())
-    table = earlier.pictures.iloc[rows].reset_index(drop=True)
-    looks = np.load(earlier.folder / LOOKS, mmap_mode="r", allow_pickle=False)
-    first: dict[str, int] = {}
-    known = [first.setdefault(group, row) for row, group in enumerate(table[GROUP])]
-    return _Pictures(table, np.asarray(earlier.embeddings[rows]), np.asarray(looks[rows]), known)
+    return Pictures(table, *stacked(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
 def _write(
@@ -203,20 +199,23 @@ def _write(
     out: Path,
     encoder: EncoderManifest,
     params: IndexParams,
-    pictures: _Pictures,
-    earlier: Index | None,
+    pictures: Pictures,
+    earlier: Earlier | None,
 ) -> None:
-    groups = grouped(pictures.embeddings, pictures.looks, pictures.known, params.duplicate_cosine)
-    table = pictures.table.assign(**{GROUP: pictures.table["picture_id"].to_numpy()[groups]})
+    """Group near-duplicates, comparing only what is new, and put the index in place."""
+    lent = earlier if earlier and earlier.lends_to(encoder) else None
+    table, cosine = pictures.table, params.duplicate_cosine
+    known = lent.groups(table, cosine) if lent else np.full(len(table), NEW)
+    groups = grouped(pictures.embeddings, pictures.looks, known, cosine)
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table,
+        pictures=table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]}),
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        looks=pictures.looks,
-        earlier=earlier,
+        beside=pictures.beside(cosine),
+        earlier=lent.index if lent else None,
     )
 
 
@@ -233,7 +232,8 @@ def _alone(out: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _judge(folder: Path, rows: Sequence[Row], unreadable: dict[str, str], *, skip_unreadable: bool) -> None:
+def _judge(folder: Path, scan: _Scan, *, skip_unreadable: bool) -> None:
+    rows, unreadable = scan.rows, scan.unreadable
     total = len(rows) + len(unreadable)
     if not total:
         raise InputInvalid(f"no JPEG, PNG, WebP or GIF picture in {folder} or below")

@@ -5,12 +5,13 @@ An index is a folder that appears whole or not at all:
     index.faiss       FAISS's own format over the L2-normalised vectors, searched by inner product
     embeddings.npy    (N, D) float32 as the encoder made them: exact re-ranking, references by id, the next build
     pictures.parquet  one row per vector, in order: picture_id and where its bytes are (retrieval/pictures.py)
+    looks.npy, ...    of a folder's index: what the next build need not find out again (retrieval/earlier.py)
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
 
 Shapes: N pictures, D embedding width, B queries, k results.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ Rows = NDArray[np.int64]
 
 NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
 
-_INDEX, _EMBEDDINGS, _PICTURES, LOOKS = "index.faiss", "embeddings.npy", "pictures.parquet", "looks.npy"
+_INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
 GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
 _GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
 _CHUNK = 65_536  # vectors normalised at a time
@@ -46,7 +47,7 @@ def build(
     encoder: EncoderManifest,
     params: IndexParams,
     pictures_root: str,
-    looks: NDArray[np.uint8] | None = None,
+    beside: Mapping[str, NDArray[np.generic]] | None = None,
     earlier: "Index | None" = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
@@ -58,7 +59,7 @@ def build(
         encoder: the encoder that made `embeddings`.
         params: kind and its numbers.
         pictures_root: the folder that paths in `pictures` start from, relative to `folder` or absolute.
-        looks: (N, ...) what near-duplicates are told by (retrieval/duplicates.py), kept for the next build.
+        beside: file name -> array, kept for the next build.
         earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
 
     Raises:
@@ -75,8 +76,8 @@ def build(
         faiss.write_index(index, str(temporary / _INDEX))
         np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
         pictures.to_parquet(temporary / _PICTURES, index=False)
-        if looks is not None:
-            np.save(temporary / LOOKS, looks)
+        for name, array in (beside or {}).items():
+            np.save(temporary / name, array)
         files = {file.name: fingerprint(file) for file in sorted(temporary.iterdir())}
         rerank = 0 if kind == "flat" else params.rerank
         manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)

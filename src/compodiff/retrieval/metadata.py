@@ -1,9 +1,10 @@
 """What is known of a picture besides its pixels: columns that a filter can ask for."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+import os
+from collections.abc import Container, Sequence
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from compodiff.errors import InputInvalid
@@ -12,22 +13,23 @@ KEYS = ("path", "picture_id", "file")  # of a table of one's own: the picture's 
 _CAPTION_CHARACTERS = 10_000
 
 
-def of_files(folder: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Columns of the pictures at `names` (paths from `folder`): size, modified, folder, caption.
+def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> pd.DataFrame:
+    """Columns of the pictures at `names` (paths from `folder`) beside their size: modified, folder, caption.
 
     A caption is the text file beside a picture: cat.txt, or cat.jpg.txt, for cat.jpg.
     """
-    sizes, dates = [], []
+    texts: dict[str, frozenset[str]] = {}
+    captions = []
     for name in names:
-        status = (folder / name).stat()
-        sizes.append(status.st_size)
-        dates.append(datetime.fromtimestamp(status.st_mtime, UTC).replace(tzinfo=None))
+        parent = _parent(name)
+        if parent not in texts:
+            texts[parent] = frozenset(each for each in os.listdir(folder / parent) if each.endswith(".txt"))
+        captions.append(_caption(folder / name, texts[parent]) if texts[parent] else None)
     return pd.DataFrame(
         {
-            "size": pd.Series(sizes, dtype="int64"),
-            "modified": pd.Series(dates, dtype="datetime64[us]"),
+            "modified": pd.Series(np.array(modified_ns, dtype="int64") // 1000).astype("datetime64[us]"),
             "folder": pd.Series([_parent(name) for name in names], dtype="string"),
-            "caption": pd.Series([_caption(folder / name) for name in names], dtype="string"),
+            "caption": pd.Series(captions, dtype="string"),
         }
     )
 
@@ -55,12 +57,11 @@ def of_table(table: Path, names: Sequence[str], taken: Sequence[str]) -> pd.Data
 
 
 def _parent(name: str) -> str:
-    parent = PurePosixPath(name).parent.as_posix()
-    return "" if parent == "." else parent
+    return name.rpartition("/")[0]
 
 
-def _caption(picture: Path) -> str | None:
-    for beside in (picture.with_suffix(".txt"), picture.with_name(f"{picture.name}.txt")):
-        if beside.is_file():
-            return beside.read_text(encoding="utf-8", errors="replace")[:_CAPTION_CHARACTERS].strip()
+def _caption(picture: Path, texts: Container[str]) -> str | None:
+    for beside in (f"{picture.stem}.txt", f"{picture.name}.txt"):
+        if beside in texts and (path := picture.with_name(beside)).is_file():
+            return path.read_text(encoding="utf-8", errors="replace")[:_CAPTION_CHARACTERS].strip()
     return None

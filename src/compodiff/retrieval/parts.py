@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from compodiff.atomic import atomic_path
 from compodiff.encoders import Encoder
-from compodiff.encoders.manifest import EncoderManifest
 from compodiff.retrieval.duplicates import LOOK_SHAPE, Looks, look
-from compodiff.retrieval.index import LOOKS, Floats, Index
-from compodiff.retrieval.manifest import MANIFEST, read_manifest
+from compodiff.retrieval.earlier import Earlier
+from compodiff.retrieval.encoding import encoded
+from compodiff.retrieval.index import Floats
 from compodiff.retrieval.pictures import decode
 
-BATCH = 64  # pictures encoded, and put down, at a time
+BATCH = 64  # pictures put down at a time
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,12 @@ class Part:
 class Parts:
     """Parts of an earlier index, of a build that was killed, and those that are encoded now."""
 
-    def __init__(self, folder: Path, earlier: Path, encoder: Encoder) -> None:
-        """Collect what `encoder` has made: in the parts at `folder` and in the index at `earlier`, if it stands."""
+    def __init__(self, folder: Path, earlier: Earlier | None, encoder: Encoder) -> None:
+        """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
         identity = json.dumps(encoder.manifest.to_json(), sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
-        self._known = _lent(earlier, encoder.manifest)
+        self._known = _lent(earlier) if earlier and earlier.lends_to(encoder.manifest) else {}
         self._pending: dict[str, tuple[Tensor, Looks, tuple[int, int]]] = {}
         self.encoded = 0
         for part in sorted(self._folder.glob("*.npz")):
@@ -72,7 +71,7 @@ class Parts:
         pixels, looks, shapes = zip(*self._pending.values(), strict=True)
         arrays = {
             "sha256": np.array(list(self._pending)),
-            "embeddings": self._encoder.encode_pixels(torch.stack(pixels)).cpu().numpy(),
+            "embeddings": encoded(self._encoder, pixels).cpu().numpy(),
             "looks": np.stack(looks),
             "shapes": np.array(shapes, dtype=np.int32),
         }
@@ -100,14 +99,15 @@ def stacked(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]
     return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])
 
 
-def _lent(folder: Path, encoder: EncoderManifest) -> dict[str, Part]:
-    """What the index at `folder` holds, if it stands, is of the same encoder, and knows how its pictures look."""
-    if not (folder / LOOKS).is_file() or not (folder / MANIFEST).is_file() or read_manifest(folder).encoder != encoder:
-        return {}
-    index = Index.load(folder)
-    looks = np.load(folder / LOOKS, mmap_mode="r", allow_pickle=False)
-    table = index.pictures
-    columns = (table["sha256"], index.embeddings, looks, table["width"], table["height"])
+def _lent(earlier: Earlier) -> dict[str, Part]:
+    table = earlier.index.pictures
+    columns: tuple[Any, ...] = (
+        table["sha256"],
+        earlier.index.embeddings,
+        earlier.looks,
+        table["width"],
+        table["height"],
+    )
     return {
         digest: Part(embedding, seen, (int(width), int(height)))
         for digest, embedding, seen, width, height in zip(*columns, strict=True)

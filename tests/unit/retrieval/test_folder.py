@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -8,8 +9,9 @@ from compodiff.errors import InputInvalid
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE
 from compodiff.retrieval import parts as parts_module
-from compodiff.retrieval.folder import build_folder_index, folder_status
+from compodiff.retrieval.folder import Todo, build_folder_index, folder_status
 from compodiff.retrieval.index import Index
+from compodiff.retrieval.manifest import MANIFEST
 from compodiff.retrieval.pictures import Pictures, loose_pictures
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
@@ -26,15 +28,9 @@ def folder(tmp_path):
     return tmp_path / "album"
 
 
-def _build(folder, encoder, *, out=None, skip_unreadable=False, files=None):
-    return build_folder_index(
-        folder,
-        out or folder / INSIDE,
-        encoder,
-        FLAT,
-        skip_unreadable=skip_unreadable,
-        files=files or loose_pictures(folder),
-    )
+def _build(folder, encoder, *, out=None, files=None, **how):
+    todo = Todo(files or loose_pictures(folder), **how)
+    return build_folder_index(folder, out or folder / INSIDE, encoder, FLAT, todo)
 
 
 def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
@@ -70,6 +66,60 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
     assert folder_status(folder / INSIDE, folder) == type(status)([], [], [])
 
 
+def _aged(folder):
+    """As if the pictures had been there for a day; one that was just written is never trusted."""
+    for path in loose_pictures(folder):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - 86_400 * 10**9))
+
+
+def _overwrite(path, other):
+    """Give a file the bytes of `other`, which must be as many, without a trace in its size, time and inode."""
+    status, content = path.stat(), other.read_bytes()
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(0, status.st_mtime_ns))
+
+
+@pytest.fixture
+def bitmaps(tmp_path):
+    """Four pictures of one size in bytes."""
+    for number in range(4):
+        picture = Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        picture.save(tmp_path / f"{number}.png", compress_level=0)
+    return tmp_path
+
+
+def test_a_file_that_is_as_it_was_is_not_read_unless_told_to(bitmaps, encoder):
+    _aged(bitmaps)
+    _build(bitmaps, encoder)
+    before = Index.load(bitmaps / INSIDE).pictures["sha256"].tolist()
+    _overwrite(bitmaps / "1.png", bitmaps / "2.png")
+    _build(bitmaps, encoder)
+    assert Index.load(bitmaps / INSIDE).pictures["sha256"].tolist() == before
+    assert _build(bitmaps, encoder, checksum=True).encoded == 0
+    after = Index.load(bitmaps / INSIDE).pictures["sha256"].tolist()
+    assert after == [before[0], before[2], *before[2:]]
+
+
+@pytest.mark.parametrize("trace", ["another time", "another inode", "written a moment ago"])
+def test_a_file_with_a_trace_of_change_is_read(bitmaps, encoder, trace):
+    if trace != "written a moment ago":
+        _aged(bitmaps)
+    _build(bitmaps, encoder)
+    path = bitmaps / "1.png"
+    old = path.stat()
+    if trace == "another inode":
+        shutil.copy(bitmaps / "2.png", bitmaps / "new")
+        (bitmaps / "new").replace(path)
+        os.utime(path, ns=(0, old.st_mtime_ns))
+    else:
+        _overwrite(path, bitmaps / "2.png")
+        os.utime(path, ns=(0, old.st_mtime_ns + (trace == "another time")))
+    _build(bitmaps, encoder)
+    digests = Index.load(bitmaps / INSIDE).pictures["sha256"].tolist()
+    assert digests[1] == digests[2]
+
+
 def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "BATCH", 4)
 
@@ -90,6 +140,8 @@ def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, en
     shutil.copytree(folder, tmp_path / "again", ignore=shutil.ignore_patterns(f"{INSIDE}*"))  # dates of files, too
     _build(tmp_path / "again", encoder)
     for file in (folder / INSIDE).iterdir():
+        if file.name in ("stamps.npy", MANIFEST):  # other files, if of the same bytes
+            continue
         assert file.read_bytes() == (tmp_path / "again" / INSIDE / file.name).read_bytes(), file.name
 
 

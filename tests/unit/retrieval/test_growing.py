@@ -13,8 +13,10 @@ from PIL import Image
 
 from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
 from compodiff.params import IndexParams
-from compodiff.retrieval import INSIDE
-from compodiff.retrieval.folder import build_folder_index, remove_from_index
+from compodiff.retrieval import INSIDE, duplicates
+from compodiff.retrieval import folder as folder_module
+from compodiff.retrieval.duplicates import NEW
+from compodiff.retrieval.folder import Todo, build_folder_index, remove_from_index
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.pictures import loose_pictures
 from compodiff.retrieval.query import ComposedQuery
@@ -38,17 +40,8 @@ def album(tmp_path):
     return tmp_path / "album"
 
 
-def _build(album, encoder, *, files=None, keep=False, columns=None, params=PARAMS):
-    return build_folder_index(
-        album,
-        album / INSIDE,
-        encoder,
-        params,
-        skip_unreadable=False,
-        files=files or loose_pictures(album),
-        keep=keep,
-        columns=columns,
-    )
+def _build(album, encoder, *, files=None, params=PARAMS, **how):
+    return build_folder_index(album, album / INSIDE, encoder, params, Todo(files or loose_pictures(album), **how))
 
 
 def _add(album, encoder, *paths, **more):
@@ -149,6 +142,64 @@ def test_the_same_picture_saved_otherwise_shares_its_place(album, encoder, compo
     index = Index.load(album / INSIDE)
     groups = dict(zip(index.picture_ids, index.pictures["group"], strict=True))
     assert groups["again.png"] == "copy.jpg"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_that_grew_are_those_of_an_index_made_at_once(album, encoder, seed):
+    """Pictures and saved-again ones come and go; whatever was compared before, the groups are the same."""
+    generator = np.random.default_rng(seed)
+    _build(album, encoder)
+    for _ in range(4):
+        for number in generator.integers(0, 12, 3).tolist():
+            size = (int(generator.integers(40, 80)), 48)
+            _picture(number).resize(size).save(album / f"{number} {size[0]}.jpg", quality=90)
+        gone = generator.choice(sorted(loose_pictures(album)), 2, replace=False)
+        for path in gone:
+            path.unlink()
+        _build(album, encoder)
+    grown = Index.load(album / INSIDE).pictures
+    shutil.rmtree(album / INSIDE)
+    _build(album, encoder)
+    whole = Index.load(album / INSIDE).pictures
+    pd.testing.assert_frame_equal(grown, whole)
+    assert whole["group"].nunique() < len(whole)
+
+
+def test_what_joined_two_pictures_leaves_them_apart(album, encoder):
+    """One is like the second, the second like the third, the first not like the third."""
+    for name, grey in (("x", 100), ("y", 120), ("z", 140)):
+        Image.new("RGB", (32, 32), (grey, grey, grey)).save(album / f"{name}.png")
+    params = PARAMS.model_copy(update={"duplicate_cosine": -1.0})  # by their looks alone
+
+    def groups():
+        table = Index.load(album / INSIDE).pictures
+        return dict(zip(table["picture_id"], table["group"], strict=True))
+
+    _build(album, encoder, params=params)
+    assert groups()["x.png"] == groups()["y.png"] == groups()["z.png"] == "x.png"
+    remove_from_index(album, album / INSIDE, params, ["y.png"])
+    assert (groups()["x.png"], groups()["z.png"]) == ("x.png", "z.png")
+    _add(album, encoder, album / "y.png", params=params)
+    assert groups()["z.png"] == "x.png"
+    _add(album, encoder, album / "y.png", params=PARAMS)  # another cosine: all are compared again
+    assert groups()["z.png"] == "x.png"
+
+
+def test_only_what_is_new_is_compared(album, encoder, monkeypatch):
+    _build(album, encoder)
+    compared = []
+
+    def grouped(embeddings, looks, known, least_cosine):
+        compared.append(int((known == NEW).sum()))
+        return duplicates.grouped(embeddings, looks, known, least_cosine)
+
+    monkeypatch.setattr(folder_module, "grouped", grouped)
+    _picture(20).save(album / "20.png")
+    _build(album, encoder)
+    _picture(21).save(album / "21.png")
+    _add(album, encoder, album / "21.png")
+    remove_from_index(album, album / INSIDE, PARAMS, ["20.png"])
+    assert compared == [1, 1, 0]
 
 
 def test_metadata_of_files_captions_and_a_table_can_be_filtered_by(album, encoder, composer, tmp_path):

@@ -9,7 +9,7 @@ from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE
 from compodiff.retrieval.composer import ComposedQuery, Composer
-from compodiff.retrieval.folder import build_folder_index
+from compodiff.retrieval.folder import Todo, build_folder_index
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.pictures import loose_pictures
 from compodiff.retrieval.searcher import Searcher
@@ -27,7 +27,7 @@ def index(tmp_path_factory, encoder) -> Index:
         pixels = np.clip(colour + generator.normal(0, 40, (24, 24, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
     files = loose_pictures(folder)
-    build_folder_index(folder, folder / INSIDE, encoder, FLAT, skip_unreadable=False, files=files)
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(files))
     return Index.load(folder / INSIDE)
 
 
