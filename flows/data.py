@@ -1,6 +1,5 @@
 """The one input of the graph that is no stage: data/, held to data.dvc, which notes the params it was built with."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from prefect.states import Completed, Failed
 
 from compodiff.atomic import atomic_path
 from compodiff.params import load_params
+from flows.command import PROGRAM
 from flows.dvc import Ended, data_state, has_remote, run_dvc, run_followed
 from flows.stage import REFUSED, USERS_FAULTS, worth_another_attempt
 
@@ -52,8 +52,7 @@ def provide_data() -> State[Any]:
 
 
 def _build(follow: Callable[[str], None]) -> Ended:
-    compodiff = Path(sys.executable).with_name("compodiff")
-    return run_followed([str(compodiff), "data"], follow, limit_seconds=_LIMIT_SECONDS)
+    return run_followed([PROGRAM, "data"], follow, limit_seconds=_LIMIT_SECONDS)
 
 
 def _params_changed(project: Path) -> bool:

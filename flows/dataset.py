@@ -4,10 +4,19 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
+from flows.notices import tell_failure
+from flows.settings import HOUR, Force, Seconds
 from flows.stage import Outcome
 
 
-@flow(name="dataset", flow_run_name="dataset", task_runner=TWO_AT_ONCE)
-def dataset(force: bool = False, limit_seconds: float = 4 * 3600.0) -> State[list[Outcome]]:
+@flow(
+    name="dataset",
+    flow_run_name="synthesize and validate, force={force}",
+    task_runner=TWO_AT_ONCE,
+    timeout_seconds=12 * HOUR,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def dataset(force: Force = False, limit_seconds: Seconds = 4 * HOUR) -> State[list[Outcome]]:
     """Synthesize the triplets and validate them, where anything that they are made of changed."""
     return conclude(run_graph(["validate"], force=force, limit_seconds=limit_seconds))

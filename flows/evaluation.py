@@ -1,13 +1,27 @@
 """Flow: the figures of the models at hand on every benchmark of the graph, with the report."""
 
+from pathlib import Path
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
+from flows.notices import tell_failure
+from flows.results import publish_results
+from flows.settings import HOUR, Force, Seconds
 from flows.stage import Outcome
 
 
-@flow(name="evaluation", flow_run_name="evaluation", task_runner=TWO_AT_ONCE)
-def evaluation(force: bool = False, limit_seconds: float = 4 * 3600.0) -> State[list[Outcome]]:
+@flow(
+    name="evaluation",
+    flow_run_name="evaluate the models at hand, force={force}",
+    task_runner=TWO_AT_ONCE,
+    timeout_seconds=48 * HOUR,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def evaluation(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
     """Evaluate, training first whatever is not up to date."""
-    return conclude(run_graph(["evaluate"], force=force, limit_seconds=limit_seconds))
+    outcomes = run_graph(["evaluate"], force=force, limit_seconds=limit_seconds)
+    publish_results(Path.cwd())
+    return conclude(outcomes)

@@ -3,18 +3,22 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
-from prefect.artifacts import create_table_artifact
+import psutil
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from compodiff.errors import InputInvalid
 from flows.data import provide_data
 from flows.dvc import stage_graph, stop_running, stopping
+from flows.guard import end_with_this_process
 from flows.stage import Outcome, outcome_of, run_stage
+from flows.writing import only_writer
 
 # Most of the graph is one chain, and a laptop has few cores: more at once would only slow each other down.
 TWO_AT_ONCE: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
@@ -32,25 +36,33 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
         InputInvalid: a target is no stage of dvc.yaml.
     """
     stopping.clear()
+    end_with_this_process(psutil.Process().children())  # Prefect's temporary server, where there is one
     graph = stage_graph(Path.cwd())
     wanted = _with_needs(targets or list(graph), graph)
-    data = provide_data.submit(return_state=False)
-    futures: dict[str, PrefectFuture[Any]] = {}
-    for name in (name for name in graph if name in wanted):
-        needed = [data, *(futures[upstream] for upstream in graph[name])]
-        futures[name] = run_stage.submit(
-            name, force=force, limit_seconds=limit_seconds, wait_for=needed, return_state=False
-        )
-    try:
-        wait([data, *futures.values()])
-    except BaseException:  # cancelled or interrupted: the tasks end when what they wait for has
-        stop_running()
-        raise
-    outcomes = [outcome_of("data", data.state), *(outcome_of(name, future.state) for name, future in futures.items())]
+    with only_writer():
+        outcomes = _run({name: graph[name] for name in graph if name in wanted}, force, limit_seconds)
     create_table_artifact(
         key="stages", table=[asdict(outcome) for outcome in outcomes], description="What became of each stage."
     )
     return outcomes
+
+
+def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list[Outcome]:
+    data = provide_data.submit(return_state=False)
+    futures: dict[str, PrefectFuture[Any]] = {"data": data}
+    for name, upstreams in graph.items():
+        needed = [data, *(futures[upstream] for upstream in upstreams)]
+        futures[name] = run_stage.submit(
+            name, force=force, limit_seconds=limit_seconds, wait_for=needed, return_state=False
+        )
+    progress = cast(UUID, create_progress_artifact(0.0, key="progress", description=f"of {len(futures)} stages"))
+    try:
+        for done, _ in enumerate(as_completed(list(futures.values())), 1):
+            update_progress_artifact(progress, 100.0 * done / len(futures))
+    except BaseException:  # cancelled or interrupted: the tasks end when what they wait for has
+        stop_running()
+        raise
+    return [outcome_of(name, future.state) for name, future in futures.items()]
 
 
 def conclude(outcomes: list[Outcome]) -> State[list[Outcome]]:

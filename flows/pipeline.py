@@ -15,17 +15,27 @@ from compodiff.errors import ParamsInvalid
 from compodiff.params import load_params
 from flows.dvc import stop_running
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
+from flows.notices import tell_failure
 from flows.promotion import promote_registered
-from flows.results import show_outcomes, show_results
+from flows.results import publish_results, show_outcomes, show_results
+from flows.settings import HOUR, Force, Seconds
 from flows.stage import Outcome
 
 
-@flow(name="pipeline", flow_run_name="pipeline", task_runner=TWO_AT_ONCE)
-def pipeline(force: bool = False, limit_seconds: float = 24 * 3600.0) -> State[list[Outcome]]:
+@flow(
+    name="pipeline",
+    flow_run_name="everything, force={force}",
+    task_runner=TWO_AT_ONCE,
+    timeout_seconds=120 * HOUR,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
     """Bring the whole graph up to date, then put what it registered to the gate."""
     outcomes = run_graph([], force=force, limit_seconds=limit_seconds)
     if not any(each.outcome in ("failed", "not reached") for each in outcomes):
         outcomes += promote_registered()
+    publish_results(Path.cwd())
     return conclude(outcomes)
 
 

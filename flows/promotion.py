@@ -1,20 +1,23 @@
-"""Flow: the challenger becomes champion, or is refused with reasons. A change of the registry, so no stage of DVC's."""
+"""Flows: the challenger becomes champion or is refused; the champion is rolled back. Neither is a stage of DVC's."""
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import Field
 
 from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
 from flows.graph import conclude
+from flows.notices import tell, tell_failure
+from flows.settings import HOUR
 from flows.stage import Outcome, outcome_of, run_stage
-
-_LIMIT_SECONDS = 3600.0
+from flows.writing import only_writer
 
 
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
@@ -31,22 +34,56 @@ def promote_challenger() -> State[Outcome]:
     else:
         outcome = "promoted" if change.made else "champion already"
         reason = f"version {change.after}" + (f", before it {change.before or 'none'}" if change.made else "")
-    get_run_logger().info("%s: %s", outcome, reason)
-    create_markdown_artifact(f"**{outcome}**: {reason}", key="promotion", description="Who is champion, and why.")
+    _make_known(outcome, reason)
     return Completed(name=outcome.capitalize(), data=Outcome("promote", outcome, 0.0, reason), message=reason)
 
 
-@flow(name="promotion", flow_run_name="promotion")
+@task(task_run_name="roll back", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
+def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
+    """Make the previous champion champion again; a second attempt does not undo the first."""
+    from compodiff.tracking.promotion import rollback as roll_back_in
+
+    change = roll_back_in(Path.cwd(), reason, instead_of=instead_of)
+    outcome = "rolled back" if change.made else "rolled back already"
+    said = f"version {change.after}" + (f", instead of {change.before}: {reason}" if change.made else "")
+    _make_known(outcome, said)
+    return Completed(name="Rolled back", data=Outcome("rollback", outcome, 0.0, said), message=said)
+
+
+@flow(
+    name="promotion",
+    flow_run_name="put the challenger to the gate",
+    timeout_seconds=2 * HOUR,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
 def promotion() -> State[list[Outcome]]:
     """Promote the challenger if it passes the gate."""
     return conclude(promote_registered())
+
+
+@flow(
+    name="rollback",
+    flow_run_name="roll back: {reason}",
+    timeout_seconds=HOUR,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def rollback(reason: Annotated[str, Field(min_length=1, description="why, for the record")]) -> State[list[Outcome]]:
+    """Make the previous champion champion again; the one it replaces is not promoted again."""
+    from compodiff.tracking.registry import CHAMPION, number_at
+    from compodiff.tracking.store import open_store
+
+    champion = number_at(open_store(Path.cwd()), CHAMPION)
+    return conclude([outcome_of("rollback", roll_back(reason, champion, return_state=True))])
 
 
 def promote_registered() -> list[Outcome]:
     """Promote what the graph registered; register it again where the MLflow store is a new or another one."""
     outcomes = []
     if not _is_challenger(Path.cwd()):
-        registered = run_stage(name="register", force=True, limit_seconds=_LIMIT_SECONDS, return_state=True)
+        with only_writer():
+            registered = run_stage(name="register", force=True, limit_seconds=HOUR, return_state=True)
         outcomes.append(outcome_of("register", registered))
     if not any(each.outcome == "failed" for each in outcomes):
         outcomes.append(outcome_of("promote", promote_challenger(return_state=True)))
@@ -62,3 +99,14 @@ def _is_challenger(project: Path) -> bool:
         return False
     registration = json.loads(written.read_text(encoding="utf-8"))
     return make_challenger(project, registration["version"], registration["run_id"])
+
+
+def _make_known(outcome: str, reason: str) -> None:
+    """In the log, as an artifact, and to people where something was decided."""
+    from compodiff.tracking.registry import registry_page
+
+    get_run_logger().info("%s: %s", outcome, reason)
+    text = f"**{outcome}**: {reason}\n\nRegistry: {registry_page(Path.cwd())}"
+    create_markdown_artifact(text, key="promotion", description="Who is champion, and why.")
+    if outcome in ("promoted", "refused", "rolled back"):
+        tell(outcome, f"{outcome}: {reason}", reason)

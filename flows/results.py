@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
@@ -29,9 +31,23 @@ def show_outcomes(outcomes: list[Outcome]) -> None:
     Console().print(table)
 
 
+def publish_results(project: Path) -> None:
+    """Put the figures of each benchmark, and where report, runs and models are, beside the flow's run in Prefect."""
+    from compodiff.tracking.registry import registry_page
+
+    for path in sorted((project / "artifacts" / "metrics").glob("*.json")):
+        rows = {name: row for name, row in _read(path).items() if name != "record"}
+        table = [{"method": name, **{recall: row[recall] for recall in _RECALLS}} for name, row in rows.items()]
+        create_table_artifact(key=f"figures-{path.stem}", table=table, description=f"Benchmark {path.stem}")
+    links = [f"- registry: {registry_page(project)}"]
+    for report in sorted((project / "artifacts").glob("*report*/*.html")):
+        links.append(f"- [{report.relative_to(project)}]({report.as_uri()})")
+    create_markdown_artifact("\n".join(links), key="links", description="Models, runs and reports.")
+
+
 def show_results(project: Path) -> None:
     """Print the figures of the emoji benchmark, where report and runs are, and a search to try."""
-    figures = json.loads((project / "artifacts/metrics/emoji.json").read_text(encoding="utf-8"))
+    figures = _read(project / "artifacts/metrics/emoji.json")
     table = Table(title="Emoji benchmark, unseen concepts", title_justify="left")
     table.add_column("method")
     for recall in _RECALLS:
@@ -43,3 +59,8 @@ def show_results(project: Path) -> None:
     console.print("report   artifacts/report/report.html")
     console.print("runs     make ui, then http://127.0.0.1:5000")
     console.print("try      .venv/bin/compodiff search --reference twemoji-1F44B --text 'with dark skin tone'")
+
+
+def _read(metrics: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(metrics.read_text(encoding="utf-8"))
+    return figures

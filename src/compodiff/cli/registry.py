@@ -28,11 +28,14 @@ def promote() -> None:
         typer.echo(f"version {change.after} is champion already")
 
 
-def rollback(reason: Annotated[str, typer.Option(help="Why, for the record.")] = "") -> None:
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    instead_of: Annotated[str | None, typer.Option(help="Only if this version is still champion.")] = None,
+) -> None:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
     from compodiff.tracking import promotion
 
-    change = promotion.rollback(project_root(), reason)
+    change = promotion.rollback(project_root(), reason, instead_of=instead_of)
     if change.made:
         typer.echo(f"version {change.after} is champion again, instead of {change.before}")
     else:

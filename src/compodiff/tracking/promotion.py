@@ -64,21 +64,23 @@ def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) 
         return Change(standing.champion, challenger.number)
 
 
-def rollback(project: Path, reason: str = "") -> Change:
+def rollback(project: Path, reason: str = "", *, instead_of: str | None = None) -> Change:
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
-    Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing.
+    Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
+    that is tried again, given `instead_of`.
 
     Args:
         project: the folder that holds params.yaml.
         reason: why, for the record.
+        instead_of: the champion to go back from; by default whoever it is now.
 
     Raises:
         InputInvalid: there is no previous champion.
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
-    seen = number_at(store, CHAMPION)
+    seen = instead_of or number_at(store, CHAMPION)
     with _alone(project):
         while True:
             standing = settled(store)

@@ -17,7 +17,7 @@ from compodiff.atomic import atomic_folder
 from compodiff.errors import InputInvalid
 from compodiff.tracking.runs import flat, origin
 from compodiff.tracking.signature import input_example, read_card, signature
-from compodiff.tracking.store import Store, answering, open_store
+from compodiff.tracking.store import Store, answering, open_store, without_credentials
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -144,6 +144,14 @@ def model_folder(project: Path, alias: str = CHAMPION) -> Path:
     if not folder.is_dir():
         raise InputInvalid(f"{folder} of {MODEL} version {found.version} is gone; remove mlruns/ and run: make run")
     return folder
+
+
+def registry_page(project: Path) -> str:
+    """Return where a person sees the models and their runs: the server's page, or the command that shows the store."""
+    store = open_store(project)
+    if store.uri.startswith("http"):
+        return f"{without_credentials(store.uri).rstrip('/')}/#/models/{MODEL}"
+    return "make ui, then http://127.0.0.1:5000/#/models/" + MODEL
 
 
 def _with_figures(store: Store, found: "ModelVersion") -> Version:

@@ -6,6 +6,7 @@ Everything goes through a client of its own: MLflow's `set_tracking_uri` would l
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.tracking.moved import follow_a_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,8 +27,15 @@ _SETTINGS = {
     # A server that does not answer must not hold training up for MLflow's own default of several minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # what a command prints there is its answer
 }
-_TALKATIVE = ("alembic", "mlflow.pyfunc", "mlflow.store.db.utils", "mlflow.system_metrics")
+_TALKATIVE = (
+    "alembic",
+    "mlflow.pyfunc",
+    "mlflow.store.db.utils",
+    "mlflow.store.model_registry.abstract_store",
+    "mlflow.system_metrics",
+)
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,15 @@ def open_store(project: Path) -> Store:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     mlruns = project.resolve() / "mlruns"
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlruns}/mlflow.db"
+    own = f"sqlite:///{mlruns}/mlflow.db"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or own
     artifacts = None
     with answering(uri):
         if uri.startswith("sqlite:"):
             (mlruns / "artifacts").mkdir(parents=True, exist_ok=True)
             artifacts = (mlruns / "artifacts").as_uri()
+        if uri == own and artifacts:
+            follow_a_move(mlruns / "mlflow.db", EXPERIMENT, artifacts)
         client = mlflow.MlflowClient(tracking_uri=uri)
         return Store(client, _experiment_id(client, artifacts), uri)
 
@@ -86,14 +98,15 @@ def answering(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = _without_credentials(" ".join(str(error).split()))[:200]
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = without_credentials(" ".join(str(error).split()))[:200]
         raise ResourceUnavailable(
-            f"MLflow at {_without_credentials(uri)} does not do it ({reason}); check MLFLOW_TRACKING_URI and run again"
+            f"MLflow at {without_credentials(uri)} does not do it ({reason}); check MLFLOW_TRACKING_URI and run again"
         ) from error
 
 
-def _without_credentials(text: str) -> str:
+def without_credentials(text: str) -> str:
+    """Return `text` with user names and passwords cut out of the addresses in it."""
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 

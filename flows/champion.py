@@ -1,0 +1,69 @@
+"""Flow: the champion of the registry, whoever that is by now, scored on the benchmark that is at hand by now."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from compodiff.atomic import atomic_path
+from flows.command import run_compodiff
+from flows.notices import tell, tell_failure
+from flows.settings import HOUR, Seconds
+
+CHAMPION = "models:/compodiff@champion"
+FIGURE = "recall_at_10"
+
+_Drop = Annotated[float, Field(ge=0, le=1, description="what recall_at_10 may lose before people are told")]
+_Root = Annotated[str, Field(min_length=1, description="folder of a triplets benchmark, from the project")]
+
+
+@flow(
+    name="champion",
+    flow_run_name="score the champion on {benchmark}",
+    timeout_seconds=12 * HOUR,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def champion(
+    benchmark: _Root = "artifacts/benchmark",
+    registered_as: str = "emoji",
+    tolerated_drop: _Drop = 0.01,
+    limit_seconds: Seconds = 4 * HOUR,
+) -> State[dict[str, float]]:
+    """Score the champion and compare with the figure it was registered with.
+
+    Args:
+        benchmark: the folder.
+        registered_as: the benchmark's name in params.yaml.
+        tolerated_drop: below the registered figure.
+        limit_seconds: time that scoring may take.
+    """
+    written = Path("artifacts", "champion", f"{registered_as}.json")
+    with atomic_path(written) as result:
+        arguments = ["benchmark", "run", "triplets", "--root", benchmark, "--split", "test", "--model", CHAMPION]
+        run_compodiff("score the champion", [*arguments, "--json", str(result)], limit_seconds=limit_seconds)
+    return compare(written, registered_as, tolerated_drop)
+
+
+@task(task_run_name="compare with the registered figure", retries=2, retry_delay_seconds=10.0, cache_policy=NO_CACHE)
+def compare(written: Path, name: str, tolerated_drop: float) -> State[dict[str, float]]:
+    """Set what was measured beside what was registered, as a table, and tell people where it fell."""
+    from compodiff.tracking.registry import version_at
+    from compodiff.tracking.store import open_store
+
+    measured = json.loads(written.read_text(encoding="utf-8"))["metrics"][FIGURE]
+    version = version_at(open_store(Path.cwd()), "champion")
+    number = version.number if version else "none"
+    registered = version.figures.get(f"{name}/composed/{FIGURE}", measured) if version else measured
+    row = {"version": number, "figure": f"{name} {FIGURE}", "registered": registered, "now": measured}
+    create_table_artifact(key="champion", table=[row], description="The champion, then and now.")
+    message = f"version {number}: {name} {FIGURE} {measured:.3f}, registered with {registered:.3f}"
+    if measured < registered - tolerated_drop:
+        tell("champion fell", f"champion fell on {name}", message)
+    return Completed(message=message, data={"registered": registered, "now": measured})

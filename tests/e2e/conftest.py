@@ -1,0 +1,3 @@
+"""The settings of flows/ stand before any test here imports Prefect."""
+
+import flows  # noqa: F401
