@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from compodiff.errors import ParamsInvalid
 from compodiff.params.answering import BenchmarkGate, EvaluationParams, IndexParams, PromotionParams, SamplingParams
+from compodiff.params.captions import CaptionParams, EditShares, KeywordParams, LanguageModelParams
 from compodiff.params.data import (
     BenchmarkParams,
     DataParams,
@@ -28,15 +29,19 @@ from compodiff.params.training import DenoiserParams, DistillationParams, TaskSh
 __all__ = [
     "BenchmarkGate",
     "BenchmarkParams",
+    "CaptionParams",
     "DataParams",
     "DenoiserParams",
     "DiffusionParams",
     "DistillationParams",
+    "EditShares",
     "EmbeddedEncoderParams",
     "EmbeddingParams",
     "EncoderParams",
     "EvaluationParams",
     "IndexParams",
+    "KeywordParams",
+    "LanguageModelParams",
     "MapName",
     "MapParams",
     "MaskParams",
@@ -67,6 +72,7 @@ class Params(Section):
     composed: TrainingParams
     distillation: DistillationParams
     synthesis: SynthesisParams
+    captions: CaptionParams
     validation: ValidationParams
     index: IndexParams
     evaluation: EvaluationParams
