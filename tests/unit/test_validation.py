@@ -218,3 +218,33 @@ def test_a_shard_cut_short_is_bad_input_not_bad_data(tmp_path):
     path.write_bytes(path.read_bytes()[:512])
     with pytest.raises(InputInvalid, match=r"train-00000\.tar is cut short"):
         with_evidence(triplets(6)[list(MANIFEST)], tmp_path, PICTURES, painted, workers=1)
+
+
+def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
+    own = pd.DataFrame({"picture_id": ["drawn", "red"], "split": ["train", "test"]})
+    shards.write_table(tmp_path / "pictures.parquet", own)
+    rows = (
+        triplets(6)[list(MANIFEST)]
+        .head(2)
+        .assign(key=["a", "b"], split="train", reference="red", target=["drawn", "lost"])
+    )
+    with shards.writing(tmp_path / "train-00000.tar") as shard:
+        for key in ("a", "b"):
+            shard.add(key, {"reference.png": png("red"), "target.png": png("blue")})
+    rows = with_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
+    assert rows["reference_split"].tolist() == ["train", "train"]  # the catalogue's, whatever the dataset says
+    assert rows["target_split"].fillna("?").tolist() == ["train", "?"]
+
+
+def test_each_shard_is_judged_by_itself(tmp_path):
+    rows = triplets(80)
+    rows.loc[40:, "shard"] = "train-00001.tar"
+    rows.loc[[41, 42, 43, 44, 45], "image_image"] = np.float32(0.1)  # 5 of 40: beyond a tenth; of 80 they are not
+    rows.loc[0, "relative_caption"] = ""
+    verdict = judged(rows, tmp_path / "docs")
+    assert verdict.passed
+    first, second = verdict.to_json()["shards"].values()
+    length = "expect_column_value_lengths_to_be_between(relative_caption)"
+    assert first == {"triplets": 40, "quarantined": 1, "passed": True, "unexpected": {length: 1}}
+    similar = {"expect_similarity_at_least(image_image)": 5}
+    assert second == {"triplets": 40, "quarantined": 5, "passed": False, "unexpected": similar}

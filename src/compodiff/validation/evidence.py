@@ -16,6 +16,8 @@ from compodiff.execution import map_shards
 
 # Splits whose pictures must not be seen in this one.
 _HELD_OUT_FROM = {"train": ("validation", "test"), "validation": ("test",)}
+# Of pictures that are not the catalogue's, in the folder of the triplets: picture_id, split.
+OWN_PICTURES = "pictures.parquet"
 # Everything that Pillow raises on bytes that are cut short or not what their header says.
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
@@ -28,6 +30,8 @@ def with_evidence(
     reference_pixels and target_pixels are digests, null where a picture is missing or does not decode; reference_split
     and target_split are the catalogue's, null for a picture that it does not have; held_out_twin is a picture of a
     later split (train, validation, test) with the pixels of the reference or the target, null if there is none.
+
+    Pictures that a dataset brings with it, drawn or imported, stand with their split in its own pictures.parquet.
 
     Args:
         rows: accepted rows of the manifest.
@@ -52,11 +56,22 @@ def with_evidence(
     }
     ends = zip(rows["split"], rows["reference_pixels"], rows["target_pixels"], strict=True)
     twins = [held_out.get(split, {}).get(a) or held_out.get(split, {}).get(b) for split, a, b in ends]
+    split_of = _splits(triplets, pictures)
     return rows.assign(
-        reference_split=rows["reference"].map(pictures["split"]),
-        target_split=rows["target"].map(pictures["split"]),
+        reference_split=rows["reference"].map(split_of),
+        target_split=rows["target"].map(split_of),
         held_out_twin=pd.Series(twins, rows.index, dtype=object),
     )
+
+
+def _splits(triplets: Path, pictures: pd.DataFrame) -> pd.Series:
+    """Split of each picture, of the catalogue and of the dataset's own; the catalogue's word counts first."""
+    own = triplets / OWN_PICTURES
+    if not own.exists():
+        return pictures["split"]
+    brought = shards.read_table(own).set_index("picture_id")["split"]
+    every: pd.Series = pd.concat([pictures["split"], brought[~brought.index.isin(pictures.index)]])
+    return every
 
 
 def pixels_of_shard(path: Path) -> list[tuple[str, str | None, str | None]]:

@@ -34,12 +34,14 @@ class Finding:
         passed: whether it holds for enough rows.
         keys: keys of the rows for which it does not hold; none where the table as a whole is at fault.
         observed: what was seen instead, where the table as a whole is at fault.
+        tolerated: the fraction of rows for which it need not hold.
     """
 
     expectation: str
     passed: bool
     keys: tuple[str, ...]
     observed: str
+    tolerated: float = 0.0
 
 
 def has_schema(rows: pd.DataFrame) -> bool:
@@ -168,4 +170,5 @@ def _finding(result: dict[str, Any]) -> Finding:
     named = f"{config['type']}({', '.join(columns)})" if columns else config["type"]
     keys = tuple(str(row["key"]) for row in found.get("unexpected_index_list") or [])
     observed = found.get("details", {}).get("mismatched") or found.get("observed_value", "a table it cannot look at")
-    return Finding(named, bool(result["success"]), keys, "" if result["success"] or keys else str(observed))
+    observed = "" if result["success"] or keys else str(observed)
+    return Finding(named, bool(result["success"]), keys, observed, round(1 - kwargs.get("mostly", 1.0), 9))

@@ -21,11 +21,14 @@ class Verdict:
         accepted: rows that failed nothing, with the columns of the manifest.
         quarantine: the other rows, with evidence and a column `failed` that names the expectations.
         findings: what each expectation found.
+        shards: the same of each shard by itself: its rows, how many are quarantined, whether it would pass alone, and
+            for each expectation that some of its rows fail how many do.
     """
 
     accepted: pd.DataFrame
     quarantine: pd.DataFrame
     findings: list[Finding]
+    shards: dict[str, dict[str, Any]]
 
     @property
     def passed(self) -> bool:
@@ -54,6 +57,7 @@ class Verdict:
                 }
                 for finding in self.findings
             ],
+            "shards": self.shards,
         }
 
 
@@ -80,7 +84,30 @@ def validate_triplets(rows: pd.DataFrame, floors: SimilarityFloors, params: Vali
         accepted=rows.loc[names == "", [column for column in rows if column in MANIFEST]].reset_index(drop=True),
         quarantine=rows.assign(failed=names)[names != ""].reset_index(drop=True),
         findings=findings,
+        shards=_by_shard(rows, names, findings),
     )
+
+
+def _by_shard(rows: pd.DataFrame, failed: pd.Series, findings: list[Finding]) -> dict[str, dict[str, Any]]:
+    """Judge each shard of the table by what was found of its rows."""
+    if not {"key", "shard"} <= set(rows):
+        return {}
+    shard_of = rows.drop_duplicates("key").set_index("key")["shard"]
+    unexpected: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for finding in findings:
+        for name, count in shard_of.reindex(list(finding.keys)).value_counts().items():
+            unexpected[str(name)][finding.expectation] = int(count)
+    tolerated = {finding.expectation: finding.tolerated for finding in findings}
+    quarantined = (failed != "").groupby(rows["shard"]).agg(["size", "sum"])
+    return {
+        str(name): {
+            "triplets": int(size),
+            "quarantined": int(count),
+            "passed": all(many <= tolerated[which] * size for which, many in unexpected[str(name)].items()),
+            "unexpected": unexpected[str(name)],
+        }
+        for name, size, count in quarantined.itertuples()
+    }
 
 
 def _reason(finding: Finding) -> str:
