@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from compodiff.cli import bench, benchmark, convert, experiment, index, pipeline, registry, search, serve
+from compodiff.cli import bench, benchmark, convert, dataset, experiment, index, pipeline, registry, search, serve
 from compodiff.errors import CompoDiffError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ search.register(app)
 index.register(app)
 serve.register(app)
 benchmark.register(app)
+dataset.register(app)
 experiment.register(app)
 registry.register(app)
 bench.register(app)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from compodiff.synthesis.prompt_to_prompt import Alignment, Sharing, Word, align, mixed_maps, words_of
 
-LENGTH = 12
+LENGTH, LONG = 12, 17
 A, CAT, HIPPO, ON, MAT = (1,), (2,), (3, 4, 5), (6,), (7, 8)
 
 captions = st.lists(st.sampled_from([A, CAT, HIPPO, ON, MAT]), max_size=5)
@@ -38,18 +38,12 @@ def test_a_word_that_was_added_keeps_its_own_map_and_the_others_take_theirs():
 
 @given(captions, captions)
 def test_every_token_has_a_map_and_shared_words_have_the_references(reference, target):
-    alignment = align(reference, target, LENGTH)
+    alignment = align(reference, target, LONG)
     has_shared = alignment.shared.sum(dim=1) > 0
     assert torch.equal(has_shared, alignment.own == 0)
-    assert ((alignment.shared.sum(dim=0) <= 1 + 1e-6) | (alignment.shared.sum(dim=0) == 0)).all()
+    assert (alignment.shared.sum(dim=0) <= 1 + 1e-6).all()  # no map is given away twice
     if reference == target:
-        assert torch.equal(alignment.shared, torch.eye(LENGTH))
-    # No word takes attention from a word that is still there, except from the very same word.
-    for word, places in zip(target, positions(target), strict=True):
-        taken = {int(column) for row in places for column in torch.nonzero(alignment.shared[row]).flatten()}
-        for other, others_places in zip(reference, positions(reference), strict=True):
-            if taken & set(others_places) and other in target and other != word:
-                assert alignment.shared[list(places)][:, list(others_places)].sum() < len(others_places) + 1e-6
+        assert torch.equal(alignment.shared, torch.eye(LONG))
 
 
 @given(
