@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from compodiff.cli import bench, benchmark, convert, dataset, experiment, index, pipeline, registry, search, serve
+from compodiff.cli import (
+    bench,
+    benchmark,
+    captions,
+    convert,
+    dataset,
+    experiment,
+    index,
+    inspect,
+    interchange,
+    pipeline,
+    registry,
+    search,
+    serve,
+)
 from compodiff.errors import CompoDiffError
 
 app = typer.Typer(
@@ -23,7 +37,10 @@ search.register(app)
 index.register(app)
 serve.register(app)
 benchmark.register(app)
+captions.register(app)
 dataset.register(app)
+inspect.register(app)
+interchange.register(app)
 experiment.register(app)
 registry.register(app)
 bench.register(app)
