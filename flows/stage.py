@@ -2,8 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -43,8 +45,15 @@ def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
 def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]:
     """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds`."""
     started = time.monotonic()
-    arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
-    ended = run_dvc(arguments, get_run_logger().info, limit_seconds=limit_seconds)
+    while True:
+        given = _params_of(name)
+        arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
+        ended = run_dvc(arguments, get_run_logger().info, limit_seconds=limit_seconds)
+        if _params_of(name) == given or _what_dvc_did(ended) == "up to date":
+            break
+        # DVC notes the params as they are after the run: it would take what the old ones made for the new ones'.
+        get_run_logger().warning("params.yaml was edited while stage %s ran: it is run once more", name)
+        force = True
     seconds = round(time.monotonic() - started, 1)
     if ended.code == 0:
         return Completed(data=Outcome(name, _what_dvc_did(ended), seconds), message=_what_dvc_did(ended))
@@ -72,3 +81,11 @@ def _what_dvc_did(ended: Ended) -> str:
     if "Running stage" in text:
         return "ran"
     return "from cache" if "is cached" in text else "up to date"
+
+
+def _params_of(stage: str) -> dict[str, Any]:
+    """Return the sections of params.yaml that a stage of dvc.yaml reads."""
+    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    sections = graph["stages"].get(stage.partition("@")[0], {}).get("params", [])
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")) if sections else {}
+    return {section: values.get(section) for section in sections}

@@ -1,12 +1,18 @@
-"""infra/prefect.yaml names flows that exist, with parameters that they take, and one run at a time."""
+"""infra/prefect.yaml names flows that exist, with parameters that they take, limits, time-outs and word of failure."""
 
 import importlib
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
+
+from flows.index_refresh import index_refresh
+from flows.notices import tell_failure
+from flows.promotion import rollback
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
@@ -17,10 +23,35 @@ def test_a_deployment_runs_a_flow_that_exists(deployment: dict[str, Any]) -> Non
     module, _, name = deployment["entrypoint"].rpartition(".")
     flow = getattr(importlib.import_module(module), name)
     assert isinstance(flow, Flow)
-    flow.validate_parameters(deployment.get("parameters", {}))
-    assert deployment["concurrency_limit"] == 1
+    needed = {"reason": "a test"} if flow is rollback else {}
+    flow.validate_parameters(deployment.get("parameters", needed))
+    assert flow.timeout_seconds
+    assert flow.flow_run_name not in (None, flow.name)
+    assert flow.on_failure_hooks == flow.on_crashed_hooks == [tell_failure]
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert "compodiff" in deployment["tags"]
+    for schedule in deployment.get("schedules", []):
+        ZoneInfo(schedule["timezone"])
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"folder": "pictures", "thorough": "perhaps"}, {"folder": "pictures", "limit_seconds": 0}, {"folder": None}],
+)
+def test_parameters_of_other_types_or_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ParameterTypeError):
+        index_refresh.validate_parameters(parameters)
 
 
 def test_every_flow_can_be_deployed() -> None:
-    deployed = {deployment["entrypoint"].split(".")[1] for deployment in DEPLOYMENTS}
-    assert deployed == {"dataset", "training", "evaluation", "promotion", "pipeline"}
+    deployed = {deployment["entrypoint"].split(".", 1)[1] for deployment in DEPLOYMENTS}
+    assert deployed == {
+        "dataset.dataset",
+        "training.training",
+        "champion.champion",
+        "index_refresh.index_refresh",
+        "evaluation.evaluation",
+        "promotion.promotion",
+        "promotion.rollback",
+        "pipeline.pipeline",
+    }

@@ -1,4 +1,4 @@
-"""infra/prefect.yaml on a real Prefect server and worker: a scheduled run comes by itself, and every deployment runs."""
+"""infra/prefect.yaml on a real Prefect server and worker: scheduled runs come by themselves, every deployment runs."""
 
 import subprocess
 import sys
@@ -91,7 +91,7 @@ def test_a_scheduled_run_comes_by_itself_and_finishes(operation: Operation, inbo
     assert run.start_time is not None
     lag = run.start_time - run.expected_start_time
     print(f"\nlag of the scheduled run: {lag.total_seconds():.1f} s")  # noqa: T201
-    assert timedelta(0) <= lag < timedelta(seconds=60)
+    assert abs(lag) < timedelta(seconds=60)  # a worker may be early by less than a second
     assert run.name == "refresh the index of pictures, thorough=False"
     assert run.state_name == "Failed"  # there is no champion and no picture yet
     wait_until(lambda: bool(inbox.received))

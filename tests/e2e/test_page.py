@@ -3,125 +3,76 @@
 import base64
 import json
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.resources import files
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from browser import CHROMIUM, DRIVER, browser, found, open_page, served, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"
 )
-COMMAND = Path(sys.executable).with_name("compodiff")
 RED = "twemoji-1F534"
 
 
 @pytest.fixture(scope="module")
 def address(search_project) -> Iterator[str]:
-    """`compodiff serve` over 157 pictures, on a port of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serving = subprocess.Popen([COMMAND, "serve", "--model", "artifacts", "--port", str(port)], cwd=search_project)
-    try:
-        _until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 120)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        serving.terminate()
-        assert serving.wait(30) is not None
+    """`compodiff serve` over 157 pictures."""
+    with served(search_project) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[WebDriver]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options, Service(str(DRIVER)))
-    yield driver
-    driver.quit()
+    with browser() as driver:
+        yield driver
 
 
 @pytest.fixture
 def page(chromium, address) -> Iterator[WebDriver]:
     chromium.set_window_size(1280, 900)
     chromium.get("about:blank")
-    _open(chromium, address)
+    open_page(chromium, address)
     yield chromium
     loud = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
     assert [each for each in loud if " 422 " not in each and " 413 " not in each] == []
-
-
-def _until(holds, seconds: float = 20):
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value
-
-
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(address).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def _open(driver: WebDriver, address: str) -> None:
-    driver.get(address)
-    WebDriverWait(driver, 20).until(lambda page: page.execute_script("return document.body.dataset.ready"))
-
-
-def _names(driver: WebDriver) -> list[str]:
-    """The ids of the pictures that were found, once no search is under way."""
-    shown = "return go.disabled ? [] : [...document.querySelectorAll('.card')].map((card) => card.dataset.id)"
-    found: list[str] = WebDriverWait(driver, 20).until(lambda page: page.execute_script(shown))
-    return found
 
 
 def _search(driver: WebDriver) -> list[str]:
     """Press Search and wait for an answer that is not the last one."""
     driver.execute_script("document.getElementById('grid').replaceChildren()")
     driver.find_element(By.ID, "go").click()
-    return _names(driver)
+    return found(driver)
 
 
 def _pick(driver: WebDriver, name: str) -> None:
     driver.find_element(By.ID, "browse").click()
     driver.find_element(By.ID, "contains").send_keys(name)
-    _until(lambda: driver.find_element(By.ID, "gallery-count").text == "1 pictures")
+    until(lambda: driver.find_element(By.ID, "gallery-count").text == "1 pictures")
     driver.find_element(By.CSS_SELECTOR, "#gallery-grid .pick").click()
 
 
 def test_from_an_empty_page_to_a_link_that_asks_the_same(page, address):
     assert page.find_element(By.ID, "empty").is_displayed()
-    _until(lambda: len(page.find_elements(By.CSS_SELECTOR, "#starters .pick")) == 24)
+    until(lambda: len(page.find_elements(By.CSS_SELECTOR, "#starters .pick")) == 24)
     _pick(page, "red circle (twemoji)")
     assert page.switch_to.active_element.get_attribute("id") == "text"
     page.find_element(By.ID, "text").send_keys("make it blue")
     page.find_element(By.ID, "negative").send_keys("square")
     page.find_element(By.ID, "papers").click()
-    found = _search(page)
-    assert len(found) == 24
-    assert RED not in found
+    shown = _search(page)
+    assert len(shown) == 24
+    assert RED not in shown
     status = page.find_element(By.ID, "status").text
     assert re.fullmatch(r"24 pictures in \S+ m?s \(encode \S+ m?s, sample \S+ m?s, search \S+ m?s\)", status)
     link = page.current_url
@@ -129,8 +80,8 @@ def test_from_an_empty_page_to_a_link_that_asks_the_same(page, address):
         assert part in link
 
     page.get("about:blank")
-    _open(page, link)
-    assert _names(page) == found
+    open_page(page, link)
+    assert found(page) == shown
     assert page.find_element(By.ID, "text").get_attribute("value") == "make it blue"
     assert page.find_element(By.CSS_SELECTOR, "output[for=w_text]").text == "7.5"
     assert page.find_element(By.CSS_SELECTOR, ".references .label").text == "red circle (twemoji)"
@@ -138,7 +89,7 @@ def test_from_an_empty_page_to_a_link_that_asks_the_same(page, address):
 
 def test_a_result_becomes_the_next_reference_and_back_goes_back(page):
     page.find_element(By.ID, "text").send_keys("a red heart", Keys.ENTER)
-    first = _names(page)
+    first = found(page)
     page.find_element(By.CSS_SELECTOR, ".card:nth-child(2) .use").click()
     page.find_element(By.ID, "text").send_keys("green")
     second = _search(page)
@@ -147,7 +98,7 @@ def test_a_result_becomes_the_next_reference_and_back_goes_back(page):
     assert len(page.find_elements(By.CSS_SELECTOR, ".references li input[type=range]")) == 2
     _search(page)
     page.back()
-    _until(lambda: _names(page) == second)
+    until(lambda: found(page) == second)
     page.find_element(By.ID, "follow").click()
     page.find_element(By.ID, "text").send_keys("at night")
     assert len(_search(page)) == 24
@@ -159,7 +110,7 @@ def test_what_is_painted_reaches_the_server_as_its_cells(page, tmp_path):
     page.find_element(By.ID, "file").send_keys(str(tmp_path / "mine.png"))
     page.find_element(By.ID, "paint").click()
     canvas = page.find_element(By.ID, "mask")
-    _until(lambda: page.execute_script("return arguments[0].width", canvas) == 512)
+    until(lambda: page.execute_script("return arguments[0].width", canvas) == 512)
     width, height = canvas.size["width"], canvas.size["height"]
     strokes = ActionChains(page)
     for row in range(11):  # the left half, up and down, by a brush of 14 % of the height
@@ -185,16 +136,16 @@ def test_a_mask_can_be_painted_from_the_keyboard(page):
     _pick(page, "red apple (twemoji)")
     page.find_element(By.ID, "paint").click()
     canvas = page.find_element(By.ID, "mask")
-    _until(lambda: page.execute_script("return arguments[0].width", canvas) == 512)
+    until(lambda: page.execute_script("return arguments[0].width", canvas) == 512)
     canvas.send_keys(Keys.SPACE, Keys.ARROW_RIGHT, Keys.SPACE)
-    found = _search(page)
+    shown = _search(page)
     cells = _cells_of(page.current_url)
     assert cells[32, 32]
     assert not cells[:20].any()
     link = page.current_url
     page.get("about:blank")
-    _open(page, link)
-    assert _names(page) == found
+    open_page(page, link)
+    assert found(page) == shown
     np.testing.assert_array_equal(_cells_of(page.current_url), cells)
 
 
@@ -210,12 +161,12 @@ def test_a_failed_upload_is_said_in_words_and_the_page_goes_on(page, tmp_path):
     page.find_element(By.ID, "file").send_keys(str(tmp_path / "broken.png"))
     page.find_element(By.ID, "go").click()
     fault = page.find_element(By.ID, "fault")
-    _until(lambda: fault.text)
+    until(lambda: fault.text)
     assert fault.text == "the reference: not a JPEG, PNG, WebP or GIF picture"
     assert fault.get_attribute("role") == "alert"
     (tmp_path / "huge.png").write_bytes(bytes(21 * 2**20))
     page.find_element(By.ID, "file").send_keys(str(tmp_path / "huge.png"))
-    _until(lambda: "huge.png has 21.0 MiB; the server takes 20.0 MiB" in fault.text)
+    until(lambda: "huge.png has 21.0 MiB; the server takes 20.0 MiB" in fault.text)
     page.find_element(By.CSS_SELECTOR, ".references button").click()
     page.find_element(By.ID, "text").send_keys("a cat")
     assert len(_search(page)) == 24
@@ -226,7 +177,7 @@ def test_a_wrong_filter_names_the_columns(page):
     page.find_element(By.CSS_SELECTOR, "#more summary").click()
     page.find_element(By.ID, "filter").send_keys("height > 3")
     page.find_element(By.ID, "text").send_keys("a cat", Keys.ENTER)
-    _until(lambda: 'column "height" not found' in page.find_element(By.ID, "fault").text)
+    until(lambda: 'column "height" not found' in page.find_element(By.ID, "fault").text)
     page.find_element(By.ID, "filter").clear()
     page.find_element(By.ID, "filter").send_keys("picture_id like 'openmoji%'")
     assert all(each.startswith("openmoji") for each in _search(page))
@@ -247,10 +198,10 @@ def test_three_ways_stand_side_by_side_and_results_can_be_kept(page, tmp_path):
     cards = columns[2].find_elements(By.CSS_SELECTOR, ".card")
     assert [card.get_attribute("data-id") for card in cards] == composed
     page.find_element(By.ID, "json").click()
-    kept = _until(lambda: (tmp_path / "compodiff.json").is_file() and (tmp_path / "compodiff.json").read_text())
-    assert [found["picture_id"] for found in json.loads(kept)["results"]] == composed
+    kept = until(lambda: (tmp_path / "compodiff.json").is_file() and (tmp_path / "compodiff.json").read_text())
+    assert [each["picture_id"] for each in json.loads(kept)["results"]] == composed
     page.find_element(By.ID, "csv").click()
-    rows = _until(lambda: (tmp_path / "compodiff.csv").is_file() and (tmp_path / "compodiff.csv").read_text())
+    rows = until(lambda: (tmp_path / "compodiff.csv").is_file() and (tmp_path / "compodiff.csv").read_text())
     assert rows.splitlines()[0].startswith("rank,picture_id,name,score")
     assert rows.splitlines()[1].split(",")[:2] == ["1", composed[0]]
 
@@ -259,7 +210,7 @@ def test_everything_can_be_reached_from_the_keyboard_and_has_a_name(page):
     page.find_element(By.TAG_NAME, "body").send_keys("/")
     assert page.switch_to.active_element.get_attribute("id") == "text"
     page.switch_to.active_element.send_keys("a cat", Keys.ENTER)
-    _names(page)
+    found(page)
     first = page.find_element(By.CSS_SELECTOR, ".card .show")
     first.send_keys(Keys.ARROW_RIGHT)
     assert page.switch_to.active_element.get_attribute("aria-label").startswith("2. ")
@@ -277,13 +228,45 @@ def test_everything_can_be_reached_from_the_keyboard_and_has_a_name(page):
     assert page.find_element(By.ID, "status").get_attribute("aria-live") == "polite"
 
 
+def _broken_rules(page) -> list[str]:
+    """What axe, a checker of accessibility (WCAG 2.1, levels A and AA, and good practice), finds wrong."""
+    page.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    broken = page.execute_async_script("axe.run().then((result) => arguments[0](result.violations))")
+    return [f"{rule['id']}: {node['html'][:150]}" for rule in broken for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_checker_of_accessibility_finds_nothing(page, address, scheme):
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    try:
+        page.execute_script("localStorage.clear()")
+        page.refresh()
+        until(lambda: len(page.find_elements(By.CSS_SELECTOR, "#starters .pick")) == 24)
+        assert _broken_rules(page) == []
+        _pick(page, "red apple (twemoji)")
+        page.find_element(By.ID, "paint").click()
+        page.find_element(By.CSS_SELECTOR, "#more summary").click()
+        page.find_element(By.ID, "text").send_keys("green")
+        _search(page)
+        assert _broken_rules(page) == []
+        page.find_element(By.ID, "compare").click()
+        until(lambda: len(page.find_elements(By.CSS_SELECTOR, ".three section")) == 3)
+        page.find_element(By.CSS_SELECTOR, ".card .add").click()
+        page.find_element(By.CSS_SELECTOR, ".card .show").click()
+        assert _broken_rules(page) == []
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_a_phone_sees_all_of_it_without_scrolling_sideways(page, address):
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        _open(page, address + "#text=a+cat&w_image=1.5&w_text=3&steps=2&k=24")
+        open_page(page, address + "#text=a+cat&w_image=1.5&w_text=3&steps=2&k=24")
         page.refresh()
-        assert len(_names(page)) == 24
+        assert len(found(page)) == 24
         assert page.execute_script("return document.documentElement.scrollWidth") <= 360
         small = page.execute_script("""
             return [...document.querySelectorAll("button")].filter((each) => each.offsetParent)
@@ -302,7 +285,7 @@ def test_dark_follows_the_system_and_the_button(page, address):
         page.execute_script("localStorage.clear()")
         page.refresh()
         ground = "return getComputedStyle(document.body).backgroundColor"
-        _until(lambda: page.execute_script(ground) == "rgb(17, 18, 23)")
+        until(lambda: page.execute_script(ground) == "rgb(17, 18, 23)")
         page.find_element(By.ID, "theme").click()
         assert page.execute_script(ground) == "rgb(246, 246, 249)"
     finally:
@@ -313,7 +296,7 @@ def test_dark_follows_the_system_and_the_button(page, address):
 def test_the_page_is_usable_within_a_second(page, address):
     page.get("about:blank")
     began = time.perf_counter()
-    _open(page, address)
+    open_page(page, address)
     assert page.find_element(By.ID, "text").is_enabled()
     # A loaded machine is given twice the second that the page has on its own.
     assert time.perf_counter() - began < 2

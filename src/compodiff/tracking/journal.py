@@ -59,7 +59,7 @@ class Journal:
         return len(self._undelivered)
 
     def add(self, **entry: Any) -> None:
-        """Write one entry: `step` and `metrics`, an `artifact` (path), or the `status` that ends the run.
+        """Write one entry: `step` and `metrics`, an `artifact` (path), a `tag`, or the `status` that ends the run.
 
         Raises:
             ResourceUnavailable: the disk is full.
@@ -180,5 +180,7 @@ def _send(run_id: str, entries: list[dict[str, Any]], store: Store) -> None:
         store.client.log_batch(run_id, metrics=points)
     elif "artifact" in first:
         store.client.log_artifact(run_id, first["artifact"])
+    elif "tag" in first:
+        store.client.set_tag(run_id, *first["tag"])
     else:
         store.client.set_terminated(run_id, first["status"], first["time"])

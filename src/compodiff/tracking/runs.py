@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,7 +54,7 @@ class TrainingRun:
         self._store: Store | None = None
         self._monitor: SystemMetricsMonitor | None = None
         self._deliver_at = 0.0
-        self._warned = False
+        self._away_since: int | None = None
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record metrics of one step; they reach MLflow within seconds, in batches.
@@ -75,25 +76,31 @@ class TrainingRun:
             self._journal.deliver(self._store)
         except ResourceUnavailable as error:
             self._deliver_at = time.monotonic() + _SECONDS_BEFORE_TRYING_AGAIN
-            if not self._warned:
+            if self._away_since is None and not self._journal.ended:
                 _log.warning(
-                    "training goes on without MLflow, its metrics are kept in %s: %s", self._journal.path, error
+                    "training goes on without MLflow, its metrics are kept in %s, those of the machine are not: %s",
+                    self._journal.path,
+                    error,
                 )
-            self._warned = True
+                self._away_since = now()
             return False
         self._deliver_at = time.monotonic() + _SECONDS_BETWEEN_DELIVERIES
-        self._warned = False
+        if self._away_since is not None and not self._journal.ended:
+            self._note_gap()
+            self._watch_machine()
         return True
 
     def pause(self) -> None:
         """Deliver what is recorded and leave the run open."""
         self._stop_watching()
+        self._note_gap()
         self.deliver()
         self._journal.close()
 
     def end(self, status: str) -> None:
         """Record how the run ended, deliver the rest, or say what could not be."""
         self._stop_watching()
+        self._note_gap()
         self._journal.add(status=status)
         if not self.deliver():
             _log.warning(
@@ -108,6 +115,20 @@ class TrainingRun:
         if not self.deliver() or self._store is None:
             return
         deliver_kept(self._store, self._project)
+        self._watch_machine()
+
+    def _note_gap(self) -> None:
+        """Have the run say from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
+        if self._away_since is not None:
+            gap = " to ".join(_time(each) for each in (self._away_since, now()))
+            self._journal.add(tag=["system_metrics_missing", gap])
+            self._away_since = None
+
+    def _watch_machine(self) -> None:
+        """Begin to sample the machine, or begin again: MLflow's monitor ends where it finds no server."""
+        if self._store is None:
+            return
+        self._stop_watching()
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self._monitor = SystemMetricsMonitor(
@@ -203,3 +224,7 @@ def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -64,7 +64,7 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
         for step in range(3):
             run.log_metrics(step, {"loss": float(step)})
     assert len([line for line in caplog.messages if line.startswith("training goes on")]) == 1
-    assert "4 entries of this run are not in MLflow" in caplog.messages[-1]
+    assert "5 entries of this run are not in MLflow" in caplog.messages[-1]
     assert "secret" not in caplog.text
     assert len(kept(project)) == 1
 
@@ -75,6 +75,7 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
     assert (first.info.run_name, first.info.status) == ("train_prior", "FINISHED")
     assert second.info.run_name == "train_composed"
     assert history(project, first.info.run_id, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert " to " in first.data.tags["system_metrics_missing"]
     assert kept(project) == []
 
 

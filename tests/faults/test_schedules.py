@@ -1,0 +1,47 @@
+"""Every schedule of infra/prefect.yaml over the days on which the clocks change, as Prefect itself computes it."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+from operated_world import ROOT
+from prefect.server.schemas.schedules import CronSchedule
+
+DEPLOYMENTS = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
+SCHEDULED = {deployment["name"]: schedule for deployment in DEPLOYMENTS for schedule in deployment.get("schedules", [])}
+DAILY = [name for name in SCHEDULED if name in ("nightly", "daily")]
+
+
+def dates(schedule: dict[str, str], start: datetime, count: int) -> list[datetime]:
+    made = CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+    return asyncio.run(made.get_dates(n=count, start=start))
+
+
+@pytest.mark.parametrize("name", DAILY)
+@pytest.mark.parametrize("change", ["2027-03-28", "2026-10-25"], ids=["summer begins", "summer ends"])
+def test_a_daily_run_comes_once_a_day_also_when_the_clocks_change(name: str, change: str) -> None:
+    zone = ZoneInfo(SCHEDULED[name]["timezone"])
+    start = datetime.fromisoformat(change).replace(tzinfo=UTC) - (datetime(2026, 1, 4) - datetime(2026, 1, 1))
+    runs = [run.astimezone(zone) for run in dates(SCHEDULED[name], start, 6)]
+    assert set(Counter(run.date() for run in runs).values()) == {1}
+    hour = int(SCHEDULED[name]["cron"].split()[1])
+    # Two o'clock does not exist on the night that summer begins: that run comes at three.
+    assert [run.hour for run in runs if str(run.date()) != change] == [hour] * 5
+    assert [run.hour for run in runs if str(run.date()) == change] in ([hour], [hour + 1])
+
+
+def test_a_weekly_run_keeps_its_hour_of_the_wall_clock() -> None:
+    runs = dates(SCHEDULED["weekly"], datetime(2027, 3, 1, tzinfo=UTC), 8)
+    assert {run.astimezone(ZoneInfo("Europe/Paris")).strftime("%A %H:%M") for run in runs} == {"Sunday 04:00"}
+    assert {run.astimezone(UTC).hour for run in runs} == {2, 3}
+
+
+def test_another_time_zone_moves_the_run_and_does_not_double_it() -> None:
+    start = datetime(2026, 12, 1, tzinfo=UTC)
+    paris = dates(SCHEDULED["nightly"], start, 3)
+    tokyo = dates({**SCHEDULED["nightly"], "timezone": "Asia/Tokyo"}, start, 3)
+    assert [run.astimezone(UTC).hour for run in paris] == [1, 1, 1]
+    assert [run.astimezone(UTC).hour for run in tokyo] == [17, 17, 17]

@@ -1,0 +1,86 @@
+"""A real MLflow server is killed while a training runs, and comes back, or does not."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from mlflow import MlflowClient
+from operated_world import environment, free_port, wait_until
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+from compodiff.tracking.runs import training_run
+project = Path(sys.argv[1])
+with training_run("train_prior", {"steps": "many"}, project) as run:
+    step = 0
+    while not (project / "enough").exists():
+        run.log_metrics(step, {"loss": 1.0 / (step + 1)})
+        (project / "steps").write_text(str(step))
+        step += 1
+        time.sleep(0.05)
+"""
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        f"{folder}/artifacts",
+    ]
+    with (folder / "server.log").open("ab") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment(folder))
+    try:
+        wait_until(lambda: answers(port), 120)
+        yield server
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_training_goes_on_while_the_server_is_down_and_all_its_metrics_are_delivered(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("data: {}\n")
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    settings = environment(
+        tmp_path, MLFLOW_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_TIMEOUT="3", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1"
+    )
+    with mlflow_server(tmp_path, port):
+        training = subprocess.Popen(
+            [sys.executable, "-c", TRAINING, str(tmp_path)], env=settings, stderr=subprocess.PIPE, text=True
+        )
+        wait_until((tmp_path / "steps").exists)
+    # The server is gone, all of its processes killed.
+    at_the_fall = step(tmp_path)
+    wait_until(lambda: step(tmp_path) > at_the_fall + 150)
+    with mlflow_server(tmp_path, port):
+        (tmp_path / "enough").touch()
+        _, said = training.communicate(timeout=60)
+        assert training.returncode == 0, said
+        assert said.count("training goes on without MLflow") == 1
+        client = MlflowClient(address)
+        (run,) = client.search_runs([client.get_experiment_by_name("compodiff").experiment_id])
+        points = client.get_metric_history(run.info.run_id, "loss")
+    assert run.info.status == "FINISHED"
+    assert sorted(point.step for point in points) == list(range(step(tmp_path) + 1))
+    assert " to " in run.data.tags["system_metrics_missing"]
+    assert not list((tmp_path / "mlruns" / "undelivered").glob("*"))
+
+
+def step(project: Path) -> int:
+    return int((project / "steps").read_text() or 0)
