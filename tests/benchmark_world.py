@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
+from compodiff.atomic import write_json
 from compodiff.benchmarks.triplets import load_triplets
 from compodiff.embeddings import Embeddings, Material, make_embeddings
-from compodiff.encoders import Encoder, EncoderManifest
+from compodiff.encoders import Encoder, EncoderManifest, save_encoder
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.process import Process
@@ -140,3 +141,11 @@ def make_world(root: Path, encoder: Encoder) -> World:
     for folder in (world.prior, world.composed):
         save_model(folder, Denoiser(card.denoiser).state_dict(), card)
     return world
+
+
+def make_models(root: Path, encoder: Encoder) -> None:
+    """What --model takes: composed/ (untrained) and encoder/; beside them the triplets folder benchmark/."""
+    manifest = save_encoder(encoder, root / "encoder")
+    world = make_world(root, encoder)
+    card = json.loads((world.composed / "config.json").read_text())
+    write_json(world.composed / "config.json", card | {"encoder": manifest.to_json()})

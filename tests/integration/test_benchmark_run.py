@@ -5,14 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark_world import drawn, make_world
+from benchmark_world import drawn, make_models
 from PIL import Image
 from typer.testing import CliRunner
 
 from compodiff.atomic import write_json
 from compodiff.cli import app
 from compodiff.embeddings import making
-from compodiff.encoders import save_encoder
 from compodiff.errors import CompoDiffError, EncoderMismatch, InputInvalid
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,10 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 def models(tmp_path_factory, tiny_encoder):
     """A folder with composed/ and encoder/, and the triplets folder benchmark/."""
     root = tmp_path_factory.mktemp("models")
-    manifest = save_encoder(tiny_encoder, root / "encoder")
-    world = make_world(root, tiny_encoder)
-    card = json.loads((world.composed / "config.json").read_text())
-    write_json(world.composed / "config.json", card | {"encoder": manifest.to_json()})
+    make_models(root, tiny_encoder)
     return root
 
 

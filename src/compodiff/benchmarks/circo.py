@@ -34,7 +34,8 @@ def load_circo(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benc
     path = find(root, f"annotations/{split}.json", _NESTED)
     home = path.parent.parent
     queries = tuple(_query(item, f"{path}: item {i}", template) for i, item in enumerate(read_list(path)))
-    gallery, variant = _gallery(home)
+    named = {name for query in queries for name in (query.reference, *query.targets, *query.also_relevant)}
+    gallery, variant = _gallery(home, named)
     benchmark = Benchmark(
         name="circo",
         split=split,
@@ -68,7 +69,7 @@ def _query(item: dict[str, object], where: str, template: str) -> Query:
     )
 
 
-def _gallery(home: Path) -> tuple[tuple[str, ...] | None, str]:
+def _gallery(home: Path, named: set[str]) -> tuple[tuple[str, ...] | None, str]:
     for folder in _COCO:
         listed = home / folder / "annotations" / "image_info_unlabeled2017.json"
         if listed.is_file():
@@ -76,7 +77,9 @@ def _gallery(home: Path) -> tuple[tuple[str, ...] | None, str]:
             return tuple(str(take(image, "id", int, str(listed))) for image in images), "COCO 2017 unlabeled, listed"
         pictures = home / folder / "unlabeled2017"
         if pictures.is_dir():
-            return tuple(sorted(number_id(path.name) for path in pictures.glob("*.jpg"))), "pictures in unlabeled2017"
+            # With those that the queries name: one that is not in the folder is missing from it, not another gallery.
+            there = {number_id(path.name) for path in pictures.glob("*.jpg")}
+            return tuple(sorted(there | named)), "pictures in unlabeled2017"
     return None, "pictures of the embeddings"
 
 

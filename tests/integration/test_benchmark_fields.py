@@ -1,0 +1,120 @@
+"""`compodiff benchmark run` on CIRR, CIRCO, FashionIQ and GeneCIS as they lie on users' disks, pictures and all."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from benchmark_world import make_models
+from field_world import FIELDS, OTHERS, PAIRS
+
+from compodiff.cli import main
+
+ONE_OF_EACH = [field for field in FIELDS if field.layout in ("official, img_raw", "official, images", "val2017", "all")]
+ONE_OF_EACH += [field for field in FIELDS if field.name == "circo" and field.layout != "CIRCO"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, tiny_encoder):
+    root = tmp_path_factory.mktemp("models")
+    make_models(root, tiny_encoder)
+    return root
+
+
+@pytest.fixture
+def run(models, tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty project; return exit code, output and errors."""
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(field, *options, track=False):
+        arguments = ["benchmark", "run", field.name, "--root", "field", "--model", models, "--json", "out.json"]
+        arguments += [*options, "--track" if track else "--no-track"]
+        monkeypatch.setattr(sys, "argv", ["compodiff", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def result(project):
+    return json.loads((project / "out.json").read_text())
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=str)
+def test_each_layout_is_run_from_its_pictures_to_its_result(run, tmp_path, field):
+    names = field.make(tmp_path / "field")
+    code, output, _ = run(field)
+    assert code == 0, output
+    found = result(tmp_path)
+    assert found["rows"].keys() == {"image_only", "text_only", "sum", "product", "composed"}
+    assert found["record"]["queries"] == len(names) // (2 * PAIRS + OTHERS) * PAIRS
+    assert found["record"]["missing_pictures"] == 0
+    image_only = found["rows"]["image_only"]["metrics"]
+    assert {metric: image_only[metric] for metric in field.expected} == field.expected
+
+
+@pytest.mark.parametrize("field", ONE_OF_EACH, ids=str)
+def test_a_missing_picture_is_named_or_where_asked_counted(run, tmp_path, field):
+    names = field.make(tmp_path / "field")
+    reference, target = names[0], names[3]
+    for name in (reference, target):
+        (tmp_path / "field" / field.picture(name)).unlink()
+    code, _, errors = run(field)
+    assert code == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith("compodiff:")]
+    assert errors.count("\n") == 1
+    assert line.startswith(f"compodiff: 2 of {len(names)} pictures of {field.name} are missing ({reference}")
+    assert target in line
+    assert "--skip-missing" in line
+    assert not (tmp_path / "out.json").exists()
+    code, output, _ = run(field, "--skip-missing")
+    assert code == 0, output
+    assert "2 pictures missing" in output
+    record = result(tmp_path)["record"]
+    assert record["missing_pictures"] == 2
+    assert (record["queries_without_reference"], record["skipped_queries"]) == (1, 1)
+    assert record["queries"] == len(names) // (2 * PAIRS + OTHERS) * PAIRS - 2
+
+
+def test_a_run_goes_to_mlflow_with_all_that_it_depends_on(run, tmp_path):
+    import mlflow
+
+    (field,) = [field for field in FIELDS if field.layout == "official, listed"]
+    field.make(tmp_path / "field")
+    options = [
+        "--html",
+        "out.html",
+        "--steps",
+        "1",
+        "--w-text",
+        "2.5",
+        "--seed",
+        "3",
+        "--template",
+        "{relative_caption}",
+    ]
+    code, _, errors = run(field, *options, track=True)
+    assert code == 0, errors
+    record = result(tmp_path)["record"]
+    assert record["template"] == "{relative_caption}"
+    assert record["gallery_variant"] == "COCO 2017 unlabeled, listed"
+    assert len(record["weights_digest"]) == 64
+    preprocessing = {"name", "activation", "image_size", "mean", "std", "interpolation", "resize_mode"}
+    assert preprocessing <= record["encoder"].keys()
+    chosen = {"seed": 3, "num_inference_steps": 1, "w_text": 2.5, "w_image": 1.5}
+    assert chosen.items() <= record["sampling"].items()
+    assert record["k"] == {"recall": [1, 5, 10, 25, 50], "map": [5, 10, 25, 50], "candidates": []}
+    assert (record["missing_pictures"], record["reference_removed"]) == (0, False)
+    assert "src='data:image/" in (tmp_path / "out.html").read_text()
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (tracked,) = client.search_runs(experiments, filter_string="attributes.run_name = 'benchmark_circo'")
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.metrics["composed/map_at_5"] == result(tmp_path)["metrics"]["map_at_5"]
+    assert "image_only/recall_at_10" in tracked.data.metrics
+    assert tracked.data.params["weights_digest"] == record["weights_digest"]
+    assert {file.path for file in client.list_artifacts(tracked.info.run_id)} >= {"out.json", "out.html"}
