@@ -17,13 +17,14 @@ GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="u
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="utf-8"))
 CODE = "src/"
 
-# Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, the
-# types of params (whose values DVC watches), how a stage is declared, and what only watches a training.
+# Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, which
+# names are refused, the types of params (whose values DVC watches), how a stage is declared, what only watches a training.
 WITHOUT_EFFECT = {
     "compodiff",
     "compodiff.atomic",
     "compodiff.errors",
     "compodiff.params",
+    "compodiff.paths",
     "compodiff.stages",
     "compodiff.stages.declaration",
     "compodiff.tracking",

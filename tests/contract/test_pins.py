@@ -25,7 +25,7 @@ PINS = {
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WANTED = [
     Requirement(text)
-    for group in (PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("cpu", "test")))
+    for group in (PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("cpu", "postgres", "s3", "test")))
     for text in group
 ]
 

@@ -10,6 +10,7 @@ from compodiff.benchmarks.annotations import find, read_json, read_list, take, t
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures, picture_id
 from compodiff.errors import InputInvalid
+from compodiff.paths import stays_inside
 
 SPLITS = ("val", "test1", "train")
 PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), candidate_ks=(1, 2, 3), soft=True, excludes_reference=True)
@@ -65,4 +66,5 @@ def _query(item: dict[str, object], where: str, template: str) -> Query:
 def _places(home: Path, root: Path, name: str, relative: str) -> list[Path]:
     """Where a picture may lie: under img_raw, beside the annotations or one level up, under images."""
     bases = dict.fromkeys((home / "img_raw", home, home.parent, root, home / "images", root / "images"))
-    return [base / relative for base in bases] + [base / f"{name}.png" for base in (home / "images", root / "images")]
+    given = [base / relative for base in bases] if stays_inside(relative) else []
+    return given + [base / f"{name}.png" for base in (home / "images", root / "images")]

@@ -10,6 +10,7 @@ from typing import IO, Protocol
 from PIL import Image, UnidentifiedImageError
 
 from compodiff.errors import InputInvalid
+from compodiff.paths import stays_inside
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
@@ -42,20 +43,24 @@ class FilePictures:
 
     def has(self, picture: str) -> bool:
         """Whether one of its places holds a file."""
-        return any(path.is_file() for path in self.places(picture))
+        return self._file(picture) is not None
 
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file; empty where there is none."""
-        return next((file_stamp(path) for path in self.places(picture) if path.is_file()), "")
+        path = self._file(picture)
+        return file_stamp(path) if path else ""
 
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
-        for path in self.places(picture):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    return decode(stream, f"{picture} ({path})")
+        if path := self._file(picture):
+            with path.open("rb") as stream:
+                return decode(stream, f"{picture} ({path})")
         tried = next(iter(self.places(picture)), "anywhere")
         raise InputInvalid(f"picture {picture} is not there (looked for {tried}); see: compodiff benchmark doctor")
+
+    def _file(self, picture: str) -> Path | None:
+        """Return the first of its places that holds a file; an id that leads out of the benchmark's folder has none."""
+        return next((path for path in self.places(picture) if stays_inside(picture) and path.is_file()), None)
 
 
 @dataclass(frozen=True)

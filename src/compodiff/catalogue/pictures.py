@@ -9,6 +9,7 @@ from PIL import Image
 
 from compodiff.catalogue.packing import Extent, decode_picture, read_packed
 from compodiff.errors import InputInvalid
+from compodiff.paths import inside
 
 _NULLABLE = ("skin_tone", "gender", "hair", "direction")
 
@@ -50,12 +51,13 @@ class Catalogue:
         """Return a picture's PNG bytes as stored.
 
         Raises:
-            InputInvalid: there is no such picture, or its tar is missing or truncated.
+            InputInvalid: there is no such picture, or its tar is missing, truncated or outside the folder.
         """
         if picture_id not in self.pictures.index:
             raise InputInvalid(f"there is no picture {picture_id!r} in {self.data}; ids look like twemoji-1F34E")
         row: Any = self.pictures.loc[picture_id]
-        return read_packed(self.data / row["shard"], picture_id, Extent(int(row["offset"]), int(row["length"])))
+        tar = inside(self.data, str(row["shard"]))
+        return read_packed(tar, picture_id, Extent(int(row["offset"]), int(row["length"])))
 
     def read(self, picture_id: str) -> Image.Image:
         """Return a picture, RGBA.

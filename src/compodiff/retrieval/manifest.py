@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.paths import stays_inside
 
 MANIFEST = "manifest.json"
 
@@ -44,7 +45,10 @@ def read_manifest(folder: Path) -> IndexManifest:
     """
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
+        manifest = IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
+        if outside := [name for name in manifest.files if not stays_inside(name)]:
+            raise damaged(folder, f"{outside[0]!r} leads out of it")
+        return manifest
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
     except (ValueError, KeyError, TypeError, EncoderMismatch) as error:

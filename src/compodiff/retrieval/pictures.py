@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from compodiff.errors import InputInvalid
+from compodiff.paths import stays_inside
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
@@ -93,7 +94,7 @@ class Pictures:
         """
         name, offset, length = self._at[picture_id]
         path = self.path(picture_id)
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        if not stays_inside(name):
             raise InputInvalid(f"the picture {picture_id} lies outside {self.root}; build the index again")
         try:
             with path.open("rb") as file:

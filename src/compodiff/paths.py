@@ -1,0 +1,25 @@
+"""Names that a file gave, such as a manifest or an annotation: they may lead into their folder and nowhere else."""
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from compodiff.errors import InputInvalid
+
+
+def stays_inside(name: str) -> bool:
+    """Whether `name` leads neither upwards nor to another root, as any system reads it.
+
+    Links on the disk are not followed: DVC may put them in place of its files.
+    """
+    kinds = (PurePosixPath(name), PureWindowsPath(name))
+    return "\0" not in name and not any(kind.anchor or ".." in kind.parts for kind in kinds)
+
+
+def inside(root: Path, name: str) -> Path:
+    """Return `name` under `root`.
+
+    Raises:
+        InputInvalid: it would lead out of it.
+    """
+    if not stays_inside(name):
+        raise InputInvalid(f"{name!r} leads out of {root}; whatever names it is damaged or not to be trusted")
+    return root / name
