@@ -10,7 +10,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-all check lock ui
+.PHONY: run test test-all check audit lock ui
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results
@@ -22,11 +22,15 @@ test: $(INSTALLED)  ## every test that takes seconds
 test-all: $(INSTALLED)  ## also those that take minutes
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)  ## style, types and the direction of imports
+check: $(INSTALLED)  ## style, types, the direction of imports, and what is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python infra/audit.py
+
+audit: $(INSTALLED)  ## known vulnerabilities of the pinned packages fail; needs the network
+	$(BIN)/python infra/audit.py --strict
 
 ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
@@ -34,7 +38,7 @@ ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
 lock:  ## resolve constraints.txt anew from pyproject.toml
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --editable '.[cpu,test]'
+	.venv-lock/bin/python -m pip install --quiet --editable '.[cpu,postgres,s3,test]'
 	grep '^#' constraints.txt > .venv-lock/constraints.txt
 	.venv-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip >> .venv-lock/constraints.txt
 	mv .venv-lock/constraints.txt constraints.txt
@@ -42,5 +46,5 @@ lock:  ## resolve constraints.txt anew from pyproject.toml
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,postgres,s3,test]'
 	touch $@
