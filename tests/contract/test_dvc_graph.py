@@ -18,7 +18,7 @@ DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="ut
 CODE = "src/"
 
 # Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, which
-# names are refused, the types of params (whose values DVC watches), how a stage is declared, what only watches a training.
+# names are refused, the types of params (whose values DVC watches), how a stage is declared, and what only watches.
 WITHOUT_EFFECT = {
     "compodiff",
     "compodiff.atomic",

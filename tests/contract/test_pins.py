@@ -23,9 +23,10 @@ PINS = {
     for requirement in [Requirement(line)]
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = ("cpu", "postgres", "s3", "test")
 WANTED = [
     Requirement(text)
-    for group in (PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("cpu", "postgres", "s3", "test")))
+    for group in (PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in EXTRAS))
     for text in group
 ]
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from processes import (
     ROOT,
     Postgres,
     Server,
+    Team,
     environment,
     mlflow_server,
     postgres_binaries,
@@ -52,15 +52,6 @@ def s3(logs: Path) -> Iterator[Server]:
         )
     yield server
     server.stop()
-
-
-@dataclass(frozen=True)
-class Team:
-    """The servers, and the variables by which the same commands use them."""
-
-    postgres: Postgres
-    mlflow: Server
-    variables: dict[str, str]
 
 
 @pytest.fixture(scope="session")

@@ -183,3 +183,12 @@ def prefect_server(folder: Path, database: str) -> Server:
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
     )
     return Server(command, env, f"http://127.0.0.1:{port}/api/health", folder / "prefect.log")
+
+
+@dataclass(frozen=True)
+class Team:
+    """The servers, and the variables by which the same commands use them."""
+
+    postgres: Postgres
+    mlflow: Server
+    variables: dict[str, str]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Team
-from processes import BIN, Postgres, Server, environment
+from processes import BIN, Postgres, Server, Team, environment
 
 from compodiff.errors import ResourceUnavailable
 from compodiff.stages.register import register

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Team
-from processes import BIN, ROOT, Server, environment, s3_client_variables
+from processes import BIN, ROOT, Server, Team, environment, s3_client_variables
 
 pytestmark = pytest.mark.slow
 
