@@ -1,4 +1,4 @@
-"""`compodiff bench`: what the denoiser costs on this machine, and what the server bears."""
+"""`compodiff bench`: what the denoiser and synthesis cost on this machine, and what the server bears."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,13 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(help="Measure the denoiser at the released size, or the server.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
+    )
     group.command("denoiser")(denoiser)
     group.command("training")(training)
     group.command("serve")(serve)
+    group.command("synthesis")(synthesis)
     app.add_typer(group, name="bench")
 
 
@@ -50,6 +53,32 @@ def serve(
 
     arguments = ["--model", model, *(["--index", str(index)] if index else [])]
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
+
+
+def synthesis(
+    *,
+    as_json: Json = False,
+    gpus: Annotated[list[int] | None, typer.Option(min=1, help="Predict for so many; repeat it. [1, 8, 64]")] = None,
+    pairs: Annotated[int, typer.Option(min=32, help="Candidates made here to measure.")] = 512,
+    seconds_per_picture: Annotated[
+        float | None, typer.Option(min=0, help="Of your GPU. Default: an estimate for an A100.", show_default=False)
+    ] = None,
+    triplets: Annotated[int, typer.Option(min=1, help="How many are wanted.")] = 18_800_000,
+    keep_rate: Annotated[float, typer.Option(min=0.001, max=1, help="Share that the filters keep.")] = 0.31,
+    price: Annotated[float, typer.Option(min=0, help="Of a GPU hour.")] = 2.0,
+) -> None:
+    """Time each step of synthesis here, and predict wall time and cost of a dataset on 1, 8 and 64 GPUs."""
+    from compodiff.bench import synthesis as bench
+    from compodiff.bench.scale import Undertaking
+    from compodiff.cli.project import project_root
+    from compodiff.params import load_params
+
+    root = project_root()
+    params = load_params(root / "params.yaml").synthesis
+    measured = bench.measure(root / "data", root / "artifacts" / "encoder", params, pairs)
+    per_picture = bench.seconds_per_picture() if seconds_per_picture is None else seconds_per_picture
+    wanted = Undertaking(triplets, keep_rate, params.pairs_per_shard, price=price)
+    _show(bench.run(measured, per_picture, wanted, gpus or [1, 8, 64]), as_json)
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:

@@ -1,0 +1,123 @@
+"""How long a dataset takes on some GPUs: a simulation of shards, workers and kills, from seconds per item.
+
+Units: seconds; a candidate is a caption pair with its two pictures; a triplet is a candidate that every filter kept.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds per item on one worker.
+
+    Attributes:
+        caption: making a caption pair.
+        picture: drawing one picture on the worker's GPU.
+        embed: embedding one picture.
+        keep: scoring a candidate, and writing it if it is kept.
+    """
+
+    caption: float
+    picture: float
+    embed: float
+    keep: float
+
+    @property
+    def candidate(self) -> float:
+        """All that one candidate costs, one thing after the other."""
+        return self.caption + 2 * (self.picture + self.embed) + self.keep
+
+
+@dataclass(frozen=True)
+class Undertaking:
+    """What is to be made, and what is assumed of the machines.
+
+    Attributes:
+        triplets: how many are wanted.
+        keep_rate: share of the candidates that every filter keeps.
+        per_shard: candidates of a shard.
+        start: until a worker has its weights.
+        hours_between_kills: of one worker, on average (preemption, faults).
+        spread: of a shard's time, standard deviation over mean.
+        price: of a GPU hour.
+    """
+
+    triplets: int = 18_800_000
+    keep_rate: float = 0.31
+    per_shard: int = 1024
+    start: float = 120.0
+    hours_between_kills: float = 24.0
+    spread: float = 0.05
+    price: float = 2.0
+
+    @property
+    def shards(self) -> int:
+        """How many shards give that many triplets."""
+        return ceil(self.triplets / self.keep_rate / self.per_shard)
+
+
+def predict(costs: Costs, undertaking: Undertaking, gpus: Sequence[int], seed: int = 17) -> list[dict[str, Any]]:
+    """Predict wall time and cost for each number of GPUs; the same seed gives the same figures."""
+    return [_row(costs, undertaking, count, seed) for count in gpus]
+
+
+def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Generator) -> tuple[float, int]:
+    """Give shards out one at a time, as `execution` does: a killed worker's shard is given out again.
+
+    Returns:
+        Seconds until the last shard is done, and how many workers were killed.
+    """
+    usual = costs.candidate * it.per_shard
+    took = usual * np.clip(generator.normal(1, it.spread, it.shards), 0.1, None)
+    free = [it.start] * gpus
+    lifetimes = [_lifetime(it, generator) for _ in range(gpus)]
+    slots = [(when, slot) for slot, when in enumerate(free)]
+    ends_of_life = [it.start + life for life in lifetimes]
+    heapq.heapify(slots)
+    kills, last = 0, 0.0
+    for seconds in took:
+        while True:
+            now, slot = heapq.heappop(slots)
+            if now + seconds <= ends_of_life[slot]:
+                break
+            back = max(now, ends_of_life[slot]) + it.start
+            ends_of_life[slot] = back + _lifetime(it, generator)
+            kills += 1
+            heapq.heappush(slots, (back, slot))
+        last = max(last, now + seconds)
+        heapq.heappush(slots, (now + seconds, slot))
+    return last, kills
+
+
+def _lifetime(it: Undertaking, generator: np.random.Generator) -> float:
+    return float(generator.exponential(3600 * it.hours_between_kills))
+
+
+def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
+    seconds, kills = simulate(costs, it, gpus, np.random.default_rng([seed, gpus]))
+    ideal = costs.candidate * it.shards * it.per_shard / gpus
+    hours = seconds / 3600
+    return {
+        "gpus": gpus,
+        "wall_hours": hours,
+        "wall_days": hours / 24,
+        "gpu_hours": hours * gpus,
+        "cost": hours * gpus * it.price,
+        "triplets_per_second": it.triplets / seconds,
+        "workers_killed": kills,
+        "share_of_ideal": ideal / seconds,
+    }
+
+
+def described(costs: Costs, it: Undertaking) -> dict[str, Any]:
+    """All that a prediction depends on, as JSON types."""
+    return {
+        "seconds": asdict(costs) | {"candidate": costs.candidate},
+        "undertaking": asdict(it) | {"shards": it.shards},
+    }

@@ -1,0 +1,86 @@
+"""`compodiff export` and `compodiff import`: triplets as other projects keep them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compodiff.cli.project import project_root
+
+To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("export")(export_)
+    app.command("import")(import_)
+
+
+def export_(
+    dataset: Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")],
+    to: To,
+    format_name: Annotated[str, typer.Option("--format", help="webdataset or parquet (Hugging Face).")] = "webdataset",
+) -> None:
+    """Write a dataset's accepted triplets as webdataset tars or as Hugging Face parquet."""
+    from compodiff.interchange.exporting import WRITERS, export_triplets
+
+    _known(format_name, list(WRITERS))
+    typer.echo(f"{export_triplets(dataset, format_name, to):,} triplets in {to}")
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(help="The set's files; for LaSCo, COCO's pictures (train2014, val2014).")],
+    *,
+    to: To,
+    format_name: Annotated[str, typer.Option("--format", help="webdataset, parquet or lasco.")] = "webdataset",
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="ROLE=NAME where a column is not found by itself.")
+    ] = None,
+    annotations: Annotated[Path | None, typer.Option(help="lasco: lasco_train.json.", show_default=False)] = None,
+    captions: Annotated[list[Path] | None, typer.Option(help="lasco: COCO's captions_*.json; repeat it.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Whose similarities filter. Default: artifacts/encoder.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or validation, of triplets that name none.")] = "train",
+    seed: Annotated[int, typer.Option(min=0, help="Of relative captions that the set does not have.")] = 17,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out undecodable pictures.")] = False,
+) -> None:
+    """Make a folder of triplets out of another set: read, filtered with the project's floors, in shards.
+
+    An export of ours comes back as it was. An import that was stopped continues.
+    """
+    from compodiff.interchange.formats import FORMATS, Source, import_triplets
+    from compodiff.interchange.importing import SPLITS, Importer
+    from compodiff.params import load_params
+
+    _known(format_name, list(FORMATS))
+    _known(split, list(SPLITS))
+    root = project_root()
+    synthesis = load_params(root / "params.yaml").synthesis
+    source = Source(folder, format_name, _columns(column or []), annotations, tuple(captions or ()))
+    importer = Importer(
+        encoder=(encoder or root / "artifacts" / "encoder").resolve(),
+        floors=synthesis.floors,
+        batch_size=synthesis.batch_size,
+        split=split,
+        seed=seed,
+        skip_unreadable=skip_unreadable,
+    )
+    found = import_triplets(source, importer, to)
+    typer.echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted, in {to}")
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    from compodiff.errors import InputInvalid
+
+    for each in given:
+        if "=" not in each:
+            raise InputInvalid(f"--column {each!r} is not ROLE=NAME; for instance: --column target_image=edited")
+    return dict(each.split("=", 1) for each in given)
+
+
+def _known(name: str, names: list[str]) -> None:
+    from compodiff.errors import InputInvalid
+
+    if name not in names:
+        raise InputInvalid(f"{name!r} is not one of: {', '.join(names)}")

@@ -1,0 +1,156 @@
+"""The dataset card: where triplets come from, under which licences, how many passed, and what they are like."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from compodiff.atomic import atomic_folder
+from compodiff.errors import InputInvalid
+from compodiff.inspection import plots
+from compodiff.inspection.drawing import SCORES, read_manifest
+
+_LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
+_SIZES = {
+    **{1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"},
+    **{1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M"},
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose a dataset is.
+
+    Attributes:
+        name: of the dataset.
+        attribution: Markdown that says who made the pictures and captions, "" if unknown.
+        licences: names as the Hugging Face hub has them ("cc-by-4.0"); taken from the attribution's links if empty.
+        licence_texts: a folder of licences to put beside the card.
+        floors: what the filters ask for.
+    """
+
+    name: str
+    attribution: str
+    licences: tuple[str, ...] = ()
+    licence_texts: Path | None = None
+    floors: Mapping[str, float] | None = None
+
+
+def write_card(triplets: Path, to: Path, origin: Origin) -> None:
+    """Write README.md with front matter of the Hugging Face hub, plots/ and licences/.
+
+    Raises:
+        InputInvalid: the dataset has no manifest, or `to` holds something else than a card.
+    """
+    rows = read_manifest(triplets)
+    if (to / "manifest.parquet").exists() or (to.exists() and any(to.iterdir()) and not (to / "README.md").exists()):
+        raise InputInvalid(f"{to} is no folder of a card; give a new one")
+    with atomic_folder(to) as folder:
+        (folder / "plots").mkdir()
+        for name, png in plots.of_dataset(rows, origin.floors or {}).items():
+            (folder / "plots" / f"{name}.png").write_bytes(png)
+        if origin.licence_texts is not None:
+            shutil.copytree(origin.licence_texts, folder / "licences")
+        (folder / "README.md").write_text(card(rows, origin, _made(triplets)), encoding="utf-8")
+
+
+def card(rows: pd.DataFrame, origin: Origin, made: Mapping[str, Any]) -> str:
+    """Return the card as Markdown."""
+    accepted = rows[rows["accepted"]]
+    licences = origin.licences or tuple(sorted({f"cc-{a}-{b}" for a, b in _LICENCE.findall(origin.attribution)}))
+    size = next((name for most, name in _SIZES.items() if len(accepted) < most), "100M<n<1B")
+    front = {
+        "pretty_name": origin.name,
+        "language": ["en"],
+        "license": list(licences) if licences else ["unknown"],
+        "task_categories": ["image-to-image", "image-feature-extraction"],
+        "size_categories": [size],
+        "tags": ["composed-image-retrieval", "synthetic", "triplets"],
+    }
+    sections = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {origin.name}",
+        f"Triplets of a reference, a relative caption and a target: {len(accepted):,} of {len(rows):,} candidates "
+        "passed the filters.",
+        f"## Contents\n\n{_table(rows)}",
+        f"## Filters\n\n{_filters(rows, origin.floors or {})}\n\n"
+        f"{_picture('scores', 'Scores of kept and rejected')}\n\n"
+        f"{_picture('acceptance', 'Acceptance by relation')}",
+        f"## Statistics\n\n{_texts(accepted)}\n\n{_picture('relations', 'Triplets by relation')}\n\n"
+        f"{_picture('lengths', 'Words of a caption')}",
+        f"## Examples\n\n{_examples(accepted)}",
+        f"## How it was made\n\n{_how(made)}",
+        f"## Sources and licences\n\n{origin.attribution.strip() or 'Not recorded.'}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(rows: pd.DataFrame) -> str:
+    lines = ["| split | relation | candidates | accepted | share |", "|---|---|---:|---:|---:|"]
+    splits = rows.assign(split=rows.get("split", "train")).groupby(["split", "relation"])["accepted"]
+    for (split, relation), size, kept in splits.agg(["size", "sum"]).itertuples():
+        lines.append(f"| {split} | {_cell(relation)} | {size:,} | {kept:,} | {100 * kept / size:.1f} % |")
+    return "\n".join(lines)
+
+
+def _filters(rows: pd.DataFrame, floors: Mapping[str, float]) -> str:
+    lines = ["| filter | floor | let through | 5 % | median | 95 % |", "|---|---:|---:|---:|---:|---:|"]
+    rejected = rows.get("rejected_by", pd.Series("", rows.index)).str.split(",")
+    for name in (score for score in SCORES if score in rows):
+        passed = 1 - rejected.map(lambda names, name=name: name in names).mean()
+        low, middle, high = rows[name].quantile([0.05, 0.5, 0.95])
+        floor = f"{floors[name]:.2f}" if name in floors else ""
+        spread = f"{low:.3f} | {middle:.3f} | {high:.3f}"
+        lines.append(f"| {name.replace('_', ' ')} | {floor} | {100 * passed:.1f} % | {spread} |")
+    return "\n".join(lines)
+
+
+def _texts(accepted: pd.DataFrame) -> str:
+    captions = accepted["relative_caption"]
+    pictures = pd.concat([accepted[end] for end in ("reference", "target") if end in accepted] or [captions])
+    words = captions.map(lambda text: len(str(text).split()))
+    return (
+        f"- {captions.nunique():,} different relative captions of {words.min()} to {words.max()} words, "
+        f"{words.mean():.1f} on average\n- {pictures.nunique():,} different pictures"
+        if len(accepted)
+        else "Nothing was accepted."
+    )
+
+
+def _examples(accepted: pd.DataFrame) -> str:
+    first = accepted.groupby("relation").head(2).sort_values("relation")
+    columns = [
+        name for name in ("relation", "reference_caption", "relative_caption", "target_caption") if name in first
+    ]
+    lines = [f"| {' | '.join(name.replace('_', ' ') for name in columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in first[columns].itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def _how(made: Mapping[str, Any]) -> str:
+    if not made:
+        return "Not recorded."
+    return f"```json\n{json.dumps(made, indent=2, sort_keys=True)}\n```"
+
+
+def _made(triplets: Path) -> dict[str, Any]:
+    """What the folder says of its making: the fingerprint of its stage, or the set that it was imported from."""
+    found: dict[str, Any] = {}
+    for name in ("source.json", "fingerprint.json"):
+        if (triplets / name).exists():
+            content = json.loads((triplets / name).read_text(encoding="utf-8"))
+            found |= {key: value for key, value in content.items() if key != "files"}
+    return found
+
+
+def _picture(name: str, about: str) -> str:
+    return f"![{about}](plots/{name}.png)"
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("_", " ")

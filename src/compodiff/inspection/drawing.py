@@ -1,0 +1,103 @@
+"""Which triplets are looked at, and their pictures."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from compodiff import shards
+from compodiff.errors import InputInvalid
+from compodiff.params import SimilarityFloors
+
+SCORES = tuple(SimilarityFloors.model_fields)
+NEEDED = {"key", "shard", "relative_caption", "relation", "accepted"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A triplet as the sheet shows it.
+
+    Attributes:
+        row: of the manifest, and what its entry says besides.
+        reference, target, mask: pictures, or None where there is none.
+    """
+
+    row: dict[str, Any]
+    reference: Image.Image | None
+    target: Image.Image | None
+    mask: Image.Image | None = None
+
+
+def read_manifest(triplets: Path) -> pd.DataFrame:
+    """Read the rows of a dataset.
+
+    Raises:
+        InputInvalid: there is no manifest, or it lacks a column.
+    """
+    path = triplets / "manifest.parquet"
+    rows = shards.read_table(path, remedy="give a folder of triplets")
+    if missing := NEEDED - {*rows}:
+        raise InputInvalid(f"{path} has no column {', '.join(sorted(missing))}; give a folder of triplets")
+    return rows
+
+
+def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """Draw `count` rows without repetition, each relation as often as any other as long as it has rows.
+
+    Within a relation, accepted and rejected rows come as they come. The same rows, count and seed give the same draw.
+    """
+    shuffled = rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
+    turn = shuffled.groupby("relation").cumcount()
+    return shuffled.assign(turn=turn).sort_values("turn", kind="stable").head(count).drop(columns="turn").sort_index()
+
+
+def with_pictures(
+    triplets: Path, rows: pd.DataFrame, elsewhere: Callable[[str], Image.Image | None] = lambda _: None
+) -> list[Shown]:
+    """Read the pictures of rows from the shards.
+
+    Args:
+        triplets: folder of the shards.
+        rows: of the manifest.
+        elsewhere: picture_id -> picture, for rows that were rejected: these are in no shard.
+
+    Raises:
+        InputInvalid: a shard is missing, cut short or damaged, or a picture does not decode.
+    """
+    found: dict[str, Shown] = {}
+    kept = rows[rows["accepted"]]
+    by_shard = kept.groupby("shard", sort=True)
+    for name, own in tqdm(by_shard, "reading shards", len(by_shard), unit=" shards", disable=None):
+        wanted = {str(row["key"]): row for row in own.to_dict("records")}
+        for key, files in shards.read_entries(triplets / str(name)):
+            if key in wanted:
+                found[key] = _shown(wanted[key], files, f"{triplets / str(name)}: {key}")
+    if missing := {*kept["key"]} - found.keys():
+        raise InputInvalid(f"{triplets}: {sorted(missing)[0]} is in no shard; run: compodiff run synthesize")
+    return [found.get(str(row["key"])) or _rejected(row, elsewhere) for row in rows.to_dict("records")]
+
+
+def _rejected(row: dict[Any, Any], elsewhere: Callable[[str], Image.Image | None]) -> Shown:
+    return Shown(row, elsewhere(str(row.get("reference"))), elsewhere(str(row.get("target"))))
+
+
+def _shown(row: dict[Any, Any], files: dict[str, bytes], where: str) -> Shown:
+    pictures = {name: _decoded(files[f"{name}.png"], f"{where}.{name}.png") for name in ("reference", "target")}
+    mask = _decoded(files["mask.png"], f"{where}.mask.png") if "mask.png" in files else None
+    return Shown(json.loads(files["json"]) | row, pictures["reference"], pictures["target"], mask)
+
+
+def _decoded(content: bytes, where: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+            return picture.copy()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputInvalid(f"{where} does not decode ({error}); delete the shard and make it again") from error

@@ -1,0 +1,173 @@
+"""What can be imported: the parts of a set in each format, and the folder of triplets that they become."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from compodiff import shards
+from compodiff.atomic import write_json
+from compodiff.errors import InputInvalid
+from compodiff.execution import map_shards, worker_count
+from compodiff.interchange import lasco, tables, tars
+from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
+from compodiff.interchange.records import Record
+from compodiff.synthesis.triplets import ShardPlan, finish
+
+PER_SHARD = 1000  # triplets of LaSCo
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of somebody's.
+
+    Attributes:
+        folder: of its files; for LaSCo, of COCO's pictures (train2014/, val2014/).
+        format: of `FORMATS`.
+        columns: role -> column, where we would not find it.
+        annotations: lasco_train.json.
+        captions: captions_train2014.json and captions_val2014.json, for LaSCo.
+    """
+
+    folder: Path
+    format: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    annotations: Path | None = None
+    captions: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class TarPart:
+    """A tar."""
+
+    path: Path
+    columns: Mapping[str, str]
+
+    def records(self) -> Iterator[Record]:
+        """Read it."""
+        return tars.read_tar(self.path, self.columns)
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """A row group of a parquet file."""
+
+    path: Path
+    group: int
+    columns: Mapping[str, str]
+
+    def records(self) -> Iterator[Record]:
+        """Read it."""
+        return tables.read_row_group(self.path, self.group, self.columns)
+
+
+@dataclass(frozen=True)
+class LascoPart:
+    """Some of LaSCo's triplets, with the captions that they need."""
+
+    path: Path
+    pictures: Path
+    triplets: Sequence[Mapping[str, Any]]
+    captions: Mapping[int, str]
+
+    def records(self) -> Iterator[Record]:
+        """Read their pictures."""
+        return lasco.records(self.triplets, self.pictures, self.captions)
+
+
+def _webdataset(source: Source) -> list[Part]:
+    return [TarPart(path, source.columns) for path in tars.tars_in(source.folder)]
+
+
+def _parquet(source: Source) -> list[Part]:
+    paths = tables.tables_in(source.folder)
+    return [TablePart(path, group, source.columns) for path in paths for group in range(tables.row_groups(path))]
+
+
+def _lasco(source: Source) -> list[Part]:
+    if source.annotations is None or not source.captions:
+        raise InputInvalid(
+            "LaSCo has no captions; give --annotations lasco_train.json --captions captions_train2014.json"
+        )
+    triplets = lasco.read_triplets(source.annotations)
+    captions = lasco.read_captions(source.captions)
+    parts: list[Part] = []
+    for first in range(0, len(triplets), PER_SHARD):
+        some = triplets[first : first + PER_SHARD]
+        needed = {int(triplet[role][0]) for triplet in some for role in ("query-image", "target-image")}
+        own = {number: captions[number] for number in needed if number in captions}
+        parts.append(LascoPart(source.annotations, source.folder, some, own))
+    return parts
+
+
+FORMATS: dict[str, Callable[[Source], list[Part]]] = {
+    "webdataset": _webdataset,
+    "parquet": _parquet,
+    "lasco": _lasco,
+}
+
+
+def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, int]:
+    """Write `to`: shards, manifest.parquet, report.json, pictures.parquet and source.json.
+
+    An import that was killed continues with the parts that are missing; another source or another importer starts
+    afresh.
+
+    Returns:
+        How many triplets were read and how many are accepted.
+
+    Raises:
+        InputInvalid: there is nothing to import, or a part cannot be read.
+        ResourceUnavailable: the disk is full or workers were killed; finished shards are kept.
+    """
+    parts = FORMATS[source.format](source)
+    if not parts:
+        raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
+    shards.claim_folder(to, _fingerprint(source, importer, parts))
+    planned = _planned(parts, to, importer.split)
+    missing = [each for each in planned if not shards.is_done(each.path)]
+    made = map_shards(importer, missing, workers=worker_count())
+    for _ in tqdm(made, "importing", len(planned), initial=len(planned) - len(missing), unit=" shards", disable=None):
+        pass
+    finish(to, [ShardPlan(each.path, ()) for each in planned])
+    rows = shards.read_table(to / "manifest.parquet")
+    shards.write_table(to / "pictures.parquet", _pictures(rows))
+    write_json(to / "source.json", {"folder": source.folder.name, "format": source.format, "parts": len(parts)})
+    return {"triplets": len(rows), "accepted": int(rows["accepted"].sum())}
+
+
+def _planned(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:
+    """Name the shards by the split that a file's name begins with and a number, as ours are."""
+    counts: Counter[str] = Counter()
+    planned = []
+    for number, part in enumerate(parts):
+        prefix = next((name for name in SPLITS if part.path.name.startswith(name)), split)
+        planned.append(Planned(to / f"{prefix}-{counts[prefix]:05d}.tar", number, part))
+        counts[prefix] += 1
+    return planned
+
+
+def _pictures(rows: pd.DataFrame) -> pd.DataFrame:
+    """The pictures that the set brings, with their split; one in both is held out from training."""
+    ends = [rows[[end, "split"]].rename(columns={end: "picture_id"}) for end in ("reference", "target")]
+    held_out_last = pd.concat(ends).sort_values(["picture_id", "split"])
+    return held_out_last.drop_duplicates("picture_id", keep="last", ignore_index=True)
+
+
+def _fingerprint(source: Source, importer: Importer, parts: Sequence[Part]) -> dict[str, Any]:
+    return {
+        "files": {str(path): path.stat().st_size for path in sorted({part.path for part in parts})},
+        "parts": len(parts),
+        "columns": dict(source.columns),
+        "importer": {
+            "encoder": str(importer.encoder),
+            "floors": importer.floors.model_dump(),
+            "split": importer.split,
+            "seed": importer.seed,
+            "skip_unreadable": importer.skip_unreadable,
+        },
+    }

@@ -1,0 +1,181 @@
+"""Triplets of another set become shards of ours: judged by our filters, unless the set is an export of ours.
+
+A unit of work is a tar, a row group of a parquet file, or a thousand triplets of LaSCo, and becomes one shard, so that
+an import runs wherever `execution` maps, and continues after a kill.
+"""
+
+import io
+import json
+import logging
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+import pandas as pd
+from PIL import Image
+
+from compodiff import shards
+from compodiff.catalogue.pictures import on_white
+from compodiff.errors import InputInvalid
+from compodiff.interchange.records import SCORES, Record
+from compodiff.interchange.wording import bare, change_between, worded
+from compodiff.params import SimilarityFloors
+from compodiff.synthesis.generation import CaptionPair, PicturePair
+from compodiff.synthesis.triplets import ShardPlan, TripletMaker
+
+SPLITS = ("train", "validation")
+TEXTS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")
+WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """A unit of work; picklable."""
+
+    @property
+    def path(self) -> Path:
+        """What is read, for messages."""
+
+    def records(self) -> Iterator[Record]:
+        """Read it, one triplet in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A part, and the shard that it becomes."""
+
+    path: Path
+    number: int
+    part: Part
+
+
+@dataclass(frozen=True)
+class Importer:
+    """Makes shards out of parts; picklable.
+
+    Attributes:
+        encoder: folder of the encoder whose similarities filter.
+        floors: what they must reach.
+        batch_size: pictures embedded at a time.
+        split: of triplets that name none.
+        seed: of the wording of relative captions that a set does not have.
+        skip_unreadable: leave out pictures that do not decode, and say so, instead of stopping.
+    """
+
+    encoder: Path
+    floors: SimilarityFloors
+    batch_size: int
+    split: str
+    seed: int
+    skip_unreadable: bool = False
+
+    def __call__(self, planned: Planned) -> None:
+        """Make one shard.
+
+        Raises:
+            InputInvalid: the part cannot be read, or a picture does not decode.
+        """
+        records = planned.part.records()
+        first = next(records, None)
+        if first is None:
+            raise InputInvalid(f"{planned.part.path} holds no triplet; leave it out")
+        if first.is_complete:
+            self._copy(planned, first, records)
+            return
+        self._generator.read = self._pairs(planned, first, records)
+        self._maker(ShardPlan(planned.path, ()))
+
+    @cached_property
+    def _generator(self) -> "_Handed":
+        return _Handed()
+
+    @cached_property
+    def _maker(self) -> TripletMaker:
+        return TripletMaker(lambda: self._generator, self.encoder, self.floors, self.batch_size)
+
+    def _pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
+        random = Random(f"{self.seed}-{planned.number}")
+        for number, record in enumerate(_chained(first, others)):
+            captions = self._captions(record, f"{planned.path.stem}-{number:06d}", random)
+            try:
+                yield PicturePair(captions, _decoded(record.reference), _decoded(record.target))
+            except _UNDECODABLE as error:
+                message = f"{record.name}: a picture does not decode ({error})"
+                if not self.skip_unreadable:
+                    raise InputInvalid(f"{message}; leave such out: --skip-unreadable") from error
+                log.warning("%s; left out", message)
+
+    def _captions(self, record: Record, key: str, random: Random) -> CaptionPair:
+        """What the triplet says; a change that the set does not name is found in the captions."""
+        texts = record.texts
+        change = change_between(texts["reference_caption"], texts["target_caption"])
+        own_words = texts.get("relative_caption")
+        # The keyword-image filter looks for the term that came; where a person or a model wrote the relative caption,
+        # for that, as the paper does.
+        keyword = texts.get("keyword") or own_words or bare(change.target) or texts["target_caption"]
+        return CaptionPair(
+            key=key,
+            split=texts["split"] if texts.get("split") in SPLITS else self.split,
+            reference=f"{key}-reference",
+            target=f"{key}-target",
+            reference_caption=texts["reference_caption"],
+            target_caption=texts["target_caption"],
+            relative_caption=own_words or worded(change, random),
+            relation=texts.get("relation") or (WRITTEN if own_words else change.relation),
+            keyword=keyword,
+        )
+
+    def _copy(self, planned: Planned, first: Record, others: Iterator[Record]) -> None:
+        """Take over an export of ours as it is."""
+        with shards.writing(planned.path) as shard:
+            rows = []
+            for record in _chained(first, others):
+                if not record.is_complete:
+                    raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
+                row = own_row(record, planned.path.name)
+                text = json.dumps(row | _keyword(record), sort_keys=True, ensure_ascii=False).encode()
+                mask = {"mask.png": record.mask} if record.mask is not None else {}
+                shard.add(
+                    record.key, {"reference.png": record.reference, "target.png": record.target, **mask, "json": text}
+                )
+                rows.append(row)
+            table = pd.DataFrame(rows).astype({**dict.fromkeys(SCORES, "float32"), "accepted": bool})
+            shard.record(table)
+
+
+@dataclass
+class _Handed:
+    """A generator whose pictures are already there."""
+
+    read: Iterator[PicturePair] = field(default_factory=lambda: iter(()))
+
+    def generate(self, _pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
+        yield from self.read
+
+
+def own_row(record: Record, shard: str) -> dict[str, Any]:
+    """The row of our manifest that an export of ours came from, in the manifest's order."""
+    own: Mapping[str, Any] = record.own
+    texts = {name: record.texts[name] for name in TEXTS}
+    names = {"key": record.key, "shard": shard, "reference": str(own["reference"]), "target": str(own["target"])}
+    scores = {name: float(own[name]) for name in SCORES}
+    return names | texts | scores | {name: own[name] for name in ("accepted", "rejected_by")}
+
+
+def _keyword(record: Record) -> dict[str, str]:
+    return {"keyword": record.texts["keyword"]} if "keyword" in record.texts else {}
+
+
+def _chained(first: Record, others: Iterator[Record]) -> Iterator[Record]:
+    yield first
+    yield from others
+
+
+def _decoded(content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as picture:
+        return on_white(picture)

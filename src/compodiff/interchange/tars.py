@@ -1,0 +1,101 @@
+"""Webdataset tars: {key}.reference.png, {key}.target.png, {key}.json and, where there is one, {key}.mask.png.
+
+We write {key}.txt, the relative caption, too, as sets of pictures with captions do. Other sets' jpg, jpeg and webp and
+other sets' names (`records.ALIASES`) are read as well; texts come from the json and from txt.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from compodiff.atomic import atomic_path
+from compodiff.errors import InputInvalid
+from compodiff.interchange.records import Record, record_of, roles_of
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def tars_in(folder: Path) -> list[Path]:
+    """The tars of a folder, at any depth, in order."""
+    return sorted(folder.rglob("*.tar"))
+
+
+def read_tar(path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
+    """Yield the triplets of a tar, one in memory at a time.
+
+    Raises:
+        InputInvalid: the tar is cut short or none; an entry lacks a picture or a caption.
+    """
+    roles: dict[str, str] = {}
+    for key, files in _entries(path):
+        where = f"{path}: {key}"
+        row, pictures = _parts(files, where)
+        row["__key__"] = key
+        roles = roles or roles_of([*pictures, *row], chosen, where)
+        shown = {role: pictures.get(roles.get(role, "")) for role in ("reference_image", "target_image", "mask_image")}
+        # Our own json has names of the pictures under "reference" and "target", which are roles' names too.
+        yield record_of(row, {role: name for role, name in roles.items() if name in row}, shown, where)
+
+
+def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write entries (key, extension -> content), whole or not at all; equal entries give equal bytes."""
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
+        for key, files in entries:
+            for extension, content in files.items():
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def _entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    key, files = "", dict[str, bytes]()
+    try:
+        _require_end(path)
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                folder, _, file = member.name.rpartition("/")
+                stem, _, extension = file.partition(".")
+                name = f"{folder}/{stem}" if folder else stem
+                if name != key and files:
+                    yield key, files
+                    files = {}
+                stream = tar.extractfile(member)
+                key, files[extension.lower()] = name, stream.read() if stream is not None else b""
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputInvalid(
+            f"{path} is cut short or no tar, after {key or 'nothing'} ({error}); fetch it again"
+        ) from error
+    if files:
+        yield key, files
+
+
+def _require_end(path: Path) -> None:
+    """A tar ends with blocks of zeros; tarfile does not miss them where it was cut between two files."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
+        if any(file.read()) or not file.tell():
+            raise tarfile.ReadError("its end is missing")
+
+
+def _parts(files: Mapping[str, bytes], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Sort an entry's files into texts and, by their name without the format, pictures."""
+    row: dict[str, Any] = {}
+    pictures: dict[str, bytes] = {}
+    for extension, content in files.items():
+        stem, suffix = (extension.rpartition(".")[0], f".{extension.rpartition('.')[2]}")
+        if suffix in _PICTURES:
+            pictures[stem] = content
+        elif suffix == ".json":
+            try:
+                row |= json.loads(content)
+            except (ValueError, TypeError) as error:
+                raise InputInvalid(f"{where}.{extension} is no JSON object ({error}); leave the entry out") from error
+        elif suffix == ".txt":
+            row[stem or "txt"] = content.decode("utf-8", errors="replace")
+    return row, pictures

@@ -1,0 +1,89 @@
+"""Ray on two local workers is about as fast as two local processes, over shards that synthesize makes."""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import pytest
+
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.execution import map_shards
+from compodiff.params import SimilarityFloors, SynthesisParams
+from compodiff.synthesis.generation import CatalogueGenerator
+from compodiff.synthesis.keywords import caption_pairs
+from compodiff.synthesis.triplets import ShardPlan, TripletMaker, plan_shards
+
+ALLOWED = 1.15
+ROUNDS = 2
+PARAMS = SynthesisParams.model_validate(
+    {
+        **{"seed": 17, "captions_per_pair": 9, "max_pairs_per_relation": 8000, "pairs_per_shard": 128, "batch_size": 8},
+        "floors": dict.fromkeys(SimilarityFloors.model_fields, -1.0),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Making:
+    """The real maker, in a process that is told of the tiny CLIP first; says how long its shards took on the CPU."""
+
+    data: Path
+    encoder: Path
+    config: Path
+
+    def __call__(self, plan: ShardPlan) -> float:
+        began = time.process_time()
+        self._maker(plan)
+        return time.process_time() - began
+
+    @cached_property
+    def _maker(self) -> TripletMaker:
+        import open_clip
+        import torch
+
+        open_clip.add_model_config(self.config)
+        torch.set_num_threads(1)
+        return TripletMaker(partial(CatalogueGenerator, self.data), self.encoder, PARAMS.floors, PARAMS.batch_size)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    ray = pytest.importorskip("ray", reason="pip install '.[ray]'")
+    from compodiff.execution.on_ray import connected
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    connected()
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_ray_is_as_fast_as_local_processes(ray, small_data, tiny_encoder, tmp_path, monkeypatch, capsys):
+    import open_clip
+
+    from compodiff.encoders import save_encoder
+
+    save_encoder(tiny_encoder, tmp_path / "encoder")
+    config = tmp_path / "compodiff-tiny.json"
+    config.write_text(json.dumps(open_clip.get_model_config("compodiff-tiny")))
+    pairs = caption_pairs(Catalogue.load(small_data), PARAMS)
+    making = Making(small_data, tmp_path / "encoder", config)
+    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    made: dict[str, dict[str, bytes]] = {}
+    for turn in range(ROUNDS):
+        for engine, taken in seconds.items():
+            monkeypatch.setenv("COMPODIFF_EXECUTION", engine)
+            plans = plan_shards(tmp_path / f"{engine}-{turn}", pairs, PARAMS.pairs_per_shard)
+            began = time.perf_counter()
+            assert len(list(map_shards(making, plans, workers=2))) == len(plans)
+            taken.append(time.perf_counter() - began)
+            made[engine] = {plan.path.name: plan.path.read_bytes() for plan in plans}
+    assert made["local"] == made["ray"]
+    local, on_ray = min(seconds["local"]), min(seconds["ray"])
+    with capsys.disabled():
+        rate = {engine: len(pairs) / min(taken) for engine, taken in seconds.items()}
+        print(f"\n{len(pairs)} triplets in {len(plans)} shards: {rate} a second, ray/local {on_ray / local:.3f}")  # noqa: T201
+    assert on_ray <= ALLOWED * local

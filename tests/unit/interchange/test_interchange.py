@@ -1,0 +1,282 @@
+"""Export and import, over triplets that `synthesize` would make: PNG pictures of the real kind, with scores."""
+
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from compodiff import shards
+from compodiff.errors import InputInvalid
+from compodiff.interchange.exporting import export_triplets
+from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.importing import Importer
+from compodiff.interchange.wording import Change, change_between, worded
+from compodiff.params import SimilarityFloors
+from compodiff.synthesis.triplets import ShardPlan, finish
+from compodiff.validation import MANIFEST, has_schema
+
+FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
+CAPTIONS = ("a red disc", "a blue disc", "make it blue")
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+
+
+def picture(colour: str, format_name: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(stream, format_name)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def triplets(tmp_path) -> Path:
+    """Two shards of train and one of validation; one row of each is rejected; the first entries have masks."""
+    folder = tmp_path / "triplets"
+    paths = [folder / name for name in ("train-00000.tar", "train-00001.tar", "validation-00000.tar")]
+    for path in paths:
+        rows = [row(path, number) for number in range(4)]
+        with shards.writing(path) as shard:
+            shard.record(pd.DataFrame(rows).astype(MANIFEST)[[*rows[0]]])
+            for number, each in enumerate(rows[:-1]):
+                text = json.dumps(each | {"keyword": "blue"}, sort_keys=True, ensure_ascii=False).encode()
+                mask = {"mask.png": picture("white")} if number == 0 else {}
+                shard.add(
+                    each["key"], {"reference.png": picture("red"), "target.png": picture("blue"), **mask, "json": text}
+                )
+    finish(folder, [ShardPlan(path, ()) for path in paths])
+    return folder
+
+
+def row(path: Path, number: int) -> dict:
+    split = path.stem.partition("-")[0]
+    scores = {name: float(np.float32(0.1 * number + 0.3)) for name in SimilarityFloors.model_fields}
+    names = {"key": f"{path.stem}-{number}", "shard": path.name, "reference": f"r{number}", "target": f"t{number}"}
+    texts = dict(zip(("reference_caption", "target_caption", "relative_caption"), CAPTIONS, strict=True))
+    said = texts | {"relation": "colour", "split": split}
+    return names | said | scores | {"accepted": number < 3, "rejected_by": "" if number < 3 else "directional"}
+
+
+def importer(encoder: Path = Path("none"), **changes) -> Importer:
+    return Importer(encoder=encoder, floors=FLOORS, batch_size=4, split="train", seed=17, **changes)
+
+
+@pytest.mark.parametrize("format_name", ["webdataset", "parquet"])
+def test_what_was_exported_comes_back_as_it_was(triplets, tmp_path, format_name):
+    assert export_triplets(triplets, format_name, tmp_path / "out") == 9
+    back = tmp_path / "back"
+    assert import_triplets(Source(tmp_path / "out", format_name), importer(), back) == {"triplets": 9, "accepted": 9}
+    rows, original = (shards.read_table(folder / "manifest.parquet") for folder in (back, triplets))
+    pd.testing.assert_frame_equal(rows, original[original["accepted"]].reset_index(drop=True))
+    assert has_schema(rows)
+    for path in sorted(triplets.glob("*.tar")):
+        ours, theirs = (dict(shards.read_entries(folder / path.name)) for folder in (triplets, back))
+        assert ours == theirs
+    own = shards.read_table(back / "pictures.parquet")
+    assert dict(zip(own["picture_id"], own["split"], strict=True))["r0"] == "validation"
+
+
+def test_exports_have_the_names_of_the_field(triplets, tmp_path):
+    export_triplets(triplets, "webdataset", tmp_path / "tars")
+    with tarfile.open(tmp_path / "tars" / "train-00000.tar") as tar:
+        names = [name for name in tar.getnames() if name.startswith("train-00000-0.")]
+        assert names == [f"train-00000-0.{end}" for end in ("json", "mask.png", "reference.png", "target.png", "txt")]
+        assert tar.extractfile("train-00000-0.txt").read() == b"make it blue"
+    export_triplets(triplets, "parquet", tmp_path / "tables")
+    path = tmp_path / "tables" / "data" / "train-00000-of-00002.parquet"
+    schema = pq.read_schema(path)
+    assert schema.field("target_image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["reference_image"] == features["mask_image"] == {"_type": "Image"}
+    assert features["directional"] == {"dtype": "float32", "_type": "Value"}
+    first = pq.read_table(path).to_pylist()[0]
+    assert first["reference_image"]["bytes"] == picture("red")
+    assert (first["relative_caption"], first["keyword"]) == ("make it blue", "blue")
+
+
+def test_equal_triplets_give_equal_exports_and_none_is_written_over(triplets, tmp_path):
+    for name in ("first", "second"):
+        export_triplets(triplets, "webdataset", tmp_path / name)
+    read = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second")]
+    assert read[0] == read[1]
+    with pytest.raises(InputInvalid, match="first is not empty; export to a new folder"):
+        export_triplets(triplets, "webdataset", tmp_path / "first")
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder, tmp_path_factory) -> Path:
+    from compodiff.encoders import save_encoder
+
+    folder = tmp_path_factory.mktemp("artifacts") / "encoder"
+    save_encoder(tiny_encoder, folder)
+    return folder
+
+
+SYNTH = {"original_caption": "a dog on a beach", "edited_caption": "a cat on a beach"}
+
+
+def write_tar(path: Path, entries: dict[str, dict[str, bytes]]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for key, files in entries.items():
+            for extension, content in files.items():
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def foreign(**changes) -> dict[str, bytes]:
+    texts = json.dumps(SYNTH).encode()
+    return {
+        "original_image.jpg": picture("red", "JPEG"),
+        "edited_image.jpg": picture("blue", "JPEG"),
+        "json": texts,
+    } | changes
+
+
+def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encoder):
+    write_tar(tmp_path / "set" / "00000.tar", {f"{number:05d}": foreign() for number in range(30)})
+    found = import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+    assert found == {"triplets": 30, "accepted": 30}
+    rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
+    assert has_schema(rows)
+    assert set(rows["relation"]) == {"replace"}
+    assert len(set(rows["relative_caption"])) > 5
+    assert all("cat" in text and "dog" in text for text in rows["relative_caption"])
+    assert rows["image_caption_target"].between(-1, 1).all()
+    (_, first), *_ = shards.read_entries(tmp_path / "back" / "train-00000.tar")
+    assert json.loads(first["json"])["keyword"] == "cat"
+    report = json.loads((tmp_path / "back" / "report.json").read_text())
+    assert report["candidates_by_relation"] == {"replace": 30}
+
+
+def test_a_parquet_set_with_its_own_words_keeps_them(tmp_path, encoder):
+    cells = [{"bytes": picture(colour), "path": None} for colour in ("red", "blue", "green")]
+    table = {"input_image": cells, "edited_image": cells[::-1], "edit_prompt": ["turn it", "turn it", "and back"]}
+    captions = {"input": ["one disc"] * 3, "output": ["another thing"] * 3}
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table(table | captions), tmp_path / "set" / "part.parquet", row_group_size=2)
+    import_triplets(Source(tmp_path / "set", "parquet"), importer(encoder), tmp_path / "back")
+    rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
+    assert rows["relative_caption"].tolist() == ["turn it", "turn it", "and back"]
+    assert rows["shard"].tolist() == ["train-00000.tar", "train-00000.tar", "train-00001.tar"]
+    entries = dict(shards.read_entries(tmp_path / "back" / "train-00000.tar"))
+    with Image.open(io.BytesIO(entries["train-00000-000000"]["reference.png"])) as shown:
+        assert shown.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_lasco_takes_its_captions_from_coco(tmp_path, encoder):
+    pictures = tmp_path / "coco" / "val2014"
+    pictures.mkdir(parents=True)
+    for number, colour in ((28714, "red"), (277005, "blue")):
+        (pictures / f"COCO_val2014_{number:012d}.jpg").write_bytes(picture(colour, "JPEG"))
+    ends = [[number, f"val2014/COCO_val2014_{number:012d}.jpg"] for number in (28714, 277005)]
+    triplet = {"qid": 28714000, "query-image": ends[0], "query-text": "The person rides", "target-image": ends[1]}
+    annotations, captions = tmp_path / "lasco_train.json", tmp_path / "captions_val2014.json"
+    annotations.write_text(json.dumps([triplet]))
+    said = [{"id": 2, "image_id": 28714, "caption": "A late one."}, {"id": 1, "image_id": 28714, "caption": "A man."}]
+    said.append({"id": 3, "image_id": 277005, "caption": "A bike."})
+    captions.write_text(json.dumps({"annotations": said}))
+    source = Source(tmp_path / "coco", "lasco", annotations=annotations, captions=(captions,))
+    import_triplets(source, importer(encoder), tmp_path / "back")
+    (row,) = shards.read_table(tmp_path / "back" / "manifest.parquet").to_dict("records")
+    assert (row["reference_caption"], row["target_caption"]) == ("A man.", "A bike.")
+    assert (row["relative_caption"], row["relation"]) == ("The person rides", "written")
+    captions.write_text(json.dumps({"annotations": said[:2]}))
+    with pytest.raises(InputInvalid, match=r"LaSCo triplet 28714000: no caption of picture 277005; give --captions"):
+        import_triplets(source, importer(encoder), tmp_path / "again")
+    with pytest.raises(InputInvalid, match="LaSCo has no captions; give --annotations"):
+        import_triplets(Source(tmp_path / "coco", "lasco"), importer(encoder), tmp_path / "again")
+
+
+BAD = {
+    r"00000\.tar: b: a picture does not decode \(.*\); leave such out: --skip-unreadable": {
+        "a": foreign(),
+        "b": foreign(**{"edited_image.jpg": picture("blue", "JPEG")[:40]}),
+    },
+    r"00000\.tar: a has no column for target_image; it has: .*; say which it is: --column target_image=NAME": {
+        "a": {"original_image.png": picture("red"), "json": json.dumps(SYNTH).encode()}
+    },
+    r"00000\.tar: b has an empty target_caption": {
+        "a": foreign(),
+        "b": foreign(json=json.dumps({"original_caption": "a dog"}).encode()),
+    },
+    r"00000\.tar: a\.json is no JSON object": {"a": foreign(json=b"{")},
+    r"00000\.tar holds no triplet; leave it out": {},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_fault_is_one_line_that_names_the_item(tmp_path, encoder, message):
+    write_tar(tmp_path / "set" / "00000.tar", BAD[message])
+    with pytest.raises(InputInvalid, match=message) as fault:
+        import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+    assert "\n" not in str(fault.value)
+
+
+def test_unreadable_pictures_may_be_left_out(tmp_path, encoder, caplog):
+    entries = {"a": foreign(), "b": foreign(**{"edited_image.jpg": b"no picture"}), "c": foreign()}
+    write_tar(tmp_path / "set" / "00000.tar", entries)
+    found = import_triplets(
+        Source(tmp_path / "set", "webdataset"), importer(encoder, skip_unreadable=True), tmp_path / "back"
+    )
+    assert found["triplets"] == 2
+    assert re.search(r"00000\.tar: b: a picture does not decode .*; left out", caplog.text)
+
+
+def test_files_cut_short_are_named(triplets, tmp_path):
+    for format_name, ending in (("webdataset", "tar"), ("parquet", "parquet")):
+        export_triplets(triplets, format_name, tmp_path / format_name)
+        path = sorted((tmp_path / format_name).rglob(f"*.{ending}"))[1]
+        whole = path.read_bytes()
+        for length in (len(whole) // 2, 700):
+            path.write_bytes(whole[:length])
+            with pytest.raises(InputInvalid, match=rf"train-00001.*\.{ending} is cut short or no"):
+                import_triplets(Source(tmp_path / format_name, format_name), importer(), tmp_path / "back")
+    shard = triplets / "train-00001.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(InputInvalid, match=r"train-00001\.tar is cut short: 1000 of \d+ bytes"):
+        export_triplets(triplets, "webdataset", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_import_continues_with_the_parts_that_are_missing(triplets, tmp_path):
+    export_triplets(triplets, "webdataset", tmp_path / "out")
+    source = Source(tmp_path / "out", "webdataset")
+    import_triplets(source, importer(), tmp_path / "back")
+    kept, gone = (tmp_path / "back" / name for name in ("train-00000.tar", "train-00001.tar"))
+    made, content = kept.stat().st_mtime_ns, gone.read_bytes()
+    gone.unlink()
+    import_triplets(source, importer(), tmp_path / "back")
+    assert (kept.stat().st_mtime_ns, gone.read_bytes()) == (made, content)
+
+
+CHANGES = {
+    ("a dog on a beach", "a cat on a beach"): Change("replace", "a dog", "a cat"),
+    ("a dog runs", "an owl runs"): Change("replace", "a dog", "an owl"),
+    ("A dog.", "A dog with a red hat."): Change("add", "", "a red hat"),
+    ("two boats and snow", "two boats"): Change("remove", "snow", ""),
+    ("a red car", "a blue car"): Change("replace", "a red", "a blue"),
+    ("a man eats", "the sea at night"): Change("rewritten", "a man eats", "the sea at night"),
+    ("the same", "the same"): Change("rewritten", "the same", "the same"),
+}
+
+
+@pytest.mark.parametrize("captions", CHANGES)
+def test_a_change_is_found_between_captions_and_named(captions):
+    change = change_between(*captions)
+    assert change == CHANGES[captions]
+    asked = {worded(change, Random(seed)) for seed in range(40)}
+    assert len(asked) >= 4
+    assert all(change.target in text for text in asked if change.target)
