@@ -22,13 +22,16 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of B triplets' pictures and texts, each (B, D)."""
+    """Embeddings of B triplets' pictures and texts, each (B, D).
+
+    `asked` is the term that came in; where a language model wrote the pair and no term is known, the relative caption.
+    """
 
     reference: Vectors
     target: Vectors
     reference_caption: Vectors
     target_caption: Vectors
-    keyword: Vectors
+    asked: Vectors
 
 
 def image_image(reference: Vectors, target: Vectors) -> Scores:
@@ -46,17 +49,13 @@ def directional(reference: Vectors, target: Vectors, reference_caption: Vectors,
     return _cosine(target - reference, target_caption - reference_caption)
 
 
-def keyword_image(keyword: Vectors, target: Vectors) -> Scores:
-    """Whether the target shows the term that came in, (B, D) twice -> (B,)."""
-    return _cosine(keyword, target)
+def keyword_image(asked: Vectors, target: Vectors) -> Scores:
+    """Whether the target shows the term that came in, (B, D) twice -> (B,).
 
-
-def relative_caption_image(relative_caption: Vectors, target: Vectors) -> Scores:
-    """Whether the target shows what the relative caption asks for, (B, D) twice -> (B,).
-
-    It stands in for `keyword_image` where a language model wrote the caption pair and no term is known.
+    Where a language model wrote the pair and no term is known, `asked` is the relative caption: the paper's similarity
+    of instruction and target, which has the same floor.
     """
-    return _cosine(relative_caption, target)
+    return _cosine(asked, target)
 
 
 def score(embedded: Embedded) -> pd.DataFrame:
@@ -67,7 +66,7 @@ def score(embedded: Embedded) -> pd.DataFrame:
         "image_caption_reference": image_caption(it.reference, it.reference_caption),
         "image_caption_target": image_caption(it.target, it.target_caption),
         "directional": directional(it.reference, it.target, it.reference_caption, it.target_caption),
-        "keyword_image": keyword_image(it.keyword, it.target),
+        "keyword_image": keyword_image(it.asked, it.target),
     }
     return pd.DataFrame({name: np.round(values, DECIMALS) for name, values in scores.items()})
 

@@ -111,13 +111,13 @@ class _Memo:
     def embedded(self, batch: Sequence[PicturePair]) -> Embedded:
         captions = [pair.captions for pair in batch]
         self._embed_pictures(_distinct(batch))
-        self._embed_texts([text for it in captions for text in (it.reference_caption, it.target_caption, it.keyword)])
+        self._embed_texts([text for it in captions for text in (it.reference_caption, it.target_caption, _asked(it))])
         return Embedded(
             reference=np.stack([self._pictures[it.reference] for it in captions]),
             target=np.stack([self._pictures[it.target] for it in captions]),
             reference_caption=np.stack([self._texts[it.reference_caption] for it in captions]),
             target_caption=np.stack([self._texts[it.target_caption] for it in captions]),
-            keyword=np.stack([self._texts[it.keyword] for it in captions]),
+            asked=np.stack([self._texts[_asked(it)] for it in captions]),
         )
 
     def _embed_pictures(self, pictures: dict[str, Image.Image]) -> None:
@@ -157,6 +157,11 @@ def acceptance(rows: pd.DataFrame) -> dict[str, Any]:
         "accepted_by_relation": {str(relation): float(share) for relation, share in grouped.mean().items()},
         "candidates_by_relation": {str(relation): int(n) for relation, n in grouped.size().items()},
     }
+
+
+def _asked(pair: CaptionPair) -> str:
+    """What the target is to show: the term that came in, or what a language model's relative caption asks for."""
+    return pair.keyword or pair.relative_caption
 
 
 def _described(batch: Sequence[PicturePair], shard: str) -> pd.DataFrame:

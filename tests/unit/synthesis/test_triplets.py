@@ -116,6 +116,19 @@ def test_scores_are_the_encoders_and_only_accepted_rows_are_in_the_tar(tmp_path,
     assert [key for key, _ in shards.read_entries(plan.path)] == rows.loc[rows["accepted"], "key"].tolist()
 
 
+def test_where_no_keyword_is_known_the_target_is_held_against_the_relative_caption(tmp_path, encoder_folder):
+    from compodiff.encoders import load_encoder
+    from compodiff.synthesis.filters import keyword_image
+
+    (plan,) = plan_shards(tmp_path, [replace(pair(0), keyword="", relative_caption="paint it black"), pair(1)], 10)
+    TripletMaker(Painter, encoder_folder, LET_ALL_THROUGH, 3)(plan)
+    encoder = load_encoder(encoder_folder)
+    asked = encoder.encode_texts(["paint it black"] * 2 + ["disc"] * 2).pooled.numpy()
+    targets = encoder.encode_images([it.target for it in Painter().generate(plan.pairs)]).numpy()
+    rows = shards.read_table(shards.sidecar_of(plan.path))
+    np.testing.assert_allclose(rows["keyword_image"], keyword_image(asked, targets), atol=1e-4)
+
+
 def test_each_distinct_picture_and_text_of_a_shard_is_embedded_once(tmp_path, encoder_folder, small_data, monkeypatch):
     from compodiff.encoders import Encoder
 
