@@ -25,7 +25,8 @@ def test_many_clients_with_partly_broken_requests_break_nothing(search_project):
     importlib.util.find_spec("schemathesis") is None, reason="schemathesis fuzzes; pip install '.[fuzz]'"
 )
 def test_fuzzing_the_api_by_its_own_description_finds_nothing(search_project):
-    # A schema cannot say "a picture" or "an id of this index", so valid data may be refused: in words, by a 422.
+    # positive_data_acceptance is off: a schema cannot say "bytes of a picture", "an id of this index", "a filter over
+    # these columns", nor that a mask wants a reference and the mode text a text; such a query is refused by a 422.
     options = ["--max-examples", "40", "--exclude-checks", "positive_data_acceptance", "--request-timeout", "30"]
     with serving.served(search_project, ["--model", "artifacts"]) as (address, _):
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json", *options]

@@ -7,7 +7,7 @@ import typer
 
 from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.model_parts import ATTRIBUTION, CHAMPION, GALLERY, index_folder, model_parts
+from compodiff.model_parts import ATTRIBUTION, CHAMPION, GALLERY, ModelParts, index_folder, model_parts
 
 if TYPE_CHECKING:
     from compodiff.serving.live import Places
@@ -71,11 +71,20 @@ def _places(model: str, index: Path | None) -> "Places":
     """Where the model and the index are now; asked again and again, as an alias may move."""
     from compodiff.serving.live import Places
 
-    parts = model_parts(model)
+    parts, version = _model_and_version(model)
     if index is None:
         gallery = (project_root() / GALLERY).resolve()
-        return Places(model, _version(model), parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
-    return Places(model, _version(model), parts.composed, parts.encoder, index_folder(index.resolve()))
+        return Places(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
+    return Places(model, version, parts.composed, parts.encoder, index_folder(index.resolve()))
+
+
+def _model_and_version(model: str) -> tuple[ModelParts, str]:
+    """A model's folders and what it is, in words: of one and the same version, though the alias may move meanwhile."""
+    while True:
+        version = _version(model)
+        parts = model_parts(model)
+        if _version(model) == version:
+            return parts, version
 
 
 def _version(model: str) -> str:
@@ -84,6 +93,5 @@ def _version(model: str) -> str:
     from compodiff.tracking.registry import version_at
     from compodiff.tracking.store import open_store
 
-    alias = model.rpartition("@")[2]
-    found = version_at(open_store(project_root()), alias)
+    found = version_at(open_store(project_root()), model.rpartition("@")[2])
     return f"compodiff version {found.number}" if found else model

@@ -31,6 +31,9 @@ from compodiff.retrieval.watch import Watch
 __all__ = ["ComposedQuery", "Composer", "Composition", "Reference", "mask_cells"]
 
 
+_LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
+
+
 @dataclass(frozen=True)
 class Composition:
     """The answer to a query: its draws, raw (S, D), and the embedding (D,) of the reference they start from."""
@@ -188,6 +191,8 @@ class Composer:
             raise InputInvalid(f"the reference embedding has the shape {part.shape}, the encoder makes ({dim},)")
         if not np.isfinite(part).all():
             raise InputInvalid("a reference embedding holds NaN or infinity; encode its input again")
+        if (length := float(np.linalg.norm(part.astype(np.float64)))) > _LONGEST:
+            raise InputInvalid(f"a reference embedding is {length:.3g} long, as no picture's is; copy it as it came")
         return part
 
     def _mask_cells(self, query: ComposedQuery) -> NDArray[np.bool_] | None:

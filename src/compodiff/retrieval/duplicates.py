@@ -61,6 +61,8 @@ def _leader(leader: Sequence[int], row: int) -> int:
 def _pairs(embeddings: Floats, looks: Looks, known: Rows, least_cosine: float) -> Iterator[tuple[int, int]]:
     """Pairs of near-duplicates, at least one of each NEW."""
     new = np.flatnonzero(known == NEW)
+    if not len(new):
+        return
     order = np.concatenate([np.flatnonzero(known != NEW), new])  # so that each is compared with those before it
     unit = embeddings[order]
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)

@@ -163,15 +163,11 @@ def _scanned(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earlier
         name = str(path)[above:]
         try:
             name.encode()
-            with path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                stamp = stamp_of(status)
-                sha256 = earlier.unchanged(name, stamp) if earlier else None
-                if sha256 is None or sha256 not in parts:
-                    content = file.read()
-                    sha256 = hashlib.sha256(content).hexdigest()
-                    if sha256 not in parts:
-                        parts.add(sha256, content)
+            status = path.stat()
+            stamp = stamp_of(status)
+            sha256 = earlier.unchanged(name, stamp) if earlier else None
+            if sha256 is None or sha256 not in parts:
+                status, stamp, sha256 = _taken_in(path, parts)
         except (OSError, InputInvalid, UnicodeEncodeError) as error:
             scan.unreadable[name] = str(error)
             continue
@@ -180,6 +176,17 @@ def _scanned(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earlier
         scan.modified_ns.append(status.st_mtime_ns)
     parts.flush()
     return scan
+
+
+def _taken_in(path: Path, parts: Parts) -> tuple[os.stat_result, Stamp, str]:
+    """Read a file; its status and stamp, from before its bytes, and their sha256."""
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        stamp, content = stamp_of(status), file.read()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 not in parts:
+        parts.add(sha256, content)
+    return status, stamp, sha256
 
 
 def _pictures(folder: Path, scan: _Scan, parts: Parts, columns: Path | None, dim: int) -> Pictures:

@@ -108,7 +108,12 @@ def _add_search(app: FastAPI, service: Service) -> None:
         summary="Find pictures like the reference, but ...",
     )
     async def search(request: Request, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> Response:
-        """Answer a query. With `Accept: application/x-ndjson`, progress comes line by line, the answer last."""
+        """Answer a query. With `Accept: application/x-ndjson`, progress comes line by line, the answer last.
+
+        All that can be wrong with a query is found out before the first line, so it has the same 4xx either way. What
+        fails later is a fault of the server: the last line is then `{"event": "error", ...}`, or missing altogether.
+        A stream is answered if, and only if, it ends in `{"event": "answer", ...}`.
+        """
         begun = await service.begin(form)
         if STREAM in request.headers.get("accept", ""):
             return StreamingResponse(_lines(service, begun), media_type=STREAM)

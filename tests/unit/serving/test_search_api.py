@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compodiff.errors import ResourceUnavailable
 from compodiff.retrieval.query import ComposedQuery
 
 RED, BLUE = "twemoji-1F534", "twemoji-1F535"
@@ -24,6 +25,10 @@ def half_mask(size=(64, 64)) -> bytes:
     stream = io.BytesIO()
     mask.save(stream, "PNG")
     return stream.getvalue()
+
+
+def long_embedding() -> str:
+    return base64.urlsafe_b64encode(np.full(32, 1e30, "<f4").tobytes()).decode()
 
 
 def ids(answer) -> list[str]:
@@ -142,6 +147,17 @@ def test_progress_is_streamed_and_the_answer_is_the_same(client):
     ]
 
 
+def test_a_fault_of_the_server_is_the_last_line_of_a_stream(client, champion, monkeypatch):
+    def refusing(*_):
+        raise ResourceUnavailable("the disk is gone")
+
+    monkeypatch.setattr(champion.live.searcher, "answer_all", refusing)
+    streamed = client.post("/search", data={"text": "a"}, headers={"Accept": "application/x-ndjson"})
+    assert streamed.status_code == 200
+    assert json.loads(streamed.text.splitlines()[-1]) == {"event": "error", "error": "the disk is gone"}
+    assert client.post("/search", data={"text": "a"}).status_code == 503
+
+
 @pytest.mark.parametrize(
     ("fields", "files", "status", "message"),
     [
@@ -175,6 +191,7 @@ def test_progress_is_streamed_and_the_answer_is_the_same(client):
         ({"text": "a", "reference_embedding": "AAAA"}, [], 422, "3 bytes, which are no float32 numbers"),
         ({"text": "a", "reference_embedding": "AAAAAA=="}, [], 422, r"has the shape \(1,\), the encoder makes"),
         ({"text": "a", "reference_embedding": base64.b64encode(b"\xff" * 128).decode()}, [], 422, "NaN|base64"),
+        ({"text": "a", "reference_embedding": long_embedding()}, [], 422, "a reference embedding is 5.66e.30 long"),
         ({"reference_id": [RED, BLUE], "weight": [1]}, [], 422, "2 references and 1 weights"),
         ({"reference_id": [RED, BLUE], "weight": [0, 0]}, [], 422, "not all of them 0"),
         ({"text": "a", "mode": "magic"}, [], 422, "mode: "),
@@ -185,6 +202,8 @@ def test_progress_is_streamed_and_the_answer_is_the_same(client):
 )  # fmt: skip
 def test_what_cannot_be_answered_is_a_4xx_in_words(client, fields, files, status, message):
     answer = client.post("/search", data=fields, files=files)
+    streamed = client.post("/search", data=fields, files=files, headers={"Accept": "application/x-ndjson"})
+    assert (streamed.status_code, streamed.text) == (answer.status_code, answer.text)
     assert answer.status_code == status, answer.text
     assert list(answer.json()) == ["error"]
     error = answer.json()["error"]
