@@ -1,0 +1,82 @@
+"""Debian's chromium without a window, driven against the served process itself."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import httpx
+
+if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+COMMAND = Path(sys.executable).with_name("compodiff")
+
+Held = TypeVar("Held")
+
+
+@contextmanager
+def served(project: Path) -> Iterator[str]:
+    """`compodiff serve --model artifacts` in `project`, on a port of its own; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serving = subprocess.Popen([COMMAND, "serve", "--model", "artifacts", "--port", str(port)], cwd=project)
+    try:
+        until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 120)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        serving.terminate()
+        assert serving.wait(30) is not None
+
+
+@contextmanager
+def browser() -> "Iterator[WebDriver]":
+    """Chromium, in English, telling what its console is told."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options, Service(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def until(holds: Callable[[], Held], seconds: float = 20) -> Held:
+    """Wait for something to hold; what it is then."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+def open_page(driver: "WebDriver", address: str) -> None:
+    """Open the page, or follow a link into it, and wait until it can be used."""
+    driver.get(address)
+    until(lambda: driver.execute_script("return document.body.dataset.ready"))
+
+
+def found(driver: "WebDriver") -> list[str]:
+    """The ids of the pictures that were found, once no search is under way."""
+    shown = "return go.disabled ? [] : [...document.querySelectorAll('.card')].map((card) => card.dataset.id)"
+    return until(lambda: driver.execute_script(shown))
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(address).status_code == 200
+    except httpx.TransportError:
+        return False
