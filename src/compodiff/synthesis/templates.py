@@ -67,7 +67,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "make the {noun} {target}",
         "{target} {noun} instead of {reference}",
         "the {noun} should be {target}, not {reference}",
-        "change {reference} to {target}",
+        "let it be {target}, no longer {reference}",
         "turn the {reference} {noun} {target}",
         "but with {target} {noun}",
         "the same with the {noun} {target}",

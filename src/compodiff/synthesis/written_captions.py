@@ -110,7 +110,7 @@ class WritingRun:
             target_caption=row.result,
             relative_caption=row.edit,
             relation=RELATION,
-            keyword=row.edit,  # no term is known: what was asked for stands in, as the paper's filter has it
+            keyword="",  # no term is known: the filters take the relative caption instead
         )
 
     def _stop_if_nothing_parses(self, outcomes: Counter[str], answer: str) -> None:
