@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compodiff.bench.scale import Costs, Undertaking, described, predict
-from compodiff.bench.timing import machine
+from compodiff.bench.timing import machine, one_thread
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
@@ -40,6 +40,11 @@ def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> C
     Raises:
         InputInvalid: the catalogue has fewer pairs than to load code with.
     """
+    with one_thread():
+        return _measured(data, encoder, params, pairs)
+
+
+def _measured(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> Costs:
     catalogue = Catalogue.load(data)
     captions, every = _timed(lambda: caption_pairs(catalogue, params))
     if len(every) <= WARM:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from compodiff.errors import ResourceUnavailable
+from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.crew import WorkerLost
 
+GPUS = "COMPODIFF_GPUS"
 _OBJECT_STORE = 128 * 2**20  # bytes; results are small, pictures go to shards
 # Nothing here calls home, and an actor without a GPU sees none.
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -64,8 +65,15 @@ def cpu_count() -> int:
 
 
 def gpu_count() -> int:
-    """How many GPUs Ray has now."""
-    return int(connected().cluster_resources().get("GPU", 0))
+    """How many GPUs Ray has: COMPODIFF_GPUS where its nodes are still to come, or those that are there now.
+
+    Raises:
+        InputInvalid: COMPODIFF_GPUS is no number.
+    """
+    told = os.environ.get(GPUS)
+    if told is not None and not told.isdecimal():
+        raise InputInvalid(f"{GPUS} is {told!r}; set it to how many GPUs the cluster will have")
+    return int(told) if told is not None else int(connected().cluster_resources().get("GPU", 0))
 
 
 def connected() -> Any:
