@@ -10,7 +10,7 @@ from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
 from compodiff.experiments.distillation import distillation
 from compodiff.experiments.ground import Ground
-from compodiff.experiments.outcome import Chart, Point
+from compodiff.experiments.outcome import Chart, Point, log_line
 
 Notes = Callable[[Sequence[Point], str], dict[str, Any]]
 
@@ -25,10 +25,10 @@ def log_fit(points: Sequence[Point], metric: str) -> dict[str, Any]:
     """Least squares of metric = a + b log2(triplets), what it says of ten times the data, and its residual."""
     logs = np.log2([float(point.settings["triplets"]) for point in points])
     values = np.array([point.metrics[metric] for point in points])
-    gain, start = np.polyfit(logs, values, 1)
+    start, gain = log_line(points, "triplets", metric)
     residual = values - (start + gain * logs)
     return {
-        "gain_per_doubling": float(gain),
+        "gain_per_doubling": gain,
         f"{metric}_at_ten_times_the_data": float(start + gain * (logs.max() + np.log2(10))),
         "largest_residual": float(np.abs(residual).max()),
     }
@@ -81,7 +81,7 @@ EXPERIMENTS = {
     "data-scale": Experiment(
         "What do more triplets bring?",
         training.data_scale,
-        Chart("lines", "triplets", "recall_at_10", log=True),
+        Chart("lines", "triplets", "recall_at_10", log=True, fitted=True),
         notes=log_fit,
         trains=True,
     ),

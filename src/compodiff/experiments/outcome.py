@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compodiff.atomic import atomic_folder, write_json
 
 Value = str | float | int
@@ -30,6 +32,7 @@ class Chart:
         by: the settings that tell the lines (or bars of one group) apart; of a heat map the one of its rows.
         metric: what is drawn.
         log: the axis is logarithmic.
+        fitted: lines only: draw metric = a + b log2(x) through the points.
     """
 
     kind: str
@@ -37,6 +40,7 @@ class Chart:
     metric: str
     by: tuple[str, ...] = ()
     log: bool = False
+    fitted: bool = False
 
     def series(self, point: Point) -> str:
         """The line or the bars that a point belongs to."""
@@ -78,6 +82,13 @@ class Outcome:
         return [*settings, *metrics]
 
 
+def log_line(points: Sequence[Point], x: str, metric: str) -> tuple[float, float]:
+    """Least squares of metric = a + b log2(x) -> (a, b)."""
+    logs = np.log2([float(point.settings[x]) for point in points])
+    gain, start = np.polyfit(logs, [point.metrics[metric] for point in points], 1)
+    return float(start), float(gain)
+
+
 def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
     """Draw the points as PNG."""
     from matplotlib.figure import Figure
@@ -96,6 +107,10 @@ def _lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
         own = [point for point in points if chart.series(point) == name]
         xs = [point.settings[chart.x] for point in own]
         axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=name)
+    if chart.fitted:
+        start, gain = log_line(points, chart.x, chart.metric)
+        ends = [f(float(point.settings[chart.x]) for point in points) for f in (min, max)]
+        axes.plot(ends, [start + gain * np.log2(x) for x in ends], "--", color="gray", label="fit")
     if chart.log:
         axes.set_xscale("log")
     axes.set(xlabel=chart.x.replace("_", " "), ylabel=chart.metric.replace("_", " "))
