@@ -192,8 +192,8 @@ def test_rating_by_keyboard_is_kept_exported_and_summed_up(page, chromium, tripl
     assert page.find_element(By.ID, "status").text.endswith("2 rated")
     page.refresh()
     until(lambda: page.execute_script("return document.body.dataset.ready"))
-    kept = page.find_elements(By.CSS_SELECTOR, ".card[data-rating='good']")
-    assert [card.get_attribute("data-key") for card in kept] == [first, third]
+    kept = "return [...document.querySelectorAll(\".card[data-rating='good']\")].map((card) => card.dataset.key)"
+    assert until(lambda: page.execute_script(kept)) == [first, third]
     choose(page, "rated", "good")
     assert keys(page) == [first, third]
     page.find_element(By.ID, "rater").send_keys('Ann "A", B')

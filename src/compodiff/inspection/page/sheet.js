@@ -177,7 +177,8 @@ for (const score of sheet.scores) for (const id of ["sort", "score"]) byId(id).a
 for (const rating of RATINGS) byId("rated").append(element("option", { value: rating }, words(rating)));
 byId("keys").append(...RATINGS.flatMap((rating, at) => [element("kbd", {}, String(at + 1)), ` ${words(rating)} `]));
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
-byId("controls").addEventListener("input", (event) => { if (event.target.id !== "rater") show(); });
+// A select that is set by the keyboard of some browsers, or by a program, changes without input.
+for (const kind of ["input", "change"]) byId("controls").addEventListener(kind, (event) => { if (event.target.id !== "rater") show(); });
 Object.keys(ratings).forEach(mark);
 show();
 document.body.dataset.ready = "yes";
