@@ -8,9 +8,13 @@ from fastapi.testclient import TestClient
 from safetensors.torch import load_file, save_file
 from search_world import places_in
 
+from compodiff.cli import serve
 from compodiff.errors import CheckpointMismatch, IndexMismatch
+from compodiff.model_parts import CHAMPION
 from compodiff.serving.api import create_app
 from compodiff.serving.live import Champion
+from compodiff.tracking.registry import MODEL, Candidate, register_model
+from compodiff.tracking.store import open_store
 
 
 @pytest.fixture
@@ -109,3 +113,57 @@ def test_an_index_of_another_encoder_is_refused_at_the_start_and_later(artifacts
     shutil.rmtree(artifacts / "composed")
     with pytest.raises(CheckpointMismatch):
         Champion(lambda: places_in(artifacts))
+
+
+@pytest.fixture
+def project(artifacts, search_project, monkeypatch):
+    """A project of its own in the current folder, with an empty registry."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(search_project / "params.yaml", artifacts.parent)
+    monkeypatch.chdir(artifacts.parent)
+    return artifacts.parent
+
+
+def _registered(project, artifacts, recall):
+    folders = {name: artifacts / name for name in ("composed", "encoder", "index")}
+    figures = {"emoji": {"composed": {"recall_at_10": recall}}}
+    return register_model(project, Candidate(folders, figures, [])).number
+
+
+@pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # of pandas, in MLflow's own code
+def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(project, artifacts, other_model):
+    """As the command does it: a real registry, looked up again and again while queries go on."""
+    store = open_store(project)
+    numbers = [_registered(project, artifacts, 0.5), _registered(project, other_model, 0.6)]
+
+    def crown(number):
+        store.client.set_registered_model_alias(MODEL, "champion", number)
+
+    crown(numbers[0])
+    champion = Champion(lambda: serve._places(CHAMPION, None))
+    moves = {100: numbers[1], 400: numbers[0]}
+    with TestClient(create_app(champion, refresh_seconds=0.05)) as client:
+
+        def asked(number):
+            if number in moves:
+                crown(moves[number])
+            return client.post("/search", data={"text": "a cat", "reference_id": "twemoji-1F534", "k": 5})
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(asked, range(600)))
+        assert {answer.status_code for answer in answers} == {200}
+        rankings: dict[str, set[tuple[str, ...]]] = {}
+        for answer in answers:
+            found = tuple(found["picture_id"] for found in answer.json()["results"])
+            rankings.setdefault(answer.json()["model"], set()).add(found)
+        assert set(rankings) == {"compodiff version 1", "compodiff version 2"}
+        assert [len(each) for each in rankings.values()] == [1, 1]  # a version's name and its weights go together
+        champion.refresh()
+        assert client.get("/health").json()["model"] == "compodiff version 1"
+
+
+def test_a_version_and_its_folder_belong_together_though_the_alias_moves_between_the_looks(project, monkeypatch):
+    looks = iter(["version 1", "version 2", "version 2", "version 2"])
+    monkeypatch.setattr(serve, "_version", lambda _: next(looks))
+    assert serve._model_and_version("artifacts")[1] == "version 2"
+    assert next(looks, None) is None
