@@ -69,7 +69,8 @@ def fine_tune(
     params = _params(seed)
     numbers = params.language_model
     network, tokenizer = lm.load_language_model(model, to_train=True)
-    tokenized = lm.RowTokens(tqdm(read_edit_rows(rows), desc="reading", disable=None), tokenizer, numbers.max_tokens)
+    reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)
+    tokenized = lm.RowTokens(reading, tokenizer, lm.longest_row(network, numbers))
     if lora:
         network = lm.with_lora(network, numbers.lora_rank, seed=params.seed)
     training = {"model": model, "lora": lora, "rows": len(tokenized.rows), "bytes": rows.stat().st_size}

@@ -6,6 +6,7 @@
 A model's folder is what transformers writes, weights as safetensors. Shapes: B rows, L tokens.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,12 @@ def fine_tune(
     model.eval()
 
 
+def longest_row(model: Any, params: LanguageModelParams) -> int:
+    """How many tokens a row may have: `max_tokens`, or what the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return min(params.max_tokens, positions or params.max_tokens)
+
+
 def total_steps(rows: RowTokens, params: LanguageModelParams) -> int:
     """How many steps `fine_tune` takes; the rows of an incomplete last batch of an epoch wait for the next.
 
@@ -124,7 +131,7 @@ def total_steps(rows: RowTokens, params: LanguageModelParams) -> int:
     """
     if len(rows.rows) < params.batch_size:
         raise InputInvalid(
-            f"{len(rows.rows)} rows ({rows.too_long} more are longer than {params.max_tokens} tokens) are fewer than "
+            f"{len(rows.rows)} rows ({rows.too_long} more are too long) are fewer than "
             f"a batch of {params.batch_size}; give more, or lower captions.language_model.batch_size"
         )
     return params.epochs * (len(rows.rows) // params.batch_size)
@@ -135,7 +142,9 @@ def with_lora(model: Any, rank: int, *, seed: int) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=LORA_SCALE * rank)
-    with _seeded(seed, 0):
+    with _seeded(seed, 0), warnings.catch_warnings():
+        # PEFT asks transformers by a name that it calls deprecated.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return get_peft_model(model, config)
 
 
@@ -161,7 +170,10 @@ class Writer:
     def answers(self, captions: Sequence[str], number: int) -> list[str]:
         """One answer for each caption, as it is; `number` of the batch is part of the seed."""
         self._tokenizer.padding_side = "left"
-        prompts = self._tokenizer(list(map(prompt_of, captions)), return_tensors="pt", padding=True).to(_device())
+        limit = longest_row(self._model, self._params)
+        prompts = self._tokenizer(
+            list(map(prompt_of, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
+        ).to(_device())
         prompts.pop("token_type_ids", None)
         with _seeded(self._seed, number):
             tokens = self._model.generate(
@@ -169,7 +181,7 @@ class Writer:
                 do_sample=True,
                 temperature=self._params.temperature,
                 top_p=self._params.top_p,
-                max_new_tokens=self._params.max_tokens,
+                max_new_tokens=limit - prompts["input_ids"].shape[1],
                 pad_token_id=self._tokenizer.pad_token_id,
                 eos_token_id=self._tokenizer.eos_token_id,
             )
