@@ -36,8 +36,8 @@ class Ended:
         """The error line of compodiff, else that of DVC, else the last line."""
         for mark in ("compodiff: ", "ERROR: "):
             for line in reversed(self.lines):
-                if line.startswith(mark):
-                    return line.removeprefix(mark)
+                if mark in line:  # not always at its start: a progress bar ends without a line's end
+                    return line.partition(mark)[2]
         return self.lines[-1] if self.lines else f"ended with code {self.code}"
 
     @property

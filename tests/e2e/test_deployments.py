@@ -76,7 +76,7 @@ def test_a_scheduled_run_comes_by_itself_and_finishes(operation: Operation, inbo
         assert {name for name in DEPLOYMENTS if client.read_deployment_by_name(name)} == DEPLOYMENTS
         watch = client.read_deployment_by_name("index-refresh/watch")
         every_minute = CronSchedule(cron="* * * * *", timezone="Europe/Paris")
-        client.create_deployment_schedules(watch.id, [(every_minute, True)])
+        (schedule,) = client.create_deployment_schedules(watch.id, [(every_minute, True)])
     operation.start_worker()
 
     def ended() -> list[FlowRun]:
@@ -85,6 +85,8 @@ def test_a_scheduled_run_comes_by_itself_and_finishes(operation: Operation, inbo
         return [run for run in runs if run.auto_scheduled and run.start_time and run.state and run.state.is_final()]
 
     wait_until(lambda: bool(ended()), seconds=200)
+    with operation.client as client:
+        client.delete_deployment_schedule(watch.id, schedule.id)
     run = ended()[0]
     assert run.deployment_id == watch.id
     assert run.expected_start_time is not None
@@ -114,7 +116,7 @@ def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) 
     assert trained.name == "train, evaluate, register and promote, force=False"
     found = artifacts(operation, trained)
     assert {"stages", "progress", "figures-emoji", "links", "promotion"} <= found.keys()
-    assert found["progress"] == "100.0"
+    assert found["progress"] == "100"
     assert "composed" in found["figures-emoji"]
     assert "artifacts/report/report.html" in found["links"]
     assert any("promoted: version 1" in word for word in inbox.received)

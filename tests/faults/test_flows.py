@@ -1,15 +1,23 @@
-"""Flows over a DVC project of small stages, each in a process of its own with the server that Prefect starts for it."""
+"""Flows over a DVC project of small stages: killed, two at once, and what happens to files and params meanwhile."""
 
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 from operated_world import BIN, ROOT, alive, environment, wait_until
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.graph import TWO_AT_ONCE, conclude, run_graph
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's own, in its trie
 
 DVC_YAML = """
 stages:
@@ -69,6 +77,25 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
+def run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same flow here, with the server of all tests of this file; its stages are processes as ever."""
+    monkeypatch.chdir(project)
+
+    @flow(name="whole", task_runner=TWO_AT_ONCE)
+    def whole() -> State:
+        return conclude(run_graph([], force=False, limit_seconds=120))
+
+    state = whole(return_state=True)
+    assert state.is_completed(), state.message
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.mark.slow
 def test_two_pipelines_at_once_in_one_checkout_do_everything_once(project: Path) -> None:
     """Each has a Prefect server of its own, so that no limit of Prefect's holds them apart."""
     (project / "train.sh").write_text("echo ran >> ../trainings; sleep 3; cp drawn trained\n")
@@ -84,44 +111,50 @@ def test_a_flow_that_is_killed_leaves_neither_server_nor_stage_behind_and_the_ne
     (project / "train.sh").write_text(
         "test -e ../again || { touch ../again; echo $$ > ../pid; sleep 300; }; cp drawn trained\n"
     )
-    flow = start(project)
+    killed = start(project)
     wait_until((project.parent / "pid").exists, 240)
-    started = psutil.Process(flow.pid).children(recursive=True)
+    started = psutil.Process(killed.pid).children(recursive=True)
     assert any("uvicorn" in " ".join(each.cmdline()) for each in started)
-    flow.send_signal(signal.SIGKILL)
-    flow.wait()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
     wait_until(lambda: not any(alive(each.pid) for each in started), 60)
     said = finish(start(project))
     assert said.endswith("2 up to date, 2 ran\n")
     assert (project / "report").read_text() == "a cat\n"
 
 
-def test_params_that_are_edited_while_a_stage_runs_are_not_taken_for_those_it_ran_with(project: Path) -> None:
+def test_params_that_are_edited_while_a_stage_runs_are_not_taken_for_those_it_ran_with(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (project / "train.sh").write_text(
         "cat params.yaml > trained; echo ran >> ../trainings\n"
         "test -e ../edited || { touch ../edited; echo 'train: {steps: 2}' > params.yaml; }\n"
     )
-    finish(start(project))
+    run(project, monkeypatch)
     assert (project.parent / "trainings").read_text() == "ran\nran\n"
     assert (project / "trained").read_text() == "train: {steps: 2}\n"
     recorded = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train"]["params"]
     assert recorded == {"params.yaml": {"train": {"steps": 2}}}
 
 
-def test_a_damaged_file_of_the_cache_is_found_by_its_hash_and_made_anew(project: Path) -> None:
+def test_a_damaged_file_of_the_cache_is_found_by_its_hash_and_made_anew(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dvc(project, "repro")
     recorded = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train"]["outs"][0]["md5"]
     cached = project / ".dvc" / "cache" / "files" / "md5" / recorded[:2] / recorded[2:]
     cached.chmod(0o644)
     cached.write_text("a dog\n")
     (project / "trained").unlink()
-    finish(start(project))
+    run(project, monkeypatch)
     assert (project / "trained").read_text() == "a cat\n"
     assert (project / "report").read_text() == "a cat\n"
     assert cached.read_text() == "a cat\n"
 
 
-def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(project: Path) -> None:
+def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its writing goes by compodiff.atomic, as that of all stages of the pipeline does."""
     (project / "write.py").write_text(
         "import os, signal, sys\n"
@@ -136,6 +169,6 @@ def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(pr
     )
     (project / "train.sh").write_text(f"exec {sys.executable} write.py\n")
     (project / "dvc.yaml").write_text(DVC_YAML.replace("cat trained > report", "ls trained > report"))
-    finish(start(project))  # the second attempt of the same stage, ten seconds after
+    run(project, monkeypatch)  # the second attempt of the same stage, ten seconds after
     assert (project / "report").read_text() == "half\nwhole\n"
     assert [path.name for path in project.iterdir() if path.name.startswith(".trained")] == []

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -99,7 +100,8 @@ class Journal:
         """Release the file, and remove it if its run ended and MLflow has all of it."""
         if self.ended and not self._undelivered:
             self.path.unlink(missing_ok=True)
-        self._file.close()
+        with suppress(OSError):  # the disk is full, as `add` has said
+            self._file.close()
 
 
 def open_journal(folder: Path, heading: Heading) -> Journal:
