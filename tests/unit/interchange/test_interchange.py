@@ -22,7 +22,7 @@ from compodiff.interchange.importing import Importer
 from compodiff.interchange.wording import Change, change_between, worded
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.triplets import ShardPlan, finish
-from compodiff.validation import MANIFEST, has_schema
+from compodiff.validation import MANIFEST, has_schema, with_evidence
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
 CAPTIONS = ("a red disc", "a blue disc", "make it blue")
@@ -157,6 +157,10 @@ def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encod
     assert rows["image_caption_target"].between(-1, 1).all()
     (_, first), *_ = shards.read_entries(tmp_path / "back" / "train-00000.tar")
     assert json.loads(first["json"])["keyword"] == "cat"
+    catalogue = pd.DataFrame({"split": ["test"]}, index=["elsewhere"])
+    evidence = with_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
+    assert set(evidence["reference_split"]) == set(evidence["target_split"]) == {"train"}
+    assert evidence["target_pixels"].notna().all()
     report = json.loads((tmp_path / "back" / "report.json").read_text())
     assert report["candidates_by_relation"] == {"replace": 30}
 
