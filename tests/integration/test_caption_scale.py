@@ -82,7 +82,9 @@ def test_the_rate_is_reached_and_memory_stays_flat(tmp_path: Path) -> None:
         found[size] = json.loads(result.stdout)
         sys.stderr.write(f"{size:,} captions: {found[size]}\n")
     assert all(each["pairs"] > 0.9 * size for size, each in found.items())
-    assert all(each["after_tagging_per_second"] > RATE for each in found.values())
+    assert all(each["captions_per_second"] > RATE for each in found.values())
+    # With what is done once for the terms, too, as soon as there are more captions than terms.
+    assert all(found[size]["after_tagging_per_second"] > RATE for size in SIZES[1:])
     assert found[SIZES[-1]]["peak_mib"] - found[SIZES[0]]["peak_mib"] < GROWTH
 
 

@@ -7,9 +7,10 @@ Shapes: V terms, D embedding width, P terms of the pool.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -74,8 +75,10 @@ def find_replacements(
             chunk = rows[first : first + ROWS]
             cosines = _unit(embeddings[chunk]) @ pool_vectors.T  # (ROWS, P)
             for row, near in zip(chunk, (low <= cosines) & (cosines <= high), strict=True):
-                drawn = generator.permutation(pool[near])[: 2 * CHOICES]
-                kept = [terms[it] for it in drawn if not near_synonyms(terms[row], terms[it])][:CHOICES]
+                fitting = pool[near]
+                drawn = generator.choice(fitting, min(2 * CHOICES, len(fitting)), replace=False, shuffle=False)
+                others = (terms[it] for it in drawn.tolist())
+                kept = list(islice((it for it in others if not near_synonyms(terms[row], it)), CHOICES))
                 if kept:
                     choices[terms[row]] = kept
     return Replacements(forms, choices)
@@ -83,13 +86,13 @@ def find_replacements(
 
 def near_synonyms(one: str, other: str) -> bool:
     """Whether two terms say nearly the same, by their letters: "sail boat" and "boat", "berry" and "strawberry"."""
-    if not set(one.split()).isdisjoint(other.split()):
+    if (" " in one or " " in other) and not set(one.split()).isdisjoint(other.split()):
         return True
-    short, long = sorted((one, other), key=len)
+    short, long = (one, other) if len(one) < len(other) else (other, one)
     if len(short) >= SHORTEST_STEM and long.endswith(short):
         return True
-    stem = sum(1 for _ in takewhile(lambda letters: letters[0] == letters[1], zip(one, other, strict=False)))
-    return stem >= max(SHORTEST_STEM, STEM_SHARE * len(long))
+    stem = max(SHORTEST_STEM, math.ceil(STEM_SHARE * len(long)))
+    return one[:stem] == other[:stem]
 
 
 def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress: Callable[[int], object]) -> Vectors:
