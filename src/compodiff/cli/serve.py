@@ -35,10 +35,13 @@ def serve(
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 10.0,
 ) -> None:
     """Serve search over one index: an API and a page for people."""
+    import logging
     import os
     import socket
 
     import uvicorn
+
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a broken form its sender is told
 
     for name, entries in _CACHES.items():
         os.environ.setdefault(name, entries)
