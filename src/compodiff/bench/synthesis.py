@@ -25,7 +25,7 @@ ASSUMED = {
     "A100's 312 TFLOP/s, VAE and text encoder left out; an assumption, measure yours",
     "keep_rate": "18.8 of 60 million (arXiv 2303.11916)",
     "gpu_start_kills_price": "assumptions: 120 s to load weights, a kill a day and GPU, 2 a GPU hour; set your own",
-    "embed_and_keep": "measured here on one core with the encoder of artifacts/encoder; another encoder or a GPU embeds otherwise",
+    "embed_and_keep": "measured here on one core with artifacts/encoder; another encoder or a GPU embeds otherwise",
 }
 
 
