@@ -12,6 +12,8 @@ import logging
 import math
 import os
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +116,30 @@ class Engine:
         self.wait_for_all()
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
-        """Restore what `save` wrote and return its `state`."""
-        _, client_state = self._deepspeed.load_checkpoint(str(folder), tag)
+        """Restore what `save` wrote and return its `state`; a checkpoint that holds anything but data is an error."""
+        with _data_only():
+            _, client_state = self._deepspeed.load_checkpoint(str(folder), tag)
         state: dict[str, Any] = client_state["training"]
         return state
+
+
+@contextmanager
+def _data_only() -> Iterator[None]:
+    """Have DeepSpeed, which would unpickle anything, read tensors, plain values and its own records alone."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"  # wins over the weights_only=False that DeepSpeed passes
+    try:
+        with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+            yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def rows_per_microbatch(params: TrainingParams, world_size: int) -> int:
