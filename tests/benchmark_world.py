@@ -6,13 +6,14 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
 from compodiff.atomic import write_json
 from compodiff.benchmarks.triplets import load_triplets
-from compodiff.embeddings import Embeddings, Material, make_embeddings
+from compodiff.embeddings import MASK_SIZE, Embeddings, ExactMask, Material, make_embeddings
 from compodiff.encoders import Encoder, EncoderManifest, save_encoder
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
@@ -46,6 +47,8 @@ SAMPLING = SamplingParams(
     masked_reference_mixing=0.0,
     precision="float32",
 )
+LEFT_HALF = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
+LEFT_HALF[:, : MASK_SIZE // 2] = True
 EMBEDDING = EmbeddingParams(seed=1, batch_size=16, masks_per_picture=1, min_mask_fraction=0.2, max_mask_fraction=0.7)
 
 
@@ -54,6 +57,7 @@ class World:
     """The inputs of the stage evaluate."""
 
     benchmark: Path
+    scenes: Path
     embeddings: Path
     index: Path
     prior: Path
@@ -101,6 +105,16 @@ def write_benchmark(folder: Path) -> None:
         (folder / f"queries.{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def write_scenes(folder: Path) -> None:
+    """The same with two more test queries: one has a negative text, one masks the left half of its reference."""
+    write_benchmark(folder)
+    Image.fromarray(LEFT_HALF).save(folder / "mask.png")
+    asked = {"reference": "bar-red", "relative_caption": "make it blue", "targets": ["bar-blue"], "concept": "bar"}
+    harder = [asked | {"group": "negative", "negative": "red"}, asked | {"group": "masked", "mask": "mask.png"}]
+    with (folder / "queries.test.jsonl").open("a") as file:
+        file.writelines(f"{json.dumps(query)}\n" for query in harder)
+
+
 def untrained_card(manifest: EncoderManifest) -> ModelCard:
     """A residual network: before training its answer is the reference itself."""
     config = DenoiserConfig(
@@ -120,13 +134,15 @@ def untrained_card(manifest: EncoderManifest) -> ModelCard:
 
 
 def make_world(root: Path, encoder: Encoder) -> World:
-    world = World(*(root / name for name in ("benchmark", "embeddings", "index", "prior", "composed")))
+    world = World(*(root / name for name in ("benchmark", "scenes", "embeddings", "index", "prior", "composed")))
     write_benchmark(world.benchmark)
+    write_scenes(world.scenes)
     parts = [part for split in ("test", "validation") for part in load_triplets(world.benchmark, split)]
-    texts = [text for part in parts for query in part.queries for text in query.texts]
+    texts = ["red", *(text for part in parts for query in part.queries for text in query.texts)]
     pictures = parts[0].pictures
     ids = list(parts[0].gallery or ())
-    make_embeddings(world.embeddings, encoder, Material(ids, pictures.read, "drawn", {}, texts), EMBEDDING)
+    masks = {"bar-red": [ExactMask("bar-blue", "test", LEFT_HALF)]}
+    make_embeddings(world.embeddings, encoder, Material(ids, pictures.read, "drawn", {}, texts, masks), EMBEDDING)
     embedded = Embeddings.load(world.embeddings)
     index.build(
         world.index,

@@ -100,7 +100,7 @@ def write_embeddings(folder: Path) -> None:
     names = [picture(*pair) for pair in pairs]
     pd.DataFrame({"picture_id": names}).to_parquet(folder / "pictures.parquet")
     pd.DataFrame({"text": texts}).to_parquet(folder / "texts.parquet")
-    masked = pd.DataFrame({"picture_id": [names[row] for row in trained], "split": "train"})
+    masked = pd.DataFrame({"picture_id": [names[row] for row in trained], "split": "train", "target": ""})
     masked.to_parquet(folder / "masked_pictures.parquet")
     (folder / "manifest.json").write_text(json.dumps(MANIFEST.to_json()))
 

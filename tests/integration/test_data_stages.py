@@ -1,43 +1,93 @@
-"""The stages assemble_benchmark and embed, run as `compodiff run` does, over a small catalogue."""
+"""The stages that assemble both benchmarks, and embed, run as `compodiff run` does, over a small catalogue."""
 
 import shutil
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import pytest
 
+from compodiff import shards
 from compodiff.catalogue.benchmark_folder import SPLITS, read_queries
 from compodiff.catalogue.captions import picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.encoders import Encoder, save_encoder
+from compodiff.encoders import Encoder, load_encoder, save_encoder
 from compodiff.errors import InputInvalid
+from compodiff.params import SimilarityFloors, load_params
 from compodiff.stages.declaration import run_stage
+from compodiff.synthesis.generation import CaptionPair
+from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
+from compodiff.synthesis.triplets import TripletMaker, finish, plan_shards
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-ACCEPTED = ["but with dark skin tone", "the blue one"]
+SYNTHESIS = load_params(PARAMS).synthesis
+ALL_THROUGH = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
 
 
 @pytest.fixture(scope="module")
-def root(small_data: Path, tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pairs(small_catalogue: Catalogue) -> list[CaptionPair]:
+    """One family of scenes in each split."""
+    return [it for it in sprite_pairs(small_catalogue, SYNTHESIS) if "-000000-" in it.key]
+
+
+@pytest.fixture(scope="module")
+def root(
+    small_data: Path, pairs: list[CaptionPair], tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A project up to its validated triplets."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(PARAMS, root)
     (root / "data").symlink_to(small_data)
-    save_encoder(tiny_encoder, root / "artifacts" / "encoder")
-    (root / "artifacts" / "validation").mkdir()
-    accepted = pd.DataFrame({"relative_caption": ACCEPTED})
-    accepted.to_parquet(root / "artifacts" / "validation" / "accepted.parquet")
+    artifacts = root / "artifacts"
+    save_encoder(tiny_encoder, artifacts / "encoder")
+    (artifacts / "triplets").mkdir()
+    plans = plan_shards(artifacts / "triplets", pairs, 100)
+    generator = SpriteGenerator(small_data, SYNTHESIS)
+    maker = TripletMaker(lambda: generator, artifacts / "encoder", ALL_THROUGH, 8)
+    for plan in plans:
+        maker(plan)
+    finish(artifacts / "triplets", plans, ())
+    rows = shards.read_table(artifacts / "triplets" / "manifest.parquet")
+    (artifacts / "validation").mkdir()
+    shards.write_table(artifacts / "validation" / "accepted.parquet", rows)
     return root
 
 
-def test_embed_needs_the_benchmark_and_then_holds_every_text(root: Path) -> None:
+@pytest.fixture(scope="module")
+def embeddings(root: Path) -> Embeddings:
     with pytest.raises(InputInvalid, match="needs artifacts/benchmark"):
         run_stage("embed", root)
-    run_stage("assemble_benchmark", root)
-    run_stage("embed", root)
-    embeddings = Embeddings.load(root / "artifacts" / "embeddings")
-    catalogue = Catalogue.load(root / "data")
-    asked = {query.relative_caption for split in SPLITS for query in read_queries(root / "artifacts/benchmark", split)}
-    captions = {caption for row in catalogue.pictures.to_dict("records") for caption in picture_captions(row)}
-    assert set(embeddings.text_row) == {"", *ACCEPTED, *asked, *captions}
-    assert set(embeddings.picture_row) == set(catalogue.pictures.index)
+    for stage in ("assemble_benchmark", "assemble_scenes", "embed"):
+        run_stage(stage, root)
+    return Embeddings.load(root / "artifacts" / "embeddings")
+
+
+def test_embed_holds_every_picture_and_text(root: Path, embeddings: Embeddings, small_catalogue: Catalogue) -> None:
+    folders = [root / "artifacts" / name for name in ("benchmark", "scenes")]
+    queries = [query for folder in folders for split in SPLITS for query in read_queries(folder, split)]
+    captions = {caption for row in small_catalogue.pictures.to_dict("records") for caption in picture_captions(row)}
+    rows = shards.read_table(root / "artifacts" / "validation" / "accepted.parquet")
+    written = {text for column in rows if column.endswith("_caption") for text in rows[column]}
+    asked = {text for query in queries for text in (query.relative_caption, query.negative)}
+    assert set(embeddings.text_row) == {"", *asked, *captions, *written}
+    named = {name for query in queries for name in (query.reference, *query.targets)}
+    drawn = {*rows["reference"], *rows["target"]}
+    assert set(embeddings.picture_row) >= {*small_catalogue.pictures.index, *named, *drawn}
+
+
+def test_generated_pictures_are_those_of_the_shards_and_bring_their_masks(
+    root: Path, embeddings: Embeddings, small_data: Path, pairs: list[CaptionPair]
+) -> None:
+    encoder = load_encoder(root / "artifacts" / "encoder")
+    ends = zip(embeddings.masked_pictures, embeddings.masked_targets, strict=True)
+    row_of = {frozenset(pair): row for row, pair in enumerate(ends)}
+    for made in SpriteGenerator(small_data, SYNTHESIS).generate(pairs):
+        it = made.captions
+        expected = encoder.encode_images([made.target], 1)[0].numpy()
+        np.testing.assert_allclose(embeddings.pictures[embeddings.picture_row[it.target]], expected, atol=1e-4)
+        row = row_of[frozenset((it.reference, it.target))]
+        np.testing.assert_array_equal(embeddings.masks([row])[0], made.mask)
+        assert embeddings.masked_splits[row] == it.split
+    for query in read_queries(root / "artifacts" / "scenes", "test"):
+        if query.mask:
+            assert query.reference in embeddings.masked_pictures

@@ -1,16 +1,18 @@
 import base64
 import json
 import re
+import shutil
 from io import BytesIO
 
 import numpy as np
 import pytest
-from benchmark_world import EVALUATION, SAMPLING, make_world
+from benchmark_world import EVALUATION, LEFT_HALF, SAMPLING, make_world
 from PIL import Image
 
+from compodiff.benchmarks.triplets import load_triplets
 from compodiff.embeddings import Embeddings
-from compodiff.errors import CheckpointMismatch, EncoderMismatch
-from compodiff.stages.evaluate import RECALLS, evaluate
+from compodiff.errors import CheckpointMismatch, EncoderMismatch, InputInvalid
+from compodiff.stages.evaluate import RECALLS, Judge, evaluate
 
 ROWS = {"image_only", "text_only", "sum", "product", "prior", "composed"}
 
@@ -29,7 +31,13 @@ def outputs(world, tmp_path_factory):
 
 def run(world, folder, **changes):
     paths = vars(world) | changes
-    evaluate(evaluation=EVALUATION, sampling=SAMPLING, metrics=folder / "emoji.json", report=folder / "report", **paths)
+    written = {
+        "metrics": folder / "emoji.json",
+        "report": folder / "report",
+        "scenes_metrics": folder / "scenes.json",
+        "scenes_report": folder / "scenes_report",
+    }
+    evaluate(evaluation=EVALUATION, sampling=SAMPLING, **written, **paths)
 
 
 def test_the_metrics_file_has_every_row_and_relation(outputs):
@@ -72,6 +80,36 @@ def test_the_record_says_what_was_chosen_and_what_the_scores_depend_on(outputs):
     assert len(found["record"]["weights_digest"]["composed"]) == 64
 
 
+def test_scenes_are_scored_beside_the_emoji_with_masks_and_negative_texts(world, outputs, tmp_path):
+    emoji, scenes = (json.loads((outputs / name).read_text()) for name in ("emoji.json", "scenes.json"))
+    assert scenes.keys() == emoji.keys()
+    assert (scenes["record"]["benchmark"], scenes["record"]["queries"]) == ("scenes", emoji["record"]["queries"] + 2)
+    assert "index" not in scenes["record"], "no index serves the scenes"
+    assert {"negative", "masked"} <= scenes["composed"]["relations"].keys()
+    assert (outputs / "scenes_report" / "report.html").is_file()
+
+
+def test_a_masked_query_is_asked_with_the_blanked_reference_and_its_mask(world):
+    embeddings = Embeddings.load(world.embeddings)
+    judge = Judge(embeddings, {}, EVALUATION, {})
+    (part,) = load_triplets(world.scenes, "test")
+    asked = judge._asked(part, world.scenes)
+    plain, negative, masked = 0, len(part.queries) - 2, len(part.queries) - 1
+    np.testing.assert_array_equal(asked.references[masked], embeddings.masked[0])
+    np.testing.assert_array_equal(asked.masks[masked].numpy(), LEFT_HALF)
+    assert not asked.masks[plain].any()
+    assert not asked.masks[negative].any()
+    assert asked.negative[[plain, negative]].tolist() == [0, embeddings.text_row["red"]]
+    np.testing.assert_array_equal(asked.references[negative], embeddings.pictures[embeddings.picture_row["bar-red"]])
+
+
+def test_a_mask_that_was_not_embedded_is_refused(world, tmp_path):
+    scenes = shutil.copytree(world.scenes, tmp_path / "scenes")
+    Image.fromarray(~LEFT_HALF).save(scenes / "mask.png")
+    with pytest.raises(InputInvalid, match=r"bar-red is not embedded with mask\.png; run: dvc repro embed"):
+        run(world, tmp_path, scenes=scenes)
+
+
 def test_the_report_is_one_file_with_pictures_that_decode(outputs):
     html = (outputs / "report" / "report.html").read_text()
     assert "src='http" not in html
@@ -86,7 +124,7 @@ def test_the_report_is_one_file_with_pictures_that_decode(outputs):
 
 def test_the_same_inputs_give_the_same_bytes(world, outputs, tmp_path):
     run(world, tmp_path)
-    for name in ("emoji.json", "report/report.html"):
+    for name in ("emoji.json", "report/report.html", "scenes.json", "scenes_report/report.html"):
         assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes()
 
 
@@ -111,7 +149,7 @@ def test_a_truncated_model_is_refused(world, tmp_path):
         run(world, tmp_path, prior=broken)
 
 
-def test_embeddings_hold_the_gallery_and_no_masks(world):
+def test_embeddings_hold_the_gallery_and_the_mask_of_a_query(world):
     embeddings = Embeddings.load(world.embeddings)
     assert len(embeddings.pictures) == 24
-    assert len(embeddings.masked) == 0
+    assert len(embeddings.masked) == 1

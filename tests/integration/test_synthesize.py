@@ -6,16 +6,18 @@ import shutil
 import subprocess
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import DataRejected, InputInvalid
-from compodiff.params import SimilarityFloors, SynthesisParams, ValidationParams
+from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams, ValidationParams
 from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
 
@@ -29,6 +31,7 @@ SYNTHESIS = SynthesisParams(
     max_pairs_per_relation=1000,
     pairs_per_shard=40,
     batch_size=8,
+    sprites=SpriteParams(families=SceneFamilies(train=6, validation=3), edits_per_relation=1),
     floors=SimilarityFloors.model_validate(LET_ALL_THROUGH | {"directional": -0.2}),
 )
 VALIDATION = ValidationParams(min_triplets=50, max_text_length=200, max_rejected_fraction=0.05)
@@ -72,7 +75,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_folder_holds_what_the_manifest_says(whole, small_catalogue: Catalogue):
     rows = shards.read_table(whole / "manifest.parquet")
     relations = small_catalogue.relations.query("split != 'test'")
-    assert len(rows) == len(relations)
+    drawn = rows["key"].str.startswith("sprites-")
+    assert (~drawn).sum() == len(relations)
+    assert drawn.sum() > 50
     for name, own in rows.groupby("shard"):
         entries = [key for key, _ in shards.read_entries(whole / str(name))]
         assert entries == own.loc[own["accepted"], "key"].tolist()
@@ -103,7 +108,8 @@ def test_other_params_start_afresh(small_data, encoder, triplets):
     changed = SYNTHESIS.model_copy(update={"max_pairs_per_relation": 5})
     synthesize(synthesis=changed, data=small_data, encoder=encoder, triplets=triplets)
     rows = shards.read_table(triplets / "manifest.parquet")
-    assert rows.groupby(["split", "relation"]).size().max() == 5
+    of_catalogue = rows[~rows["key"].str.startswith("sprites-")]
+    assert of_catalogue.groupby(["split", "relation"]).size().max() == 5
     assert {path.name for path in triplets.glob("*.tar")} == set(rows["shard"])
 
 
@@ -153,6 +159,43 @@ def test_good_triplets_are_validated(small_data, whole, tmp_path):
     assert len(accepted) + len(quarantine) == rows["accepted"].sum()
     assert json.loads((validated / "result.json").read_text())["passed"]
     assert (validated / "docs" / "index.html").is_file()
+
+
+def test_a_drawn_triplet_brings_its_mask_and_goes_through_the_same_filters(whole):
+    rows = shards.read_table(whole / "manifest.parquet")
+    drawn = rows[rows["key"].str.startswith("sprites-") & rows["accepted"]]
+    entries = {key: files for name in drawn["shard"].unique() for key, files in shards.read_entries(whole / name)}
+    assert entries.keys() >= set(drawn["key"])
+    for key in drawn["key"]:
+        assert entries[key].keys() == {"reference.png", "target.png", "mask.png", "json"}
+        with Image.open(BytesIO(entries[key]["mask.png"])) as mask:
+            assert mask.size == (64, 64)
+            assert mask.getbbox() is not None
+    assert drawn[list(SimilarityFloors.model_fields)].notna().all(axis=None)
+    pictures = shards.read_table(whole / "pictures.parquet").set_index("picture_id")["split"]
+    assert set(pictures.index) >= {*drawn["reference"], *drawn["target"]}
+    assert (pictures[drawn["reference"]].to_numpy() == drawn["split"].to_numpy()).all()
+
+
+def test_a_scene_of_two_splits_is_rejected(small_data, triplets, tmp_path):
+    """Its name tells, and where it has two names its pixels do."""
+    rows = shards.read_table(triplets / "manifest.parquet")
+    drawn = rows[rows["key"].str.startswith("sprites-") & rows["accepted"]]
+    train, validation = (drawn[drawn["split"] == split].iloc[0] for split in ("train", "validation"))
+    paths = {"data": small_data, "triplets": triplets, "validated": tmp_path / "validated"}
+    is_validation = rows["key"] == validation["key"]
+    named = rows.assign(reference=rows["reference"].mask(is_validation, train["reference"]))
+    shards.write_table(triplets / "manifest.parquet", named)
+    with pytest.raises(DataRejected, match=rf"split, reference_split\) on 1 rows \({validation['key']}\)"):
+        validate(synthesis=SYNTHESIS, validation=VALIDATION, **paths)
+    turned = (rows["reference"] == train["reference"]) & (rows["key"] != train["key"])
+    shards.write_table(triplets / "manifest.parquet", rows.assign(split=rows["split"].mask(turned, "validation")))
+    strict = VALIDATION.model_copy(update={"max_rejected_fraction": 0.0})
+    with pytest.raises(DataRejected) as refused:
+        validate(synthesis=SYNTHESIS, validation=strict, **paths)
+    quarantine = shards.read_table(tmp_path / "validated" / "quarantine.parquet").set_index("key")
+    assert refused.value
+    assert quarantine.at[train["key"], "held_out_twin"] == train["reference"]
 
 
 def test_rejected_data_stop_and_say_why_and_where(small_data, triplets, tmp_path):

@@ -12,7 +12,16 @@ from PIL import Image
 
 from compodiff.catalogue.material import material_of
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.embeddings import MASK_SIZE, Embeddings, Material, blanked, draw_mask, drawn_cells, make_embeddings
+from compodiff.embeddings import (
+    MASK_SIZE,
+    Embeddings,
+    ExactMask,
+    Material,
+    blanked,
+    draw_mask,
+    drawn_cells,
+    make_embeddings,
+)
 from compodiff.encoders import Encoder
 from compodiff.errors import EncoderMismatch, InputInvalid
 from compodiff.params import EmbeddingParams
@@ -79,6 +88,35 @@ def test_masked_pictures_are_embedded_as_their_mask_says(
         drawn = drawn_cells(picture)
         assert mask[drawn].mean() >= PARAMS.min_mask_fraction
     assert (masks[0] != masks[1]).any(), "two masks of a picture differ"
+
+
+def test_known_masks_are_blanked_beside_the_drawn_ones(
+    material: Material, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
+    first, second, third = list(material.masked_splits)[:3]
+    cells = np.zeros((2, MASK_SIZE, MASK_SIZE), np.bool_)
+    cells[0, :20], cells[1, 40:, 30:] = True, True
+    exact = {
+        first: [ExactMask(second, "train", cells[0]), ExactMask(third, "train", cells[1])],
+        third: [ExactMask(first, "test", cells[1])],
+    }
+    few = replace(
+        material, pictures=[third, second, first], masked_splits={first: "train"}, texts=[], exact_masks=exact
+    )
+    make_embeddings(tmp_path / "embeddings", tiny_encoder, few, PARAMS)
+    embeddings = Embeddings.load(tmp_path / "embeddings")
+    assert embeddings.masked_pictures == [third, first, first, first, first]
+    assert embeddings.masked_splits == ["test", "train", "train", "train", "train"]
+    assert embeddings.masked_targets == [first, "", "", second, third]
+    assert embeddings.masked_row(first, cells[1]) == 4
+    assert embeddings.masked_row(third, cells[1]) == 0
+    assert embeddings.masked_row(second, cells[1]) is None
+    assert embeddings.masked_row(third, cells[0]) is None
+    for row, mask in ((0, cells[1]), (3, cells[0]), (4, cells[1])):
+        np.testing.assert_array_equal(embeddings.masks([row])[0], mask)
+        pixels = tiny_encoder.preprocess(material.read(embeddings.masked_pictures[row]))[None]
+        expected = tiny_encoder.encode_pixels(blanked(pixels, torch.from_numpy(mask)[None]))[0]
+        np.testing.assert_allclose(embeddings.masked[row], expected.numpy(), atol=1e-5)
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(

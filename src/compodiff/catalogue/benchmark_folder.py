@@ -26,13 +26,28 @@ SPLITS = ("validation", "test")
 
 @dataclass(frozen=True)
 class BenchmarkQuery:
-    """A line of queries.*.jsonl: `group` is the relation; any of `targets` answers it."""
+    """A line of queries.*.jsonl.
+
+    Attributes:
+        targets: any of them answers it.
+        group: the relation.
+        negative: text that the answer shall not show; empty for none.
+        mask: file, relative to the folder, of the region to replace; empty for none.
+    """
 
     reference: str
     relative_caption: str
     targets: list[str]
     group: str
     concept: str
+    negative: str = ""
+    mask: str = ""
+
+
+def as_line(query: BenchmarkQuery) -> str:
+    """The query as JSON, without what it has not."""
+    given = {key: value for key, value in asdict(query).items() if value != ""}
+    return json.dumps(given, ensure_ascii=False)
 
 
 def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams) -> None:
@@ -48,7 +63,7 @@ def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams)
             own = ((name, catalogue.read_bytes(name)) for name in catalogue.distinct() if styles[name] == style)
             pack_pictures(temporary / "gallery" / f"{style}.tar", own)
         for split in SPLITS:
-            lines = (json.dumps(asdict(query), ensure_ascii=False) for query in queries_of(catalogue, split, params))
+            lines = map(as_line, queries_of(catalogue, split, params))
             (temporary / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -71,7 +86,7 @@ def queries_of(catalogue: Catalogue, split: str, params: BenchmarkParams) -> lis
 
 
 def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
-    """Read the queries that `write_benchmark` wrote.
+    """Read the queries of a benchmark folder of ours.
 
     Raises:
         InputInvalid: the file is missing or a line is not a query.
@@ -81,9 +96,9 @@ def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [BenchmarkQuery(**json.loads(line)) for line in lines]
     except FileNotFoundError as error:
-        raise InputInvalid(f"{path} is not there; run: compodiff run assemble_benchmark") from error
+        raise InputInvalid(f"{path} is not there; run: dvc repro") from error
     except (json.JSONDecodeError, TypeError) as error:
-        raise InputInvalid(f"{path} is damaged ({error}); run: compodiff run assemble_benchmark") from error
+        raise InputInvalid(f"{path} is damaged ({error}); run: dvc repro") from error
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,16 @@
 """Pictures, texts and masked pictures, embedded once and memory-mapped: what both stages of training read."""
 
-from compodiff.embeddings.making import Material, make_embeddings
+from compodiff.embeddings.making import ExactMask, Material, make_embeddings
 from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
 from compodiff.embeddings.stored import Embeddings
 
-__all__ = ["MASK_SIZE", "Embeddings", "Material", "blanked", "draw_mask", "drawn_cells", "make_embeddings"]
+__all__ = [
+    "MASK_SIZE",
+    "Embeddings",
+    "ExactMask",
+    "Material",
+    "blanked",
+    "draw_mask",
+    "drawn_cells",
+    "make_embeddings",
+]

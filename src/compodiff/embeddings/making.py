@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,21 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
+class ExactMask:
+    """A region of a picture that is known to be edited.
+
+    Attributes:
+        target: the picture that comes of it, equal outside the region.
+        split: of both pictures.
+        cells: (64, 64) True where they differ.
+    """
+
+    target: str
+    split: str
+    cells: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Material:
     """What is embedded.
 
@@ -37,8 +52,9 @@ class Material:
         pictures: picture ids, in the order of the rows.
         read: picture_id -> picture.
         digest: changes whenever what `read` returns changes.
-        masked_splits: picture_id -> split of the pictures that get masked variants.
+        masked_splits: picture_id -> split of the pictures that get masked variants of drawn masks.
         texts: any order, repetitions allowed; the empty text is added.
+        exact_masks: picture_id -> masks that are known; each gives a masked variant.
     """
 
     pictures: Sequence[str]
@@ -46,6 +62,7 @@ class Material:
     digest: str
     masked_splits: Mapping[str, str]
     texts: Sequence[str]
+    exact_masks: Mapping[str, Sequence[ExactMask]] = field(default_factory=dict)
 
 
 def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: EmbeddingParams) -> None:
@@ -66,8 +83,7 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
     embed_texts = partial(_embed_texts, encoder, params.batch_size)
     pictures = _chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
     worded = _chunks(work, "texts", texts, params.batch_size, embed_texts)
-    masked = [name for name in material.pictures if name in material.masked_splits]
-    masked = [name for name in masked for _ in range(params.masks_per_picture)]
+    masked = [variant for name in material.pictures for variant in _variants(name, material, params)]
     with atomic_folder(folder) as temporary:
         for name in ("pictures", "masked", "masks"):
             _join(temporary / f"{name}.npy", pictures, name)
@@ -77,14 +93,19 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
         np.save(temporary / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         _table(temporary / "pictures.parquet", picture_id=list(material.pictures))
         _table(temporary / "texts.parquet", text=texts)
-        splits = [material.masked_splits[name] for name in masked]
-        _table(temporary / "masked_pictures.parquet", picture_id=masked, split=splits)
+        columns = {column: [variant[column] for variant in masked] for column in ("picture_id", "split", "target")}
+        _table(temporary / "masked_pictures.parquet", **columns)
         write_json(temporary / "manifest.json", encoder.manifest.to_json())
     shutil.rmtree(work)
 
 
 def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams) -> dict[str, Any]:
-    names = [list(material.pictures), sorted(material.masked_splits.items()), texts]
+    exact = [
+        (name, mask.target, mask.split, mask.cells.tobytes())
+        for name, masks in sorted(material.exact_masks.items())
+        for mask in masks
+    ]
+    names = [list(material.pictures), sorted(material.masked_splits.items()), exact, texts]
     return {
         "encoder": encoder.manifest.to_json(),
         "params": params.model_dump(),
@@ -119,12 +140,11 @@ def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParam
         pictures = [material.read(name) for name in batch]
         pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
         embedded.append(_encoded(encoder, pixels))
-        chosen = [place for place, name in enumerate(batch) if name in material.masked_splits]
-        places = [place for place in chosen for _ in range(params.masks_per_picture)]
-        if not places:
+        of_each = [_masks(name, picture, material, params) for name, picture in zip(batch, pictures, strict=True)]
+        masks = np.concatenate(of_each)
+        if not len(masks):
             continue
-        drawn = [_masks(batch[place], pictures[place], params) for place in chosen]
-        masks = np.concatenate(drawn)
+        places = np.repeat(np.arange(len(batch)), [len(own) for own in of_each])
         variants = blanked(pixels[places], torch.from_numpy(masks))
         masked.append(_encoded(encoder, variants))
         packed.append(np.packbits(masks.reshape(len(masks), -1), axis=1))
@@ -139,12 +159,23 @@ def _encoded(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
     return vectors
 
 
-def _masks(name: str, picture: Image.Image, params: EmbeddingParams) -> NDArray[np.bool_]:
-    """Draw a picture's masks, (masks_per_picture, 64, 64); they depend on its name and the seed alone."""
+def _variants(name: str, material: Material, params: EmbeddingParams) -> list[dict[str, str]]:
+    """Describe a picture's masked variants, those of drawn masks first; they have no target."""
+    drawn = params.masks_per_picture if name in material.masked_splits else 0
+    of_drawn = {"picture_id": name, "split": material.masked_splits.get(name, ""), "target": ""}
+    exact = material.exact_masks.get(name, ())
+    return [of_drawn] * drawn + [{"picture_id": name, "split": it.split, "target": it.target} for it in exact]
+
+
+def _masks(name: str, picture: Image.Image, material: Material, params: EmbeddingParams) -> NDArray[np.bool_]:
+    """A picture's masks in the order of `_variants`, (variants, 64, 64); name and seed decide the drawn ones."""
     generator = np.random.default_rng([params.seed, zlib.crc32(name.encode())])
     fractions = {"min_fraction": params.min_mask_fraction, "max_fraction": params.max_mask_fraction}
-    drawn = drawn_cells(picture)
-    return np.stack([draw_mask(drawn, generator, **fractions) for _ in range(params.masks_per_picture)])
+    masks = [mask.cells for mask in material.exact_masks.get(name, ())]
+    if name in material.masked_splits:
+        drawn = drawn_cells(picture)
+        masks = [draw_mask(drawn, generator, **fractions) for _ in range(params.masks_per_picture)] + masks
+    return np.array(masks, np.bool_).reshape(-1, MASK_SIZE, MASK_SIZE)
 
 
 def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arrays:

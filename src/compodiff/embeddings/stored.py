@@ -3,7 +3,7 @@
 pictures.npy (N, D) f32         pictures.parquet        picture_id of each row
 texts_pooled.npy (T, D) f32     texts.parquet           text of each row; row 0 is the empty text, the null text
 text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) int64 where each begins
-masked.npy (M, D) f32           masked_pictures.parquet picture_id and split of each row
+masked.npy (M, D) f32           masked_pictures.parquet picture_id, split and target of each row
 masks.npy (M, 512) uint8        64 x 64 bits a row      manifest.json           the encoder's
 """
 
@@ -36,6 +36,7 @@ class Embeddings:
         masked: (M, D) float32, pictures with a region set to zero after preprocessing.
         masked_pictures: picture_id of each row of `masked`.
         masked_splits: split of each row of `masked`.
+        masked_targets: the picture that differs from it within the mask alone; empty where the mask was drawn.
     """
 
     encoder: EncoderManifest
@@ -46,6 +47,7 @@ class Embeddings:
     masked: NDArray[np.float32]
     masked_pictures: list[str]
     masked_splits: list[str]
+    masked_targets: list[str]
     _text_tokens: NDArray[np.float16]
     _text_offsets: NDArray[np.int64]
     _packed_masks: NDArray[np.uint8]
@@ -76,6 +78,7 @@ class Embeddings:
             masked=_rows(folder, "masked", len(masked_pictures)),
             masked_pictures=masked_pictures,
             masked_splits=_column(folder, "masked_pictures", "split"),
+            masked_targets=_column(folder, "masked_pictures", "target"),
             _text_tokens=_array(folder, "text_tokens"),
             _text_offsets=_rows(folder, "text_offsets", len(texts) + 1),
             _packed_masks=_rows(folder, "masks", len(masked_pictures)),
@@ -94,6 +97,12 @@ class Embeddings:
         """Return the masks of rows of `masked`, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
         packed = self._packed_masks[np.asarray(rows, dtype=np.int64)]
         return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
+
+    def masked_row(self, picture: str, cells: NDArray[np.bool_]) -> int | None:
+        """Return a row of `masked` that is this picture with just these cells, (64, 64), set to zero."""
+        packed = np.packbits(cells.reshape(-1))
+        rows = (row for row, name in enumerate(self.masked_pictures) if name == picture)
+        return next((row for row in rows if np.array_equal(self._packed_masks[row], packed)), None)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -21,9 +21,19 @@ from compodiff.params.data import (
     MapName,
     MapParams,
     OpenClipParams,
+    SceneQueries,
+    ScenesParams,
 )
 from compodiff.params.section import Section
-from compodiff.params.synthesis import DiffusionParams, MaskParams, SimilarityFloors, SynthesisParams, ValidationParams
+from compodiff.params.synthesis import (
+    DiffusionParams,
+    MaskParams,
+    SceneFamilies,
+    SimilarityFloors,
+    SpriteParams,
+    SynthesisParams,
+    ValidationParams,
+)
 from compodiff.params.training import DenoiserParams, DistillationParams, TaskShares, TrainingParams
 
 __all__ = [
@@ -49,8 +59,12 @@ __all__ = [
     "Params",
     "PromotionParams",
     "SamplingParams",
+    "SceneFamilies",
+    "SceneQueries",
+    "ScenesParams",
     "Section",
     "SimilarityFloors",
+    "SpriteParams",
     "SynthesisParams",
     "TaskShares",
     "TrainingParams",
@@ -64,6 +78,7 @@ class Params(Section):
 
     data: DataParams
     benchmark: BenchmarkParams
+    scenes: ScenesParams
     encoder: EncoderParams
     embedding: EmbeddingParams
     denoiser: DenoiserParams

@@ -23,6 +23,21 @@ class BenchmarkParams(Section):
     max_queries_per_relation: int = Field(gt=0, description="in a split; concepts take turns")
 
 
+class SceneQueries(Section):
+    """Families of scenes in each split of the benchmark."""
+
+    validation: int = Field(gt=0)
+    test: int = Field(gt=0)
+
+
+class ScenesParams(Section):
+    """The scenes benchmark: a family is a base scene and its edits, all of them in the gallery."""
+
+    seed: int = Field(ge=0)
+    families: SceneQueries
+    edits_per_relation: int = Field(gt=0, description="of one base scene")
+
+
 MapName = Literal["pixels", "stride_2", "stride_4", "stride_8", "stride_16", "stride_32", "head"]
 
 

@@ -17,6 +17,20 @@ class SimilarityFloors(Section):
     keyword_image: float = Field(ge=-1, le=1, description="target to the term that came in")
 
 
+class SceneFamilies(Section):
+    """How many families of scenes are drawn of a split's objects."""
+
+    train: int = Field(ge=0)
+    validation: int = Field(ge=0)
+
+
+class SpriteParams(Section):
+    """The embedded generator: a family is a base scene and its edits; an edit gives two triplets, there and back."""
+
+    families: SceneFamilies
+    edits_per_relation: int = Field(gt=0, description="of one base scene")
+
+
 class SynthesisParams(Section):
     """Captions become triplets: how many, and which the filters keep."""
 
@@ -25,6 +39,7 @@ class SynthesisParams(Section):
     max_pairs_per_relation: int = Field(gt=0, description="pairs of pictures of one relation in one split")
     pairs_per_shard: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
+    sprites: SpriteParams
     floors: SimilarityFloors
 
 

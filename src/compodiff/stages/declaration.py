@@ -21,6 +21,7 @@ from compodiff.params import Section, load_params
 
 STAGES = (
     "assemble_benchmark",
+    "assemble_scenes",
     "train_encoder",
     "synthesize",
     "validate",

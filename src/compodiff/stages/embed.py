@@ -1,28 +1,40 @@
 """The stage embed: pictures, masked pictures and texts, once for both stages of training. Run: compodiff run embed."""
 
+import hashlib
+from collections import ChainMap, defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from compodiff import shards
-from compodiff.catalogue.benchmark_folder import SPLITS, read_queries
+from compodiff.benchmarks.pictures import GalleryFolder
+from compodiff.catalogue.benchmark_folder import SPLITS, BenchmarkQuery, read_queries
 from compodiff.catalogue.material import material_of
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.embeddings import make_embeddings
+from compodiff.embeddings import ExactMask, Material, make_embeddings
+from compodiff.embeddings.generated import Generated
 from compodiff.encoders import load_encoder
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output
 
 
-def embed(
+def embed(  # a stage's arguments are its declaration
     *,
     embedding: EmbeddingParams,
     data: Annotated[Path, Input("data")],
     encoder: Annotated[Path, Input("artifacts/encoder")],
+    triplets: Annotated[Path, Input("artifacts/triplets")],
     validation: Annotated[Path, Input("artifacts/validation")],
     benchmark: Annotated[Path, Input("artifacts/benchmark")],
+    scenes: Annotated[Path, Input("artifacts/scenes")],
     embeddings: Annotated[Path, Output("artifacts/embeddings")],
 ) -> None:
-    """Embed the catalogue and every relative caption of the accepted triplets and of the benchmark.
+    """Embed the catalogue, the generated pictures, both benchmarks' pictures and every text of triplets and benchmarks.
 
     A run that was killed continues with the chunks that are missing; other params or inputs start afresh.
 
@@ -31,7 +43,48 @@ def embed(
         EncoderMismatch: the encoder's weights are not those of its manifest.
         ResourceUnavailable: the disk is full; finished chunks are kept.
     """
-    accepted = shards.read_table(validation / "accepted.parquet")["relative_caption"]
-    asked = [query.relative_caption for split in SPLITS for query in read_queries(benchmark, split)]
-    material = material_of(Catalogue.load(data), [*accepted, *asked])
-    make_embeddings(embeddings, load_encoder(encoder), material, embedding)
+    catalogue = Catalogue.load(data)
+    accepted = shards.read_table(validation / "accepted.parquet")
+    generated = Generated.find(triplets, accepted, set(catalogue.pictures.index))
+    captions = accepted[accepted["reference"].isin(set(generated.places))]
+    queries = [query for folder in (benchmark, scenes) for split in SPLITS for query in read_queries(folder, split)]
+    texts = [text for query in queries for text in (query.relative_caption, query.negative)]
+    texts += [*accepted["relative_caption"], *captions["reference_caption"], *captions["target_caption"]]
+    material = material_of(catalogue, texts)
+    material = _with_pictures(material, dict.fromkeys(sorted(generated.places), generated.read), generated.digest)
+    gallery = GalleryFolder.scan(scenes / "gallery")
+    material = _with_pictures(material, dict.fromkeys(gallery.ids, gallery.read), _digest(scenes / "gallery"))
+    masks = ChainMap(generated.masks, _query_masks(scenes))
+    make_embeddings(embeddings, load_encoder(encoder), replace(material, exact_masks=masks), embedding)
+
+
+def _with_pictures(material: Material, readers: dict[str, Callable[[str], Image.Image]], digest: str) -> Material:
+    """Add pictures under new names."""
+
+    def read(name: str) -> Image.Image:
+        return readers.get(name, material.read)(name)
+
+    pictures = [*material.pictures, *readers]
+    return replace(material, pictures=pictures, read=read, digest=f"{material.digest} {digest}")
+
+
+def _query_masks(folder: Path) -> dict[str, list[ExactMask]]:
+    """The masks that queries of a benchmark put on their references."""
+    masks: dict[str, list[ExactMask]] = defaultdict(list)
+    for split in SPLITS:
+        for query in read_queries(folder, split):
+            if query.mask:
+                masks[query.reference].append(ExactMask(query.targets[0], split, _cells(folder, query)))
+    return masks
+
+
+def _cells(folder: Path, query: BenchmarkQuery) -> NDArray[np.bool_]:
+    with Image.open(folder / query.mask) as mask:
+        return np.asarray(mask.convert("L")) > 127
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.tar")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

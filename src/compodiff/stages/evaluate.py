@@ -1,28 +1,33 @@
-"""The stage evaluate: the emoji benchmark, without a model and with each. Run: compodiff run evaluate.
+"""The stage evaluate: both benchmarks, without a model and with each. Run: compodiff run evaluate.
 
-The benchmark is a `triplets` folder and is scored by the path that scores every other benchmark.
+Each is a `triplets` folder and is scored by the path that scores every other benchmark.
 """
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 
 from compodiff.atomic import write_json
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, baselines, best_dials
 from compodiff.benchmarks.benchmark import Benchmark
-from compodiff.benchmarks.comparison import COMPOSED, Comparing, Page
+from compodiff.benchmarks.comparison import COMPOSED, Comparing, Comparison, Page
 from compodiff.benchmarks.ranking import Similarity
 from compodiff.benchmarks.scoring import Scorer
 from compodiff.benchmarks.showcase import Showcase
 from compodiff.benchmarks.triplets import load_triplets
-from compodiff.embeddings import Embeddings
+from compodiff.embeddings import MASK_SIZE, Embeddings
+from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.retrieval.index import Index
+from compodiff.retrieval.masks import given_cells
+from compodiff.retrieval.pictures import read_picture
 from compodiff.stages.declaration import Input, Output
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
@@ -37,14 +42,17 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     evaluation: EvaluationParams,
     sampling: SamplingParams,
     benchmark: Annotated[Path, Input("artifacts/benchmark")],
+    scenes: Annotated[Path, Input("artifacts/scenes")],
     index: Annotated[Path, Input("artifacts/index")],
     prior: Annotated[Path, Input("artifacts/prior")],
     composed: Annotated[Path, Input("artifacts/composed")],
     embeddings: Annotated[Path, Input("artifacts/embeddings")],
     metrics: Annotated[Path, Output("artifacts/metrics/emoji.json")],
     report: Annotated[Path, Output("artifacts/report")],
+    scenes_metrics: Annotated[Path, Output("artifacts/metrics/scenes.json")],
+    scenes_report: Annotated[Path, Output("artifacts/scenes_report")],
 ) -> None:
-    """Score the test queries; the weight of the sum is chosen on the validation queries.
+    """Score the test queries of both benchmarks; the weight of the sum is chosen on their validation queries.
 
     Raises:
         EncoderMismatch, IndexMismatch: a model or the index belongs to another encoder than the embeddings.
@@ -53,28 +61,79 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     encoded = Embeddings.load(embeddings)
     served = Index.load(index)
     served.require_encoder(encoded.encoder)
-    (test,), (validation,) = load_triplets(benchmark, "test"), load_triplets(benchmark, "validation")
-    asked, vectors, scorer = Asked.of(test, encoded), gallery_vectors(encoded), Scorer(chunk=evaluation.chunk)
-    dials = best_dials(validation, Asked.of(validation, encoded), vectors, scorer, evaluation)
-    rows = {
-        **baselines(asked, dials),
-        "prior": Answering.load(prior, sampling, encoded, has_reference=False).answer(asked, "prior"),
-        COMPOSED: Answering.load(composed, sampling, encoded).answer(asked, COMPOSED),
+    models = {
+        "prior": Answering.load(prior, sampling, encoded, has_reference=False),
+        COMPOSED: Answering.load(composed, sampling, encoded),
     }
     settings = {
-        "benchmark": "emoji",
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": _digest(prior / WEIGHTS), COMPOSED: _digest(composed / WEIGHTS)},
         "sampling": sampling.model_dump(),
-        "baselines": dials.record() | {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on validation"},
         "min_relation_queries": evaluation.min_relation_queries,
-        "index": {"kind": served.manifest.kind, f"recall_at_{SERVED}": served_recall(served, test, rows[COMPOSED])},
     }
-    comparing = Comparing.of(scorer, evaluation)
-    comparison = comparing.compare([test], vectors, {name: [row] for name, row in rows.items()}, settings)
-    write_json(metrics, figures(comparison.summaries) | {"record": dict(comparison.record)})
-    page = Page("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
-    page.write(report, comparison, vectors)
+    judge = Judge(encoded, models, evaluation, settings)
+    judge.write(judge.compare("emoji", benchmark, served), "Emoji benchmark: unseen concepts", metrics, report)
+    title = "Scenes benchmark: edits of unseen objects"
+    judge.write(judge.compare("scenes", scenes), title, scenes_metrics, scenes_report)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores the baselines and the models on benchmark folders.
+
+    Attributes:
+        encoded: embeddings of all that the benchmarks name.
+        models: row name -> model.
+        evaluation: how.
+        settings: what every record gets.
+    """
+
+    encoded: Embeddings
+    models: Mapping[str, Answering]
+    evaluation: EvaluationParams
+    settings: Mapping[str, Any]
+
+    def compare(self, name: str, folder: Path, served: Index | None = None) -> Comparison:
+        """Score the test queries of a folder; `served` is the index that serves its gallery, if one does."""
+        (test,), (validation,) = load_triplets(folder, "test"), load_triplets(folder, "validation")
+        vectors, scorer = gallery_vectors(self.encoded), Scorer(chunk=self.evaluation.chunk)
+        asked = self._asked(test, folder)
+        dials = best_dials(validation, self._asked(validation, folder), vectors, scorer, self.evaluation)
+        answers = {row: model.answer(asked, f"{row}, {name}") for row, model in self.models.items()}
+        rows = baselines(asked, dials) | answers
+        settings = {
+            **self.settings,
+            "benchmark": name,
+            "baselines": dials.record() | {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on validation"},
+        }
+        if served is not None:
+            recall = served_recall(served, test, answers[COMPOSED])
+            settings["index"] = {"kind": served.manifest.kind, f"recall_at_{SERVED}": recall}
+        comparing = Comparing.of(scorer, self.evaluation)
+        return comparing.compare([test], vectors, {row: [each] for row, each in rows.items()}, settings)
+
+    def write(self, comparison: Comparison, title: str, metrics: Path, report: Path) -> None:
+        """Write the figures, and the report as a folder."""
+        write_json(metrics, figures(comparison.summaries) | {"record": dict(comparison.record)})
+        page = Page(title, RECALLS, Showcase.of(self.evaluation), ATTRIBUTION)
+        page.write(report, comparison, gallery_vectors(self.encoded))
+
+    def _asked(self, part: Benchmark, folder: Path) -> Asked:
+        """The queries in arrays; a masked reference is the one that was embedded with the masked region blanked."""
+        asked = Asked.of(part, self.encoded)
+        masked = [place for place, query in enumerate(part.queries) if query.mask]
+        if not masked:
+            return asked
+        masks = torch.zeros(len(part.queries), MASK_SIZE, MASK_SIZE, dtype=torch.bool)
+        references = asked.references.copy()
+        for place in masked:
+            query = part.queries[place]
+            cells = np.asarray(read_picture(folder / query.mask).convert("L")) > 127
+            row = self.encoded.masked_row(query.reference, cells)
+            if row is None:
+                raise InputInvalid(f"{query.reference} is not embedded with {query.mask}; run: dvc repro embed")
+            masks[place], references[place] = given_cells(cells), self.encoded.masked[row]
+        return asked.masked(references, masks)
 
 
 def figures(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def register(
     composed: Annotated[Path, Input("artifacts/composed")],
     index: Annotated[Path, Input("artifacts/index")],
     metrics: Annotated[Path, Input("artifacts/metrics/emoji.json")],
+    scenes: Annotated[Path, Input("artifacts/metrics/scenes.json")],
     report: Annotated[Path, Input("artifacts/report")],
     registration: Annotated[Path, Output("artifacts/registration.json")],
 ) -> None:
@@ -28,7 +29,7 @@ def register(
         InputInvalid: there is no model.
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
-    measured = (metrics,)  # one file a benchmark, by whose name params.yaml has its gate
+    measured = (metrics, scenes)  # one file a benchmark, by whose name params.yaml has its gate
     candidate = Candidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
         figures={file.stem: _rows(file) for file in measured},

@@ -15,7 +15,8 @@ from compodiff.params import SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.synthesis.generation import CatalogueGenerator
 from compodiff.synthesis.keywords import caption_pairs
-from compodiff.synthesis.triplets import SOURCES, TripletMaker, finish, plan_shards
+from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
+from compodiff.synthesis.triplets import SOURCES, Source, TripletMaker, finish, plan_sources
 
 
 def synthesize(
@@ -25,7 +26,7 @@ def synthesize(
     encoder: Annotated[Path, Input("artifacts/encoder")],
     triplets: Annotated[Path, Output("artifacts/triplets")],
 ) -> None:
-    """Write the triplets of train and validation concepts as shards, a manifest and a report.
+    """Write the triplets of train and validation concepts, from all sources, as shards, a manifest and a report.
 
     A run that was killed continues with the shards that are missing; other params, inputs or code start afresh.
 
@@ -34,24 +35,29 @@ def synthesize(
         EncoderMismatch: the encoder's weights are not those of its manifest.
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
-    pairs = caption_pairs(Catalogue.load(data), synthesis)
+    catalogue = Catalogue.load(data)
+    sources = [
+        Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
+        Source(list(sprite_pairs(catalogue, synthesis)), partial(SpriteGenerator, data, synthesis)),
+    ]
     shards.claim_folder(
         triplets,
         {
             "params": synthesis.model_dump(),
-            "captions": hashlib.sha256(repr(pairs).encode()).hexdigest(),
+            "captions": hashlib.sha256(repr([source.pairs for source in sources]).encode()).hexdigest(),
             "pictures": _digest([data / "pictures.parquet"]),
             "encoder": _digest([encoder / "manifest.json"]),
             "code": _digest(SOURCES),
         },
     )
-    plans = plan_shards(triplets, pairs, synthesis.pairs_per_shard)
+    plans = plan_sources(triplets, [source.pairs for source in sources], synthesis.pairs_per_shard)
     missing = [plan for plan in plans if not shards.is_done(plan.path)]
-    maker = TripletMaker(partial(CatalogueGenerator, data), encoder, synthesis.floors, synthesis.batch_size)
+    first, *others = (source.make_generator for source in sources)
+    maker = TripletMaker(first, encoder, synthesis.floors, synthesis.batch_size, tuple(others))
     made = map_shards(maker, missing, workers=worker_count())
     for _ in tqdm(made, "synthesizing", len(plans), initial=len(plans) - len(missing), unit=" shards", disable=None):
         pass
-    finish(triplets, plans)
+    finish(triplets, plans, set(catalogue.pictures.index))
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -15,7 +15,7 @@ from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.process import Process
 from compodiff.params import SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import captions_of, triplet_queries
+from compodiff.stages.training_material import captions_of, captions_of_generated, triplet_queries
 from compodiff.tracking.runs import training_run
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material, fit
@@ -43,9 +43,11 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
     denoiser, prior_card = load_model(prior)
     require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")
     accepted = pd.read_parquet(validated / "accepted.parquet")
+    accepted = accepted[accepted["split"] == "train"]
+    captions = pd.concat([captions_of(catalogue, "train"), captions_of_generated(catalogue, accepted)])
     material = Material(
         embeddings=encoded,
-        examples=training_examples(encoded, captions_of(catalogue, "train"), accepted[accepted["split"] == "train"]),
+        examples=training_examples(encoded, captions, accepted),
         queries=triplet_queries(benchmark, composed),
         gallery=catalogue.distinct(),
     )

@@ -20,6 +20,16 @@ def captions_of(catalogue: Catalogue, split: str) -> pd.DataFrame:
     return pd.DataFrame(_captions(catalogue, split), columns=["picture_id", "caption"])
 
 
+def captions_of_generated(catalogue: Catalogue, triplets: pd.DataFrame) -> pd.DataFrame:
+    """Each caption of each picture of `triplets` that is not the catalogue's: columns picture_id, caption."""
+    ends = (
+        triplets[[end, f"{end}_caption"]].set_axis(["picture_id", "caption"], axis="columns")
+        for end in ("reference", "target")
+    )
+    captions = pd.concat(ends).drop_duplicates(ignore_index=True)
+    return captions[~captions["picture_id"].isin(catalogue.pictures.index)]
+
+
 def caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
     """Captions of unseen concepts, each to find any picture that has it."""
     targets: dict[str, set[str]] = defaultdict(set)

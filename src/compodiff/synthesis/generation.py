@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, on_white
@@ -40,14 +42,20 @@ class CaptionPair:
 
 @dataclass(frozen=True)
 class PicturePair:
-    """One candidate: both pictures (RGB) for a caption pair, under a key of its own.
+    """One candidate: both pictures for a caption pair, under a key of its own.
 
     A generator that makes several candidates of a caption pair gives each a key and picture names of its own.
+
+    Attributes:
+        captions: what the pictures show.
+        reference, target: the pictures, RGB.
+        mask: (64, 64) True where they differ, if the generator knows.
     """
 
     captions: CaptionPair
     reference: Image.Image
     target: Image.Image
+    mask: NDArray[np.bool_] | None = None
 
 
 class PictureGenerator(Protocol):

@@ -6,7 +6,8 @@ order, in any process, again after a kill, and have the same bytes.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -27,29 +28,63 @@ if TYPE_CHECKING:
     from compodiff.encoders import Encoder
 
 # What decides the bytes of a shard beside its inputs.
-SOURCES = (*sorted(Path(__file__).parent.glob("*.py")), Path(shards.__file__))
+_MODULES = (
+    "__init__",
+    "filters",
+    "generation",
+    "keywords",
+    "scene_captions",
+    "scene_edits",
+    "scene_stock",
+    "scenes",
+    "sprites",
+    "triplets",
+)
+SOURCES = (*(Path(__file__).with_name(f"{module}.py") for module in _MODULES), Path(shards.__file__))
 CANDIDATES_HELD = 128  # pairs of pictures in memory at a time
 COLUMNS = ("reference", "target", "reference_caption", "target_caption", "relative_caption", "relation", "split")
 
 
 @dataclass(frozen=True)
+class Source:
+    """Caption pairs and what makes their pictures.
+
+    Attributes:
+        pairs: their keys are unique over all sources.
+        make_generator: picklable; called once in each worker that makes a shard of this source.
+    """
+
+    pairs: Sequence[CaptionPair]
+    make_generator: Callable[[], PictureGenerator]
+
+
+@dataclass(frozen=True)
 class ShardPlan:
-    """A shard that is to be made."""
+    """A shard that is to be made, of the caption pairs of one source: the number of that source."""
 
     path: Path
     pairs: tuple[CaptionPair, ...]
+    source: int = 0
 
 
 def plan_shards(folder: Path, pairs: Iterable[CaptionPair], pairs_per_shard: int) -> list[ShardPlan]:
-    """Cut caption pairs, in their order, into shards of one split each."""
+    """Cut caption pairs of one source, in their order, into shards of one split each."""
+    return plan_sources(folder, [pairs], pairs_per_shard)
+
+
+def plan_sources(folder: Path, sources: Sequence[Iterable[CaptionPair]], pairs_per_shard: int) -> list[ShardPlan]:
+    """Cut the caption pairs of each source, in their order, into shards of one split each, numbered through."""
     plans: list[ShardPlan] = []
-    by_split: dict[str, list[CaptionPair]] = {}
-    for pair in pairs:
-        by_split.setdefault(pair.split, []).append(pair)
-    for split, own in by_split.items():
-        for number, first in enumerate(range(0, len(own), pairs_per_shard)):
-            path = folder / f"{split}-{number:05d}.tar"
-            plans.append(ShardPlan(path, tuple(own[first : first + pairs_per_shard])))
+    numbers: Counter[str] = Counter()
+    for source, pairs in enumerate(sources):
+        by_split: dict[str, list[CaptionPair]] = {}
+        for pair in pairs:
+            by_split.setdefault(pair.split, []).append(pair)
+        for split, own in by_split.items():
+            for first in range(0, len(own), pairs_per_shard):
+                path = folder / f"{split}-{numbers[split]:05d}.tar"
+                plans.append(ShardPlan(path, tuple(own[first : first + pairs_per_shard]), source))
+                numbers[split] += 1
     return plans
 
 
@@ -58,22 +93,24 @@ class TripletMaker:
     """Makes shards; picklable, and loads generator and encoder when a worker makes its first one.
 
     Attributes:
-        make_generator: called once in each worker.
+        make_generator: called once in each worker that makes a shard of the first source.
         encoder: folder of the encoder whose similarities filter.
         floors: what the similarities must reach.
         batch_size: pictures, or texts, that the encoder embeds at a time.
+        make_others: the same as `make_generator`, of the sources after the first.
     """
 
     make_generator: Callable[[], PictureGenerator]
     encoder: Path
     floors: SimilarityFloors
     batch_size: int
+    make_others: tuple[Callable[[], PictureGenerator], ...] = ()
 
     def __call__(self, plan: ShardPlan) -> None:
         """Make one shard: all candidates with their scores in its sidecar, the accepted ones in its tar."""
         memo = _Memo(self._encoder, self.batch_size)
         with shards.writing(plan.path) as shard:
-            for batch in _batched(self._generator.generate(plan.pairs), CANDIDATES_HELD):
+            for batch in _batched(self._generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
                 scores = score(memo.embedded(batch))
                 verdicts = judge(scores, self.floors)
                 rows = pd.concat([_described(batch, plan.path.name), scores, verdicts], axis="columns")
@@ -86,11 +123,18 @@ class TripletMaker:
                     it = pair.captions
                     text = json.dumps(row | {"keyword": it.keyword}, sort_keys=True, ensure_ascii=False).encode()
                     files = {"reference.png": pngs[it.reference], "target.png": pngs[it.target], "json": text}
+                    if pair.mask is not None:
+                        files["mask.png"] = _png(Image.fromarray(pair.mask))
                     shard.add(it.key, files)
 
+    def _generator(self, source: int) -> PictureGenerator:
+        if source not in self._generators:
+            self._generators[source] = (self.make_generator, *self.make_others)[source]()
+        return self._generators[source]
+
     @cached_property
-    def _generator(self) -> PictureGenerator:
-        return self.make_generator()
+    def _generators(self) -> dict[int, PictureGenerator]:
+        return {}
 
     @cached_property
     def _encoder(self) -> "Encoder":
@@ -134,10 +178,25 @@ class _Memo:
             self._texts.update(zip(batch, self._encoder.encode_texts(batch).pooled.cpu().numpy(), strict=True))
 
 
-def finish(folder: Path, plans: Sequence[ShardPlan]) -> None:
-    """Write manifest.parquet and report.json over finished shards."""
+def finish(folder: Path, plans: Sequence[ShardPlan], catalogued: Container[str] | None = None) -> None:
+    """Write manifest.parquet and report.json over finished shards, and the split of each generated picture.
+
+    A picture that was generated for two splits gets that of the first, so that validation rejects the other's triplets.
+
+    Args:
+        folder: of the shards.
+        plans: all of them.
+        catalogued: names of the pictures that were not generated; None: nothing is said of splits.
+    """
     paths = [plan.path for plan in plans]
     rows = shards.merge_sidecars(paths, folder / "manifest.parquet")
+    if catalogued is not None:
+        ends = [
+            rows[[end, "split"]].set_axis(["picture_id", "split"], axis="columns") for end in ("reference", "target")
+        ]
+        pictures = pd.concat(ends).drop_duplicates("picture_id", ignore_index=True)
+        generated = [name not in catalogued for name in pictures["picture_id"]]
+        shards.write_table(folder / "pictures.parquet", pictures[generated].reset_index(drop=True))
     write_json(folder / "report.json", acceptance(rows) | {"shards": {p.name: shards.seal_of(p) for p in paths}})
 
 

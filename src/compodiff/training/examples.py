@@ -40,6 +40,8 @@ class Examples:
 def training_examples(embeddings: Embeddings, captions: pd.DataFrame, triplets: pd.DataFrame | None = None) -> Examples:
     """Look up the rows of the training split.
 
+    Where a triplet's mask is known, the masked picture, the mask and the relative caption find the target as well.
+
     Args:
         embeddings: the embedded pictures and texts.
         captions: columns picture_id, caption; several captions of a picture are several rows.
@@ -54,7 +56,7 @@ def training_examples(embeddings: Embeddings, captions: pd.DataFrame, triplets: 
     )
     return Examples(
         text_to_image=captioned,
-        masked=_masked(embeddings, captioned),
+        masked=np.concatenate([_masked(embeddings, captioned), _masked_edits(embeddings, triplets)]),
         triplet=_table(text=NO_ROWS, target=NO_ROWS) if triplets is None else _triplets(embeddings, triplets),
         relation_starts=np.zeros(1, dtype=np.int64) if triplets is None else _starts(triplets["relation"]),
     )
@@ -79,10 +81,30 @@ def _table(*, text: Rows, target: Rows, image: Rows | int = NOTHING, mask: Rows 
 
 
 def _masked(embeddings: Embeddings, captioned: Rows) -> Rows:
-    """Every masked picture of the split with each caption of its picture."""
+    """Every masked picture of the split with each caption of its picture, and with those of what it can become."""
     captions = pd.DataFrame({"text": captioned[:, TEXT], "target": captioned[:, TARGET]})
-    pictures = rows_of(pd.Series(embeddings.masked_pictures), embeddings.picture_row)
-    joined = pd.DataFrame({"target": pictures, "mask": np.arange(len(pictures))}).merge(captions, on="target")
+    wholes = pd.DataFrame({"target": embeddings.masked_pictures, "mask": np.arange(len(embeddings.masked))})
+    edited = wholes.assign(target=embeddings.masked_targets)
+    pictures = pd.concat([wholes, edited[edited["target"] != ""]], ignore_index=True)
+    joined = pictures.assign(target=rows_of(pictures["target"], embeddings.picture_row)).merge(captions, on="target")
+    return _masked_table(embeddings, joined)
+
+
+def _masked_edits(embeddings: Embeddings, triplets: pd.DataFrame | None) -> Rows:
+    """Every triplet whose mask is known, in either direction: outside the mask both its pictures are equal."""
+    if triplets is None:
+        return _table(text=NO_ROWS, target=NO_ROWS)
+    ends = [embeddings.masked_pictures, embeddings.masked_targets]
+    there, back = (
+        pd.DataFrame({"reference": a, "target": b, "mask": np.arange(len(a))}) for a, b in (ends, reversed(ends))
+    )
+    joined = pd.concat([there, back]).merge(triplets, on=["reference", "target"])
+    text = rows_of(joined["relative_caption"], embeddings.text_row)
+    target = rows_of(joined["target"], embeddings.picture_row)
+    return _masked_table(embeddings, joined.assign(text=text, target=target))
+
+
+def _masked_table(embeddings: Embeddings, joined: pd.DataFrame) -> Rows:
     mask = joined["mask"].to_numpy()
     return _table(
         text=joined["text"].to_numpy(),

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def with_evidence(
         rows: accepted rows of the manifest.
         triplets: folder of the shards.
         pictures: the catalogue's pictures, index picture_id, with a column split.
-        read: picture_id -> picture, RGB.
+        read: picture_id -> picture, RGB; called for the catalogue's pictures that are in no triplet of `rows`.
         workers: processes that read shards.
 
     Raises:
@@ -51,10 +51,7 @@ def with_evidence(
     pixels = pd.DataFrame(entries, columns=["key", "reference_pixels", "target_pixels"], dtype=object)
     pixels = pixels.astype({"key": rows["key"].dtype})
     rows = rows.merge(pixels, on="key", how="left", validate="many_to_one")
-    held_out = {
-        split: {pixel_digest(read(name)): name for name in pictures.index[pictures["split"].isin(later)]}
-        for split, later in _HELD_OUT_FROM.items()
-    }
+    held_out = {split: _digests(rows, pictures, later, read) for split, later in _HELD_OUT_FROM.items()}
     ends = zip(rows["split"], rows["reference_pixels"], rows["target_pixels"], strict=True)
     twins = [held_out.get(split, {}).get(a) or held_out.get(split, {}).get(b) for split, a, b in ends]
     split_of = _splits(triplets, pictures)
@@ -63,6 +60,17 @@ def with_evidence(
         target_split=rows["target"].map(split_of),
         held_out_twin=pd.Series(twins, rows.index, dtype=object),
     )
+
+
+def _digests(
+    rows: pd.DataFrame, pictures: pd.DataFrame, splits: Sequence[str], read: Callable[[str], Image.Image]
+) -> dict[str, str]:
+    """Digest -> name of the pictures of `splits`: as their triplets' shards have them, the others as `read` does."""
+    ends = [rows[[end, f"{end}_pixels", "split"]] for end in ("reference", "target")]
+    found = pd.concat([end.set_axis(["name", "pixels", "split"], axis="columns") for end in ends])
+    held = found[found["split"].isin(splits)].dropna()
+    others = pictures.index[pictures["split"].isin(splits) & ~pictures.index.isin(found["name"])]
+    return dict(zip(held["pixels"], held["name"], strict=True)) | {pixel_digest(read(name)): name for name in others}
 
 
 def _splits(triplets: Path, pictures: pd.DataFrame) -> pd.Series:

@@ -65,7 +65,7 @@ def test_the_seed_decides(folder: Path, small_catalogue: Catalogue) -> None:
 
 
 def test_a_broken_query_file_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(InputInvalid, match="run: compodiff run assemble_benchmark"):
+    with pytest.raises(InputInvalid, match="is not there; run: dvc repro"):
         read_queries(tmp_path, "test")
     (tmp_path / "queries.test.jsonl").write_text(json.dumps({"reference": "a"}) + "\n")
     with pytest.raises(InputInvalid, match="damaged"):

@@ -5,7 +5,7 @@ import pytest
 
 from compodiff.catalogue.captions import relative_captions
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.params import SimilarityFloors, SynthesisParams
+from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams
 from compodiff.synthesis.generation import CaptionPair
 from compodiff.synthesis.keywords import caption_pairs
 
@@ -14,7 +14,8 @@ FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fi
 
 def params(**changed: int) -> SynthesisParams:
     usual = {"seed": 17, "captions_per_pair": 1, "max_pairs_per_relation": 1000, "pairs_per_shard": 50, "batch_size": 8}
-    return SynthesisParams(**(usual | changed), floors=FLOORS)
+    sprites = SpriteParams(families=SceneFamilies(train=0, validation=0), edits_per_relation=1)
+    return SynthesisParams(**(usual | changed), sprites=sprites, floors=FLOORS)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from compodiff.catalogue.pictures import Catalogue, on_white
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.generation import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
-from compodiff.synthesis.triplets import TripletMaker, acceptance, finish, plan_shards
+from compodiff.synthesis.triplets import TripletMaker, acceptance, finish, plan_shards, plan_sources
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -59,6 +59,18 @@ def test_shards_have_one_split_and_keep_the_order(tmp_path):
     names = ["train-00000.tar", "train-00001.tar", "train-00002.tar", "validation-00000.tar"]
     assert [plan.path.name for plan in plans] == names
     assert [it for plan in plans for it in plan.pairs] == pairs
+
+
+def test_a_shard_has_one_source_and_numbers_run_through(tmp_path):
+    sources = [[pair(0), pair(1, "validation")], [], [pair(2), pair(3)]]
+    plans = plan_sources(tmp_path, sources, 1)
+    made = [(plan.path.name, plan.source, plan.pairs[0].key) for plan in plans]
+    assert made == [
+        ("train-00000.tar", 0, "train-00000000"),
+        ("validation-00000.tar", 0, "validation-00000001"),
+        ("train-00001.tar", 2, "train-00000002"),
+        ("train-00002.tar", 2, "train-00000003"),
+    ]
 
 
 def test_the_catalogue_gives_both_pictures_on_white(small_data, small_catalogue: Catalogue):

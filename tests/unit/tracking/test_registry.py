@@ -50,6 +50,8 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (artifacts / "report" / "report.html").write_text("<h1>emoji</h1>")
     (artifacts / "metrics").mkdir()
     (artifacts / "metrics" / "emoji.json").write_text(json.dumps(FIGURES))
+    scenes = {"composed": {"recall_at_10": 0.8}, "record": {"benchmark": "scenes"}}
+    (artifacts / "metrics" / "scenes.json").write_text(json.dumps(scenes))
     return artifacts
 
 
@@ -61,6 +63,7 @@ def registered(project: Path, parts: Path) -> Path:
         composed=artifacts / "composed",
         index=artifacts / "index",
         metrics=artifacts / "metrics" / "emoji.json",
+        scenes=artifacts / "metrics" / "scenes.json",
         report=artifacts / "report",
         registration=artifacts / "registration.json",
     )
@@ -77,9 +80,14 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
         "emoji/composed/intervals/recall_at_10/high": 0.7,
         "emoji/composed/relations/style/recall_at_10": 0.4,
         "emoji/composed/relations/style/queries": 60.0,
+        "scenes/composed/recall_at_10": 0.8,
     }
     assert store.client.get_run(challenger.run_id).data.params["composed.steps"] == "2000"
-    assert {file.path for file in store.client.list_artifacts(challenger.run_id)} == {"emoji.json", "report"}
+    assert {file.path for file in store.client.list_artifacts(challenger.run_id)} == {
+        "emoji.json",
+        "report",
+        "scenes.json",
+    }
     folder = model_folder(registered, CHALLENGER)
     assert sorted(part.name for part in folder.iterdir()) == ["composed", "encoder", "index"]
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")

@@ -1,7 +1,9 @@
 """Which rows train: looked up by id and text, masked pictures of the split only, no triplet of one picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import training_world
 
@@ -34,6 +36,28 @@ def test_masked_pictures_come_with_the_captions_of_the_split(embeddings: Embeddi
     assert (masked[:, IMAGE] == masked[:, MASK] + len(embeddings.pictures)).all()
     named = [embeddings.masked_pictures[row] for row in masked[:, MASK]]
     assert named == captions["picture_id"].tolist()
+
+
+def test_a_known_mask_finds_either_end_by_its_captions_and_by_what_leads_there(embeddings: Embeddings) -> None:
+    triplets = training_world.triplets()
+    one, other = triplets.iloc[0], triplets.iloc[1]
+    row = embeddings.masked_pictures.index(one["reference"])
+    targets = [""] * len(embeddings.masked)
+    targets[row] = one["target"]
+    back = other.copy()
+    back["reference"], back["target"] = one["target"], one["reference"]
+    known = replace(embeddings, masked_targets=targets)
+    texts, pictures = list(embeddings.text_row), list(embeddings.picture_row)
+    captions = pd.DataFrame({"picture_id": [one["reference"], one["target"]], "caption": texts[1:3]})
+    masked = training_examples(known, captions, pd.DataFrame([one, other, back])).masked
+    of_row = {(texts[each[TEXT]], pictures[each[TARGET]]) for each in masked if each[MASK] == row}
+    assert of_row == {
+        (texts[1], one["reference"]),
+        (texts[2], one["target"]),
+        (one["relative_caption"], one["target"]),
+        (back["relative_caption"], one["reference"]),
+    }
+    assert (masked[:, IMAGE] == masked[:, MASK] + len(embeddings.pictures)).all()
 
 
 def test_what_has_no_embedding_is_named(embeddings: Embeddings) -> None:
