@@ -168,6 +168,7 @@ def mlflow_server(folder: Path, database: str, variables: Mapping[str, str]) -> 
         MLFLOW_BACKEND_STORE_URI=database,
         MLFLOW_ARTIFACTS_DESTINATION="s3://mlflow/artifacts",
         MLFLOW_S3_ENDPOINT_URL=variables["AWS_ENDPOINT_URL"],
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
     )
     return Server(command, env, f"http://127.0.0.1:{port}/health", folder / "mlflow.log")
 
