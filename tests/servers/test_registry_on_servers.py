@@ -40,7 +40,8 @@ def trained(search_project: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A project with all that `register` takes."""
     folder = shutil.copytree(search_project, tmp_path_factory.mktemp("trained") / "project")
     (folder / "artifacts" / "metrics").mkdir()
-    (folder / "artifacts" / "metrics" / "emoji.json").write_text(json.dumps(FIGURES))
+    for name in ("emoji", "scenes"):
+        (folder / "artifacts" / "metrics" / f"{name}.json").write_text(json.dumps(FIGURES))
     (folder / "artifacts" / "report").mkdir()
     (folder / "artifacts" / "report" / "report.html").write_text("<h1>emoji</h1>")
     return folder
@@ -67,6 +68,7 @@ def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server:
         composed=artifacts / "composed",
         index=artifacts / "index",
         metrics=artifacts / "metrics" / "emoji.json",
+        scenes=artifacts / "metrics" / "scenes.json",
         report=artifacts / "report",
         registration=artifacts / "registration.json",
     )

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 TINY: dict[str, dict[str, Any]] = {
     "benchmark": {"max_queries_per_relation": 20},
+    "scenes": {"families": {"validation": 2, "test": 4}, "edits_per_relation": 1},
     "validation": {"min_triplets": 10, "max_rejected_fraction": 0.99},
     "denoiser": {"width": 64, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 32, "feed_forward_factor": 2},
     "evaluation": {"bootstrap_draws": 20, "text_weights": [0.5], "product_offsets": [0.0], "min_relation_queries": 5},
