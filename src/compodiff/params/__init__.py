@@ -27,6 +27,7 @@ from compodiff.params.data import (
 from compodiff.params.section import Section
 from compodiff.params.synthesis import (
     DiffusionParams,
+    DrawnParams,
     MaskParams,
     SceneFamilies,
     SimilarityFloors,
@@ -44,6 +45,7 @@ __all__ = [
     "DenoiserParams",
     "DiffusionParams",
     "DistillationParams",
+    "DrawnParams",
     "EditShares",
     "EmbeddedEncoderParams",
     "EmbeddingParams",

@@ -31,18 +31,6 @@ class SpriteParams(Section):
     edits_per_relation: int = Field(gt=0, description="of one base scene")
 
 
-class SynthesisParams(Section):
-    """Captions become triplets: how many, and which the filters keep."""
-
-    seed: int
-    captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
-    max_pairs_per_relation: int = Field(gt=0, description="pairs of pictures of one relation in one split")
-    pairs_per_shard: int = Field(gt=0)
-    batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
-    sprites: SpriteParams
-    floors: SimilarityFloors
-
-
 class DiffusionParams(Section):
     """Pictures by Stable Diffusion with Prompt-to-Prompt; of a range, each candidate draws its own value evenly."""
 
@@ -67,6 +55,26 @@ class DiffusionParams(Section):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"{low} is {getattr(self, low)}, more than {high}, {getattr(self, high)}")
         return self
+
+
+class DrawnParams(Section):
+    """Triplets of caption pairs of one's own, their pictures drawn."""
+
+    captions: str = Field(description="file of `compodiff captions`")
+    diffusion: DiffusionParams
+
+
+class SynthesisParams(Section):
+    """Captions become triplets: how many, and which the filters keep."""
+
+    seed: int
+    captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
+    max_pairs_per_relation: int = Field(gt=0, description="pairs of pictures of one relation in one split")
+    pairs_per_shard: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
+    sprites: SpriteParams
+    drawn: DrawnParams | None = Field(description="null where no pictures are drawn")
+    floors: SimilarityFloors
 
 
 class MaskParams(Section):

@@ -11,9 +11,10 @@ from tqdm import tqdm
 from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards, worker_count
-from compodiff.params import SynthesisParams
+from compodiff.params import DiffusionParams, DrawnParams, SynthesisParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.synthesis.generation import CatalogueGenerator
+from compodiff.synthesis.caption_pairs import read_caption_pairs
+from compodiff.synthesis.generation import CatalogueGenerator, PictureGenerator
 from compodiff.synthesis.keywords import caption_pairs
 from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
 from compodiff.synthesis.triplets import SOURCES, Source, TripletMaker, finish, plan_sources
@@ -40,6 +41,8 @@ def synthesize(
         Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
         Source(list(sprite_pairs(catalogue, synthesis)), partial(SpriteGenerator, data, synthesis)),
     ]
+    if synthesis.drawn is not None:
+        sources.append(_drawn(synthesis, synthesis.drawn, encoder))
     shards.claim_folder(
         triplets,
         {
@@ -58,6 +61,19 @@ def synthesize(
     for _ in tqdm(made, "synthesizing", len(plans), initial=len(plans) - len(missing), unit=" shards", disable=None):
         pass
     finish(triplets, plans, set(catalogue.pictures.index))
+
+
+def _drawn(synthesis: SynthesisParams, drawn: DrawnParams, encoder: Path) -> Source:
+    """Caption pairs of the user's, drawn by Stable Diffusion."""
+    path = Path(drawn.captions)
+    pairs = list(tqdm(read_caption_pairs(path), f"reading {path.name}", unit=" pairs", disable=None))
+    return Source(pairs, partial(_diffusion_generator, drawn.diffusion, synthesis, encoder))
+
+
+def _diffusion_generator(params: DiffusionParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
+    from compodiff.synthesis.diffusion import diffusion_generator  # seconds of imports that the default does without
+
+    return diffusion_generator(params, seed=synthesis.seed, encoder=encoder, batch_size=synthesis.batch_size)
 
 
 def _digest(paths: Iterable[Path]) -> str:

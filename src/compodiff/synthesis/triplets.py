@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 # What decides the bytes of a shard beside its inputs.
 _MODULES = (
     "__init__",
+    "candidates",
+    "caption_pairs",
+    "diffusion",
     "filters",
     "generation",
     "keywords",
+    "prompt_to_prompt",
     "scene_captions",
     "scene_edits",
     "scene_stock",
