@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from compodiff.params import Params, load_params
-from compodiff.stages.declaration import STAGES, Declaration, declaration_of
+from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, declaration_of
 
 ROOT = Path(__file__).parents[2]
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -133,3 +133,12 @@ def test_nothing_is_written_below_data_which_is_one_tracked_input() -> None:
 
 def test_the_recorded_data_are_those_of_the_params_at_hand() -> None:
     assert DATA["meta"]["params"] == load_params(ROOT / "params.yaml").data.model_dump()
+
+
+@pytest.mark.parametrize("name", OPTIONAL_STAGES)
+def test_an_optional_stage_reads_what_the_graph_wrote_and_writes_what_it_does_not(name: str) -> None:
+    declared = declaration_of(name)
+    written = {path for stage in STAGES for path in paths(stage, "outs", "metrics", "plots")}
+    assert set(declared.inputs.values()) <= written | {"data"}
+    assert not set(declared.outputs.values()) & written
+    assert declared.sections.keys() <= Params.model_fields.keys()

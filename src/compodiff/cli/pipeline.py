@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
     app.command("data")(data)
 
 
-def run(stage: Annotated[str, typer.Argument(help="Name of a stage in dvc.yaml, such as train_prior.")]) -> None:
+def run(
+    stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml, such as train_prior; or distill.")],
+) -> None:
     """Run one stage of the pipeline with params.yaml, as `dvc repro` does."""
     from compodiff.stages.declaration import run_stage
 

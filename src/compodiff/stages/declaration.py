@@ -6,7 +6,7 @@ params.yaml (annotated with a class of compodiff.params) or a path, annotated wi
     def embed(*, embedding: EmbeddingParams, data: Annotated[Path, Input("data")],
               embeddings: Annotated[Path, Output("artifacts/embeddings")]) -> None: ...
 
-`dvc.yaml` repeats this for DVC; tests/contract holds the two together.
+`dvc.yaml` repeats this for DVC, but for the optional stages; tests/contract holds the two together.
 """
 
 import importlib
@@ -32,6 +32,7 @@ STAGES = (
     "evaluate",
     "register",
 )
+OPTIONAL_STAGES = ("distill",)  # run by name, and by nothing else
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def declaration_of(name: str) -> Declaration:
     Raises:
         InputInvalid: there is no such stage.
     """
-    if name not in STAGES:
-        raise InputInvalid(f"there is no stage {name!r}; the stages are: {', '.join(STAGES)}")
+    known = STAGES + OPTIONAL_STAGES
+    if name not in known:
+        raise InputInvalid(f"there is no stage {name!r}; the stages are: {', '.join(known)}")
     function: Callable[..., None] = getattr(importlib.import_module(f"compodiff.stages.{name}"), name)
     hints = get_type_hints(function, include_extras=True)
     sections: dict[str, type[Section]] = {}

@@ -6,19 +6,15 @@ Run: compodiff run train_composed.
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
-
-from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.process import Process
 from compodiff.params import SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import captions_of, captions_of_generated, triplet_queries
+from compodiff.stages.training_material import composed_material
 from compodiff.tracking.runs import training_run
-from compodiff.training.examples import training_examples
-from compodiff.training.fit import Material, fit
+from compodiff.training.fit import fit
 
 
 def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
@@ -39,18 +35,10 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
         EncoderMismatch: the prior was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
-    catalogue, encoded = Catalogue.load(data), Embeddings.load(embeddings)
+    encoded = Embeddings.load(embeddings)
     denoiser, prior_card = load_model(prior)
     require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")
-    accepted = pd.read_parquet(validated / "accepted.parquet")
-    accepted = accepted[accepted["split"] == "train"]
-    captions = pd.concat([captions_of(catalogue, "train"), captions_of_generated(catalogue, accepted)])
-    material = Material(
-        embeddings=encoded,
-        examples=training_examples(encoded, captions, accepted),
-        queries=triplet_queries(benchmark, composed),
-        gallery=catalogue.distinct(),
-    )
+    material = composed_material(data, encoded, validated, benchmark, composed)
     params = {**prior_card.trained_with, "composed": composed.model_dump(), "sampling": sampling.model_dump()}
     card = ModelCard(
         denoiser=prior_card.denoiser,

@@ -1,4 +1,4 @@
-"""What both training stages take from the catalogue: captions to learn from and queries to be measured on."""
+"""What the training stages take from the catalogue: captions to learn from and queries to be measured on."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,8 +11,12 @@ import pandas as pd
 from compodiff.catalogue.benchmark_folder import read_queries
 from compodiff.catalogue.captions import picture_captions
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.embeddings import Embeddings
 from compodiff.params import TrainingParams
+from compodiff.shards import read_table
 from compodiff.training.curve import ValidationQuery
+from compodiff.training.examples import training_examples
+from compodiff.training.fit import Material
 
 
 def captions_of(catalogue: Catalogue, split: str) -> pd.DataFrame:
@@ -28,6 +32,26 @@ def captions_of_generated(catalogue: Catalogue, triplets: pd.DataFrame) -> pd.Da
     )
     captions = pd.concat(ends).drop_duplicates(ignore_index=True)
     return captions[~captions["picture_id"].isin(catalogue.pictures.index)]
+
+
+def composed_material(
+    data: Path, embeddings: Embeddings, validated: Path, benchmark: Path, params: TrainingParams
+) -> Material:
+    """What a composed model learns from and is measured on.
+
+    Raises:
+        InputInvalid: the triplets or the benchmark are missing or damaged, or name what is not embedded.
+    """
+    catalogue = Catalogue.load(data)
+    accepted = read_table(validated / "accepted.parquet")
+    accepted = accepted[accepted["split"] == "train"]
+    captions = pd.concat([captions_of(catalogue, "train"), captions_of_generated(catalogue, accepted)])
+    return Material(
+        embeddings=embeddings,
+        examples=training_examples(embeddings, captions, accepted),
+        queries=triplet_queries(benchmark, params),
+        gallery=catalogue.distinct(),
+    )
 
 
 def caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
