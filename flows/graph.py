@@ -9,7 +9,7 @@ from uuid import UUID
 import psutil
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -59,6 +59,7 @@ def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list
     try:
         for done, _ in enumerate(as_completed(list(futures.values())), 1):
             update_progress_artifact(progress, 100.0 * done / len(futures))
+        wait(list(futures.values()))  # a future is told to be completed before it holds its state
     except BaseException:  # cancelled or interrupted: the tasks end when what they wait for has
         stop_running()
         raise

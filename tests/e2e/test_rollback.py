@@ -16,6 +16,8 @@ from compodiff.retrieval.index import Index
 from compodiff.tracking.promotion import promote
 from compodiff.tracking.registry import Candidate, register_model
 
+pytestmark = pytest.mark.filterwarnings("ignore:Operation with range")  # MLflow's use of pandas
+
 FIGURES = {"composed": {"intervals": {"recall_at_10": [0.85, 0.95]}, "relations": {}}}
 
 
