@@ -10,6 +10,10 @@ from rich.table import Table
 
 from flows.stage import Outcome
 
+_BENCHMARKS = {
+    "emoji": "Emoji benchmark, unseen concepts",
+    "scenes": "Scenes benchmark, edits of unseen objects",
+}
 _METHODS = {
     "image_only": "image only",
     "text_only": "text only",
@@ -46,17 +50,18 @@ def publish_results(project: Path) -> None:
 
 
 def show_results(project: Path) -> None:
-    """Print the figures of the emoji benchmark, where report and runs are, and a search to try."""
-    figures = _read(project / "artifacts/metrics/emoji.json")
-    table = Table(title="Emoji benchmark, unseen concepts", title_justify="left")
-    table.add_column("method")
-    for recall in _RECALLS:
-        table.add_column(recall.replace("recall_at_", "R@"), justify="right")
-    for method, title in _METHODS.items():
-        table.add_row(title, *(f"{figures[method][recall]:.3f}" for recall in _RECALLS))
+    """Print the figures of both benchmarks, where reports and runs are, and a search to try."""
     console = Console(soft_wrap=True)
-    console.print(table)
-    console.print("report   artifacts/report/report.html")
+    for name, title in _BENCHMARKS.items():
+        figures = _read(project / f"artifacts/metrics/{name}.json")
+        table = Table(title=title, title_justify="left")
+        table.add_column("method")
+        for recall in _RECALLS:
+            table.add_column(recall.replace("recall_at_", "R@"), justify="right")
+        for method, words in _METHODS.items():
+            table.add_row(words, *(f"{figures[method][recall]:.3f}" for recall in _RECALLS))
+        console.print(table)
+    console.print("reports  artifacts/report/report.html, artifacts/scenes_report/report.html")
     console.print("runs     make ui, then http://127.0.0.1:5000")
     console.print("try      .venv/bin/compodiff search --reference twemoji-1F44B --text 'with dark skin tone'")
 

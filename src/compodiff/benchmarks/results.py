@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from compodiff.benchmarks.benchmark import Benchmark
 from compodiff.benchmarks.metrics import Bootstrap, grouped_means
 from compodiff.benchmarks.scoring import Scored
 
@@ -61,5 +62,17 @@ def record(parts: Sequence[Scored], bootstrap: Bootstrap) -> dict[str, Any]:
         },
         "ties": "never favour the target",
         "bootstrap": {"draws": bootstrap.draws, "seed": bootstrap.seed, "level": bootstrap.level},
-        **first.settings,
+        **_settings([part.benchmark for part in parts]),
+    }
+
+
+def _settings(parts: Sequence[Benchmark]) -> dict[str, Any]:
+    """The settings of all parts; one in which they differ is a mapping from part to value."""
+    names = dict.fromkeys(name for part in parts for name in part.settings)
+    each = {name: {part.part: part.settings[name] for part in parts if name in part.settings} for name in names}
+    return {
+        name: values
+        if any(value != parts[0].settings.get(name) for value in values.values())
+        else parts[0].settings[name]
+        for name, values in each.items()
     }

@@ -154,14 +154,14 @@ def figures(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def served_recall(index: Index, benchmark: Benchmark, similarity: Similarity) -> float:
     """Recall@10 of the answers as the index serves them: equals the exact one where the index is flat."""
-    queries = similarity.parts[0].astype(np.float32)
     excluded = [[query.reference] for query in benchmark.queries]
-    rows, _ = index.search(queries, SERVED, excluded)
+    found = [index.search(part.astype(np.float32), SERVED, excluded) for part in similarity.parts]
+    rows, scores = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
     names = index.pictures["picture_id"].to_numpy()
-    hits = [
-        any(name in query.targets for name in names[found[found >= 0]])
-        for query, found in zip(benchmark.queries, rows, strict=True)
-    ]
+    hits = []
+    for query, of_query, order in zip(benchmark.queries, rows, np.argsort(-scores, axis=1), strict=True):
+        ranked = dict.fromkeys(of_query[order][of_query[order] >= 0])  # a picture that several draws found counts once
+        hits.append(any(name in query.targets for name in names[list(ranked)[:SERVED]]))
     return float(np.mean(hits))
 
 

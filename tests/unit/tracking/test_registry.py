@@ -50,7 +50,10 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (artifacts / "report" / "report.html").write_text("<h1>emoji</h1>")
     (artifacts / "metrics").mkdir()
     (artifacts / "metrics" / "emoji.json").write_text(json.dumps(FIGURES))
-    scenes = {"composed": {"recall_at_10": 0.8}, "record": {"benchmark": "scenes"}}
+    scenes = {
+        "composed": {"recall_at_10": 0.8, "intervals": {"recall_at_10": [0.75, 0.85]}},
+        "record": {"benchmark": "scenes"},
+    }
     (artifacts / "metrics" / "scenes.json").write_text(json.dumps(scenes))
     return artifacts
 
