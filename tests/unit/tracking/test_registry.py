@@ -84,6 +84,8 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
         "emoji/composed/relations/style/recall_at_10": 0.4,
         "emoji/composed/relations/style/queries": 60.0,
         "scenes/composed/recall_at_10": 0.8,
+        "scenes/composed/intervals/recall_at_10/low": 0.75,
+        "scenes/composed/intervals/recall_at_10/high": 0.85,
     }
     assert store.client.get_run(challenger.run_id).data.params["composed.steps"] == "2000"
     assert {file.path for file in store.client.list_artifacts(challenger.run_id)} == {
