@@ -32,6 +32,7 @@ SYNTHESIS = SynthesisParams(
     pairs_per_shard=40,
     batch_size=8,
     sprites=SpriteParams(families=SceneFamilies(train=6, validation=3), edits_per_relation=1),
+    drawn=None,
     floors=SimilarityFloors.model_validate(LET_ALL_THROUGH | {"directional": -0.2}),
 )
 VALIDATION = ValidationParams(min_triplets=50, max_text_length=200, max_rejected_fraction=0.05)
