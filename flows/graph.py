@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 import psutil
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed, wait
@@ -58,12 +60,20 @@ def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list
     progress = cast(UUID, create_progress_artifact(0.0, key="progress", description=f"of {len(futures)} stages"))
     try:
         for done, _ in enumerate(as_completed(list(futures.values())), 1):
-            update_progress_artifact(progress, 100.0 * done / len(futures))
+            _advance(progress, 100.0 * done / len(futures))
         wait(list(futures.values()))  # a future is told to be completed before it holds its state
     except BaseException:  # cancelled or interrupted: the tasks end when what they wait for has
         stop_running()
         raise
     return [outcome_of(name, future.state) for name, future in futures.items()]
+
+
+def _advance(progress: UUID, percent: float) -> None:
+    """Show how far the run is; a server that is away for a moment is no reason to stop."""
+    try:
+        update_progress_artifact(progress, percent)
+    except httpx.HTTPError as error:
+        get_run_logger().warning("%.0f %% done, which Prefect's server was not told: %s", percent, type(error).__name__)
 
 
 def conclude(outcomes: list[Outcome]) -> State[list[Outcome]]:

@@ -33,7 +33,9 @@ REQUESTS = (
     "set_model_version_tag",
     "set_registered_model_alias",
 )
-PROCESSES = multiprocessing.get_context("fork")  # MLflow is imported once; no store is open yet where it forks
+# Forked from a process that has imported MLflow and opened no store: a store of pytest's own must not be forked.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mlflow", "compodiff.tracking.promotion", "compodiff.tracking.store"])
 
 
 def register(project: Path, recall: float) -> str:

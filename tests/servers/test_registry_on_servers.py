@@ -38,7 +38,8 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def trained(search_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with all that `register` takes."""
-    folder = shutil.copytree(search_project, tmp_path_factory.mktemp("trained") / "project")
+    folder = tmp_path_factory.mktemp("trained") / "project"
+    shutil.copytree(search_project, folder, ignore=shutil.ignore_patterns("mlruns"))
     (folder / "artifacts" / "metrics").mkdir()
     for name in ("emoji", "scenes"):
         (folder / "artifacts" / "metrics" / f"{name}.json").write_text(json.dumps(FIGURES))
