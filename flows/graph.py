@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from compodiff.errors import InputInvalid
+from flows.console import outlive_the_reader
 from flows.data import provide_data
 from flows.dvc import stage_graph, stop_running, stopping
 from flows.guard import end_with_this_process
@@ -38,6 +39,7 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
         InputInvalid: a target is no stage of dvc.yaml.
     """
     stopping.clear()
+    outlive_the_reader()
     end_with_this_process(psutil.Process().children())  # Prefect's temporary server, where there is one
     graph = stage_graph(Path.cwd())
     wanted = _with_needs(targets or list(graph), graph)
