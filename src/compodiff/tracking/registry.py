@@ -4,6 +4,7 @@ A version holds all that a search needs (composed model, encoder, index of the d
 and its run the figures that the gate of promotion.py judges. Search and serving load by alias, never by number.
 """
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MODEL = "compodiff"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
+_RUN_ID = re.compile("[0-9a-f]{32}")
 _CODE = Path(__file__).with_name("composed_model.py")
 _REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "open_clip_torch", "timm", "transformers")
 
@@ -175,7 +177,10 @@ def _find(store: Store, alias: str) -> "ModelVersion | None":
 def _fetched(project: Path, store: Store, found: "ModelVersion") -> Path:
     from mlflow.artifacts import download_artifacts
 
-    kept = project / "mlruns" / "fetched" / str(found.run_id)
+    run_id = str(found.run_id)
+    if not _RUN_ID.fullmatch(run_id):  # the server's word, which is about to be a path
+        raise InputInvalid(f"{store.uri} names a run {run_id!r}, not hexadecimal digits; check MLFLOW_TRACKING_URI")
+    kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
         with answering(store.uri), atomic_folder(kept) as temporary:
             download_artifacts(

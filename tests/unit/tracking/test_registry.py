@@ -10,6 +10,7 @@ import mlflow.pyfunc
 import numpy as np
 import pytest
 import torch
+from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from compodiff.encoders import Encoder, save_encoder
@@ -20,6 +21,7 @@ from compodiff.model.process import Process
 from compodiff.params import load_params
 from compodiff.retrieval.composer import ComposedQuery, Composer
 from compodiff.stages.register import register
+from compodiff.tracking import registry
 from compodiff.tracking.registry import CHALLENGER, MODEL, make_challenger, model_folder, version_at
 from compodiff.tracking.signature import input_example
 from compodiff.tracking.store import open_store
@@ -155,3 +157,14 @@ def test_promote_and_rollback_are_commands_with_exit_codes(registered: Path) -> 
     refused = compodiff("rollback")
     assert refused.returncode == 1
     assert refused.stderr == "compodiff: compodiff has no previous champion to go back to; see: make ui\n"
+
+
+@pytest.mark.parametrize("run_id", ["../../elsewhere", "/etc", "", "0" * 31, "0" * 32 + "\n"])
+def test_a_run_id_of_the_server_that_is_no_hexadecimal_number_does_not_become_a_path(
+    tmp_path: Path, run_id: str
+) -> None:
+    (tmp_path / "params.yaml").write_text("data: {}\n")
+    told = ModelVersion(MODEL, "1", 0, run_id=run_id)
+    with pytest.raises(InputInvalid, match="not hexadecimal digits"):
+        registry._fetched(tmp_path, open_store(tmp_path), told)
+    assert not (tmp_path / "mlruns" / "fetched").exists()
