@@ -28,7 +28,8 @@ def project(search_project: Path, tmp_path: Path) -> Path:
     params = load_params(project / "params.yaml")
     folders = {name: project / "artifacts" / name for name in ("composed", "encoder", "index")}
     for recall in (0.6, 0.9):
-        figures = {"emoji": {"composed": FIGURES["composed"] | {"recall_at_10": recall}}}
+        measured = {"composed": FIGURES["composed"] | {"recall_at_10": recall}}
+        figures = {"emoji": measured, "scenes": measured}
         register_model(project, Candidate(folders, figures, []))
         promote(project, params.promotion, min_relation_queries=1)
     return project
@@ -41,7 +42,7 @@ def test_a_rollback_reaches_a_running_server_and_a_new_search_within_five_second
     def answered_by(address: str) -> str:
         return str(httpx.post(f"{address}/search", data=asked, timeout=30).raise_for_status().json()["model"])
 
-    with served(project, ["--refresh", "1"]) as (address, _):
+    with served(project, []) as (address, _):
         assert answered_by(address) == "compodiff version 2"
         done = subprocess.run(
             [BIN / "compodiff", "rollback", "--reason", "a test"],

@@ -32,7 +32,7 @@ def serve(
     token: Annotated[
         str, typer.Option(envvar="COMPODIFF_TOKEN", help="Asked of every request.", show_default=False)
     ] = "",
-    refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 10.0,
+    refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 2.0,
 ) -> None:
     """Serve search over one index: an API and a page for people."""
     import logging
