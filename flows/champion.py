@@ -13,6 +13,7 @@ from pydantic import Field
 
 from compodiff.atomic import atomic_path
 from flows.command import run_compodiff
+from flows.console import outlive_the_reader
 from flows.notices import tell, tell_failure
 from flows.settings import HOUR, Seconds
 
@@ -44,6 +45,7 @@ def champion(
         tolerated_drop: below the registered figure.
         limit_seconds: time that scoring may take.
     """
+    outlive_the_reader()
     written = Path("artifacts", "champion", f"{registered_as}.json")
     with atomic_path(written) as result:
         arguments = ["benchmark", "run", "triplets", "--root", benchmark, "--split", "test", "--model", CHAMPION]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from compodiff.retrieval import INSIDE
 from flows.command import run_compodiff
+from flows.console import outlive_the_reader
 from flows.notices import tell_failure
 from flows.settings import HOUR, Seconds
 
@@ -43,6 +44,7 @@ def index_refresh(
         thorough: read every byte, instead of going by names.
         limit_seconds: time that each step may take.
     """
+    outlive_the_reader()
     place = ["--out", str(out)] if out else []
     reading = [str(folder), *place, "--model", model, "--skip-unreadable"]
     whole = thorough or not (out or folder / INSIDE).is_dir()

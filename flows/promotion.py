@@ -13,6 +13,7 @@ from pydantic import Field
 
 from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
+from flows.console import outlive_the_reader
 from flows.graph import conclude
 from flows.notices import tell, tell_failure
 from flows.settings import HOUR
@@ -59,6 +60,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
 )
 def promotion() -> State[list[Outcome]]:
     """Promote the challenger if it passes the gate."""
+    outlive_the_reader()
     return conclude(promote_registered())
 
 
@@ -71,6 +73,7 @@ def promotion() -> State[list[Outcome]]:
 )
 def rollback(reason: Annotated[str, Field(min_length=1, description="why, for the record")]) -> State[list[Outcome]]:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
+    outlive_the_reader()
     from compodiff.tracking.registry import CHAMPION, number_at
     from compodiff.tracking.store import open_store
 
