@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
     "prior": _TRAINING,
     "composed": _TRAINING,
     "evaluation": {"bootstrap_draws": 50, "min_relation_queries": 5, "shown_queries": 2},
-    "promotion": {"benchmarks": {"emoji": {"floor": 0.0}}},
+    "promotion": {"benchmarks": {"emoji": {"floor": 0.0}, "scenes": {"floor": 0.0}}},
 }
 
 
