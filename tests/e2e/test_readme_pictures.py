@@ -99,4 +99,5 @@ def test_a_page_of_results(chromium, tmp_path):
     subprocess.run([COMMAND, "search", *asked, "--html", tmp_path / "answer.html"], cwd=ROOT, check=True)
     _sized(chromium, 1000, 796, 1.5)
     chromium.get((tmp_path / "answer.html").as_uri())
+    assert len(chromium.find_elements(By.TAG_NAME, "img")) >= 10
     _taken(chromium, "search.png", 1000, 796, 1.5)

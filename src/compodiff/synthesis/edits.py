@@ -100,8 +100,7 @@ class Editor:
         if drawn is None:
             return None
         _, new = drawn
-        body = tagged.caption.rstrip(" .,;:!?")
-        after = body + random.choice(_JOINTS).format(self._phrase(new)) + tagged.caption[len(body) :]
+        after = self._joined(tagged.caption, new, random)
         return Edit(ADD, tagged.caption, after, self._worded(ADD, random, "", new), new)
 
     def _remove(self, tagged: TaggedCaption, random: Random) -> Edit | None:
@@ -110,10 +109,14 @@ class Editor:
         if drawn is None:
             return None
         stays, gone = drawn
-        body = tagged.caption.rstrip(" .,;:!?")
-        before = body + random.choice(_JOINTS).format(self._phrase(gone)) + tagged.caption[len(body) :]
+        before = self._joined(tagged.caption, gone, random)
         keyword = _text(tagged, stays).lower()
         return Edit(REMOVE, before, tagged.caption, self._worded(REMOVE, random, gone, ""), keyword)
+
+    def _joined(self, caption: str, term: str, random: Random) -> str:
+        """The caption with another thing in it, before its closing marks."""
+        body = caption.rstrip(" .,;:!?")
+        return body + random.choice(_JOINTS).format(self._phrase(term)) + caption[len(body) :]
 
     def _drawn(self, tagged: TaggedCaption, random: Random, *, adjective: bool) -> tuple[Occurrence, str] | None:
         """A term of the caption and a replacement that the caption does not contain yet."""
