@@ -114,6 +114,7 @@ def file(triplets, tmp_path_factory) -> Path:
 def page(chromium, file) -> Iterator[WebDriver]:
     chromium.set_window_size(1200, 900)
     chromium.get(file.as_uri())
+    chromium.execute_async_script("ask('readwrite', (kept) => kept.clear()).then(arguments[0])")
     chromium.execute_script("localStorage.clear()")
     chromium.refresh()
     until(lambda: chromium.execute_script("return document.body.dataset.ready"))
@@ -189,7 +190,8 @@ def test_rating_by_keyboard_is_kept_exported_and_summed_up(page, chromium, tripl
         body = page.switch_to.active_element
         body.send_keys(key)
     first, _, third, *_ = keys(page)
-    assert page.find_element(By.ID, "status").text.endswith("2 rated")
+    until(lambda: page.find_element(By.ID, "status").text.endswith("2 rated"))
+    until(lambda: page.execute_script("return document.body.dataset.writing === '0'"))
     page.refresh()
     until(lambda: page.execute_script("return document.body.dataset.ready"))
     kept = "return [...document.querySelectorAll(\".card[data-rating='good']\")].map((card) => card.dataset.key)"

@@ -3,13 +3,49 @@ const sheet = JSON.parse(document.getElementById("data").textContent);
 const RATINGS = ["good", "wrong_caption", "wrong_reference", "wrong_target", "no_change", "unsafe"];
 const byId = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
-const place = `compodiff-ratings:${sheet.name}`;
+const known = new Set(sheet.rows.map((row) => row.key));
+const ratings = {};
+let writing = 0;
+let lost = false;
 
 function stored(key, otherwise) {
   try { return JSON.parse(localStorage.getItem(key)) ?? otherwise; } catch { return otherwise; }
 }
-const known = new Set(sheet.rows.map((row) => row.key));
-const ratings = Object.fromEntries(Object.entries(stored(place, {})).filter(([key]) => known.has(key)));
+
+// Ratings are work: they are kept one record each, so that two windows on one sheet add up, and in IndexedDB, as localStorage
+// silently keeps nothing for some loads of a file (Chromium 2026, measured: 1 in 15 on a busy machine).
+const store = new Promise((resolve, reject) => {
+  const opening = indexedDB.open("compodiff", 1);
+  opening.onupgradeneeded = () => opening.result.createObjectStore("ratings");
+  opening.onsuccess = () => resolve(opening.result);
+  opening.onerror = () => reject(opening.error);
+});
+
+async function ask(mode, question) {
+  const transaction = (await store).transaction("ratings", mode);
+  const answer = question(transaction.objectStore("ratings"));
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve(answer.result);
+    transaction.onabort = () => reject(transaction.error);
+  });
+}
+
+async function keep(key) {
+  document.body.dataset.writing = ++writing;
+  try {
+    await ask("readwrite", (kept) => key in ratings ? kept.put({ key, ...ratings[key] }, [sheet.name, key]) : kept.delete([sheet.name, key]));
+  } catch { lost = true; }
+  document.body.dataset.writing = --writing;
+  count();
+}
+
+async function recall() {
+  try {
+    const kept = await ask("readonly", (all) => all.getAll(IDBKeyRange.bound([sheet.name], [sheet.name, []])));
+    for (const { key, rating, at } of kept) if (known.has(key)) ratings[key] = { rating, at };
+  } catch { lost = true; }
+}
+
 let shown = [];
 let current = -1;
 
@@ -79,9 +115,8 @@ function toggleMask(card) {
 function rate(key, rating) {
   if (!rating || ratings[key]?.rating === rating) delete ratings[key];
   else ratings[key] = { rating, at: new Date().toISOString() };
-  try { localStorage.setItem(place, JSON.stringify(ratings)); } catch { byId("status").textContent = "This browser keeps nothing: export before you leave."; }
   mark(key);
-  count();
+  keep(key);
 }
 
 function mark(key) {
@@ -92,7 +127,7 @@ function mark(key) {
 }
 
 function count() {
-  byId("status").textContent = `${shown.length} of ${sheet.rows.length} triplets, ${Object.keys(ratings).length} rated`;
+  byId("status").textContent = `${shown.length} of ${sheet.rows.length} triplets, ${Object.keys(ratings).length} rated${lost ? " (this browser keeps nothing: export before you leave)" : ""}`;
 }
 
 function show() {
@@ -179,6 +214,8 @@ byId("keys").append(...RATINGS.flatMap((rating, at) => [element("kbd", {}, Strin
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 // A select that is set by the keyboard of some browsers, or by a program, changes without input.
 for (const kind of ["input", "change"]) byId("controls").addEventListener(kind, (event) => { if (event.target.id !== "rater") show(); });
-Object.keys(ratings).forEach(mark);
-show();
-document.body.dataset.ready = "yes";
+recall().then(() => {
+  Object.keys(ratings).forEach(mark);
+  show();
+  document.body.dataset.ready = "yes";
+});
