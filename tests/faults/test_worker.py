@@ -64,6 +64,7 @@ def test_the_run_of_a_worker_that_is_killed_goes_on_without_it(operation: Operat
     assert (operation.project / "valid").read_text() == "shard\n" * 8
 
 
+@pytest.mark.timeout(1200)  # Prefect's lease: 300 s
 def test_a_machine_that_dies_holds_nobody_off_for_long_and_its_stage_goes_on_where_it_was(
     operation: Operation,
 ) -> None:
