@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
-from processes import Server, environment, s3_client_variables, s3_server
+from processes import ROOT, Server, environment, s3_client_variables, s3_server
 
 DVC_YAML = """
 stages:
@@ -133,7 +133,7 @@ def test_an_experiment_is_compared_and_kept_beside_the_commit(first: Clone) -> N
     assert (first.folder / "params.yaml").read_text() == "rate: 2\n"
 
 
-def test_an_object_that_was_corrupted_in_the_bucket_is_refused(first: Clone, s3: Server) -> None:
+def test_an_object_that_was_corrupted_in_the_bucket_is_refused_and_put_back(first: Clone, s3: Server) -> None:
     first.dvc("push", "--quiet")
     objects = storage(s3)
     small = next(each for each in objects.list_objects_v2(Bucket=first.bucket)["Contents"] if each["Size"] == 4)
@@ -143,9 +143,16 @@ def test_an_object_that_was_corrupted_in_the_bucket_is_refused(first: Clone, s3:
     said = second.refused("pull")
     assert "trained" in said
     assert not [path for path in second.folder.glob("trained/*") if path.read_bytes() == content[::-1]]
-    # Whoever has the right bytes puts them back, as docs/operating.md says.
-    kept = first.folder / ".dvc" / "cache" / small["Key"].removeprefix("dvc/")
-    objects.upload_file(str(kept), first.bucket, small["Key"])
+    checking = Clone(first.folder, {**first.variables, "PYTHONPATH": str(ROOT)})
+    name = "".join(small["Key"].split("/")[-2:])
+    elsewhere = Clone(second.folder, {**second.variables, "PYTHONPATH": str(ROOT)})
+    refused = elsewhere.run(sys.executable, "-m", "flows.remote")
+    assert refused.returncode == 1
+    assert f"not in this cache: {name};" in refused.stderr
+    done = checking.run(sys.executable, "-m", "flows.remote")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"1 corrupted and put back\nput back: {name}\n" in done.stdout
+    assert "0 corrupted" in checking.run(sys.executable, "-m", "flows.remote").stdout
     second.dvc("pull", "--quiet")
     assert "up to date" in second.dvc("repro")
 
