@@ -17,11 +17,11 @@ from compodiff.synthesis.keywords import caption_pairs
 from compodiff.synthesis.triplets import ShardPlan, TripletMaker, plan_shards
 
 ALLOWED = 1.15
-COPIES = 6  # of the small catalogue's pairs, so that a run is longer than its workers' start
+COPIES = 20  # of the small catalogue's pairs, so that a run is longer than its workers' start
 ORDER = ("local", "ray", "ray", "local")  # what slows the machine down meanwhile meets both
 PARAMS = SynthesisParams.model_validate(
     {
-        **{"seed": 17, "captions_per_pair": 9, "max_pairs_per_relation": 8000, "pairs_per_shard": 128, "batch_size": 8},
+        **{"seed": 17, "captions_per_pair": 9, "max_pairs_per_relation": 8000, "pairs_per_shard": 512, "batch_size": 8},
         "sprites": {"families": {"train": 0, "validation": 0}, "edits_per_relation": 1},
         "drawn": None,
         "floors": dict.fromkeys(SimilarityFloors.model_fields, -1.0),
