@@ -1,16 +1,16 @@
-"""What DVC's remote holds, read again: `python -m flows.remote` puts back what is corrupted there from this cache."""
+"""What DVC's remote holds, read again: `python -m flows.remote` puts back from this cache what is corrupted or gone."""
 
 import sys
 from pathlib import Path
 
 
 def mend_remote(project: Path) -> tuple[int, list[str], list[str]]:
-    """Hash every object in the default remote; replace each that is not what its name says by the one in this cache.
+    """Hash every object in the default remote; put back from this cache what is not as named, and what dvc.lock needs.
 
-    A push goes by names alone: it would never replace such an object, and every pull would go on refusing it.
+    A push goes by names, and by what DVC noted that it pushed: such an object would stay, and pulls would fail.
 
     Returns:
-        How many were read, the hashes of those replaced, and of those that this cache has not either, which stay.
+        How many were read, the hashes of those put back, and of those that this cache has not either, which stay.
 
     Raises:
         dvc.exceptions.DvcException: no remote is configured.
@@ -24,11 +24,14 @@ def mend_remote(project: Path) -> tuple[int, list[str], list[str]]:
     read, mended, left = 0, [], []
     with Repo(str(project)) as repo:
         remote, cache = repo.cloud.get_remote_odb(command="check"), repo.cache.local
-        for name in tqdm(sorted(remote.all()), desc="reading the remote", unit="object", disable=None):
-            read += 1
-            _, found = hash_file(remote.oid_to_path(name), remote.fs, remote.hash_name)
-            if found.value == name.removesuffix(".dir"):
-                continue
+        there = set(remote.all())
+        needed = {each.value for hashes in repo.used_objs().values() for each in hashes}
+        for name in tqdm(sorted(there | needed), desc="reading the remote", unit="object", disable=None):
+            if name in there:
+                read += 1
+                _, found = hash_file(remote.oid_to_path(name), remote.fs, remote.hash_name)
+                if found.value == name.removesuffix(".dir"):
+                    continue
             try:
                 cache.check(name)
             except (ObjectFormatError, FileNotFoundError):
@@ -48,11 +51,11 @@ def main() -> int:
     except (DvcException, OSError) as error:
         sys.stderr.write(f"compodiff: the remote cannot be read: {error}\n")
         return 1
-    sys.stdout.write(f"{read} objects read, {len(mended)} corrupted and put back\n")
+    sys.stdout.write(f"{read} objects read, {len(mended)} put back\n")
     sys.stdout.writelines(f"put back: {name}\n" for name in mended)
     if left:
         sys.stderr.write(
-            f"compodiff: corrupted, and not in this cache: {' '.join(left)}; run this in a clone with them\n"
+            f"compodiff: corrupted or gone, and not in this cache: {' '.join(left)}; run this in a clone with them\n"
         )
     return 1 if left else 0
 

@@ -143,16 +143,20 @@ def test_an_object_that_was_corrupted_in_the_bucket_is_refused_and_put_back(firs
     said = second.refused("pull")
     assert "trained" in said
     assert not [path for path in second.folder.glob("trained/*") if path.read_bytes() == content[::-1]]
+    gone = next(each for each in objects.list_objects_v2(Bucket=first.bucket)["Contents"] if each["Size"] == 12)
+    objects.delete_object(Bucket=first.bucket, Key=gone["Key"])
+    assert "up to date" in first.dvc("push")  # DVC notes what it pushed, and does not look
     checking = Clone(first.folder, {**first.variables, "PYTHONPATH": str(ROOT)})
-    name = "".join(small["Key"].split("/")[-2:])
+    broken, lacking = ("".join(each["Key"].split("/")[-2:]) for each in (small, gone))
     elsewhere = Clone(second.folder, {**second.variables, "PYTHONPATH": str(ROOT)})
     refused = elsewhere.run(sys.executable, "-m", "flows.remote")
     assert refused.returncode == 1
-    assert f"not in this cache: {name};" in refused.stderr
+    assert f"not in this cache: {broken};" in refused.stderr
+    assert f"put back: {lacking}\n" in refused.stdout  # it was pulled before it went
     done = checking.run(sys.executable, "-m", "flows.remote")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"1 corrupted and put back\nput back: {name}\n" in done.stdout
-    assert "0 corrupted" in checking.run(sys.executable, "-m", "flows.remote").stdout
+    assert done.stdout.splitlines()[1:] == [f"put back: {broken}"]
+    assert "0 put back" in checking.run(sys.executable, "-m", "flows.remote").stdout
     second.dvc("pull", "--quiet")
     assert "up to date" in second.dvc("repro")
 
@@ -244,6 +248,10 @@ def test_a_wrong_key_pushes_nothing_says_so_and_does_not_tell_it(
     wrong.use_remote("guarded")
     refused = wrong.refused("push")
     assert "not-the-secret" not in refused
+    looking = Clone(folder, {**wrong.variables, "PYTHONPATH": str(ROOT)}).run(sys.executable, "-m", "flows.remote")
+    assert looking.returncode == 1
+    assert looking.stderr.startswith("compodiff: the remote cannot be read: ")
+    assert "not-the-secret" not in looking.stderr
     assert storage(server, key, secret).list_objects_v2(Bucket="guarded")["KeyCount"] == 0
     right = Clone(folder, s3_client_variables(server, key, secret))
     right.dvc("push", "--quiet")
