@@ -15,16 +15,19 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from compodiff import shards
 from compodiff.catalogue.pictures import on_white
+from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.interchange.records import SCORES, Record
 from compodiff.interchange.wording import bare, change_between, worded
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.generation import CaptionPair, PicturePair
+from compodiff.synthesis.mask_cells import Cells, box_cells, exact_cells
 from compodiff.synthesis.triplets import ShardPlan, TripletMaker
 
 SPLITS = ("train", "validation")
@@ -103,12 +106,32 @@ class Importer:
         for number, record in enumerate(_chained(first, others)):
             captions = self._captions(record, f"{planned.path.stem}-{number:06d}", random)
             try:
-                yield PicturePair(captions, _decoded(record.reference), _decoded(record.target))
+                reference, target = _decoded(record.reference), _decoded(record.target)
+                yield PicturePair(captions, reference, target, self._mask(record, reference.size))
             except _UNDECODABLE as error:
                 message = f"{record.name}: a picture does not decode ({error})"
                 if not self.skip_unreadable:
                     raise InputInvalid(f"{message}; leave such out: --skip-unreadable") from error
                 log.warning("%s; left out", message)
+
+    def _mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
+        """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
+        if record.box is not None:
+            try:
+                return box_cells(record.box, size, self._resize_mode)
+            except InputInvalid as error:
+                raise InputInvalid(f"{record.name}: {error}") from error
+        if record.mask is None:
+            return None
+        with Image.open(io.BytesIO(record.mask)) as mask:
+            white = np.asarray(mask.convert("L").resize(size, Image.Resampling.NEAREST)) > 127
+        cells = exact_cells(white, self._resize_mode)
+        return cells if cells.any() else None
+
+    @cached_property
+    def _resize_mode(self) -> str:
+        content = json.loads((self.encoder / "manifest.json").read_text(encoding="utf-8"))
+        return EncoderManifest.from_json(content).resize_mode
 
     def _captions(self, record: Record, key: str, random: Random) -> CaptionPair:
         """What the triplet says; a change that the set does not name is found in the captions."""

@@ -16,6 +16,7 @@ ALIASES = {
     "reference_image": ("reference_image", "original_image", "input_image", "source_image", "query_image", "reference"),
     "target_image": ("target_image", "edited_image", "output_image", "target"),
     "mask_image": ("mask_image", "mask"),
+    "mask_box": ("mask_box",),
     "reference_caption": (
         *("reference_caption", "original_caption", "original_prompt", "input_caption", "input"),
         *("source_caption", "source_prompt", "caption"),
@@ -34,6 +35,7 @@ ALIASES = {
 }
 # What an export of ours says besides, under our own names only.
 OWN = ("reference", "target", "rejected_by", "accepted", *SCORES)
+_NO_TEXTS = ("key", "reference_image", "target_image", "mask_image", "mask_box")
 NEEDED = ("reference_image", "target_image", "reference_caption", "target_caption")
 
 
@@ -46,6 +48,7 @@ class Record:
         key: the set's own, "" if it has none.
         reference, target: content of the picture files.
         mask: content of the mask's file, or None.
+        box: left, upper, right, lower of the masked region in pixels of the reference, or None.
         texts: role -> text, of captions, relation, keyword and split, where the set has them.
         own: columns of our manifest, where the set is an export of ours.
     """
@@ -55,6 +58,7 @@ class Record:
     reference: bytes
     target: bytes
     mask: bytes | None = None
+    box: tuple[float, float, float, float] | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,7 +110,7 @@ def record_of(
         name: what an error calls the row.
 
     Raises:
-        InputInvalid: a picture is missing, or a caption is empty.
+        InputInvalid: a picture is missing, a caption is empty, or a box has not four edges.
     """
     for role in ("reference_image", "target_image"):
         if not pictures.get(role):
@@ -114,7 +118,7 @@ def record_of(
     texts = {
         role: str(row[column]).strip()
         for role, column in roles.items()
-        if role not in ("key", "reference_image", "target_image", "mask_image") and row.get(column) is not None
+        if role not in _NO_TEXTS and row.get(column) is not None
     }
     for role in ("reference_caption", "target_caption"):
         if not texts.get(role):
@@ -125,9 +129,21 @@ def record_of(
         reference=pictures["reference_image"] or b"",
         target=pictures["target_image"] or b"",
         mask=pictures.get("mask_image"),
+        box=_box(row.get(roles.get("mask_box", "")), name),
         texts={role: text for role, text in texts.items() if text},
         own={column: row[column] for column in OWN if row.get(column) is not None},
     )
+
+
+def _box(cell: Any, name: str) -> tuple[float, float, float, float] | None:
+    """Left, upper, right, lower out of a cell."""
+    if cell is None:
+        return None
+    try:
+        left, upper, right, lower = (float(edge) for edge in cell)
+    except (TypeError, ValueError) as error:
+        raise InputInvalid(f"{name} has the mask_box {cell!r}; give left, upper, right, lower in pixels") from error
+    return left, upper, right, lower
 
 
 def _plain(name: str) -> str:

@@ -31,11 +31,14 @@ def read_tar(path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
         InputInvalid: the tar is cut short or none; an entry lacks a picture or a caption.
     """
     roles: dict[str, str] = {}
+    seen: dict[str, None] = {}
     for key, files in _entries(path):
         where = f"{path}: {key}"
         row, pictures = _parts(files, where)
         row["__key__"] = key
-        roles = roles or roles_of([*pictures, *row], chosen, where)
+        if not {*pictures, *row} <= seen.keys():  # a mask may come with the hundredth entry
+            seen |= dict.fromkeys((*pictures, *row))
+            roles = roles_of([*seen], chosen, where)
         shown = {role: pictures.get(roles.get(role, "")) for role in ("reference_image", "target_image", "mask_image")}
         # Our own json has names of the pictures under "reference" and "target", which are roles' names too.
         yield record_of(row, {role: name for role, name in roles.items() if name in row}, shown, where)

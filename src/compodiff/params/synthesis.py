@@ -57,11 +57,21 @@ class DiffusionParams(Section):
         return self
 
 
+class MaskParams(Section):
+    """Where the pictures of a drawn pair differ, by CLIPSeg: what goes from the one and comes into the other."""
+
+    clipseg: str = Field(description="folder or hub id; safetensors only")
+    revision: str | None = Field(description="commit of a hub id; null takes its newest")
+    threshold: float = Field(gt=0, lt=1, description="mean probability of a cell from which it is masked")
+    batch_size: int = Field(gt=0, description="pictures at a time")
+
+
 class DrawnParams(Section):
     """Triplets of caption pairs of one's own, their pictures drawn."""
 
     captions: str = Field(description="file of `compodiff captions`")
     diffusion: DiffusionParams
+    masks: MaskParams | None = Field(description="null: drawn triplets have none")
 
 
 class SynthesisParams(Section):
@@ -75,15 +85,6 @@ class SynthesisParams(Section):
     sprites: SpriteParams
     drawn: DrawnParams | None = Field(description="null where no pictures are drawn")
     floors: SimilarityFloors
-
-
-class MaskParams(Section):
-    """Where a noun of its caption is in a picture, by CLIPSeg."""
-
-    clipseg: str = Field(description="folder or hub id; safetensors only")
-    revision: str | None = Field(description="commit of a hub id; null takes its newest")
-    threshold: float = Field(gt=0, lt=1, description="mean probability of a cell from which it is masked")
-    batch_size: int = Field(gt=0, description="pictures at a time")
 
 
 class ValidationParams(Section):

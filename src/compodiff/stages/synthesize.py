@@ -11,7 +11,7 @@ from tqdm import tqdm
 from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards, worker_count
-from compodiff.params import DiffusionParams, DrawnParams, SynthesisParams
+from compodiff.params import DrawnParams, SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.synthesis.caption_pairs import read_caption_pairs
 from compodiff.synthesis.generation import CatalogueGenerator, PictureGenerator
@@ -57,9 +57,10 @@ def synthesize(
     missing = [plan for plan in plans if not shards.is_done(plan.path)]
     first, *others = (source.make_generator for source in sources)
     maker = TripletMaker(first, encoder, synthesis.floors, synthesis.batch_size, tuple(others))
-    made = map_shards(maker, missing, workers=worker_count())
-    for _ in tqdm(made, "synthesizing", len(plans), initial=len(plans) - len(missing), unit=" shards", disable=None):
-        pass
+    total, waiting = (sum(len(plan.pairs) for plan in some) for some in (plans, missing))
+    with tqdm(desc="synthesizing", total=total, initial=total - waiting, unit=" pairs", disable=None) as bar:
+        for plan, _ in map_shards(maker, missing, workers=worker_count()):
+            bar.update(len(plan.pairs))
     finish(triplets, plans, set(catalogue.pictures.index))
 
 
@@ -67,13 +68,19 @@ def _drawn(synthesis: SynthesisParams, drawn: DrawnParams, encoder: Path) -> Sou
     """Caption pairs of the user's, drawn by Stable Diffusion."""
     path = Path(drawn.captions)
     pairs = list(tqdm(read_caption_pairs(path), f"reading {path.name}", unit=" pairs", disable=None))
-    return Source(pairs, partial(_diffusion_generator, drawn.diffusion, synthesis, encoder))
+    return Source(pairs, partial(_drawing_generator, drawn, synthesis, encoder))
 
 
-def _diffusion_generator(params: DiffusionParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
+def _drawing_generator(drawn: DrawnParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
     from compodiff.synthesis.diffusion import diffusion_generator  # seconds of imports that the default does without
 
-    return diffusion_generator(params, seed=synthesis.seed, encoder=encoder, batch_size=synthesis.batch_size)
+    batch_size = synthesis.batch_size
+    generator = diffusion_generator(drawn.diffusion, seed=synthesis.seed, encoder=encoder, batch_size=batch_size)
+    if drawn.masks is None:
+        return generator
+    from compodiff.synthesis.masks import MaskedGenerator
+
+    return MaskedGenerator.load(generator, drawn.masks, encoder)
 
 
 def _digest(paths: Iterable[Path]) -> str:

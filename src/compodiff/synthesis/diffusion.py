@@ -6,6 +6,7 @@ the guidance are drawn for each candidate, as InstructPix2Pix does (paper: Synth
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from compodiff.synthesis.generation import CaptionPair, PicturePair
 from compodiff.synthesis.prompt_to_prompt import Sharing, Word, align, shared_attention, words_of
 
 Picker = Callable[[Sequence[PicturePair]], list[PicturePair]]
+UNSAFE = "unsafe"
 log = logging.getLogger(__name__)
 
 
@@ -83,11 +85,7 @@ class SafetyChecker:
 
 
 class DiffusionGenerator:
-    """Draws both pictures of each caption pair, several times, and keeps the best.
-
-    Attributes:
-        unsafe: candidates that the safety checker took out so far.
-    """
+    """Draws both pictures of each caption pair, several times, and keeps the best."""
 
     def __init__(self, pipeline: Any, checker: SafetyChecker, pick: Picker, params: DiffusionParams, seed: int) -> None:
         self._pipeline = pipeline
@@ -96,35 +94,32 @@ class DiffusionGenerator:
         self._params = params
         self._seed = seed
         self._batch_size = params.batch_size
-        self.unsafe = 0
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield the best candidates of each pair under keys of their own: equal pairs give equal pictures.
 
+        Candidates with a picture that the safety checker flags follow, as rejected.
+
         Raises:
             ResourceUnavailable: not even one pair fits the GPU's memory.
         """
-        unsafe_before = self.unsafe
+        count = 0
         draws = chain.from_iterable(draws_of(pair, self._params, self._seed) for pair in pairs)
-        candidates = enumerate(self._safe(self._drawn(draws)))
+        candidates = enumerate(self._checked(pair) for pair in self._drawn(draws))
         with tqdm(total=len(pairs), desc="drawing", unit=" pairs", disable=None) as bar:
             for _, of_one in groupby(candidates, key=lambda numbered: numbered[0] // self._params.candidates):
-                yield from self._pick([pair for _, pair in of_one if pair is not None])
+                made = [pair for _, pair in of_one]
+                unsafe = [pair for pair in made if pair.rejected_by]
+                yield from self._pick([pair for pair in made if not pair.rejected_by])
+                yield from unsafe
+                count += len(unsafe)
                 bar.update()
-        if self.unsafe > unsafe_before:
-            log.warning(
-                "the safety checker took out %d of %d candidates",
-                self.unsafe - unsafe_before,
-                len(pairs) * self._params.candidates,
-            )
+        if count:
+            log.warning("the safety checker took out %d of %d candidates", count, len(pairs) * self._params.candidates)
 
-    def _safe(self, pairs: Iterator[PicturePair]) -> Iterator[PicturePair | None]:
-        for pair in pairs:
-            if any(self._checker.unsafe([pair.reference, pair.target])):
-                self.unsafe += 1
-                yield None
-            else:
-                yield pair
+    def _checked(self, pair: PicturePair) -> PicturePair:
+        unsafe = any(self._checker.unsafe([pair.reference, pair.target]))
+        return replace(pair, rejected_by=UNSAFE) if unsafe else pair
 
     def _drawn(self, draws: Iterator[Draw]) -> Iterator[PicturePair]:
         waiting = list(islice(draws, self._batch_size))
@@ -210,8 +205,8 @@ def diffusion_generator(params: DiffusionParams, *, seed: int, encoder: Path, ba
         checker = SafetyChecker.load(params.safety_checker)
     else:
         raise InputInvalid(
-            f"the pipeline {params.pipeline} brings no safety checker; name one in synthesis.diffusion.safety_checker, "
-            "such as CompVis/stable-diffusion-safety-checker"
+            f"the pipeline {params.pipeline} brings no safety checker; name one in "
+            "synthesis.drawn.diffusion.safety_checker, such as CompVis/stable-diffusion-safety-checker"
         )
     picker = load_encoder(encoder)
     picker.model.to(device)

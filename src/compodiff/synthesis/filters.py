@@ -4,7 +4,9 @@ Shapes: B triplets, D embedding width. Embeddings are raw; a cosine needs no nor
 captions, equal pictures) has no direction, and its cosine is 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
@@ -71,11 +73,18 @@ def score(embedded: Embedded) -> pd.DataFrame:
     return pd.DataFrame({name: np.round(values, DECIMALS) for name, values in scores.items()})
 
 
-def judge(scores: pd.DataFrame, floors: SimilarityFloors) -> pd.DataFrame:
-    """Hold scores against their floors: columns accepted, and rejected_by (the failed filters, comma-separated)."""
+def judge(scores: pd.DataFrame, floors: SimilarityFloors, earlier: Sequence[str] = ()) -> pd.DataFrame:
+    """Hold scores against their floors: columns accepted, and rejected_by (the failed filters, comma-separated).
+
+    `earlier` says of each row by what it is rejected already, "" for nothing; by default none is.
+    """
     failed = pd.DataFrame({name: ~(scores[name] >= np.float32(floor)) for name, floor in floors.model_dump().items()})
-    rejected_by = failed.apply(lambda row: ",".join(failed.columns[row]), axis="columns")
-    return pd.DataFrame({"accepted": ~failed.any(axis="columns"), "rejected_by": rejected_by})
+    reasons = [
+        ",".join(filter(None, (first, *failed.columns[row])))
+        for first, row in zip(earlier or repeat(""), failed.to_numpy(), strict=False)
+    ]
+    rejected_by = pd.Series(reasons, dtype="str")
+    return pd.DataFrame({"accepted": rejected_by == "", "rejected_by": rejected_by})
 
 
 def _cosine(a: Vectors, b: Vectors) -> Scores:

@@ -50,12 +50,14 @@ class PicturePair:
         captions: what the pictures show.
         reference, target: the pictures, RGB.
         mask: (64, 64) True where they differ, if the generator knows.
+        rejected_by: why the pair must not be kept, whatever the filters say ("unsafe"); "" where nothing is wrong.
     """
 
     captions: CaptionPair
     reference: Image.Image
     target: Image.Image
     mask: NDArray[np.bool_] | None = None
+    rejected_by: str = ""
 
 
 class PictureGenerator(Protocol):

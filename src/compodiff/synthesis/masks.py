@@ -1,96 +1,32 @@
-"""Masks for the masked task: where in a picture a noun of its caption is, as 64 x 64 cells (paper, section 4.1).
+"""Masks for the masked task: where in a picture something of its caption is, found by CLIPSeg (paper, section 4.1).
 
-CLIPSeg finds the noun; sprites know their masks exactly; a box is a mask, too. True is the region to replace. A cell is
-a part of the picture as the encoder sees it, so what it crops is cropped here.
-
-Shapes: B pictures, H and W pixels.
+Prompt-to-Prompt holds a pair's pictures equal but for the edit, so what goes from the one and comes into the other is
+the region where they differ: the mask of a drawn triplet, as sprites know theirs exactly. Shapes: B pictures.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-from compodiff.embeddings.masking import MASK_SIZE
+from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.params import MaskParams
-
-Box = tuple[float, float, float, float]  # left, upper, right, lower, pixels
-Cells = NDArray[np.bool_]
-
-# What stands after the noun it belongs to ("a cat on a mat", "a man who sings"), or is none in most captions.
-_OTHER_WORDS = (
-    "a an the this that these those some any no each every all both of in on at by to from with without and or but as "
-    "for into onto over under near behind beside between through during is are was were be being been has have had do "
-    "does did it its he she they his her their him them who which what where when there here very not more most "
-    "one two three four five six red orange yellow green blue purple pink brown black white grey gray big small large "
-    "little old young new"
-)
-_NO_NOUNS = frozenset(_OTHER_WORDS.split())
-
-
-def mask_noun(caption: str, keyword: str = "") -> str:
-    """What a mask of a picture is to cover: the keyword of its caption pair, or the last noun-like word of its caption.
-
-    Args:
-        caption: what the picture shows.
-        keyword: taken where the caption names it.
-
-    Raises:
-        InputInvalid: the caption has no word.
-    """
-    if keyword and keyword.casefold() in caption.casefold():
-        return keyword
-    words = [word.strip(".,;:!?\"'()") for word in caption.split()]
-    nouns = [word for word in words if word.casefold() not in _NO_NOUNS and not word.endswith("ly") and word.isalpha()]
-    chosen = nouns or [word for word in words if word]
-    if not chosen:
-        raise InputInvalid("an empty caption names nothing to mask; give a keyword")
-    return chosen[-1]
-
-
-def exact_cells(mask: NDArray[Any], resize_mode: str) -> Cells:
-    """Cells that an exact mask covers by more than half.
-
-    Args:
-        mask: (H, W), 1 or True where the picture is to be replaced.
-        resize_mode: how the encoder makes a picture square (`EncoderManifest.resize_mode`).
-    """
-    return _cells(torch.from_numpy(np.asarray(mask, dtype=np.float32)), 0.5, resize_mode)
-
-
-def box_cells(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
-    """Cells that a box covers by more than half.
-
-    Args:
-        box: left, upper, right, lower in pixels.
-        size: width and height of the picture.
-        resize_mode: how the encoder makes a picture square.
-
-    Raises:
-        InputInvalid: the box is empty or lies outside of the picture.
-    """
-    width, height = size
-    left, upper, right, lower = (round(edge) for edge in box)
-    left, upper, right, lower = max(left, 0), max(upper, 0), min(right, width), min(lower, height)
-    if left >= right or upper >= lower:
-        raise InputInvalid(
-            f"the box {box} marks nothing of a picture of {width} x {height}; give left, upper, right, lower"
-        )
-    mask = np.zeros((height, width), dtype=np.float32)
-    mask[upper:lower, left:right] = 1
-    return exact_cells(mask, resize_mode)
+from compodiff.synthesis.generation import CaptionPair, PictureGenerator, PicturePair
+from compodiff.synthesis.mask_cells import Cells, averaged_cells
+from compodiff.synthesis.terms import ATTRIBUTE, TaggedCaption, Tagger
 
 
 class ClipSegMasks:
-    """Finds nouns in pictures."""
+    """Finds in pictures what a phrase names."""
 
     def __init__(self, network: CLIPSegForImageSegmentation, processor: CLIPSegProcessor, params: MaskParams) -> None:
         self._network = network.eval().requires_grad_(False)
@@ -116,27 +52,27 @@ class ClipSegMasks:
             raise ResourceUnavailable(f"the CLIPSeg {place} could not be fetched: {reason}") from error
         return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), processor, params)
 
-    def cells(self, pictures: Sequence[Image.Image], nouns: Sequence[str], resize_mode: str) -> Iterator[Cells]:
-        """Yield the cells where each picture shows its noun; none of them where it is not found.
+    def cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
+        """Yield the cells where each picture shows what its phrase names; none of them where it is not found.
 
         Args:
             pictures: of any size.
-            nouns: one for each.
+            phrases: one for each.
             resize_mode: how the encoder makes a picture square.
         """
         batch_size = self._params.batch_size
         for first in range(0, len(pictures), batch_size):
             some = slice(first, first + batch_size)
-            found = self._probabilities(pictures[some], nouns[some])
+            found = self._probabilities(pictures[some], phrases[some])
             for picture, probability in zip(pictures[some], found, strict=True):
                 whole = interpolate(probability[None, None], size=(picture.height, picture.width), mode="bilinear")
-                yield _cells(whole[0, 0], self._params.threshold, resize_mode)
+                yield averaged_cells(whole[0, 0], self._params.threshold, resize_mode)
 
     @torch.inference_mode()
-    def _probabilities(self, pictures: Sequence[Image.Image], nouns: Sequence[str]) -> Tensor:
+    def _probabilities(self, pictures: Sequence[Image.Image], phrases: Sequence[str]) -> Tensor:
         """(B, h, w) at CLIPSeg's resolution, each of a whole picture."""
         inputs = self._processor(
-            text=list(nouns),
+            text=list(phrases),
             images=[picture.convert("RGB") for picture in pictures],
             padding=True,
             truncation=True,
@@ -148,32 +84,73 @@ class ClipSegMasks:
         return logits.reshape(len(pictures), *logits.shape[-2:]).sigmoid().float().cpu()
 
 
-def _cells(coverage: Tensor, threshold: float, resize_mode: str) -> Cells:
-    """Average the coverage of a picture, (H, W) in [0, 1], over the cells of what the encoder sees of it."""
-    seen = _CUTS[resize_mode](coverage)
-    cells: Cells = (adaptive_avg_pool2d(seen[None], MASK_SIZE)[0] > threshold).numpy()
-    return cells
+class MaskedGenerator:
+    """Gives the pairs of a generator their masks: what goes from the reference, and what comes into the target."""
+
+    def __init__(
+        self, generator: PictureGenerator, masks: ClipSegMasks, tagger: Tagger, *, resize_mode: str, batch_size: int
+    ) -> None:
+        self._generator = generator
+        self._masks = masks
+        self._tagger = tagger
+        self._resize_mode = resize_mode
+        self._batch_size = batch_size
+
+    @classmethod
+    def load(cls, generator: PictureGenerator, params: MaskParams, encoder: Path) -> "MaskedGenerator":
+        """Load CLIPSeg and the tagger; `encoder` is the folder of the encoder that will see pictures and masks.
+
+        Raises:
+            InputInvalid: the folder of CLIPSeg holds none.
+            ResourceUnavailable: CLIPSeg could not be fetched.
+        """
+        manifest = EncoderManifest.from_json(json.loads((encoder / "manifest.json").read_text(encoding="utf-8")))
+        masks = ClipSegMasks.load(params)
+        return cls(generator, masks, Tagger(), resize_mode=manifest.resize_mode, batch_size=params.batch_size)
+
+    def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
+        """Yield what the generator does, with masks; none where nothing is found, and of what it rejects."""
+        made = self._generator.generate(pairs)
+        while batch := list(islice(made, self._batch_size)):
+            yield from self._masked(batch)
+
+    def _masked(self, batch: Sequence[PicturePair]) -> Iterator[PicturePair]:
+        wanted = [[] if pair.rejected_by else self._wanted(pair) for pair in batch]
+        flat = [each for of_pair in wanted for each in of_pair]
+        found = self._masks.cells([picture for picture, _ in flat], [phrase for _, phrase in flat], self._resize_mode)
+        for pair, of_pair in zip(batch, wanted, strict=True):
+            cells = np.logical_or.reduce([next(found) for _ in of_pair]) if of_pair else np.zeros(1, np.bool_)
+            yield replace(pair, mask=cells) if cells.any() else pair
+
+    def _wanted(self, pair: PicturePair) -> list[tuple[Image.Image, str]]:
+        """What to find in which picture of a pair."""
+        it = pair.captions
+        before, after = self._tagger.tag([it.reference_caption, it.target_caption])
+        goes = mask_phrase(before, after.caption)
+        comes = mask_phrase(after, before.caption, it.keyword)
+        found = [(picture, phrase) for picture, phrase in ((pair.reference, goes), (pair.target, comes)) if phrase]
+        return found or [(pair.target, mask_phrase(after, ""))]
 
 
-def _middle(coverage: Tensor) -> Tensor:
-    height, width = coverage.shape
-    edge = min(height, width)
-    top, left = round((height - edge) / 2), round((width - edge) / 2)
-    return coverage[top : top + edge, left : left + edge]
+def mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
+    """What of a picture its mask covers: what its caption names and the other caption does not.
 
+    Args:
+        tagged: what the picture shows.
+        other: the other picture's caption; "" lets the whole caption stand for itself where it has no term.
+        keyword: taken where the caption names it; an adjective is taken with its noun.
 
-def _padded(coverage: Tensor) -> Tensor:
-    height, width = coverage.shape
-    edge = max(height, width)
-    top, left = (edge - height) // 2, (edge - width) // 2
-    square = torch.zeros(edge, edge)
-    square[top : top + height, left : left + width] = coverage
-    return square
-
-
-# By open_clip's modes of resizing.
-_CUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "shortest": _middle,
-    "longest": _padded,
-    "squash": lambda coverage: coverage,
-}
+    Returns:
+        A phrase out of the caption; "" where the other caption has all of its terms.
+    """
+    caption, terms = tagged.caption, tagged.occurrences
+    start = caption.casefold().find(keyword.casefold()) if keyword else -1
+    end = start + len(keyword)
+    if start < 0:
+        new = [it for it in terms if caption[it.start : it.end].casefold() not in other.casefold()]
+        if not new:
+            return "" if other else caption
+        start, end = new[-1].start, new[-1].end
+    if any(it.form == ATTRIBUTE and it.start <= start < it.end for it in terms):
+        end = min((it.end for it in terms if it.form != ATTRIBUTE and it.start >= end), default=end)
+    return caption[start:end]

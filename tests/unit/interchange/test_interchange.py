@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from compodiff import shards
+from compodiff.embeddings.generated import Generated
 from compodiff.errors import InputInvalid
 from compodiff.interchange.exporting import export_triplets
 from compodiff.interchange.formats import Source, import_triplets
@@ -163,6 +164,40 @@ def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encod
     assert evidence["target_pixels"].notna().all()
     report = json.loads((tmp_path / "back" / "report.json").read_text())
     assert report["candidates_by_relation"] == {"replace": 30}
+
+
+def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, encoder):
+    half = np.zeros((32, 32), np.uint8)
+    half[:, 16:] = 255
+    stream = io.BytesIO()
+    Image.fromarray(half).save(stream, "PNG")  # of another size than the pictures
+    boxed = {"json": json.dumps(SYNTH | {"mask_box": [0, 0, 16, 4]}).encode()}
+    entries = {"a": foreign(**{"mask.png": stream.getvalue()}), "b": foreign(**boxed), "c": foreign()}
+    write_tar(tmp_path / "set" / "00000.tar", entries)
+    import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+    a, b, c = (files for _, files in shards.read_entries(tmp_path / "back" / "train-00000.tar"))
+    cells = [np.asarray(Image.open(io.BytesIO(files["mask.png"]))) for files in (a, b)]
+    assert [it.shape for it in cells] == [(64, 64)] * 2
+    assert cells[0][:, 32:].all()
+    assert not cells[0][:, :32].any()
+    assert cells[1][:16].all()
+    assert not cells[1][16:].any()
+    assert "mask.png" not in c
+    rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
+    assert len(Generated.find(tmp_path / "back", rows, set()).masks) == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([40, 0, 60, 10], r"00000\.tar: a: the box .* marks nothing of a picture of 16 x 16"),
+        ([1, 2, 3], r"00000\.tar: a has the mask_box \[1, 2, 3\]; give left, upper, right, lower"),
+    ],
+)
+def test_a_box_that_marks_nothing_is_named(tmp_path, encoder, box, message):
+    write_tar(tmp_path / "set" / "00000.tar", {"a": foreign(json=json.dumps(SYNTH | {"mask_box": box}).encode())})
+    with pytest.raises(InputInvalid, match=message):
+        import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
 
 
 def test_a_parquet_set_with_its_own_words_keeps_them(tmp_path, encoder):

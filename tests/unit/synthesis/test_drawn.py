@@ -1,15 +1,17 @@
 """The stage synthesize with caption pairs of one's own, drawn by a tiny Stable Diffusion of the real classes."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_networks import stable_diffusion
+from tiny_networks import clipseg, stable_diffusion
 
 from compodiff import shards
+from compodiff.embeddings.generated import Generated
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
-from compodiff.params import DiffusionParams, DrawnParams, SimilarityFloors, SynthesisParams
+from compodiff.params import DiffusionParams, DrawnParams, MaskParams, SimilarityFloors, SynthesisParams
 from compodiff.params.synthesis import SceneFamilies, SpriteParams
 from compodiff.stages.synthesize import synthesize
 from compodiff.synthesis.caption_pairs import writing_pairs
@@ -50,36 +52,74 @@ def params(tmp_path: Path) -> SynthesisParams:
         pairs_per_shard=40,
         batch_size=8,
         sprites=SpriteParams(families=SceneFamilies(train=0, validation=0), edits_per_relation=1),
-        drawn=DrawnParams(captions=str(captions), diffusion=diffusion),
+        drawn=DrawnParams(captions=str(captions), diffusion=diffusion, masks=None),
         floors=SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0)),
     )
 
 
-def test_pictures_are_drawn_for_captions_of_ones_own(
-    small_data: Path, tiny_encoder: Encoder, params: SynthesisParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def encoder(tiny_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COMPODIFF_WORKERS", "1")
     save_encoder(tiny_encoder, tmp_path / "encoder")
-    triplets = tmp_path / "triplets"
-    synthesize(synthesis=params, data=small_data, encoder=tmp_path / "encoder", triplets=triplets)
+    return tmp_path / "encoder"
+
+
+def drawn_rows(triplets: Path) -> pd.DataFrame:
     rows = pd.read_parquet(triplets / "manifest.parquet")
-    drawn = rows[rows["key"].str.startswith("mine-")]
+    return rows[rows["key"].str.startswith("mine-")]
+
+
+def test_pictures_are_drawn_for_captions_of_ones_own_and_masked(
+    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+) -> None:
+    assert params.drawn
+    # Random weights find everything everywhere to about one half.
+    masks = MaskParams(clipseg=str(clipseg(tmp_path / "clipseg")), revision=None, threshold=0.4, batch_size=3)
+    params = params.model_copy(update={"drawn": params.drawn.model_copy(update={"masks": masks})})
+    triplets = tmp_path / "triplets"
+    synthesize(synthesis=params, data=small_data, encoder=encoder, triplets=triplets)
+    drawn = drawn_rows(triplets)
     assert len(drawn) == PAIRS
     assert drawn["accepted"].all()
     (shard,) = drawn["shard"].unique()
     found = dict(shards.read_entries(triplets / shard))
-    assert {"reference.png", "target.png"} <= found[drawn["key"].iloc[0]].keys()
+    assert found[drawn["key"].iloc[0]].keys() == {"reference.png", "target.png", "mask.png", "json"}
+    # The stage embed makes of it an example of the masked task.
+    generated = Generated.find(triplets, drawn, set())
+    (exact,) = generated.masks[drawn["reference"].iloc[0]]
+    assert exact.target == drawn["target"].iloc[0]
+    assert exact.cells.any()
+
+
+def test_candidates_that_are_unsafe_are_rows_with_scores_and_not_in_a_shard(
+    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+) -> None:
+    assert params.drawn
+    alarmed = stable_diffusion(tmp_path / "alarmed", alarmed=True)
+    diffusion = params.drawn.diffusion.model_copy(update={"pipeline": str(alarmed)})
+    params = params.model_copy(update={"drawn": params.drawn.model_copy(update={"diffusion": diffusion})})
+    triplets = tmp_path / "triplets"
+    synthesize(synthesis=params, data=small_data, encoder=encoder, triplets=triplets)
+    drawn = drawn_rows(triplets)
+    assert len(drawn) == 2 * PAIRS  # each candidate
+    assert set(drawn["rejected_by"]) == {"unsafe"}
+    assert not drawn["accepted"].any()
+    assert drawn[[*SimilarityFloors.model_fields]].notna().all(axis=None)
+    report = json.loads((triplets / "report.json").read_text())
+    assert report["accepted_by_filter"]["unsafe"] == pytest.approx(1 - 2 * PAIRS / report["candidates"])
+    in_shards = {key for path in triplets.glob("*.tar") for key, _ in shards.read_entries(path)}
+    assert not in_shards & set(drawn["key"])
 
 
 def test_a_caption_file_that_is_not_there_is_named(
-    small_data: Path, tiny_encoder: Encoder, params: SynthesisParams, tmp_path: Path
+    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
 ) -> None:
-    save_encoder(tiny_encoder, tmp_path / "encoder")
-    drawn = DrawnParams(captions=str(tmp_path / "none.parquet"), diffusion=params.drawn.diffusion)
+    assert params.drawn
+    drawn = params.drawn.model_copy(update={"captions": str(tmp_path / "none.parquet")})
     with pytest.raises(InputInvalid, match=r"none\.parquet"):
         synthesize(
             synthesis=params.model_copy(update={"drawn": drawn}),
             data=small_data,
-            encoder=tmp_path / "encoder",
+            encoder=encoder,
             triplets=tmp_path / "triplets",
         )

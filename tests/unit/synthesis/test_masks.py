@@ -1,3 +1,4 @@
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.params import MaskParams
 from compodiff.retrieval.masks import mask_cells
-from compodiff.synthesis.masks import ClipSegMasks, box_cells, exact_cells, mask_noun
+from compodiff.synthesis.generation import CaptionPair, PicturePair
+from compodiff.synthesis.mask_cells import box_cells, exact_cells
+from compodiff.synthesis.masks import ClipSegMasks, MaskedGenerator, mask_phrase
+from compodiff.synthesis.terms import Tagger
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(clipseg(tmp_path_factory.mktemp("clipseg")))
 
 
-def finder(folder: str, **changed: Any) -> ClipSegMasks:
+def params(folder: str, **changed: Any) -> MaskParams:
     usual = {"clipseg": folder, "revision": None, "threshold": 0.5, "batch_size": 8}
-    return ClipSegMasks.load(MaskParams.model_validate(usual | changed))
+    return MaskParams.model_validate(usual | changed)
+
+
+def finder(folder: str, **changed: Any) -> ClipSegMasks:
+    return ClipSegMasks.load(params(folder, **changed))
 
 
 def pictures(number: int = 3, size: tuple[int, int] = (48, 48)) -> list[Image.Image]:
@@ -34,10 +42,11 @@ def pictures(number: int = 3, size: tuple[int, int] = (48, 48)) -> list[Image.Im
 
 def middle(folder: str, picture: Image.Image, noun: str) -> float:
     """A threshold that masks some cells of a picture, not all."""
-    low, high = 0.0, 1.0
+    low, high, loaded = 0.0, 1.0, finder(folder)
     for _ in range(30):
         threshold = (low + high) / 2
-        (cells,) = finder(folder, threshold=threshold).cells([picture], [noun], "squash")
+        made = ClipSegMasks(loaded._network, loaded._processor, params(folder, threshold=threshold))
+        (cells,) = made.cells([picture], [noun], "squash")
         low, high = (threshold, high) if cells.mean() > 0.5 else (low, threshold)
     return threshold
 
@@ -110,25 +119,60 @@ def test_what_the_encoder_crops_is_not_in_the_mask():
         box_cells((200, 0, 300, 64), (128, 64), "shortest")
 
 
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    return Tagger()
+
+
 @pytest.mark.parametrize(
-    ("caption", "keyword", "noun"),
+    ("caption", "other", "keyword", "phrase"),
     [
-        ("a cat on a mat", "cat", "cat"),
-        ("a cat on a mat", "Mat", "Mat"),
-        ("a cat on a mat", "dog", "mat"),  # that came in, and is not in this caption
-        ("two dogs, running quickly.", "", "running"),
-        ("a car in red", "", "car"),
-        ("a woman with dark skin tone", "dark skin tone", "dark skin tone"),
-        ("of the", "", "the"),
+        ("a cat on a mat", "a dog on a mat", "cat", "cat"),
+        ("a Cat on a mat", "a dog on a mat", "cat", "Cat"),
+        ("a dog on a mat", "a cat on a mat", "cat", "dog"),  # the keyword came into the other
+        ("a cat on a mat with a hat", "a cat on a mat", "", "hat"),
+        ("a cat on a mat", "a cat on a mat with a hat", "hat", ""),  # nothing goes
+        ("a red apple on a wooden table", "a green apple on a wooden table", "", "red apple"),
+        ("a green apple on a wooden table", "a red apple on a wooden table", "green", "green apple"),
+        ("a woman with dark skin tone", "a woman", "dark skin tone", "dark skin tone"),
+        ("a cat on a mat", "", "", "mat"),
+        ("over there", "", "", "over there"),
     ],
 )
-def test_the_keyword_or_the_last_noun_like_word_is_masked(caption, keyword, noun):
-    assert mask_noun(caption, keyword) == noun
+def test_a_mask_covers_what_the_other_caption_does_not_name(tagger, caption, other, keyword, phrase):
+    (tagged,) = tagger.tag([caption])
+    assert mask_phrase(tagged, other, keyword) == phrase
 
 
-def test_an_empty_caption_and_a_folder_without_clipseg_are_refused(tmp_path: Path):
-    with pytest.raises(InputInvalid, match="an empty caption names nothing"):
-        mask_noun(" ")
+class Given:
+    """A generator whose pictures are there already."""
+
+    def __init__(self, *made: PicturePair) -> None:
+        self._made = made
+
+    def generate(self, _pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
+        yield from self._made
+
+
+def test_a_pairs_mask_is_what_goes_and_what_comes(folder, tagger):
+    before, after = pictures(2)
+    captions = CaptionPair(
+        "k", "train", "r", "t", "a dog on a mat", "a bicycle on a mat", "make it a bicycle", "", "bicycle"
+    )
+    masks = finder(folder, threshold=middle(folder, before, "dog"))
+    given = Given(PicturePair(captions, before, after), PicturePair(captions, before, after, rejected_by="unsafe"))
+    masked = MaskedGenerator(given, masks, tagger, resize_mode="squash", batch_size=1)
+    kept, unsafe = masked.generate([captions])
+    goes, comes = masks.cells([before, after], ["dog", "bicycle"], "squash")
+    assert goes.any()
+    assert kept.mask is not None
+    np.testing.assert_array_equal(kept.mask, goes | comes)
+    assert unsafe.mask is None
+    blind = MaskedGenerator(given, finder(folder, threshold=0.999999), tagger, resize_mode="squash", batch_size=8)
+    assert next(blind.generate([captions])).mask is None
+
+
+def test_a_folder_without_clipseg_is_refused(tmp_path: Path):
     with pytest.raises(InputInvalid, match="holds no CLIPSeg in safetensors"):
         finder(str(tmp_path))
     with pytest.raises(ResourceUnavailable, match="could not be fetched"):
