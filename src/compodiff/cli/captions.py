@@ -45,7 +45,7 @@ def keywords(
 
     run = KeywordRun(captions, work or _beside(to, "work"), _params(seed))
     tally = run.tag(Tagger(tagger or TAGGER))
-    replacements = run.replacements(load_encoder(encoder or project_root() / ENCODER))
+    replacements = run.replacements(load_encoder(encoder or project_root() / ENCODER).on_gpu())
     written = run.write(replacements, to)
     _show({"captions": tally, "terms": len(replacements.choices), **written}, to, as_json)
 
@@ -73,7 +73,7 @@ def fine_tune(
     tokenized = lm.RowTokens(reading, tokenizer, lm.longest_row(network, numbers))
     if lora:
         network = lm.with_lora(network, numbers.lora_rank, seed=params.seed)
-    training = {"model": model, "lora": lora, "rows": len(tokenized.rows), "bytes": rows.stat().st_size}
+    training = {"model": model, "lora": lora, "rows": tokenized.digest()}
     checkpoint = TuningCheckpoint(
         _beside(to, "checkpoint"), training | {"seed": params.seed, "params": numbers.model_dump()}
     )

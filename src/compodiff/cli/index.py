@@ -101,7 +101,7 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.params import load_params
     from compodiff.retrieval.folder import build_folder_index
 
-    encoder = load_encoder(model_parts(model).encoder)
+    encoder = load_encoder(model_parts(model).encoder).on_gpu()
     params = load_params(project_root() / "params.yaml").index
     built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
     for name, reason in built.unreadable.items():

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from compodiff.encoders.manifest import EncoderManifest
+from compodiff.memory import MemoryBound
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Encoder:
         self.model = model.eval().requires_grad_(False)
         self.manifest = manifest
         self.tokenize = tokenizer  # texts -> ids (B, L)
+        self._memory = MemoryBound("pictures", "take a smaller encoder, or the CPU: CUDA_VISIBLE_DEVICES=")
         self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(
             PreprocessCfg(
                 size=manifest.image_size,
@@ -56,6 +58,11 @@ class Encoder:
     def device(self) -> torch.device:
         """Where the weights are; pixels and ids are moved there, results stay there."""
         return next(self.model.parameters()).device
+
+    def on_gpu(self) -> "Encoder":
+        """Itself, on the GPU where there is one."""
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return self
 
     def preprocess(self, picture: Image.Image) -> Tensor:
         """Resize and normalise a picture; transparent parts become white.
@@ -75,9 +82,14 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Embed preprocessed pictures, pixels (B, 3, H, W) -> (B, D) float32, not normalised."""
+        """Embed preprocessed pictures, pixels (B, 3, H, W) -> (B, D) float32, not normalised.
+
+        Raises:
+            ResourceUnavailable: the GPU's memory does not hold one picture.
+        """
         encode: Callable[[Tensor], Tensor] = self.model.encode_image  # type: ignore[assignment]
-        return encode(self.placed(pixels)).float()
+        parts = [*self._memory.parts(lambda some: encode(self.placed(some)).float(), pixels)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def encode_images(self, pictures: Iterable[Image.Image], batch_size: int = 32) -> Tensor:
         """Embed pictures of any size and mode -> (N, D) float32, not normalised."""

@@ -55,7 +55,7 @@ def embed(  # a stage's arguments are its declaration
     gallery = GalleryFolder.scan(scenes / "gallery")
     material = _with_pictures(material, dict.fromkeys(gallery.ids, gallery.read), _digest(scenes / "gallery"))
     masks = ChainMap(generated.masks, _query_masks(scenes))
-    make_embeddings(embeddings, load_encoder(encoder), replace(material, exact_masks=masks), embedding)
+    make_embeddings(embeddings, load_encoder(encoder).on_gpu(), replace(material, exact_masks=masks), embedding)
 
 
 def _with_pictures(material: Material, readers: dict[str, Callable[[str], Image.Image]], digest: str) -> Material:

@@ -20,6 +20,7 @@ from transformers import CLIPImageProcessor
 
 from compodiff.encoders import load_encoder
 from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
+from compodiff.memory import MemoryBound
 from compodiff.params import DiffusionParams
 from compodiff.synthesis.candidates import BestByDirection, Draw, draws_of
 from compodiff.synthesis.generation import CaptionPair, PicturePair
@@ -93,7 +94,9 @@ class DiffusionGenerator:
         self._pick = pick
         self._params = params
         self._seed = seed
-        self._batch_size = params.batch_size
+        self._memory = MemoryBound(
+            f"pairs of pictures of {params.picture_size} px", "choose a smaller pipeline, picture_size or float16"
+        )
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield the best candidates of each pair under keys of their own: equal pairs give equal pictures.
@@ -122,32 +125,8 @@ class DiffusionGenerator:
         return replace(pair, rejected_by=UNSAFE) if unsafe else pair
 
     def _drawn(self, draws: Iterator[Draw]) -> Iterator[PicturePair]:
-        waiting = list(islice(draws, self._batch_size))
-        while waiting:
-            made = self._within_memory(waiting)
-            yield from made
-            waiting = waiting[len(made) :]
-            waiting += islice(draws, max(0, self._batch_size - len(waiting)))
-
-    def _within_memory(self, draws: Sequence[Draw]) -> list[PicturePair]:
-        """Draw as many of the first draws as the GPU's memory holds."""
-        before, size = self._batch_size, min(self._batch_size, len(draws))
-        while True:
-            try:
-                made = self._together(draws[:size])
-                break
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise ResourceUnavailable(
-                        f"the GPU's memory does not hold one pair of pictures of {self._params.picture_size} px; "
-                        "choose a smaller pipeline, picture_size or float16"
-                    ) from error
-            # Not within `except`, where the error's traceback still holds the tensors.
-            torch.cuda.empty_cache()
-            size = self._batch_size = size // 2
-        if self._batch_size < before:
-            log.warning("the GPU's memory ends at %d pairs: drawing %d at a time from now on", before, size)
-        return made
+        while batch := list(islice(draws, self._params.batch_size)):
+            yield from chain.from_iterable(self._memory.parts(self._together, batch))
 
     def _together(self, draws: Sequence[Draw]) -> list[PicturePair]:
         """Draw a batch, the references first and then the targets."""
@@ -208,8 +187,7 @@ def diffusion_generator(params: DiffusionParams, *, seed: int, encoder: Path, ba
             f"the pipeline {params.pipeline} brings no safety checker; name one in "
             "synthesis.drawn.diffusion.safety_checker, such as CompVis/stable-diffusion-safety-checker"
         )
-    picker = load_encoder(encoder)
-    picker.model.to(device)
+    picker = load_encoder(encoder).on_gpu()
     return DiffusionGenerator(
         pipeline, checker, BestByDirection(picker, kept=params.kept, batch_size=batch_size), params, seed
     )

@@ -6,9 +6,11 @@
 A model's folder is what transformers writes, weights as safetensors. Shapes: B rows, L tokens.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from compodiff.atomic import atomic_folder
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.memory import MemoryBound
 from compodiff.params import LanguageModelParams
 from compodiff.synthesis.edit_rows import EditRow, prompt_of
 from compodiff.synthesis.tuning_checkpoint import TuningCheckpoint
@@ -68,6 +71,10 @@ class RowTokens:
             else:
                 self.rows.append(([*prompt, *answer, tokenizer.eos_token_id], len(prompt)))
 
+    def digest(self) -> str:
+        """Tells these rows, as these tokens, from others."""
+        return hashlib.sha256(repr(self.rows).encode()).hexdigest()
+
     def batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """The rows `numbers`, padded at the right: input_ids, attention_mask, labels, each (B, L)."""
         chosen = [self.rows[number] for number in numbers]
@@ -92,6 +99,7 @@ def fine_tune(
     Raises:
         InputInvalid: there are fewer rows than a batch.
         CheckpointMismatch: the checkpoint is of another training.
+        ResourceUnavailable: the GPU's memory does not hold one row.
     """
     trained = [(name, it) for name, it in model.named_parameters() if it.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -100,21 +108,34 @@ def fine_tune(
     total = total_steps(rows, params)
     first = checkpoint.load(trained, optimizer)
     model.train()
-    device = next(model.parameters()).device
+    memory = MemoryBound("rows that are learnt from", "use --lora, a smaller model or max_tokens")
     for step in range(first, total):
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * _rate(step, total, params.warmup_steps)
-        batch = {name: it.to(device) for name, it in rows.batch(_order(len(rows.rows), step, params, seed)).items()}
-        with _seeded(seed, step), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = model(**batch).loss
-        loss.backward()
+        batch = rows.batch(_order(len(rows.rows), step, params, seed))
+        with _seeded(seed, step):
+            loss = memory.call(partial(_gradients, model, batch), params.batch_size)
         nn.utils.clip_grad_norm_([it for _, it in trained], params.clip_norm)
         optimizer.step()
-        optimizer.zero_grad()
         if (step + 1) % params.checkpoint_every == 0 and step + 1 < total:
             checkpoint.save(trained, optimizer, step + 1)
-        yield step + 1, float(loss.detach())
+        yield step + 1, loss
     model.eval()
+
+
+def _gradients(model: nn.Module, batch: dict[str, Tensor], size: int) -> float:
+    """Leave the gradients of a batch's mean loss, `size` rows in memory at a time; return the loss."""
+    device = next(model.parameters()).device
+    model.zero_grad()  # of an attempt that did not fit
+    counted = batch["labels"][:, 1:] != IGNORED  # a row's first token is nobody's answer
+    total = 0.0
+    for first in range(0, len(counted), size):
+        some = {name: it[first : first + size].to(device) for name, it in batch.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = model(**some).loss * (counted[first : first + size].sum() / counted.sum()).item()
+        loss.backward()
+        total += float(loss.detach())
+    return total
 
 
 def longest_row(model: Any, params: LanguageModelParams) -> int:
@@ -165,26 +186,34 @@ class Writer:
         self._tokenizer = tokenizer
         self._params = params
         self._seed = seed
+        self._memory = MemoryBound("captions that it answers", "take a smaller model or max_tokens")
+
+    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+        """One answer for each caption, as it is; `number` of the batch is part of the seed.
+
+        Raises:
+            ResourceUnavailable: the GPU's memory does not hold one caption.
+        """
+        with _seeded(self._seed, number):
+            return [answer for some in self._memory.parts(self._answers, captions) for answer in some]
 
     @torch.inference_mode()
-    def answers(self, captions: Sequence[str], number: int) -> list[str]:
-        """One answer for each caption, as it is; `number` of the batch is part of the seed."""
+    def _answers(self, captions: Sequence[str]) -> list[str]:
         self._tokenizer.padding_side = "left"
         limit = longest_row(self._model, self._params)
         prompts = self._tokenizer(
             list(map(prompt_of, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
         ).to(_device())
         prompts.pop("token_type_ids", None)
-        with _seeded(self._seed, number):
-            tokens = self._model.generate(
-                **prompts,
-                do_sample=True,
-                temperature=self._params.temperature,
-                top_p=self._params.top_p,
-                max_new_tokens=limit - prompts["input_ids"].shape[1],
-                pad_token_id=self._tokenizer.pad_token_id,
-                eos_token_id=self._tokenizer.eos_token_id,
-            )
+        tokens = self._model.generate(
+            **prompts,
+            do_sample=True,
+            temperature=self._params.temperature,
+            top_p=self._params.top_p,
+            max_new_tokens=limit - prompts["input_ids"].shape[1],
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._tokenizer.eos_token_id,
+        )
         new = tokens[:, prompts["input_ids"].shape[1] :]
         answers: list[str] = self._tokenizer.batch_decode(new, skip_special_tokens=True)
         return answers

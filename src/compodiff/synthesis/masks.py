@@ -7,7 +7,7 @@ the region where they differ: the mask of a drawn triplet, as sprites know their
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.memory import MemoryBound
 from compodiff.params import MaskParams
 from compodiff.synthesis.generation import CaptionPair, PictureGenerator, PicturePair
 from compodiff.synthesis.mask_cells import Cells, averaged_cells
@@ -32,6 +33,7 @@ class ClipSegMasks:
         self._network = network.eval().requires_grad_(False)
         self._processor = processor
         self._params = params
+        self._memory = MemoryBound("pictures that CLIPSeg looks at", "take a GPU with more")
 
     @classmethod
     def load(cls, params: MaskParams) -> "ClipSegMasks":
@@ -63,17 +65,18 @@ class ClipSegMasks:
         batch_size = self._params.batch_size
         for first in range(0, len(pictures), batch_size):
             some = slice(first, first + batch_size)
-            found = self._probabilities(pictures[some], phrases[some])
+            asked = list(zip(pictures[some], phrases[some], strict=True))
+            found = chain.from_iterable(self._memory.parts(self._probabilities, asked))
             for picture, probability in zip(pictures[some], found, strict=True):
                 whole = interpolate(probability[None, None], size=(picture.height, picture.width), mode="bilinear")
                 yield averaged_cells(whole[0, 0], self._params.threshold, resize_mode)
 
     @torch.inference_mode()
-    def _probabilities(self, pictures: Sequence[Image.Image], phrases: Sequence[str]) -> Tensor:
+    def _probabilities(self, asked: Sequence[tuple[Image.Image, str]]) -> Tensor:
         """(B, h, w) at CLIPSeg's resolution, each of a whole picture."""
         inputs = self._processor(
-            text=list(phrases),
-            images=[picture.convert("RGB") for picture in pictures],
+            text=[phrase for _, phrase in asked],
+            images=[picture.convert("RGB") for picture, _ in asked],
             padding=True,
             truncation=True,
             return_tensors="pt",
@@ -81,7 +84,7 @@ class ClipSegMasks:
         logits: Tensor = self._network(
             **{name: tensor.to(self._network.device) for name, tensor in inputs.items()}
         ).logits
-        return logits.reshape(len(pictures), *logits.shape[-2:]).sigmoid().float().cpu()
+        return logits.reshape(len(asked), *logits.shape[-2:]).sigmoid().float().cpu()
 
 
 class MaskedGenerator:

@@ -149,7 +149,7 @@ class TripletMaker:
     def _encoder(self) -> "Encoder":
         from compodiff.encoders import load_encoder
 
-        return load_encoder(self.encoder)
+        return load_encoder(self.encoder).on_gpu()
 
 
 class _Memo:

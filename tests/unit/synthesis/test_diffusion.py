@@ -234,7 +234,7 @@ def test_a_gpu_out_of_memory_gets_smaller_batches_and_says_so_once(usual, caplog
     assert sizes[:2] == [6, 3]
     assert set(sizes[2:]) == {1}
     assert [it.message for it in caplog.records if "memory" in it.message] == [
-        "the GPU's memory ends at 6 pairs: drawing 1 at a time from now on"
+        "the GPU's memory ends at 6 pairs of pictures of 32 px: 1 at a time from now on"
     ]
 
 
@@ -245,7 +245,7 @@ def test_a_pair_that_does_not_fit_the_gpu_at_all_is_an_error(usual):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     made._pipeline.unet.register_forward_pre_hook(full)
-    with pytest.raises(ResourceUnavailable, match="does not hold one pair of pictures of 32 px"):
+    with pytest.raises(ResourceUnavailable, match="not hold even one of the pairs of pictures of 32 px; choose"):
         list(made.generate([pair(0), pair(1)]))
 
 

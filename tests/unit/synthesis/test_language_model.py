@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from captions_world import ANIMALS, PLACES, ROWS, tiny_model, tiny_tokenizer
+from transformers import OPTForCausalLM
 
 from compodiff.errors import CheckpointMismatch, InputInvalid, ResourceUnavailable
 from compodiff.params import load_params
@@ -149,6 +150,32 @@ def test_training_goes_on_from_its_checkpoint_to_the_same_weights(untrained, tmp
     assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(CheckpointMismatch, match="of another training"):
         trained(untrained, tmp_path / "other", numbers, TuningCheckpoint(tmp_path / "b", {"rows": 2}))
+
+
+def test_a_gpu_out_of_memory_learns_the_same_from_smaller_batches(untrained, tmp_path, monkeypatch, caplog):
+    numbers = params(epochs=1).language_model
+    whole = trained(untrained, tmp_path / "whole", numbers, TuningCheckpoint(tmp_path / "a", {}))
+    sizes = []
+    forward = OPTForCausalLM.forward
+
+    def bounded(model, input_ids, **others):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(model, input_ids=input_ids, **others)
+
+    monkeypatch.setattr(OPTForCausalLM, "forward", bounded)
+    parts = trained(untrained, tmp_path / "parts", numbers, TuningCheckpoint(tmp_path / "b", {}))
+    assert parts == pytest.approx(whole, rel=0.02)  # dropout draws in another order
+    assert sizes[:4] == [16, 8, 4, 4]
+    assert caplog.messages == ["the GPU's memory ends at 16 rows that are learnt from: 4 at a time from now on"]
+
+
+def test_rows_are_told_from_others_of_the_same_size(untrained):
+    _, tokenizer = load_language_model(untrained, to_train=True)
+    rows = [EditRow("a cat", "make it a dog", "a dog"), EditRow("a dog", "make it a cat", "a cat")]
+    digests = {RowTokens(some, tokenizer, 64).digest() for some in (rows, rows[::-1])}
+    assert len(digests) == 2
 
 
 def test_low_rank_adapters_learn_alone_and_are_merged(untrained, tmp_path):
