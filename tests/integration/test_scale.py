@@ -23,6 +23,7 @@ PARAMS = SynthesisParams.model_validate(
     {
         **{"seed": 17, "captions_per_pair": 9, "max_pairs_per_relation": 8000, "pairs_per_shard": 512, "batch_size": 8},
         "sprites": {"families": {"train": 0, "validation": 0}, "edits_per_relation": 1},
+        "imported": [],
         "drawn": None,
         "floors": dict.fromkeys(SimilarityFloors.model_fields, -1.0),
     }

@@ -32,6 +32,7 @@ SYNTHESIS = SynthesisParams(
     pairs_per_shard=40,
     batch_size=8,
     sprites=SpriteParams(families=SceneFamilies(train=6, validation=3), edits_per_relation=1),
+    imported=[],
     drawn=None,
     floors=SimilarityFloors.model_validate(LET_ALL_THROUGH | {"directional": -0.2}),
 )

@@ -79,11 +79,12 @@ class SynthesisParams(Section):
 
     seed: int
     captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
-    max_pairs_per_relation: int = Field(gt=0, description="pairs of pictures of one relation in one split")
+    max_pairs_per_relation: int = Field(ge=0, description="the catalogue's, of one relation in one split; 0 for none")
     pairs_per_shard: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
     sprites: SpriteParams
     drawn: DrawnParams | None = Field(description="null where no pictures are drawn")
+    imported: list[str] = Field(description="folders of triplets by `compodiff import` or `compodiff dataset clean`")
     floors: SimilarityFloors
 
 

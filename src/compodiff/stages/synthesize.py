@@ -1,7 +1,8 @@
 """The stage synthesize: caption pairs, their pictures and the filters, in shards. Run: compodiff run synthesize."""
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +11,13 @@ from tqdm import tqdm
 
 from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
 from compodiff.params import DrawnParams, SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.synthesis.caption_pairs import read_caption_pairs
 from compodiff.synthesis.generation import CatalogueGenerator, PictureGenerator
+from compodiff.synthesis.imported import REPORT, ImportedGenerator, imported_pairs, prefix_of
 from compodiff.synthesis.keywords import caption_pairs
 from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
 from compodiff.synthesis.triplets import SOURCES, Source, TripletMaker, finish, plan_sources
@@ -32,7 +35,7 @@ def synthesize(
     A run that was killed continues with the shards that are missing; other params, inputs or code start afresh.
 
     Raises:
-        InputInvalid: the catalogue or the encoder cannot be read, or there is nothing to make triplets of.
+        InputInvalid: catalogue, encoder or an imported set cannot be read, or there is nothing to make triplets of.
         EncoderMismatch: the encoder's weights are not those of its manifest.
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
@@ -41,12 +44,14 @@ def synthesize(
         Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
         Source(list(sprite_pairs(catalogue, synthesis)), partial(SpriteGenerator, data, synthesis)),
     ]
+    sources += _imported([Path(folder).resolve() for folder in synthesis.imported], catalogue)
     if synthesis.drawn is not None:
         sources.append(_drawn(synthesis, synthesis.drawn, encoder))
     shards.claim_folder(
         triplets,
         {
             "params": synthesis.model_dump(),
+            "imported": _digest(Path(folder) / REPORT for folder in synthesis.imported),
             "captions": hashlib.sha256(repr([source.pairs for source in sources]).encode()).hexdigest(),
             "pictures": _digest([data / "pictures.parquet"]),
             "encoder": _digest([encoder / "manifest.json"]),
@@ -62,6 +67,17 @@ def synthesize(
         for plan, _ in map_shards(maker, missing, workers=worker_count()):
             bar.update(len(plan.pairs))
     finish(triplets, plans, set(catalogue.pictures.index))
+
+
+def _imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:
+    """Triplets of sets that were imported or cleaned."""
+    names = Counter(prefix_of(folder) for folder in folders)
+    for folder in folders:
+        if names[prefix_of(folder)] > 1:
+            raise InputInvalid(f"synthesis.imported has two folders of the name {folder.name}; rename one")
+        pairs = imported_pairs(folder, catalogue.pictures.index)
+        every = list(tqdm(pairs, f"reading {folder.name}", unit=" pairs", disable=None))
+        yield Source(every, partial(ImportedGenerator, folder))
 
 
 def _drawn(synthesis: SynthesisParams, drawn: DrawnParams, encoder: Path) -> Source:

@@ -37,6 +37,7 @@ _MODULES = (
     "filters",
     "generation",
     "generic_terms",
+    "imported",
     "keywords",
     "mask_cells",
     "masks",

@@ -52,6 +52,7 @@ def params(tmp_path: Path) -> SynthesisParams:
         pairs_per_shard=40,
         batch_size=8,
         sprites=SpriteParams(families=SceneFamilies(train=0, validation=0), edits_per_relation=1),
+        imported=[],
         drawn=DrawnParams(captions=str(captions), diffusion=diffusion, masks=None),
         floors=SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0)),
     )

@@ -15,7 +15,7 @@ FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fi
 def params(**changed: int) -> SynthesisParams:
     usual = {"seed": 17, "captions_per_pair": 1, "max_pairs_per_relation": 1000, "pairs_per_shard": 50, "batch_size": 8}
     sprites = SpriteParams(families=SceneFamilies(train=0, validation=0), edits_per_relation=1)
-    return SynthesisParams(**(usual | changed), sprites=sprites, drawn=None, floors=FLOORS)
+    return SynthesisParams(**(usual | changed), sprites=sprites, imported=[], drawn=None, floors=FLOORS)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ def params(train: int = 12, validation: int = 4, seed: int = 17) -> SynthesisPar
         pairs_per_shard=50,
         batch_size=8,
         sprites=SpriteParams(families=SceneFamilies(train=train, validation=validation), edits_per_relation=1),
+        imported=[],
         drawn=None,
         floors=SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0)),
     )
