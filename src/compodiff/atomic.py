@@ -3,13 +3,18 @@
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compodiff.errors import ResourceUnavailable
+from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRONG = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -17,13 +22,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; rename it to `path` when the block ends well.
 
     Raises:
-        ResourceUnavailable: the disk is full; nothing is left under `path` or the temporary name.
+        ResourceUnavailable: the disk is full or `path` may not be written; nothing is left under its temporary name.
+        InputInvalid: `path` is a folder, or lies below a file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_what_a_kill_left(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with _Writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_what_a_kill_left(path)
+        if path.is_dir():
+            raise InputInvalid(f"{path} is a folder; name a file")
     try:
-        with _disk_full_named(path):
+        with _Writing(path):
             yield temporary
             _sync(temporary)
             temporary.replace(path)
@@ -37,16 +46,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` when the block ends well.
 
     Raises:
-        ResourceUnavailable: the disk is full; an earlier `path` is left as it was.
+        ResourceUnavailable: the disk is full or `path` may not be written; an earlier `path` is left as it was.
+        InputInvalid: `path` is a file, or lies below one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_what_a_kill_left(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     retired = path.with_name(f".{path.name}.{os.getpid()}.retired")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    with _Writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_what_a_kill_left(path)
+        if path.exists() and not path.is_dir():
+            raise InputInvalid(f"{path} is a file; name a folder")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
     try:
-        with _disk_full_named(path):
+        with _Writing(path):
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
@@ -88,11 +101,38 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def _disk_full_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ResourceUnavailable(f"no space left on the disk while writing {path}; free some and run again") from error
+class _Writing:
+    """Names what goes wrong where `path` is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # NumPy and safetensors say in words only that the disk is full.
+        if getattr(error, "errno", None) in _FULL or re.search(
+            r"No space left|\d+ requested and \d+ written", str(error)
+        ):
+            if not isinstance(error, CompoDiffError):
+                raise ResourceUnavailable(
+                    f"no space left on the disk while writing {self._path}; free some and run again"
+                ) from error
+        elif isinstance(error, OSError) and self._is_here(error.filename):
+            reason = f"{self._path} cannot be written ({os.strerror(error.errno or 0)})"
+            if error.errno in _WRONG:
+                raise InputInvalid(f"{reason}; name another place") from error
+            if error.errno in _FORBIDDEN:
+                raise ResourceUnavailable(f"{reason}; name another place or change its rights") from error
+
+    def _is_here(self, filename: object) -> bool:
+        """Whether an error is about `path`, what it lies in, or its temporary name."""
+        if not isinstance(filename, str | os.PathLike):
+            return False
+        place = Path(os.fsdecode(filename))
+        return (
+            place.is_relative_to(self._path)
+            or self._path.is_relative_to(place)
+            or place.name.startswith(f".{self._path.name}.")
+        )

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from compodiff.atomic import atomic_path, write_json
 from compodiff.errors import InputInvalid
 
 FINGERPRINT = "fingerprint.json"
+_ROWS_PER_GROUP = 2**16  # of a manifest
 log = logging.getLogger(__name__)
 
 
@@ -120,11 +121,56 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, files
 
 
-def merge_sidecars(paths: Sequence[Path], target: Path) -> pd.DataFrame:
-    """Write the rows of the shards `paths`, in their order, as one parquet file; return them."""
-    rows = pd.concat([read_table(sidecar_of(path), remedy=_REMAKE) for path in paths], ignore_index=True)
-    write_table(target, rows)
-    return rows
+class Merger:
+    """A manifest while it is written out of sidecars; holds the rows of one group."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
+
+    def add(self, path: Path) -> pd.DataFrame:
+        """Append the rows of shard `path`; return them.
+
+        Raises:
+            InputInvalid: its sidecar is missing or unreadable.
+        """
+        table = _read(sidecar_of(path), _REMAKE)
+        if table.num_rows:
+            self._held.append(table.replace_schema_metadata({b"pandas": table.schema.metadata[b"pandas"]}))
+            if sum(held.num_rows for held in self._held) >= _ROWS_PER_GROUP:
+                self.flush()
+        rows: pd.DataFrame = table.to_pandas()
+        return rows
+
+    def flush(self) -> None:
+        """Write the rows held as a group of their own."""
+        if self._held:
+            self._writer = self._writer or pq.ParquetWriter(self._target, self._held[0].schema)
+            self._writer.write_table(pa.concat_tables(self._held))
+            self._held = []
+
+    def close(self) -> None:
+        """Write what is left, and the footer."""
+        self.flush()
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def merging(target: Path) -> Iterator[Merger]:
+    """Yield what takes sidecars one by one; when the block ends well their rows appear as one parquet file, `target`.
+
+    Raises:
+        InputInvalid: there was no row.
+        ResourceUnavailable: the disk is full; nothing is left.
+    """
+    with atomic_path(target) as temporary:
+        merger = Merger(temporary)
+        yield merger
+        merger.close()
+        if not temporary.exists():
+            raise InputInvalid(f"there is nothing to make triplets of: {target} would be empty")
 
 
 def write_table(path: Path, rows: pd.DataFrame, *, metadata: Mapping[str, Any] | None = None) -> None:
@@ -151,17 +197,37 @@ def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
 def claim_folder(folder: Path, fingerprint: Mapping[str, Any]) -> None:
     """Make `folder` ready for output that depends on `fingerprint` (JSON types): keep what was made for the same one.
 
-    Output of another fingerprint is deleted.
+    Output of another fingerprint is deleted, if it was made by the same kind of work.
+
+    Raises:
+        InputInvalid: the folder holds something that no such work made; nothing is touched.
     """
     path = folder / FINGERPRINT
     if folder.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        earlier = _claimed(folder, path)
         stale = sorted(key for key in {*earlier, *fingerprint} if earlier.get(key) != fingerprint.get(key))
-        if stale:
+        if stale and earlier:
+            if not earlier.keys() & fingerprint.keys():
+                raise InputInvalid(
+                    f"{folder} holds what another command made ({', '.join(earlier)}); name another folder"
+                )
             log.info("%s was made with another %s: starting afresh", folder, ", ".join(stale))
             shutil.rmtree(folder)
     if not path.exists():
         write_json(path, fingerprint)
+
+
+def _claimed(folder: Path, path: Path) -> dict[str, Any]:
+    """The fingerprint of a folder; none of an empty one, or where a kill left half of a first one."""
+    if path.exists():
+        try:
+            earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputInvalid(f"{path} is damaged ({error}); delete {folder} and run again") from error
+        return earlier
+    if not folder.is_dir() or any(not each.name.startswith(f".{FINGERPRINT}.") for each in folder.iterdir()):
+        raise InputInvalid(f"{folder} holds something else; name another folder, or delete it")
+    return {}
 
 
 _REMAKE = "run: compodiff run synthesize"

@@ -16,7 +16,7 @@ from PIL import Image
 from compodiff import shards
 from compodiff.inspection.drawing import Shown, draw, read_manifest, with_pictures
 from compodiff.inspection.sheet import sheet
-from compodiff.synthesis.triplets import ShardPlan, finish
+from compodiff.synthesis.finishing import finish
 from compodiff.validation import MANIFEST
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
@@ -48,7 +48,7 @@ def triplets(tmp_path_factory) -> Path:
                 mask = {"mask.png": png(Image.new("1", (64, 64), 1))} if number % 6 == 1 else {}
                 pictures = {"reference.png": png(disc(number)), "target.png": png(disc(number + 100)), **mask}
                 shard.add(str(each["key"]), {**pictures, "json": json.dumps(each).encode()})
-    finish(folder, [ShardPlan(path, ())])
+    finish(folder, [path])
     return folder
 
 

@@ -15,9 +15,10 @@ from compodiff.encoders import Encoder, load_encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors, load_params
 from compodiff.stages.declaration import run_stage
+from compodiff.synthesis.finishing import finish
 from compodiff.synthesis.generation import CaptionPair
 from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
-from compodiff.synthesis.triplets import TripletMaker, finish, plan_shards
+from compodiff.synthesis.triplets import TripletMaker, plan_shards
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SYNTHESIS = load_params(PARAMS).synthesis
@@ -46,7 +47,7 @@ def root(
     maker = TripletMaker(lambda: generator, artifacts / "encoder", ALL_THROUGH, 8)
     for plan in plans:
         maker(plan)
-    finish(artifacts / "triplets", plans, ())
+    finish(artifacts / "triplets", [plan.path for plan in plans], ())
     rows = shards.read_table(artifacts / "triplets" / "manifest.parquet")
     (artifacts / "validation").mkdir()
     shards.write_table(artifacts / "validation" / "accepted.parquet", rows)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from compodiff.atomic import atomic_folder, atomic_path, write_json
-from compodiff.errors import ResourceUnavailable
+from compodiff.errors import InputInvalid, ResourceUnavailable
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
@@ -53,6 +53,62 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
     with pytest.raises(ResourceUnavailable, match=r"no space left on the disk while writing .*a\.bin"):
         fills_the_disk()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("991232 requested and 1984 written"),  # NumPy's
+        RuntimeError("I/O error: No space left on device (os error 28)"),  # safetensors'
+    ],
+)
+def test_a_full_disk_is_said_however_a_library_words_it(tmp_path, error):
+    with (
+        pytest.raises(ResourceUnavailable, match=r"no space left on the disk while writing .*a\.bin"),
+        atomic_path(tmp_path / "a.bin"),
+    ):
+        raise error
+
+
+def test_a_place_that_cannot_be_written_is_named_and_left_as_it_was(tmp_path):
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("mine")
+    folder.mkdir()
+    (folder / "mine").touch()
+    for write, place, fault in (
+        (atomic_path, folder, "folder is a folder; name a file"),
+        (atomic_folder, file, "file is a file; name a folder"),
+        (
+            atomic_path,
+            file / "a.txt",
+            r"a\.txt cannot be written \((Not a directory|File exists)\); name another place",
+        ),
+        (atomic_folder, file / "deep" / "a", r"a cannot be written \((Not a directory|File exists)\)"),
+        (atomic_path, tmp_path / ("x" * 300), r"cannot be written \(File name too long\); name another place"),
+    ):
+        with pytest.raises(InputInvalid, match=fault), write(place) as temporary:
+            temporary.write_text("new")
+    assert file.read_text() == "mine"
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_errors_about_other_files_are_left_as_they_are(tmp_path):
+    (tmp_path / "b").touch()
+    with pytest.raises(NotADirectoryError), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "b" / "c").read_text()
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "a.txt"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/read")
+
+
+def test_a_read_only_place_is_said(tmp_path):
+    with (
+        pytest.raises(
+            ResourceUnavailable, match=r"a cannot be written \(Read-only file system\); name another place or"
+        ),
+        atomic_path(tmp_path / "a") as temporary,
+    ):
+        raise OSError(errno.EROFS, "Read-only file system", str(temporary))
 
 
 def test_a_kill_leaves_the_old_file(tmp_path):

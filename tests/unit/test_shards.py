@@ -1,4 +1,4 @@
-import errno
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -110,10 +110,26 @@ def test_a_sidecar_cut_short_is_no_sidecar(tmp_path):
 
 def test_sidecars_merge_in_the_order_given(tmp_path):
     paths = [write(tmp_path / name) for name in ("b.tar", "a.tar")]
-    merged = shards.merge_sidecars(paths, tmp_path / "manifest.parquet")
+    with shards.merging(tmp_path / "manifest.parquet") as manifest:
+        added = [manifest.add(path) for path in paths]
+    merged = shards.read_table(tmp_path / "manifest.parquet")
     assert merged["score"].dtype == np.float32
     assert list(merged["key"]) == [*ENTRIES, *ENTRIES]
-    pd.testing.assert_frame_equal(merged, shards.read_table(tmp_path / "manifest.parquet"))
+    pd.testing.assert_frame_equal(merged, pd.concat(added, ignore_index=True))
+
+
+def test_a_manifest_of_many_groups_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_ROWS_PER_GROUP", 3)
+    paths = [write(tmp_path / f"{name}.tar") for name in "abcde"]
+    with shards.merging(tmp_path / "manifest.parquet") as manifest:
+        rows = pd.concat([manifest.add(path) for path in paths], ignore_index=True)
+    pd.testing.assert_frame_equal(rows, shards.read_table(tmp_path / "manifest.parquet"))
+
+
+def test_a_manifest_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputInvalid, match="there is nothing to make triplets of"), shards.merging(tmp_path / "none"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_table_names_its_remedy(tmp_path):
@@ -133,10 +149,23 @@ def test_a_claimed_folder_keeps_what_has_its_fingerprint(tmp_path, caplog):
     assert "was made with another params: starting afresh" in caplog.text
 
 
-def test_output_without_a_fingerprint_is_never_taken_over(tmp_path):
+@pytest.mark.parametrize("fingerprint", [None, {"files": {}, "importer": {}}])
+def test_what_other_work_left_is_neither_taken_over_nor_deleted(tmp_path, fingerprint):
     path = write(tmp_path / "triplets" / "a.tar")
-    shards.claim_folder(path.parent, {"data": "a"})
-    assert not path.exists()
+    if fingerprint:
+        (path.parent / shards.FINGERPRINT).write_text(json.dumps(fingerprint))
+    with pytest.raises(InputInvalid, match=r"triplets holds .*; name another folder"):
+        shards.claim_folder(path.parent, {"data": "a"})
+    assert shards.is_done(path)
+
+
+def test_an_empty_folder_is_claimed_and_a_damaged_fingerprint_named(tmp_path):
+    (tmp_path / f".{shards.FINGERPRINT}.1.partial").touch()  # of a kill
+    shards.claim_folder(tmp_path, {"data": "a"})
+    assert json.loads((tmp_path / shards.FINGERPRINT).read_text()) == {"data": "a"}
+    (tmp_path / shards.FINGERPRINT).write_text("{")
+    with pytest.raises(InputInvalid, match=r"fingerprint\.json is damaged .*; delete .* and run again"):
+        shards.claim_folder(tmp_path, {"data": "a"})
 
 
 @pytest.fixture
@@ -164,6 +193,5 @@ def test_a_full_disk_is_said_and_the_next_run_continues(tiny_disk):
 
 def test_other_faults_of_the_disk_are_not_called_a_full_one(tmp_path):
     tmp_path.joinpath("a.tar").mkdir()
-    with pytest.raises(OSError, match="directory") as fault:
+    with pytest.raises(InputInvalid, match=r"a\.tar is a folder; name a file"):
         write(tmp_path / "a.tar")
-    assert fault.value.errno == errno.EISDIR

@@ -49,7 +49,7 @@ def write_card(triplets: Path, to: Path, origin: Origin) -> None:
         InputInvalid: the dataset has no manifest, or `to` holds something else than a card.
     """
     rows = read_manifest(triplets)
-    if (to / "manifest.parquet").exists() or (to.exists() and any(to.iterdir()) and not (to / "README.md").exists()):
+    if not _may_be_replaced(to):
         raise InputInvalid(f"{to} is no folder of a card; give a new one")
     with atomic_folder(to) as folder:
         (folder / "plots").mkdir()
@@ -58,6 +58,16 @@ def write_card(triplets: Path, to: Path, origin: Origin) -> None:
         if origin.licence_texts is not None:
             shutil.copytree(origin.licence_texts, folder / "licences")
         (folder / "README.md").write_text(card(rows, origin, _made(triplets)), encoding="utf-8")
+
+
+def _may_be_replaced(to: Path) -> bool:
+    """Whether there is nothing in `to` but a card of ours."""
+    if not to.is_dir():
+        return not to.exists()
+    there = {each.name for each in to.iterdir()}
+    readme = to / "README.md"
+    ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---\npretty_name:")
+    return not there or (ours and there <= {"README.md", "plots", "licences"})
 
 
 def card(rows: pd.DataFrame, origin: Origin, made: Mapping[str, Any]) -> str:

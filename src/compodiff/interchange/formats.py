@@ -16,7 +16,7 @@ from compodiff.execution import map_shards, worker_count
 from compodiff.interchange import lasco, tables, tars
 from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
 from compodiff.interchange.records import Record
-from compodiff.synthesis.triplets import ShardPlan, finish
+from compodiff.synthesis.finishing import finish
 
 PER_SHARD = 1000  # triplets of LaSCo
 
@@ -133,7 +133,7 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     made = map_shards(importer, missing, workers=worker_count())
     for _ in tqdm(made, "importing", len(planned), initial=len(planned) - len(missing), unit=" shards", disable=None):
         pass
-    finish(to, [ShardPlan(each.path, ()) for each in planned])
+    finish(to, [each.path for each in planned])
     rows = shards.read_table(to / "manifest.parquet")
     shards.write_table(to / "pictures.parquet", _pictures(rows))
     write_json(to / "source.json", {"folder": source.folder.name, "format": source.format, "parts": len(parts)})

@@ -4,8 +4,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from tqdm import tqdm
 
@@ -16,11 +17,12 @@ from compodiff.execution import map_shards, worker_count
 from compodiff.params import DrawnParams, SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.synthesis.caption_pairs import read_caption_pairs
+from compodiff.synthesis.finishing import finish
 from compodiff.synthesis.generation import CatalogueGenerator, PictureGenerator
 from compodiff.synthesis.imported import REPORT, ImportedGenerator, imported_pairs, prefix_of
 from compodiff.synthesis.keywords import caption_pairs
 from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
-from compodiff.synthesis.triplets import SOURCES, Source, TripletMaker, finish, plan_sources
+from compodiff.synthesis.triplets import SOURCES, Reread, ShardPlan, Source, TripletMaker, plan_sources
 
 
 def synthesize(
@@ -40,33 +42,63 @@ def synthesize(
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
     catalogue = Catalogue.load(data)
-    sources = [
-        Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
-        Source(list(sprite_pairs(catalogue, synthesis)), partial(SpriteGenerator, data, synthesis)),
-    ]
-    sources += _imported([Path(folder).resolve() for folder in synthesis.imported], catalogue)
-    if synthesis.drawn is not None:
-        sources.append(_drawn(synthesis, synthesis.drawn, encoder))
+    sources = _sources(synthesis, catalogue, data, encoder)
+    count, captions = _surveyed(sources)
     shards.claim_folder(
         triplets,
         {
             "params": synthesis.model_dump(),
             "imported": _digest(Path(folder) / REPORT for folder in synthesis.imported),
-            "captions": hashlib.sha256(repr([source.pairs for source in sources]).encode()).hexdigest(),
+            "captions": captions,
             "pictures": _digest([data / "pictures.parquet"]),
             "encoder": _digest([encoder / "manifest.json"]),
             "code": _digest(SOURCES),
         },
     )
-    plans = plan_sources(triplets, [source.pairs for source in sources], synthesis.pairs_per_shard)
-    missing = [plan for plan in plans if not shards.is_done(plan.path)]
     first, *others = (source.make_generator for source in sources)
     maker = TripletMaker(first, encoder, synthesis.floors, synthesis.batch_size, tuple(others))
-    total, waiting = (sum(len(plan.pairs) for plan in some) for some in (plans, missing))
-    with tqdm(desc="synthesizing", total=total, initial=total - waiting, unit=" pairs", disable=None) as bar:
-        for plan, _ in map_shards(maker, missing, workers=worker_count()):
+    places: list[tuple[int, Path]] = []
+    with tqdm(desc="synthesizing", total=count, unit=" pairs", disable=None) as bar:
+        plans = plan_sources(triplets, [source.pairs for source in sources], synthesis.pairs_per_shard)
+        for plan, _ in map_shards(maker, _missing(plans, places, bar), workers=worker_count()):
             bar.update(len(plan.pairs))
-    finish(triplets, plans, set(catalogue.pictures.index))
+    finish(triplets, [path for _, path in sorted(places)], set(catalogue.pictures.index))
+
+
+def _sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encoder: Path) -> list[Source]:
+    """All that triplets are made of; pairs that are read from files are read as they are given out."""
+    scenes = Reread(partial(sprite_pairs, catalogue, synthesis))
+    sources = [
+        Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
+        Source(scenes, partial(SpriteGenerator, data, synthesis)),
+        *_imported([Path(folder).resolve() for folder in synthesis.imported], catalogue),
+    ]
+    if synthesis.drawn is not None:
+        own = Reread(partial(read_caption_pairs, Path(synthesis.drawn.captions)))
+        sources.append(Source(own, partial(_drawing_generator, synthesis.drawn, synthesis, encoder)))
+    return sources
+
+
+def _surveyed(sources: Sequence[Source]) -> tuple[int, str]:
+    """How many pairs there are, and their digest; what is wrong with one is found here, before any is drawn."""
+    digest, count = hashlib.sha256(), 0
+    pairs = chain.from_iterable(source.pairs for source in sources)
+    for pair in tqdm(pairs, "reading captions", unit=" pairs", disable=None):
+        digest.update(repr(pair).encode())
+        count += 1
+    return count, digest.hexdigest()
+
+
+def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "tqdm[NoReturn]") -> Iterator[ShardPlan]:
+    """Yield the plans of shards that are still to be made; note the place of every one in the manifest."""
+    for plan in plans:
+        places.append((plan.source, plan.path))
+        if shards.is_done(plan.path):
+            if not bar.disable:
+                bar.initial += len(plan.pairs)  # not part of this run's rate
+            bar.update(len(plan.pairs))
+        else:
+            yield plan
 
 
 def _imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:
@@ -75,16 +107,8 @@ def _imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]
     for folder in folders:
         if names[prefix_of(folder)] > 1:
             raise InputInvalid(f"synthesis.imported has two folders of the name {folder.name}; rename one")
-        pairs = imported_pairs(folder, catalogue.pictures.index)
-        every = list(tqdm(pairs, f"reading {folder.name}", unit=" pairs", disable=None))
-        yield Source(every, partial(ImportedGenerator, folder))
-
-
-def _drawn(synthesis: SynthesisParams, drawn: DrawnParams, encoder: Path) -> Source:
-    """Caption pairs of the user's, drawn by Stable Diffusion."""
-    path = Path(drawn.captions)
-    pairs = list(tqdm(read_caption_pairs(path), f"reading {path.name}", unit=" pairs", disable=None))
-    return Source(pairs, partial(_drawing_generator, drawn, synthesis, encoder))
+        pairs = Reread(partial(imported_pairs, folder, catalogue.pictures.index))
+        yield Source(pairs, partial(ImportedGenerator, folder))
 
 
 def _drawing_generator(drawn: DrawnParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:

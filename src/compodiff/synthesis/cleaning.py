@@ -23,8 +23,8 @@ from compodiff import shards
 from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
+from compodiff.synthesis.finishing import Acceptance
 from compodiff.synthesis.survey import ENDS, Gallery, Survey, Surveyor
-from compodiff.synthesis.triplets import acceptance
 
 NEAR_DUPLICATE, CONTAMINATED = "near_duplicate", "contaminated"
 FINDINGS = "findings.parquet"
@@ -215,9 +215,12 @@ def _forget_copies_of_other(findings: pd.DataFrame, to: Path) -> None:
 
 
 def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Rules) -> dict[str, Any]:
-    rows = shards.merge_sidecars(paths, to / "manifest.parquet")
+    acceptance = Acceptance()
+    with shards.merging(to / "manifest.parquet") as manifest:
+        for path in paths:
+            acceptance.add(manifest.add(path))
     left_out = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts()
-    report = acceptance(rows) | {
+    report = acceptance.report() | {
         "shards": {path.name: shards.seal_of(path) for path in paths},
         "left_out": {str(name): int(count) for name, count in left_out.sort_index().items()},
         "rules": asdict(rules),

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -22,14 +22,26 @@ from compodiff.errors import InputInvalid
 from compodiff.paths import inside
 from compodiff.synthesis.caption_pairs import SPLITS
 from compodiff.synthesis.generation import CaptionPair, PicturePair
+from compodiff.tables import read_rows
 
 _REMEDY = "name a folder of `compodiff import` or `compodiff dataset clean`"
 REPORT = "report.json"  # names the digest of every shard; written last
-_COLUMNS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")
+_SAME = ("shard", "reference_caption", "target_caption", "relative_caption", "relation", "split")
 
 
-def imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[CaptionPair]:
-    """Yield the caption pairs of a folder's accepted triplets, in the order of its shards.
+@dataclass(frozen=True)
+class ImportedPair(CaptionPair):
+    """A caption pair whose triplet is there already.
+
+    Attributes:
+        shard: name of the tar that holds it.
+    """
+
+    shard: str = ""
+
+
+def imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[ImportedPair]:
+    """Yield the caption pairs of a folder's accepted triplets, in the order of its shards and in bounded memory.
 
     Args:
         folder: of shards and manifest.parquet.
@@ -38,21 +50,18 @@ def imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[Caption
     Raises:
         InputInvalid: the manifest is missing, damaged or of another kind, names an unknown split, or is unfinished.
     """
-    rows = shards.read_table(folder / "manifest.parquet", remedy=_REMEDY)
-    needed = {"key", "shard", "reference", "target", "accepted", *_COLUMNS}
-    if missing := sorted(needed - set(rows)):
-        raise InputInvalid(f"{folder / 'manifest.parquet'} lacks {', '.join(missing)}; {_REMEDY}")
-    rows = rows[rows["accepted"]]
-    if unknown := sorted(set(rows["split"]) - set(SPLITS)):
-        raise InputInvalid(f"{folder} has the split {unknown[0]!r}, none of {', '.join(SPLITS)}; import it again")
+    rows = read_rows(folder / "manifest.parquet", ("key", "reference", "target", "accepted", *_SAME), remedy=_REMEDY)
+    prefix = prefix_of(folder)
+    for row in rows:
+        if not row.pop("accepted"):
+            continue
+        if row["split"] not in SPLITS:
+            raise InputInvalid(f"{folder} has the split {row['split']!r}, none of {', '.join(SPLITS)}; import it again")
+        names = {end: row[end] if row[end] in catalogued else prefix + row[end] for end in ("reference", "target")}
+        # The term that came stands in the shard, beside the pictures.
+        yield ImportedPair(**row | names | {"key": prefix + row["key"], "keyword": ""})
     if not (folder / REPORT).is_file():
         raise InputInvalid(f"{folder} is not finished: it has no {REPORT}; run its command again")
-    prefix = prefix_of(folder)
-    for row in rows.to_dict("records"):
-        names = {end: row[end] if row[end] in catalogued else prefix + row[end] for end in ("reference", "target")}
-        texts = {name: row[name] for name in _COLUMNS}
-        # The term that came stands in the shard, beside the pictures.
-        yield CaptionPair(key=prefix + row["key"], keyword="", **names, **texts)
 
 
 class ImportedGenerator:
@@ -60,9 +69,7 @@ class ImportedGenerator:
 
     def __init__(self, folder: Path) -> None:
         """`folder` is that of the pairs."""
-        rows = shards.read_table(folder / "manifest.parquet", remedy=_REMEDY)
         self._folder = folder
-        self._shard_of = dict(zip(rows["key"], rows["shard"], strict=True))
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield each pair's triplet.
@@ -71,7 +78,8 @@ class ImportedGenerator:
             InputInvalid: a shard is missing, cut short or damaged, lacks a triplet, or a picture does not decode.
         """
         prefix = prefix_of(self._folder)
-        for shard, of_shard in groupby(pairs, lambda pair: self._shard_of[pair.key.removeprefix(prefix)]):
+        own = (pair for pair in pairs if isinstance(pair, ImportedPair))
+        for shard, of_shard in groupby(own, lambda pair: pair.shard):
             path = inside(self._folder, shard)
             wanted = {pair.key.removeprefix(prefix): pair for pair in of_shard}
             for key, files in shards.read_entries(path):

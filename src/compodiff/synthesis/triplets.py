@@ -8,19 +8,18 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from compodiff import shards
-from compodiff.atomic import write_json
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.filters import Embedded, Vectors, judge, score
 from compodiff.synthesis.generation import CaptionPair, PictureGenerator, PicturePair
@@ -35,6 +34,7 @@ _MODULES = (
     "caption_pairs",
     "diffusion",
     "filters",
+    "finishing",
     "generation",
     "generic_terms",
     "imported",
@@ -56,15 +56,25 @@ COLUMNS = ("reference", "target", "reference_caption", "target_caption", "relati
 
 
 @dataclass(frozen=True)
+class Reread:
+    """Caption pairs that are read again for every walk over them, so that they need not fit the memory."""
+
+    read: Callable[[], Iterator[CaptionPair]]
+
+    def __iter__(self) -> Iterator[CaptionPair]:
+        return self.read()
+
+
+@dataclass(frozen=True)
 class Source:
     """Caption pairs and what makes their pictures.
 
     Attributes:
-        pairs: their keys are unique over all sources.
+        pairs: walked over more than once; their keys are unique over all sources.
         make_generator: picklable; called once in each worker that makes a shard of this source.
     """
 
-    pairs: Sequence[CaptionPair]
+    pairs: Iterable[CaptionPair]
     make_generator: Callable[[], PictureGenerator]
 
 
@@ -78,24 +88,32 @@ class ShardPlan:
 
 
 def plan_shards(folder: Path, pairs: Iterable[CaptionPair], pairs_per_shard: int) -> list[ShardPlan]:
-    """Cut caption pairs of one source, in their order, into shards of one split each."""
-    return plan_sources(folder, [pairs], pairs_per_shard)
+    """Cut caption pairs of one source, in their order, into shards of one split each; ordered by name."""
+    return sorted(plan_sources(folder, [pairs], pairs_per_shard), key=lambda plan: plan.path)
 
 
-def plan_sources(folder: Path, sources: Sequence[Iterable[CaptionPair]], pairs_per_shard: int) -> list[ShardPlan]:
-    """Cut the caption pairs of each source, in their order, into shards of one split each, numbered through."""
-    plans: list[ShardPlan] = []
+def plan_sources(folder: Path, sources: Iterable[Iterable[CaptionPair]], pairs_per_shard: int) -> Iterator[ShardPlan]:
+    """Cut the caption pairs of each source, in their order, into shards of one split each, numbered through.
+
+    Yields a plan as soon as it is full, so that no more pairs are held than fit one shard of each split.
+    """
     numbers: Counter[str] = Counter()
+
+    def planned(split: str, own: list[CaptionPair], source: int) -> ShardPlan:
+        numbers[split] += 1
+        return ShardPlan(folder / f"{split}-{numbers[split] - 1:05d}.tar", tuple(own), source)
+
     for source, pairs in enumerate(sources):
-        by_split: dict[str, list[CaptionPair]] = {}
+        held: dict[str, list[CaptionPair]] = {}
         for pair in pairs:
-            by_split.setdefault(pair.split, []).append(pair)
-        for split, own in by_split.items():
-            for first in range(0, len(own), pairs_per_shard):
-                path = folder / f"{split}-{numbers[split]:05d}.tar"
-                plans.append(ShardPlan(path, tuple(own[first : first + pairs_per_shard]), source))
-                numbers[split] += 1
-    return plans
+            own = held.setdefault(pair.split, [])
+            own.append(pair)
+            if len(own) == pairs_per_shard:
+                yield planned(pair.split, own, source)
+                own.clear()
+        for split, own in held.items():
+            if own:
+                yield planned(split, own, source)
 
 
 @dataclass(frozen=True)
@@ -186,47 +204,6 @@ class _Memo:
         for first in range(0, len(new), self._batch_size):
             batch = new[first : first + self._batch_size]
             self._texts.update(zip(batch, self._encoder.encode_texts(batch).pooled.cpu().numpy(), strict=True))
-
-
-def finish(folder: Path, plans: Sequence[ShardPlan], catalogued: Container[str] | None = None) -> None:
-    """Write manifest.parquet and report.json over finished shards, and the split of each generated picture.
-
-    A picture that was generated for two splits gets that of the first, so that validation rejects the other's triplets.
-
-    Args:
-        folder: of the shards.
-        plans: all of them.
-        catalogued: names of the pictures that were not generated; None: nothing is said of splits.
-    """
-    paths = [plan.path for plan in plans]
-    rows = shards.merge_sidecars(paths, folder / "manifest.parquet")
-    if catalogued is not None:
-        ends = [
-            rows[[end, "split"]].set_axis(["picture_id", "split"], axis="columns") for end in ("reference", "target")
-        ]
-        pictures = pd.concat(ends).drop_duplicates("picture_id", ignore_index=True)
-        generated = [name not in catalogued for name in pictures["picture_id"]]
-        shards.write_table(folder / "pictures.parquet", pictures[generated].reset_index(drop=True))
-    write_json(folder / "report.json", acceptance(rows) | {"shards": {p.name: shards.seal_of(p) for p in paths}})
-
-
-def acceptance(rows: pd.DataFrame) -> dict[str, Any]:
-    """Which fraction of the candidates each filter lets through, and all of them together, over all and by relation.
-
-    The five filters, and whatever else rejected a candidate ("unsafe").
-    """
-    rejections = rows["rejected_by"].str.split(",").explode().value_counts()
-    filters = dict.fromkeys((*SimilarityFloors.model_fields, *sorted(set(rejections.index) - {""})))
-    fractions = {str(name): float(1 - rejections.get(name, 0) / len(rows)) for name in filters}
-    grouped = rows.groupby("relation")["accepted"]
-    return {
-        "candidates": len(rows),
-        "accepted": int(rows["accepted"].sum()),
-        "accepted_by_split": {str(split): int(n) for split, n in rows.groupby("split")["accepted"].sum().items()},
-        "accepted_by_filter": fractions,
-        "accepted_by_relation": {str(relation): float(share) for relation, share in grouped.mean().items()},
-        "candidates_by_relation": {str(relation): int(n) for relation, n in grouped.size().items()},
-    }
 
 
 def _asked(pair: CaptionPair) -> str:

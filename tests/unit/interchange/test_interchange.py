@@ -22,7 +22,7 @@ from compodiff.interchange.formats import Source, import_triplets
 from compodiff.interchange.importing import Importer
 from compodiff.interchange.wording import Change, change_between, worded
 from compodiff.params import SimilarityFloors
-from compodiff.synthesis.triplets import ShardPlan, finish
+from compodiff.synthesis.finishing import finish
 from compodiff.validation import MANIFEST, has_schema, with_evidence
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
@@ -55,7 +55,7 @@ def triplets(tmp_path) -> Path:
                 shard.add(
                     each["key"], {"reference.png": picture("red"), "target.png": picture("blue"), **mask, "json": text}
                 )
-    finish(folder, [ShardPlan(path, ()) for path in paths])
+    finish(folder, paths)
     return folder
 
 

@@ -14,8 +14,9 @@ from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue, on_white
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors
+from compodiff.synthesis.finishing import acceptance, finish
 from compodiff.synthesis.generation import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
-from compodiff.synthesis.triplets import TripletMaker, acceptance, finish, plan_shards, plan_sources
+from compodiff.synthesis.triplets import TripletMaker, plan_shards, plan_sources
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -63,7 +64,7 @@ def test_shards_have_one_split_and_keep_the_order(tmp_path):
 
 def test_a_shard_has_one_source_and_numbers_run_through(tmp_path):
     sources = [[pair(0), pair(1, "validation")], [], [pair(2), pair(3)]]
-    plans = plan_sources(tmp_path, sources, 1)
+    plans = list(plan_sources(tmp_path, sources, 1))
     made = [(plan.path.name, plan.source, plan.pairs[0].key) for plan in plans]
     assert made == [
         ("train-00000.tar", 0, "train-00000000"),
@@ -171,7 +172,7 @@ def test_the_report_says_what_each_filter_lets_through(tmp_path, encoder_folder)
     maker = TripletMaker(Painter, encoder_folder, LET_ALL_THROUGH.model_copy(update={"directional": 0.0}), 4)
     for plan in plans:
         maker(plan)
-    finish(tmp_path, plans)
+    finish(tmp_path, [plan.path for plan in plans])
     rows = shards.read_table(tmp_path / "manifest.parquet")
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["candidates"] == len(rows) == 14
