@@ -13,6 +13,7 @@ from typing import Any
 from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_IN_WORDS = r"No space left|\d+ requested and \d+ written"  # safetensors', NumPy's
 _WRONG = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -31,14 +32,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _clear_what_a_kill_left(path)
         if path.is_dir():
             raise InputInvalid(f"{path} is a folder; name a file")
-    try:
-        with _Writing(path):
+        try:
             yield temporary
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -58,8 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise InputInvalid(f"{path} is a file; name a folder")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-    try:
-        with _Writing(path):
+        try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
@@ -68,9 +67,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 path.replace(retired)
             temporary.replace(path)
             _sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -111,28 +110,25 @@ class _Writing:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # NumPy and safetensors say in words only that the disk is full.
-        if getattr(error, "errno", None) in _FULL or re.search(
-            r"No space left|\d+ requested and \d+ written", str(error)
-        ):
-            if not isinstance(error, CompoDiffError):
-                raise ResourceUnavailable(
-                    f"no space left on the disk while writing {self._path}; free some and run again"
-                ) from error
-        elif isinstance(error, OSError) and self._is_here(error.filename):
-            reason = f"{self._path} cannot be written ({os.strerror(error.errno or 0)})"
-            if error.errno in _WRONG:
-                raise InputInvalid(f"{reason}; name another place") from error
-            if error.errno in _FORBIDDEN:
-                raise ResourceUnavailable(f"{reason}; name another place or change its rights") from error
+        if error is None or isinstance(error, CompoDiffError):
+            return
+        number = error.errno if isinstance(error, OSError) else None
+        if number in _FULL or re.search(_FULL_IN_WORDS, str(error)):
+            raise ResourceUnavailable(
+                f"no space left on the disk while writing {self._path}; free some and run again"
+            ) from error
+        if number not in (*_WRONG, *_FORBIDDEN) or not self._is_here(getattr(error, "filename", None)):
+            return
+        reason = f"{self._path} cannot be written ({os.strerror(number or 0)}); name another place"
+        if number in _WRONG:
+            raise InputInvalid(reason) from error
+        raise ResourceUnavailable(f"{reason} or change its rights") from error
 
     def _is_here(self, filename: object) -> bool:
         """Whether an error is about `path`, what it lies in, or its temporary name."""
         if not isinstance(filename, str | os.PathLike):
             return False
         place = Path(os.fsdecode(filename))
-        return (
-            place.is_relative_to(self._path)
-            or self._path.is_relative_to(place)
-            or place.name.startswith(f".{self._path.name}.")
+        return self._path.is_relative_to(place) or any(
+            part == self._path.name or part.startswith(f".{self._path.name}.") for part in place.parts
         )

@@ -130,3 +130,12 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
     assert all(f"plots/{path.name}" in text for path in plots)
     with pytest.raises(InputInvalid, match="is no folder of a card"):
         write_card(folder, folder, Origin("discs", ""))
+    write_card(folder, tmp_path / "first", Origin("discs", ""))  # over a card of ours
+    for name in ("README.md", "main.py"):
+        theirs = tmp_path / f"project with {name}"
+        theirs.mkdir()
+        (theirs / "README.md").write_text("# Mine" if name == "README.md" else text)
+        (theirs / name).touch()
+        with pytest.raises(InputInvalid, match="is no folder of a card; give a new one"):
+            write_card(folder, theirs, Origin("discs", ""))
+        assert (theirs / name).exists()

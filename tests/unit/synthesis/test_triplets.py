@@ -16,7 +16,7 @@ from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.finishing import acceptance, finish
 from compodiff.synthesis.generation import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
-from compodiff.synthesis.triplets import TripletMaker, plan_shards, plan_sources
+from compodiff.synthesis.triplets import Reread, TripletMaker, plan_shards, plan_sources
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -72,6 +72,20 @@ def test_a_shard_has_one_source_and_numbers_run_through(tmp_path):
         ("train-00001.tar", 2, "train-00000002"),
         ("train-00002.tar", 2, "train-00000003"),
     ]
+
+
+def test_a_plan_is_there_as_soon_as_it_is_full(tmp_path):
+    read = []
+
+    def pairs() -> Iterator[CaptionPair]:
+        for number in range(10):
+            read.append(number)
+            yield pair(number)
+
+    plans = plan_sources(tmp_path, [Reread(pairs)], 3)
+    assert [len(next(plans).pairs) for _ in range(2)] == [3, 3]
+    assert len(read) == 6
+    assert [len(plan.pairs) for plan in plans] == [3, 1]
 
 
 def test_the_catalogue_gives_both_pictures_on_white(small_data, small_catalogue: Catalogue):
