@@ -69,7 +69,7 @@ class MaskParams(Section):
 class DrawnParams(Section):
     """Triplets of caption pairs of one's own, their pictures drawn."""
 
-    captions: str = Field(description="file of `compodiff captions`")
+    captions: list[str] = Field(min_length=1, description="files of `compodiff captions`, of different names")
     diffusion: DiffusionParams
     masks: MaskParams | None = Field(description="null: drawn triplets have none")
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from compodiff.params import DrawnParams, SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.synthesis.caption_pairs import read_caption_pairs
 from compodiff.synthesis.finishing import finish
-from compodiff.synthesis.generation import CatalogueGenerator, PictureGenerator
+from compodiff.synthesis.generation import CaptionPair, CatalogueGenerator, PictureGenerator
 from compodiff.synthesis.imported import REPORT, ImportedGenerator, imported_pairs, prefix_of
 from compodiff.synthesis.keywords import caption_pairs
 from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
@@ -74,7 +75,7 @@ def _sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encod
         *_imported([Path(folder).resolve() for folder in synthesis.imported], catalogue),
     ]
     if synthesis.drawn is not None:
-        own = Reread(partial(read_caption_pairs, Path(synthesis.drawn.captions)))
+        own = Reread(partial(_own_pairs, [Path(file) for file in synthesis.drawn.captions]))
         sources.append(Source(own, partial(_drawing_generator, synthesis.drawn, synthesis, encoder)))
     return sources
 
@@ -99,6 +100,16 @@ def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "t
             bar.update(len(plan.pairs))
         else:
             yield plan
+
+
+def _own_pairs(files: Sequence[Path]) -> Iterator[CaptionPair]:
+    """Caption pairs of the user's, their keys told apart by the files' names."""
+    names = [file.stem.replace(".", "_") for file in files]
+    if len(set(names)) < len(names):
+        raise InputInvalid(f"synthesis.drawn.captions has two files of one name: {', '.join(names)}; rename one")
+    for name, file in zip(names, files, strict=True):
+        for pair in read_caption_pairs(file):
+            yield replace(pair, key=f"{name}-{pair.key}")
 
 
 def _imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:

@@ -1,6 +1,7 @@
 """The stage synthesize with caption pairs of one's own, drawn by a tiny Stable Diffusion of the real classes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +54,7 @@ def params(tmp_path: Path) -> SynthesisParams:
         batch_size=8,
         sprites=SpriteParams(families=SceneFamilies(train=0, validation=0), edits_per_relation=1),
         imported=[],
-        drawn=DrawnParams(captions=str(captions), diffusion=diffusion, masks=None),
+        drawn=DrawnParams(captions=[str(captions)], diffusion=diffusion, masks=None),
         floors=SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0)),
     )
 
@@ -67,7 +68,7 @@ def encoder(tiny_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def drawn_rows(triplets: Path) -> pd.DataFrame:
     rows = pd.read_parquet(triplets / "manifest.parquet")
-    return rows[rows["key"].str.startswith("mine-")]
+    return rows[rows["key"].str.contains("-mine-")]
 
 
 def test_pictures_are_drawn_for_captions_of_ones_own_and_masked(
@@ -112,11 +113,32 @@ def test_candidates_that_are_unsafe_are_rows_with_scores_and_not_in_a_shard(
     assert not in_shards & set(drawn["key"])
 
 
+def test_pairs_of_several_files_are_told_apart_by_the_files_names(
+    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+) -> None:
+    assert params.drawn
+    first = Path(params.drawn.captions[0])
+    twin = shutil.copy(first, tmp_path / "more.parquet")
+
+    def made(*files: Path | str) -> None:
+        drawn = params.drawn.model_copy(update={"captions": [str(file) for file in files]})
+        own = params.model_copy(update={"drawn": drawn, "max_pairs_per_relation": 0})
+        synthesize(synthesis=own, data=small_data, encoder=encoder, triplets=tmp_path / "triplets")
+
+    made(first, twin)
+    rows = drawn_rows(tmp_path / "triplets")
+    assert rows["key"].str.partition("-")[0].value_counts().to_dict() == {"captions": PAIRS, "more": PAIRS}
+    assert rows["key"].is_unique
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputInvalid, match=r"drawn\.captions has two files of one name: captions, captions"):
+        made(first, shutil.copy(first, tmp_path / "other"))
+
+
 def test_a_caption_file_that_is_not_there_is_named(
     small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
 ) -> None:
     assert params.drawn
-    drawn = params.drawn.model_copy(update={"captions": str(tmp_path / "none.parquet")})
+    drawn = params.drawn.model_copy(update={"captions": [str(tmp_path / "none.parquet")]})
     with pytest.raises(InputInvalid, match=r"none\.parquet"):
         synthesize(
             synthesis=params.model_copy(update={"drawn": drawn}),
