@@ -1,11 +1,7 @@
 """The stage synthesize: caption pairs, their pictures and the filters, in shards. Run: compodiff run synthesize."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,17 +9,13 @@ from tqdm import tqdm
 
 from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
-from compodiff.params import DrawnParams, SynthesisParams
+from compodiff.params import SynthesisParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.synthesis.caption_pairs import read_caption_pairs
 from compodiff.synthesis.finishing import finish
-from compodiff.synthesis.generation import CaptionPair, CatalogueGenerator, PictureGenerator
-from compodiff.synthesis.imported import REPORT, ImportedGenerator, imported_pairs, prefix_of
-from compodiff.synthesis.keywords import caption_pairs
-from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
-from compodiff.synthesis.triplets import SOURCES, Reread, ShardPlan, Source, TripletMaker, plan_sources
+from compodiff.synthesis.imported import REPORT
+from compodiff.synthesis.sources import sources_of, surveyed
+from compodiff.synthesis.triplets import SOURCES, ShardPlan, TripletMaker, plan_sources
 
 
 def synthesize(
@@ -43,8 +35,8 @@ def synthesize(
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
     catalogue = Catalogue.load(data)
-    sources = _sources(synthesis, catalogue, data, encoder)
-    count, captions = _surveyed(sources)
+    sources = sources_of(synthesis, catalogue, data, encoder)
+    count, captions = surveyed(sources)
     shards.claim_folder(
         triplets,
         {
@@ -66,30 +58,6 @@ def synthesize(
     finish(triplets, [path for _, path in sorted(places)], set(catalogue.pictures.index))
 
 
-def _sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encoder: Path) -> list[Source]:
-    """All that triplets are made of; pairs that are read from files are read as they are given out."""
-    scenes = Reread(partial(sprite_pairs, catalogue, synthesis))
-    sources = [
-        Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
-        Source(scenes, partial(SpriteGenerator, data, synthesis)),
-        *_imported([Path(folder).resolve() for folder in synthesis.imported], catalogue),
-    ]
-    if synthesis.drawn is not None:
-        own = Reread(partial(_own_pairs, [Path(file) for file in synthesis.drawn.captions]))
-        sources.append(Source(own, partial(_drawing_generator, synthesis.drawn, synthesis, encoder)))
-    return sources
-
-
-def _surveyed(sources: Sequence[Source]) -> tuple[int, str]:
-    """How many pairs there are, and their digest; what is wrong with one is found here, before any is drawn."""
-    digest, count = hashlib.sha256(), 0
-    pairs = chain.from_iterable(source.pairs for source in sources)
-    for pair in tqdm(pairs, "reading captions", unit=" pairs", disable=None):
-        digest.update(repr(pair).encode())
-        count += 1
-    return count, digest.hexdigest()
-
-
 def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "tqdm[NoReturn]") -> Iterator[ShardPlan]:
     """Yield the plans of shards that are still to be made; note the place of every one in the manifest."""
     for plan in plans:
@@ -100,38 +68,6 @@ def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "t
             bar.update(len(plan.pairs))
         else:
             yield plan
-
-
-def _own_pairs(files: Sequence[Path]) -> Iterator[CaptionPair]:
-    """Caption pairs of the user's, their keys told apart by the files' names."""
-    names = [file.stem.replace(".", "_") for file in files]
-    if len(set(names)) < len(names):
-        raise InputInvalid(f"synthesis.drawn.captions has two files of one name: {', '.join(names)}; rename one")
-    for name, file in zip(names, files, strict=True):
-        for pair in read_caption_pairs(file):
-            yield replace(pair, key=f"{name}-{pair.key}")
-
-
-def _imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:
-    """Triplets of sets that were imported or cleaned."""
-    names = Counter(prefix_of(folder) for folder in folders)
-    for folder in folders:
-        if names[prefix_of(folder)] > 1:
-            raise InputInvalid(f"synthesis.imported has two folders of the name {folder.name}; rename one")
-        pairs = Reread(partial(imported_pairs, folder, catalogue.pictures.index))
-        yield Source(pairs, partial(ImportedGenerator, folder))
-
-
-def _drawing_generator(drawn: DrawnParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
-    from compodiff.synthesis.diffusion import diffusion_generator  # seconds of imports that the default does without
-
-    batch_size = synthesis.batch_size
-    generator = diffusion_generator(drawn.diffusion, seed=synthesis.seed, encoder=encoder, batch_size=batch_size)
-    if drawn.masks is None:
-        return generator
-    from compodiff.synthesis.masks import MaskedGenerator
-
-    return MaskedGenerator.load(generator, drawn.masks, encoder)
 
 
 def _digest(paths: Iterable[Path]) -> str:

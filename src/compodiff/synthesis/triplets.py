@@ -46,6 +46,7 @@ _MODULES = (
     "scene_edits",
     "scene_stock",
     "scenes",
+    "sources",
     "sprites",
     "terms",
     "triplets",
@@ -53,29 +54,6 @@ _MODULES = (
 SOURCES = (*(Path(__file__).with_name(f"{module}.py") for module in _MODULES), Path(shards.__file__))
 CANDIDATES_HELD = 128  # pairs of pictures in memory at a time
 COLUMNS = ("reference", "target", "reference_caption", "target_caption", "relative_caption", "relation", "split")
-
-
-@dataclass(frozen=True)
-class Reread:
-    """Caption pairs that are read again for every walk over them, so that they need not fit the memory."""
-
-    read: Callable[[], Iterator[CaptionPair]]
-
-    def __iter__(self) -> Iterator[CaptionPair]:
-        return self.read()
-
-
-@dataclass(frozen=True)
-class Source:
-    """Caption pairs and what makes their pictures.
-
-    Attributes:
-        pairs: walked over more than once; their keys are unique over all sources.
-        make_generator: picklable; called once in each worker that makes a shard of this source.
-    """
-
-    pairs: Iterable[CaptionPair]
-    make_generator: Callable[[], PictureGenerator]
 
 
 @dataclass(frozen=True)

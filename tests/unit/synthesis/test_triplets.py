@@ -16,7 +16,8 @@ from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.finishing import acceptance, finish
 from compodiff.synthesis.generation import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
-from compodiff.synthesis.triplets import Reread, TripletMaker, plan_shards, plan_sources
+from compodiff.synthesis.sources import Reread
+from compodiff.synthesis.triplets import TripletMaker, plan_shards, plan_sources
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
