@@ -44,8 +44,9 @@ def keywords(
     from compodiff.synthesis.terms import TAGGER, Tagger
 
     run = KeywordRun(captions, work or _beside(to, "work"), _params(seed))
+    network = load_encoder(encoder or project_root() / ENCODER).on_gpu()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger or TAGGER))
-    replacements = run.replacements(load_encoder(encoder or project_root() / ENCODER).on_gpu())
+    replacements = run.replacements(network)
     written = run.write(replacements, to)
     _show({"captions": tally, "terms": len(replacements.choices), **written}, to, as_json)
 
@@ -64,9 +65,10 @@ def fine_tune(
 
     from compodiff.synthesis import language_model as lm
     from compodiff.synthesis.edit_rows import read_edit_rows
-    from compodiff.synthesis.tuning_checkpoint import TuningCheckpoint
+    from compodiff.synthesis.tuning_checkpoint import TuningCheckpoint, require_replaceable
 
     params = _params(seed)
+    require_replaceable(to)
     numbers = params.language_model
     network, tokenizer = lm.load_language_model(model, to_train=True)
     reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)

@@ -6,7 +6,6 @@ other sets' names (`records.ALIASES`) are read as well; texts come from the json
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from compodiff.atomic import atomic_path
 from compodiff.errors import InputInvalid
 from compodiff.interchange.records import Record, record_of, roles_of
+from compodiff.synthesis.caption_sets import require_end
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -57,7 +57,7 @@ def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     key, files = "", dict[str, bytes]()
     try:
-        _require_end(path)
+        require_end(path)
         with tarfile.open(path) as tar:
             for member in tar:
                 if not member.isfile():
@@ -76,14 +76,6 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         ) from error
     if files:
         yield key, files
-
-
-def _require_end(path: Path) -> None:
-    """A tar ends with blocks of zeros; tarfile does not miss them where it was cut between two files."""
-    with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
-        if any(file.read()) or not file.tell():
-            raise tarfile.ReadError("its end is missing")
 
 
 def _parts(files: Mapping[str, bytes], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -11,10 +11,11 @@ Nothing is held but the line at hand: what has been seen lies in SQLite, on disk
 
 import hashlib
 import json
+import os
 import sqlite3
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from compodiff.tables import column_names, read_rows
 CAPTION_COLUMNS = ("caption", "text", "TEXT")
 SUFFIXES = (".txt", ".parquet", ".tar")
 CACHE_KIB = 8192
+# Articles and prepositions of Spanish, Portuguese, Italian, French, German and Dutch that are no English words.
+_SMALL_WORDS = (
+    "un una unos unas el la las los en con del sobre um uma na nas da das ao il gli della nel sulla le les des du et "
+    "une dans sur avec au ein eine einem einen einer der dem und mit auf een het de"
+)
+_FOREIGN = frozenset(_SMALL_WORDS.split())
 TALLY = ("read", "empty", "one_word", "too_long", "not_english", "duplicate", "usable")
 
 
@@ -77,7 +84,7 @@ def usable_captions(
             fault = "one_word"
         elif len(caption) > max_characters:
             fault = "too_long"
-        elif "\ufffd" in caption or in_target_language(caption, lang="en") < min_english:
+        elif "\ufffd" in caption or _is_foreign(caption) or in_target_language(caption, lang="en") < min_english:
             fault = "not_english"
         elif not seen.add(caption):
             fault = "duplicate"
@@ -86,6 +93,17 @@ def usable_captions(
         tally[fault] += 1
         if fault == "usable":
             yield caption
+
+
+def no_usable(path: Path, tally: Mapping[str, int]) -> InputInvalid:
+    """The error that a set without a usable caption ends with."""
+    counted = ", ".join(f"{tally[name]} {name}" for name in TALLY if tally[name]) or "it is empty"
+    return InputInvalid(f"{path} has no usable caption ({counted}); give another set")
+
+
+def _is_foreign(caption: str) -> bool:
+    """Whether a caption has two small words that are no English: the dictionary knows them from names and loans."""
+    return sum(word in _FOREIGN for word in caption.lower().split()) > 1
 
 
 class Seen:
@@ -103,6 +121,41 @@ class Seen:
         """Add a text; return whether it is new."""
         cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
         return cursor.rowcount == 1
+
+    def __contains__(self, text: str) -> bool:
+        found = self._database.execute("SELECT 1 FROM seen WHERE digest = ?", (digest_of(text),))
+        return found.fetchone() is not None
+
+
+class Splits:
+    """Keeps caption pairs apart: none twice, and no caption in pairs of both splits; who comes first stays."""
+
+    def __init__(self) -> None:
+        self._pairs = Seen()
+        self._captions: dict[str, Seen] = {}
+
+    def fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
+        """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
+        captions = (reference_caption, target_caption)
+        if any(caption in seen for name, seen in self._captions.items() if name != split for caption in captions):
+            return "other_split"
+        if not self._pairs.add("\n".join((*captions, relative_caption))):
+            return "duplicate"
+        for caption in captions:
+            self._captions.setdefault(split, Seen()).add(caption)
+        return ""
+
+
+def require_end(path: Path) -> None:
+    """Refuse a tar that was cut between two files, or within a header, which tarfile takes for its end.
+
+    Raises:
+        tarfile.ReadError: the blocks of zeros with which a tar ends are missing.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
+        if any(file.read()) or not file.tell():
+            raise tarfile.ReadError("its end is missing")
 
 
 def digest_of(text: str) -> int:
@@ -127,6 +180,7 @@ def _from_parquet(path: Path) -> Iterator[str]:
 def _from_webdataset(path: Path) -> Iterator[str]:
     found = False
     try:
+        require_end(path)
         with tarfile.open(path, "r|") as tar:
             while (member := tar.next()) is not None:
                 caption = _caption_in(tar, member, path)

@@ -15,6 +15,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
+from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import CLIPImageProcessor
 
@@ -71,7 +72,7 @@ class SafetyChecker:
         try:
             network = StableDiffusionSafetyChecker.from_pretrained(place, use_safetensors=True)
             return cls(network, CLIPImageProcessor.from_pretrained(place))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise _unloadable("safety checker", place, error) from error
 
     @torch.inference_mode()
@@ -208,7 +209,7 @@ def load_pipeline(params: DiffusionParams) -> Any:
         pipeline = _PIPELINES[name].from_pretrained(
             place, revision=params.revision, use_safetensors=True, dtype=getattr(torch, params.precision)
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unloadable("pipeline", place, error) from error
     # The SDE solver draws noise that no generator decides.
     fitting = {each.__name__: each for each in pipeline.scheduler.compatibles if "SDE" not in each.__name__}

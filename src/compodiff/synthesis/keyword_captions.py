@@ -25,7 +25,15 @@ from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
 from compodiff.params import CaptionParams
 from compodiff.synthesis.caption_pairs import PairWriter, writing_pairs
-from compodiff.synthesis.caption_sets import TALLY, digest_of, files_of, read_captions, usable_captions
+from compodiff.synthesis.caption_sets import (
+    TALLY,
+    Splits,
+    digest_of,
+    files_of,
+    no_usable,
+    read_captions,
+    usable_captions,
+)
 from compodiff.synthesis.edits import Edit, Editor
 from compodiff.synthesis.generation import CaptionPair
 from compodiff.synthesis.replacements import Replacements, embed_terms, find_replacements
@@ -76,8 +84,7 @@ class KeywordRun:
                 for tagged in tagger.tag(usable):
                     table.add({"caption": tagged.caption, "terms": _packed(tagged)})
             if not tally["usable"]:
-                counted = ", ".join(f"{tally[name]} {name}" for name in TALLY if tally[name])
-                raise InputInvalid(f"{self.captions} has no usable caption ({counted}); give another set")
+                raise no_usable(self.captions, tally)
             write_json(self.work / TALLIED, dict(tally))
         tallied: dict[str, int] = json.loads((self.work / TALLIED).read_text(encoding="utf-8"))
         return tallied
@@ -119,24 +126,29 @@ class KeywordRun:
         return found
 
     def write(self, replacements: Replacements, to: Path) -> dict[str, Any]:
-        """Second pass: write the caption pairs.
+        """Second pass: write the caption pairs, none twice and no caption in both splits.
 
         Returns:
-            pairs, by_relation, captions_without_pair, captions_per_second.
+            pairs, by_relation, dropped, captions_without_pair, captions_per_second.
 
         Raises:
             InputInvalid: no caption gave a pair.
         """
         editor, random = Editor(replacements, self.params.keywords), Random()
         by_relation: Counter[str] = Counter()
+        splits, dropped = Splits(), Counter(duplicate=0, other_split=0)
         without, started = 0, time.perf_counter()
         with writing_pairs(to, "keyword") as pairs:
             for tagged in self._tagged("editing"):
                 digest = digest_of(tagged.caption)
                 random.seed(digest ^ self.params.seed)  # of its own: a caption's edits do not depend on its neighbours
                 before = pairs.written
+                split = split_of(digest, self.params.validation_fraction)
                 for edit in editor.edits(tagged, random):
-                    pairs.add(_pair(pairs, edit, split_of(digest, self.params.validation_fraction)))
+                    if fault := splits.fault(split, edit.reference_caption, edit.target_caption):
+                        dropped[fault] += 1
+                        continue
+                    pairs.add(_pair(pairs, edit, split))
                     by_relation[edit.relation] += 1
                 without += pairs.written == before
             if not pairs.written:
@@ -145,6 +157,7 @@ class KeywordRun:
         return {
             "pairs": pairs.written,
             "by_relation": dict(sorted(by_relation.items())),
+            "dropped": dict(dropped),
             "captions_without_pair": without,
             "captions_per_second": round(row_count(self.work / TAGGED) / seconds),
         }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from compodiff.atomic import atomic_folder
@@ -43,7 +44,7 @@ def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=precision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ResourceUnavailable(f"no language model could be loaded from {name}: {reason}") from error
     if tokenizer.eos_token_id is None:

