@@ -43,7 +43,9 @@ def import_(
     ] = None,
     split: Annotated[str, typer.Option(help="train or validation, of triplets that name none.")] = "train",
     seed: Annotated[int, typer.Option(min=0, help="Of relative captions that the set does not have.")] = 17,
-    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out undecodable pictures.")] = False,
+    skip_faulty: Annotated[
+        bool, typer.Option("--skip-faulty", help="Leave out triplets with a fault, and name them.")
+    ] = False,
 ) -> None:
     """Make a folder of triplets out of another set: read, filtered with the project's floors, in shards.
 
@@ -64,7 +66,7 @@ def import_(
         batch_size=synthesis.batch_size,
         split=split,
         seed=seed,
-        skip_unreadable=skip_unreadable,
+        skip_faulty=skip_faulty,
     )
     found = import_triplets(source, importer, to)
     typer.echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted, in {to}")

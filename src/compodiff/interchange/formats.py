@@ -168,6 +168,6 @@ def _fingerprint(source: Source, importer: Importer, parts: Sequence[Part]) -> d
             "floors": importer.floors.model_dump(),
             "split": importer.split,
             "seed": importer.seed,
-            "skip_unreadable": importer.skip_unreadable,
+            "skip_faulty": importer.skip_faulty,
         },
     }

@@ -7,13 +7,14 @@ an import runs wherever `execution` maps, and continues after a kill.
 import io
 import json
 import logging
+import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,16 +25,19 @@ from compodiff.catalogue.pictures import on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.interchange.records import SCORES, Record
-from compodiff.interchange.wording import bare, change_between, worded
+from compodiff.interchange.wording import bare, change_between, same_said, worded
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.generation import CaptionPair, PicturePair
 from compodiff.synthesis.mask_cells import Cells, box_cells, exact_cells
+from compodiff.synthesis.terms import Tagger
 from compodiff.synthesis.triplets import ShardPlan, TripletMaker
 
 SPLITS = ("train", "validation")
 TEXTS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")
 WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+_LONGEST_KEY = 80  # characters of a set's own key
+Made = TypeVar("Made")
 log = logging.getLogger(__name__)
 
 
@@ -67,7 +71,8 @@ class Importer:
         batch_size: pictures embedded at a time.
         split: of triplets that name none.
         seed: of the wording of relative captions that a set does not have.
-        skip_unreadable: leave out pictures that do not decode, and say so, instead of stopping.
+        skip_faulty: leave out triplets with a fault (a picture that does not decode, an empty caption, captions that
+            say the same, a keyword that the target's caption lacks), and say so, instead of stopping.
     """
 
     encoder: Path
@@ -75,7 +80,7 @@ class Importer:
     batch_size: int
     split: str
     seed: int
-    skip_unreadable: bool = False
+    skip_faulty: bool = False
 
     def __call__(self, planned: Planned) -> None:
         """Make one shard.
@@ -104,23 +109,41 @@ class Importer:
     def _pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
         random = Random(f"{self.seed}-{planned.number}")
         for number, record in enumerate(_chained(first, others)):
-            captions = self._captions(record, f"{planned.path.stem}-{number:06d}", random)
+            pair = self._sound(record, partial(self._pair, planned, number, random))
+            if pair is not None:
+                yield pair
+
+    def _sound(self, record: Record, made: Callable[[Record], Made]) -> Made | None:
+        """What is made of a record, None if it has a fault and such are left out.
+
+        Raises:
+            InputInvalid: it has a fault, and such are not left out.
+        """
+        fault = record.fault
+        if not fault:
             try:
-                reference, target = _decoded(record.reference), _decoded(record.target)
-                yield PicturePair(captions, reference, target, self._mask(record, reference.size))
+                return made(record)
+            except InputInvalid as error:
+                fault = str(error)
             except _UNDECODABLE as error:
-                message = f"{record.name}: a picture does not decode ({error})"
-                if not self.skip_unreadable:
-                    raise InputInvalid(f"{message}; leave such out: --skip-unreadable") from error
-                log.warning("%s; left out", message)
+                fault = f"a picture does not decode ({error})"
+        if not self.skip_faulty:
+            raise InputInvalid(f"{record.name}: {fault}; leave such out: --skip-faulty")
+        log.warning("%s: %s; left out", record.name, fault)
+        return None
+
+    def _pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
+        if fault := _fault_of(record):
+            raise InputInvalid(fault)
+        own = re.sub(r"[^\w-]+", "_", record.key)[:_LONGEST_KEY]  # so that a triplet can be traced
+        key = f"{planned.path.stem}-{number:06d}" + (f"-{own}" if own else "")
+        reference, target = _decoded(record.reference), _decoded(record.target)
+        return PicturePair(self._captions(record, key, random), reference, target, self._mask(record, reference.size))
 
     def _mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
         """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
         if record.box is not None:
-            try:
-                return box_cells(record.box, size, self._resize_mode)
-            except InputInvalid as error:
-                raise InputInvalid(f"{record.name}: {error}") from error
+            return box_cells(record.box, size, self._resize_mode)
         if record.mask is None:
             return None
         with Image.open(io.BytesIO(record.mask)) as mask:
@@ -133,10 +156,14 @@ class Importer:
         content = json.loads((self.encoder / "manifest.json").read_text(encoding="utf-8"))
         return EncoderManifest.from_json(content).resize_mode
 
+    @cached_property
+    def _tagger(self) -> Tagger:
+        return Tagger()
+
     def _captions(self, record: Record, key: str, random: Random) -> CaptionPair:
         """What the triplet says; a change that the set does not name is found in the captions."""
         texts = record.texts
-        change = change_between(texts["reference_caption"], texts["target_caption"])
+        change = change_between(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
         own_words = texts.get("relative_caption")
         # The keyword-image filter looks for the term that came; where a person or a model wrote the relative caption,
         # for that, as the paper does.
@@ -160,12 +187,12 @@ class Importer:
             for record in _chained(first, others):
                 if not record.is_complete:
                     raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
+                files = self._sound(record, _files)
+                if files is None:
+                    continue
                 row = own_row(record, planned.path.name)
                 text = json.dumps(row | _keyword(record), sort_keys=True, ensure_ascii=False).encode()
-                mask = {"mask.png": record.mask} if record.mask is not None else {}
-                shard.add(
-                    record.key, {"reference.png": record.reference, "target.png": record.target, **mask, "json": text}
-                )
+                shard.add(record.key, {**files, "json": text})
                 rows.append(row)
             table = pd.DataFrame(rows).astype({**dict.fromkeys(SCORES, "float32"), "accepted": bool})
             shard.record(table)
@@ -179,6 +206,27 @@ class _Handed:
 
     def generate(self, _pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         yield from self.read
+
+
+def _files(record: Record) -> dict[str, bytes]:
+    """The picture files of a record, each of which decodes."""
+    files = {"reference.png": record.reference, "target.png": record.target}
+    if record.mask is not None:
+        files["mask.png"] = record.mask
+    for content in files.values():
+        _decoded(content)
+    return files
+
+
+def _fault_of(record: Record) -> str:
+    """What its texts say wrong, "" for nothing."""
+    before, after = (record.texts[role] for role in ("reference_caption", "target_caption"))
+    keyword = record.texts.get("keyword", "")
+    if same_said(before, after):
+        return f"both captions say {after!r}"
+    if keyword.casefold() not in after.casefold():
+        return f"the keyword {keyword!r} is missing in the target caption {after!r}"
+    return ""
 
 
 def own_row(record: Record, shard: str) -> dict[str, Any]:

@@ -19,9 +19,15 @@ def read_triplets(annotations: Path) -> list[dict[str, Any]]:
     if not isinstance(triplets, list):
         raise InputInvalid(f"{annotations} is no list of triplets; take lasco_train.json or lasco_val.json")
     for number, triplet in enumerate(triplets):
-        missing = {"qid", "query-image", "query-text", "target-image"} - set(triplet)
+        where = f"{annotations}: triplet {number}"
+        missing = {"qid", "query-image", "query-text", "target-image"} - set(
+            triplet if isinstance(triplet, dict) else ()
+        )
         if missing:
-            raise InputInvalid(f"{annotations}: triplet {number} has no {', '.join(sorted(missing))}; fetch it again")
+            raise InputInvalid(f"{where} has no {', '.join(sorted(missing))}; fetch it again")
+        for role in ("query-image", "target-image"):
+            if not (isinstance(triplet[role], list) and len(triplet[role]) == 2 and isinstance(triplet[role][0], int)):
+                raise InputInvalid(f"{where} has the {role} {triplet[role]!r}, not [number, file]; fetch it again")
     return triplets
 
 
@@ -36,8 +42,13 @@ def read_captions(files: Sequence[Path]) -> dict[int, str]:
         content = _json(path)
         if not isinstance(content, dict) or "annotations" not in content:
             raise InputInvalid(f"{path} holds no captions of COCO; take captions_train2014.json")
-        for annotation in sorted(content["annotations"], key=lambda each: int(each["id"])):
-            captions.setdefault(int(annotation["image_id"]), str(annotation["caption"]).strip())
+        try:
+            for annotation in sorted(content["annotations"], key=lambda each: int(each["id"])):
+                captions.setdefault(int(annotation["image_id"]), str(annotation["caption"]).strip())
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputInvalid(
+                f"{path}: a caption has no id, image_id or caption ({error!r}); fetch it again"
+            ) from error
     return captions
 
 

@@ -51,6 +51,7 @@ class Record:
         box: left, upper, right, lower of the masked region in pixels of the reference, or None.
         texts: role -> text, of captions, relation, keyword and split, where the set has them.
         own: columns of our manifest, where the set is an export of ours.
+        fault: what is wrong with it, in words that follow its name; "" for nothing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Record:
     box: tuple[float, float, float, float] | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -101,49 +103,44 @@ def roles_of(names: list[str], chosen: Mapping[str, str], where: str) -> dict[st
 def record_of(
     row: Mapping[str, Any], roles: Mapping[str, str], pictures: Mapping[str, bytes | None], name: str
 ) -> Record:
-    """Put a row of a foreign table into our words.
+    """Put a row of a foreign table into our words; one that lacks a picture or a caption has a fault.
 
     Args:
         row: column -> value.
         roles: role -> column, of `roles_of`.
         pictures: role -> content of a picture file.
         name: what an error calls the row.
-
-    Raises:
-        InputInvalid: a picture is missing, a caption is empty, or a box has not four edges.
     """
-    for role in ("reference_image", "target_image"):
-        if not pictures.get(role):
-            raise InputInvalid(f"{name} has no {role.replace('_', ' ')}; leave the row out, or name its column")
     texts = {
         role: str(row[column]).strip()
         for role, column in roles.items()
         if role not in _NO_TEXTS and row.get(column) is not None
     }
-    for role in ("reference_caption", "target_caption"):
-        if not texts.get(role):
-            raise InputInvalid(f"{name} has an empty {role}; leave the row out")
+    box, of_box = _box(row.get(roles.get("mask_box", "")))
+    faults = [f"has no {role}" for role in ("reference_image", "target_image") if not pictures.get(role)]
+    faults += [f"has an empty {role}" for role in ("reference_caption", "target_caption") if not texts.get(role)]
     return Record(
         name=name,
         key=str(row.get(roles.get("key", ""), "")),
         reference=pictures["reference_image"] or b"",
         target=pictures["target_image"] or b"",
         mask=pictures.get("mask_image"),
-        box=_box(row.get(roles.get("mask_box", "")), name),
+        box=box,
         texts={role: text for role, text in texts.items() if text},
         own={column: row[column] for column in OWN if row.get(column) is not None},
+        fault=", ".join([*faults, of_box] if of_box else faults),
     )
 
 
-def _box(cell: Any, name: str) -> tuple[float, float, float, float] | None:
-    """Left, upper, right, lower out of a cell."""
+def _box(cell: Any) -> tuple[tuple[float, float, float, float] | None, str]:
+    """Left, upper, right, lower out of a cell, or what is wrong with it."""
     if cell is None:
-        return None
+        return None, ""
     try:
         left, upper, right, lower = (float(edge) for edge in cell)
-    except (TypeError, ValueError) as error:
-        raise InputInvalid(f"{name} has the mask_box {cell!r}; give left, upper, right, lower in pixels") from error
-    return left, upper, right, lower
+    except (TypeError, ValueError):
+        return None, f"has the mask_box {cell!r}, not left, upper, right, lower in pixels"
+    return (left, upper, right, lower), ""
 
 
 def _plain(name: str) -> str:

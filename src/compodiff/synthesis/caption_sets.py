@@ -15,7 +15,7 @@ import os
 import sqlite3
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,16 @@ class Seen:
         cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
         return cursor.rowcount == 1
 
-    def __contains__(self, text: str) -> bool:
-        found = self._database.execute("SELECT 1 FROM seen WHERE digest = ?", (digest_of(text),))
+    def added(self, digests: Sequence[int]) -> set[int]:
+        """Add digests; return those that are new."""
+        rows = ",".join(["(?)"] * len(digests))
+        cursor = self._database.execute(f"INSERT OR IGNORE INTO seen VALUES {rows} RETURNING digest", digests)  # noqa: S608
+        return {digest for (digest,) in cursor}
+
+    def any(self, digests: Sequence[int]) -> bool:
+        """Whether one of the digests was added."""
+        marks = ",".join("?" * len(digests))
+        found = self._database.execute(f"SELECT 1 FROM seen WHERE digest IN ({marks}) LIMIT 1", digests)  # noqa: S608
         return found.fetchone() is not None
 
 
@@ -131,19 +139,17 @@ class Splits:
     """Keeps caption pairs apart: none twice, and no caption in pairs of both splits; who comes first stays."""
 
     def __init__(self) -> None:
-        self._pairs = Seen()
-        self._captions: dict[str, Seen] = {}
+        self._seen = Seen()
 
     def fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
         """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
-        captions = (reference_caption, target_caption)
-        if any(caption in seen for name, seen in self._captions.items() if name != split for caption in captions):
+        captions = [digest_of(caption) for caption in (reference_caption, target_caption)]
+        # The last bit of a caption's digest says in which split it was seen.
+        own, others = ([digest & ~1 | bit for digest in captions] for bit in ((0, 1) if split == "train" else (1, 0)))
+        if self._seen.any(others):
             return "other_split"
-        if not self._pairs.add("\n".join((*captions, relative_caption))):
-            return "duplicate"
-        for caption in captions:
-            self._captions.setdefault(split, Seen()).add(caption)
-        return ""
+        pair = digest_of("\n".join((reference_caption, target_caption, relative_caption)))
+        return "" if pair in self._seen.added([pair, *own]) else "duplicate"
 
 
 def require_end(path: Path) -> None:

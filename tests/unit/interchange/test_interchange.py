@@ -17,12 +17,14 @@ from PIL import Image
 from compodiff import shards
 from compodiff.embeddings.generated import Generated
 from compodiff.errors import InputInvalid
+from compodiff.interchange import lasco
 from compodiff.interchange.exporting import export_triplets
 from compodiff.interchange.formats import Source, import_triplets
 from compodiff.interchange.importing import Importer
 from compodiff.interchange.wording import Change, change_between, worded
 from compodiff.params import SimilarityFloors
 from compodiff.synthesis.finishing import finish
+from compodiff.synthesis.terms import Tagger
 from compodiff.validation import MANIFEST, has_schema, with_evidence
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
@@ -240,7 +242,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder):
 
 
 BAD = {
-    r"00000\.tar: b: a picture does not decode \(.*\); leave such out: --skip-unreadable": {
+    r"00000\.tar: b: a picture does not decode \(.*\); leave such out: --skip-faulty": {
         "a": foreign(),
         "b": foreign(**{"edited_image.jpg": picture("blue", "JPEG")[:40]}),
     },
@@ -268,7 +270,7 @@ def test_unreadable_pictures_may_be_left_out(tmp_path, encoder, caplog):
     entries = {"a": foreign(), "b": foreign(**{"edited_image.jpg": b"no picture"}), "c": foreign()}
     write_tar(tmp_path / "set" / "00000.tar", entries)
     found = import_triplets(
-        Source(tmp_path / "set", "webdataset"), importer(encoder, skip_unreadable=True), tmp_path / "back"
+        Source(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "back"
     )
     assert found["triplets"] == 2
     assert re.search(r"00000\.tar: b: a picture does not decode .*; left out", caplog.text)
@@ -306,16 +308,92 @@ CHANGES = {
     ("a dog runs", "an owl runs"): Change("replace", "a dog", "an owl"),
     ("A dog.", "A dog with a red hat."): Change("add", "", "a red hat"),
     ("two boats and snow", "two boats"): Change("remove", "snow", ""),
-    ("a red car", "a blue car"): Change("replace", "a red", "a blue"),
-    ("a man eats", "the sea at night"): Change("rewritten", "a man eats", "the sea at night"),
-    ("the same", "the same"): Change("rewritten", "the same", "the same"),
+    ("a red car", "a blue car"): Change("attribute", "red", "blue", "car"),
+    ("a big red dog", "a big blue dog"): Change("attribute", "red", "blue", "dog"),
+    ("a red dog on a mat", "a dog on a mat"): Change("replace", "a red dog", "a dog"),
+    ("a dog on a mat", "a big dog on a mat"): Change("replace", "a dog", "a big dog"),
+    ("two dogs on a sofa", "three dogs on a sofa"): Change("replace", "two dogs", "three dogs"),
+    ("two cats on a sofa", "a cat on a sofa"): Change("replace", "two cats", "a cat"),
+    ("a coffee table in a room", "a dining table in a room"): Change("replace", "a coffee table", "a dining table"),
+    ("a wooden house", "a brick house"): Change("replace", "a wooden house", "a brick house"),
+    ("a boat on the lake", "a boat on the sea"): Change("replace", "the lake", "the sea"),
+    ("a black cat and a white dog", "a black cat and a brown dog"): Change("attribute", "white", "brown", "dog"),
+    ("a dog with a hat", "a dog"): Change("remove", "a hat", ""),
+    **{
+        both: Change("rewritten", *both)
+        for both in (
+            ("a man eats", "the sea at night"),
+            ("the same", "the same"),
+            ("a dog", "a dog wearing a hat"),
+            ("a man sits on a bench", "a man stands on a bench"),
+            ("a cat in a box", "a cat on a box"),
+            ("portrait of a woman", "portrait of a woman as a robot"),
+        )
+    },
 }
 
 
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    return Tagger()
+
+
 @pytest.mark.parametrize("captions", CHANGES)
-def test_a_change_is_found_between_captions_and_named(captions):
-    change = change_between(*captions)
+def test_a_change_is_found_between_captions_and_named(tagger, captions):
+    change = change_between(*tagger.tag(captions))
     assert change == CHANGES[captions]
     asked = {worded(change, Random(seed)) for seed in range(40)}
     assert len(asked) >= 4
     assert all(change.target in text for text in asked if change.target)
+
+
+def test_a_triplet_of_an_export_that_does_not_decode_is_named_or_left_out(triplets, tmp_path, caplog):
+    export_triplets(triplets, "parquet", tmp_path / "out")
+    path = sorted((tmp_path / "out").rglob("*.parquet"))[0]
+    rows = pq.read_table(path)
+    cells = rows["target_image"].to_pylist()
+    cells[1]["bytes"] = cells[1]["bytes"][:40]
+    place = rows.column_names.index("target_image")
+    pq.write_table(
+        rows.set_column(place, rows.schema.field(place), pa.array(cells, rows.schema.field(place).type)), path
+    )
+    source = Source(tmp_path / "out", "parquet")
+    with pytest.raises(InputInvalid, match=r"row 1: a picture does not decode .*; leave such out: --skip-faulty"):
+        import_triplets(source, importer(), tmp_path / "back")
+    found = import_triplets(source, importer(skip_faulty=True), tmp_path / "back")
+    assert found == {"triplets": 8, "accepted": 8}
+    assert "row 1: a picture does not decode" in caplog.text
+
+
+FAULTS = {
+    "both captions say 'the dog on a beach'": {"edited_caption": "the dog on a beach"},
+    "the keyword 'zebra' is missing in the target caption 'a cat on a beach'": {"keyword": "zebra"},
+    "has an empty target_caption": {"edited_caption": " "},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_triplet_whose_texts_are_faulty_is_named_or_left_out(tmp_path, encoder, caplog, fault):
+    entries = {"a1": foreign(), "b2": foreign(json=json.dumps(SYNTH | FAULTS[fault]).encode()), "c3": foreign()}
+    source = Source(write_tar(tmp_path / "set" / "00000.tar", entries).parent, "webdataset")
+    with pytest.raises(InputInvalid, match=rf"00000\.tar: b2: {fault}; leave such out: --skip-faulty"):
+        import_triplets(source, importer(encoder), tmp_path / "back")
+    assert import_triplets(source, importer(encoder, skip_faulty=True), tmp_path / "back")["triplets"] == 2
+    assert f"b2: {fault}; left out" in caplog.text
+    keys = shards.read_table(tmp_path / "back" / "manifest.parquet")["key"]
+    assert [*keys] == ["train-00000-000000-a1", "train-00000-000002-c3"]
+
+
+def test_faults_of_lasco_are_named(tmp_path):
+    good = {"qid": 1, "query-image": [2, "a.jpg"], "query-text": "x", "target-image": [3, "b.jpg"]}
+    annotations, captions = tmp_path / "lasco.json", tmp_path / "captions.json"
+    for bad, fault in (
+        (good | {"query-image": "a.jpg"}, r"triplet 0 has the query-image 'a\.jpg', not \[number, file\]"),
+        ("x", "triplet 0 has no qid, query-image"),
+    ):
+        annotations.write_text(json.dumps([bad]))
+        with pytest.raises(InputInvalid, match=fault):
+            lasco.read_triplets(annotations)
+    captions.write_text(json.dumps({"annotations": [{"image_id": 2, "caption": "a dog"}]}))
+    with pytest.raises(InputInvalid, match=r"captions\.json: a caption has no id, image_id or caption"):
+        lasco.read_captions([captions])
