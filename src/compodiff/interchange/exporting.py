@@ -69,7 +69,7 @@ def export_triplets(triplets: Path, format_name: str, to: Path) -> int:
         ResourceUnavailable: the disk is full or workers were killed.
     """
     write, name = WRITERS[format_name]
-    if to.exists() and any(to.iterdir()):
+    if to.is_dir() and any(to.iterdir()):
         raise InputInvalid(f"{to} is not empty; export to a new folder")
     rows = shards.read_table(triplets / "manifest.parquet", remedy="give a folder of triplets")
     paths = [triplets / str(shard) for shard in sorted(rows["shard"].unique())]

@@ -193,7 +193,7 @@ def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, en
     ("box", "message"),
     [
         ([40, 0, 60, 10], r"00000\.tar: a: the box .* marks nothing of a picture of 16 x 16"),
-        ([1, 2, 3], r"00000\.tar: a has the mask_box \[1, 2, 3\]; give left, upper, right, lower"),
+        ([1, 2, 3], r"00000\.tar: a: has the mask_box \[1, 2, 3\], not left, upper, right, lower in pixels"),
     ],
 )
 def test_a_box_that_marks_nothing_is_named(tmp_path, encoder, box, message):
@@ -249,7 +249,7 @@ BAD = {
     r"00000\.tar: a has no column for target_image; it has: .*; say which it is: --column target_image=NAME": {
         "a": {"original_image.png": picture("red"), "json": json.dumps(SYNTH).encode()}
     },
-    r"00000\.tar: b has an empty target_caption": {
+    r"00000\.tar: b: has an empty target_caption": {
         "a": foreign(),
         "b": foreign(json=json.dumps({"original_caption": "a dog"}).encode()),
     },
