@@ -1,6 +1,7 @@
 """How long a dataset takes on some GPUs: a simulation of shards, workers and kills, from seconds per item.
 
-Units: seconds; a candidate is a caption pair with its two pictures; a triplet is a candidate that every filter kept.
+Units: seconds; a candidate is two pictures drawn for a caption pair; the best of a pair's go to the filters, and what
+they let through is a triplet.
 """
 
 import heapq
@@ -28,10 +29,15 @@ class Costs:
     embed: float
     keep: float
 
-    @property
-    def candidate(self) -> float:
-        """All that one candidate costs, one thing after the other."""
-        return self.caption + 2 * (self.picture + self.embed) + self.keep
+    def pair(self, candidates: int = 1, kept: int = 1) -> float:
+        """All that a caption pair costs, one thing after the other.
+
+        Args:
+            candidates: drawn; more than are kept are embedded once more, to choose among them.
+            kept: of them, scored and written.
+        """
+        chosen = candidates if candidates > kept else 0
+        return self.caption + 2 * candidates * self.picture + 2 * (chosen + kept) * self.embed + kept * self.keep
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,10 @@ class Undertaking:
 
     Attributes:
         triplets: how many are wanted.
-        keep_rate: share of the candidates that every filter keeps.
-        per_shard: candidates of a shard.
+        keep_rate: triplets that come of a caption pair.
+        per_shard: caption pairs of a shard.
+        candidates: drawn for a caption pair.
+        kept: of them, at most so many go to the filters.
         start: until a worker has its weights.
         hours_between_kills: of one worker, on average (preemption, faults).
         spread: of a shard's time, standard deviation over mean.
@@ -51,6 +59,8 @@ class Undertaking:
     triplets: int = 18_800_000
     keep_rate: float = 0.31
     per_shard: int = 1024
+    candidates: int = 1
+    kept: int = 1
     start: float = 120.0
     hours_between_kills: float = 24.0
     spread: float = 0.05
@@ -73,7 +83,7 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
     Returns:
         Seconds until the last shard is done, and how many workers were killed.
     """
-    usual = costs.candidate * it.per_shard
+    usual = costs.pair(it.candidates, it.kept) * it.per_shard
     took = usual * np.clip(generator.normal(1, it.spread, it.shards), 0.1, None)
     free = [it.start] * gpus
     lifetimes = [_lifetime(it, generator) for _ in range(gpus)]
@@ -101,7 +111,7 @@ def _lifetime(it: Undertaking, generator: np.random.Generator) -> float:
 
 def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
     seconds, kills = simulate(costs, it, gpus, np.random.default_rng([seed, gpus]))
-    ideal = costs.candidate * it.shards * it.per_shard / gpus
+    ideal = costs.pair(it.candidates, it.kept) * it.shards * it.per_shard / gpus
     hours = seconds / 3600
     return {
         "gpus": gpus,
@@ -118,6 +128,6 @@ def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
 def described(costs: Costs, it: Undertaking) -> dict[str, Any]:
     """All that a prediction depends on, as JSON types."""
     return {
-        "seconds": asdict(costs) | {"candidate": costs.candidate},
+        "seconds": asdict(costs) | {"pair": costs.pair(it.candidates, it.kept)},
         "undertaking": asdict(it) | {"shards": it.shards},
     }

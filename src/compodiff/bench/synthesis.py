@@ -21,9 +21,10 @@ WARM = 16  # pairs that load weights and code before the clock runs
 # SD 1.5's UNet at 512 x 512, counted by torch's FlopCounterMode over its configuration: one call of one branch.
 UNET_TFLOP = 0.803
 ASSUMED = {
-    "seconds_per_picture": "50 steps x 2 branches x 0.803 TFLOP (SD 1.5's UNet at 512 x 512, counted) at 40 % of an "
+    "seconds_per_picture": "steps x 2 branches x 0.803 TFLOP (SD 1.5's UNet at 512 x 512, counted) at 40 % of an "
     "A100's 312 TFLOP/s, VAE and text encoder left out; an assumption, measure yours",
-    "keep_rate": "18.8 of 60 million (arXiv 2303.11916)",
+    "keep_rate": "18.8 million triplets of 60 million caption pairs (arXiv 2303.11916), however many are drawn of one",
+    "candidates": "of the params, for every caption pair; the paper says up to 100, and not how many on average",
     "gpu_start_kills_price": "assumptions: 120 s to load weights, a kill a day and GPU, 2 a GPU hour; set your own",
     "embed_and_keep": "measured here on one core with artifacts/encoder; another encoder or a GPU embeds otherwise",
 }
@@ -74,7 +75,7 @@ def run(measured: Costs, per_picture: float, undertaking: Undertaking, gpus: lis
     costs = Costs(measured.caption, per_picture, measured.embed, measured.keep)
     return {
         "machine": machine(),
-        "measured_here": described(measured, undertaking)["seconds"],
+        "measured_here": described(measured, Undertaking())["seconds"],
         "assumed": ASSUMED,
         "predicted_from": described(costs, undertaking),
         "rows": predict(costs, undertaking, gpus),

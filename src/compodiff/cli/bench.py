@@ -64,7 +64,14 @@ def synthesis(
         float | None, typer.Option(min=0, help="Of your GPU. Default: an estimate for an A100.", show_default=False)
     ] = None,
     triplets: Annotated[int, typer.Option(min=1, help="How many are wanted.")] = 18_800_000,
-    keep_rate: Annotated[float, typer.Option(min=0.001, max=1, help="Share that the filters keep.")] = 0.31,
+    keep_rate: Annotated[float, typer.Option(min=0.001, help="Triplets that come of a caption pair.")] = 0.31,
+    candidates: Annotated[
+        int | None,
+        typer.Option(min=1, help="Drawn for a pair. Default: of params.yaml, or 1.", show_default=False),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of a drawing. Default: of params.yaml, or 50.", show_default=False)
+    ] = None,
     price: Annotated[float, typer.Option(min=0, help="Of a GPU hour.")] = 2.0,
 ) -> None:
     """Time each step of synthesis here, and predict wall time and cost of a dataset on 1, 8 and 64 GPUs."""
@@ -76,8 +83,12 @@ def synthesis(
     root = project_root()
     params = load_params(root / "params.yaml").synthesis
     measured = bench.measure(root / "data", root / "artifacts" / "encoder", params, pairs)
-    per_picture = bench.seconds_per_picture() if seconds_per_picture is None else seconds_per_picture
-    wanted = Undertaking(triplets, keep_rate, params.pairs_per_shard, price=price)
+    drawing = params.drawn.diffusion if params.drawn else None
+    steps = steps or (drawing.steps if drawing else 50)
+    candidates = candidates or (drawing.candidates if drawing else 1)
+    per_picture = bench.seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
+    kept = min(candidates, drawing.kept if drawing else 1)
+    wanted = Undertaking(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
     _show(bench.run(measured, per_picture, wanted, gpus or [1, 8, 64]), as_json)
 
 
