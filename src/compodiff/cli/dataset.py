@@ -72,7 +72,7 @@ def clean(
     from compodiff.synthesis.survey import Surveyor
 
     folder = encoder or project_root() / "artifacts" / "encoder"
-    gallery = _gallery(benchmark or [], split, folder, batch_size)
+    gallery = _gallery(benchmark or [], split, folder, batch_size, to.with_name(f"{to.name}.gallery.npz"))
     surveyor = Surveyor(to / "facts", folder, safety_checker, batch_size)
     report = clean_copy(dataset, to, surveyor, gallery, Rules(near_duplicate, any_caption, contaminated))
     if as_json:
@@ -93,13 +93,23 @@ def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folde
         typer.echo(path)
 
 
-def _gallery(benchmarks: list[Path], split: str | None, encoder: Path, batch_size: int) -> "Gallery":
+def _gallery(benchmarks: list[Path], split: str | None, encoder: Path, batch_size: int, kept: Path) -> "Gallery":
+    """The benchmarks' pictures, embedded once for the same files and encoder and kept in the file `kept`."""
+    import hashlib
+
     from compodiff.encoders import load_encoder
     from compodiff.synthesis.survey import Gallery
 
+    files = [path for folder in benchmarks for path in (folder, *sorted(folder.rglob("*"))) if path.exists()]
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    manifest = (encoder / "manifest.json").read_bytes() if (encoder / "manifest.json").is_file() else b""
+    identity = hashlib.sha256(manifest + repr((stamps, split)).encode()).hexdigest()
+    if (earlier := Gallery.load(kept, identity)) is not None:
+        return earlier
     pictures = (named for folder in benchmarks for named in _pictures(folder, split))
-    network = load_encoder(encoder)
-    return Gallery.embedded(pictures, network, batch_size)
+    gallery = Gallery.embedded(pictures, load_encoder(encoder).on_gpu(), batch_size)
+    gallery.save(kept, identity)
+    return gallery
 
 
 def _pictures(folder: Path, split: str | None) -> Iterator[tuple[str, "Image.Image"]]:

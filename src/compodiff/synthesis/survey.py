@@ -190,6 +190,22 @@ class Gallery:
         embeddings = unit_embeddings(encoder, named(), batch_size)
         return cls(tuple(names), embeddings)
 
+    def save(self, path: Path, identity: str) -> None:
+        """Keep it in a file (.npz), with what tells its pictures and encoder from others."""
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            names = np.array(self.names, np.str_)
+            np.savez(stream, names=names, embeddings=self.embeddings, identity=np.array(identity))
+
+    @classmethod
+    def load(cls, path: Path, identity: str) -> "Gallery | None":
+        """Read what `save` kept for the same identity; None where there is nothing of it."""
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["identity"]) != identity:
+                return None
+            return cls(tuple(kept["names"].tolist()), kept["embeddings"])
+
 
 def look(picture: Image.Image) -> NDArray[np.uint8]:
     """A picture's colours in a coarse grid, (16, 16, 3)."""

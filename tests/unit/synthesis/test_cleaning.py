@@ -232,7 +232,19 @@ def test_the_command_cleans_against_a_folder_and_against_the_queries_of_a_split(
     (bench / "queries.jsonl").write_text(json.dumps({"reference": "50", "target": "8", "relative_caption": "x"}) + "\n")
     arguments = ["dataset", "clean", str(dataset), "--encoder", str(encoder_folder), "--benchmark", str(bench)]
     arguments += ["--contaminated", "0.9999", "--near-duplicate", "0.9", "--json"]
-    for extra, expected in (([], 3), (["--split", "test"], 1)):
-        result = CliRunner().invoke(app, [*arguments, *extra, "--to", str(tmp_path / f"to{len(extra)}")])
+
+    def cleaned(name: str, *extra: str) -> int:
+        result = CliRunner().invoke(app, [*arguments, *extra, "--to", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["left_out"]["contaminated"] == expected
+        return int(json.loads(result.stdout)["left_out"]["contaminated"])
+
+    assert cleaned("whole") == 3
+    assert cleaned("split", "--split", "test") == 1
+    embedded = []
+    encode = Encoder.encode_images
+    monkeypatch.setattr(Encoder, "encode_images", lambda self, *them: embedded.append(them) or encode(self, *them))
+    assert cleaned("whole") == 3
+    assert not embedded  # neither the dataset's pictures nor the benchmark's
+    picture(77).save(bench / "gallery" / "77.png")
+    assert cleaned("whole") == 3
+    assert len(embedded) == 1
