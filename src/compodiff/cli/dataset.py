@@ -58,7 +58,7 @@ def clean(
     safety_checker: Checker = None,
     near_duplicate: Annotated[
         float, typer.Option(help="Cosine from which pictures that look alike are one.", **Cosine)
-    ] = 0.95,
+    ] = 0.9,
     any_caption: Annotated[
         bool, typer.Option("--any-caption", help="Also where the relative captions differ; time grows with the square.")
     ] = False,

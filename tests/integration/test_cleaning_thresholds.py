@@ -1,0 +1,69 @@
+"""Which cosines tell copies of a picture from other pictures, by the project's own encoder; skips where there is none.
+
+Run: pytest -m slow -s tests/integration/test_cleaning_thresholds.py
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.encoders import load_encoder
+from compodiff.synthesis.survey import look, unit_embeddings
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+PICTURES = 300
+LEAST = (0.9, 0.95)  # cosines
+ALIKE = 24  # of 255, in the cell that differs most (cleaning.py)
+
+
+def jpeg(quality: int) -> Callable[[Image.Image], Image.Image]:
+    def compressed(picture: Image.Image) -> Image.Image:
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=quality)
+        return Image.open(stream).convert("RGB")
+
+    return compressed
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG 90": jpeg(90),
+    "JPEG 60": jpeg(60),
+    "112 px and back": lambda it: it.resize((112, 112)).resize(it.size),
+    "224 px and back": lambda it: it.resize((224, 224)).resize(it.size),
+    "2 px cropped": lambda it: it.crop((2, 2, it.width - 2, it.height - 2)).resize(it.size),
+}
+
+
+def test_copies_lie_above_the_threshold_and_looks_tell_the_rest_apart() -> None:
+    if not (ROOT / "artifacts" / "encoder" / "manifest.json").is_file():
+        pytest.skip("no encoder; run: make run")
+    torch.set_num_threads(1)
+    encoder, catalogue = load_encoder(ROOT / "artifacts" / "encoder"), Catalogue.load(ROOT / "data")
+    names = np.random.default_rng(17).permutation(catalogue.distinct())[:PICTURES]
+    originals = [on_white(catalogue.read(str(name))) for name in names]
+    units = unit_embeddings(encoder, originals, 16).astype(np.float32)
+    looks = np.stack([look(it) for it in originals]).astype(np.int16)
+    others = units @ units.T
+    np.fill_diagonal(others, -1)
+    nearest = others.argmax(axis=1)
+    apart = np.abs(looks - looks[nearest]).reshape(PICTURES, -1).max(axis=1)
+    closest = others.max(axis=1)
+    alike = {least: float(((closest >= least) & (apart <= ALIKE)).mean()) for least in LEAST}
+    print(f"\nother pictures: {(closest >= 0.95).mean():.1%} have one at 0.95; that looks so, at {alike}")  # noqa: T201
+    found = {}
+    for kind, copied in COPIES.items():
+        copies = [copied(it) for it in originals]
+        cosines = (unit_embeddings(encoder, copies, 16).astype(np.float32) * units).sum(axis=1)
+        cells = np.abs(np.stack([look(it) for it in copies]).astype(np.int16) - looks).reshape(PICTURES, -1).max(axis=1)
+        near = {least: float((cosines >= least).mean()) for least in LEAST}
+        found[kind] = {least: float(((cosines >= least) & (cells <= ALIKE)).mean()) for least in LEAST}
+        print(f"{kind}: near {near}, and looking so {found[kind]}")  # noqa: T201
+    assert all(of_kind[0.9] >= 0.95 for kind, of_kind in found.items() if "cropped" not in kind)
+    assert alike[0.9] <= 0.02
