@@ -1,95 +1,175 @@
-"""Files and folders that appear whole or not at all: written under a temporary name, synced, then renamed."""
+"""Files and folders that appear whole or not at all: written under a temporary name, synced, then renamed.
+
+Nothing that belongs to somebody is replaced: ownership.py says what is ours.
+"""
 
 import errno
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
+from compodiff.ownership import (
+    delete_partial,
+    delete_retired,
+    find_partials,
+    find_retired,
+    is_signed,
+    mark_folder,
+    marked_patterns,
+    partial_name,
+    require_replaceable_file,
+    require_replaceable_folder,
+    retired_name,
+    signature,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_IN_WORDS = r"No space left|\d+ requested and \d+ written"  # safetensors', NumPy's
-_WRONG = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_WRONG = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary file name beside `path`; rename it to `path` when the block ends well.
+def atomic_path(path: Path, kind: str = "") -> Iterator[Path]:
+    """Yield a temporary file name beside `path`; rename it to `path` when the block ends well. Links are followed.
+
+    Args:
+        path: the file.
+        kind: what it is, in words ("page"), where a person chose its place: the block writes `signature(kind)` into
+            it, and only a file that carries it is replaced. "" for a file in a folder of ours.
 
     Raises:
         ResourceUnavailable: the disk is full or `path` may not be written; nothing is left under its temporary name.
-        InputInvalid: `path` is a folder, or lies below a file.
+        InputInvalid: `path` is a folder, lies below a file, or is a file of somebody's.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path = Path(os.path.realpath(path))
+    temporary = partial_name(path)
     with _Writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_what_a_kill_left(path)
         if path.is_dir():
             raise InputInvalid(f"{path} is a folder; name a file")
+        if kind:
+            require_replaceable_file(path, kind)
         try:
             yield temporary
+            if kind and not is_signed(temporary, kind):
+                raise AssertionError(f"{path} was written without its signature, {signature(kind)}")
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            delete_partial(temporary)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it replaces `path` when the block ends well.
+def atomic_folder(path: Path, kind: str) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it replaces `path` when the block ends well. Links are followed.
+
+    Args:
+        path: the folder.
+        kind: what it is, in words ("index"): only a folder of the same kind that we wrote is replaced.
 
     Raises:
         ResourceUnavailable: the disk is full or `path` may not be written; an earlier `path` is left as it was.
-        InputInvalid: `path` is a file, or lies below one.
+        InputInvalid: `path` is a file, lies below one, or holds something that is not ours.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    retired = path.with_name(f".{path.name}.{os.getpid()}.retired")
+    path = Path(os.path.realpath(path))
+    temporary = partial_name(path)
     with _Writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_what_a_kill_left(path)
-        if path.exists() and not path.is_dir():
-            raise InputInvalid(f"{path} is a file; name a folder")
-        shutil.rmtree(temporary, ignore_errors=True)
+        require_replaceable_folder(path, kind)
         temporary.mkdir()
         try:
             yield temporary
+            mark_folder(temporary, kind)
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
                     _sync(file)
-            if path.exists():
-                path.replace(retired)
-            temporary.replace(path)
-            _sync(path.parent)
+            require_replaceable_folder(path, kind)  # the block may have taken hours
+            _put_in_place(temporary, path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(retired, ignore_errors=True)
+            delete_partial(temporary)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as sorted, indented JSON, whole or not at all; NaN and infinity are refused."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+def open_work_folder(path: Path, kind: str, patterns: Sequence[str]) -> Path:
+    """Make a folder that is filled little by little, or take up the one that an earlier run filled.
+
+    Args:
+        path: the folder.
+        kind: what it is, in words.
+        patterns: names that will be written into it (`ownership.mark_folder`).
+
+    Returns:
+        The folder, links followed.
+
+    Raises:
+        ResourceUnavailable: it may not be written.
+        InputInvalid: it is a file, lies below one, or holds something that is not ours.
+    """
+    path = Path(os.path.realpath(path))
+    with _Writing(path):
+        require_replaceable_folder(path, kind)
+        path.mkdir(parents=True, exist_ok=True)
+        known = marked_patterns(path)
+        if not known.issuperset(patterns):
+            mark_folder(path, kind, [*known, *patterns])
+    return path
+
+
+def write_json(path: Path, value: Any, kind: str = "") -> None:
+    """Write `value` as sorted, indented JSON, whole or not at all; NaN and infinity are refused.
+
+    Args:
+        path: the file.
+        value: JSON types; with `kind`, an object.
+        kind: see `atomic_path`; the signature is the object's entry "written_by".
+    """
+    content = {**value, "written_by": signature(kind)} if kind else value
+    with atomic_path(path, kind) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _put_in_place(folder: Path, path: Path) -> None:
+    """Rename `folder` to `path`, where an earlier one may stand; that is deleted last."""
+    retired = retired_name(path)
+    if path.exists():
+        path.replace(retired)
+    try:
+        folder.replace(path)
+    except BaseException:
+        if retired.exists():
+            retired.replace(path)
+        raise
+    _sync(path.parent)
+    delete_retired(retired)
 
 
 def _clear_what_a_kill_left(path: Path) -> None:
     """Remove temporary names of dead processes; a folder that was retired but not yet replaced comes back."""
-    for leftover in sorted(path.parent.glob(f".{path.name}.*")):
-        owner, _, kind = leftover.name.removeprefix(f".{path.name}.").partition(".")
-        if kind not in ("partial", "retired") or not owner.isdigit() or Path(f"/proc/{owner}").exists():
+    for retired, owner in find_retired(path):
+        if _is_writing(owner):
             continue
-        if kind == "retired" and not path.exists():
-            leftover.replace(path)
-        elif leftover.is_dir():
-            shutil.rmtree(leftover)
+        if not path.exists():
+            retired.replace(path)
         else:
-            leftover.unlink()
+            delete_retired(retired)
+    for partial, owner in find_partials(path):
+        if not _is_writing(owner):
+            delete_partial(partial)
+
+
+def _is_writing(process: int) -> bool:
+    """Whether another process may still be writing; an earlier one may have had this process's own number."""
+    return process != os.getpid() and psutil.pid_exists(process)
 
 
 def _sync(path: Path) -> None:

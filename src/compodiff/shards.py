@@ -9,9 +9,8 @@ The sidecar is written last: a shard is done when it is there, so a run that was
 import hashlib
 import json
 import logging
-import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +20,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from compodiff.atomic import atomic_path, write_json
+from compodiff.atomic import atomic_path, open_work_folder, write_json
 from compodiff.errors import InputInvalid
+from compodiff.ownership import delete_folder, is_marked, mark_folder
 
 FINGERPRINT = "fingerprint.json"
+# What a folder of triplets holds besides.
+OF_TRIPLETS = (
+    *(f"{split}-*.{suffix}" for split in ("train", "validation") for suffix in ("tar", "parquet")),
+    "manifest.parquet",
+    "pictures.parquet",
+    "report.json",
+    "source.json",
+)
 _ROWS_PER_GROUP = 2**16  # of a manifest
 log = logging.getLogger(__name__)
 
@@ -194,40 +202,43 @@ def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
     return rows
 
 
-def claim_folder(folder: Path, fingerprint: Mapping[str, Any]) -> None:
+def claim_folder(folder: Path, fingerprint: Mapping[str, Any], kind: str, patterns: Sequence[str]) -> None:
     """Make `folder` ready for output that depends on `fingerprint` (JSON types): keep what was made for the same one.
 
-    Output of another fingerprint is deleted, if it was made by the same kind of work.
+    Output of another fingerprint is deleted.
+
+    Args:
+        folder: the folder.
+        fingerprint: what decides its content.
+        kind: what it holds, in words.
+        patterns: names that are written into it (`ownership.mark_folder`).
 
     Raises:
         InputInvalid: the folder holds something that no such work made; nothing is touched.
     """
-    path = folder / FINGERPRINT
-    if folder.exists():
-        earlier = _claimed(folder, path)
-        stale = sorted(key for key in {*earlier, *fingerprint} if earlier.get(key) != fingerprint.get(key))
-        if stale and earlier:
-            if not earlier.keys() & fingerprint.keys():
-                raise InputInvalid(
-                    f"{folder} holds what another command made ({', '.join(earlier)}); name another folder"
-                )
-            log.info("%s was made with another %s: starting afresh", folder, ", ".join(stale))
-            shutil.rmtree(folder)
+    path, names = folder / FINGERPRINT, (FINGERPRINT, *patterns)
+    earlier = _read_fingerprint(path)
+    if earlier.keys() & fingerprint.keys() and not is_marked(folder):
+        mark_folder(folder, kind, names)  # of release 0.1, which wrote no markers
+    open_work_folder(folder, kind, names)
+    stale = sorted(key for key in {*earlier, *fingerprint} if earlier.get(key) != fingerprint.get(key))
+    if stale and earlier:
+        log.info("%s was made with another %s: starting afresh", folder, ", ".join(stale))
+        delete_folder(folder, kind)
+        open_work_folder(folder, kind, names)
     if not path.exists():
         write_json(path, fingerprint)
 
 
-def _claimed(folder: Path, path: Path) -> dict[str, Any]:
-    """The fingerprint of a folder; none of an empty one, or where a kill left half of a first one."""
-    if path.exists():
-        try:
-            earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputInvalid(f"{path} is damaged ({error}); delete {folder} and run again") from error
-        return earlier
-    if not folder.is_dir() or any(not each.name.startswith(f".{FINGERPRINT}.") for each in folder.iterdir()):
-        raise InputInvalid(f"{folder} holds something else; name another folder, or delete it")
-    return {}
+def _read_fingerprint(path: Path) -> dict[str, Any]:
+    """The fingerprint of a folder; empty where there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        raise InputInvalid(f"{path} is damaged ({error}); delete {path.parent} and run again") from error
+    return content
 
 
 _REMAKE = "run: compodiff run synthesize"

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from compodiff.atomic import atomic_path
 from compodiff.errors import InputInvalid
+from compodiff.ownership import signature
 
 ROWS_PER_GROUP = 8192
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), list[int]: pa.list_(pa.int32())}
@@ -39,18 +40,21 @@ class TableWriter:
 
 
 @contextmanager
-def writing_table(path: Path, columns: Mapping[str, Any]) -> Iterator[TableWriter]:
+def writing_table(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
     """Yield a writer; when the block ends well the table appears under `path`. Equal rows give equal bytes.
 
     Args:
         path: the parquet file.
         columns: name -> str, int, float or list[int].
+        kind: what it is, where a person chose its place (`atomic.atomic_path`).
 
     Raises:
         ResourceUnavailable: the disk is full; nothing is left.
+        InputInvalid: with `kind`, a file of somebody's is there.
     """
-    schema = pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    signed = {"compodiff": signature(kind)} if kind else None
+    schema = pa.schema([(name, _TYPES[type_]) for name, type_ in columns.items()], metadata=signed)
+    with atomic_path(path, kind) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         table = TableWriter(writer, schema)
         yield table
         table.flush()

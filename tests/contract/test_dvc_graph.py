@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
     "compodiff.atomic",
     "compodiff.errors",
     "compodiff.memory",
+    "compodiff.ownership",
     "compodiff.params",
     "compodiff.paths",
     "compodiff.stages",

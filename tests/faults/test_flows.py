@@ -160,7 +160,7 @@ def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from compodiff.atomic import atomic_folder\n"
-        "with atomic_folder(Path('trained')) as folder:\n"
+        "with atomic_folder(Path('trained'), 'thing') as folder:\n"
         "    (folder / 'half').write_text('half')\n"
         "    if not Path('../again').exists():\n"
         "        Path('../again').touch()\n"

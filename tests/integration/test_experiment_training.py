@@ -47,7 +47,7 @@ def project(tmp_path_factory, small_data, tiny_encoder):
             relative_captions(row.relation, row.reference_term, row.target_term)[0] for row in pairs.itertuples()
         ]
     )
-    with atomic_folder(artifacts / "validation") as folder:
+    with atomic_folder(artifacts / "validation", "validation") as folder:
         accepted[accepted["reference"] != accepted["target"]].to_parquet(folder / "accepted.parquet")
     asked = [query.relative_caption for split in SPLITS for query in read_queries(artifacts / "benchmark", split)]
     material = material_of(catalogue, [*accepted["relative_caption"], *asked])

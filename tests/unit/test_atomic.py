@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from compodiff.atomic import atomic_folder, atomic_path, write_json
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.ownership import mark_folder
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
@@ -30,11 +32,11 @@ def test_a_file_is_whole_or_the_old_one(tmp_path):
 def test_a_folder_is_whole_or_the_old_one(tmp_path):
     path = tmp_path / "folder"
     for content in ("old", "new"):
-        with atomic_folder(path) as temporary:
+        with atomic_folder(path, "thing") as temporary:
             (temporary / "a").write_text(content)
 
     def fails_half_way():
-        with atomic_folder(path) as temporary:
+        with atomic_folder(path, "thing") as temporary:
             (temporary / "b").write_text("half")
             raise KeyError
 
@@ -77,13 +79,17 @@ def test_a_place_that_cannot_be_written_is_named_and_left_as_it_was(tmp_path):
     (folder / "mine").touch()
     for write, place, fault in (
         (atomic_path, folder, "folder is a folder; name a file"),
-        (atomic_folder, file, "file is a file; name a folder"),
+        (partial(atomic_folder, kind="thing"), file, "file is a file; name a folder"),
         (
             atomic_path,
             file / "a.txt",
             r"a\.txt cannot be written \((Not a directory|File exists)\); name another place",
         ),
-        (atomic_folder, file / "deep" / "a", r"a cannot be written \((Not a directory|File exists)\)"),
+        (
+            partial(atomic_folder, kind="thing"),
+            file / "deep" / "a",
+            r"a cannot be written \((Not a directory|File exists)\)",
+        ),
         (atomic_path, tmp_path / ("x" * 300), r"cannot be written \(File name too long\); name another place"),
     ):
         with pytest.raises(InputInvalid, match=fault), write(place) as temporary:
@@ -133,12 +139,13 @@ def test_a_kill_leaves_the_old_file(tmp_path):
 def test_a_folder_killed_between_its_two_renames_comes_back(tmp_path):
     dead = subprocess.Popen(["true"])
     dead.wait()
-    retired = tmp_path / f".folder.{dead.pid}.retired"
+    retired = tmp_path / f".folder.{dead.pid}.compodiff-retired"
     retired.mkdir()
     (retired / "a").write_text("old")
+    mark_folder(retired, "thing")
 
     def fails_at_once():
-        with atomic_folder(tmp_path / "folder"):
+        with atomic_folder(tmp_path / "folder", "thing"):
             raise KeyError
 
     with pytest.raises(KeyError):

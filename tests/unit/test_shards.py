@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from compodiff import shards
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.ownership import MARKER
 
 ENTRIES = {f"train-{number:08d}": {"reference.png": bytes([number]) * 700, "json": b"{}"} for number in range(5)}
 
@@ -137,15 +138,19 @@ def test_a_missing_table_names_its_remedy(tmp_path):
         shards.read_table(tmp_path / "none.parquet", remedy="run: make cake")
 
 
+def claim(folder, fingerprint):
+    shards.claim_folder(folder, fingerprint, "test shards", ("a.*",))
+
+
 def test_a_claimed_folder_keeps_what_has_its_fingerprint(tmp_path, caplog):
     folder = tmp_path / "triplets"
-    shards.claim_folder(folder, {"params": {"seed": 1}, "data": "a"})
+    claim(folder, {"params": {"seed": 1}, "data": "a"})
     path = write(folder / "a.tar")
-    shards.claim_folder(folder, {"params": {"seed": 1}, "data": "a"})
+    claim(folder, {"params": {"seed": 1}, "data": "a"})
     assert shards.is_done(path)
     caplog.set_level("INFO")
-    shards.claim_folder(folder, {"params": {"seed": 2}, "data": "a"})
-    assert os.listdir(folder) == [shards.FINGERPRINT]
+    claim(folder, {"params": {"seed": 2}, "data": "a"})
+    assert sorted(os.listdir(folder)) == [MARKER, shards.FINGERPRINT]
     assert "was made with another params: starting afresh" in caplog.text
 
 
@@ -155,17 +160,17 @@ def test_what_other_work_left_is_neither_taken_over_nor_deleted(tmp_path, finger
     if fingerprint:
         (path.parent / shards.FINGERPRINT).write_text(json.dumps(fingerprint))
     with pytest.raises(InputInvalid, match=r"triplets holds .*; name another folder"):
-        shards.claim_folder(path.parent, {"data": "a"})
+        claim(path.parent, {"data": "a"})
     assert shards.is_done(path)
 
 
 def test_an_empty_folder_is_claimed_and_a_damaged_fingerprint_named(tmp_path):
-    (tmp_path / f".{shards.FINGERPRINT}.1.partial").touch()  # of a kill
-    shards.claim_folder(tmp_path, {"data": "a"})
+    (tmp_path / f".{shards.FINGERPRINT}.1.compodiff-partial").touch()  # of a kill
+    claim(tmp_path, {"data": "a"})
     assert json.loads((tmp_path / shards.FINGERPRINT).read_text()) == {"data": "a"}
     (tmp_path / shards.FINGERPRINT).write_text("{")
     with pytest.raises(InputInvalid, match=r"fingerprint\.json is damaged .*; delete .* and run again"):
-        shards.claim_folder(tmp_path, {"data": "a"})
+        claim(tmp_path, {"data": "a"})
 
 
 @pytest.fixture

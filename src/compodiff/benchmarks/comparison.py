@@ -15,6 +15,7 @@ from compodiff.benchmarks.results import record, summary
 from compodiff.benchmarks.scoring import Scorer
 from compodiff.benchmarks.showcase import Row, Showcase
 from compodiff.benchmarks.vectors import Vectors
+from compodiff.ownership import PAGE
 from compodiff.params import EvaluationParams
 
 COMPOSED = "composed"
@@ -94,7 +95,7 @@ class Page:
     def write(self, folder: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write report.html and its plots as the folder `folder`, whole or not at all."""
         plots = self.plots(comparison)
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, "report") as temporary:
             for name, png in plots.items():
                 (temporary / f"{name}.png").write_bytes(png)
             html = self.render(comparison, vectors, plots)
@@ -103,7 +104,7 @@ class Page:
     def write_file(self, path: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write the page alone."""
         html = self.render(comparison, vectors, self.plots(comparison))
-        with atomic_path(path) as temporary:
+        with atomic_path(path, PAGE) as temporary:
             temporary.write_text(html, encoding="utf-8")
 
     def plots(self, comparison: Comparison) -> dict[str, bytes]:

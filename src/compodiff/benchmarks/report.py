@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from compodiff.benchmarks.pictures import Pictures
+from compodiff.ownership import PAGE, signature
 
 _THUMBNAIL = 96  # pixels, longer edge
 _COLUMNS = ("image_only", "text_only", "composed")
@@ -102,6 +103,7 @@ def report_page(report: Report, pictures: Pictures) -> str:
     sections.append(f"<h2>What the score depends on</h2><pre class='soft wide'>{escape(record)}</pre>")
     sections.append(f"<p class=soft>{escape(report.attribution)}</p>")
     head = f"<meta charset=utf-8><title>{escape(report.title)}</title>"
+    head += f"<meta name=generator content={signature(PAGE)}>"
     viewport = "<meta name=viewport content='width=device-width, initial-scale=1'>"
     body = "\n".join(sections)
     return (

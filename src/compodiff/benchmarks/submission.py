@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.atomic import atomic_path
+from compodiff.atomic import atomic_folder
 from compodiff.benchmarks.benchmark import Benchmark, Query
 from compodiff.benchmarks.circo import VAL_QUERIES
 from compodiff.benchmarks.ranking import Ints, Similarity, candidate_scores, top_rows
@@ -37,7 +37,7 @@ def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: S
         "recall.json": {"version": CIRR_VERSION, "metric": "recall", **recall},
         "recall_subset.json": {"version": CIRR_VERSION, "metric": "recall_subset", **subset},
     }
-    return _write(out, files)
+    return _write(out, files, f"{benchmark.name} {benchmark.split} submission")
 
 
 def write_circo(
@@ -55,7 +55,7 @@ def write_circo(
         raise InputInvalid(f"gallery id {odd!r} is not the number of a COCO picture")
     best = _best(benchmark, gallery, similarity, chunk)
     lists = {query.key: [int(name) for name in names] for query, names in zip(benchmark.queries, best, strict=True)}
-    return _write(out, {"submission.json": lists})
+    return _write(out, {"submission.json": lists}, f"{benchmark.name} {benchmark.split} submission")
 
 
 def circo_split(path: Path) -> str:
@@ -140,13 +140,14 @@ def _best_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Sim
     }
 
 
-def _write(out: Path, files: Mapping[str, Any]) -> list[Path]:
-    for name, content in files.items():
-        text = json.dumps(content, separators=(",", ":"))
-        if len(text) > MAX_BYTES:
-            raise InputInvalid(f"{name} would have {len(text):,} bytes, the server takes {MAX_BYTES:,}")
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+def _write(out: Path, files: Mapping[str, Any], kind: str) -> list[Path]:
+    """Write the files as the folder `out`, whole or not at all."""
+    with atomic_folder(out, kind) as folder:
+        for name, content in files.items():
+            text = json.dumps(content, separators=(",", ":"))
+            if len(text) > MAX_BYTES:
+                raise InputInvalid(f"{name} would have {len(text):,} bytes, the server takes {MAX_BYTES:,}")
+            (folder / name).write_text(text, encoding="utf-8")
     return [out / name for name in files]
 
 

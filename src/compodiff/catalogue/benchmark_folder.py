@@ -56,7 +56,7 @@ def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams)
     Raises:
         InputInvalid: a picture's tar is missing or truncated.
     """
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "benchmark") as temporary:
         (temporary / "gallery").mkdir()
         styles = catalogue.pictures["style"]
         for style in sorted(styles.unique()):

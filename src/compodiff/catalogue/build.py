@@ -36,7 +36,7 @@ def build_catalogue(data: Path, params: DataParams, *, codepoints: Collection[st
     drawings = _draw_all(emoji, params.picture_size)
     digests = {name: drawing.pixel_digest for name, drawing in drawings.items()}
     split_of = _split(emoji, digests, params)
-    with atomic_folder(data) as folder:
+    with atomic_folder(data, "catalogue") as folder:
         extents = _pack(folder, drawings)
         _pictures(emoji, digests, split_of, extents).to_parquet(folder / "pictures.parquet", index=False)
         _relations(emoji, digests, split_of).to_parquet(folder / "relations.parquet", index=False)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from compodiff.encoders import Encoder
     from compodiff.params import EvaluationParams, Params
 
+RESULT = "benchmark result"
 CACHE = Path("artifacts", "benchmark_embeddings")
 
 
@@ -51,8 +52,12 @@ def run(
     from compodiff.benchmarks.embedding import embed_benchmark, present
     from compodiff.benchmarks.loading import Choices, load_benchmark
     from compodiff.encoders import load_encoder
+    from compodiff.ownership import PAGE, require_replaceable_file
     from compodiff.params import load_params
 
+    for path, kind in ((json_out, RESULT), (html, PAGE)):
+        if path is not None:
+            require_replaceable_file(path, kind)
     params = load_params(project_root() / "params.yaml")
     chosen = Choices(category, gallery_variant, template, caption_order)
     there = present(load_benchmark(name, root, split, chosen), skip_missing=skip_missing)
@@ -161,7 +166,7 @@ def _write(
     from compodiff.benchmarks.showcase import Showcase
 
     if json_out is not None:
-        write_json(json_out, comparison.result())
+        write_json(json_out, comparison.result(), RESULT)
     if html is not None:
         metrics = list(comparison.summaries[COMPOSED]["metrics"])
         title = f"{comparison.record['benchmark']} {comparison.record['split']}"

@@ -40,9 +40,12 @@ def keywords(
     """Replace, add or remove a term, or change an attribute, wherever a caption allows it (params: captions)."""
     from compodiff.cli.project import project_root
     from compodiff.encoders import load_encoder
+    from compodiff.ownership import require_replaceable_file
+    from compodiff.synthesis.caption_pairs import KIND
     from compodiff.synthesis.keyword_captions import KeywordRun
     from compodiff.synthesis.terms import TAGGER, Tagger
 
+    require_replaceable_file(to, KIND)
     run = KeywordRun(captions, work or _beside(to, "work"), _params(seed))
     network = load_encoder(encoder or project_root() / ENCODER).on_gpu()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger or TAGGER))
@@ -63,12 +66,14 @@ def fine_tune(
     """Teach a language model to write edits; run again after a kill, it goes on from its last checkpoint."""
     from tqdm import tqdm
 
+    from compodiff.ownership import require_apart, require_replaceable_folder
     from compodiff.synthesis import language_model as lm
     from compodiff.synthesis.edit_rows import read_edit_rows
-    from compodiff.synthesis.tuning_checkpoint import TuningCheckpoint, require_replaceable
+    from compodiff.synthesis.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
 
     params = _params(seed)
-    require_replaceable(to)
+    require_apart(to, Path(model), rows)
+    require_replaceable_folder(to, LANGUAGE_MODEL)
     numbers = params.language_model
     network, tokenizer = lm.load_language_model(model, to_train=True)
     reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)
@@ -104,9 +109,12 @@ def write(
     """Let a language model write edits; rows that do not parse or change nothing are dropped and counted."""
     from tqdm import tqdm
 
+    from compodiff.ownership import require_replaceable_file
+    from compodiff.synthesis.caption_pairs import KIND
     from compodiff.synthesis.language_model import Writer, load_language_model
     from compodiff.synthesis.written_captions import WritingRun
 
+    require_replaceable_file(to, KIND)
     params = _params(seed)
     network, tokenizer = load_language_model(model, to_train=False)
     weights = sorted(Path(model).glob("*.safetensors"))

@@ -37,15 +37,18 @@ def inspect(
     from compodiff.inspection.drawing import draw, read_manifest, with_pictures
     from compodiff.inspection.ratings import read_ratings, summary
     from compodiff.inspection.sheet import sheet
+    from compodiff.ownership import PAGE, require_replaceable_file
 
     if not html and not ratings:
         raise InputInvalid("nothing to do; give --html FILE for a sheet, or --ratings FILE for a summary")
+    if html:
+        require_replaceable_file(html, PAGE)
     rows = read_manifest(dataset)
     if html:
         elsewhere, attribution = _catalogue()
         shown = with_pictures(dataset, draw(rows, count, seed), elsewhere)
         page = sheet(dataset.resolve().name, shown, _floors(dataset), attribution)
-        with atomic_path(html) as temporary:
+        with atomic_path(html, PAGE) as temporary:
             temporary.write_text(page, encoding="utf-8")
         typer.echo(f"{len(shown):,} of {len(rows):,} triplets in {html}")
     if ratings:

@@ -111,6 +111,7 @@ def _write_page(
     from PIL import Image
 
     from compodiff.atomic import atomic_path
+    from compodiff.ownership import PAGE
     from compodiff.retrieval.result_page import Shown, result_page
 
     shown = None
@@ -128,5 +129,5 @@ def _write_page(
         results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in hits],
         attribution=attribution,
     )
-    with atomic_path(path) as temporary:
+    with atomic_path(path, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")

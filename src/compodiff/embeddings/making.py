@@ -4,7 +4,6 @@ Shapes: n pictures and m masked pictures of a chunk, t texts of a chunk, L token
 """
 
 import hashlib
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +21,12 @@ from tqdm import tqdm
 from compodiff.atomic import atomic_folder, atomic_path, write_json
 from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
 from compodiff.encoders.encoder import Encoder
+from compodiff.ownership import delete_folder, require_replaceable_folder
 from compodiff.params import EmbeddingParams
 from compodiff.shards import claim_folder
 
+KIND = "embeddings"
+_WORK = "chunks of embeddings"
 BATCHES_PER_CHUNK = 8
 Arrays = dict[str, NDArray[Any]]
 
@@ -78,13 +80,15 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
     # Sorted by length, so that a batch holds little padding and the empty text has row 0.
     texts = sorted({"", *material.texts}, key=lambda text: (len(text), text))
     work = folder.with_name(f".{folder.name}.work")
-    claim_folder(work, _fingerprint(encoder, material, texts, params))
+    require_replaceable_folder(folder, KIND)
+    names = ("pictures-*.npz", "texts-*.npz")
+    claim_folder(work, _fingerprint(encoder, material, texts, params), _WORK, names)
     embed_pictures = partial(_embed_pictures, encoder, material, params)
     embed_texts = partial(_embed_texts, encoder, params.batch_size)
     pictures = _chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
     worded = _chunks(work, "texts", texts, params.batch_size, embed_texts)
     masked = [variant for name in material.pictures for variant in _variants(name, material, params)]
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, KIND) as temporary:
         for name in ("pictures", "masked", "masks"):
             _join(temporary / f"{name}.npy", pictures, name)
         for name in ("texts_pooled", "text_tokens"):
@@ -96,7 +100,7 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
         columns = {column: [variant[column] for variant in masked] for column in ("picture_id", "split", "target")}
         _table(temporary / "masked_pictures.parquet", **columns)
         write_json(temporary / "manifest.json", encoder.manifest.to_json())
-    shutil.rmtree(work)
+    delete_folder(work, _WORK)
 
 
 def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams) -> dict[str, Any]:

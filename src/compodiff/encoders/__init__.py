@@ -6,10 +6,11 @@ ViT-L-14 with the weights `openai`); `embedded_encoder` assembles the default fr
 
 from compodiff.encoders.embedded import embedded_encoder
 from compodiff.encoders.encoder import Encoder, TextEncoding
-from compodiff.encoders.loading import load_encoder, open_clip_encoder, save_encoder
+from compodiff.encoders.loading import KIND, load_encoder, open_clip_encoder, save_encoder
 from compodiff.encoders.manifest import EncoderManifest, require_same
 
 __all__ = [
+    "KIND",
     "Encoder",
     "EncoderManifest",
     "TextEncoding",

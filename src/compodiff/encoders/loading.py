@@ -16,6 +16,7 @@ from compodiff.encoders.encoder import Encoder, weights_digest
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
 
+KIND = "encoder"
 WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"
 
 
@@ -77,7 +78,7 @@ def _listed_encoder(name: str, pretrained: str | Path | None, *, quick_gelu: boo
 
 def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
     """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written."""
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, KIND) as temporary:
         state = {name: tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
         safetensors.torch.save_file(state, temporary / WEIGHTS)
         manifest = replace(encoder.manifest, weights_digest=_file_digest(temporary / WEIGHTS))

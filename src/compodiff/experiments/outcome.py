@@ -52,6 +52,9 @@ class Chart:
         return ", ".join(self.by).replace("_", " ")
 
 
+KIND = "experiment"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """All points of an experiment, with what follows from them and what they were measured on."""
@@ -64,7 +67,7 @@ class Outcome:
 
     def write(self, folder: Path) -> None:
         """Write points.csv, outcome.json and plot.png as `folder`, whole or not at all."""
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, KIND) as temporary:
             with (temporary / "points.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, self.columns, lineterminator="\n")
                 writer.writeheader()

@@ -12,9 +12,9 @@ import pandas as pd
 import yaml
 
 from compodiff.atomic import atomic_folder
-from compodiff.errors import InputInvalid
 from compodiff.inspection import plots
 from compodiff.inspection.drawing import SCORES, read_manifest
+from compodiff.ownership import require_apart
 
 _LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
 _SIZES = {
@@ -49,25 +49,14 @@ def write_card(triplets: Path, to: Path, origin: Origin) -> None:
         InputInvalid: the dataset has no manifest, or `to` holds something else than a card.
     """
     rows = read_manifest(triplets)
-    if not _may_be_replaced(to):
-        raise InputInvalid(f"{to} is no folder of a card; give a new one")
-    with atomic_folder(to) as folder:
+    require_apart(to, triplets)
+    with atomic_folder(to, "dataset card") as folder:
         (folder / "plots").mkdir()
         for name, png in plots.of_dataset(rows, origin.floors or {}).items():
             (folder / "plots" / f"{name}.png").write_bytes(png)
         if origin.licence_texts is not None:
             shutil.copytree(origin.licence_texts, folder / "licences")
         (folder / "README.md").write_text(card(rows, origin, _made(triplets)), encoding="utf-8")
-
-
-def _may_be_replaced(to: Path) -> bool:
-    """Whether there is nothing in `to` but a card of ours."""
-    if not to.is_dir():
-        return not to.exists()
-    there = {each.name for each in to.iterdir()}
-    readme = to / "README.md"
-    ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---\npretty_name:")
-    return not there or (ours and there <= {"README.md", "plots", "licences"})
 
 
 def card(rows: pd.DataFrame, origin: Origin, made: Mapping[str, Any]) -> str:

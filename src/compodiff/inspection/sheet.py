@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from compodiff.inspection.drawing import SCORES, Shown
+from compodiff.ownership import PAGE, signature
 
 THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")
@@ -39,9 +40,12 @@ def sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float], attrib
     page = files("compodiff.inspection") / "page"
     parts = {part: (page / f"sheet.{part}").read_text(encoding="utf-8") for part in ("html", "css", "js")}
     values = {"title": escape(name), "style": parts["css"], "script": parts["js"], "data": embedded}
-    values["attribution"] = escape(attribution)
+    values |= {"attribution": escape(attribution), "generator": signature(PAGE)}
     document = parts["html"]
-    for place in ("title", "style", "script", "attribution", "data"):  # data last: a caption may hold a place's name
+    # The data last: a caption may hold a place's name.
+    # The data last: a caption may hold a place's name.
+    # The data last: a caption may hold a place's name.
+    for place in ("title", "generator", "style", "script", "attribution", "data"):
         document = document.replace("{{" + place + "}}", values[place])
     return document
 

@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from compodiff import shards
 from compodiff.atomic import atomic_folder
-from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
 from compodiff.interchange import tables, tars
 from compodiff.interchange.records import SCORES
+from compodiff.ownership import require_apart, require_replaceable_folder
+
+KIND = "exported triplets"
 
 _TEXTS = ("key", "reference", "target", "reference_caption", "target_caption", "relative_caption", "relation", "split")
 COLUMNS = {
@@ -65,18 +67,18 @@ def export_triplets(triplets: Path, format_name: str, to: Path) -> int:
     """Write the accepted triplets of a folder in a format, whole or not at all; return how many they are.
 
     Raises:
-        InputInvalid: `to` is there already, or a shard is missing, cut short or damaged.
+        InputInvalid: `to` holds something else than such an export, or a shard is missing, cut short or damaged.
         ResourceUnavailable: the disk is full or workers were killed.
     """
     write, name = WRITERS[format_name]
-    if to.is_dir() and any(to.iterdir()):
-        raise InputInvalid(f"{to} is not empty; export to a new folder")
+    require_apart(to, triplets)
+    require_replaceable_folder(to, KIND)
     rows = shards.read_table(triplets / "manifest.parquet", remedy="give a folder of triplets")
     paths = [triplets / str(shard) for shard in sorted(rows["shard"].unique())]
     of_split: dict[str, list[Path]] = {}
     for path in paths:
         of_split.setdefault(path.stem.rpartition("-")[0] or "train", []).append(path)
-    with atomic_folder(to) as folder:
+    with atomic_folder(to, KIND) as folder:
         exports = [
             Export(path, folder / name.format(split=split, number=number, total=len(own)))
             for split, own in of_split.items()

@@ -16,6 +16,7 @@ from compodiff.execution import map_shards, worker_count
 from compodiff.interchange import lasco, tables, tars
 from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
 from compodiff.interchange.records import Record
+from compodiff.ownership import require_apart
 from compodiff.synthesis.finishing import finish
 
 PER_SHARD = 1000  # triplets of LaSCo
@@ -127,7 +128,8 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     parts = FORMATS[source.format](source)
     if not parts:
         raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
-    shards.claim_folder(to, _fingerprint(source, importer, parts))
+    require_apart(to, source.folder)
+    shards.claim_folder(to, _fingerprint(source, importer, parts), "imported triplets", shards.OF_TRIPLETS)
     planned = _planned(parts, to, importer.split)
     missing = [each for each in planned if not shards.is_done(each.path)]
     made = map_shards(importer, missing, workers=worker_count())

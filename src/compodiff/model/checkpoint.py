@@ -19,6 +19,7 @@ from compodiff.errors import CheckpointMismatch
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.process import Process
 
+KIND = "model"
 WEIGHTS, CARD = "model.safetensors", "config.json"
 
 
@@ -55,7 +56,7 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> 
     """
     tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
     _require_finite(tensors, folder)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, KIND) as temporary:
         save_file(tensors, temporary / WEIGHTS)
         write_json(temporary / CARD, card.to_json())
 

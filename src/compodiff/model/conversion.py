@@ -10,6 +10,9 @@ from compodiff.model.checkpoint import CARD, WEIGHTS, ModelCard, load_model, loa
 from compodiff.model.denoiser import Denoiser
 from compodiff.model.process import Process
 from compodiff.model.released import PREFIX, from_released, to_released
+from compodiff.ownership import require_apart
+
+RELEASED = "released weights"
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -21,6 +24,7 @@ def import_released(released: Path, out: Path) -> ModelCard:
         InputInvalid: there is no such folder.
         CheckpointMismatch: the weights are a pickle, cut short, or not the released architecture.
     """
+    require_apart(out, released)
     file = _weights_file(released)
     config, num_train_timesteps, weights = from_released(read_tensors(file))
     load_weights(Denoiser(config), weights, file)
@@ -35,6 +39,7 @@ def export_released(folder: Path, out: Path) -> None:
     Raises:
         CheckpointMismatch: the model has options that the released form does not know.
     """
+    require_apart(out, folder)
     denoiser, card = load_model(folder)
     if card.process.objective != "diffusion":
         raise CheckpointMismatch(
@@ -42,7 +47,7 @@ def export_released(folder: Path, out: Path) -> None:
         )
     tensors = to_released(card.denoiser, card.process.num_train_timesteps, denoiser.state_dict())
     shape = card.denoiser
-    with atomic_folder(out) as temporary:
+    with atomic_folder(out, RELEASED) as temporary:
         named = {f"{PREFIX}{name}": tensor.contiguous() for name, tensor in tensors.items()}
         save_file(named, temporary / WEIGHTS, metadata={"format": "pt"})
         config = {"model_type": "CompoDiff", "embed_dim": shape.embedding_dim, "model_depth": shape.depth}

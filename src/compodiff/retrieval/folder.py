@@ -6,7 +6,6 @@ A picture is encoded once (parts.py), and readers see the old index until the ne
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,18 +14,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from compodiff.atomic import open_work_folder
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.ownership import delete_folder
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
 from compodiff.retrieval.duplicates import NEW, grouped
 from compodiff.retrieval.earlier import UNSURE, Earlier, Pictures, Stamp, stamp_of
 from compodiff.retrieval.index import GROUP, Index
+from compodiff.retrieval.manifest import require_replaceable_index
 from compodiff.retrieval.parts import Parts, stacked
 from compodiff.retrieval.pictures import COLUMNS, loose_pictures
 
 _NAMED_IN_ERROR = 5
+_PARTS = "encoded pictures"
 
 Row = tuple[str, str, str, int, int, str]  # COLUMNS
 
@@ -94,8 +97,9 @@ def build_folder_index(
     """
     staging = out.with_name(f"{out.name}.parts")
     with _alone(out):
+        require_replaceable_index(out)
         earlier = Earlier.at(out)
-        parts = Parts(_writable(staging), earlier, encoder)
+        parts = Parts(open_work_folder(staging, _PARTS, ("?" * 16,)), earlier, encoder)
         scan = _scanned(folder, todo.files, parts, None if todo.checksum else earlier)
         _judge(folder, scan, skip_unreadable=todo.skip_unreadable)
         whole = _pictures(folder, scan, parts, todo.columns, encoder.manifest.embedding_dim)
@@ -103,7 +107,7 @@ def build_folder_index(
             earlier.index.require_encoder(encoder.manifest)
             whole = earlier.without(set(whole.table["picture_id"])).followed_by(whole)
         _write(folder, out, encoder.manifest, params, whole, earlier)
-        shutil.rmtree(staging)
+        delete_folder(staging, _PARTS)
     return FolderBuild(out, len(whole.table), parts.encoded, scan.unreadable)
 
 

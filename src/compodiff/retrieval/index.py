@@ -24,7 +24,16 @@ from compodiff.atomic import atomic_folder, write_json
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.params import IndexParams
-from compodiff.retrieval.manifest import MANIFEST, IndexManifest, damaged, fingerprint, read_manifest, settled
+from compodiff.retrieval.manifest import (
+    KIND,
+    MANIFEST,
+    IndexManifest,
+    damaged,
+    fingerprint,
+    read_manifest,
+    require_replaceable_index,
+    settled,
+)
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -63,8 +72,10 @@ def build(
         earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
 
     Raises:
-        InputInvalid: there is no picture, ids repeat, a value is not finite, or the gallery is too small for the kind.
+        InputInvalid: there is no picture, ids repeat, a value is not finite, the gallery is too small for the kind, or
+            `folder` holds something that is no index.
     """
+    require_replaceable_index(folder)
     count, dim = embeddings.shape
     if count == 0 or len(pictures) != count or not pictures["picture_id"].is_unique:
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
@@ -72,7 +83,7 @@ def build(
     index = _untrained(kind, earlier, embeddings, params) or _trained(kind, embeddings, params)
     for chunk in _unit_chunks(embeddings):
         index.add(chunk)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
         np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
         pictures.to_parquet(temporary / _PICTURES, index=False)

@@ -4,15 +4,18 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
 from compodiff.paths import stays_inside
 
 MANIFEST = "manifest.json"
+KIND = "index"
 
 Opened = TypeVar("Opened")
 
@@ -53,6 +56,18 @@ def read_manifest(folder: Path) -> IndexManifest:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
     except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
         raise damaged(folder, f"{MANIFEST} is not a manifest of this version") from error
+
+
+def require_replaceable_index(folder: Path) -> None:
+    """Check that nothing of anybody's is lost when the index at `folder` is replaced; there may be none.
+
+    Raises:
+        InputInvalid: `folder` holds something that is no index of ours.
+    """
+    if not is_marked(folder) and (folder / MANIFEST).is_file():
+        with suppress(IndexMismatch):  # an index of release 0.1, which wrote no markers, names its files itself
+            mark_folder(folder, KIND, (*read_manifest(folder).files, MANIFEST))
+    require_replaceable_folder(folder, KIND)
 
 
 def damaged(folder: Path, fault: str) -> IndexMismatch:
@@ -107,4 +122,4 @@ def settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
 
 def _being_replaced(folder: Path) -> bool:
     """Whether a writer is between taking the old index away and putting the new one in its place."""
-    return next(folder.parent.glob(f".{folder.name}.*.retired"), None) is not None
+    return bool(find_retired(folder))

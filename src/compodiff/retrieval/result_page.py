@@ -8,6 +8,8 @@ from html import escape
 
 from PIL import Image
 
+from compodiff.ownership import PAGE, signature
+
 _THUMBNAIL = 160  # pixels, longer edge
 
 _STYLE = """
@@ -63,6 +65,7 @@ def result_page(
     title = escape(f"CompoDiff: {relative_caption or 'pictures like the reference'}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="generator" content="{signature(PAGE)}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f'<header class="query">{shown}<div><p>{escape(relative_caption)}</p>{unwanted}'
         f'<p class="dials">{escape(dials)}</p></div></header>'

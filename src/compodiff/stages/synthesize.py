@@ -47,6 +47,8 @@ def synthesize(
             "encoder": _digest([encoder / "manifest.json"]),
             "code": _digest(SOURCES),
         },
+        "triplets",
+        shards.OF_TRIPLETS,
     )
     first, *others = (source.make_generator for source in sources)
     maker = TripletMaker(first, encoder, synthesis.floors, synthesis.batch_size, tuple(others))

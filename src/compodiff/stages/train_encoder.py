@@ -1,7 +1,6 @@
 """The stage train_encoder: the default encoder's projections, on train concepts. Run: compodiff run train_encoder."""
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +10,14 @@ import torch
 from compodiff.catalogue.captions import picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.contrastive import Examples, train_projections
-from compodiff.encoders import Encoder, embedded_encoder, open_clip_encoder, save_encoder
+from compodiff.encoders import KIND, Encoder, embedded_encoder, open_clip_encoder, save_encoder
 from compodiff.encoders.tower_outputs import picture_maps, pooled_states
+from compodiff.ownership import delete_folder, require_replaceable_folder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
 from compodiff.shards import claim_folder
 from compodiff.stages.declaration import Input, Output
+
+_WORK = "outputs of the encoder's towers"
 
 
 def train_encoder(
@@ -32,6 +34,7 @@ def train_encoder(
         InputInvalid: the catalogue cannot be read, or open_clip does not know the model or its weights.
         ResourceUnavailable: the disk is full (finished tower outputs are kept), or weights could not be fetched.
     """
+    require_replaceable_folder(folder, KIND)
     if encoder.open_clip is not None:
         save_encoder(open_clip_encoder(encoder.open_clip.name, pretrained=encoder.open_clip.pretrained), folder)
     if encoder.embedded is not None:
@@ -50,7 +53,7 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     model: Any = encoder.model
     train_projections(model.visual.proj, model.text.proj, examples, params)
     save_encoder(encoder, folder)
-    shutil.rmtree(work)
+    delete_folder(work, _WORK)
 
 
 def _examples(work: Path, encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> Examples:
@@ -70,6 +73,8 @@ def _examples(work: Path, encoder: Encoder, catalogue: Catalogue, params: Embedd
             "pictures": hashlib.sha256(repr(list(pictures["pixel_digest"])).encode()).hexdigest(),
             "texts": hashlib.sha256(repr(texts).encode()).hexdigest(),
         },
+        _WORK,
+        ("pictures-*.npy", "texts-*.npy"),
     )
     return Examples(
         maps=picture_maps(work, encoder, list(pictures.index), catalogue.read, params.tower_batch_size),

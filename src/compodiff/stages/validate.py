@@ -38,7 +38,7 @@ def validate(
             lambda name: on_white(catalogue.read(name)),
             workers=worker_count(),
         )
-    with atomic_folder(validated) as folder:
+    with atomic_folder(validated, "validation") as folder:
         verdict = validate_triplets(rows, synthesis.floors, validation, docs=folder / "docs")
         shards.write_table(folder / "quarantine.parquet", verdict.quarantine)
         write_json(folder / "result.json", verdict.to_json())

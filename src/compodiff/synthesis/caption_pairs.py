@@ -12,6 +12,7 @@ from compodiff.tables import TableWriter, read_rows, writing_table
 
 COLUMNS = tuple(field.name for field in fields(CaptionPair))
 SPLITS = ("train", "validation")
+KIND = "caption pairs"
 
 
 class PairWriter:
@@ -38,7 +39,7 @@ class PairWriter:
 @contextmanager
 def writing_pairs(path: Path, prefix: str) -> Iterator[PairWriter]:
     """Yield a writer of caption pairs; when the block ends well they appear under `path`."""
-    with writing_table(path, dict.fromkeys(COLUMNS, str)) as table:
+    with writing_table(path, dict.fromkeys(COLUMNS, str), KIND) as table:
         yield PairWriter(table, prefix)
 
 

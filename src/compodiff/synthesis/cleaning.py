@@ -6,6 +6,7 @@ says which picture met which. A run that was killed continues; other thresholds 
 Shapes: T triplets, D embedding width.
 """
 
+import glob
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from compodiff import shards
 from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
+from compodiff.ownership import delete_inside, require_apart
 from compodiff.synthesis.finishing import Acceptance
 from compodiff.synthesis.survey import ENDS, Gallery, Survey, Surveyor
 
@@ -67,11 +69,17 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
         InputInvalid: no shard, one that is damaged or unfinished, or nothing would be left.
         ResourceUnavailable: the disk is full or a worker was killed; what is done is kept.
     """
-    paths = _shards_of(dataset, to)
+    require_apart(to, dataset)
+    paths = sorted(dataset.glob("*.tar"))
+    if not paths:
+        raise InputInvalid(f"{dataset} holds no shard (*.tar); run: compodiff run synthesize")
     encoder = hashlib.sha256((surveyor.encoder / "manifest.json").read_bytes()).hexdigest()
     seals = {path.name: shards.seal_of(path)["sha256"] for path in paths}
     shards.claim_folder(
-        to, {"cleaned": str(dataset), "shards": seals, "encoder": encoder, "safety_checker": surveyor.safety_checker}
+        to,
+        {"cleaned": str(dataset), "shards": seals, "encoder": encoder, "safety_checker": surveyor.safety_checker},
+        "cleaned triplets",
+        ("facts", FINDINGS, "manifest.parquet", "report.json", *(f"{glob.escape(path.stem)}.*" for path in paths)),
     )
     _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
     rows = pd.concat([shards.read_table(shards.sidecar_of(path)) for path in paths], ignore_index=True)
@@ -90,18 +98,6 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
     copier = _Copier(to, reasons)
     _run(copier, [path for path in paths if not shards.is_done(to / path.name)], "copying")
     return _finish(to, [to / path.name for path in paths], findings, rules)
-
-
-def _shards_of(dataset: Path, to: Path) -> list[Path]:
-    """The shards to clean, once it is sure that nothing else is overwritten."""
-    paths = sorted(dataset.glob("*.tar"))
-    if not paths:
-        raise InputInvalid(f"{dataset} holds no shard (*.tar); run: compodiff run synthesize")
-    claim = to / shards.FINGERPRINT
-    is_ours = claim.exists() and "cleaned" in json.loads(claim.read_text(encoding="utf-8"))
-    if to.exists() and any(to.iterdir()) and not is_ours:
-        raise InputInvalid(f"{to} holds something that is no cleaned copy; name another folder")
-    return paths
 
 
 def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> pd.DataFrame:
@@ -209,8 +205,8 @@ def _forget_copies_of_other(findings: pd.DataFrame, to: Path) -> None:
     path = to / FINDINGS
     if path.exists() and not shards.read_table(path).equals(findings):
         log.info("%s was made by other rules or benchmarks: copying afresh", to)
-        for stale in (*to.glob("*.tar"), *(it for it in to.glob("*.parquet"))):
-            stale.unlink()
+        for stale in (*to.glob("*.tar"), *to.glob("*.parquet")):
+            delete_inside(stale)
     shards.write_table(path, findings)
 
 

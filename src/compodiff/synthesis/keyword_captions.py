@@ -73,7 +73,8 @@ class KeywordRun:
         """
         it = self.params.keywords
         limits: dict[str, Any] = {"min_english": it.min_english, "max_characters": it.max_characters}
-        shards.claim_folder(self.work, {"captions": _stamp(self.captions), "tagger": tagger.name, **limits})
+        fingerprint = {"captions": _stamp(self.captions), "tagger": tagger.name, **limits}
+        shards.claim_folder(self.work, fingerprint, "tagged captions", (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
             progress = tqdm(

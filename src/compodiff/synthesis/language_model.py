@@ -23,7 +23,7 @@ from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.memory import MemoryBound
 from compodiff.params import LanguageModelParams
 from compodiff.synthesis.edit_rows import EditRow, prompt_of
-from compodiff.synthesis.tuning_checkpoint import TuningCheckpoint
+from compodiff.synthesis.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
 
 IGNORED = -100  # label of a token that the loss leaves out
 LORA_SCALE = 2  # alpha / rank
@@ -174,7 +174,7 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write model and tokenizer, whole or not at all; adapters are merged into the weights first."""
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, LANGUAGE_MODEL) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         tokenizer.save_pretrained(temporary)
 

@@ -36,7 +36,7 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> No
         InputInvalid: a split has too few objects for scenes, or a picture's tar is missing or truncated.
     """
     painter = Painter(catalogue.read)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "benchmark") as temporary:
         (temporary / "gallery").mkdir()
         (temporary / "masks").mkdir()
         for split in SPLITS:

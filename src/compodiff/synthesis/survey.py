@@ -23,12 +23,14 @@ from PIL import Image, UnidentifiedImageError
 
 from compodiff import shards
 from compodiff.atomic import atomic_path, write_json
+from compodiff.ownership import is_signed, signature
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
     from compodiff.synthesis.diffusion import SafetyChecker
 
 ENDS = ("reference", "target")
+GALLERY = "embedded gallery"
 LOOK_SIDE = 16  # cells
 UNREADABLE, UNSAFE = "unreadable", "unsafe"
 _AT_ONCE = 256  # triplets whose pictures are in memory
@@ -192,14 +194,15 @@ class Gallery:
 
     def save(self, path: Path, identity: str) -> None:
         """Keep it in a file (.npz), with what tells its pictures and encoder from others."""
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            names = np.array(self.names, np.str_)
-            np.savez(stream, names=names, embeddings=self.embeddings, identity=np.array(identity))
+        with atomic_path(path, GALLERY) as temporary, temporary.open("wb") as stream:
+            arrays = {"names": np.array(self.names, np.str_), "identity": np.array(identity)}
+            signed = {signature(GALLERY): np.array("")}
+            np.savez(stream, embeddings=self.embeddings, **arrays, **signed)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path, identity: str) -> "Gallery | None":
         """Read what `save` kept for the same identity; None where there is nothing of it."""
-        if not path.is_file():
+        if not path.is_file() or not is_signed(path, GALLERY):
             return None
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["identity"]) != identity:

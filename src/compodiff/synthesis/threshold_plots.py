@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from compodiff.atomic import atomic_path
+from compodiff.atomic import atomic_folder
 from compodiff.params import SimilarityFloors
 
 KEPT, REJECTED, FLOOR = "#d1495b", "#9aa5b1", "#222222"
@@ -75,16 +75,18 @@ def threshold_plot(manifest: pd.DataFrame, floors: SimilarityFloors, name: str) 
 
 
 def threshold_plots(manifest: pd.DataFrame, floors: SimilarityFloors, folder: Path) -> list[Path]:
-    """Write `NAME.png` of every filter into `folder`.
+    """Write `NAME.png` of every filter as the folder `folder`, whole or not at all.
 
     Args:
         manifest: of triplets, kept and rejected; columns as in `SimilarityFloors`, and accepted.
         floors: those in force.
         folder: made if it is not there.
+
+    Raises:
+        InputInvalid: `folder` holds something that is no such plots.
     """
-    paths = []
-    for name in SimilarityFloors.model_fields:
-        paths.append(folder / f"{name}.png")
-        with atomic_path(paths[-1]) as temporary:
-            temporary.write_bytes(threshold_plot(manifest, floors, name))
-    return paths
+    names = [f"{name}.png" for name in SimilarityFloors.model_fields]
+    with atomic_folder(folder, "filter plots") as temporary:
+        for name, file in zip(SimilarityFloors.model_fields, names, strict=True):
+            (temporary / file).write_bytes(threshold_plot(manifest, floors, name))
+    return [folder / file for file in names]

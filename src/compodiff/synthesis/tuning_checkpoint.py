@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compodiff.atomic import atomic_path
-from compodiff.errors import CheckpointMismatch, InputInvalid
+from compodiff.errors import CheckpointMismatch
+from compodiff.ownership import delete_file, signature
 
+LANGUAGE_MODEL, KIND = "language model", "checkpoint of a fine-tuning"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 Trained = Sequence[tuple[str, nn.Parameter]]
 
@@ -38,8 +40,12 @@ class TuningCheckpoint:
         tensors = {f"{name}/weight": it.detach().contiguous() for name, it in trained}
         for name, it in trained:
             tensors |= {f"{name}/{moment}": optimizer.state[it][moment].contiguous() for moment in MOMENTS}
-        header = {"step": str(step), "training": json.dumps(dict(self.training), sort_keys=True)}
-        with atomic_path(self.path) as temporary:
+        header = {
+            "written_by": signature(KIND),
+            "step": str(step),
+            "training": json.dumps(dict(self.training), sort_keys=True),
+        }
+        with atomic_path(self.path, KIND) as temporary:
             save_file(tensors, temporary, metadata=header)
 
     def load(self, trained: Trained, optimizer: torch.optim.Optimizer) -> int:
@@ -68,15 +74,4 @@ class TuningCheckpoint:
 
     def remove(self) -> None:
         """Remove the checkpoint: the model is written."""
-        self.path.unlink(missing_ok=True)
-
-
-def require_replaceable(folder: Path) -> None:
-    """Refuse a folder that holds anything but a language model, as the trained one replaces it.
-
-    Raises:
-        InputInvalid: it is a file, or a folder of something else.
-    """
-    is_model = (folder / "tokenizer_config.json").is_file()
-    if folder.exists() and not is_model and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputInvalid(f"{folder} holds something that is no language model; name another folder")
+        delete_file(self.path, KIND)

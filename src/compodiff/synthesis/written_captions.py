@@ -5,7 +5,6 @@ work/                    removed when the pairs are written
 """
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from compodiff import shards
 from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
+from compodiff.ownership import delete_folder
 from compodiff.params import CaptionParams
 from compodiff.synthesis.caption_pairs import PairWriter, writing_pairs
 from compodiff.synthesis.caption_sets import (
@@ -32,6 +32,7 @@ from compodiff.synthesis.generation import CaptionPair
 from compodiff.synthesis.splitting import split_of
 
 RELATION = "written"
+_WORK = "answers of a language model"
 BATCHES_PER_PART = 16
 OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "kept")
 
@@ -69,9 +70,8 @@ class WritingRun:
             InputInvalid: no row parses among the first `give_up_after`, or none was kept.
         """
         files = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(self.captions)]
-        shards.claim_folder(
-            self.work, {"captions": files, "params": self.params.model_dump(), "model": dict(self.model)}
-        )
+        fingerprint = {"captions": files, "params": self.params.model_dump(), "model": dict(self.model)}
+        shards.claim_folder(self.work, fingerprint, _WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
         with writing_pairs(to, RELATION) as pairs:
             for caption, answer in self._answered(writer, tally):
@@ -90,7 +90,7 @@ class WritingRun:
                 raise InputInvalid(
                     f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
                 )
-        shutil.rmtree(self.work)
+        delete_folder(self.work, _WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
     def _answered(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:

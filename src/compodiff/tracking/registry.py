@@ -182,7 +182,7 @@ def _fetched(project: Path, store: Store, found: "ModelVersion") -> Path:
         raise InputInvalid(f"{store.uri} names a run {run_id!r}, not hexadecimal digits; check MLFLOW_TRACKING_URI")
     kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
-        with answering(store.uri), atomic_folder(kept) as temporary:
+        with answering(store.uri), atomic_folder(kept, "fetched model") as temporary:
             download_artifacts(
                 artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
             )

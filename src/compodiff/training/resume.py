@@ -8,7 +8,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,14 @@ from typing import Any
 
 from torch import nn
 
-from compodiff.atomic import write_json
+from compodiff.atomic import open_work_folder, write_json
 from compodiff.errors import CheckpointMismatch, ResourceUnavailable
+from compodiff.ownership import delete_folder, delete_inside, is_marked, mark_folder
 from compodiff.training.engine import Engine
 
 MARKER = "latest.json"
+KIND = "checkpoints"
+_NAMES = ("step-*", MARKER, "zero_to_fp32.py", "latest")
 DIFFERENCES_NAMED = 3
 
 
@@ -43,6 +45,9 @@ class Checkpoints:
             CheckpointMismatch: it is of another training, or of a file that cannot be read.
         """
         marker = self.folder / MARKER
+        if engine.worker.is_main:
+            self._open_folder(is_ours=marker.exists())
+        engine.wait_for_all()
         if not marker.exists():
             return None
         content = json.loads(marker.read_text(encoding="utf-8"))
@@ -59,7 +64,7 @@ class Checkpoints:
         try:
             engine.save(self.folder, tag, state)
         except (OSError, RuntimeError) as error:
-            shutil.rmtree(self.folder / tag, ignore_errors=True)
+            delete_inside(self.folder / tag)
             if not _disk_is_full(error):
                 raise
             raise ResourceUnavailable(
@@ -73,11 +78,17 @@ class Checkpoints:
             write_json(self.folder / MARKER, {"tag": tag, "training": dict(self.training)})
             for earlier in self.folder.glob("step-*"):
                 if earlier.name != tag:
-                    shutil.rmtree(earlier)
+                    delete_inside(earlier)
 
     def remove(self) -> None:
         """Remove the work folder: the training is done and its weights are elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        delete_folder(self.folder, KIND)
+
+    def _open_folder(self, *, is_ours: bool) -> None:
+        """Make the work folder; one of release 0.1, whose only mark is the marker of its checkpoint, is taken over."""
+        if is_ours and not is_marked(self.folder):
+            mark_folder(self.folder, KIND, _NAMES)
+        open_work_folder(self.folder, KIND, _NAMES)
 
     def _require_same(self, theirs: Mapping[str, Any], tag: str) -> None:
         differences = [

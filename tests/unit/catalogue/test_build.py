@@ -8,7 +8,7 @@ import pytest
 from compodiff.catalogue.build import build_catalogue
 from compodiff.catalogue.drawing import Style
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.errors import ResourceUnavailable
+from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.params import DataParams
 
 FEW = ["1F34E", "1F34F", "1F1F3-1F1F4", "1F1F8-1F1EF", "1F468-200D-1F33E", "1F469-200D-1F33E"]
@@ -26,11 +26,12 @@ def test_building_twice_gives_the_same_bytes(tmp_path: Path, data_params: DataPa
 
 
 def test_it_replaces_an_earlier_folder_and_leaves_nothing_beside_it(tmp_path: Path, data_params: DataParams) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "left-over").touch()
-    build_catalogue(tmp_path / "data", data_params, codepoints=FEW)
+    for codepoints in (FEW[:2], FEW):
+        build_catalogue(tmp_path / "data", data_params, codepoints=codepoints)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-    assert not (tmp_path / "data" / "left-over").exists()
+    (tmp_path / "data" / "mine").touch()
+    with pytest.raises(InputInvalid, match="data holds 'mine', which compodiff did not write"):
+        build_catalogue(tmp_path / "data", data_params, codepoints=FEW)
 
 
 def test_it_packs_pictures_with_their_attribution(small_data: Path) -> None:

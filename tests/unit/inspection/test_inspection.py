@@ -128,7 +128,7 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
     assert [path.stem for path in plots] == ["acceptance", "lengths", "relations", "scores"]
     assert all((tmp_path / "second" / "plots" / path.name).read_bytes() == path.read_bytes() for path in plots)
     assert all(f"plots/{path.name}" in text for path in plots)
-    with pytest.raises(InputInvalid, match="is no folder of a card"):
+    with pytest.raises(InputInvalid, match="holds what is read"):
         write_card(folder, folder, Origin("discs", ""))
     write_card(folder, tmp_path / "first", Origin("discs", ""))  # over a card of ours
     for name in ("README.md", "main.py"):
@@ -136,6 +136,6 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
         theirs.mkdir()
         (theirs / "README.md").write_text("# Mine" if name == "README.md" else text)
         (theirs / name).touch()
-        with pytest.raises(InputInvalid, match="is no folder of a card; give a new one"):
+        with pytest.raises(InputInvalid, match="which compodiff did not write; name another folder"):
             write_card(folder, theirs, Origin("discs", ""))
         assert (theirs / name).exists()

@@ -112,8 +112,10 @@ def test_equal_triplets_give_equal_exports_and_none_is_written_over(triplets, tm
         export_triplets(triplets, "webdataset", tmp_path / name)
     read = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second")]
     assert read[0] == read[1]
-    with pytest.raises(InputInvalid, match="first is not empty; export to a new folder"):
+    (tmp_path / "first" / "notes.txt").write_text("mine")
+    with pytest.raises(InputInvalid, match=r"first holds 'notes.txt', which compodiff did not write"):
         export_triplets(triplets, "webdataset", tmp_path / "first")
+    assert (tmp_path / "first" / "notes.txt").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")

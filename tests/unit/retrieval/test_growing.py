@@ -279,7 +279,7 @@ def test_readers_see_a_whole_index_while_it_is_replaced(album, encoder, tmp_path
 
 def test_an_index_between_two_renames_is_waited_for(album, encoder):
     _build(album, encoder)
-    index, retired = album / INSIDE, album / f".{INSIDE}.{os.getpid()}.retired"
+    index, retired = album / INSIDE, album / f".{INSIDE}.{os.getpid()}.compodiff-retired"
     index.rename(retired)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(Index.load, index)
