@@ -253,7 +253,7 @@ def _walk(folder: Path) -> Iterator[str]:
 def _find_siblings(path: Path, kind: str) -> list[tuple[Path, int]]:
     start, end = f".{path.name}.", f".{kind}"
     found = []
-    for name in sorted(os.listdir(path.parent)):
+    for name in sorted(os.listdir(path.parent)) if path.parent.is_dir() else ():
         owner = name[len(start) : -len(end)]
         if name.startswith(start) and name.endswith(end) and owner.isdigit():
             found.append((path.with_name(name), int(owner)))

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from compodiff.atomic import atomic_path, open_work_folder, write_json
 from compodiff.errors import InputInvalid
-from compodiff.ownership import delete_folder, is_marked, mark_folder
+from compodiff.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 
 FINGERPRINT = "fingerprint.json"
 # What a folder of triplets holds besides.
@@ -230,11 +230,21 @@ def claim_folder(folder: Path, fingerprint: Mapping[str, Any], kind: str, patter
         write_json(path, fingerprint)
 
 
+def require_claimable(folder: Path, kind: str) -> None:
+    """Check at the door that `claim_folder` will take `folder`.
+
+    Raises:
+        InputInvalid: it holds something that no such work made.
+    """
+    if is_marked(folder) or not _read_fingerprint(folder / FINGERPRINT):
+        require_replaceable_folder(folder, kind)
+
+
 def _read_fingerprint(path: Path) -> dict[str, Any]:
     """The fingerprint of a folder; empty where there is none."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # what else is in the way is said where the folder is opened
         return {}
     except ValueError as error:
         raise InputInvalid(f"{path} is damaged ({error}); delete {path.parent} and run again") from error

@@ -41,11 +41,13 @@ def keywords(
     from compodiff.cli.project import project_root
     from compodiff.encoders import load_encoder
     from compodiff.ownership import require_replaceable_file
+    from compodiff.shards import require_claimable
     from compodiff.synthesis.caption_pairs import KIND
-    from compodiff.synthesis.keyword_captions import KeywordRun
+    from compodiff.synthesis.keyword_captions import WORK, KeywordRun
     from compodiff.synthesis.terms import TAGGER, Tagger
 
     require_replaceable_file(to, KIND)
+    require_claimable(work or _beside(to, "work"), WORK)
     run = KeywordRun(captions, work or _beside(to, "work"), _params(seed))
     network = load_encoder(encoder or project_root() / ENCODER).on_gpu()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger or TAGGER))
@@ -110,11 +112,13 @@ def write(
     from tqdm import tqdm
 
     from compodiff.ownership import require_replaceable_file
+    from compodiff.shards import require_claimable
     from compodiff.synthesis.caption_pairs import KIND
     from compodiff.synthesis.language_model import Writer, load_language_model
-    from compodiff.synthesis.written_captions import WritingRun
+    from compodiff.synthesis.written_captions import WORK, WritingRun
 
     require_replaceable_file(to, KIND)
+    require_claimable(_beside(to, "work"), WORK)
     params = _params(seed)
     network, tokenizer = load_language_model(model, to_train=False)
     weights = sorted(Path(model).glob("*.safetensors"))

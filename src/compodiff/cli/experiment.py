@@ -40,9 +40,12 @@ def experiment(
 ) -> None:
     """Answer one question by measurement: points.csv, outcome.json, plot.png, and a run in MLflow."""
     from compodiff.experiments.catalogue import experiment_of
-    from compodiff.experiments.outcome import Outcome
+    from compodiff.experiments.outcome import KIND, Outcome
+    from compodiff.ownership import require_replaceable_folder
 
     chosen = experiment_of(name)
+    folder = out or project_root() / OUT / name
+    require_replaceable_folder(folder, KIND)
     ground = _ground(benchmark, root, split, training_steps)
     points = []
     for point in chosen.measure(ground):
@@ -57,7 +60,6 @@ def experiment(
         **chosen.notes(points, chosen.chart.metric),
     }
     outcome = Outcome(name, chosen.question, points, chosen.chart, notes)
-    folder = out or project_root() / OUT / name
     outcome.write(folder)
     _print(outcome)
     typer.echo(f"table and plot: {folder}")

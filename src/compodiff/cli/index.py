@@ -1,5 +1,6 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,7 +101,9 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.params import load_params
     from compodiff.retrieval.folder import build_folder_index
+    from compodiff.retrieval.manifest import require_replaceable_index
 
+    require_replaceable_index(_index(folder, out))
     encoder = load_encoder(model_parts(model).encoder).on_gpu()
     params = load_params(project_root() / "params.yaml").index
     built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
@@ -118,7 +121,7 @@ def _shown(files: list[Path]) -> Iterable[Path]:
 
 
 def _index(folder: Path, out: Path | None) -> Path:
-    return (out or folder / INSIDE).resolve()
+    return Path(os.path.realpath(out or folder / INSIDE))  # unlike resolve, it bears a loop of links
 
 
 def _inside(file: Path, folder: Path) -> Path:

@@ -42,11 +42,14 @@ def search(
     model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
+    from compodiff.ownership import PAGE, require_replaceable_file
     from compodiff.retrieval.composer import ComposedQuery
     from compodiff.retrieval.pictures import read_picture
     from compodiff.searcher import named_reference, open_searcher
 
     started = time.perf_counter()
+    if html is not None:
+        require_replaceable_file(html, PAGE)
     searcher = open_searcher(model, index)
     query = ComposedQuery(
         reference=None if reference is None else named_reference(reference, searcher.index),

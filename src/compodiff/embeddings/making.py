@@ -21,12 +21,16 @@ from tqdm import tqdm
 from compodiff.atomic import atomic_folder, atomic_path, write_json
 from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
 from compodiff.encoders.encoder import Encoder
-from compodiff.ownership import delete_folder, require_replaceable_folder
+from compodiff.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 from compodiff.params import EmbeddingParams
 from compodiff.shards import claim_folder
 
 KIND = "embeddings"
 _WORK = "chunks of embeddings"
+_FILES = frozenset(
+    ("pictures.npy", "masked.npy", "masks.npy", "texts_pooled.npy", "text_tokens.npy", "text_offsets.npy",
+     "pictures.parquet", "texts.parquet", "masked_pictures.parquet", "manifest.json")
+)  # fmt: skip
 BATCHES_PER_CHUNK = 8
 Arrays = dict[str, NDArray[Any]]
 
@@ -80,6 +84,8 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
     # Sorted by length, so that a batch holds little padding and the empty text has row 0.
     texts = sorted({"", *material.texts}, key=lambda text: (len(text), text))
     work = folder.with_name(f".{folder.name}.work")
+    if not is_marked(folder) and {path.name for path in folder.glob("*")} == _FILES:
+        mark_folder(folder, KIND, sorted(_FILES))  # of release 0.1, which wrote no markers
     require_replaceable_folder(folder, KIND)
     names = ("pictures-*.npz", "texts-*.npz")
     claim_folder(work, _fingerprint(encoder, material, texts, params), _WORK, names)

@@ -44,6 +44,7 @@ from compodiff.tables import read_rows, row_count, writing_table
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
 
+WORK = "tagged captions"
 TAGGED, TALLIED = "tagged.parquet", "tally.json"
 COUNTED_PER_TERM = 8  # entries counted for each term that is kept at most
 
@@ -74,7 +75,7 @@ class KeywordRun:
         it = self.params.keywords
         limits: dict[str, Any] = {"min_english": it.min_english, "max_characters": it.max_characters}
         fingerprint = {"captions": _stamp(self.captions), "tagger": tagger.name, **limits}
-        shards.claim_folder(self.work, fingerprint, "tagged captions", (TAGGED, TALLIED, "terms-*.npy"))
+        shards.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
             progress = tqdm(

@@ -16,7 +16,7 @@ from torch import nn
 
 from compodiff.atomic import atomic_path
 from compodiff.errors import CheckpointMismatch
-from compodiff.ownership import delete_file, signature
+from compodiff.ownership import delete_file, require_replaceable_file, signature
 
 LANGUAGE_MODEL, KIND = "language model", "checkpoint of a fine-tuning"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -53,7 +53,9 @@ class TuningCheckpoint:
 
         Raises:
             CheckpointMismatch: it is of another training, or damaged.
+            InputInvalid: something of somebody's is there.
         """
+        require_replaceable_file(self.path, KIND)
         if not self.path.exists():
             return 0
         try:

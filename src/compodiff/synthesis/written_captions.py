@@ -32,7 +32,7 @@ from compodiff.synthesis.generation import CaptionPair
 from compodiff.synthesis.splitting import split_of
 
 RELATION = "written"
-_WORK = "answers of a language model"
+WORK = "answers of a language model"
 BATCHES_PER_PART = 16
 OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "kept")
 
@@ -71,7 +71,7 @@ class WritingRun:
         """
         files = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(self.captions)]
         fingerprint = {"captions": files, "params": self.params.model_dump(), "model": dict(self.model)}
-        shards.claim_folder(self.work, fingerprint, _WORK, ("part-*.json",))
+        shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
         with writing_pairs(to, RELATION) as pairs:
             for caption, answer in self._answered(writer, tally):
@@ -90,7 +90,7 @@ class WritingRun:
                 raise InputInvalid(
                     f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
                 )
-        delete_folder(self.work, _WORK)
+        delete_folder(self.work, WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
     def _answered(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:

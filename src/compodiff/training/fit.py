@@ -11,8 +11,9 @@ import torch
 
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
-from compodiff.model.checkpoint import ModelCard, save_model
+from compodiff.model.checkpoint import KIND, ModelCard, save_model
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
+from compodiff.ownership import require_replaceable_folder
 from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
@@ -67,10 +68,11 @@ def fit(
 
     Raises:
         ParamsInvalid: the batch does not divide among the processes, or the loss is not finite.
-        InputInvalid: a task has a share but no examples, or an embedding is not finite.
+        InputInvalid: a task has a share but no examples, an embedding is not finite, or `folder` holds something else.
         CheckpointMismatch: there is a checkpoint of another training.
         ResourceUnavailable: the disk is full.
     """
+    require_replaceable_folder(folder, KIND)
     worker = join_workers()
     average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
     queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
