@@ -142,7 +142,7 @@ def test_a_full_disk_is_named_and_the_checkpoint_before_stays(world: Path, proce
     (partial / "step-6" / "mp_rank_00_model_states.pt").symlink_to("/dev/full")
     with pytest.raises(ResourceUnavailable, match=r"no space left on the disk for the checkpoint .*step-6"):
         train_in(world, "model")
-    assert sorted(path.name for path in partial.iterdir()) == ["latest.json", "step-3"]
+    assert sorted(path.name for path in partial.iterdir()) == [".compodiff.json", "latest.json", "step-3"]
     assert losses(train_in(world, "model")) == losses(train_in(world, "straight"))
 
 

@@ -22,7 +22,7 @@ from compodiff.training.engine import Engine
 
 MARKER = "latest.json"
 KIND = "checkpoints"
-_NAMES = ("step-*", MARKER, "zero_to_fp32.py", "latest")
+_NAMES = ("step-*", MARKER, "zero_to_*.py")  # the last, of DeepSpeed
 DIFFERENCES_NAMED = 3
 
 
