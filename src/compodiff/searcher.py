@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compodiff.errors import InputInvalid
+from compodiff.images import read_picture
 from compodiff.model_parts import CHAMPION, GALLERY, index_folder, model_parts
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.index import Index
-from compodiff.retrieval.pictures import read_picture
 from compodiff.retrieval.query import Blend, ComposedQuery, Mode, Part
 from compodiff.retrieval.searcher import Searcher as QuerySearcher
 from compodiff.retrieval.watch import Watch

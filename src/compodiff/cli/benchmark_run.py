@@ -91,8 +91,8 @@ def _asked(part: "Benchmark", embeddings: "Embeddings", encoder: "Encoder", root
 
     from compodiff.benchmarks.answers import Asked
     from compodiff.embeddings import MASK_SIZE, blanked
+    from compodiff.images import read_picture
     from compodiff.retrieval.composer import mask_cells
-    from compodiff.retrieval.pictures import read_picture
 
     asked = Asked.of(part, embeddings)
     masked = [place for place, query in enumerate(part.queries) if query.mask]

@@ -46,8 +46,8 @@ def build(
     checksum: Checksum = False,
 ) -> None:
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
+    from compodiff.images import loose_pictures
     from compodiff.retrieval.folder import Todo
-    from compodiff.retrieval.pictures import loose_pictures
 
     folder = folder.resolve()
     files = list(loose_pictures(folder))
@@ -63,9 +63,9 @@ def add(
     skip_unreadable: Skip = False,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
+    from compodiff.images import loose_pictures
     from compodiff.retrieval.folder import Todo
     from compodiff.retrieval.index import Index
-    from compodiff.retrieval.pictures import loose_pictures
 
     folder = folder.resolve()
     if files:

@@ -42,8 +42,8 @@ def search(
     model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
+    from compodiff.images import read_picture
     from compodiff.retrieval.composer import ComposedQuery
-    from compodiff.retrieval.pictures import read_picture
     from compodiff.searcher import named_reference, open_searcher
 
     started = time.perf_counter()

@@ -18,13 +18,13 @@ import pandas as pd
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.images import COLUMNS, loose_pictures
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
 from compodiff.retrieval.duplicates import NEW, grouped
 from compodiff.retrieval.earlier import UNSURE, Earlier, Pictures, Stamp, stamp_of
 from compodiff.retrieval.index import GROUP, Index
 from compodiff.retrieval.parts import Parts, stacked
-from compodiff.retrieval.pictures import COLUMNS, loose_pictures
 
 _NAMED_IN_ERROR = 5
 

@@ -4,7 +4,7 @@ An index is a folder that appears whole or not at all:
 
     index.faiss       FAISS's own format over the L2-normalised vectors, searched by inner product
     embeddings.npy    (N, D) float32 as the encoder made them: exact re-ranking, references by id, the next build
-    pictures.parquet  one row per vector, in order: picture_id and where its bytes are (retrieval/pictures.py)
+    pictures.parquet  one row per vector, in order: picture_id and where its bytes are (compodiff/images.py)
     looks.npy, ...    of a folder's index: what the next build need not find out again (retrieval/earlier.py)
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from compodiff.atomic import atomic_path
 from compodiff.encoders import Encoder
+from compodiff.images import decode
 from compodiff.retrieval.duplicates import LOOK_SHAPE, Looks, look
 from compodiff.retrieval.earlier import Earlier
 from compodiff.retrieval.encoding import encoded
 from compodiff.retrieval.index import Floats
-from compodiff.retrieval.pictures import decode
 
 BATCH = 64  # pictures put down at a time
 

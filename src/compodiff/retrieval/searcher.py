@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compodiff.images import Pictures
 from compodiff.model.fusion import fused
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.filters import Filters
 from compodiff.retrieval.index import GROUP, NO_PICTURE, Floats, Index, Rows
-from compodiff.retrieval.pictures import Pictures
 from compodiff.retrieval.query import Blend, ComposedQuery, Part
 from compodiff.retrieval.watch import Watch
 

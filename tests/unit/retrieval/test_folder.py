@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import InputInvalid
+from compodiff.images import Pictures, loose_pictures
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE
 from compodiff.retrieval import parts as parts_module
 from compodiff.retrieval.folder import Todo, build_folder_index, folder_status
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.manifest import MANIFEST
-from compodiff.retrieval.pictures import Pictures, loose_pictures
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.images import loose_pictures
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE, duplicates
 from compodiff.retrieval import folder as folder_module
 from compodiff.retrieval.duplicates import NEW
 from compodiff.retrieval.folder import Todo, build_folder_index, remove_from_index
 from compodiff.retrieval.index import Index
-from compodiff.retrieval.pictures import loose_pictures
 from compodiff.retrieval.query import ComposedQuery
 from compodiff.retrieval.searcher import Searcher
 

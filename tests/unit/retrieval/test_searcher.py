@@ -6,12 +6,12 @@ from PIL import Image
 
 from compodiff.encoders import Encoder
 from compodiff.errors import IndexMismatch, InputInvalid
+from compodiff.images import loose_pictures
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE
 from compodiff.retrieval.composer import ComposedQuery, Composer
 from compodiff.retrieval.folder import Todo, build_folder_index
 from compodiff.retrieval.index import Index
-from compodiff.retrieval.pictures import loose_pictures
 from compodiff.retrieval.searcher import Searcher
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)

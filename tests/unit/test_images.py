@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.retrieval.pictures import Pictures, decode, loose_pictures, read_picture, tabulate
+from compodiff.images import Pictures, decode, loose_pictures, read_picture, tabulate
 
 
 def _bytes(picture: Image.Image, format_: str, **options) -> bytes:
