@@ -23,3 +23,11 @@ def inside(root: Path, name: str) -> Path:
     if not stays_inside(name):
         raise InputInvalid(f"{name!r} leads out of {root}; whatever names it is damaged or not to be trusted")
     return root / name
+
+
+def printable(text: str) -> str:
+    """A text that holds names as one line that any terminal shows: what cannot be printed is written as in Python.
+
+    A file's name may hold line breaks, escape sequences and bytes that are not UTF-8.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

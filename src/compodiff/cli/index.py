@@ -9,12 +9,13 @@ import typer
 from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid
 from compodiff.model_parts import CHAMPION, model_parts
+from compodiff.paths import printable
 from compodiff.retrieval import INSIDE
 
 if TYPE_CHECKING:
     from compodiff.retrieval.folder import Todo
 
-Folder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP and GIF pictures, at any depth.")]
+Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
     Path | None, typer.Option("--out", help=f"Where the index stands. Default: FOLDER/{INSIDE}.", show_default=False)
 ]
@@ -24,7 +25,8 @@ Model = Annotated[str, typer.Option(help="The model that will search: an alias, 
 Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that do not decode.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse to build where a picture cannot be read.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", hidden=True, help="As without --strict.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whose size, time and inode are as before.")]
 Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
 
@@ -42,16 +44,17 @@ def build(
     out: Out = None,
     model: Model = CHAMPION,
     columns: Columns = None,
+    strict: Strict = False,
     skip_unreadable: Skip = False,
     checksum: Checksum = False,
 ) -> None:
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
-    from compodiff.images import loose_pictures
+    from compodiff.images import list_pictures
     from compodiff.retrieval.folder import Todo
 
     folder = folder.resolve()
-    files = list(loose_pictures(folder))
-    _build(folder, out, model, Todo(_shown(files), skip_unreadable, checksum=checksum, columns=columns))
+    listing = list_pictures(folder)
+    _build(folder, out, model, Todo(_shown(listing.files), listing, strict, checksum=checksum, columns=columns))
 
 
 def add(
@@ -60,27 +63,28 @@ def add(
     out: Out = None,
     model: Model = CHAMPION,
     columns: Columns = None,
+    strict: Strict = False,
     skip_unreadable: Skip = False,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
-    from compodiff.images import loose_pictures
-    from compodiff.retrieval.folder import Todo
-    from compodiff.retrieval.index import Index
+    from compodiff.images import Listing, list_pictures
+    from compodiff.retrieval.folder import Todo, not_held
 
     folder = folder.resolve()
     if files:
-        chosen = [_inside(file, folder) for file in files]
+        listing, chosen = Listing(), [_inside(file, folder) for file in files]
     else:
-        held = Index.load(_index(folder, out)).row
-        chosen = [path for path in loose_pictures(folder) if path.relative_to(folder).as_posix() not in held]
-    if not chosen:
+        listing = list_pictures(folder)
+        chosen = not_held(_index(folder, out), folder, listing)
+    if not chosen and not strict:
         typer.echo("nothing to add")
         return
-    _build(folder, out, model, Todo(_shown(chosen), skip_unreadable, keep=True, columns=columns))
+    _build(folder, out, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
 
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
+    from compodiff.images.files import is_gone
     from compodiff.params import load_params
     from compodiff.retrieval.folder import remove_from_index
     from compodiff.retrieval.index import Index
@@ -90,7 +94,7 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     if files:
         names = [_inside(file, folder).relative_to(folder).as_posix() for file in files]
     else:
-        names = [name for name in Index.load(index).picture_ids if not (folder / name).is_file()]
+        names = [name for name in Index.load(index).picture_ids if is_gone(folder / name)]
     params = load_params(project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
     typer.echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
@@ -98,6 +102,7 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
 
 def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.encoders import load_encoder
+    from compodiff.images.files import name_others
     from compodiff.params import load_params
     from compodiff.retrieval.folder import build_folder_index
 
@@ -105,7 +110,9 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     params = load_params(project_root() / "params.yaml").index
     built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
     for name, reason in built.unreadable.items():
-        typer.echo(f"left out: {name} ({reason})", err=True)
+        typer.echo(printable(f"left out: {name} ({reason})"), err=True)
+    if others := name_others(built.others):
+        typer.echo(others, err=True)
     typer.echo(
         f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out"
     )
@@ -127,10 +134,19 @@ def _inside(file: Path, folder: Path) -> Path:
     Raises:
         InputInvalid: it is not in the folder.
     """
-    for path in (file.resolve(), (folder / file).resolve()):
-        if path.is_relative_to(folder) and (path.exists() or path == (folder / file).resolve()):
+    from compodiff.images.files import is_there
+
+    for path in (_resolved(file), _resolved(folder / file)):
+        if path.is_relative_to(folder) and (is_there(path) or path == _resolved(folder / file)):
             return path
     raise InputInvalid(f"{file} is not in {folder}; name pictures of that folder")
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
+        raise InputInvalid(f"{path} cannot be looked up: {error}") from error
 
 
 def status(folder: Folder, out: Out = None) -> None:
@@ -145,9 +161,12 @@ def status(folder: Folder, out: Out = None) -> None:
     typer.echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
     for name in damaged_files(index):
         typer.echo(f"damaged: {name}; remove the index and build it again")
-    changes = vars(folder_status(index, folder))
+    found = folder_status(index, folder)
+    changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:
-            typer.echo(f"{kind}: {path}")
+            typer.echo(printable(f"{kind}: {path}"))
+    for path, reason in found.left_out.items():
+        typer.echo(printable(f"left out: {path} ({reason})"))
     if any(changes.values()):
         typer.echo(f"bring it up to date: compodiff index build {folder}")

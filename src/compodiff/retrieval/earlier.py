@@ -32,7 +32,12 @@ def stamp_of(status: os.stat_result) -> Stamp:
     """Size, time and inode of a file: while they stay the same, so do its bytes. UNSURE of one that is seconds old."""
     if time.time_ns() - status.st_mtime_ns < _COARSEST_CLOCK:
         return UNSURE
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    return tuple(map(within_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
+
+
+def within_64_bits(number: int) -> int:
+    """A number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
+    return min(max(number, -(2**63)), 2**63 - 1)
 
 
 @dataclass(frozen=True)

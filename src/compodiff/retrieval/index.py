@@ -123,7 +123,10 @@ class Index:
             raise damaged(folder, f"FAISS cannot read {_INDEX}") from error
         if (nearest.ntotal, nearest.d) != (manifest.count, manifest.dim):
             raise damaged(folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}")
-        return cls(folder, manifest, nearest)
+        try:
+            return cls(folder, manifest, nearest)
+        except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced
+            raise damaged(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
 
     def require_encoder(self, encoder: EncoderManifest) -> None:
         """Refuse to be searched with vectors of another encoder.

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from compodiff.errors import InputInvalid
+from compodiff.images.files import is_regular
 
 KEYS = ("path", "picture_id", "file")  # of a table of one's own: the picture's path from the folder
 _CAPTION_CHARACTERS = 10_000
@@ -23,7 +24,7 @@ def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> 
     for name in names:
         parent = _parent(name)
         if parent not in texts:
-            texts[parent] = frozenset(each for each in os.listdir(folder / parent) if each.endswith(".txt"))
+            texts[parent] = _texts_in(folder / parent)
         captions.append(_caption(folder / name, texts[parent]) if texts[parent] else None)
     return pd.DataFrame(
         {
@@ -62,6 +63,17 @@ def _parent(name: str) -> str:
 
 def _caption(picture: Path, texts: Container[str]) -> str | None:
     for beside in (f"{picture.stem}.txt", f"{picture.name}.txt"):
-        if beside in texts and (path := picture.with_name(beside)).is_file():
-            return path.read_text(encoding="utf-8", errors="replace")[:_CAPTION_CHARACTERS].strip()
+        if beside in texts and is_regular(path := picture.with_name(beside)):
+            try:
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    return file.read(_CAPTION_CHARACTERS).strip()
+            except OSError:  # one that may not be read says nothing, as if it were not there
+                continue
     return None
+
+
+def _texts_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(each for each in os.listdir(folder) if each.endswith(".txt"))
+    except OSError:
+        return frozenset()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compodiff.atomic import atomic_path
 from compodiff.encoders import Encoder
-from compodiff.images import decode
+from compodiff.images import decode, full_size
 from compodiff.retrieval.duplicates import LOOK_SHAPE, Looks, look
 from compodiff.retrieval.earlier import Earlier
 from compodiff.retrieval.encoding import encoded
@@ -60,7 +60,7 @@ class Parts:
             InputInvalid: it does not decode.
         """
         picture = decode(content)
-        self._pending[sha256] = (self._encoder.preprocess(picture), look(picture), picture.size)
+        self._pending[sha256] = (self._encoder.preprocess(picture), look(picture), full_size(picture))
         if len(self._pending) == BATCH:
             self.flush()
 
