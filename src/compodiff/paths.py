@@ -1,6 +1,7 @@
 """Names that a file gave, such as a manifest or an annotation: they may lead into their folder and nowhere else."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from unicodedata import category
 
 from compodiff.errors import InputInvalid
 
@@ -30,4 +31,9 @@ def printable(text: str) -> str:
 
     A file's name may hold line breaks, escape sequences and bytes that are not UTF-8.
     """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return "".join(each if _is_shown(each) else each.encode("unicode_escape").decode() for each in text)
+
+
+def _is_shown(character: str) -> bool:
+    """Whether a character is seen as it is meant: of those without a form of their own, spaces and joiners of emoji."""
+    return character.isprintable() or character in "\u200c\u200d" or category(character) == "Zs"

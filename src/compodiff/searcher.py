@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypedDict, Unpack, overload
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
+from compodiff.images.files import is_regular
 from compodiff.model_parts import CHAMPION, GALLERY, index_folder, model_parts
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.index import Index
@@ -27,6 +29,8 @@ from compodiff.tracking.store import project_of
 __all__ = ["Blend", "Found", "Ranking", "Searcher", "open_searcher"]
 
 _STYLES = ("twemoji", "openmoji")
+_NEAREST = 3  # ids that an error names
+_COMPARED, _LOOKED_THROUGH = 200, 20_000  # characters of a name, and ids that it is compared with
 
 
 class Dials(TypedDict, total=False):
@@ -205,7 +209,7 @@ def named_reference(reference: str, index: Index) -> str | Image.Image:
         InputInvalid: none of these.
     """
     path = Path(reference)
-    if path.is_file():
+    if is_regular(path):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
         return str(same.iloc[0]) if len(same) else read_picture(path)
@@ -214,5 +218,11 @@ def named_reference(reference: str, index: Index) -> str | Image.Image:
         if picture_id in index.row:
             return picture_id
     raise InputInvalid(
-        f"{reference} is neither a picture file nor in the index, whose ids look like {index.picture_ids[0]}"
+        f"{reference} is neither a picture file nor in the index, {_nearest(reference, index.picture_ids)}"
     )
+
+
+def _nearest(reference: str, ids: Sequence[str]) -> str:
+    """Say which ids look most like a name."""
+    near = get_close_matches(reference[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
+    return f"which holds {', '.join(near)}" if near else f"whose ids look like {ids[0]}"
