@@ -7,10 +7,11 @@ whether it names the shared concept, moves the score by many points: it is a set
 from collections.abc import Iterator
 from pathlib import Path
 
-from compodiff.benchmarks.annotations import find, number_id, read_json, read_list, take
+from compodiff.benchmarks.annotations import find, number_id, read_list, take
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures
 from compodiff.errors import InputInvalid
+from compodiff.json_files import read_json
 
 SPLITS = ("val", "test")
 PROTOCOL = Protocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))

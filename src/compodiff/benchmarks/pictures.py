@@ -10,9 +10,9 @@ from typing import IO, Protocol
 from PIL import Image, UnidentifiedImageError
 
 from compodiff.errors import InputInvalid
+from compodiff.images import SUFFIXES, list_pictures
+from compodiff.images.files import is_regular, looks_whole
 from compodiff.paths import stays_inside
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
 
 class Pictures(Protocol):
@@ -20,6 +20,10 @@ class Pictures(Protocol):
 
     def has(self, picture: str) -> bool:
         """Whether the picture is there."""
+        ...
+
+    def is_broken(self, picture: str) -> bool:
+        """Whether what is there cannot be read as a picture: an empty file, a page of HTML, a download cut short."""
         ...
 
     def stamp(self, picture: str) -> str:
@@ -45,6 +49,11 @@ class FilePictures:
         """Whether one of its places holds a file."""
         return self._file(picture) is not None
 
+    def is_broken(self, picture: str) -> bool:
+        """Whether its file is no picture, or is cut short."""
+        path = self._file(picture)
+        return path is not None and not looks_whole(path)
+
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file; empty where there is none."""
         path = self._file(picture)
@@ -60,7 +69,7 @@ class FilePictures:
 
     def _file(self, picture: str) -> Path | None:
         """Return the first of its places that holds a file; an id that leads out of the benchmark's folder has none."""
-        return next((path for path in self.places(picture) if stays_inside(picture) and path.is_file()), None)
+        return next((path for path in self.places(picture) if stays_inside(picture) and is_regular(path)), None)
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,10 @@ class GalleryFolder:
         """
         files: dict[str, Path] = {}
         members: dict[str, tuple[Path, int, int]] = {}
-        for path in sorted(folder.rglob("*")):
+        loose = list_pictures(folder).files if folder.is_dir() else []
+        for path in sorted((*loose, *(each for each in folder.rglob("*.tar") if is_regular(each)))):
             found = tar_members(path) if path.suffix == ".tar" else {}
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if path.suffix != ".tar":
                 found = {picture_id(path.relative_to(folder).as_posix()): (path, 0, 0)}
             for name, place in found.items():
                 if name in files or name in members:
@@ -101,6 +111,12 @@ class GalleryFolder:
     def has(self, picture: str) -> bool:
         """Whether the folder holds the picture."""
         return picture in self.files or picture in self.members
+
+    def is_broken(self, picture: str) -> bool:
+        """Whether its bytes are no picture, or are cut short."""
+        if picture in self.files:
+            return not looks_whole(self.files[picture])
+        return not looks_whole(*self.members[picture])
 
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file or tar, and its place there."""
@@ -146,7 +162,7 @@ def tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
                 for member in tar
                 if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
             }
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # ValueError: a header's numbers
         raise InputInvalid(f"{path} is not a readable tar ({error}); make it again") from error
 
 

@@ -69,7 +69,8 @@ def import_(
         skip_faulty=skip_faulty,
     )
     found = import_triplets(source, importer, to)
-    typer.echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted, in {to}")
+    faulty = f", {found['faulty']:,} faulty left out" if skip_faulty else ""
+    typer.echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted{faulty}, in {to}")
 
 
 def _columns(given: list[str]) -> dict[str, str]:

@@ -12,8 +12,10 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
-from compodiff.images.kinds import EXTRA, SUFFIXES, kind_of_suffix
+from compodiff.images.kinds import EXTRA, GIF, HEAD, JPEG, PNG, SUFFIXES, kind_of, kind_of_suffix
 
+_TAIL = 16  # bytes that show whether a picture ends as its kind does
+_ENDS = {JPEG.name: (b"\xff\xd9",), PNG.name: (b"IEND\xaeB`\x82",), GIF.name: (b"\0;",)}
 _LARGEST = 2**30  # bytes of a picture's file
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 # What other systems put beside pictures: bins of what was deleted, and thumbnails.
@@ -95,6 +97,25 @@ def read_picture(path: Path) -> Image.Image:
         return decode(read_regular(path)[1])
     except InputInvalid as error:
         raise InputInvalid(f"{path}: {error}") from error
+
+
+def looks_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
+    """Whether a file, or `length` bytes of it, begins and ends as a picture does; one with another end is decoded."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            length = length or os.fstat(file.fileno()).st_size - offset
+            file.seek(offset)
+            kind = kind_of(file.read(min(HEAD, length)))
+            if kind is None or not kind.is_read or length > _LARGEST:
+                return False
+            file.seek(offset + max(0, length - _TAIL))
+            if file.read(min(_TAIL, length)).endswith(_ENDS.get(kind.name, ())):
+                return True
+            file.seek(offset)
+            decode(file.read(length))
+    except (OSError, InputInvalid):
+        return False
+    return True
 
 
 def is_regular(path: Path) -> bool:
