@@ -1,12 +1,10 @@
 """What an index of a folder lends to the next: nothing that is as it was is read, encoded or compared again.
 
-Shapes: N pictures, D embedding width.
+Shapes: N pictures, D embedding width, L bytes of a look.
 """
 
 import os
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from numpy.typing import NDArray
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch
-from compodiff.retrieval.duplicates import LOOK_SHAPE, NEW, Looks
+from compodiff.looks import LOOK_SHAPE, Looks
+from compodiff.retrieval.duplicates import NEW
 from compodiff.retrieval.index import GROUP, Floats, Index
 from compodiff.retrieval.manifest import MANIFEST
 
@@ -42,7 +41,7 @@ def within_64_bits(number: int) -> int:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Rows of an index to be: their table, embeddings (N, D), looks (N, 16, 16, 3) and stamps (N, 3)."""
+    """Rows of an index to be: their table, embeddings (N, D), looks (N, L) and stamps (N, 3)."""
 
     table: pd.DataFrame
     embeddings: Floats
@@ -112,7 +111,7 @@ class Earlier:
     def groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
         """Near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.
 
-        A group that has lost a picture is not: that picture may have been what joined two others.
+        A group that has lost its first picture is not known: the others need not look like each other.
         """
         if duplicate_cosine != self._duplicate_cosine:
             return np.full(len(table), NEW)
@@ -120,16 +119,8 @@ class Earlier:
         keys = zip(old["picture_id"], old["sha256"], strict=True)
         groups: dict[tuple[str, str], str] = dict(zip(keys, old[GROUP], strict=True))
         found = [groups.get(key) for key in zip(table["picture_id"], table["sha256"], strict=True)]
-        return np.array(_first_rows(found, Counter(groups.values())), dtype=np.int64)
-
-
-def _first_rows(groups: Sequence[str | None], whole: Counter[str]) -> list[int]:
-    present = Counter(groups)
-    first: dict[str, int] = {}
-    return [
-        NEW if group is None or present[group] != whole[group] else first.setdefault(group, row)
-        for row, group in enumerate(groups)
-    ]
+        row_of = {picture_id: row for row, picture_id in enumerate(table["picture_id"]) if found[row] == picture_id}
+        return np.array([NEW if group is None else row_of.get(group, NEW) for group in found], dtype=np.int64)
 
 
 def _beside(path: Path, shape: tuple[int, ...]) -> Any:

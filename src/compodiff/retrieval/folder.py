@@ -23,7 +23,7 @@ from compodiff.images import COLUMNS, Listing, list_pictures
 from compodiff.images.files import is_gone, read_regular
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
-from compodiff.retrieval.duplicates import NEW, grouped
+from compodiff.retrieval.duplicates import NEW, group_duplicates
 from compodiff.retrieval.earlier import UNSURE, Earlier, Pictures, Stamp, stamp_of
 from compodiff.retrieval.index import GROUP, Index
 from compodiff.retrieval.left_out import LeftOut
@@ -197,7 +197,8 @@ def _write(
     lent = earlier if earlier and earlier.lends_to(encoder) else None
     table, cosine = pictures.table, params.duplicate_cosine
     known = lent.groups(table, cosine) if lent else np.full(len(table), NEW)
-    groups = grouped(pictures.embeddings, pictures.looks, known, cosine)
+    order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
+    groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
     index.build(
         out,
         embeddings=pictures.embeddings,
