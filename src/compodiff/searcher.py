@@ -3,7 +3,6 @@
 Shapes: D embedding width.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,11 +77,13 @@ class Ranking(Sequence[Found]):
         found: the pictures.
         embedding: (D,) what was looked for.
         seconds: by phase: "encode", "sample", "search".
+        notes: what you should know besides, a line each; for instance why no picture was found.
     """
 
     found: tuple[Found, ...]
     embedding: NDArray[np.float32]
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.found)
@@ -173,7 +174,7 @@ class Searcher:
             Found(rank, hit.picture_id, hit.name, hit.score, pictures.path(hit.picture_id), hit.duplicates)
             for rank, hit in enumerate(answer.hits, 1)
         )
-        return Ranking(found, answer.embedding, answer.seconds)
+        return Ranking(found, answer.embedding, answer.seconds, answer.notes)
 
     def _understood(self, reference: Reference) -> "Part | Blend | None":
         if reference is None or isinstance(reference, Blend):
@@ -210,9 +211,7 @@ def named_reference(reference: str, index: Index) -> str | Image.Image:
     """
     path = Path(reference)
     if is_regular(path):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
-        return str(same.iloc[0]) if len(same) else read_picture(path)
+        return read_picture(path)
     codepoints = "-".join(f"{ord(character):X}" for character in reference if character != "\N{VARIATION SELECTOR-16}")
     for picture_id in (reference, *(f"{style}-{codepoints}" for style in _STYLES)):
         if picture_id in index.row:

@@ -17,7 +17,7 @@ from compodiff.model_parts import ATTRIBUTION, CHAMPION
 
 if TYPE_CHECKING:
     from compodiff.retrieval.composer import ComposedQuery
-    from compodiff.retrieval.searcher import Hit, Searcher
+    from compodiff.retrieval.searcher import Answer, Hit, Searcher
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +44,7 @@ def search(
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.images import read_picture
     from compodiff.retrieval.composer import ComposedQuery
+    from compodiff.retrieval.watch import Watch
     from compodiff.searcher import named_reference, open_searcher
 
     started = time.perf_counter()
@@ -60,21 +61,21 @@ def search(
         k=k,
     )
     loaded = time.perf_counter()
-    hits = searcher.search(query)
+    (answer,) = searcher.answer_all([searcher.prepared(query)], Watch())
     answered = time.perf_counter()
+    for note in answer.notes:
+        typer.echo(f"note: {note}", err=True)
     if html is not None:
-        _write_page(html, searcher, query, hits, attribution="" if index else ATTRIBUTION)
+        _write_page(html, searcher, query, answer.hits, attribution="" if index else ATTRIBUTION)
     if as_json:
         seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
         asked = {"reference": reference, "mask": None if mask is None else str(mask), "model": model}
-        typer.echo(json.dumps(_answer(searcher, query, hits, asked) | {"seconds": seconds}, ensure_ascii=False))
+        typer.echo(json.dumps(_described(searcher, query, answer, asked) | {"seconds": seconds}, ensure_ascii=False))
     else:
-        _print_table(hits)
+        _print_table(answer.hits)
 
 
-def _answer(
-    searcher: "Searcher", query: "ComposedQuery", hits: Sequence["Hit"], asked: dict[str, Any]
-) -> dict[str, Any]:
+def _described(searcher: "Searcher", query: "ComposedQuery", answer: "Answer", asked: dict[str, Any]) -> dict[str, Any]:
     options = searcher.composer.options(query)
     return {
         "query": {
@@ -90,8 +91,9 @@ def _answer(
         "index": str(searcher.index.folder),
         "results": [
             {"rank": rank, **vars(hit), "file": str(searcher.pictures.path(hit.picture_id))}
-            for rank, hit in enumerate(hits, 1)
+            for rank, hit in enumerate(answer.hits, 1)
         ],
+        "notes": list(answer.notes),
     }
 
 

@@ -69,11 +69,10 @@ class Earlier:
         """Open what stands beside `index`; an index of another make has none of it."""
         self.index = index
         count = index.manifest.count
-        self.looks: Looks | None = _beside(index.folder / _LOOKS, (count, *LOOK_SHAPE))
+        self.looks = stored_looks(index)
         stamps = _beside(index.folder / _STAMPS, (count, len(UNSURE)))
         self._stamps = np.zeros((count, len(UNSURE)), np.int64) if stamps is None else np.array(stamps)
-        cosine = _beside(index.folder / _COSINE, ())
-        self._duplicate_cosine = None if cosine is None else float(cosine)
+        self._duplicate_cosine = stored_cosine(index)
         self._sha256: list[str] = index.pictures["sha256"].tolist()
 
     @classmethod
@@ -121,6 +120,18 @@ class Earlier:
         found = [groups.get(key) for key in zip(table["picture_id"], table["sha256"], strict=True)]
         row_of = {picture_id: row for row, picture_id in enumerate(table["picture_id"]) if found[row] == picture_id}
         return np.array([NEW if group is None else row_of.get(group, NEW) for group in found], dtype=np.int64)
+
+
+def stored_looks(index: Index) -> Looks | None:
+    """How the pictures of an index look, (N, L); None of an index that is not of a folder, or of another make."""
+    looks: Looks | None = _beside(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
+    return looks
+
+
+def stored_cosine(index: Index) -> float | None:
+    """From which cosine pictures of an index may be near-duplicates; None where it has none."""
+    cosine = _beside(index.folder / _COSINE, ())
+    return None if cosine is None else float(cosine)
 
 
 def _beside(path: Path, shape: tuple[int, ...]) -> Any:
