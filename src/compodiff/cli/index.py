@@ -25,6 +25,7 @@ Model = Annotated[str, typer.Option(help="The model that will search: an alias, 
 Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
+NoColumns = Annotated[bool, typer.Option("--no-columns", help="Forget the columns of an earlier --columns.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse to build where a picture cannot be read.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", hidden=True, help="As without --strict.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whose size, time and inode are as before.")]
@@ -44,6 +45,7 @@ def build(
     out: Out = None,
     model: Model = CHAMPION,
     columns: Columns = None,
+    no_columns: NoColumns = False,
     strict: Strict = False,
     skip_unreadable: Skip = False,
     checksum: Checksum = False,
@@ -54,7 +56,11 @@ def build(
 
     folder = folder.resolve()
     listing = list_pictures(folder)
-    _build(folder, out, model, Todo(_shown(listing.files), listing, strict, checksum=checksum, columns=columns))
+    if columns is not None and no_columns:
+        raise InputInvalid("--columns and --no-columns contradict each other; give one")
+    files = _shown(listing.files)
+    todo = Todo(files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
+    _build(folder, out, model, todo)
 
 
 def add(
@@ -76,7 +82,7 @@ def add(
     else:
         listing = list_pictures(folder)
         chosen = not_held(_index(folder, out), folder, listing)
-    if not chosen and not strict:
+    if not chosen and not strict and columns is None:
         typer.echo("nothing to add")
         return
     _build(folder, out, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
@@ -86,15 +92,14 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
     from compodiff.images.files import is_gone
     from compodiff.params import load_params
-    from compodiff.retrieval.folder import remove_from_index
-    from compodiff.retrieval.index import Index
+    from compodiff.retrieval.folder import open_index, remove_from_index
 
     folder = folder.resolve()
     index = _index(folder, out)
     if files:
         names = [_inside(file, folder).relative_to(folder).as_posix() for file in files]
     else:
-        names = [name for name in Index.load(index).picture_ids if is_gone(folder / name)]
+        names = [name for name in open_index(index, folder).picture_ids if is_gone(folder / name)]
     params = load_params(project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
     typer.echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
@@ -113,6 +118,8 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
         typer.echo(printable(f"left out: {name} ({reason})"), err=True)
     if others := name_others(built.others):
         typer.echo(others, err=True)
+    if built.unmet:
+        typer.echo(f"note: {built.unmet}", err=True)
     typer.echo(
         f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out"
     )
@@ -152,11 +159,12 @@ def _resolved(path: Path) -> Path:
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.retrieval.folder import folder_status
-    from compodiff.retrieval.manifest import damaged_files, read_manifest
+    from compodiff.retrieval.manifest import damaged_files, read_manifest, require_folder
 
     folder = folder.resolve()
     index = _index(folder, out)
     manifest = read_manifest(index)
+    require_folder(index, manifest, folder)
     encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"
     typer.echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
     for name in damaged_files(index):

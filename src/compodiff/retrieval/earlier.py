@@ -19,6 +19,7 @@ from compodiff.looks import LOOK_SHAPE, Looks
 from compodiff.retrieval.duplicates import NEW
 from compodiff.retrieval.index import GROUP, Floats, Index
 from compodiff.retrieval.manifest import MANIFEST
+from compodiff.retrieval.own_columns import OwnColumns
 
 Stamp = tuple[int, int, int]
 
@@ -74,6 +75,7 @@ class Earlier:
         self._stamps = np.zeros((count, len(UNSURE)), np.int64) if stamps is None else np.array(stamps)
         self._duplicate_cosine = stored_cosine(index)
         self._sha256: list[str] = index.pictures["sha256"].tolist()
+        self.own = OwnColumns.beside(index.folder, index.pictures)
 
     @classmethod
     def at(cls, folder: Path) -> "Earlier | None":
@@ -104,7 +106,7 @@ class Earlier:
         if self.looks is None:
             raise IndexMismatch(f"the index {self.index.folder} cannot be changed; make it anew: compodiff index build")
         rows = np.flatnonzero(~self.index.pictures["picture_id"].isin(gone).to_numpy())
-        table = self.index.pictures.iloc[rows].reset_index(drop=True)
+        table = self.index.pictures.iloc[rows].reset_index(drop=True).drop(columns=self.own.names)
         return Pictures(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
 
     def groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:

@@ -27,6 +27,8 @@ from compodiff.retrieval.duplicates import NEW, group_duplicates
 from compodiff.retrieval.earlier import UNSURE, Earlier, Pictures, Stamp, stamp_of
 from compodiff.retrieval.index import GROUP, Index
 from compodiff.retrieval.left_out import LeftOut
+from compodiff.retrieval.manifest import require_folder
+from compodiff.retrieval.own_columns import OwnColumns
 from compodiff.retrieval.parts import Parts, stacked
 from compodiff.retrieval.scanning import Scan, judge, name_in, scan_files
 
@@ -41,7 +43,8 @@ class Todo:
         strict: refuse to build where a picture would be left out.
         keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.
         checksum: read every file, even one whose size, time and inode are those that the earlier index knows.
-        columns: a parquet or CSV file with more about each picture.
+        columns: a parquet or CSV file with more about each picture, in place of the one before; with `keep`, besides.
+        no_columns: forget the columns of an earlier such file, which are kept otherwise.
     """
 
     files: Iterable[Path]
@@ -50,11 +53,15 @@ class Todo:
     keep: bool = False
     checksum: bool = False
     columns: Path | None = None
+    no_columns: bool = False
 
 
 @dataclass(frozen=True)
 class FolderBuild:
-    """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix."""
+    """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix.
+
+    `unmet` says how many rows of `Todo.columns` name no picture; None where each does.
+    """
 
     index: Path
     pictures: int
@@ -62,6 +69,7 @@ class FolderBuild:
     unreadable: dict[str, str] = field(default_factory=dict)
     removed: int = 0
     others: Counter[str] = field(default_factory=Counter)
+    unmet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,29 +99,43 @@ def build_folder_index(
         todo: which files are taken in, and how.
 
     Raises:
-        InputInvalid: there is no picture, none decodes, one does not and `todo.strict`, or `todo.columns` does not fit.
+        InputInvalid: there is no picture, none decodes, one does not and `todo.strict`, `todo.columns` does not fit, or
+            the index at `out` is of another folder.
         EncoderMismatch, IndexMismatch: with `todo.keep`, what is kept was made with another encoder, or is damaged.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     staging = out.with_name(f"{out.name}.parts")
     with _alone(out):
         earlier = Earlier.at(out)
+        if earlier is not None:
+            require_folder(out, earlier.index.manifest, folder)
+        given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = Parts(_writable(staging), earlier, encoder)
         known = LeftOut.at(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
-        whole = _pictures(folder, scan, parts, todo.columns, encoder.manifest.embedding_dim)
+        whole = _pictures(folder, scan, parts, encoder.manifest.embedding_dim)
         left_out = LeftOut(scan.left_out)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
             left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
             whole = earlier.without(scan.names).followed_by(whole)
-        if len(scan.rows) or not keeps or left_out != known:
-            _write(folder, out, encoder.manifest, params, whole, earlier, left_out)
+        names = set(whole.table["path"])
+        given = None if given is None else given.met_by(names)
+        own = _own_columns(todo, given, earlier)
+        if len(scan.rows) or not keeps or left_out != known or given is not None:
+            _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
         shutil.rmtree(staging)
     unreadable = todo.listing.left_out | scan.unreadable
-    return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=todo.listing.others + scan.others)
+    return FolderBuild(
+        out,
+        len(whole.table),
+        parts.encoded,
+        unreadable,
+        others=todo.listing.others + scan.others,
+        unmet=None if given is None else given.unmet(names),
+    )
 
 
 def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:
@@ -126,25 +148,32 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         names: paths from `folder`.
 
     Raises:
-        InputInvalid: there is no index, it does not hold one of `names`, or nothing would be left.
+        InputInvalid: there is no index, it is of another folder, it does not hold one of `names`, or nothing would be
+            left.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     gone = set(names)
     with _alone(out):
         earlier = Earlier(Index.load(out))
         held = earlier.index
+        require_folder(out, held.manifest, folder)
         if strange := sorted(gone - held.row.keys()):
             raise InputInvalid(f"the index {out} holds no picture {strange[0]!r}; see: compodiff index status {folder}")
         if len(gone) == held.manifest.count:
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
-            _write(folder, out, held.manifest.encoder, params, earlier.without(gone), earlier, LeftOut.at(out))
+            left, left_out = earlier.without(gone), LeftOut.at(out)
+            _write(folder, out, held.manifest.encoder, params, left, earlier, left_out, earlier.own)
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
 
 def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
-    """Compare the index at `index_folder` with the bytes that are now in `folder`."""
-    table = Index.load(index_folder).pictures
+    """Compare the index at `index_folder` with the bytes that are now in `folder`.
+
+    Raises:
+        InputInvalid: there is no index, or it is of another folder.
+    """
+    table = open_index(index_folder, folder).pictures
     indexed = dict(zip(table["path"], table["sha256"], strict=True))
     known, listing = LeftOut.at(index_folder), list_pictures(folder)
     present, left_out = dict[str, str](), dict(listing.left_out)
@@ -165,22 +194,38 @@ def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
     )
 
 
+def open_index(index_folder: Path, folder: Path) -> Index:
+    """Open the index of `folder`.
+
+    Raises:
+        InputInvalid: there is none, or it is of another folder.
+    """
+    opened = Index.load(index_folder)
+    require_folder(index_folder, opened.manifest, folder)
+    return opened
+
+
+def _own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
+    before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
+    if given is None:
+        return before
+    return before.followed_by(given) if todo.keep else given
+
+
 def not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
     """The files of `folder` that its index neither holds nor left out as they are now."""
-    held, known = Index.load(index_folder).row, LeftOut.at(index_folder)
+    held, known = open_index(index_folder, folder).row, LeftOut.at(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}
     return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
 
 
-def _pictures(folder: Path, scan: Scan, parts: Parts, columns: Path | None, dim: int) -> Pictures:
+def _pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
     table = pd.DataFrame(scan.rows, columns=COLUMNS)
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
     known = metadata.of_files(folder, names, scan.modified_ns)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
-    if columns is not None:
-        table = pd.concat([table, metadata.of_table(columns, names, [*table.columns, GROUP])], axis=1)
     return Pictures(table, *stacked(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
@@ -192,6 +237,7 @@ def _write(
     pictures: Pictures,
     earlier: Earlier | None,
     left_out: LeftOut,
+    own: OwnColumns,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
     lent = earlier if earlier and earlier.lends_to(encoder) else None
@@ -199,14 +245,15 @@ def _write(
     known = lent.groups(table, cosine) if lent else np.full(len(table), NEW)
     order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
     groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
+    table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]}),
+        pictures=table.join(own.of(table["path"].tolist())),
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        beside=pictures.beside(cosine) | left_out.beside(),
+        beside=pictures.beside(cosine) | left_out.beside() | own.files(),
         earlier=lent.index if lent else None,
     )
 

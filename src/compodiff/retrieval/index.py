@@ -47,7 +47,7 @@ def build(
     encoder: EncoderManifest,
     params: IndexParams,
     pictures_root: str,
-    beside: Mapping[str, NDArray[np.generic]] | None = None,
+    beside: Mapping[str, NDArray[np.generic] | pd.DataFrame] | None = None,
     earlier: "Index | None" = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
@@ -59,7 +59,7 @@ def build(
         encoder: the encoder that made `embeddings`.
         params: kind and its numbers.
         pictures_root: the folder that paths in `pictures` start from, relative to `folder` or absolute.
-        beside: file name -> array, kept for the next build.
+        beside: file name -> array or table, kept for the next build.
         earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
 
     Raises:
@@ -76,8 +76,11 @@ def build(
         faiss.write_index(index, str(temporary / _INDEX))
         np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
         pictures.to_parquet(temporary / _PICTURES, index=False)
-        for name, array in (beside or {}).items():
-            np.save(temporary / name, array)
+        for name, content in (beside or {}).items():
+            if isinstance(content, pd.DataFrame):
+                content.to_parquet(temporary / name, index=False)
+            else:
+                np.save(temporary / name, content)
         files = {file.name: fingerprint(file) for file in sorted(temporary.iterdir())}
         rerank = 0 if kind == "flat" else params.rerank
         manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)

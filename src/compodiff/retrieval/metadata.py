@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from compodiff.errors import InputInvalid
+from compodiff.images import COLUMNS
 from compodiff.images.files import is_regular
+from compodiff.retrieval.index import GROUP
 
-KEYS = ("path", "picture_id", "file")  # of a table of one's own: the picture's path from the folder
+# All columns of an index of a folder that the program itself makes.
+COLUMNS_OF_FILES = (*COLUMNS, "size", "modified", "folder", "caption", "width", "height", GROUP)
 _CAPTION_CHARACTERS = 10_000
 
 
@@ -33,28 +35,6 @@ def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> 
             "caption": pd.Series(captions, dtype="string"),
         }
     )
-
-
-def of_table(table: Path, names: Sequence[str], taken: Sequence[str]) -> pd.DataFrame:
-    """Columns of a parquet or CSV file for the pictures at `names`, in their order; empty where it has no row.
-
-    Raises:
-        InputInvalid: it cannot be read, lacks a column of paths, names a picture twice, or a column is `taken`.
-    """
-    try:
-        content = pd.read_parquet(table) if table.suffix.lower() == ".parquet" else pd.read_csv(table)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputInvalid(f"{table} cannot be read as {table.suffix or 'CSV'}: {reason}") from error
-    key = next((name for name in KEYS if name in content.columns), None)
-    if key is None:
-        raise InputInvalid(f"{table} has none of the columns {', '.join(KEYS)}; add the pictures' paths as one")
-    if twice := sorted(set(content[key][content[key].duplicated()].astype(str)))[:1]:
-        raise InputInvalid(f"{table} names {twice[0]} twice; keep one row a picture")
-    values = content.drop(columns=[name for name in KEYS if name in content.columns])
-    if clash := sorted(set(values.columns) & set(taken)):
-        raise InputInvalid(f"the column {clash[0]} of {table} is one that the index has already; rename it")
-    return values.set_index(content[key].astype(str)).reindex(list(names)).reset_index(drop=True)
 
 
 def _parent(name: str) -> str:

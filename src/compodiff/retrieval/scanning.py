@@ -97,7 +97,7 @@ def judge(folder: Path, scan: Scan, listing: Listing, *, strict: bool, keeps: bo
     """Refuse a folder of which no picture can be read, unless the index `keeps` some; if `strict`, any that cannot."""
     unreadable = {name: reason.text for name, reason in scan.left_out.items()} | listing.left_out
     total = len(scan.rows) + len(unreadable)
-    if not total:
+    if not total and not keeps:
         raise InputInvalid(f"no {NAMED} picture in {folder} or below")
     if not unreadable or ((scan.rows or keeps) and not strict):
         return
