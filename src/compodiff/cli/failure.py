@@ -54,7 +54,7 @@ def close_output() -> None:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads stderr any more
-        typer.echo(f"compodiff: {printable(text)}", err=True)
+        echo(f"compodiff: {printable(text)}", err=True)
 
 
 def _kept(error: Exception) -> Path | None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid
 from compodiff.model_parts import CHAMPION, model_parts
-from compodiff.paths import printable
 from compodiff.retrieval import INSIDE
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def add(
         listing = list_pictures(folder)
         chosen = not_held(_index(folder, out), folder, listing)
     if not chosen and not strict and columns is None:
-        typer.echo("nothing to add")
+        echo("nothing to add")
         return
     _build(folder, out, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
 
@@ -102,7 +102,7 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
         names = [name for name in open_index(index, folder).picture_ids if is_gone(folder / name)]
     params = load_params(project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
-    typer.echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
+    echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
 def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
@@ -115,14 +115,12 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     params = load_params(project_root() / "params.yaml").index
     built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
     for name, reason in built.unreadable.items():
-        typer.echo(printable(f"left out: {name} ({reason})"), err=True)
+        echo(f"left out: {name} ({reason})", err=True)
     if others := name_others(built.others):
-        typer.echo(others, err=True)
+        echo(others, err=True)
     if built.unmet:
-        typer.echo(f"note: {built.unmet}", err=True)
-    typer.echo(
-        f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out"
-    )
+        echo(f"note: {built.unmet}", err=True)
+    echo(f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out")
 
 
 def _shown(files: list[Path]) -> Iterable[Path]:
@@ -166,15 +164,15 @@ def status(folder: Folder, out: Out = None) -> None:
     manifest = read_manifest(index)
     require_folder(index, manifest, folder)
     encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"
-    typer.echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
+    echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
     for name in damaged_files(index):
-        typer.echo(f"damaged: {name}; remove the index and build it again")
+        echo(f"damaged: {name}; remove the index and build it again")
     found = folder_status(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:
-            typer.echo(printable(f"{kind}: {path}"))
+            echo(f"{kind}: {path}")
     for path, reason in found.left_out.items():
-        typer.echo(printable(f"left out: {path} ({reason})"))
+        echo(f"left out: {path} ({reason})")
     if any(changes.values()):
-        typer.echo(f"bring it up to date: compodiff index build {folder}")
+        echo(f"bring it up to date: compodiff index build {folder}")

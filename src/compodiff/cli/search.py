@@ -5,7 +5,6 @@ compodiff search --index ~/Pictures --reference cat.jpg --text "in the snow" --h
 """
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.output import Column, echo, print_table
 from compodiff.model_parts import ATTRIBUTION, CHAMPION
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def search(
     (answer,) = searcher.answer_all([searcher.prepared(query)], Watch())
     answered = time.perf_counter()
     for note in answer.notes:
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if html is not None:
         _write_page(html, searcher, query, answer.hits, attribution="" if index else ATTRIBUTION)
     if as_json:
@@ -98,13 +98,12 @@ def _described(searcher: "Searcher", query: "ComposedQuery", answer: "Answer", a
 
 
 def _print_table(hits: Sequence["Hit"]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table("#", "score", Column("picture", overflow="fold"), Column("id", overflow="fold"), box=None)
-    for rank, hit in enumerate(hits, 1):
-        table.add_row(str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    rows = [
+        (str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
+        for rank, hit in enumerate(hits, 1)
+    ]
+    columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
+    print_table(columns, rows, has_lines=False)
 
 
 def _write_page(
