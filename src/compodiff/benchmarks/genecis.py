@@ -14,6 +14,7 @@ from PIL import Image
 from compodiff.benchmarks.annotations import find, number_id, read_list, take
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures, Pictures
+from compodiff.benchmarks.templates import fill_template
 from compodiff.errors import InputInvalid
 
 SPLITS = ("val",)
@@ -102,7 +103,7 @@ def _query(item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[
         key=str(place),
         reference=_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
         relative_caption=caption,
-        texts=(template.format(relative_caption=caption),),
+        texts=(fill_template(template, relative_caption=caption),),
         targets=(target,),
         # As in the official list the target comes first, and once more where the gallery repeats it.
         candidates=(target, *gallery),

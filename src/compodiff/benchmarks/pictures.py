@@ -1,16 +1,15 @@
 """Where the pictures of a benchmark are, and how one is read: loose files, members of tars, or crops of either."""
 
-import io
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.images import SUFFIXES, list_pictures
+from compodiff.images import SUFFIXES, decode, list_pictures
 from compodiff.images.files import is_regular, looks_whole
 from compodiff.paths import stays_inside
 
@@ -62,8 +61,7 @@ class FilePictures:
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
         if path := self._file(picture):
-            with path.open("rb") as stream:
-                return decode(stream, f"{picture} ({path})")
+            return decode_as(f"{picture} ({path})", path.read_bytes())
         tried = next(iter(self.places(picture)), "anywhere")
         raise InputInvalid(f"picture {picture} is not there (looked for {tried}); see: compodiff benchmark doctor")
 
@@ -126,15 +124,14 @@ class GalleryFolder:
     def read(self, picture: str) -> Image.Image:
         """Decode a picture of the folder."""
         if picture in self.files:
-            with self.files[picture].open("rb") as stream:
-                return decode(stream, f"{picture} ({self.files[picture]})")
+            return decode_as(f"{picture} ({self.files[picture]})", self.files[picture].read_bytes())
         if picture not in self.members:
             raise InputInvalid(f"picture {picture} is not in {self.folder}")
         path, offset, length = self.members[picture]
         with path.open("rb") as stream:
             stream.seek(offset)
             content = stream.read(length)
-        return decode(io.BytesIO(content), f"{picture} ({path})")
+        return decode_as(f"{picture} ({path})", content)
 
 
 def file_stamp(path: Path) -> str:
@@ -166,15 +163,13 @@ def tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
         raise InputInvalid(f"{path} is not a readable tar ({error}); make it again") from error
 
 
-def decode(stream: IO[bytes], label: str) -> Image.Image:
-    """Decode a picture fully.
+def decode_as(label: str, content: bytes) -> Image.Image:
+    """Decode a picture, as everywhere in this program (compodiff/images): upright, in 8 bits.
 
     Raises:
         InputInvalid: it does not decode; the message names `label`.
     """
     try:
-        image = Image.open(stream)
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputInvalid(f"picture {label} does not decode: {error}") from error
-    return image
+        return decode(content)
+    except InputInvalid as error:
+        raise InputInvalid(f"picture {label} cannot be read: {error}") from error

@@ -11,6 +11,7 @@ from typing import Any
 from compodiff.benchmarks.annotations import find, take, take_strings
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import GalleryFolder, picture_id
+from compodiff.benchmarks.templates import fill_template
 from compodiff.errors import InputInvalid
 from compodiff.json_files import json_lines
 
@@ -64,7 +65,7 @@ def _query(item: dict[str, Any], where: str, line: int, template: str) -> Query:
         key=str(line),
         reference=reference,
         relative_caption=caption,
-        texts=(template.format(relative_caption=caption),),
+        texts=(fill_template(template, relative_caption=caption),),
         targets=targets,
         groups=(group,) if group else (),
         concept=take(item, "concept", str, where) if "concept" in item else "",

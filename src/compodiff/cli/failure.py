@@ -9,8 +9,7 @@ import traceback
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-import typer
-
+from compodiff.cli.output import echo
 from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.paths import printable
 
@@ -54,7 +53,7 @@ def close_output() -> None:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads stderr any more
-        echo(f"compodiff: {printable(text)}", err=True)
+        echo(f"compodiff: {text}", err=True)
 
 
 def _kept(error: Exception) -> Path | None:

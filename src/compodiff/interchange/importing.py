@@ -4,11 +4,9 @@ A unit of work is a tar, a row group of a parquet file, or a thousand triplets o
 an import runs wherever `execution` maps, and continues after a kill.
 """
 
-import io
 import json
 import logging
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,6 +22,7 @@ from compodiff import shards
 from compodiff.catalogue.pictures import on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
+from compodiff.images import decode
 from compodiff.interchange.records import SCORES, Record
 from compodiff.interchange.wording import bare, change_between, same_said, worded
 from compodiff.params import SimilarityFloors
@@ -35,7 +34,6 @@ from compodiff.synthesis.triplets import ShardPlan, TripletMaker
 SPLITS = ("train", "validation")
 TEXTS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")
 WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _LONGEST_KEY = 80  # characters of a set's own key
 Made = TypeVar("Made")
 log = logging.getLogger(__name__)
@@ -148,8 +146,6 @@ class Importer:
                 return made(record)
             except InputInvalid as error:
                 fault = str(error)
-            except _UNDECODABLE as error:
-                fault = f"a picture does not decode ({error})"
         if not self.skip_faulty:
             raise InputInvalid(f"{record.name}: {fault}; leave such out: --skip-faulty")
         self._left_out(f"{record.name}: {fault}")
@@ -169,8 +165,8 @@ class Importer:
             return box_cells(record.box, size, self._resize_mode)
         if record.mask is None:
             return None
-        with Image.open(io.BytesIO(record.mask)) as mask:
-            white = np.asarray(mask.convert("L").resize(size, Image.Resampling.NEAREST)) > 127
+        mask = decode(record.mask).convert("L")
+        white = np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
         cells = exact_cells(white, self._resize_mode)
         return cells if cells.any() else None
 
@@ -278,5 +274,12 @@ def _chained(first: Record, others: Iterator[Record]) -> Iterator[Record]:
 
 
 def _decoded(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as picture:
-        return on_white(picture)
+    """A picture of a set.
+
+    Raises:
+        InputInvalid: it does not decode.
+    """
+    try:
+        return on_white(decode(content))
+    except InputInvalid as error:
+        raise InputInvalid(f"a picture cannot be read ({error})") from error

@@ -247,7 +247,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder):
 
 
 BAD = {
-    r"00000\.tar: b: a picture does not decode \(.*\); leave such out: --skip-faulty": {
+    r"00000\.tar: b: a picture cannot be read \(.*\); leave such out: --skip-faulty": {
         "a": foreign(),
         "b": foreign(**{"edited_image.jpg": picture("blue", "JPEG")[:40]}),
     },
@@ -279,7 +279,7 @@ def test_unreadable_pictures_may_be_left_out(tmp_path, encoder, caplog):
         Source(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "back"
     )
     assert found["triplets"] == 2
-    assert re.search(r"00000\.tar: b: a picture does not decode .*; left out", caplog.text)
+    assert re.search(r"00000\.tar: b: a picture cannot be read .*; left out", caplog.text)
 
 
 def test_files_cut_short_are_named(triplets, tmp_path):
@@ -364,11 +364,11 @@ def test_a_triplet_of_an_export_that_does_not_decode_is_named_or_left_out(triple
         rows.set_column(place, rows.schema.field(place), pa.array(cells, rows.schema.field(place).type)), path
     )
     source = Source(tmp_path / "out", "parquet")
-    with pytest.raises(InputInvalid, match=r"row 1: a picture does not decode .*; leave such out: --skip-faulty"):
+    with pytest.raises(InputInvalid, match=r"row 1: a picture cannot be read .*; leave such out: --skip-faulty"):
         import_triplets(source, importer(), tmp_path / "back")
     found = import_triplets(source, importer(skip_faulty=True), tmp_path / "back")
     assert found == {"triplets": 8, "accepted": 8, "faulty": 1}
-    assert "row 1: a picture does not decode" in caplog.text
+    assert "row 1: a picture cannot be read" in caplog.text
 
 
 FAULTS = {
