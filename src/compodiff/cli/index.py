@@ -54,7 +54,7 @@ def build(
     from compodiff.images import list_pictures
     from compodiff.retrieval.folder import Todo
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
@@ -76,7 +76,7 @@ def add(
     from compodiff.images import Listing, list_pictures
     from compodiff.retrieval.folder import Todo, not_held
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     if files:
         listing, chosen = Listing(), [_inside(file, folder) for file in files]
     else:
@@ -94,7 +94,7 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     from compodiff.params import load_params
     from compodiff.retrieval.folder import open_index, remove_from_index
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     index = _index(folder, out)
     if files:
         names = [_inside(file, folder).relative_to(folder).as_posix() for file in files]
@@ -130,7 +130,7 @@ def _shown(files: list[Path]) -> Iterable[Path]:
 
 
 def _index(folder: Path, out: Path | None) -> Path:
-    return (out or folder / INSIDE).resolve()
+    return _resolved(out or folder / INSIDE)
 
 
 def _inside(file: Path, folder: Path) -> Path:
@@ -159,7 +159,7 @@ def status(folder: Folder, out: Out = None) -> None:
     from compodiff.retrieval.folder import folder_status
     from compodiff.retrieval.manifest import damaged_files, read_manifest, require_folder
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     index = _index(folder, out)
     manifest = read_manifest(index)
     require_folder(index, manifest, folder)

@@ -77,13 +77,12 @@ def read_regular(path: Path) -> tuple[os.stat_result, bytes]:
                 raise InputInvalid(f"is {_named(status)}, not a file")
             if status.st_size > _LARGEST:
                 raise InputInvalid(f"has {status.st_size:,} bytes; a picture has at most {_LARGEST:,}")
-            content = file.read(_LARGEST + 1)
+            # No more than it had, as it may be growing; None of what has nothing to say just now, such as /proc/kmsg.
+            content = file.read(status.st_size) or b""
     except OSError as error:
         raise InputInvalid(error.strerror or str(error)) from error
     except ValueError as error:  # a NUL in its name
         raise InputInvalid(str(error)) from error
-    if len(content) > _LARGEST:
-        raise InputInvalid(f"has no end; a picture has at most {_LARGEST:,} bytes")
     return status, content
 
 
@@ -184,6 +183,8 @@ def _take(entry: "os.DirEntry[str]", name: str, listing: Listing) -> None:
         fault = "" if stat.S_ISREG(status.st_mode) else f"is {_named(status)}, not a file"
     except OSError as error:
         fault = "is a link to nothing" if error.errno in _GONE else error.strerror or str(error)
+    if is_picture and not fault and _is_no_utf8(name):
+        fault = "has a name that is not UTF-8; rename it"
     if entry.is_symlink() and fault == "is a folder, not a file":
         listing.left_out[f"{name}/"] = "is a link to a folder, which is not followed"
     elif is_picture and fault:
@@ -199,6 +200,14 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
+
+
+def _is_no_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _named(status: os.stat_result) -> str:

@@ -3,6 +3,7 @@
 The whole table is kept, also rows of pictures that are not there yet.
 """
 
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,8 @@ class OwnColumns:
         values = content.drop(columns=[name for name in content.columns if name.casefold() in KEYS])
         if clash := [name for name in values.columns if name.casefold() in COLUMNS_OF_FILES]:
             raise InputInvalid(f"the column {clash[0]} of {path} is one that the index has already; rename it")
-        return cls(values.set_index(pd.Index(content[key].astype(str), name=_KEY)))
+        paths = content[key].map(_text).astype(str)
+        return cls(values.apply(_storable).set_index(pd.Index(paths, name=_KEY)))
 
     def met_by(self, names: Collection[str]) -> "OwnColumns":
         """Return them by paths as the index writes them: with /, and without a leading ./.
@@ -128,6 +130,19 @@ def _require_names(path: Path, names: Sequence[str]) -> None:
             raise InputInvalid(f"the column {name!r} of {path} has blanks around it or characters unseen; rename it")
         if (other := seen.setdefault(name.casefold(), name)) != name or names.count(name) > 1:
             raise InputInvalid(f"the columns {other} and {name} of {path} are one name to a filter; rename one")
+
+
+def _text(cell: object) -> object:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+
+
+def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column as a table of ours can hold it: texts where it holds numbers beyond 64 bits, or values of many kinds."""
+    try:
+        column.to_frame().to_parquet(io.BytesIO())
+    except (OverflowError, ValueError, TypeError):
+        return column.map(str, na_action="ignore").astype("string")
+    return column
 
 
 def _path_of(name: str) -> str:

@@ -69,7 +69,7 @@ def scan_files(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earli
             else:
                 _take_in(name, *read_regular(path), parts, known, scan)
         except UnicodeEncodeError:
-            scan.left_out[name] = Reason("its name is not UTF-8; rename it", "", UNSURE)
+            scan.left_out[name] = Reason("has a name that is not UTF-8; rename it", "", UNSURE)
         except OSError as error:
             scan.left_out[name] = Reason(error.strerror or str(error), "", UNSURE)
         except InputInvalid as error:

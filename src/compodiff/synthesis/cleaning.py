@@ -82,6 +82,8 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
     )
     _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
     rows = pd.concat([shards.read_table(shards.sidecar_of(path)) for path in paths], ignore_index=True)
+    if rows.empty:
+        raise InputInvalid(f"{dataset} holds no triplet; make or import it again")
     if not rows["key"].is_unique:
         raise InputInvalid(
             f"{dataset} has the key {rows.loc[rows['key'].duplicated(), 'key'].iloc[0]!r} twice; rename one"
