@@ -111,7 +111,8 @@ def test_a_folder_of_every_odd_entry_is_built_added_to_and_searched(run: Run, tm
     (folder / "new\nline.png").unlink()
     assert run("index", "remove", folder)[0] == 0
     for more in ((), ("--json",), ("--html", tmp_path / "answer.html")):
-        assert run("search", "--index", folder, *MODEL, "--reference", folder / NAMES[4], "-k", 1000, *more)[0] == 0
+        code, _, err = run("search", "--index", folder, *MODEL, "--reference", folder / NAMES[4], "-k", 1000, *more)
+        assert code == 0, err
 
 
 def test_odd_names_and_numbers_of_a_shell_are_one_line(run: Run, good: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The whole table is kept, also rows of pictures that are not there yet.
 """
 
 import io
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ class OwnColumns:
         key = next((name for name in content.columns if name.casefold() in KEYS), None)
         if key is None:
             raise InputInvalid(f"{path} has none of the columns {', '.join(KEYS)}; add the pictures' paths as one")
+        content = content[content[key].notna()]  # a row without a path is of no picture
         values = content.drop(columns=[name for name in content.columns if name.casefold() in KEYS])
         if clash := [name for name in values.columns if name.casefold() in COLUMNS_OF_FILES]:
             raise InputInvalid(f"the column {clash[0]} of {path} is one that the index has already; rename it")
@@ -114,8 +116,10 @@ def _read(path: Path) -> pd.DataFrame:
         names = [str(name) for name in header.iloc[0]]
         _require_names(path, names)
         keys = {name: str for name in names if name.casefold() in KEYS}  # 007.png may be called 007
-        return pd.read_csv(path, dtype=keys, index_col=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row has more values than there are columns
+            return pd.read_csv(path, dtype=keys, index_col=False, encoding="utf-8-sig")
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputInvalid(f"{path} cannot be read as {path.suffix or 'CSV'}: {reason}") from error
 
