@@ -38,7 +38,7 @@ ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
 lock:  ## resolve constraints.txt anew from pyproject.toml
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --editable '.[cpu,postgres,s3,test]'
+	.venv-lock/bin/python -m pip install --quiet --editable '.[cpu,photos,postgres,s3,test]'
 	grep '^#' constraints.txt > .venv-lock/constraints.txt
 	.venv-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip >> .venv-lock/constraints.txt
 	mv .venv-lock/constraints.txt constraints.txt

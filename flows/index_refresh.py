@@ -46,7 +46,7 @@ def index_refresh(
     """
     outlive_the_reader()
     place = ["--out", str(out)] if out else []
-    reading = [str(folder), *place, "--model", model, "--skip-unreadable"]
+    reading = [str(folder), *place, "--model", model]
     whole = thorough or not (out or folder / INSIDE).is_dir()
     steps = {"build": reading} if whole else {"add": reading, "remove": [str(folder), *place]}
     said = []

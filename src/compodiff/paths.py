@@ -1,6 +1,7 @@
 """Names that a file gave, such as a manifest or an annotation: they may lead into their folder and nowhere else."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from unicodedata import category
 
 from compodiff.errors import InputInvalid
 
@@ -23,3 +24,16 @@ def inside(root: Path, name: str) -> Path:
     if not stays_inside(name):
         raise InputInvalid(f"{name!r} leads out of {root}; whatever names it is damaged or not to be trusted")
     return root / name
+
+
+def printable(text: str) -> str:
+    """A text that holds names as one line that any terminal shows: what cannot be printed is written as in Python.
+
+    A file's name may hold line breaks, escape sequences and bytes that are not UTF-8.
+    """
+    return "".join(each if _is_shown(each) else each.encode("unicode_escape").decode() for each in text)
+
+
+def _is_shown(character: str) -> bool:
+    """Whether a character is seen as it is meant: of those without a form of their own, spaces and joiners of emoji."""
+    return character.isprintable() or character in "\u200c\u200d" or category(character) == "Zs"

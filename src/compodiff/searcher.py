@@ -3,10 +3,10 @@
 Shapes: D embedding width.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypedDict, Unpack, overload
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compodiff.errors import InputInvalid
+from compodiff.images import read_picture
+from compodiff.images.files import is_regular
 from compodiff.model_parts import CHAMPION, GALLERY, index_folder, model_parts
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.index import Index
-from compodiff.retrieval.pictures import read_picture
 from compodiff.retrieval.query import Blend, ComposedQuery, Mode, Part
 from compodiff.retrieval.searcher import Searcher as QuerySearcher
 from compodiff.retrieval.watch import Watch
@@ -27,6 +28,8 @@ from compodiff.tracking.store import project_of
 __all__ = ["Blend", "Found", "Ranking", "Searcher", "open_searcher"]
 
 _STYLES = ("twemoji", "openmoji")
+_NEAREST = 3  # ids that an error names
+_COMPARED, _LOOKED_THROUGH = 200, 20_000  # characters of a name, and ids that it is compared with
 
 
 class Dials(TypedDict, total=False):
@@ -74,11 +77,13 @@ class Ranking(Sequence[Found]):
         found: the pictures.
         embedding: (D,) what was looked for.
         seconds: by phase: "encode", "sample", "search".
+        notes: what you should know besides, a line each; for instance why no picture was found.
     """
 
     found: tuple[Found, ...]
     embedding: NDArray[np.float32]
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.found)
@@ -169,7 +174,7 @@ class Searcher:
             Found(rank, hit.picture_id, hit.name, hit.score, pictures.path(hit.picture_id), hit.duplicates)
             for rank, hit in enumerate(answer.hits, 1)
         )
-        return Ranking(found, answer.embedding, answer.seconds)
+        return Ranking(found, answer.embedding, answer.seconds, answer.notes)
 
     def _understood(self, reference: Reference) -> "Part | Blend | None":
         if reference is None or isinstance(reference, Blend):
@@ -205,14 +210,18 @@ def named_reference(reference: str, index: Index) -> str | Image.Image:
         InputInvalid: none of these.
     """
     path = Path(reference)
-    if path.is_file():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
-        return str(same.iloc[0]) if len(same) else read_picture(path)
+    if is_regular(path):
+        return read_picture(path)
     codepoints = "-".join(f"{ord(character):X}" for character in reference if character != "\N{VARIATION SELECTOR-16}")
     for picture_id in (reference, *(f"{style}-{codepoints}" for style in _STYLES)):
         if picture_id in index.row:
             return picture_id
     raise InputInvalid(
-        f"{reference} is neither a picture file nor in the index, whose ids look like {index.picture_ids[0]}"
+        f"{reference} is neither a picture file nor in the index, {_nearest(reference, index.picture_ids)}"
     )
+
+
+def _nearest(reference: str, ids: Sequence[str]) -> str:
+    """Say which ids look most like a name."""
+    near = get_close_matches(reference[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
+    return f"which holds {', '.join(near)}" if near else f"whose ids look like {ids[0]}"

@@ -22,9 +22,9 @@ from compodiff.benchmarks.loading import Choices, load_benchmark
 from compodiff.benchmarks.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import IndexMismatch, InputInvalid
+from compodiff.images import Pictures
 from compodiff.paths import inside, stays_inside
 from compodiff.retrieval.manifest import read_manifest
-from compodiff.retrieval.pictures import Pictures
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((*ROOT.glob("src/**/*.py"), *ROOT.glob("flows/**/*.py"), *ROOT.glob("infra/**/*.py")))

@@ -173,16 +173,20 @@ def test_an_index_elsewhere_is_searched_by_its_own_path(project, compodiff, albu
     assert len(answer["results"]) == 5
 
 
-def test_broken_pictures_are_named_and_may_be_left_out(project, compodiff, album):
-    (album / "broken.png").write_bytes(b"no picture")
-    code, _, err = compodiff("index", "build", str(album), "--model", "artifacts")
+def test_broken_pictures_are_named_and_left_out_unless_the_build_is_strict(project, compodiff, album):
+    (album / "broken\n.png").write_bytes(b"no picture")
+    (album / "film.mov").write_bytes(b"no picture")
+    code, _, err = compodiff("index", "build", str(album), "--model", "artifacts", "--strict")
     assert code == 1
-    assert err.splitlines()[-1].startswith("compodiff: 1 of 6 pictures do not decode: broken.png (not a JPEG")
-    code, out, err = compodiff("index", "build", str(album), "--model", "artifacts", "--skip-unreadable")
-    assert code == 0
-    assert "left out: broken.png (not a JPEG, PNG, WebP or GIF picture)" in err
-    assert "5 pictures" in out
-    assert "0 newly encoded" in out
+    assert err.splitlines()[-1].startswith("compodiff: 1 of 6 pictures cannot be read: broken\\n.png (not a JPEG")
+    for flags in ((), ("--skip-unreadable",)):
+        code, out, err = compodiff("index", "build", str(album), "--model", "artifacts", *flags)
+        assert code == 0
+        assert "left out: broken\\n.png (not a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG 2000 picture)" in err
+        assert "1 files of other kinds left out: 1 .mov" in err
+        assert "5 pictures" in out
+    code, out, _ = compodiff("index", "status", str(album))
+    assert (code, [line.split(" (")[0] for line in out.splitlines()[1:]]) == (0, ["left out: broken\\n.png"])
 
 
 def test_an_index_of_another_encoder_is_refused(project, compodiff, album, tmp_path):
@@ -203,7 +207,17 @@ def test_an_index_of_another_encoder_is_refused(project, compodiff, album, tmp_p
     [
         ((), 1, "a query has neither a reference nor a text"),
         (("--reference", "nowhere.png", "--text", "red"), 1, "nowhere.png is neither a picture file nor in the index"),
-        (("--reference", "params.yaml", "--text", "red"), 1, "params.yaml: not a JPEG, PNG, WebP or GIF picture"),
+        (
+            ("--reference", "params.yaml", "--text", "red"),
+            1,
+            "params.yaml: not a JPEG, PNG, ",
+        ),
+        (("--reference", "x" * 300, "--text", "red"), 1, "x" * 300 + " is neither a picture file nor in the index"),
+        (
+            ("--reference", "twemoji-1F436x"),
+            1,
+            "twemoji-1F436x is neither a picture file nor in the index, which holds",
+        ),
         (("--reference", COOK, "--text", "red", "--mask", "away.png"), 1, "away.png: No such file or directory"),
         (("--text", "red", "-k", "0"), 1, "k is 0"),
         (("--text", "red", "--steps", "0"), 1, "num_inference_steps is 0"),
@@ -233,7 +247,10 @@ def test_a_model_of_another_encoder_is_refused(project, compodiff, tmp_path):
 
 def test_folders_without_pictures_or_model_name_the_way_out(project, compodiff, tmp_path):
     code, _, err = compodiff("index", "build", str(tmp_path), "--model", "artifacts")
-    assert (code, err.splitlines()[-1].startswith("compodiff: no JPEG, PNG, WebP or GIF picture in")) == (1, True)
+    assert (
+        code,
+        err.splitlines()[-1].startswith("compodiff: no JPEG, PNG, "),
+    ) == (1, True)
     code, _, err = compodiff("search", "--model", str(tmp_path), "--text", "red")
     assert (code, "is not there; name a folder with composed/ and encoder/" in err) == (1, True)
     code, _, err = compodiff("search", "--model", "models:/other@champion", "--text", "red")

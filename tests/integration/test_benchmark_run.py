@@ -136,7 +136,7 @@ def test_missing_pictures_are_named_or_counted(models, fashion, project):
 
 def test_a_picture_that_does_not_decode_is_named(models, fashion):
     (fashion / "images/toptee-2.jpg").write_bytes(b"not a picture")
-    with pytest.raises(InputInvalid, match=r"picture toptee-2 \(.*toptee-2\.jpg\) does not decode"):
+    with pytest.raises(InputInvalid, match=r"picture toptee-2 \(.*toptee-2\.jpg\) cannot be read"):
         run(models, "fashioniq", fashion)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compodiff.errors import InputInvalid
+from compodiff.json_files import read_json
 
 Kind = TypeVar("Kind")
+_MOST_DIGITS = 20  # of a picture's number
 
 
 def find(root: Path, relative: str, nested: Iterable[str] = ()) -> Path:
@@ -23,20 +25,6 @@ def find(root: Path, relative: str, nested: Iterable[str] = ()) -> Path:
         if place.exists():
             return place
     raise InputInvalid(f"{relative} is not in {root}; see where to get it with: compodiff benchmark doctor")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputInvalid: it is not there or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputInvalid(f"{path} is not there") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputInvalid(f"{path} is not JSON: {error}") from error
 
 
 def read_list(path: Path) -> list[dict[str, Any]]:
@@ -83,4 +71,4 @@ def take_strings(item: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
 def number_id(name: str) -> str:
     """`000000012345.jpg`, `12345` and `COCO/000000012345` are the COCO or Visual Genome picture `12345`."""
     stem = name.rsplit("/", 1)[-1].split(".", 1)[0]
-    return str(int(stem)) if stem.isdecimal() else name
+    return str(int(stem)) if stem.isdecimal() and len(stem) <= _MOST_DIGITS else name

@@ -7,10 +7,11 @@ whether it names the shared concept, moves the score by many points: it is a set
 from collections.abc import Iterator
 from pathlib import Path
 
-from compodiff.benchmarks.annotations import find, number_id, read_json, read_list, take
+from compodiff.benchmarks.annotations import find, number_id, read_list, take
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures
-from compodiff.errors import InputInvalid
+from compodiff.benchmarks.templates import fill_template
+from compodiff.json_files import read_json
 
 SPLITS = ("val", "test")
 PROTOCOL = Protocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
@@ -50,12 +51,7 @@ def load_circo(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benc
 
 def _query(item: dict[str, object], where: str, template: str) -> Query:
     caption, concept = take(item, "relative_caption", str, where), take(item, "shared_concept", str, where)
-    try:
-        text = template.format(relative_caption=caption, shared_concept=concept)
-    except (KeyError, IndexError, ValueError) as error:
-        raise InputInvalid(
-            f"template {template!r} has an unknown field {error}; use {{relative_caption}} and {{shared_concept}}"
-        ) from error
+    text = fill_template(template, relative_caption=caption, shared_concept=concept)
     target = str(take(item, "target_img_id", int, where)) if "target_img_id" in item else ""
     truths = take(item, "gt_img_ids", list, where) if "gt_img_ids" in item else []
     return Query(

@@ -6,10 +6,12 @@ Annotations (MIT): github.com/Cuberick-Orion/CIRR, branch cirr_dataset. Three la
 
 from pathlib import Path
 
-from compodiff.benchmarks.annotations import find, read_json, read_list, take, take_strings
+from compodiff.benchmarks.annotations import find, read_list, take, take_strings
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures, picture_id
+from compodiff.benchmarks.templates import fill_template
 from compodiff.errors import InputInvalid
+from compodiff.json_files import read_json
 from compodiff.paths import stays_inside
 
 SPLITS = ("val", "test1", "train")
@@ -56,7 +58,7 @@ def _query(item: dict[str, object], where: str, template: str) -> Query:
         key=key,
         reference=reference,
         relative_caption=caption,
-        texts=(template.format(relative_caption=caption),),
+        texts=(fill_template(template, relative_caption=caption),),
         targets=(take(item, "target_hard", str, where),) if "target_hard" in item else (),
         label_weights={name: float(weight) for name, weight in labels.items()},
         candidates=tuple(name for name in members if name != reference),

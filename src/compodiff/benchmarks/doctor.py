@@ -114,8 +114,14 @@ def _pictures(part: Benchmark) -> Finding:
         return Finding(False, f"{part.split}: {what}")
     named = part.named_pictures
     missing = [name for name in named if not part.pictures.has(name)]
+    away = frozenset(missing)
+    broken = [name for name in named if name not in away and part.pictures.is_broken(name)]
     label = f"{part.split} {part.part}".rstrip()
-    if not missing:
+    if not missing and not broken:
         return Finding(True, f"{label}: all {len(named):,} pictures")
-    examples = ", ".join(missing[:_NAMED_MISSING])
-    return Finding(False, f"{label}: {len(missing):,} of {len(named):,} pictures missing ({examples} ...)")
+    faults = [
+        f"{len(names):,} of {len(named):,} pictures {fault} ({', '.join(names[:_NAMED_MISSING])} ...)"
+        for names, fault in ((missing, "missing"), (broken, "broken: empty, cut short or no pictures"))
+        if names
+    ]
+    return Finding(False, f"{label}: {'; '.join(faults)}")

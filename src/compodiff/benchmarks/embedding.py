@@ -52,7 +52,7 @@ def present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
         for name in part.named_pictures:
             if name in found or name in missing:
                 continue
-            if part.pictures.has(name):
+            if part.pictures.has(name) and not (skip_missing and part.pictures.is_broken(name)):
                 found[name] = part.pictures
             else:
                 missing[name] = None

@@ -6,10 +6,11 @@ In its files `candidate` is the reference.
 
 from pathlib import Path
 
-from compodiff.benchmarks.annotations import find, read_json, read_list, take, take_strings
+from compodiff.benchmarks.annotations import find, read_list, take, take_strings
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures, picture_id
 from compodiff.errors import InputInvalid
+from compodiff.json_files import read_json
 
 SPLITS = ("val", "train", "test")
 CATEGORIES = ("dress", "shirt", "toptee")

@@ -14,12 +14,14 @@ from PIL import Image
 from compodiff.benchmarks.annotations import find, number_id, read_list, take
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures, Pictures
+from compodiff.benchmarks.templates import fill_template
 from compodiff.errors import InputInvalid
 
 SPLITS = ("val",)
 TASKS = ("change-object", "focus-object", "change-attribute", "focus-attribute")
 PROTOCOL = Protocol(candidate_ks=(1, 2, 3), candidate_metric="recall")
 TEMPLATE = "{relative_caption}"
+_FARTHEST = 2**31  # pixels, of what a picture may have
 DILATION = 0.7
 _NESTED = ("genecis", "GeneCIS")
 
@@ -67,6 +69,10 @@ class CroppedPictures:
         """That of the picture it is cut from."""
         return self.files.stamp(self.crops[picture][0])
 
+    def is_broken(self, picture: str) -> bool:
+        """Whether the picture that the crop is cut from is."""
+        return self.files.is_broken(self.crops[picture][0])
+
     def read(self, picture: str) -> Image.Image:
         """Read and cut."""
         name, box = self.crops[picture]
@@ -97,7 +103,7 @@ def _query(item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[
         key=str(place),
         reference=_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
         relative_caption=caption,
-        texts=(template.format(relative_caption=caption),),
+        texts=(fill_template(template, relative_caption=caption),),
         targets=(target,),
         # As in the official list the target comes first, and once more where the gallery repeats it.
         candidates=(target, *gallery),
@@ -110,7 +116,7 @@ def _picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]])
         return str(take(one, "val_image_id", int, where))
     name = str(take(one, "image_id", int, where))
     sides = take(one, "instance_bbox", list, where)
-    if len(sides) != 4 or not all(isinstance(side, int | float) for side in sides):
+    if len(sides) != 4 or not all(isinstance(side, int | float) and abs(side) < _FARTHEST for side in sides):
         raise InputInvalid(f"{where}: instance_bbox is {sides}, not four numbers x, y, width, height")
     box = (float(sides[0]), float(sides[1]), float(sides[2]), float(sides[3]))
     crop_id = f"{name}@{'_'.join(f'{side:g}' for side in box)}"

@@ -1,18 +1,17 @@
 """Where the pictures of a benchmark are, and how one is read: loose files, members of tars, or crops of either."""
 
-import io
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from compodiff.errors import InputInvalid
+from compodiff.images import SUFFIXES, decode, list_pictures
+from compodiff.images.files import is_regular, looks_whole
 from compodiff.paths import stays_inside
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
 
 class Pictures(Protocol):
@@ -20,6 +19,10 @@ class Pictures(Protocol):
 
     def has(self, picture: str) -> bool:
         """Whether the picture is there."""
+        ...
+
+    def is_broken(self, picture: str) -> bool:
+        """Whether what is there cannot be read as a picture: an empty file, a page of HTML, a download cut short."""
         ...
 
     def stamp(self, picture: str) -> str:
@@ -45,6 +48,11 @@ class FilePictures:
         """Whether one of its places holds a file."""
         return self._file(picture) is not None
 
+    def is_broken(self, picture: str) -> bool:
+        """Whether its file is no picture, or is cut short."""
+        path = self._file(picture)
+        return path is not None and not looks_whole(path)
+
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file; empty where there is none."""
         path = self._file(picture)
@@ -53,14 +61,13 @@ class FilePictures:
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
         if path := self._file(picture):
-            with path.open("rb") as stream:
-                return decode(stream, f"{picture} ({path})")
+            return decode_as(f"{picture} ({path})", path.read_bytes())
         tried = next(iter(self.places(picture)), "anywhere")
         raise InputInvalid(f"picture {picture} is not there (looked for {tried}); see: compodiff benchmark doctor")
 
     def _file(self, picture: str) -> Path | None:
         """Return the first of its places that holds a file; an id that leads out of the benchmark's folder has none."""
-        return next((path for path in self.places(picture) if stays_inside(picture) and path.is_file()), None)
+        return next((path for path in self.places(picture) if stays_inside(picture) and is_regular(path)), None)
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,10 @@ class GalleryFolder:
         """
         files: dict[str, Path] = {}
         members: dict[str, tuple[Path, int, int]] = {}
-        for path in sorted(folder.rglob("*")):
+        loose = list_pictures(folder).files if folder.is_dir() else []
+        for path in sorted((*loose, *(each for each in folder.rglob("*.tar") if is_regular(each)))):
             found = tar_members(path) if path.suffix == ".tar" else {}
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if path.suffix != ".tar":
                 found = {picture_id(path.relative_to(folder).as_posix()): (path, 0, 0)}
             for name, place in found.items():
                 if name in files or name in members:
@@ -102,6 +110,12 @@ class GalleryFolder:
         """Whether the folder holds the picture."""
         return picture in self.files or picture in self.members
 
+    def is_broken(self, picture: str) -> bool:
+        """Whether its bytes are no picture, or are cut short."""
+        if picture in self.files:
+            return not looks_whole(self.files[picture])
+        return not looks_whole(*self.members[picture])
+
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file or tar, and its place there."""
         path, offset, length = self.members.get(picture) or (self.files[picture], 0, 0)
@@ -110,15 +124,14 @@ class GalleryFolder:
     def read(self, picture: str) -> Image.Image:
         """Decode a picture of the folder."""
         if picture in self.files:
-            with self.files[picture].open("rb") as stream:
-                return decode(stream, f"{picture} ({self.files[picture]})")
+            return decode_as(f"{picture} ({self.files[picture]})", self.files[picture].read_bytes())
         if picture not in self.members:
             raise InputInvalid(f"picture {picture} is not in {self.folder}")
         path, offset, length = self.members[picture]
         with path.open("rb") as stream:
             stream.seek(offset)
             content = stream.read(length)
-        return decode(io.BytesIO(content), f"{picture} ({path})")
+        return decode_as(f"{picture} ({path})", content)
 
 
 def file_stamp(path: Path) -> str:
@@ -146,19 +159,17 @@ def tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
                 for member in tar
                 if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
             }
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # ValueError: a header's numbers
         raise InputInvalid(f"{path} is not a readable tar ({error}); make it again") from error
 
 
-def decode(stream: IO[bytes], label: str) -> Image.Image:
-    """Decode a picture fully.
+def decode_as(label: str, content: bytes) -> Image.Image:
+    """Decode a picture, as everywhere in this program (compodiff/images): upright, in 8 bits.
 
     Raises:
         InputInvalid: it does not decode; the message names `label`.
     """
     try:
-        image = Image.open(stream)
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputInvalid(f"picture {label} does not decode: {error}") from error
-    return image
+        return decode(content)
+    except InputInvalid as error:
+        raise InputInvalid(f"picture {label} cannot be read: {error}") from error

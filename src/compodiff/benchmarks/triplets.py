@@ -5,15 +5,15 @@ One JSON object a line: {"reference": id, "relative_caption": text, "target": id
 `queries.SPLIT.jsonl` is taken before `queries.jsonl`.
 """
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from compodiff.benchmarks.annotations import find, take, take_strings
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import GalleryFolder, picture_id
+from compodiff.benchmarks.templates import fill_template
 from compodiff.errors import InputInvalid
+from compodiff.json_files import json_lines
 
 PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
 TEMPLATE = "{relative_caption}"
@@ -29,7 +29,7 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
             reference or not in the gallery, or two pictures of one name.
     """
     path = _queries_file(root, split)
-    queries = tuple(_query(item, f"{path}: line {line}", line, template) for line, item in _lines(path))
+    queries = tuple(_query(item, f"{path}: line {line}", line, template) for line, item in json_lines(path))
     folder = root / "gallery"
     pictures = GalleryFolder.scan(folder)
     if folder.is_dir() and not pictures.ids:
@@ -51,24 +51,6 @@ def _queries_file(root: Path, split: str) -> Path:
     return of_split if of_split.is_file() else find(root, "queries.jsonl")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number, from 1, and content of each line that is not empty."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputInvalid(f"{path} is not UTF-8 text: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputInvalid(f"{path}: line {number} is not JSON: {error}") from error
-        if not isinstance(item, dict):
-            raise InputInvalid(f"{path}: line {number} is not an object")
-        yield number, item
-
-
 def _query(item: dict[str, Any], where: str, line: int, template: str) -> Query:
     reference = picture_id(take(item, "reference", str, where))
     caption = take(item, "relative_caption", str, where)
@@ -83,7 +65,7 @@ def _query(item: dict[str, Any], where: str, line: int, template: str) -> Query:
         key=str(line),
         reference=reference,
         relative_caption=caption,
-        texts=(template.format(relative_caption=caption),),
+        texts=(fill_template(template, relative_caption=caption),),
         targets=targets,
         groups=(group,) if group else (),
         concept=take(item, "concept", str, where) if "concept" in item else "",

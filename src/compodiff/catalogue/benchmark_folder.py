@@ -19,6 +19,7 @@ from compodiff.catalogue.captions import relative_captions
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
+from compodiff.json_files import json_lines
 from compodiff.params import BenchmarkParams
 
 SPLITS = ("validation", "test")
@@ -93,11 +94,10 @@ def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
     """
     path = folder / f"queries.{split}.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [BenchmarkQuery(**json.loads(line)) for line in lines]
-    except FileNotFoundError as error:
-        raise InputInvalid(f"{path} is not there; run: dvc repro") from error
-    except (json.JSONDecodeError, TypeError) as error:
+        return [BenchmarkQuery(**item) for _, item in json_lines(path)]
+    except InputInvalid as error:
+        raise InputInvalid(f"{error}; run: dvc repro") from error
+    except TypeError as error:
         raise InputInvalid(f"{path} is damaged ({error}); run: dvc repro") from error
 
 

@@ -23,7 +23,9 @@ from compodiff.cli import (
     search,
     serve,
 )
-from compodiff.errors import CompoDiffError
+from compodiff.cli.failure import close_output, report
+
+_INTERRUPTED = 130  # as a shell calls what SIGINT ended
 
 app = typer.Typer(
     name="compodiff",
@@ -48,12 +50,15 @@ convert.register(app)
 
 
 def main() -> None:
-    """Run the command line; an error of the user's is one line on stderr and a non-zero exit code."""
+    """Run the command line; whatever goes wrong is one line on stderr and a non-zero exit code."""
     # OpenMP's threads sleep at a barrier instead of spinning. On a busy machine with two cores a picture is encoded in
     # 11 instead of 82 ms; OpenMP reads this when torch is loaded, which every command does later.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
-    except CompoDiffError as error:
-        typer.echo(f"compodiff: {error}", err=True)
-        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:  # the outermost frame: `report` keeps the traceback of what nobody foresaw
+        sys.exit(report(error))
+    finally:
+        close_output()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.model_parts import CHAMPION
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -98,6 +99,6 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         return
     for name, value in result.items():
         if name != "rows":
-            typer.echo(f"{name}: {json.dumps(value)}")
+            echo(f"{name}: {json.dumps(value)}")
     for row in result["rows"]:
-        typer.echo("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        echo("  ".join(f"{name} {value:.4g}" for name, value in row.items()))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.output import echo, print_table
+
 if TYPE_CHECKING:
     from compodiff.benchmarks.benchmark import Benchmark
     from compodiff.benchmarks.ranking import Floats, Similarity
@@ -97,7 +99,7 @@ def submit(
     pictures = load_gallery(gallery, entry_of(name).canonical_id)
     write = {"cirr": write_cirr, "circo": write_circo}[name]
     for path in write(out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
-        typer.echo(path)
+        echo(path)
 
 
 def check_submission(
@@ -111,7 +113,7 @@ def check_submission(
 
     benchmark = _server_benchmark(name, root, split or (circo_split(file) if name == "circo" else None))
     what = {"cirr": check_cirr, "circo": check_circo}[name](file, benchmark)
-    typer.echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
+    echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
 
 
 def doctor(name: Name, root: Root) -> None:
@@ -119,10 +121,11 @@ def doctor(name: Name, root: Root) -> None:
     from compodiff.benchmarks.doctor import examine, sources
 
     for finding in examine(name, root):
-        typer.echo(f"{'ok     ' if finding.is_good else 'missing'}  {finding.what}")
-    typer.echo("\nwhere to get it")
+        echo(f"{'ok     ' if finding.is_good else 'missing'}  {finding.what}")
+    typer.echo()
+    echo("where to get it")
     for line in sources(name):
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
 
 
 def _server_benchmark(name: str, root: Path, split: str | None) -> "Benchmark":
@@ -162,26 +165,17 @@ def _of_parts(parts: list["Benchmark"], queries: "Floats") -> list["Similarity"]
 
 
 def _print_scores(title: str, result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
-    table.add_column("metric")
-    for part in result.get("parts", {}):
-        table.add_column(part, justify="right")
-    table.add_column("all" if "parts" in result else "score", justify="right")
-    table.add_column("95 % interval", justify="right")
+    parts: dict[str, Any] = result.get("parts", {})
+    rows = []
     for metric, value in result["metrics"].items():
         low, high = result["intervals"][metric]
-        own = [f"{100 * part[metric]:.2f}" for part in result.get("parts", {}).values()]
-        table.add_row(metric, *own, f"{100 * value:.2f}", f"{100 * low:.2f} - {100 * high:.2f}")
-    console = Console()
-    console.print(table)
+        own = [f"{100 * part[metric]:.2f}" for part in parts.values()]
+        rows.append((metric, *own, f"{100 * value:.2f}", f"{100 * low:.2f} - {100 * high:.2f}"))
+    names = (*parts, "all" if "parts" in result else "score", "95 % interval")
+    print_table([("metric", "left"), *((name, "right") for name in names)], rows, title=title)
     details = result["record"]
-    console.print(f"{details['queries']} queries, gallery {details['gallery']} ({details['gallery_variant']})")
+    echo(f"{details['queries']} queries, gallery {details['gallery']} ({details['gallery_variant']})")
     if details["pictures_not_of_the_benchmark"]:
-        console.print(
-            f"{details['pictures_not_of_the_benchmark']} embeddings are of other pictures and were not ranked"
-        )
+        echo(f"{details['pictures_not_of_the_benchmark']} embeddings are of other pictures and were not ranked")
     if details["missing_pictures"] or details["skipped_queries"]:
-        console.print(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")
+        echo(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")

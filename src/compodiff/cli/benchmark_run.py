@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.benchmark import Category, Name, Root, SkipMissing, Split, Variant
+from compodiff.cli.output import echo, print_table
 from compodiff.cli.project import project_root
 from compodiff.model_parts import CHAMPION, model_parts
 
@@ -96,8 +97,8 @@ def _asked(part: "Benchmark", embeddings: "Embeddings", encoder: "Encoder", root
 
     from compodiff.benchmarks.answers import Asked
     from compodiff.embeddings import MASK_SIZE, blanked
+    from compodiff.images import read_picture
     from compodiff.retrieval.composer import mask_cells
-    from compodiff.retrieval.pictures import read_picture
 
     asked = Asked.of(part, embeddings)
     masked = [place for place, query in enumerate(part.queries) if query.mask]
@@ -187,25 +188,17 @@ def _track(run_name: str, comparison: "Comparison", files: list[Path]) -> None:
 
 def _print(title: str, comparison: "Comparison") -> None:
     """Metrics down, rows across, per cent; the composed row with its interval."""
-    from rich.console import Console
-    from rich.table import Table
-
     from compodiff.benchmarks.comparison import COMPOSED
 
     summaries = comparison.summaries
-    table = Table(title=title)
-    table.add_column("per cent")
-    for row in summaries:
-        table.add_column(row.replace("_", " "), justify="right")
-    table.add_column("95 % interval", justify="right")
+    rows = []
     for metric, (low, high) in summaries[COMPOSED]["intervals"].items():
         cells = [f"{100 * summary['metrics'][metric]:.2f}" for summary in summaries.values()]
-        table.add_row(metric.replace("_", " "), *cells, f"{100 * low:.2f} - {100 * high:.2f}")
-    Console().print(table)
+        rows.append((metric.replace("_", " "), *cells, f"{100 * low:.2f} - {100 * high:.2f}"))
+    names = (*(row.replace("_", " ") for row in summaries), "95 % interval")
+    print_table([("per cent", "left"), *((name, "right") for name in names)], rows, title=title)
     record = comparison.record
     left_out = record["skipped_queries"] + record["queries_without_reference"]
-    typer.echo(
-        f"{record['queries']} queries, gallery {record['gallery']}; {record['missing_pictures']} pictures missing"
-    )
+    echo(f"{record['queries']} queries, gallery {record['gallery']}; {record['missing_pictures']} pictures missing")
     if left_out:
-        typer.echo(f"{left_out} queries left out, whose reference or targets are missing")
+        echo(f"{left_out} queries left out, whose reference or targets are missing")

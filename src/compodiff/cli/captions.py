@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.output import echo
+
 if TYPE_CHECKING:
     from compodiff.params import CaptionParams
 
@@ -146,7 +148,7 @@ def _show(summary: dict[str, Any], to: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(summary | {"to": str(to)}))
         return
-    typer.echo(to)
+    echo(to)
     for name, value in summary.items():
         shown = ", ".join(f"{each} {count}" for each, count in value.items()) if isinstance(value, dict) else value
-        typer.echo(f"  {name.replace('_', ' ')}: {shown}")
+        echo(f"  {name.replace('_', ' ')}: {shown}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from compodiff.cli.output import echo
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's command to `app`."""
@@ -25,9 +27,7 @@ def convert(
 
     if released:
         export_released(folder, to)
-        typer.echo(f"{to}: released form of {folder}")
+        echo(f"{to}: released form of {folder}")
         return
     shape = import_released(folder, to).denoiser
-    typer.echo(
-        f"{to}: depth {shape.depth}, width {shape.width}, {shape.heads} heads, text tokens {shape.token_dim} wide"
-    )
+    echo(f"{to}: depth {shape.depth}, width {shape.width}, {shape.heads} heads, text tokens {shape.token_dim} wide")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def clean(
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
         return
     left_out = ", ".join(f"{count:,} {name}" for name, count in report["left_out"].items()) or "nothing"
-    typer.echo(f"{report['accepted']:,} triplets in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
+    echo(f"{report['accepted']:,} triplets in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
 
 
 def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
@@ -90,7 +91,7 @@ def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folde
 
     floors = load_params(project_root() / "params.yaml").synthesis.floors
     for path in threshold_plots(shards.read_table(dataset / "manifest.parquet"), floors, to):
-        typer.echo(path)
+        echo(path)
 
 
 def _gallery(benchmarks: list[Path], split: str | None, encoder: Path, batch_size: int, kept: Path) -> "Gallery":
@@ -119,6 +120,7 @@ def _pictures(folder: Path, split: str | None) -> Iterator[tuple[str, "Image.Ima
     from compodiff.benchmarks.loading import Choices, load_benchmark
     from compodiff.benchmarks.pictures import GalleryFolder, Pictures
     from compodiff.errors import InputInvalid
+    from compodiff.paths import printable
 
     pictures: Pictures
     if split is None:
@@ -130,5 +132,5 @@ def _pictures(folder: Path, split: str | None) -> Iterator[tuple[str, "Image.Ima
         names = tuple(dict.fromkeys((*(query.reference for query in part.queries), *part.ranked_pictures)))
     if not names:
         raise InputInvalid(f"the benchmark {folder} holds no picture; name the folder of its pictures")
-    for name in tqdm(names, f"embedding {folder.name}", unit=" pictures", disable=None):
+    for name in tqdm(names, f"embedding {printable(folder.name)}", unit=" pictures", disable=None):
         yield f"{folder}/{name}", pictures.read(name)

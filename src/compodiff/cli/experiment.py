@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.output import Column, echo, print_table
 from compodiff.cli.project import project_root
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def experiment(
     for point in chosen.measure(ground):
         points.append(point)
         settings = ", ".join(f"{key} {value}" for key, value in point.settings.items())
-        typer.echo(f"{settings}: {chosen.chart.metric} {point.metrics[chosen.chart.metric]:.4f}")
+        echo(f"{settings}: {chosen.chart.metric} {point.metrics[chosen.chart.metric]:.4f}")
     notes = {
         "benchmark": ground.bench.name,
         "queries": ground.bench.queries,
@@ -62,7 +63,7 @@ def experiment(
     outcome = Outcome(name, chosen.question, points, chosen.chart, notes)
     outcome.write(folder)
     _print(outcome)
-    typer.echo(f"table and plot: {folder}")
+    echo(f"table and plot: {folder}")
     if track:
         _track(outcome, folder)
 
@@ -101,18 +102,16 @@ def _field_bench(name: str, root: Path, artifacts: Path, params: "Params") -> "B
 
 
 def _print(outcome: "Outcome") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=outcome.question)
     metrics = [name for name in outcome.columns if name in SHOWN]
     settings = list(dict.fromkeys(name for point in outcome.points for name in point.settings))
-    for column in (*settings, *metrics):
-        table.add_column(column.replace("_", " "), justify="right" if column in metrics else "left")
+    rows = []
     for point in outcome.points:
         own = [str(point.settings.get(name, "")) for name in settings]
-        table.add_row(*own, *(f"{point.metrics[name]:.4f}" if name in point.metrics else "" for name in metrics))
-    Console().print(table)
+        rows.append((*own, *(f"{point.metrics[name]:.4f}" if name in point.metrics else "" for name in metrics)))
+    columns: list[Column] = [
+        (name.replace("_", " "), "right" if name in metrics else "left") for name in (*settings, *metrics)
+    ]
+    print_table(columns, rows, title=outcome.question)
 
 
 def _track(outcome: "Outcome", folder: Path) -> None:

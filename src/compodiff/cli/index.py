@@ -1,12 +1,12 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid
 from compodiff.model_parts import CHAMPION, model_parts
@@ -15,7 +15,7 @@ from compodiff.retrieval import INSIDE
 if TYPE_CHECKING:
     from compodiff.retrieval.folder import Todo
 
-Folder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP and GIF pictures, at any depth.")]
+Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
     Path | None, typer.Option("--out", help=f"Where the index stands. Default: FOLDER/{INSIDE}.", show_default=False)
 ]
@@ -25,7 +25,9 @@ Model = Annotated[str, typer.Option(help="The model that will search: an alias, 
 Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that do not decode.")]
+NoColumns = Annotated[bool, typer.Option("--no-columns", help="Forget the columns of an earlier --columns.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse to build where a picture cannot be read.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", hidden=True, help="As without --strict.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whose size, time and inode are as before.")]
 Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
 
@@ -43,16 +45,22 @@ def build(
     out: Out = None,
     model: Model = CHAMPION,
     columns: Columns = None,
+    no_columns: NoColumns = False,
+    strict: Strict = False,
     skip_unreadable: Skip = False,
     checksum: Checksum = False,
 ) -> None:
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
+    from compodiff.images import list_pictures
     from compodiff.retrieval.folder import Todo
-    from compodiff.retrieval.pictures import loose_pictures
 
-    folder = folder.resolve()
-    files = list(loose_pictures(folder))
-    _build(folder, out, model, Todo(_shown(files), skip_unreadable, checksum=checksum, columns=columns))
+    folder = _resolved(folder)
+    listing = list_pictures(folder)
+    if columns is not None and no_columns:
+        raise InputInvalid("--columns and --no-columns contradict each other; give one")
+    files = _shown(listing.files)
+    todo = Todo(files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
+    _build(folder, out, model, todo)
 
 
 def add(
@@ -61,44 +69,45 @@ def add(
     out: Out = None,
     model: Model = CHAMPION,
     columns: Columns = None,
+    strict: Strict = False,
     skip_unreadable: Skip = False,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
-    from compodiff.retrieval.folder import Todo
-    from compodiff.retrieval.index import Index
-    from compodiff.retrieval.pictures import loose_pictures
+    from compodiff.images import Listing, list_pictures
+    from compodiff.retrieval.folder import Todo, not_held
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     if files:
-        chosen = [_inside(file, folder) for file in files]
+        listing, chosen = Listing(), [_inside(file, folder) for file in files]
     else:
-        held = Index.load(_index(folder, out)).row
-        chosen = [path for path in loose_pictures(folder) if path.relative_to(folder).as_posix() not in held]
-    if not chosen:
-        typer.echo("nothing to add")
+        listing = list_pictures(folder)
+        chosen = not_held(_index(folder, out), folder, listing)
+    if not chosen and not strict and columns is None:
+        echo("nothing to add")
         return
-    _build(folder, out, model, Todo(_shown(chosen), skip_unreadable, keep=True, columns=columns))
+    _build(folder, out, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
 
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
+    from compodiff.images.files import is_gone
     from compodiff.params import load_params
-    from compodiff.retrieval.folder import remove_from_index
-    from compodiff.retrieval.index import Index
+    from compodiff.retrieval.folder import open_index, remove_from_index
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     index = _index(folder, out)
     if files:
         names = [_inside(file, folder).relative_to(folder).as_posix() for file in files]
     else:
-        names = [name for name in Index.load(index).picture_ids if not (folder / name).is_file()]
+        names = [name for name in open_index(index, folder).picture_ids if is_gone(folder / name)]
     params = load_params(project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
-    typer.echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
+    echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
 def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.encoders import load_encoder
+    from compodiff.images.files import name_others
     from compodiff.params import load_params
     from compodiff.retrieval.folder import build_folder_index
     from compodiff.retrieval.manifest import require_replaceable_index
@@ -108,10 +117,12 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     params = load_params(project_root() / "params.yaml").index
     built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
     for name, reason in built.unreadable.items():
-        typer.echo(f"left out: {name} ({reason})", err=True)
-    typer.echo(
-        f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out"
-    )
+        echo(f"left out: {name} ({reason})", err=True)
+    if others := name_others(built.others):
+        echo(others, err=True)
+    if built.unmet:
+        echo(f"note: {built.unmet}", err=True)
+    echo(f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out")
 
 
 def _shown(files: list[Path]) -> Iterable[Path]:
@@ -121,7 +132,7 @@ def _shown(files: list[Path]) -> Iterable[Path]:
 
 
 def _index(folder: Path, out: Path | None) -> Path:
-    return Path(os.path.realpath(out or folder / INSIDE))  # unlike resolve, it bears a loop of links
+    return _resolved(out or folder / INSIDE)
 
 
 def _inside(file: Path, folder: Path) -> Path:
@@ -130,27 +141,40 @@ def _inside(file: Path, folder: Path) -> Path:
     Raises:
         InputInvalid: it is not in the folder.
     """
-    for path in (file.resolve(), (folder / file).resolve()):
-        if path.is_relative_to(folder) and (path.exists() or path == (folder / file).resolve()):
+    from compodiff.images.files import is_there
+
+    for path in (_resolved(file), _resolved(folder / file)):
+        if path.is_relative_to(folder) and (is_there(path) or path == _resolved(folder / file)):
             return path
     raise InputInvalid(f"{file} is not in {folder}; name pictures of that folder")
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
+        raise InputInvalid(f"{path} cannot be looked up: {error}") from error
 
 
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.retrieval.folder import folder_status
-    from compodiff.retrieval.manifest import damaged_files, read_manifest
+    from compodiff.retrieval.manifest import damaged_files, read_manifest, require_folder
 
-    folder = folder.resolve()
+    folder = _resolved(folder)
     index = _index(folder, out)
     manifest = read_manifest(index)
+    require_folder(index, manifest, folder)
     encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"
-    typer.echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
+    echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
     for name in damaged_files(index):
-        typer.echo(f"damaged: {name}; remove the index and build it again")
-    changes = vars(folder_status(index, folder))
+        echo(f"damaged: {name}; remove the index and build it again")
+    found = folder_status(index, folder)
+    changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:
-            typer.echo(f"{kind}: {path}")
+            echo(f"{kind}: {path}")
+    for path, reason in found.left_out.items():
+        echo(f"left out: {path} ({reason})")
     if any(changes.values()):
-        typer.echo(f"bring it up to date: compodiff index build {folder}")
+        echo(f"bring it up to date: compodiff index build {folder}")

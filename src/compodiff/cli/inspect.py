@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.output import Column, echo, print_table
 from compodiff.cli.project import project_root
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def inspect(
         page = sheet(dataset.resolve().name, shown, _floors(dataset), attribution)
         with atomic_path(html, PAGE) as temporary:
             temporary.write_text(page, encoding="utf-8")
-        typer.echo(f"{len(shown):,} of {len(rows):,} triplets in {html}")
+        echo(f"{len(shown):,} of {len(rows):,} triplets in {html}")
     if ratings:
         found = summary(read_ratings(ratings), rows)
         if as_json:
@@ -85,7 +86,7 @@ def card(
         said, texts = (data / "ATTRIBUTION.md").read_text(encoding="utf-8"), data / "licences"
     name = name or dataset.resolve().name
     write_card(dataset, to, Origin(name, said, tuple(licence or ()), texts, _floors(dataset)))
-    typer.echo(to / "README.md")
+    echo(to / "README.md")
 
 
 def _data() -> Path | None:
@@ -121,24 +122,20 @@ def _floors(dataset: Path) -> "Mapping[str, float]":
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="what people said, with 95 % intervals")
-    for title in ("relation", "rated", "good", "interval", "agrees with the filters", "interval", "faults"):
-        table.add_column(title, justify="left" if title in ("relation", "faults") else "right")
+    titles = ("relation", "rated", "good", "interval", "agrees with the filters", "interval", "faults")
+    rows = []
     for name, sums in {**found["relations"], "all": found["all"]}.items():
         faults = ", ".join(f"{fault.replace('_', ' ')} {count}" for fault, count in sums["faults"].items())
         good, agrees = sums["good_interval"], sums["agrees_with_filters_interval"]
         shares = (_share(sums["good"]), _range(good), _share(sums["agrees_with_filters"]), _range(agrees))
-        table.add_row(name.replace("_", " "), str(sums["rated"]), *shares, faults)
-    console = Console()
-    console.print(table)
+        rows.append((name.replace("_", " "), str(sums["rated"]), *shares, faults))
+    columns: list[Column] = [(title, "left" if title in ("relation", "faults") else "right") for title in titles]
+    print_table(columns, rows, title="what people said, with 95 % intervals")
     for pair in found["raters"]:
         beyond = "" if pair["kappa"] is None else f", kappa {pair['kappa']:.2f}"
         first, second = pair["raters"]
         share = f"{_share(pair['agree'])} ({_range(pair['agree_interval'])})"
-        console.print(f"{first} and {second} agree on {share} of {pair['both_rated']} triplets{beyond}")
+        echo(f"{first} and {second} agree on {share} of {pair['both_rated']} triplets{beyond}")
 
 
 def _share(value: float) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
@@ -25,7 +26,7 @@ def export_(
     from compodiff.interchange.exporting import WRITERS, export_triplets
 
     _known(format_name, list(WRITERS))
-    typer.echo(f"{export_triplets(dataset, format_name, to):,} triplets in {to}")
+    echo(f"{export_triplets(dataset, format_name, to):,} triplets in {to}")
 
 
 def import_(
@@ -69,7 +70,8 @@ def import_(
         skip_faulty=skip_faulty,
     )
     found = import_triplets(source, importer, to)
-    typer.echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted, in {to}")
+    faulty = f", {found['faulty']:,} faulty left out" if skip_faulty else ""
+    echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted{faulty}, in {to}")
 
 
 def _columns(given: list[str]) -> dict[str, str]:

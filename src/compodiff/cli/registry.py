@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 
 
@@ -23,9 +24,9 @@ def promote() -> None:
     queries = params.evaluation.min_relation_queries
     change = promotion.promote(root, params.promotion, min_relation_queries=queries)
     if change.made:
-        typer.echo(f"version {change.after} is champion now; before it: {change.before or 'none'}")
+        echo(f"version {change.after} is champion now; before it: {change.before or 'none'}")
     else:
-        typer.echo(f"version {change.after} is champion already")
+        echo(f"version {change.after} is champion already")
 
 
 def rollback(
@@ -37,6 +38,6 @@ def rollback(
 
     change = promotion.rollback(project_root(), reason, instead_of=instead_of)
     if change.made:
-        typer.echo(f"version {change.after} is champion again, instead of {change.before}")
+        echo(f"version {change.after} is champion again, instead of {change.before}")
     else:
-        typer.echo(f"version {change.after} is champion already: another rollback came first")
+        echo(f"version {change.after} is champion already: another rollback came first")

@@ -5,7 +5,6 @@ compodiff search --index ~/Pictures --reference cat.jpg --text "in the snow" --h
 """
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.output import Column, echo, print_table
 from compodiff.model_parts import ATTRIBUTION, CHAMPION
 
 if TYPE_CHECKING:
     from compodiff.retrieval.composer import ComposedQuery
-    from compodiff.retrieval.searcher import Hit, Searcher
+    from compodiff.retrieval.searcher import Answer, Hit, Searcher
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +42,10 @@ def search(
     model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
+    from compodiff.images import read_picture
     from compodiff.ownership import PAGE, require_replaceable_file
     from compodiff.retrieval.composer import ComposedQuery
-    from compodiff.retrieval.pictures import read_picture
+    from compodiff.retrieval.watch import Watch
     from compodiff.searcher import named_reference, open_searcher
 
     started = time.perf_counter()
@@ -63,21 +64,21 @@ def search(
         k=k,
     )
     loaded = time.perf_counter()
-    hits = searcher.search(query)
+    (answer,) = searcher.answer_all([searcher.prepared(query)], Watch())
     answered = time.perf_counter()
+    for note in answer.notes:
+        echo(f"note: {note}", err=True)
     if html is not None:
-        _write_page(html, searcher, query, hits, attribution="" if index else ATTRIBUTION)
+        _write_page(html, searcher, query, answer.hits, attribution="" if index else ATTRIBUTION)
     if as_json:
         seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
         asked = {"reference": reference, "mask": None if mask is None else str(mask), "model": model}
-        typer.echo(json.dumps(_answer(searcher, query, hits, asked) | {"seconds": seconds}, ensure_ascii=False))
+        typer.echo(json.dumps(_described(searcher, query, answer, asked) | {"seconds": seconds}, ensure_ascii=False))
     else:
-        _print_table(hits)
+        _print_table(answer.hits)
 
 
-def _answer(
-    searcher: "Searcher", query: "ComposedQuery", hits: Sequence["Hit"], asked: dict[str, Any]
-) -> dict[str, Any]:
+def _described(searcher: "Searcher", query: "ComposedQuery", answer: "Answer", asked: dict[str, Any]) -> dict[str, Any]:
     options = searcher.composer.options(query)
     return {
         "query": {
@@ -93,19 +94,19 @@ def _answer(
         "index": str(searcher.index.folder),
         "results": [
             {"rank": rank, **vars(hit), "file": str(searcher.pictures.path(hit.picture_id))}
-            for rank, hit in enumerate(hits, 1)
+            for rank, hit in enumerate(answer.hits, 1)
         ],
+        "notes": list(answer.notes),
     }
 
 
 def _print_table(hits: Sequence["Hit"]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table("#", "score", Column("picture", overflow="fold"), Column("id", overflow="fold"), box=None)
-    for rank, hit in enumerate(hits, 1):
-        table.add_row(str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    rows = [
+        (str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
+        for rank, hit in enumerate(hits, 1)
+    ]
+    columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
+    print_table(columns, rows, has_lines=False)
 
 
 def _write_page(

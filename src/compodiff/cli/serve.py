@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.model_parts import ATTRIBUTION, CHAMPION, GALLERY, ModelParts, index_folder, model_parts
@@ -65,7 +66,7 @@ def serve(
             raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
         address = f"[{host}]" if ":" in host else host
         count = champion.live.searcher.index.manifest.count
-        typer.echo(f"{count:,} pictures, {champion.live.places.version}: http://{address}:{listening.getsockname()[1]}")
+        echo(f"{count:,} pictures, {champion.live.places.version}: http://{address}:{listening.getsockname()[1]}")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
         uvicorn.Server(config).run(sockets=[listening])
 

@@ -1,6 +1,5 @@
 """Which triplets are looked at, and their pictures."""
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from compodiff import shards
 from compodiff.errors import InputInvalid
+from compodiff.images import decode
 from compodiff.params import SimilarityFloors
 
 SCORES = tuple(SimilarityFloors.model_fields)
@@ -96,8 +96,6 @@ def _shown(row: dict[Any, Any], files: dict[str, bytes], where: str) -> Shown:
 
 def _decoded(content: bytes, where: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.load()
-            return picture.copy()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputInvalid(f"{where} does not decode ({error}); delete the shard and make it again") from error
+        return decode(content)
+    except InputInvalid as error:
+        raise InputInvalid(f"{where}: {error}; delete the shard and make it again") from error

@@ -80,16 +80,24 @@ class LascoPart:
         return lasco.records(self.triplets, self.pictures, self.captions)
 
 
-def _webdataset(source: Source) -> list[Part]:
+def _webdataset(source: Source, _skip_faulty: bool) -> list[Part]:
     return [TarPart(path, source.columns) for path in tars.tars_in(source.folder)]
 
 
-def _parquet(source: Source) -> list[Part]:
-    paths = tables.tables_in(source.folder)
-    return [TablePart(path, group, source.columns) for path in paths for group in range(tables.row_groups(path))]
+def _parquet(source: Source, skip_faulty: bool) -> list[Part]:
+    parts: list[Part] = []
+    for path in tables.tables_in(source.folder):
+        try:
+            groups = tables.row_groups(path)
+        except InputInvalid:
+            if not skip_faulty:
+                raise
+            groups = 1  # which says, when it is read, what is wrong
+        parts += [TablePart(path, group, source.columns) for group in range(groups)]
+    return parts
 
 
-def _lasco(source: Source) -> list[Part]:
+def _lasco(source: Source, _skip_faulty: bool) -> list[Part]:
     if source.annotations is None or not source.captions:
         raise InputInvalid(
             "LaSCo has no captions; give --annotations lasco_train.json --captions captions_train2014.json"
@@ -105,7 +113,7 @@ def _lasco(source: Source) -> list[Part]:
     return parts
 
 
-FORMATS: dict[str, Callable[[Source], list[Part]]] = {
+FORMATS: dict[str, Callable[[Source, bool], list[Part]]] = {
     "webdataset": _webdataset,
     "parquet": _parquet,
     "lasco": _lasco,
@@ -119,13 +127,13 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     afresh.
 
     Returns:
-        How many triplets were read and how many are accepted.
+        How many triplets were read, how many are accepted, and how many faults this run left out.
 
     Raises:
         InputInvalid: there is nothing to import, or a part cannot be read.
         ResourceUnavailable: the disk is full or workers were killed; finished shards are kept.
     """
-    parts = FORMATS[source.format](source)
+    parts = FORMATS[source.format](source, importer.skip_faulty)
     if not parts:
         raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
     require_apart(to, source.folder)
@@ -133,13 +141,13 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     planned = _planned(parts, to, importer.split)
     missing = [each for each in planned if not shards.is_done(each.path)]
     made = map_shards(importer, missing, workers=worker_count())
-    for _ in tqdm(made, "importing", len(planned), initial=len(planned) - len(missing), unit=" shards", disable=None):
-        pass
+    bar = tqdm(made, "importing", len(planned), initial=len(planned) - len(missing), unit=" shards", disable=None)
+    faults = sum(faults for _, faults in bar)
     finish(to, [each.path for each in planned])
     rows = shards.read_table(to / "manifest.parquet")
     shards.write_table(to / "pictures.parquet", _pictures(rows))
     write_json(to / "source.json", {"folder": source.folder.name, "format": source.format, "parts": len(parts)})
-    return {"triplets": len(rows), "accepted": int(rows["accepted"].sum())}
+    return {"triplets": len(rows), "accepted": int(rows["accepted"].sum()), "faulty": faults}
 
 
 def _planned(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:

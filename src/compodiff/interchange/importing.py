@@ -4,11 +4,9 @@ A unit of work is a tar, a row group of a parquet file, or a thousand triplets o
 an import runs wherever `execution` maps, and continues after a kill.
 """
 
-import io
 import json
 import logging
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,6 +22,7 @@ from compodiff import shards
 from compodiff.catalogue.pictures import on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
+from compodiff.images import decode
 from compodiff.interchange.records import SCORES, Record
 from compodiff.interchange.wording import bare, change_between, same_said, worded
 from compodiff.params import SimilarityFloors
@@ -35,7 +34,6 @@ from compodiff.synthesis.triplets import ShardPlan, TripletMaker
 SPLITS = ("train", "validation")
 TEXTS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")
 WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _LONGEST_KEY = 80  # characters of a set's own key
 Made = TypeVar("Made")
 log = logging.getLogger(__name__)
@@ -61,7 +59,7 @@ class Planned:
     part: Part
 
 
-@dataclass(frozen=True)
+@dataclass
 class Importer:
     """Makes shards out of parts; picklable.
 
@@ -81,22 +79,45 @@ class Importer:
     split: str
     seed: int
     skip_faulty: bool = False
+    _faults: int = field(default=0, init=False, compare=False)
 
-    def __call__(self, planned: Planned) -> None:
-        """Make one shard.
+    def __call__(self, planned: Planned) -> int:
+        """Make one shard; return how many faults were left out: triplets, and one for a part that breaks off.
 
         Raises:
-            InputInvalid: the part cannot be read, or a picture does not decode.
+            InputInvalid: the part cannot be read, or a picture does not decode, and such are not left out.
         """
-        records = planned.part.records()
+        self._faults = 0
+        records = self._readable(planned.part)
         first = next(records, None)
-        if first is None:
+        if first is None and not self.skip_faulty:
             raise InputInvalid(f"{planned.part.path} holds no triplet; leave it out")
+        if first is None:
+            with shards.writing(planned.path):  # an empty one, so that the import knows that this part is done
+                return self._faults or 1
         if first.is_complete:
             self._copy(planned, first, records)
-            return
-        self._generator.read = self._pairs(planned, first, records)
-        self._maker(ShardPlan(planned.path, ()))
+        else:
+            self._generator.read = self._pairs(planned, first, records)
+            self._maker(ShardPlan(planned.path, ()))
+        return self._faults
+
+    def _readable(self, part: Part) -> Iterator[Record]:
+        """Read a part as far as it can be read.
+
+        Raises:
+            InputInvalid: it is damaged, and such are not left out.
+        """
+        try:
+            yield from part.records()
+        except InputInvalid as error:
+            if not self.skip_faulty:
+                raise
+            self._left_out(str(error))
+
+    def _left_out(self, fault: str) -> None:
+        log.warning("%s; left out", fault)
+        self._faults += 1
 
     @cached_property
     def _generator(self) -> "_Handed":
@@ -125,11 +146,9 @@ class Importer:
                 return made(record)
             except InputInvalid as error:
                 fault = str(error)
-            except _UNDECODABLE as error:
-                fault = f"a picture does not decode ({error})"
         if not self.skip_faulty:
             raise InputInvalid(f"{record.name}: {fault}; leave such out: --skip-faulty")
-        log.warning("%s: %s; left out", record.name, fault)
+        self._left_out(f"{record.name}: {fault}")
         return None
 
     def _pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
@@ -146,8 +165,8 @@ class Importer:
             return box_cells(record.box, size, self._resize_mode)
         if record.mask is None:
             return None
-        with Image.open(io.BytesIO(record.mask)) as mask:
-            white = np.asarray(mask.convert("L").resize(size, Image.Resampling.NEAREST)) > 127
+        mask = decode(record.mask).convert("L")
+        white = np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
         cells = exact_cells(white, self._resize_mode)
         return cells if cells.any() else None
 
@@ -187,15 +206,15 @@ class Importer:
             for record in _chained(first, others):
                 if not record.is_complete:
                     raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
-                files = self._sound(record, _files)
-                if files is None:
+                whole = self._sound(record, lambda each: (_files(each), own_row(each, planned.path.name)))
+                if whole is None:
                     continue
-                row = own_row(record, planned.path.name)
+                files, row = whole
                 text = json.dumps(row | _keyword(record), sort_keys=True, ensure_ascii=False).encode()
                 shard.add(record.key, {**files, "json": text})
                 rows.append(row)
-            table = pd.DataFrame(rows).astype({**dict.fromkeys(SCORES, "float32"), "accepted": bool})
-            shard.record(table)
+            if rows:
+                shard.record(pd.DataFrame(rows).astype({**dict.fromkeys(SCORES, "float32"), "accepted": bool}))
 
 
 @dataclass
@@ -230,12 +249,19 @@ def _fault_of(record: Record) -> str:
 
 
 def own_row(record: Record, shard: str) -> dict[str, Any]:
-    """The row of our manifest that an export of ours came from, in the manifest's order."""
+    """The row of our manifest that an export of ours came from, in the manifest's order.
+
+    Raises:
+        InputInvalid: a score is no number.
+    """
     own: Mapping[str, Any] = record.own
     texts = {name: record.texts[name] for name in TEXTS}
     names = {"key": record.key, "shard": shard, "reference": str(own["reference"]), "target": str(own["target"])}
-    scores = {name: float(own[name]) for name in SCORES}
-    return names | texts | scores | {name: own[name] for name in ("accepted", "rejected_by")}
+    try:
+        scores = {name: float(own[name]) for name in SCORES}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputInvalid(f"has a score that is no number ({error})") from error
+    return names | texts | scores | {"accepted": bool(own["accepted"]), "rejected_by": str(own["rejected_by"])}
 
 
 def _keyword(record: Record) -> dict[str, str]:
@@ -248,5 +274,12 @@ def _chained(first: Record, others: Iterator[Record]) -> Iterator[Record]:
 
 
 def _decoded(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as picture:
-        return on_white(picture)
+    """A picture of a set.
+
+    Raises:
+        InputInvalid: it does not decode.
+    """
+    try:
+        return on_white(decode(content))
+    except InputInvalid as error:
+        raise InputInvalid(f"a picture cannot be read ({error})") from error

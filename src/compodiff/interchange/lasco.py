@@ -1,12 +1,13 @@
 """LaSCo (arXiv 2303.09429): triplets of COCO pictures in one JSON file, without captions; COCO has these."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
+from compodiff.images.files import read_regular
 from compodiff.interchange.records import Record
+from compodiff.json_files import read_json
 
 
 def read_triplets(annotations: Path) -> list[dict[str, Any]]:
@@ -15,7 +16,7 @@ def read_triplets(annotations: Path) -> list[dict[str, Any]]:
     Raises:
         InputInvalid: the file is missing, no JSON, or a triplet lacks a field.
     """
-    triplets = _json(annotations)
+    triplets = read_json(annotations)
     if not isinstance(triplets, list):
         raise InputInvalid(f"{annotations} is no list of triplets; take lasco_train.json or lasco_val.json")
     for number, triplet in enumerate(triplets):
@@ -39,13 +40,13 @@ def read_captions(files: Sequence[Path]) -> dict[int, str]:
     """
     captions: dict[int, str] = {}
     for path in files:
-        content = _json(path)
+        content = read_json(path)
         if not isinstance(content, dict) or "annotations" not in content:
             raise InputInvalid(f"{path} holds no captions of COCO; take captions_train2014.json")
         try:
             for annotation in sorted(content["annotations"], key=lambda each: int(each["id"])):
                 captions.setdefault(int(annotation["image_id"]), str(annotation["caption"]).strip())
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputInvalid(
                 f"{path}: a caption has no id, image_id or caption ({error!r}); fetch it again"
             ) from error
@@ -81,15 +82,6 @@ def records(triplets: Sequence[Mapping[str, Any]], pictures: Path, captions: Map
 
 def _picture(path: Path, name: str) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputInvalid(f"{name}: {path} cannot be read ({error.strerror}); unpack COCO's pictures there") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputInvalid(f"{path} cannot be read ({error.strerror}); give the file's place") from error
-    except ValueError as error:
-        raise InputInvalid(f"{path} is no JSON ({error}); fetch it again") from error
+        return read_regular(path)[1]
+    except InputInvalid as error:
+        raise InputInvalid(f"{name}: {path} cannot be read ({error}); unpack COCO's pictures there") from error

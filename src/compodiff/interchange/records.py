@@ -35,6 +35,7 @@ ALIASES = {
 }
 # What an export of ours says besides, under our own names only.
 OWN = ("reference", "target", "rejected_by", "accepted", *SCORES)
+_FARTHEST = 2**31  # pixels, of what a picture may have
 _NO_TEXTS = ("key", "reference_image", "target_image", "mask_image", "mask_box")
 NEEDED = ("reference_image", "target_image", "reference_caption", "target_caption")
 
@@ -138,7 +139,9 @@ def _box(cell: Any) -> tuple[tuple[float, float, float, float] | None, str]:
         return None, ""
     try:
         left, upper, right, lower = (float(edge) for edge in cell)
-    except (TypeError, ValueError):
+        if not all(abs(edge) < _FARTHEST for edge in (left, upper, right, lower)):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         return None, f"has the mask_box {cell!r}, not left, upper, right, lower in pixels"
     return (left, upper, right, lower), ""
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from compodiff.atomic import atomic_path
 from compodiff.errors import InputInvalid
+from compodiff.images.files import is_regular
 from compodiff.interchange.records import Record, record_of, roles_of
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -24,7 +25,7 @@ _HELD = 64  # rows of a row group that are turned into Python objects at a time
 
 def tables_in(folder: Path) -> list[Path]:
     """The parquet files of a folder, at any depth, in order."""
-    return sorted(folder.rglob("*.parquet"))
+    return sorted(path for path in folder.rglob("*.parquet") if is_regular(path))
 
 
 def row_groups(path: Path) -> int:

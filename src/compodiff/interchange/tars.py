@@ -5,7 +5,6 @@ other sets' names (`records.ALIASES`) are read as well; texts come from the json
 """
 
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 
 from compodiff.atomic import atomic_path
 from compodiff.errors import InputInvalid
+from compodiff.images.files import is_regular
 from compodiff.interchange.records import Record, record_of, roles_of
+from compodiff.json_files import parse_json
 from compodiff.synthesis.caption_sets import require_end
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -21,7 +22,7 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 def tars_in(folder: Path) -> list[Path]:
     """The tars of a folder, at any depth, in order."""
-    return sorted(folder.rglob("*.tar"))
+    return sorted(path for path in folder.rglob("*.tar") if is_regular(path))
 
 
 def read_tar(path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
@@ -70,7 +71,7 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     files = {}
                 stream = tar.extractfile(member)
                 key, files[extension.lower()] = name, stream.read() if stream is not None else b""
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise InputInvalid(
             f"{path} is cut short or no tar, after {key or 'nothing'} ({error}); fetch it again"
         ) from error
@@ -87,10 +88,10 @@ def _parts(files: Mapping[str, bytes], where: str) -> tuple[dict[str, Any], dict
         if suffix in _PICTURES:
             pictures[stem] = content
         elif suffix == ".json":
-            try:
-                row |= json.loads(content)
-            except (ValueError, TypeError) as error:
-                raise InputInvalid(f"{where}.{extension} is no JSON object ({error}); leave the entry out") from error
+            said = parse_json(content, f"{where}.{extension}")
+            if not isinstance(said, dict):
+                raise InputInvalid(f"{where}.{extension} is no JSON object; leave the entry out")
+            row |= said
         elif suffix == ".txt":
             row[stem or "txt"] = content.decode("utf-8", errors="replace")
     return row, pictures

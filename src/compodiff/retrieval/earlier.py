@@ -1,12 +1,10 @@
 """What an index of a folder lends to the next: nothing that is as it was is read, encoded or compared again.
 
-Shapes: N pictures, D embedding width.
+Shapes: N pictures, D embedding width, L bytes of a look.
 """
 
 import os
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,11 @@ from numpy.typing import NDArray
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch
-from compodiff.retrieval.duplicates import LOOK_SHAPE, NEW, Looks
+from compodiff.looks import LOOK_SHAPE, Looks
+from compodiff.retrieval.duplicates import NEW
 from compodiff.retrieval.index import GROUP, Floats, Index
 from compodiff.retrieval.manifest import MANIFEST
+from compodiff.retrieval.own_columns import OwnColumns
 
 Stamp = tuple[int, int, int]
 
@@ -32,12 +32,17 @@ def stamp_of(status: os.stat_result) -> Stamp:
     """Size, time and inode of a file: while they stay the same, so do its bytes. UNSURE of one that is seconds old."""
     if time.time_ns() - status.st_mtime_ns < _COARSEST_CLOCK:
         return UNSURE
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    return tuple(map(within_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
+
+
+def within_64_bits(number: int) -> int:
+    """A number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
+    return min(max(number, -(2**63)), 2**63 - 1)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Rows of an index to be: their table, embeddings (N, D), looks (N, 16, 16, 3) and stamps (N, 3)."""
+    """Rows of an index to be: their table, embeddings (N, D), looks (N, L) and stamps (N, 3)."""
 
     table: pd.DataFrame
     embeddings: Floats
@@ -65,12 +70,12 @@ class Earlier:
         """Open what stands beside `index`; an index of another make has none of it."""
         self.index = index
         count = index.manifest.count
-        self.looks: Looks | None = _beside(index.folder / _LOOKS, (count, *LOOK_SHAPE))
+        self.looks = stored_looks(index)
         stamps = _beside(index.folder / _STAMPS, (count, len(UNSURE)))
         self._stamps = np.zeros((count, len(UNSURE)), np.int64) if stamps is None else np.array(stamps)
-        cosine = _beside(index.folder / _COSINE, ())
-        self._duplicate_cosine = None if cosine is None else float(cosine)
+        self._duplicate_cosine = stored_cosine(index)
         self._sha256: list[str] = index.pictures["sha256"].tolist()
+        self.own = OwnColumns.beside(index.folder, index.pictures)
 
     @classmethod
     def at(cls, folder: Path) -> "Earlier | None":
@@ -101,13 +106,13 @@ class Earlier:
         if self.looks is None:
             raise IndexMismatch(f"the index {self.index.folder} cannot be changed; make it anew: compodiff index build")
         rows = np.flatnonzero(~self.index.pictures["picture_id"].isin(gone).to_numpy())
-        table = self.index.pictures.iloc[rows].reset_index(drop=True)
+        table = self.index.pictures.iloc[rows].reset_index(drop=True).drop(columns=self.own.names)
         return Pictures(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
 
     def groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
         """Near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.
 
-        A group that has lost a picture is not: that picture may have been what joined two others.
+        A group that has lost its first picture is not known: the others need not look like each other.
         """
         if duplicate_cosine != self._duplicate_cosine:
             return np.full(len(table), NEW)
@@ -115,16 +120,20 @@ class Earlier:
         keys = zip(old["picture_id"], old["sha256"], strict=True)
         groups: dict[tuple[str, str], str] = dict(zip(keys, old[GROUP], strict=True))
         found = [groups.get(key) for key in zip(table["picture_id"], table["sha256"], strict=True)]
-        return np.array(_first_rows(found, Counter(groups.values())), dtype=np.int64)
+        row_of = {picture_id: row for row, picture_id in enumerate(table["picture_id"]) if found[row] == picture_id}
+        return np.array([NEW if group is None else row_of.get(group, NEW) for group in found], dtype=np.int64)
 
 
-def _first_rows(groups: Sequence[str | None], whole: Counter[str]) -> list[int]:
-    present = Counter(groups)
-    first: dict[str, int] = {}
-    return [
-        NEW if group is None or present[group] != whole[group] else first.setdefault(group, row)
-        for row, group in enumerate(groups)
-    ]
+def stored_looks(index: Index) -> Looks | None:
+    """How the pictures of an index look, (N, L); None of an index that is not of a folder, or of another make."""
+    looks: Looks | None = _beside(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
+    return looks
+
+
+def stored_cosine(index: Index) -> float | None:
+    """From which cosine pictures of an index may be near-duplicates; None where it has none."""
+    cosine = _beside(index.folder / _COSINE, ())
+    return None if cosine is None else float(cosine)
 
 
 def _beside(path: Path, shape: tuple[int, ...]) -> Any:

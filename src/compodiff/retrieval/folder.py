@@ -6,6 +6,7 @@ A picture is encoded once (parts.py), and readers see the old index until the ne
 import fcntl
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,20 +19,21 @@ from compodiff.atomic import open_work_folder
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.images import COLUMNS, Listing, list_pictures
+from compodiff.images.files import is_gone, read_regular
 from compodiff.ownership import delete_folder
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
-from compodiff.retrieval.duplicates import NEW, grouped
+from compodiff.retrieval.duplicates import NEW, group_duplicates
 from compodiff.retrieval.earlier import UNSURE, Earlier, Pictures, Stamp, stamp_of
 from compodiff.retrieval.index import GROUP, Index
-from compodiff.retrieval.manifest import require_replaceable_index
+from compodiff.retrieval.left_out import LeftOut
+from compodiff.retrieval.manifest import require_folder, require_replaceable_index
+from compodiff.retrieval.own_columns import OwnColumns
 from compodiff.retrieval.parts import Parts, stacked
-from compodiff.retrieval.pictures import COLUMNS, loose_pictures
+from compodiff.retrieval.scanning import Scan, judge, name_in, scan_files
 
-_NAMED_IN_ERROR = 5
 _PARTS = "encoded pictures"
-
-Row = tuple[str, str, str, int, int, str]  # COLUMNS
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,48 @@ class Todo:
     """What a build takes in, and how.
 
     Attributes:
-        files: `loose_pictures(folder)`, wrapped in a progress bar or not; with `keep`, the pictures to add.
-        skip_unreadable: leave out pictures that do not decode instead of refusing to build.
+        files: `list_pictures(folder).files`, wrapped in a progress bar or not; with `keep`, the pictures to add.
+        listing: what else the folder holds.
+        strict: refuse to build where a picture would be left out.
         keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.
         checksum: read every file, even one whose size, time and inode are those that the earlier index knows.
-        columns: a parquet or CSV file with more about each picture.
+        columns: a parquet or CSV file with more about each picture, in place of the one before; with `keep`, besides.
+        no_columns: forget the columns of an earlier such file, which are kept otherwise.
     """
 
     files: Iterable[Path]
-    skip_unreadable: bool = False
+    listing: Listing = field(default_factory=Listing)
+    strict: bool = False
     keep: bool = False
     checksum: bool = False
     columns: Path | None = None
+    no_columns: bool = False
 
 
 @dataclass(frozen=True)
 class FolderBuild:
-    """What a build did; `unreadable` maps a file to the reason."""
+    """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix.
+
+    `unmet` says how many rows of `Todo.columns` name no picture; None where each does.
+    """
 
     index: Path
     pictures: int
     encoded: int
     unreadable: dict[str, str] = field(default_factory=dict)
     removed: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    unmet: str | None = None
 
 
 @dataclass(frozen=True)
 class FolderStatus:
-    """How an index and its folder differ: paths from the folder, sorted."""
+    """How an index and its folder differ: paths from the folder, sorted; `left_out` with the reasons."""
 
     added: list[str]
     changed: list[str]
     removed: list[str]
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def build_folder_index(
@@ -90,8 +102,8 @@ def build_folder_index(
         todo: which files are taken in, and how.
 
     Raises:
-        InputInvalid: there is no picture, none decodes, one does not and they are not skipped, or `todo.columns`
-            does not fit.
+        InputInvalid: there is no picture, none decodes, one does not and `todo.strict`, `todo.columns` does not fit, or
+            the index at `out` is of another folder.
         EncoderMismatch, IndexMismatch: with `todo.keep`, what is kept was made with another encoder, or is damaged.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
@@ -99,16 +111,35 @@ def build_folder_index(
     with _alone(out):
         require_replaceable_index(out)
         earlier = Earlier.at(out)
+        if earlier is not None:
+            require_folder(out, earlier.index.manifest, folder)
+        given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = Parts(open_work_folder(staging, _PARTS, ("?" * 16,)), earlier, encoder)
-        scan = _scanned(folder, todo.files, parts, None if todo.checksum else earlier)
-        _judge(folder, scan, skip_unreadable=todo.skip_unreadable)
-        whole = _pictures(folder, scan, parts, todo.columns, encoder.manifest.embedding_dim)
+        known = LeftOut.at(out)
+        scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
+        keeps = earlier is not None and todo.keep
+        judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
+        whole = _pictures(folder, scan, parts, encoder.manifest.embedding_dim)
+        left_out = LeftOut(scan.left_out)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
-            whole = earlier.without(set(whole.table["picture_id"])).followed_by(whole)
-        _write(folder, out, encoder.manifest, params, whole, earlier)
+            left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
+            whole = earlier.without(scan.names).followed_by(whole)
+        names = set(whole.table["path"])
+        given = None if given is None else given.met_by(names)
+        own = _own_columns(todo, given, earlier)
+        if len(scan.rows) or not keeps or left_out != known or given is not None:
+            _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
         delete_folder(staging, _PARTS)
-    return FolderBuild(out, len(whole.table), parts.encoded, scan.unreadable)
+    unreadable = todo.listing.left_out | scan.unreadable
+    return FolderBuild(
+        out,
+        len(whole.table),
+        parts.encoded,
+        unreadable,
+        others=todo.listing.others + scan.others,
+        unmet=None if given is None else given.unmet(names),
+    )
 
 
 def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:
@@ -121,87 +152,84 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         names: paths from `folder`.
 
     Raises:
-        InputInvalid: there is no index, it does not hold one of `names`, or nothing would be left.
+        InputInvalid: there is no index, it is of another folder, it does not hold one of `names`, or nothing would be
+            left.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     gone = set(names)
     with _alone(out):
         earlier = Earlier(Index.load(out))
         held = earlier.index
+        require_folder(out, held.manifest, folder)
         if strange := sorted(gone - held.row.keys()):
             raise InputInvalid(f"the index {out} holds no picture {strange[0]!r}; see: compodiff index status {folder}")
         if len(gone) == held.manifest.count:
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
-            _write(folder, out, held.manifest.encoder, params, earlier.without(gone), earlier)
+            left, left_out = earlier.without(gone), LeftOut.at(out)
+            _write(folder, out, held.manifest.encoder, params, left, earlier, left_out, earlier.own)
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
 
 def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
-    """Compare the index at `index_folder` with the bytes that are now in `folder`."""
-    table = Index.load(index_folder).pictures
+    """Compare the index at `index_folder` with the bytes that are now in `folder`.
+
+    Raises:
+        InputInvalid: there is no index, or it is of another folder.
+    """
+    table = open_index(index_folder, folder).pictures
     indexed = dict(zip(table["path"], table["sha256"], strict=True))
-    present = dict(_digests(folder))
+    known, listing = LeftOut.at(index_folder), list_pictures(folder)
+    present, left_out = dict[str, str](), dict(listing.left_out)
+    for path in listing.files:
+        name = name_in(folder, path)
+        sha256, fault = _digest(path)
+        if fault:
+            left_out[name] = fault
+        elif reason := known.of_bytes(name, sha256):
+            left_out[name] = reason.text
+        else:
+            present[name] = sha256
     return FolderStatus(
         added=sorted(present.keys() - indexed.keys()),
         changed=sorted(path for path in present.keys() & indexed.keys() if present[path] != indexed[path]),
         removed=sorted(indexed.keys() - present.keys()),
+        left_out=dict(sorted(left_out.items())),
     )
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """The files of a folder: rows of those that are encoded, with their stamps and times, and why others are not."""
+def open_index(index_folder: Path, folder: Path) -> Index:
+    """Open the index of `folder`.
 
-    rows: list[Row] = field(default_factory=list)
-    stamps: list[Stamp] = field(default_factory=list)
-    modified_ns: list[int] = field(default_factory=list)
-    unreadable: dict[str, str] = field(default_factory=dict)
-
-
-def _scanned(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earlier | None) -> _Scan:
-    """Encode the files that have not been; those that are as `earlier` saw them are not read."""
-    scan = _Scan()
-    above = len(f"{folder}/")
-    for path in files:
-        name = str(path)[above:]
-        try:
-            name.encode()
-            status = path.stat()
-            stamp = stamp_of(status)
-            sha256 = earlier.unchanged(name, stamp) if earlier else None
-            if sha256 is None or sha256 not in parts:
-                status, stamp, sha256 = _taken_in(path, parts)
-        except (OSError, InputInvalid, UnicodeEncodeError) as error:
-            scan.unreadable[name] = str(error)
-            continue
-        scan.rows.append((name, name, name, 0, status.st_size, sha256))
-        scan.stamps.append(stamp)
-        scan.modified_ns.append(status.st_mtime_ns)
-    parts.flush()
-    return scan
+    Raises:
+        InputInvalid: there is none, or it is of another folder.
+    """
+    opened = Index.load(index_folder)
+    require_folder(index_folder, opened.manifest, folder)
+    return opened
 
 
-def _taken_in(path: Path, parts: Parts) -> tuple[os.stat_result, Stamp, str]:
-    """Read a file; its status and stamp, from before its bytes, and their sha256."""
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        stamp, content = stamp_of(status), file.read()
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 not in parts:
-        parts.add(sha256, content)
-    return status, stamp, sha256
+def _own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
+    before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
+    if given is None:
+        return before
+    return before.followed_by(given) if todo.keep else given
 
 
-def _pictures(folder: Path, scan: _Scan, parts: Parts, columns: Path | None, dim: int) -> Pictures:
+def not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
+    """The files of `folder` that its index neither holds nor left out as they are now."""
+    held, known = open_index(index_folder, folder).row, LeftOut.at(index_folder)
+    names = {path: name_in(folder, path) for path in listing.files}
+    return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
+
+
+def _pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
     table = pd.DataFrame(scan.rows, columns=COLUMNS)
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
     known = metadata.of_files(folder, names, scan.modified_ns)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
-    if columns is not None:
-        table = pd.concat([table, metadata.of_table(columns, names, [*table.columns, GROUP])], axis=1)
     return Pictures(table, *stacked(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
@@ -212,20 +240,24 @@ def _write(
     params: IndexParams,
     pictures: Pictures,
     earlier: Earlier | None,
+    left_out: LeftOut,
+    own: OwnColumns,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
     lent = earlier if earlier and earlier.lends_to(encoder) else None
     table, cosine = pictures.table, params.duplicate_cosine
     known = lent.groups(table, cosine) if lent else np.full(len(table), NEW)
-    groups = grouped(pictures.embeddings, pictures.looks, known, cosine)
+    order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
+    groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
+    table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]}),
+        pictures=table.join(own.of(table["path"].tolist())),
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        beside=pictures.beside(cosine),
+        beside=pictures.beside(cosine) | left_out.beside() | own.files(),
         earlier=lent.index if lent else None,
     )
 
@@ -243,22 +275,19 @@ def _alone(out: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _judge(folder: Path, scan: _Scan, *, skip_unreadable: bool) -> None:
-    rows, unreadable = scan.rows, scan.unreadable
-    total = len(rows) + len(unreadable)
-    if not total:
-        raise InputInvalid(f"no JPEG, PNG, WebP or GIF picture in {folder} or below")
-    if unreadable and not (rows and skip_unreadable):
-        named = "; ".join(f"{name} ({why})" for name, why in list(unreadable.items())[:_NAMED_IN_ERROR])
-        more = ", ..." if len(unreadable) > _NAMED_IN_ERROR else ""
-        way_out = "mend or remove them, or add --skip-unreadable" if rows else "nothing is left to index"
-        raise InputInvalid(f"{len(unreadable)} of {total} pictures do not decode: {named}{more}; {way_out}")
+def _stamp(path: Path) -> Stamp:
+    try:
+        return stamp_of(path.stat())
+    except OSError:
+        return UNSURE
 
 
-def _digests(folder: Path) -> Iterator[tuple[str, str]]:
-    for path in loose_pictures(folder):
-        with path.open("rb") as file:
-            yield path.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Path) -> tuple[str, str]:
+    """The sha256 of a file's bytes, or why they cannot be read."""
+    try:
+        return hashlib.sha256(read_regular(path)[1]).hexdigest(), ""
+    except InputInvalid as error:
+        return "", str(error)
 
 
 def _writable(folder: Path) -> Path:

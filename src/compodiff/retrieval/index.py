@@ -4,7 +4,7 @@ An index is a folder that appears whole or not at all:
 
     index.faiss       FAISS's own format over the L2-normalised vectors, searched by inner product
     embeddings.npy    (N, D) float32 as the encoder made them: exact re-ranking, references by id, the next build
-    pictures.parquet  one row per vector, in order: picture_id and where its bytes are (retrieval/pictures.py)
+    pictures.parquet  one row per vector, in order: picture_id and where its bytes are (compodiff/images.py)
     looks.npy, ...    of a folder's index: what the next build need not find out again (retrieval/earlier.py)
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
 
@@ -56,7 +56,7 @@ def build(
     encoder: EncoderManifest,
     params: IndexParams,
     pictures_root: str,
-    beside: Mapping[str, NDArray[np.generic]] | None = None,
+    beside: Mapping[str, NDArray[np.generic] | pd.DataFrame] | None = None,
     earlier: "Index | None" = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
@@ -68,7 +68,7 @@ def build(
         encoder: the encoder that made `embeddings`.
         params: kind and its numbers.
         pictures_root: the folder that paths in `pictures` start from, relative to `folder` or absolute.
-        beside: file name -> array, kept for the next build.
+        beside: file name -> array or table, kept for the next build.
         earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
 
     Raises:
@@ -87,8 +87,11 @@ def build(
         faiss.write_index(index, str(temporary / _INDEX))
         np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
         pictures.to_parquet(temporary / _PICTURES, index=False)
-        for name, array in (beside or {}).items():
-            np.save(temporary / name, array)
+        for name, content in (beside or {}).items():
+            if isinstance(content, pd.DataFrame):
+                content.to_parquet(temporary / name, index=False)
+            else:
+                np.save(temporary / name, content)
         files = {file.name: fingerprint(file) for file in sorted(temporary.iterdir())}
         rerank = 0 if kind == "flat" else params.rerank
         manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)
@@ -134,7 +137,10 @@ class Index:
             raise damaged(folder, f"FAISS cannot read {_INDEX}") from error
         if (nearest.ntotal, nearest.d) != (manifest.count, manifest.dim):
             raise damaged(folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}")
-        return cls(folder, manifest, nearest)
+        try:
+            return cls(folder, manifest, nearest)
+        except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced
+            raise damaged(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
 
     def require_encoder(self, encoder: EncoderManifest) -> None:
         """Refuse to be searched with vectors of another encoder.

@@ -70,6 +70,20 @@ def require_replaceable_index(folder: Path) -> None:
     require_replaceable_folder(folder, KIND)
 
 
+def require_folder(index: Path, manifest: IndexManifest, folder: Path) -> None:
+    """Refuse the index of another folder: the names of both would be mixed.
+
+    Raises:
+        InputInvalid: the pictures of the index at `index` are not those of `folder`.
+    """
+    root = (index / manifest.pictures_root).resolve()
+    if root != folder.resolve():
+        raise InputInvalid(
+            f"the index {index} is of the folder {root}, not of {folder}; "
+            "name another place with --out, or remove the index if the folder was moved"
+        )
+
+
 def damaged(folder: Path, fault: str) -> IndexMismatch:
     """The error of an index whose files are not what was written."""
     return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")

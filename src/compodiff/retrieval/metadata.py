@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from compodiff.errors import InputInvalid
+from compodiff.images import COLUMNS
+from compodiff.images.files import is_regular
+from compodiff.retrieval.index import GROUP
 
-KEYS = ("path", "picture_id", "file")  # of a table of one's own: the picture's path from the folder
+# All columns of an index of a folder that the program itself makes.
+COLUMNS_OF_FILES = (*COLUMNS, "size", "modified", "folder", "caption", "width", "height", GROUP)
 _CAPTION_CHARACTERS = 10_000
 
 
@@ -23,7 +26,7 @@ def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> 
     for name in names:
         parent = _parent(name)
         if parent not in texts:
-            texts[parent] = frozenset(each for each in os.listdir(folder / parent) if each.endswith(".txt"))
+            texts[parent] = _texts_in(folder / parent)
         captions.append(_caption(folder / name, texts[parent]) if texts[parent] else None)
     return pd.DataFrame(
         {
@@ -34,34 +37,23 @@ def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> 
     )
 
 
-def of_table(table: Path, names: Sequence[str], taken: Sequence[str]) -> pd.DataFrame:
-    """Columns of a parquet or CSV file for the pictures at `names`, in their order; empty where it has no row.
-
-    Raises:
-        InputInvalid: it cannot be read, lacks a column of paths, names a picture twice, or a column is `taken`.
-    """
-    try:
-        content = pd.read_parquet(table) if table.suffix.lower() == ".parquet" else pd.read_csv(table)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputInvalid(f"{table} cannot be read as {table.suffix or 'CSV'}: {reason}") from error
-    key = next((name for name in KEYS if name in content.columns), None)
-    if key is None:
-        raise InputInvalid(f"{table} has none of the columns {', '.join(KEYS)}; add the pictures' paths as one")
-    if twice := sorted(set(content[key][content[key].duplicated()].astype(str)))[:1]:
-        raise InputInvalid(f"{table} names {twice[0]} twice; keep one row a picture")
-    values = content.drop(columns=[name for name in KEYS if name in content.columns])
-    if clash := sorted(set(values.columns) & set(taken)):
-        raise InputInvalid(f"the column {clash[0]} of {table} is one that the index has already; rename it")
-    return values.set_index(content[key].astype(str)).reindex(list(names)).reset_index(drop=True)
-
-
 def _parent(name: str) -> str:
     return name.rpartition("/")[0]
 
 
 def _caption(picture: Path, texts: Container[str]) -> str | None:
     for beside in (f"{picture.stem}.txt", f"{picture.name}.txt"):
-        if beside in texts and (path := picture.with_name(beside)).is_file():
-            return path.read_text(encoding="utf-8", errors="replace")[:_CAPTION_CHARACTERS].strip()
+        if beside in texts and is_regular(path := picture.with_name(beside)):
+            try:
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    return file.read(_CAPTION_CHARACTERS).strip()
+            except OSError:  # one that may not be read says nothing, as if it were not there
+                continue
     return None
+
+
+def _texts_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(each for each in os.listdir(folder) if each.endswith(".txt"))
+    except OSError:
+        return frozenset()

@@ -16,18 +16,18 @@ from torch import Tensor
 
 from compodiff.atomic import atomic_path
 from compodiff.encoders import Encoder
-from compodiff.retrieval.duplicates import LOOK_SHAPE, Looks, look
+from compodiff.images import decode, full_size
+from compodiff.looks import LOOK_SHAPE, Looks, look
 from compodiff.retrieval.earlier import Earlier
 from compodiff.retrieval.encoding import encoded
 from compodiff.retrieval.index import Floats
-from compodiff.retrieval.pictures import decode
 
 BATCH = 64  # pictures put down at a time
 
 
 @dataclass(frozen=True)
 class Part:
-    """One encoded picture: its embedding (D,), its look (16, 16, 3), and its width and height in pixels."""
+    """One encoded picture: its embedding (D,), its look (L,), and its width and height in pixels."""
 
     embedding: Floats
     look: Looks
@@ -39,7 +39,7 @@ class Parts:
 
     def __init__(self, folder: Path, earlier: Earlier | None, encoder: Encoder) -> None:
         """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
-        identity = json.dumps(encoder.manifest.to_json(), sort_keys=True).encode()
+        identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
         self._known = _lent(earlier) if earlier and earlier.lends_to(encoder.manifest) else {}
@@ -60,7 +60,7 @@ class Parts:
             InputInvalid: it does not decode.
         """
         picture = decode(content)
-        self._pending[sha256] = (self._encoder.preprocess(picture), look(picture), picture.size)
+        self._pending[sha256] = (self._encoder.preprocess(picture), look(picture), full_size(picture))
         if len(self._pending) == BATCH:
             self.flush()
 
@@ -93,7 +93,7 @@ class Parts:
 
 
 def stacked(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
-    """Embeddings (N, D) and looks (N, 16, 16, 3)."""
+    """Embeddings (N, D) and looks (N, L)."""
     if not parts:
         return np.empty((0, dim), np.float32), np.empty((0, *LOOK_SHAPE), np.uint8)
     return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])

@@ -9,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from compodiff.images import Pictures
+from compodiff.looks import Looks, look
 from compodiff.model.fusion import fused
-from compodiff.retrieval.composer import Composer
+from compodiff.retrieval.composer import Composer, Composition
+from compodiff.retrieval.encoding import encoded
 from compodiff.retrieval.filters import Filters
 from compodiff.retrieval.index import GROUP, NO_PICTURE, Floats, Index, Rows
-from compodiff.retrieval.pictures import Pictures
-from compodiff.retrieval.query import Blend, ComposedQuery, Part
+from compodiff.retrieval.notes import note_on_negative, note_on_nothing
+from compodiff.retrieval.query import Blend, ComposedQuery, Part, Reference
+from compodiff.retrieval.recognition import Recognition
 from compodiff.retrieval.watch import Watch
 
 
@@ -32,9 +37,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A query checked and looked up: pictures are pixels, ids embeddings, the condition rows."""
+    """A query checked and looked up: pictures are pixels, ids embeddings, the condition rows.
+
+    `looks` has one entry a part of the reference: how it looks, where it was handed in as a picture.
+    """
 
     query: ComposedQuery
+    looks: tuple[Looks | None, ...] = field(default=(), repr=False)
     exclude: tuple[str, ...] = ()
     allowed: Rows | None = field(default=None, repr=False)
 
@@ -49,6 +58,8 @@ class Answer:
         reference: (D,) embedding of the reference, of the masked region blanked; None without one.
         cells: (64, 64) the mask, or None.
         seconds: by phase: "encode", "sample", "search"; of the whole batch that the query was answered in.
+        own: ids of the pictures of the index that the reference, handed in as a picture, is a copy of.
+        notes: what a person should know besides, a line each.
     """
 
     hits: list[Hit]
@@ -56,6 +67,8 @@ class Answer:
     reference: Floats | None
     cells: NDArray[np.bool_] | None
     seconds: Mapping[str, float]
+    own: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Searcher:
@@ -77,12 +90,15 @@ class Searcher:
         root = pictures_root or index.folder / index.manifest.pictures_root
         self.pictures = Pictures(root, index.pictures)
         self.filters = Filters(index.pictures)
+        self._recognition = Recognition(index, self.pictures)
         self._names: list[str] = index.pictures["name"].tolist()
         self._groups: list[str] = index.pictures[GROUP].tolist() if GROUP in index.pictures else []
         self._members = _members(index.picture_ids, self._groups)
 
     def search(self, query: ComposedQuery) -> list[Hit]:
-        """The `query.k` pictures nearest to what `query` asks for, best first; the reference is not among them.
+        """The `query.k` pictures nearest to what `query` asks for, best first.
+
+        Neither the reference nor what looks the same is among them, whether it is an id or a picture handed in.
 
         Raises:
             InputInvalid: the query cannot be answered; see `Composer.prepared`.
@@ -101,20 +117,23 @@ class Searcher:
         """
         query.require()
         reference = query.reference
+        looks = tuple(look(part) if isinstance(part, Image.Image) else None for part in _parts(reference))
         if isinstance(reference, Blend):
             reference = Blend(tuple(self._looked_up(part, query) for part in reference.parts), reference.weights)
         elif reference is not None:
             reference = self._looked_up(reference, query)
         allowed = self.filters.rows(query.where) if query.where else None
-        return Prepared(self.composer.prepared(replace(query, reference=reference)), _excluded(query), allowed)
+        ready = self.composer.prepared(replace(query, reference=reference))
+        return Prepared(ready, looks, _excluded(query), allowed)
 
     def answer_all(self, queries: Sequence[Prepared], watch: Watch) -> list[Answer]:
         """Answer queries together; none depends on the others."""
         compositions = self.composer.compose_all([prepared.query for prepared in queries], watch)
         with watch.phase("search"):
+            own = [self._own(prepared, each) for prepared, each in zip(queries, compositions, strict=True)]
             hits = [
-                self._ranked(prepared, composition.draws)
-                for prepared, composition in zip(queries, compositions, strict=True)
+                self._ranked(prepared, (*prepared.exclude, *same), composition.draws)
+                for prepared, same, composition in zip(queries, own, compositions, strict=True)
             ]
         return [
             Answer(
@@ -123,9 +142,30 @@ class Searcher:
                 reference=None if composition.reference is None else composition.reference.cpu().numpy(),
                 cells=None if prepared.query.mask is None else np.asarray(prepared.query.mask),
                 seconds=dict(watch.seconds),
+                own=same,
+                notes=self._notes(prepared, found),
             )
-            for prepared, composition, found in zip(queries, compositions, hits, strict=True)
+            for prepared, composition, same, found in zip(queries, compositions, own, hits, strict=True)
         ]
+
+    def _own(self, prepared: Prepared, composition: Composition) -> tuple[str, ...]:
+        """The pictures of the index that parts of the reference are copies of."""
+        parts = _parts(prepared.query.reference)
+        found: list[str] = []
+        for part, seen in zip(parts, prepared.looks, strict=True):
+            if seen is None or not isinstance(part, Tensor):
+                continue
+            alone = len(parts) == 1 and prepared.query.mask is None
+            known = composition.reference if alone and composition.reference is not None else None
+            embedding = encoded(self.composer.encoder, [part])[0] if known is None else known
+            found += self._recognition.find(seen, embedding.cpu().numpy())
+        return tuple(dict.fromkeys(found))
+
+    def _notes(self, prepared: Prepared, hits: Sequence[Hit]) -> tuple[str, ...]:
+        query, pictures = prepared.query, self.index.manifest.count
+        findable = pictures if prepared.allowed is None else len(prepared.allowed)
+        nothing = None if hits else note_on_nothing(query, pictures, findable)
+        return tuple(note for note in (note_on_negative(query, self.composer.options(query)), nothing) if note)
 
     def _looked_up(self, part: Part, query: ComposedQuery) -> Part:
         """An id replaced by its embedding, or by its picture where it is masked."""
@@ -134,11 +174,11 @@ class Searcher:
         embedding = self.index.embedding(part)
         return embedding if query.mask is None else self.pictures.read(part)
 
-    def _ranked(self, prepared: Prepared, draws: Tensor) -> list[Hit]:
+    def _ranked(self, prepared: Prepared, exclude: Sequence[str], draws: Tensor) -> list[Hit]:
         """Rank by the fusion of the draws (S, D) that the model was chosen with; near-duplicates share a place."""
         k = prepared.query.k
         vectors = fused(draws, self.composer.sampling.fusion).cpu().numpy()
-        away = [id_ for each in prepared.exclude for id_ in self._alike(each)] if self._members else prepared.exclude
+        away = [id_ for each in exclude for id_ in self._alike(each)] if self._members else exclude
         asked = k
         while True:
             rows, scores = self.index.search(vectors, asked, [away] * len(vectors), prepared.allowed)
@@ -183,5 +223,10 @@ def _members(picture_ids: Sequence[str], groups: Sequence[str]) -> dict[str, lis
 
 def _excluded(query: ComposedQuery) -> tuple[str, ...]:
     """The ids of the index that a query starts from, and those that it names."""
-    parts = query.reference.parts if isinstance(query.reference, Blend) else (query.reference,)
-    return (*query.exclude, *(part for part in parts if isinstance(part, str)))
+    return (*query.exclude, *(part for part in _parts(query.reference) if isinstance(part, str)))
+
+
+def _parts(reference: Reference) -> tuple[Part, ...]:
+    if reference is None:
+        return ()
+    return reference.parts if isinstance(reference, Blend) else (reference,)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from compodiff.embeddings.masking import MASK_SIZE
 from compodiff.errors import InputInvalid
-from compodiff.retrieval.pictures import decode
+from compodiff.images import decode
 from compodiff.retrieval.query import Blend, ComposedQuery, Mode, Part, Reference
 from compodiff.serving.limits import (
     MASK_CELLS,

@@ -9,7 +9,7 @@ from enum import IntEnum
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.retrieval.pictures import Pictures
+from compodiff.images import Pictures
 from compodiff.serving.live import Live
 
 

@@ -64,6 +64,7 @@ class Ranking(BaseModel):
     results: list[Found]
     embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
+    notes: list[str] = Field(description="what a person should know besides: why nothing was found, what had no effect")
     model: str
 
     model_config = ConfigDict(
@@ -140,6 +141,7 @@ def ranking(live: Live, form: SearchForm, prepared: Prepared, answer: Answer, se
         results=_found(live, answer.hits),
         embedding=encoded_embedding(answer.embedding),
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
+        notes=list(answer.notes),
         model=live.places.version,
     )
 
@@ -169,7 +171,7 @@ def _asked(live: Live, form: SearchForm, answer: Answer, options: SamplerOptions
         reference_id=form.reference_id if only_ids else [],
         reference_embedding=[] if only_ids or answer.reference is None else [encoded_embedding(answer.reference)],
         weight=form.weight if only_ids else [],
-        exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id],
+        exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id, *answer.own],
         text=form.text,
         negative=form.negative,
         subtract=form.subtract,

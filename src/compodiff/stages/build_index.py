@@ -7,9 +7,9 @@ from typing import Annotated
 from compodiff.benchmarks.pictures import GalleryFolder
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
+from compodiff.images import tabulate
 from compodiff.params import IndexParams
 from compodiff.retrieval.index import build
-from compodiff.retrieval.pictures import tabulate
 from compodiff.stages.declaration import Input, Output
 
 DESCRIBED = ("style", "concept", "split", "skin_tone", "gender", "hair", "direction")  # what filters can ask for

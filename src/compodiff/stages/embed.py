@@ -19,6 +19,7 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import ExactMask, Material, make_embeddings
 from compodiff.embeddings.generated import Generated
 from compodiff.encoders import load_encoder
+from compodiff.images import read_picture
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output
 
@@ -79,8 +80,7 @@ def _query_masks(folder: Path) -> dict[str, list[ExactMask]]:
 
 
 def _cells(folder: Path, query: BenchmarkQuery) -> NDArray[np.bool_]:
-    with Image.open(folder / query.mask) as mask:
-        return np.asarray(mask.convert("L")) > 127
+    return np.asarray(read_picture(folder / query.mask).convert("L")) > 127
 
 
 def _digest(folder: Path) -> str:

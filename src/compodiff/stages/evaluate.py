@@ -23,11 +23,11 @@ from compodiff.benchmarks.showcase import Showcase
 from compodiff.benchmarks.triplets import load_triplets
 from compodiff.embeddings import MASK_SIZE, Embeddings
 from compodiff.errors import InputInvalid
+from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.masks import given_cells
-from compodiff.retrieval.pictures import read_picture
 from compodiff.stages.declaration import Input, Output
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")

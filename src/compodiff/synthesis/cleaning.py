@@ -24,13 +24,13 @@ from compodiff import shards
 from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
+from compodiff.looks import LOOK_SHAPE, Looks, look_the_same
 from compodiff.ownership import delete_inside, require_apart
 from compodiff.synthesis.finishing import Acceptance
 from compodiff.synthesis.survey import ENDS, Gallery, Survey, Surveyor
 
 NEAR_DUPLICATE, CONTAMINATED = "near_duplicate", "contaminated"
 FINDINGS = "findings.parquet"
-_ALIKE = 24  # of 255: compression and another size change a cell by less, another picture at least one cell by more
 _AT_ONCE = 1024
 _TYPES = {"key": "str", "rejected_by": "str", "picture": "str", "match": "str", "cosine": "float32"}
 log = logging.getLogger(__name__)
@@ -77,12 +77,20 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
     seals = {path.name: shards.seal_of(path)["sha256"] for path in paths}
     shards.claim_folder(
         to,
-        {"cleaned": str(dataset), "shards": seals, "encoder": encoder, "safety_checker": surveyor.safety_checker},
+        {
+            "cleaned": str(dataset),
+            "shards": seals,
+            "encoder": encoder,
+            "look": LOOK_SHAPE[0],
+            "safety_checker": surveyor.safety_checker,
+        },
         "cleaned triplets",
         ("facts", FINDINGS, "manifest.parquet", "report.json", *(f"{glob.escape(path.stem)}.*" for path in paths)),
     )
     _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
     rows = pd.concat([shards.read_table(shards.sidecar_of(path)) for path in paths], ignore_index=True)
+    if rows.empty:
+        raise InputInvalid(f"{dataset} holds no triplet; make or import it again")
     if not rows["key"].is_unique:
         raise InputInvalid(
             f"{dataset} has the key {rows.loc[rows['key'].duplicated(), 'key'].iloc[0]!r} twice; rename one"
@@ -154,31 +162,34 @@ def _near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> I
     kept = np.empty(0, np.int64)
     for start in range(0, len(rows) if len(rows) > 1 else 0, _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
-        embeddings, looks = survey.embeddings(chunk), survey.looks(chunk)
+        this = survey.embeddings(chunk), survey.looks(chunk)
         twin_of = dict[int, tuple[int, float]]()  # place in the chunk -> row and cosine
         for first in range(0, len(kept), _AT_ONCE):
             others = kept[first : first + _AT_ONCE]
-            for place, other, cosine in _near(embeddings, survey.embeddings(others), least):
-                if place not in twin_of and _alike(looks[place], survey.looks(others[other : other + 1])[0]):
-                    twin_of[place] = int(others[other]), cosine
-        for place, other, cosine in _near(embeddings, embeddings, least):
-            if other < place and place not in twin_of and other not in twin_of and _alike(looks[place], looks[other]):
+            for place, other, cosine in _near(this, (survey.embeddings(others), survey.looks(others)), least):
+                twin_of.setdefault(place, (int(others[other]), cosine))
+        for place, other, cosine in _near(this, this, least):
+            if other < place and place not in twin_of and other not in twin_of:
                 twin_of[place] = int(chunk[other]), cosine
         for place, (other, cosine) in sorted(twin_of.items()):
             yield survey.keys[chunk[place]], NEAR_DUPLICATE, "both", survey.keys[other], cosine
         kept = np.concatenate([kept, np.delete(chunk, list(twin_of))])
 
 
-def _near(ones: NDArray[np.float32], others: NDArray[np.float32], least: float) -> Iterator[tuple[int, int, float]]:
-    """Places of two triplets whose references are near and whose targets are, too; ascending."""
-    cosines = np.minimum(*(ones[:, end] @ others[:, end].T for end in range(len(ENDS))))
-    for one, other in np.argwhere(cosines >= least):
-        yield int(one), int(other), float(cosines[one, other])
+Facts = tuple[NDArray[np.float32], Looks]  # embeddings (T, 2, D), looks (T, 2, L)
 
 
-def _alike(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
-    """Near embeddings are a hint only: two clock faces have near ones, but look different in some cell."""
-    return bool(np.abs(one - other).max() <= _ALIKE)
+def _near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
+    """Places of two triplets whose references are near-duplicates and whose targets are, too; ascending.
+
+    Near embeddings are a hint only: two clock faces have near ones, but do not look the same.
+    """
+    cosines = np.minimum(*(ones[0][:, end] @ others[0][:, end].T for end in range(len(ENDS))))
+    pairs = np.argwhere(cosines >= least)
+    for end in range(len(ENDS)):
+        pairs = pairs[look_the_same(ones[1][:, end], others[1][:, end], pairs)]
+    for one, other in pairs.tolist():
+        yield one, other, float(cosines[one, other])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ The text of a row, and the prompt from which the model goes on:
     result: a cat on a beach
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
+from compodiff.json_files import json_lines
 from compodiff.tables import column_names, read_rows
 
 PUBLIC = ("input", "edit", "output")  # as in the public edit sets
@@ -78,17 +78,10 @@ def _values_of(path: Path) -> Iterator[list[Any]]:
 
 
 def _from_lines(path: Path) -> Iterator[list[Any]]:
-    if not path.is_file():
-        raise InputInvalid(f"{path} is not there; give a file of edits")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                yield [row[name] for name in PUBLIC]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputInvalid(
-                    f"{path}, line {number} is no object with {', '.join(PUBLIC)} ({error!r}); mend it or leave it out"
-                ) from error
+    for number, row in json_lines(path):
+        if missing := [name for name in PUBLIC if name not in row]:
+            raise InputInvalid(f"{path}: line {number} has no {', '.join(missing)}; mend it or leave it out")
+        yield [row[name] for name in PUBLIC]
 
 
 def _from_parquet(path: Path) -> Iterator[list[Any]]:

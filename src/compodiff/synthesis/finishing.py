@@ -44,7 +44,9 @@ class Acceptance:
         self._rejections: Counter[str] = Counter()
 
     def add(self, rows: pd.DataFrame) -> None:
-        """Count rows of the manifest."""
+        """Count rows of the manifest; a shard of which nothing was kept has none, and no columns either."""
+        if rows.empty:
+            return
         self._candidates.update(zip(rows["split"], rows["relation"], rows["accepted"].astype(bool), strict=True))
         for names, count in rows["rejected_by"].value_counts().items():
             self._rejections.update(dict.fromkeys(str(names).split(","), int(count)))
@@ -87,6 +89,8 @@ class _Pictures:
         self._met: set[str] = set()  # names that other triplets may have, too
 
     def add(self, rows: pd.DataFrame) -> None:
+        if rows.empty:
+            return
         for key, split, *names in rows[["key", "split", *ENDS]].itertuples(index=False):
             for end, name in zip(ENDS, names, strict=True):
                 if name in self._catalogued or name in self._met:

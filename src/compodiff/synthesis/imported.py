@@ -4,7 +4,6 @@ They are judged once more, by the encoder and the floors in use. Keys and pictur
 as two sets may well use the same ones; the catalogue's pictures keep their names.
 """
 
-import io
 import json
 import re
 from collections.abc import Container, Iterator, Sequence
@@ -19,6 +18,7 @@ from PIL import Image
 from compodiff import shards
 from compodiff.catalogue.pictures import on_white
 from compodiff.errors import InputInvalid
+from compodiff.images import decode
 from compodiff.paths import inside
 from compodiff.synthesis.caption_pairs import SPLITS
 from compodiff.synthesis.generation import CaptionPair, PicturePair
@@ -99,7 +99,7 @@ def _read(pair: CaptionPair, files: dict[str, bytes], where: str) -> PicturePair
     mask = _mask(files["mask.png"]) if "mask.png" in files else None
     try:
         reference, target = (_decoded(files[f"{end}.png"]) for end in ("reference", "target"))
-    except (KeyError, OSError, SyntaxError, ValueError) as error:
+    except (KeyError, InputInvalid) as error:
         raise InputInvalid(
             f"{where}: a picture is missing or does not decode ({error}); leave such out: compodiff dataset clean"
         ) from error
@@ -107,10 +107,8 @@ def _read(pair: CaptionPair, files: dict[str, bytes], where: str) -> PicturePair
 
 
 def _decoded(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as picture:
-        return on_white(picture)
+    return on_white(decode(content))
 
 
 def _mask(content: bytes) -> NDArray[np.bool_]:
-    with Image.open(io.BytesIO(content)) as mask:
-        return np.asarray(mask.convert("L")) > 127
+    return np.asarray(decode(content).convert("L")) > 127

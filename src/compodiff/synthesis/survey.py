@@ -1,14 +1,13 @@
 """What a dataset's pictures are to an encoder, shard by shard: what cleaning compares, kept on disk.
 
     train-00000.embeddings.npy  (T, 2, D) float16, of unit length: references and targets
-    train-00000.looks.npy       (T, 2, 16, 16, 3) uint8: both pictures in coarse cells
+    train-00000.looks.npy       (T, 2, L) uint8: how both pictures look (compodiff/looks.py)
     train-00000.json            keys in the tar's order, and which cannot be kept for their pictures; written last
 
-Shapes: T triplets, D embedding width.
+Shapes: T triplets, D embedding width, L bytes of a look.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from compodiff import shards
 from compodiff.atomic import atomic_path, write_json
+from compodiff.catalogue.pictures import on_white
+from compodiff.errors import InputInvalid
+from compodiff.images import decode
+from compodiff.looks import LOOK_SHAPE, Looks, look
 from compodiff.ownership import is_signed, signature
 
 if TYPE_CHECKING:
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 
 ENDS = ("reference", "target")
 GALLERY = "embedded gallery"
-LOOK_SIDE = 16  # cells
 UNREADABLE, UNSAFE = "unreadable", "unsafe"
 _AT_ONCE = 256  # triplets whose pictures are in memory
 Row = tuple[NDArray[np.float16], NDArray[np.uint8], str]  # embedding (D,), look, why it cannot be kept
@@ -74,11 +76,10 @@ class Surveyor:
             keys += [key for key, _ in entries]
             rows += [(known[reference], known[target]) for reference, target in digests]
         width = self._encoder.manifest.embedding_dim
-        look = (LOOK_SIDE, LOOK_SIDE, 3)
         _save(
             self.facts, shard, "embeddings", np.array([[row[0] for row in pair] for pair in rows], np.float16), (width,)
         )
-        _save(self.facts, shard, "looks", np.array([[row[1] for row in pair] for pair in rows], np.uint8), look)
+        _save(self.facts, shard, "looks", np.array([[row[1] for row in pair] for pair in rows], np.uint8), LOOK_SHAPE)
         lost = {key: [row[2] for row in pair] for key, pair in zip(keys, rows, strict=True) if any(r[2] for r in pair)}
         write_json(_facts_of(self.facts, shard), {"keys": keys, "lost": lost})
 
@@ -89,7 +90,7 @@ class Surveyor:
         unsafe = iter(self._unsafe(readable))
         nothing = np.zeros(self._encoder.manifest.embedding_dim, np.float16)
         return [
-            (nothing, np.zeros((LOOK_SIDE, LOOK_SIDE, 3), np.uint8), UNREADABLE)
+            (nothing, np.zeros(LOOK_SHAPE, np.uint8), UNREADABLE)
             if picture is None
             else (next(embeddings), look(picture), UNSAFE if next(unsafe) else "")
             for picture in pictures
@@ -159,9 +160,9 @@ class Survey:
         """(len(rows), 2, D) of some triplets."""
         return self._gathered(self._embeddings, rows).astype(np.float32)
 
-    def looks(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
-        """(len(rows), 2, 16, 16, 3) of some triplets."""
-        return self._gathered(self._looks, rows).astype(np.int16)
+    def looks(self, rows: NDArray[np.int64]) -> Looks:
+        """(len(rows), 2, L) of some triplets."""
+        return self._gathered(self._looks, rows)
 
     def _gathered(self, arrays: list[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         places = np.searchsorted(self._starts, rows, side="right") - 1
@@ -210,11 +211,6 @@ class Gallery:
             return cls(tuple(kept["names"].tolist()), kept["embeddings"])
 
 
-def look(picture: Image.Image) -> NDArray[np.uint8]:
-    """A picture's colours in a coarse grid, (16, 16, 3)."""
-    return np.asarray(picture.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX), dtype=np.uint8)
-
-
 def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
     """Embed pictures, (N, D) of unit length."""
     embeddings = encoder.encode_images(pictures, batch_size).cpu().numpy()
@@ -225,8 +221,8 @@ def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_s
 
 def _decoded(file: bytes) -> Image.Image | None:
     try:
-        return Image.open(io.BytesIO(file)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return on_white(decode(file))
+    except InputInvalid:
         return None
 
 

@@ -14,8 +14,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
+from compodiff.images import decode
 from compodiff.retrieval.composer import ComposedQuery, Composer
-from compodiff.retrieval.pictures import decode
 
 
 class ComposedModel(PythonModel):

@@ -1,10 +1,13 @@
 import io
 import json
+import os
 import tarfile
 
 import pytest
 from PIL import Image
 
+from compodiff.benchmarks.doctor import examine
+from compodiff.benchmarks.embedding import present
 from compodiff.benchmarks.triplets import load_triplets
 from compodiff.errors import InputInvalid
 
@@ -42,6 +45,22 @@ def test_loose_pictures_and_tars_are_one_gallery(folder):
     colours = [benchmark.pictures.read(name).convert("RGB").getpixel((0, 0)) for name in benchmark.gallery]
     assert colours == [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]
     assert benchmark.protocol.excludes_reference
+
+
+def test_pictures_that_are_none_are_counted_as_broken_and_left_out(folder):
+    write(folder, *({"reference": "a", "relative_caption": "x", "target": each} for each in ("c", "html")))
+    (folder / "gallery" / "empty.jpg").touch()
+    (folder / "gallery" / "html.jpg").write_text("<!DOCTYPE html><p>gone")
+    (folder / "gallery" / "half.png").write_bytes(png("red")[:-20])
+    (folder / "gallery" / "._a.png").write_bytes(b"a Mac's own")
+    os.mkfifo(folder / "gallery" / "pipe.tar")
+    os.mkfifo(folder / "gallery" / "pipe.png")
+    findings = list(examine("triplets", folder))
+    assert [finding.is_good for finding in findings] == [True, False]
+    assert "3 of 7 pictures broken: empty, cut short or no pictures (empty, half, html ...)" in findings[1].what
+    there = present(load_triplets(folder, "test"), skip_missing=True)
+    assert sorted(there.pictures) == ["a", "c", "cats/v1.2", "d"]
+    assert sorted(there.missing) == ["empty", "half", "html"]
 
 
 def test_ids_may_bear_their_suffix_and_the_split_its_own_file(folder):

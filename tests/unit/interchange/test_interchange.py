@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -78,7 +79,11 @@ def importer(encoder: Path = Path("none"), **changes) -> Importer:
 def test_what_was_exported_comes_back_as_it_was(triplets, tmp_path, format_name):
     assert export_triplets(triplets, format_name, tmp_path / "out") == 9
     back = tmp_path / "back"
-    assert import_triplets(Source(tmp_path / "out", format_name), importer(), back) == {"triplets": 9, "accepted": 9}
+    assert import_triplets(Source(tmp_path / "out", format_name), importer(), back) == {
+        "triplets": 9,
+        "accepted": 9,
+        "faulty": 0,
+    }
     rows, original = (shards.read_table(folder / "manifest.parquet") for folder in (back, triplets))
     pd.testing.assert_frame_equal(rows, original[original["accepted"]].reset_index(drop=True))
     assert has_schema(rows)
@@ -153,7 +158,7 @@ def foreign(**changes) -> dict[str, bytes]:
 def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encoder):
     write_tar(tmp_path / "set" / "00000.tar", {f"{number:05d}": foreign() for number in range(30)})
     found = import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
-    assert found == {"triplets": 30, "accepted": 30}
+    assert found == {"triplets": 30, "accepted": 30, "faulty": 0}
     rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
     assert has_schema(rows)
     assert set(rows["relation"]) == {"replace"}
@@ -244,7 +249,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder):
 
 
 BAD = {
-    r"00000\.tar: b: a picture does not decode \(.*\); leave such out: --skip-faulty": {
+    r"00000\.tar: b: a picture cannot be read \(.*\); leave such out: --skip-faulty": {
         "a": foreign(),
         "b": foreign(**{"edited_image.jpg": picture("blue", "JPEG")[:40]}),
     },
@@ -255,7 +260,8 @@ BAD = {
         "a": foreign(),
         "b": foreign(json=json.dumps({"original_caption": "a dog"}).encode()),
     },
-    r"00000\.tar: a\.json is no JSON object": {"a": foreign(json=b"{")},
+    r"00000\.tar: a\.json is not JSON": {"a": foreign(json=b"{")},
+    r"00000\.tar: a\.json is no JSON object": {"a": foreign(json=b"[1]")},
     r"00000\.tar holds no triplet; leave it out": {},
 }
 
@@ -275,7 +281,7 @@ def test_unreadable_pictures_may_be_left_out(tmp_path, encoder, caplog):
         Source(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "back"
     )
     assert found["triplets"] == 2
-    assert re.search(r"00000\.tar: b: a picture does not decode .*; left out", caplog.text)
+    assert re.search(r"00000\.tar: b: a picture cannot be read .*; left out", caplog.text)
 
 
 def test_files_cut_short_are_named(triplets, tmp_path):
@@ -360,11 +366,11 @@ def test_a_triplet_of_an_export_that_does_not_decode_is_named_or_left_out(triple
         rows.set_column(place, rows.schema.field(place), pa.array(cells, rows.schema.field(place).type)), path
     )
     source = Source(tmp_path / "out", "parquet")
-    with pytest.raises(InputInvalid, match=r"row 1: a picture does not decode .*; leave such out: --skip-faulty"):
+    with pytest.raises(InputInvalid, match=r"row 1: a picture cannot be read .*; leave such out: --skip-faulty"):
         import_triplets(source, importer(), tmp_path / "back")
     found = import_triplets(source, importer(skip_faulty=True), tmp_path / "back")
-    assert found == {"triplets": 8, "accepted": 8}
-    assert "row 1: a picture does not decode" in caplog.text
+    assert found == {"triplets": 8, "accepted": 8, "faulty": 1}
+    assert "row 1: a picture cannot be read" in caplog.text
 
 
 FAULTS = {
@@ -384,6 +390,32 @@ def test_a_triplet_whose_texts_are_faulty_is_named_or_left_out(tmp_path, encoder
     assert f"b2: {fault}; left out" in caplog.text
     keys = shards.read_table(tmp_path / "back" / "manifest.parquet")["key"]
     assert [*keys] == ["train-00000-000000-a1", "train-00000-000002-c3"]
+
+
+def test_parts_that_are_faulty_as_a_whole_are_counted_and_the_others_imported(triplets, tmp_path, caplog):
+    """Every row of one part is faulty, another file is cut short, a third is no parquet."""
+    export_triplets(triplets, "parquet", tmp_path / "out")
+    first, second, *_ = sorted((tmp_path / "out").rglob("*.parquet"))
+    rows = pq.read_table(first)
+    place = rows.column_names.index("target_image")
+    nothing = pa.array([{"bytes": b"no picture", "path": "x"}] * len(rows), rows.schema.field(place).type)
+    pq.write_table(rows.set_column(place, rows.schema.field(place), nothing), first)
+    first.with_name("train-00008-of-00009.parquet").write_bytes(second.read_bytes()[:-50])
+    first.with_name("train-00009-of-00009.parquet").touch()
+    os.mkfifo(first.with_name("pipe.parquet"))
+    source = Source(tmp_path / "out", "parquet")
+    with pytest.raises(InputInvalid, match="is cut short or not parquet"):
+        import_triplets(source, importer(), tmp_path / "back")
+    found = import_triplets(source, importer(skip_faulty=True), tmp_path / "back")
+    assert found == {"triplets": 9 - len(rows), "accepted": 9 - len(rows), "faulty": len(rows) + 2}
+    assert "is cut short or not parquet" in caplog.text
+
+
+def test_a_tar_that_was_cut_is_counted_and_the_others_imported(tmp_path, encoder):
+    path = write_tar(tmp_path / "set" / "00000.tar", {key: foreign() for key in ("a1", "b2", "c3")})
+    (tmp_path / "set" / "00001.tar").write_bytes(path.read_bytes()[:4000])
+    found = import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "b")
+    assert (found["triplets"], found["faulty"]) == (3, 1)
 
 
 def test_faults_of_lasco_are_named(tmp_path):

@@ -6,13 +6,14 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import InputInvalid
+from compodiff.images import Pictures, kinds, list_pictures, loose_pictures
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE
 from compodiff.retrieval import parts as parts_module
-from compodiff.retrieval.folder import Todo, build_folder_index, folder_status
+from compodiff.retrieval.earlier import stamp_of
+from compodiff.retrieval.folder import Todo, build_folder_index, folder_status, not_held, remove_from_index
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.manifest import MANIFEST
-from compodiff.retrieval.pictures import Pictures, loose_pictures
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
 
@@ -63,7 +64,7 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
     )
     built = _build(folder, encoder)
     assert (built.pictures, built.encoded) == (12, 1)
-    assert folder_status(folder / INSIDE, folder) == type(status)([], [], [])
+    assert folder_status(folder / INSIDE, folder) == type(status)([], [], [], {})
 
 
 def _aged(folder):
@@ -152,29 +153,77 @@ def test_an_index_elsewhere_finds_its_pictures(folder, encoder, tmp_path):
     assert not (folder / INSIDE).exists()
 
 
-def test_pictures_that_do_not_decode_stop_the_build_unless_skipped(folder, encoder):
+def test_pictures_that_do_not_decode_are_left_out_unless_the_build_is_strict(folder, encoder):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and then nothing")
     (folder / "empty.gif").touch()
-    with pytest.raises(
-        InputInvalid, match=r"2 of 14 pictures do not decode: broken\.jpg \(.*\); empty\.gif .*skip-unr"
-    ):
-        _build(folder, encoder)
+    with pytest.raises(InputInvalid, match=r"2 of 14 pictures cannot be read: broken\.jpg \(.*; empty\.gif .*--strict"):
+        _build(folder, encoder, strict=True)
     assert not (folder / INSIDE).exists()
-    built = _build(folder, encoder, skip_unreadable=True)
+    built = _build(folder, encoder)
     assert (built.pictures, built.encoded, sorted(built.unreadable)) == (12, 0, ["broken.jpg", "empty.gif"])
 
 
-def test_a_folder_where_nothing_decodes_is_refused_even_if_skipping(tmp_path, encoder):
+def test_a_folder_where_nothing_decodes_is_refused(tmp_path, encoder):
     for number in range(9):
         (tmp_path / f"{number}.png").write_text("no picture")
     with pytest.raises(
-        InputInvalid, match=r"9 of 9 pictures do not decode: .*4\.png .*, \.\.\.; nothing is left to index"
+        InputInvalid, match=r"9 of 9 pictures cannot be read: .*4\.png .*, \.\.\.; nothing is left to index"
     ):
-        _build(tmp_path, encoder, skip_unreadable=True)
+        _build(tmp_path, encoder)
+
+
+def test_a_half_copied_file_is_left_out_until_it_changes(folder, encoder):
+    _build(folder, encoder)
+    whole = (folder / "00.png").read_bytes()
+    half = folder / "new.png"
+    half.write_bytes(whole[:100])
+    os.utime(half, ns=(0, half.stat().st_mtime_ns - 86_400 * 10**9))
+    assert folder_status(folder / INSIDE, folder).added == ["new.png"]
+    added = _build(folder, encoder, files=[half], keep=True)
+    assert (added.pictures, added.encoded, list(added.unreadable)) == (12, 0, ["new.png"])
+    status = folder_status(folder / INSIDE, folder)
+    assert (status.added, status.changed, status.removed) == ([], [], [])
+    assert status.left_out["new.png"].startswith("does not decode")
+    assert not_held(folder / INSIDE, folder, list_pictures(folder)) == []
+
+    before = (folder / INSIDE).stat().st_ino
+    assert list(_build(folder, encoder, files=[half], keep=True).unreadable) == ["new.png"]
+    assert (folder / INSIDE).stat().st_ino == before  # nothing is new: the index is not written again
+
+    half.write_bytes(whole + b" and the rest")
+    assert folder_status(folder / INSIDE, folder).added == ["new.png"]
+    assert not_held(folder / INSIDE, folder, list_pictures(folder)) == [half]
+    assert _build(folder, encoder, files=[half], keep=True).pictures == 13
+    assert folder_status(folder / INSIDE, folder).left_out == {}
+
+
+def test_what_was_left_out_is_looked_at_again_when_more_kinds_can_be_read(folder, encoder, monkeypatch):
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    monkeypatch.setattr(kinds, "_is_installed", lambda _: False)
+    built = _build(folder, encoder)
+    assert (built.unreadable, built.others) == ({}, {".heic": 1})
+    assert _build(folder, encoder).others == {".heic": 1}
+    assert "pip install" in folder_status(folder / INSIDE, folder).left_out["phone.heic"]
+    assert folder_status(folder / INSIDE, folder).added == []
+    monkeypatch.setattr(kinds, "_is_installed", lambda _: True)
+    assert folder_status(folder / INSIDE, folder).added == ["phone.heic"]
+
+
+def test_pictures_that_were_taken_out_leave_what_was_left_out_known(folder, encoder):
+    (folder / "broken.png").touch()
+    _build(folder, encoder)
+    remove_from_index(folder, folder / INSIDE, FLAT, ["00.png"])
+    assert list(folder_status(folder / INSIDE, folder).left_out) == ["broken.png"]
+
+
+@pytest.mark.parametrize(("ns", "inode"), [(2**64, 5), (-(2**64), 5), (10**18, 2**64 - 1)])
+def test_times_and_inodes_beyond_64_bits_are_stamped(ns, inode):
+    status = os.stat_result((0o100644, inode, 0, 1, 0, 0, 7, 0, 0, 0), {"st_mtime_ns": ns})
+    assert np.array([stamp_of(status)], np.int64).shape == (1, 3)
 
 
 def test_an_empty_folder_is_refused(tmp_path, encoder):
-    with pytest.raises(InputInvalid, match="no JPEG, PNG, WebP or GIF picture in"):
+    with pytest.raises(InputInvalid, match=r"no JPEG, PNG, .* picture in"):
         _build(tmp_path, encoder)
 
 

@@ -1,6 +1,7 @@
 """An index that is added to and removed from, one writer at a time, while others read it."""
 
 import fcntl
+import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,14 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.images import loose_pictures
 from compodiff.params import IndexParams
 from compodiff.retrieval import INSIDE, duplicates
 from compodiff.retrieval import folder as folder_module
 from compodiff.retrieval.duplicates import NEW
-from compodiff.retrieval.folder import Todo, build_folder_index, remove_from_index
+from compodiff.retrieval.folder import Todo, build_folder_index, folder_status, remove_from_index
 from compodiff.retrieval.index import Index
-from compodiff.retrieval.pictures import loose_pictures
+from compodiff.retrieval.manifest import MANIFEST
 from compodiff.retrieval.query import ComposedQuery
 from compodiff.retrieval.searcher import Searcher
 
@@ -41,7 +43,9 @@ def album(tmp_path):
 
 
 def _build(album, encoder, *, files=None, params=PARAMS, **how):
-    return build_folder_index(album, album / INSIDE, encoder, params, Todo(files or loose_pictures(album), **how))
+    return build_folder_index(
+        album, album / INSIDE, encoder, params, Todo(loose_pictures(album) if files is None else files, **how)
+    )
 
 
 def _add(album, encoder, *paths, **more):
@@ -141,7 +145,7 @@ def test_the_same_picture_saved_otherwise_shares_its_place(album, encoder, compo
     _add(album, encoder, album / "again.png")
     index = Index.load(album / INSIDE)
     groups = dict(zip(index.picture_ids, index.pictures["group"], strict=True))
-    assert groups["again.png"] == "copy.jpg"
+    assert groups["again.png"] == groups["copy.jpg"] == groups["small.webp"] == "again.png"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -165,7 +169,7 @@ def test_groups_that_grew_are_those_of_an_index_made_at_once(album, encoder, see
     assert whole["group"].nunique() < len(whole)
 
 
-def test_what_joined_two_pictures_leaves_them_apart(album, encoder):
+def test_a_chain_joins_only_what_looks_like_its_first(album, encoder):
     """One is like the second, the second like the third, the first not like the third."""
     for name, grey in (("x", 100), ("y", 120), ("z", 140)):
         Image.new("RGB", (32, 32), (grey, grey, grey)).save(album / f"{name}.png")
@@ -176,24 +180,24 @@ def test_what_joined_two_pictures_leaves_them_apart(album, encoder):
         return dict(zip(table["picture_id"], table["group"], strict=True))
 
     _build(album, encoder, params=params)
-    assert groups()["x.png"] == groups()["y.png"] == groups()["z.png"] == "x.png"
-    remove_from_index(album, album / INSIDE, params, ["y.png"])
-    assert (groups()["x.png"], groups()["z.png"]) == ("x.png", "z.png")
-    _add(album, encoder, album / "y.png", params=params)
-    assert groups()["z.png"] == "x.png"
+    assert (groups()["x.png"], groups()["y.png"], groups()["z.png"]) == ("x.png", "x.png", "z.png")
+    remove_from_index(album, album / INSIDE, params, ["x.png"])
+    assert (groups()["y.png"], groups()["z.png"]) == ("y.png", "y.png")
+    _add(album, encoder, album / "x.png", params=params)
+    assert (groups()["x.png"], groups()["y.png"], groups()["z.png"]) == ("x.png", "x.png", "z.png")
     _add(album, encoder, album / "y.png", params=PARAMS)  # another cosine: all are compared again
-    assert groups()["z.png"] == "x.png"
+    assert (groups()["x.png"], groups()["y.png"], groups()["z.png"]) == ("x.png", "x.png", "z.png")
 
 
 def test_only_what_is_new_is_compared(album, encoder, monkeypatch):
     _build(album, encoder)
     compared = []
 
-    def grouped(embeddings, looks, known, least_cosine):
+    def group_duplicates(embeddings, looks, known, *more):
         compared.append(int((known == NEW).sum()))
-        return duplicates.grouped(embeddings, looks, known, least_cosine)
+        return duplicates.group_duplicates(embeddings, looks, known, *more)
 
-    monkeypatch.setattr(folder_module, "grouped", grouped)
+    monkeypatch.setattr(folder_module, "group_duplicates", group_duplicates)
     _picture(20).save(album / "20.png")
     _build(album, encoder)
     _picture(21).save(album / "21.png")
@@ -231,7 +235,14 @@ def test_metadata_of_files_captions_and_a_table_can_be_filtered_by(album, encode
     [
         ("name,stars\na,1\n", "has none of the columns path, picture_id, file"),
         ("path,stars\na/1.png,1\na/1.png,2\n", "names a/1.png twice"),
+        ("path,stars\na/1.png,1\n.\\a\\1.png,2\n", "names a/1.png twice"),
         ("path,size\na/1.png,1\n", "the column size of .* is one that the index has already"),
+        ("path,Width\na/1.png,1\n", "the column Width of .* is one that the index has already"),
+        ("path,GROUP\na/1.png,1\n", "the column GROUP of .* is one that the index has already"),
+        ("path,Stars,stars\na/1.png,1,2\n", "the columns Stars and stars of .* are one name to a filter"),
+        ("path,stars,stars\na/1.png,1,2\n", "the columns stars and stars of .* are one name to a filter"),
+        ("path,\na/1.png,1\n", "column 2 of .* has no name"),
+        ("path, stars\na/1.png,1\n", "the column ' stars' of .* has blanks around it"),
         ('path,"stars\n', "cannot be read as .csv"),
     ],
 )
@@ -240,6 +251,79 @@ def test_a_table_that_does_not_fit_is_refused(album, encoder, tmp_path, content,
     with pytest.raises(InputInvalid, match=message):
         _build(album, encoder, columns=tmp_path / "more.csv")
     assert not (album / INSIDE).exists()
+
+
+def _stars(album, composer):
+    table = Searcher(composer, Index.load(album / INSIDE)).index.pictures
+    known = table[table["stars"].notna()] if "stars" in table else table[:0].assign(stars=0)
+    return dict(zip(known["picture_id"], known["stars"], strict=True))
+
+
+def test_columns_are_kept_until_others_are_given_or_they_are_dropped(album, encoder, composer, tmp_path):
+    (tmp_path / "more.csv").write_text("path,stars\na/1.png,5\nb/2.png,2\nlater.png,4\n")
+    assert _build(album, encoder, columns=tmp_path / "more.csv").unmet == (
+        "1 of 3 rows of your table name no picture, for instance later.png"
+    )
+    assert _build(album, encoder).unmet is None
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2}
+    _picture(20).save(album / "later.png")
+    _add(album, encoder, album / "later.png")
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "later.png": 4}
+    remove_from_index(album, album / INSIDE, PARAMS, ["a/1.png"])
+    _build(album, encoder, checksum=True)
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "later.png": 4}
+    (tmp_path / "new.csv").write_text("file,stars\nb/2.png,1\n")
+    _add(album, encoder, columns=tmp_path / "new.csv")
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 1, "later.png": 4}
+    _build(album, encoder, columns=tmp_path / "new.csv")
+    assert _stars(album, composer) == {"b/2.png": 1}
+    _build(album, encoder, no_columns=True)
+    assert "stars" not in Index.load(album / INSIDE).pictures
+
+
+def test_columns_of_an_index_of_an_earlier_make_are_kept(album, encoder, composer, tmp_path):
+    (tmp_path / "more.csv").write_text("path,stars\na/1.png,5\n")
+    _build(album, encoder, columns=tmp_path / "more.csv")
+    (album / INSIDE / "columns.parquet").unlink()
+    manifest = json.loads((album / INSIDE / MANIFEST).read_text())
+    del manifest["files"]["columns.parquet"]
+    (album / INSIDE / MANIFEST).write_text(json.dumps(manifest))
+    _build(album, encoder)
+    assert _stars(album, composer) == {"a/1.png": 5}
+
+
+def test_paths_of_another_system_and_names_that_look_like_numbers_are_met(album, encoder, composer, tmp_path):
+    _picture(20).save(album / "007", "PNG")
+    table = "\ufeffPath,stars\n.\\a\\1.png,5\n./b/2.png,2\n007,3\n"
+    (tmp_path / "more.csv").write_text(table, encoding="utf-8")
+    files = [*loose_pictures(album), album / "007"]
+    assert _build(album, encoder, columns=tmp_path / "more.csv", files=files).unmet is None
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "007": 3}
+
+
+def test_an_index_of_another_folder_is_refused_by_everything_that_reads_or_writes_it(album, encoder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(album, other)
+    out = tmp_path / "index"
+    build_folder_index(album, out, encoder, PARAMS, Todo(loose_pictures(album)))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for what in (
+        lambda: build_folder_index(other, out, encoder, PARAMS, Todo(loose_pictures(other))),
+        lambda: build_folder_index(other, out, encoder, PARAMS, Todo([other / "a" / "1.png"], keep=True)),
+        lambda: remove_from_index(other, out, PARAMS, ["a/1.png"]),
+        lambda: folder_status(out, other),
+    ):
+        with pytest.raises(InputInvalid, match=rf"the index {out} is of the folder {album}, not of {other}; name"):
+            what()
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_folder_that_was_moved_with_its_index_goes_on(album, encoder):
+    _build(album, encoder)
+    moved = album.rename(album.with_name("moved"))
+    assert _build(moved, encoder).encoded == 0
+    remove_from_index(moved, moved / INSIDE, PARAMS, ["a/1.png"])
+    assert folder_status(moved / INSIDE, moved).added == ["a/1.png"]
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(album, encoder):

@@ -217,3 +217,18 @@ def test_other_bodies_than_a_form_are_refused(client):
         answer = client.post("/search", content=content, headers={"Content-Type": kind})
         assert answer.status_code in (400, 422), answer.text
         assert "error" in answer.json()
+
+
+def test_an_uploaded_copy_is_not_its_own_answer_and_its_query_sent_again_has_the_same(client, small_catalogue):
+    files = {"reference": ("copy.png", small_catalogue.read_bytes(RED), "image/png")}
+    answer = client.post("/search", data={"text": "", "k": 30}, files=files)
+    assert RED not in ids(answer)
+    assert RED in answer.json()["query"]["exclude"]
+    assert answer.json()["notes"] == []
+    assert ids(again(client, answer)) == ids(answer)
+
+
+def test_a_negative_text_without_effect_is_said(client):
+    asked = {"reference_id": RED, "text": "blue", "negative": "square", "w_image": 1, "w_text": 1}
+    (note,) = client.post("/search", data=asked).json()["notes"]
+    assert "no effect at w_image 1 and w_text 1" in note

@@ -17,6 +17,7 @@ from compodiff import shards
 from compodiff.cli import app
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
+from compodiff.looks import LOOK_SHAPE
 from compodiff.synthesis import cleaning
 from compodiff.synthesis.cleaning import FINDINGS, Rules, clean, find
 from compodiff.synthesis.survey import Gallery, Survey, Surveyor
@@ -197,7 +198,7 @@ def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
     directions, looks = np.eye(5, dtype=np.float16), np.arange(0, 250, 50, dtype=np.uint8)
     keys = [f"k{(7 * number) % len(triplets) if len(triplets) % 7 else number:02d}" for number in range(len(triplets))]
     shown = np.array([pair[:2] for pair in triplets])
-    grids = np.broadcast_to(looks[shown][:, :, None, None, None], (len(triplets), 2, 16, 16, 3))
+    grids = np.broadcast_to(looks[shown][:, :, None], (len(triplets), 2, *LOOK_SHAPE))
     survey = Survey(keys, {}, np.array([0, len(keys)]), [directions[shown]], [grids])
     rows = pd.DataFrame({"key": keys, "relative_caption": [asks for *_, asks in triplets]})
     with pytest.MonkeyPatch.context() as patch:
@@ -213,8 +214,8 @@ def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
 
 def test_near_embeddings_alone_are_no_duplicates():
     embeddings = np.ones((2, 2, 4), np.float16) / 2
-    looks = np.zeros((2, 2, 16, 16, 3), np.uint8)
-    looks[1, 1, 3, 3] = 60  # one cell of the targets differs
+    looks = np.zeros((2, 2, *LOOK_SHAPE), np.uint8)
+    looks[1, 1, :3] = 60  # one cell of the targets differs
     rows = pd.DataFrame({"key": ["a", "b"], "relative_caption": "later"})
     nothing = Gallery((), np.empty((0, 4), np.float16))
     for different, expected in ((looks, []), (looks * 0, ["b"])):

@@ -228,7 +228,7 @@ def test_rows_of_public_sets_are_read_and_faulty_ones_named(tmp_path):
     good.write_text(json.dumps(row) + "\n")
     assert list(read_edit_rows(good)) == [EditRow("a dog", "make it a cat", "a cat")]
     bad.write_text(json.dumps(row) + "\n" + json.dumps({"input": "a"}) + "\n")
-    with pytest.raises(InputInvalid, match=r"bad\.jsonl, line 2 is no object with input, edit, output"):
+    with pytest.raises(InputInvalid, match=r"bad\.jsonl: line 2 "):
         list(read_edit_rows(bad))
     empty.write_text(json.dumps(row | {"edit": " "}) + "\n")
     with pytest.raises(InputInvalid, match="row 1 is empty"):

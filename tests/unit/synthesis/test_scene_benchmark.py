@@ -7,8 +7,8 @@ import pytest
 
 from compodiff.benchmarks.triplets import load_triplets
 from compodiff.catalogue.benchmark_folder import read_queries
+from compodiff.images import read_picture
 from compodiff.params import SceneQueries, ScenesParams
-from compodiff.retrieval.pictures import read_picture
 from compodiff.synthesis.scene_benchmark import write_scenes
 from compodiff.synthesis.scene_captions import SCENE_RELATIONS
 from compodiff.synthesis.scenes import CANVAS, MASK_SIZE

@@ -126,7 +126,8 @@ function show(compared, milliseconds) {
   const count = answer.results.length;
   $("status").textContent = count
     ? `${count} picture${count > 1 ? "s" : ""} in ${ms(milliseconds)} (${spent.join(", ")})`
-    : "No picture fits. Loosen the filter, or say it otherwise.";
+    : "Nothing was found.";
+  if (answer.notes.length) $("status").textContent += ` Note: ${answer.notes.join("; ")}.`;
   for (const [name, value] of Object.entries(answer.query)) if (NUMBERS.includes(name)) $(name).value = value;
 }
 

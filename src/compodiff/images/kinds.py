@@ -1,0 +1,165 @@
+"""The kinds of pictures that are read. A file's kind is told by its first bytes, never by its name.
+
+Only the plugins of Pillow that are named here run: none of them starts another program or runs what a file says (EPS
+does), and a plugin that Pillow gains reads nothing until it is added here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import IO
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
+
+from compodiff.errors import InputInvalid
+
+HEAD = 64  # bytes that tell a kind
+EXTRA = "pip install 'compodiff[photos]'"
+
+
+class KindNotRead(InputInvalid):
+    """A picture, whole for all we know, of a kind that is read only with an optional package."""
+
+    def __init__(self, kind: "Kind") -> None:
+        """Name the kind and the way out."""
+        super().__init__(f"is {kind.name}, which is read after: {EXTRA}")
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of pictures.
+
+    Attributes:
+        name: for people.
+        suffixes: of the names that such files have; a file of another name is not looked at.
+        package: the optional package that reads it; "" where Pillow does.
+    """
+
+    name: str
+    suffixes: frozenset[str]
+    package: str = ""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it can be read here."""
+        return _is_installed(self.package) if self.package else _FEATURES.get(self.name, True)
+
+
+def _kind(name: str, suffixes: str, package: str = "") -> Kind:
+    return Kind(name, frozenset(f".{suffix}" for suffix in suffixes.split()), package)
+
+
+JPEG = _kind("JPEG", "jpg jpeg jpe jfif")
+PNG = _kind("PNG", "png apng")
+WEBP = _kind("WebP", "webp")
+GIF = _kind("GIF", "gif")
+BMP = _kind("BMP", "bmp dib")
+TIFF = _kind("TIFF", "tif tiff")
+JPEG2000 = _kind("JPEG 2000", "jp2 j2k jpx jpf j2c")
+AVIF = _kind("AVIF", "avif")
+PPM = _kind("PPM", "ppm pgm pbm pnm")
+HEIF = _kind("HEIC", "heic heif hif", "pillow_heif")
+RAW = _kind("RAW", "dng cr2 cr3 nef nrw arw srf sr2 orf rw2 raf pef srw 3fr iiq rwl", "rawpy")
+KINDS = (JPEG, PNG, WEBP, GIF, BMP, TIFF, JPEG2000, AVIF, PPM, HEIF, RAW)
+SUFFIXES = frozenset().union(*(kind.suffixes for kind in KINDS))
+NAMED = "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG 2000"  # in messages
+
+_OPTIONAL = {WEBP: "webp", AVIF: "avif", JPEG2000: "jpg_2000"}  # that Pillow may have been built without
+_FEATURES = {kind.name: bool(features.check(feature)) for kind, feature in _OPTIONAL.items()}
+# JPEG without its factory: that also reads the further pictures (depth, a short film) which a phone puts behind the
+# first, and fails where these are damaged.
+_PLUGINS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
+    JPEG.name: JpegImagePlugin.JpegImageFile,
+    PNG.name: PngImagePlugin.PngImageFile,
+    WEBP.name: WebPImagePlugin.WebPImageFile,
+    GIF.name: GifImagePlugin.GifImageFile,
+    BMP.name: BmpImagePlugin.BmpImageFile,
+    TIFF.name: TiffImagePlugin.TiffImageFile,
+    JPEG2000.name: Jpeg2KImagePlugin.Jpeg2KImageFile,
+    AVIF.name: AvifImagePlugin.AvifImageFile,
+    PPM.name: PpmImagePlugin.PpmImageFile,
+}
+_HEADS = (
+    (b"\xff\xd8\xff", JPEG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"BM", BMP),
+    (b"FUJIFILMCCD-RAW", RAW),
+    (b"IIU\x00", RAW),
+    (b"IIRO", RAW),
+    (b"IIRS", RAW),
+    (b"MMOR", RAW),
+    (b"II*\x00\x10\x00\x00\x00CR", RAW),
+    (b"II*\x00", TIFF),
+    (b"MM\x00*", TIFF),
+    (b"II+\x00", TIFF),
+    (b"MM\x00+", TIFF),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", JPEG2000),
+    (b"\xffO\xffQ", JPEG2000),
+    *((b"P%d%c" % (number, space), PPM) for number in range(1, 7) for space in b" \n\r\t"),
+)
+_BRANDS = (
+    ((b"avif", b"avis"), AVIF),
+    ((b"crx ",), RAW),
+    ((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIF),
+)
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """Tell a file's kind by its first HEAD bytes; None where it is no picture that could be read."""
+    if head[:4] == b"RIFF":
+        return WEBP if head[8:12] == b"WEBP" else None
+    if head[4:8] == b"ftyp":
+        named = [head[place : place + 4] for place in (8, *range(16, min(len(head), _box_length(head)), 4))]
+        return next((kind for brands, kind in _BRANDS if any(name in brands for name in named)), None)
+    return next((kind for magic, kind in _HEADS if head.startswith(magic)), None)
+
+
+def opened(kind: Kind, stream: IO[bytes]) -> ImageFile.ImageFile:
+    """Open a picture of a kind: its header is read, its pixels are not.
+
+    Raises:
+        KindNotRead: its optional package is not installed.
+    """
+    if not kind.is_read or kind is RAW:
+        raise KindNotRead(kind)
+    if kind is HEIF:
+        from pillow_heif import HeifImageFile
+
+        heif: ImageFile.ImageFile = HeifImageFile(stream)
+        return heif
+    return _PLUGINS[kind.name](stream)
+
+
+def readable_kinds() -> str:
+    """Name the kinds that are read here: what a file that was left out should be looked at again for."""
+    return " ".join(kind.name for kind in KINDS if kind.is_read)
+
+
+def kind_of_suffix(suffix: str) -> Kind | None:
+    """Return the kind that names with a suffix (".nef") are of."""
+    return next((kind for kind in KINDS if suffix in kind.suffixes), None)
+
+
+def _box_length(head: bytes) -> int:
+    return int.from_bytes(head[:4], "big")
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    return find_spec(package) is not None
