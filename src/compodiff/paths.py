@@ -9,10 +9,11 @@ from compodiff.errors import InputInvalid
 def stays_inside(name: str) -> bool:
     """Whether `name` leads neither upwards nor to another root, as any system reads it.
 
-    Links on the disk are not followed: DVC may put them in place of its files.
+    Links on the disk are not followed: DVC may put them in place of its files. A name like "a:dog.png" stays: only
+    Windows itself, where this does not run, takes the letter for a drive.
     """
     kinds = (PurePosixPath(name), PureWindowsPath(name))
-    return "\0" not in name and not any(kind.anchor or ".." in kind.parts for kind in kinds)
+    return "\0" not in name and not any(kind.root or ".." in kind.parts for kind in kinds)
 
 
 def inside(root: Path, name: str) -> Path:
