@@ -153,7 +153,7 @@ def test_a_full_one_forgets_the_older_half(tmp_path: Path) -> None:
     assert asked == [0]
 
 
-@pytest.mark.parametrize("fault", ["damaged", "locked", "a folder"])
+@pytest.mark.parametrize("fault", ["damaged", "locked", "a folder", "below a file"])
 def test_one_that_cannot_be_used_costs_a_line_and_time(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +161,9 @@ def test_one_that_cannot_be_used_costs_a_line_and_time(
     path = tmp_path / "memo"
     if fault == "a folder":
         path.mkdir()
+    elif fault == "below a file":
+        path.write_bytes(b"")
+        path = path / "memo"
     elif fault == "damaged":
         path.write_bytes(b"not a database" * 999)
     else:

@@ -24,7 +24,7 @@ class TowerMemo:
         self._database: sqlite3.Connection | None = None
         try:
             self._database = _opened(path)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
     def values(
