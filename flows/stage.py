@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from compodiff.errors import CompoDiffError
-from flows.dvc import Ended, run_dvc, stopping
+from flows.dvc import Ended, is_up_to_date, run_dvc, stopping
 
 # Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
 USERS_FAULTS = {1, 2, 3, 4, 5}
@@ -45,6 +45,8 @@ def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
 def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]:
     """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds`."""
     started = time.monotonic()
+    if not force and is_up_to_date(Path.cwd(), name):
+        return Completed(data=Outcome(name, "up to date", 0.0), message="up to date")
     while True:
         given = _params_of(name)
         arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]

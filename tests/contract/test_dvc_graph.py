@@ -20,6 +20,7 @@ CODE = "src/"
 # Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, which
 # names are refused, how much fits a GPU, the types of params (whose values DVC watches), how a stage is declared, and
 # what only watches.
+# Precision is the machine's: another rounds otherwise, and need not train anew.
 WITHOUT_EFFECT = {
     "compodiff",
     "compodiff.atomic",
@@ -28,6 +29,7 @@ WITHOUT_EFFECT = {
     "compodiff.ownership",
     "compodiff.params",
     "compodiff.paths",
+    "compodiff.precision",
     "compodiff.stages",
     "compodiff.stages.declaration",
     "compodiff.tracking",

@@ -28,7 +28,7 @@ from compodiff.encoders import (
     save_encoder,
 )
 from compodiff.encoders.staged import MAPS, StagedTower
-from compodiff.encoders.tower_outputs import BATCHES_PER_CHUNK, picture_maps
+from compodiff.encoders.tower_outputs import picture_maps
 from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
 
 GRIDS = {"pixels": 4, "stride_4": 2, "stride_16": 3, "head": 1}
@@ -140,21 +140,24 @@ def test_a_staged_tower_joins_maps_in_its_own_order(embedded: Encoder, grids: di
 
 
 def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) -> None:
-    names, read = [f"{level:03d}" for level in range(2 * BATCHES_PER_CHUNK + 3)], []
+    names, ran = [f"{level:03d}" for level in range(7)], []
+    encoder = Encoder(embedded.model, embedded.tokenize, embedded.manifest).remembering(tmp_path / "memo.sqlite")
+    run = encoder.model.visual.joined_maps
 
-    def picture_of(name: str) -> Image.Image:
-        if name == names[BATCHES_PER_CHUNK + 1] and name not in read:
-            read.append(name)
+    def read(name: str) -> Image.Image:
+        if name == names[4] and not stopped:
+            stopped.append(name)
             raise KeyboardInterrupt
-        read.append(name)
         return Image.new("RGB", (64, 64), (int(name), 0, 0))
 
-    with pytest.raises(KeyboardInterrupt):
-        picture_maps(tmp_path, embedded, names, picture_of, batch_size=1)
-    resumed = picture_maps(tmp_path, embedded, names, picture_of, batch_size=1)
-    assert [name for name in names if read.count(name) > 1] == names[BATCHES_PER_CHUNK : BATCHES_PER_CHUNK + 2]
-    fresh = picture_maps(tmp_path / "fresh", embedded, names, picture_of, batch_size=1)
-    assert torch.equal(resumed, fresh)
+    stopped: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder.model.visual, "joined_maps", lambda some: ran.append(len(some)) or run(some))
+        with pytest.raises(KeyboardInterrupt):
+            picture_maps(encoder, names, read, batch_size=2)
+        resumed = picture_maps(encoder, names, read, batch_size=2)
+    assert ran == [2, 2, 2, 1]
+    assert torch.equal(resumed, picture_maps(embedded, names, read, batch_size=2))
     assert resumed.shape == (len(names), sum(embedded.model.visual.widths.values()))
 
 

@@ -55,7 +55,7 @@ def _measured(data: Path, encoder: Path, params: SynthesisParams, pairs: int) ->
     looking, drawn = _timed(lambda: list(generator.generate(chosen)))
     distinct = {pair.captions.reference: pair.reference for pair in drawn}
     distinct |= {pair.captions.target: pair.target for pair in drawn}
-    network = load_encoder(encoder).on_gpu()
+    network = load_encoder(encoder).for_many()
     network.encode_images(list(distinct.values())[:WARM], params.batch_size)
     embedding, _ = _timed(lambda: network.encode_images(list(distinct.values()), params.batch_size))
     maker = TripletMaker(lambda: CatalogueGenerator(data), encoder, params.floors, params.batch_size)

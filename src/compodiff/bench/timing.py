@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
+
+from compodiff.model.inference import PackedLinear, can_pack
+from compodiff.precision import DTYPES, Precision, choose_precision
 
 GEMM_SHAPE = 768, 3072, 768
 READ_BYTES = 2**28
@@ -44,9 +48,15 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "gemm_gflops": {"float32": _gemm_gflops(torch.float32), "bfloat16": _gemm_gflops(torch.bfloat16)},
+        "gemm_gflops": {name: _gemm_gflops(DTYPES[name]) for name in worthwhile_precisions()},
         "read_gb_per_second": _read_gb_per_second(),
     }
+
+
+def worthwhile_precisions() -> tuple[Precision, ...]:
+    """Return float32, and bfloat16 where this processor multiplies it: emulated, a benchmark of it takes hours."""
+    fastest = choose_precision("auto", torch.device("cpu"))
+    return ("float32",) if fastest == "float32" else ("float32", fastest)
 
 
 def _processor() -> str:
@@ -61,11 +71,9 @@ def _processor() -> str:
 
 def _gemm_gflops(dtype: torch.dtype) -> float:
     rows, width_in, width_out = GEMM_SHAPE
-    x = torch.randn(rows, width_in).to(dtype)
-    weight = torch.ops.mkldnn._reorder_linear_weight(torch.randn(width_out, width_in).to(dtype), rows)
-    seconds = medians(
-        {"gemm": lambda: [torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "") for _ in range(20)]}, 5
-    )
+    x, plain = torch.randn(rows, width_in).to(dtype), nn.Linear(width_in, width_out, bias=False).to(dtype)
+    linear = PackedLinear(plain, keep_weight=False) if can_pack(dtype) else plain
+    seconds = medians({"gemm": lambda: [linear(x) for _ in range(20)]}, 5)
     return round(20 * 2 * rows * width_in * width_out / seconds["gemm"] / 1e9, 1)
 
 

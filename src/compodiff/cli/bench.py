@@ -30,14 +30,14 @@ def denoiser(
     repeats: Repeats = 3,
     headline: Annotated[bool, typer.Option("--headline", help="Three cases instead of the whole grid.")] = False,
 ) -> None:
-    """Sampling: batch 1 and 16, 1 and 4 draws, 5/10/25 steps, both precisions, against a plain implementation."""
+    """Sampling: batch 1 and 16, 1 and 4 draws, 5/10/25 steps, in the precisions fast here, against a plain peer."""
     from compodiff.bench import denoiser as bench
 
     _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
 
 
 def training(as_json: Json = False, repeats: Repeats = 3) -> None:
-    """A training step in bfloat16: batch 64 and 256, padding dropped, 1 and 4 noise draws, against a plain one."""
+    """A training step in the fastest precision: batch 64 and 256, 1 and 4 noise draws, against a plain one."""
     from compodiff.bench import training as bench
 
     _show(bench.run(bench.BATCHES, repeats), as_json)

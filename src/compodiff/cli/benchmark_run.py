@@ -63,7 +63,7 @@ def run(
     chosen = Choices(category, gallery_variant, template, caption_order)
     there = present(load_benchmark(name, root, split, chosen), skip_missing=skip_missing)
     folders = model_parts(model)
-    encoder = load_encoder(folders.encoder).on_gpu()
+    encoder = load_encoder(folders.encoder).for_many()
     embeddings = embed_benchmark(there, encoder, cache or project_root() / CACHE, params.embedding)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
     answering = _answering(folders.composed, embeddings, params, given)

@@ -51,7 +51,7 @@ def keywords(
     require_replaceable_file(to, KIND)
     require_claimable(work or _beside(to, "work"), WORK)
     run = KeywordRun(captions, work or _beside(to, "work"), _params(seed))
-    network = load_encoder(encoder or project_root() / ENCODER).on_gpu()  # a wrong one shows before hours of tagging
+    network = load_encoder(encoder or project_root() / ENCODER).for_many()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger or TAGGER))
     replacements = run.replacements(network)
     written = run.write(replacements, to)

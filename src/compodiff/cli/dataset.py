@@ -108,7 +108,7 @@ def _gallery(benchmarks: list[Path], split: str | None, encoder: Path, batch_siz
     if (earlier := Gallery.load(kept, identity)) is not None:
         return earlier
     pictures = (named for folder in benchmarks for named in _pictures(folder, split))
-    gallery = Gallery.embedded(pictures, load_encoder(encoder).on_gpu(), batch_size)
+    gallery = Gallery.embedded(pictures, load_encoder(encoder).for_many(), batch_size)
     gallery.save(kept, identity)
     return gallery
 

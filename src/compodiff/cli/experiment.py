@@ -97,7 +97,7 @@ def _field_bench(name: str, root: Path, artifacts: Path, params: "Params") -> "B
     parts = load_benchmark(name, root, None, Choices())
     cache = artifacts / "benchmark_embeddings"
     return field_bench(
-        parts, load_encoder(artifacts / "encoder").on_gpu(), cache, params.embedding, params.evaluation.chunk
+        parts, load_encoder(artifacts / "encoder").for_many(), cache, params.embedding, params.evaluation.chunk
     )
 
 

@@ -113,7 +113,7 @@ def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.retrieval.manifest import require_replaceable_index
 
     require_replaceable_index(_index(folder, out))
-    encoder = load_encoder(model_parts(model).encoder).on_gpu()
+    encoder = load_encoder(model_parts(model).encoder).for_many()
     params = load_params(project_root() / "params.yaml").index
     built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
     for name, reason in built.unreadable.items():

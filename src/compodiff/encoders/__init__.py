@@ -8,9 +8,11 @@ from compodiff.encoders.embedded import embedded_encoder
 from compodiff.encoders.encoder import Encoder, TextEncoding
 from compodiff.encoders.loading import KIND, load_encoder, open_clip_encoder, save_encoder
 from compodiff.encoders.manifest import EncoderManifest, require_same
+from compodiff.encoders.memo import NAME as MEMO
 
 __all__ = [
     "KIND",
+    "MEMO",
     "Encoder",
     "EncoderManifest",
     "TextEncoding",

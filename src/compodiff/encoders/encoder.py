@@ -5,16 +5,22 @@ Shapes: B pictures or texts, L tokens, D embedding width, D_text width of the te
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from compodiff.encoders.compiled import CompiledTowers, is_installed
 from compodiff.encoders.manifest import EncoderManifest
+from compodiff.encoders.memo import TowerMemo
+from compodiff.encoders.staged import StagedTower
 from compodiff.memory import MemoryBound
 
 
@@ -42,6 +48,8 @@ class Encoder:
         self.model = model.eval().requires_grad_(False)
         self.manifest = manifest
         self.tokenize = tokenizer  # texts -> ids (B, L)
+        self._compiled: CompiledTowers | None = None
+        self._memo: TowerMemo | None = None
         self._memory = MemoryBound("pictures", "take a smaller encoder, or the CPU: CUDA_VISIBLE_DEVICES=")
         self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(
             PreprocessCfg(
@@ -59,10 +67,22 @@ class Encoder:
         """Where the weights are; pixels and ids are moved there, results stay there."""
         return next(self.model.parameters()).device
 
-    def on_gpu(self) -> "Encoder":
-        """Itself, on the GPU where there is one."""
+    def for_many(self) -> "Encoder":
+        """Itself, for many inputs: on the GPU where there is one, else with its towers compiled where they can be."""
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cpu" and self.is_staged and is_installed():
+            self._compiled = CompiledTowers(self.model, self.manifest.image_size)
         return self
+
+    def remembering(self, path: Path) -> "Encoder":
+        """Itself, keeping in the file `path` what it makes, and taking from there what was made before."""
+        self._memo = TowerMemo(path)
+        return self
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether this is the default encoder: frozen towers under projections of their own."""
+        return isinstance(self.model.visual, StagedTower)
 
     def preprocess(self, picture: Image.Image) -> Tensor:
         """Resize and normalise a picture; transparent parts become white.
@@ -87,9 +107,46 @@ class Encoder:
         Raises:
             ResourceUnavailable: the GPU's memory does not hold one picture.
         """
-        encode: Callable[[Tensor], Tensor] = self.model.encode_image  # type: ignore[assignment]
-        parts = [*self._memory.parts(lambda some: encode(self.placed(some)).float(), pixels)]
+        return self._remembered(f"embedding {self.manifest.weights_digest}", self._embed, pixels)
+
+    @torch.inference_mode()
+    def joined_maps(self, pixels: Tensor, *, keep: bool = True) -> Tensor:
+        """What the default encoder's image projection sees, pixels (B, 3, H, W) -> (B, F); the memo may keep them."""
+        visual: Any = self.model.visual
+        run = self._compiled.joined_maps if self._compiled else lambda some: visual.joined_maps(self.placed(some))
+        return self._remembered(self._image_tower, run, pixels, keep=keep)
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) -> (B, D) float32, as many at a time as fit."""
+        visual: Any = self.model.visual
+        whole: Callable[[Tensor], Tensor] = self.model.encode_image  # type: ignore[assignment]
+
+        def encode(some: Tensor) -> Tensor:
+            # Train pictures are known by their maps already; of others the embedding is kept, a thousandth of the size.
+            staged = self._compiled or (self._memo and self.is_staged)
+            embeddings = visual.proj(self.joined_maps(some, keep=False)) if staged else whole(self.placed(some))
+            return embeddings.float()
+
+        parts = [*self._memory.parts(encode, pixels)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _remembered(self, owner: str, run: Callable[[Tensor], Tensor], pixels: Tensor, *, keep: bool = True) -> Tensor:
+        """Return run(pixels), a row a picture; only pictures that the memo does not know are run."""
+        if self._memo is None:
+            return run(pixels)
+        contents = [picture.numpy().tobytes() for picture in pixels.cpu().contiguous()]
+        values = self._memo.values(
+            owner,
+            contents,
+            lambda places: [row.tobytes() for row in run(pixels[places]).float().cpu().numpy()],
+            keep=keep,
+        )
+        return torch.from_numpy(np.stack([np.frombuffer(value, np.float32) for value in values])).to(self.device)
+
+    @cached_property
+    def _image_tower(self) -> str:
+        visual: Any = self.model.visual
+        return f"maps {weights_digest(visual.trunk)} {self.manifest.grids}"
 
     def encode_images(self, pictures: Iterable[Image.Image], batch_size: int = 32) -> Tensor:
         """Embed pictures of any size and mode -> (N, D) float32, not normalised."""
@@ -102,11 +159,38 @@ class Encoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
         """Embed texts as one batch, token states with them. Longer texts than the context are cut."""
+        states = self.text_states(texts)
+        tower: Any = getattr(self.model, "text", None)
+        return replace(states, pooled=tower.proj(states.pooled)) if self._is_transformer else states
+
+    @torch.inference_mode()
+    def text_states(self, texts: Sequence[str]) -> TextEncoding:
+        """Like `encode_texts`, pooled without the projection of a tower from transformers: (B, D_text)."""
+        if self._memo is None:
+            return self._run_text_tower(texts)
+
+        def make(places: list[int]) -> list[bytes]:
+            made = self._run_text_tower([texts[place] for place in places])
+            pooled, tokens = made.pooled.cpu().numpy(), made.tokens.half().cpu()
+            return [
+                row.tobytes() + own[real].numpy().tobytes()
+                for row, own, real in zip(pooled, tokens, made.mask.cpu(), strict=True)
+            ]
+
+        width = self.manifest.token_dim if self._is_transformer else self.manifest.embedding_dim
+        values = self._memo.values(self._text_tower, [text.encode() for text in texts], make)
+        pooled = np.stack([np.frombuffer(value[: 4 * width], np.float32) for value in values])
+        rows = [np.frombuffer(value[4 * width :], np.float16).reshape(-1, self.manifest.token_dim) for value in values]
+        tokens = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+        mask = torch.arange(tokens.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+        parts = torch.from_numpy(pooled), tokens.float(), mask
+        return TextEncoding(*(part.to(self.device) for part in parts))
+
+    def _run_text_tower(self, texts: Sequence[str]) -> TextEncoding:
         ids = self.tokenize(list(texts)).to(self.device)
-        text_tower: Any = getattr(self.model, "text", None)
-        if text_tower is not None and hasattr(text_tower, "pooler"):  # a tower from transformers
-            pooled, tokens, mask = transformer_states(text_tower, ids)
-            return TextEncoding(text_tower.proj(pooled), tokens, mask)
+        if self._is_transformer:
+            compiled = self._compiled.states if self._compiled else None
+            return TextEncoding(*transformer_states(self.model.text, ids, compiled))
         outputs: dict[str, Any] = self.model.forward_intermediates(  # type: ignore[operator]
             text=ids, text_indices=1, normalize=False, normalize_intermediates=True
         )
@@ -114,18 +198,40 @@ class Encoder:
         mask = torch.arange(ids.shape[1], device=ids.device) <= ids.argmax(dim=1, keepdim=True)
         return TextEncoding(outputs["text_features"].float(), outputs["text_intermediates"][-1].float(), mask)
 
+    @property
+    def _is_transformer(self) -> bool:
+        """Whether the text tower comes from transformers."""
+        return hasattr(getattr(self.model, "text", None), "pooler")
 
-def transformer_states(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @cached_property
+    def _text_tower(self) -> str:
+        text: Any = self.model.text if self._is_transformer else None
+        return f"text {self.manifest.weights_digest if text is None else weights_digest(text.transformer)}"
+
+
+def transformer_states(
+    tower: Any, ids: Tensor, states_of: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run a text tower from transformers on ids (B, L), without its projection.
+
+    Args:
+        tower: an open_clip HFTextEncoder.
+        ids: padded with the tower's own token.
+        states_of: ids, mask (B, L') -> states (B, L', D_text), where not the tower itself makes them.
 
     Returns:
         Pooled states (B, D_text), states (B, L', D_text), mask (B, L'); L' is the longest text of the batch.
     """
+    from transformers.modeling_outputs import BaseModelOutput
+
     mask = ids != tower.config.pad_token_id
     length = int(mask.sum(dim=1).max())
     ids, mask = ids[:, :length], mask[:, :length]
-    output = tower.transformer(input_ids=ids, attention_mask=mask.long())
-    return tower.pooler(output, mask.long()), output.last_hidden_state, mask
+    if states_of is None:
+        states = tower.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    else:
+        states = states_of(ids, mask.long())
+    return tower.pooler(BaseModelOutput(last_hidden_state=states), mask.long()), states, mask
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -5,16 +5,15 @@ weights out anew at every call. A weight packed once for oneDNN cures both. Each
 the plain one; a layer that differs stays plain.
 """
 
-from typing import Literal
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from compodiff.model.attention import KeysValues
 from compodiff.model.denoiser import Denoiser
+from compodiff.precision import DTYPES, AskedPrecision, choose_precision
 
-Precision = Literal["float32", "bfloat16"]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Largest |packed - plain| over the mean |plain|: another order of summation gives 4e-6 and 2e-2 at width 768.
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 4e-2}
 PROBE_ROWS = 4
@@ -40,19 +39,30 @@ class PackedLinear(nn.Module):
 
 
 @torch.inference_mode()
-def for_inference(denoiser: Denoiser, precision: Precision) -> Denoiser:
-    """Convert `denoiser` in place and return it: weights of `precision`, and on a CPU with oneDNN packed linears.
+def for_inference(denoiser: Denoiser, precision: AskedPrecision) -> Denoiser:
+    """Convert `denoiser` in place and return it: weights of `precision`, and packed linears where oneDNN packs them.
 
     Packed weights are no longer in the state dict, so a model is saved before, not after.
     """
-    denoiser = denoiser.eval().requires_grad_(False).to(DTYPES[precision])
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if available and denoiser.relative_bias.device.type == "cpu":
+    device = denoiser.relative_bias.device
+    denoiser = denoiser.eval().requires_grad_(False).to(DTYPES[choose_precision(precision, device)])
+    if device.type == "cpu" and can_pack(denoiser.dtype):
         for parent in list(denoiser.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):
                     setattr(parent, name, _packed_if_equal(child, keep_weight=isinstance(parent, KeysValues)))
     return denoiser
+
+
+@cache
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of `dtype` on this processor: tried, because it refuses some by an error only."""
+    try:
+        linear = nn.Linear(PROBE_ROWS, PROBE_ROWS, bias=False).to(dtype)
+        PackedLinear(linear, keep_weight=False)(linear.weight.detach())
+    except (AttributeError, RuntimeError):  # AttributeError: a torch without oneDNN has no such operators
+        return False
+    return True
 
 
 def _packed_if_equal(linear: nn.Linear, *, keep_weight: bool) -> nn.Module:

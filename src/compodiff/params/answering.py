@@ -35,7 +35,7 @@ class SamplingParams(Section):
     fusion: Literal["average", "mean_score", "max_score"] = Field(description="how draws become one ranking")
     reference_mixing: float = Field(ge=0, le=1, description="share of the reference's own embedding in the answer")
     masked_reference_mixing: float = Field(ge=0, le=1, description="the same for queries with a mask")
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: what the machine multiplies fastest")
 
 
 class EvaluationParams(Section):

@@ -61,7 +61,9 @@ class TrainingParams(Section):
     contrastive_negatives: int = Field(ge=0, description="training pictures that a batch adds to its own as negatives")
     mixup_concentration: float = Field(ge=0, description="Beta(a, a) mixes triplets of one relation; 0 mixes none")
     relation_exponent: float = Field(le=0, description="a triplet is drawn in proportion to count(relation)^this")
-    precision: Literal["float32", "bfloat16"] = Field(description="of the network's products; weights stay float32")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="of the network's products, weights stay float32; auto: what the machine multiplies fastest"
+    )
     zero_stage: int = Field(ge=0, le=2)
     validate_every: int = Field(gt=0, description="steps between two rows of the curve")
     validation_queries: int = Field(gt=0)

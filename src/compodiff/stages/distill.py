@@ -11,7 +11,7 @@ from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.params import DistillationParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import composed_material
+from compodiff.stages.training_material import composed_material, with_precision
 from compodiff.tracking.runs import training_run
 from compodiff.training.fit import fit
 
@@ -33,6 +33,7 @@ def distill(
         EncoderMismatch: the model was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
+    distillation = with_precision(distillation, "distill")
     encoded = Embeddings.load(embeddings)
     denoiser, card = load_model(composed)
     require_same(EncoderManifest.from_json(card.encoder or {}), encoded.encoder, f"the model {composed}")

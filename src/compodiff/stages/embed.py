@@ -18,7 +18,7 @@ from compodiff.catalogue.material import material_of
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import ExactMask, Material, make_embeddings
 from compodiff.embeddings.generated import Generated
-from compodiff.encoders import load_encoder
+from compodiff.encoders import MEMO, load_encoder
 from compodiff.images import read_picture
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output
@@ -56,7 +56,8 @@ def embed(  # a stage's arguments are its declaration
     gallery = GalleryFolder.scan(scenes / "gallery")
     material = _with_pictures(material, dict.fromkeys(gallery.ids, gallery.read), _digest(scenes / "gallery"))
     masks = ChainMap(generated.masks, _query_masks(scenes))
-    make_embeddings(embeddings, load_encoder(encoder).on_gpu(), replace(material, exact_masks=masks), embedding)
+    towers = load_encoder(encoder).for_many().remembering(encoder.with_name(MEMO))
+    make_embeddings(embeddings, towers, replace(material, exact_masks=masks), embedding)
 
 
 def _with_pictures(material: Material, readers: dict[str, Callable[[str], Image.Image]], digest: str) -> Material:

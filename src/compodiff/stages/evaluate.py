@@ -26,6 +26,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.params import EvaluationParams, SamplingParams
+from compodiff.precision import choose_precision
 from compodiff.retrieval.index import Index
 from compodiff.retrieval.masks import given_cells
 from compodiff.stages.declaration import Input, Output
@@ -65,10 +66,11 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "prior": Answering.load(prior, sampling, encoded, has_reference=False),
         COMPOSED: Answering.load(composed, sampling, encoded),
     }
+    precision = choose_precision(sampling.precision, models[COMPOSED].denoiser.relative_bias.device)
     settings = {
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": _digest(prior / WEIGHTS), COMPOSED: _digest(composed / WEIGHTS)},
-        "sampling": sampling.model_dump(),
+        "sampling": sampling.model_dump() | {"precision": precision},
         "min_relation_queries": evaluation.min_relation_queries,
     }
     judge = Judge(encoded, models, evaluation, settings)

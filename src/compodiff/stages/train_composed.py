@@ -12,7 +12,7 @@ from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.process import Process
 from compodiff.params import SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import composed_material
+from compodiff.stages.training_material import composed_material, with_precision
 from compodiff.tracking.runs import training_run
 from compodiff.training.fit import fit
 
@@ -35,6 +35,7 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
         EncoderMismatch: the prior was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
+    composed = with_precision(composed, "train_composed")
     encoded = Embeddings.load(embeddings)
     denoiser, prior_card = load_model(prior)
     require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")

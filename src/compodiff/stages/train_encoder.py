@@ -1,6 +1,5 @@
 """The stage train_encoder: the default encoder's projections, on train concepts. Run: compodiff run train_encoder."""
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +9,11 @@ import torch
 from compodiff.catalogue.captions import picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.contrastive import Examples, train_projections
-from compodiff.encoders import KIND, Encoder, embedded_encoder, open_clip_encoder, save_encoder
+from compodiff.encoders import KIND, MEMO, Encoder, embedded_encoder, open_clip_encoder, save_encoder
 from compodiff.encoders.tower_outputs import picture_maps, pooled_states
-from compodiff.ownership import delete_folder, require_replaceable_folder
+from compodiff.ownership import require_replaceable_folder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
-from compodiff.shards import claim_folder
 from compodiff.stages.declaration import Input, Output
-
-_WORK = "outputs of the encoder's towers"
 
 
 def train_encoder(
@@ -28,11 +24,11 @@ def train_encoder(
 ) -> None:
     """Write the encoder of params: the embedded one with projections trained here, or one of open_clip's list.
 
-    A run that was killed keeps the outputs of the towers in a hidden folder beside `folder`.
+    The towers' outputs are kept in a hidden file beside `folder`: after a kill, and for the stages that follow.
 
     Raises:
         InputInvalid: the catalogue cannot be read, or open_clip does not know the model or its weights.
-        ResourceUnavailable: the disk is full (finished tower outputs are kept), or weights could not be fetched.
+        ResourceUnavailable: the disk is full, or weights could not be fetched.
     """
     require_replaceable_folder(folder, KIND)
     if encoder.open_clip is not None:
@@ -48,15 +44,14 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
         generator=torch.Generator().manual_seed(params.seed),
         grids={name: each.grid for name, each in params.maps.items()},
     )
-    work = folder.with_name(f".{folder.name}.work")
-    examples = _examples(work, encoder, catalogue, params)
+    encoder = encoder.for_many().remembering(folder.with_name(MEMO))
+    examples = _examples(encoder, catalogue, params)
     model: Any = encoder.model
     train_projections(model.visual.proj, model.text.proj, examples, params)
     save_encoder(encoder, folder)
-    delete_folder(work, _WORK)
 
 
-def _examples(work: Path, encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> Examples:
+def _examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> Examples:
     """The distinct train pictures with their captions, as the towers see them."""
     model: Any = encoder.model
     pictures = catalogue.pictures
@@ -65,21 +60,10 @@ def _examples(work: Path, encoder: Encoder, catalogue: Catalogue, params: Embedd
     # Sorted by length, so that a batch holds little padding.
     texts = sorted({caption for each in captions for caption in each}, key=lambda text: (len(text), text))
     row_of = {text: row for row, text in enumerate(texts)}
-    claim_folder(
-        work,
-        {
-            "towers": encoder.manifest.to_json(),
-            "batch_size": params.tower_batch_size,
-            "pictures": hashlib.sha256(repr(list(pictures["pixel_digest"])).encode()).hexdigest(),
-            "texts": hashlib.sha256(repr(texts).encode()).hexdigest(),
-        },
-        _WORK,
-        ("pictures-*.npy", "texts-*.npy"),
-    )
     return Examples(
-        maps=picture_maps(work, encoder, list(pictures.index), catalogue.read, params.tower_batch_size),
+        maps=picture_maps(encoder, list(pictures.index), catalogue.read, params.tower_batch_size),
         widths=model.visual.widths,
-        states=pooled_states(work, encoder, texts, params.tower_batch_size),
+        states=pooled_states(encoder, texts, params.tower_batch_size),
         captions=np.array([[row_of[caption] for caption in each] for each in captions]),
         concepts=list(pictures["concept"]),
     )

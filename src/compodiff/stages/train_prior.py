@@ -10,7 +10,7 @@ from compodiff.model.denoiser import DenoiserConfig
 from compodiff.model.process import Process
 from compodiff.params import DenoiserParams, SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import caption_queries, captions_of
+from compodiff.stages.training_material import caption_queries, captions_of, with_precision
 from compodiff.tracking.runs import training_run
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material, fit, new_denoiser
@@ -31,6 +31,7 @@ def train_prior(
     Raises:
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
+    prior = with_precision(prior, "train_prior")
     catalogue, encoded = Catalogue.load(data), Embeddings.load(embeddings)
     material = Material(
         embeddings=encoded,

@@ -1,22 +1,42 @@
-"""What the training stages take from the catalogue: captions to learn from and queries to be measured on."""
+"""What the training stages share: captions to learn from, queries to be measured on, and the machine's precision."""
 
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
+from tqdm import tqdm
 
 from compodiff.catalogue.benchmark_folder import read_queries
 from compodiff.catalogue.captions import picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.params import TrainingParams
+from compodiff.precision import choose_precision, describe_choice
 from compodiff.shards import read_table
 from compodiff.training.curve import ValidationQuery
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material
+
+Training = TypeVar("Training", bound=TrainingParams)
+
+
+def with_precision(params: Training, stage: str) -> Training:
+    """Return `params` with the precision that this machine trains in, and say which: model card and run name it.
+
+    Args:
+        params: of a training.
+        stage: named in what is said.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if os.environ.get("RANK", "0") == "0":
+        tqdm.write(f"{stage} computes in {describe_choice(params.precision, device)}", file=sys.stderr)
+    return params.model_copy(update={"precision": choose_precision(params.precision, device)})
 
 
 def captions_of(catalogue: Catalogue, split: str) -> pd.DataFrame:

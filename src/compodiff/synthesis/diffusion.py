@@ -188,7 +188,7 @@ def diffusion_generator(params: DiffusionParams, *, seed: int, encoder: Path, ba
             f"the pipeline {params.pipeline} brings no safety checker; name one in "
             "synthesis.drawn.diffusion.safety_checker, such as CompVis/stable-diffusion-safety-checker"
         )
-    picker = load_encoder(encoder).on_gpu()
+    picker = load_encoder(encoder).for_many()
     return DiffusionGenerator(
         pipeline, checker, BestByDirection(picker, kept=params.kept, batch_size=batch_size), params, seed
     )

@@ -144,9 +144,9 @@ class TripletMaker:
 
     @cached_property
     def _encoder(self) -> "Encoder":
-        from compodiff.encoders import load_encoder
+        from compodiff.encoders import MEMO, load_encoder
 
-        return load_encoder(self.encoder).on_gpu()
+        return load_encoder(self.encoder).for_many().remembering(self.encoder.with_name(MEMO))
 
 
 class _Memo:

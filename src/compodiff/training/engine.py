@@ -25,6 +25,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]  # public,
 
 from compodiff.errors import ParamsInvalid
 from compodiff.params import TrainingParams
+from compodiff.precision import choose_precision
 from compodiff.training.batches import Batch
 
 
@@ -80,7 +81,7 @@ class Engine:
             model=objective,
             optimizer=optimizer,
             lr_scheduler=schedule,
-            config=deepspeed_config(params, rows_per_microbatch(params, worker.world_size)),
+            config=deepspeed_config(params, rows_per_microbatch(params, worker.world_size), worker.device),
         )
 
     @property
@@ -174,8 +175,8 @@ def learning_rate_factor(step: int, params: TrainingParams) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def deepspeed_config(params: TrainingParams, rows: int) -> dict[str, Any]:
-    """DeepSpeed's settings for microbatches of `rows` rows."""
+def deepspeed_config(params: TrainingParams, rows: int, device: torch.device) -> dict[str, Any]:
+    """DeepSpeed's settings for microbatches of `rows` rows on `device`."""
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": rows,
         "gradient_accumulation_steps": params.accumulation_steps,
@@ -186,7 +187,7 @@ def deepspeed_config(params: TrainingParams, rows: int) -> dict[str, Any]:
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
     }
-    if params.precision == "bfloat16":
+    if choose_precision(params.precision, device) == "bfloat16":
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
     return config
 

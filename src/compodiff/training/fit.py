@@ -15,6 +15,7 @@ from compodiff.model.checkpoint import KIND, ModelCard, save_model
 from compodiff.model.denoiser import Denoiser, DenoiserConfig
 from compodiff.ownership import require_replaceable_folder
 from compodiff.params import TrainingParams
+from compodiff.precision import choose_precision
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
 from compodiff.training.distillation import aim_of
@@ -126,6 +127,7 @@ def identity(
     """All that decides the losses, flat; a checkpoint of another identity is refused."""
     known = {
         **_flat(params.model_dump()),
+        "precision": choose_precision(params.precision, worker.device),
         "num_train_timesteps": card.process.num_train_timesteps,
         "data": digest(_sampled(material)),
         "weights at the start": weights_digest(denoiser),

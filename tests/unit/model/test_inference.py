@@ -12,8 +12,9 @@ from torch import nn
 from compodiff.model import linears
 from compodiff.model.context import PackedText
 from compodiff.model.denoiser import Denoiser
-from compodiff.model.inference import PackedLinear, for_inference
+from compodiff.model.inference import PackedLinear, can_pack, for_inference
 from compodiff.model.linears import Linear, onednn_wins
+from compodiff.precision import DTYPES
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is not in this torch")
@@ -21,7 +22,7 @@ from compodiff.model.linears import Linear, onednn_wins
 @pytest.mark.parametrize("uses", [0, 10**6])
 def test_packed_is_plain(denoiser: Denoiser, texts: PackedText, precision: str, tolerance: float, uses: int) -> None:
     ready = for_inference(copy.deepcopy(denoiser), precision)  # type: ignore[arg-type]
-    assert any(isinstance(module, PackedLinear) for module in ready.modules())
+    assert any(isinstance(module, PackedLinear) for module in ready.modules()) is can_pack(DTYPES[precision])
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(3, denoiser.config.embedding_dim, generator=generator)
     x_t, timestep = torch.randn(image.shape, generator=generator), torch.tensor([600])

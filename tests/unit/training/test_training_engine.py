@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from training_world import PARAMS
 
+from compodiff import precision
 from compodiff.errors import ParamsInvalid
 from compodiff.training.engine import (
     deepspeed_config,
@@ -14,6 +15,8 @@ from compodiff.training.engine import (
     parameter_groups,
     rows_per_microbatch,
 )
+
+CPU = torch.device("cpu")
 
 
 def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
@@ -47,8 +50,15 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 def test_deepspeed_is_told_what_params_say() -> None:
     params = PARAMS.model_copy(update={"zero_stage": 2, "precision": "bfloat16", "clip_norm": 0.5})
-    config = deepspeed_config(params, rows=16)
+    config = deepspeed_config(params, 16, CPU)
     assert config["zero_optimization"] == {"stage": 2}
     assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
     assert (config["train_micro_batch_size_per_gpu"], config["gradient_clipping"]) == (16, 0.5)
-    assert "torch_autocast" not in deepspeed_config(PARAMS, rows=16)
+    assert "torch_autocast" not in deepspeed_config(PARAMS, 16, CPU)
+
+
+def test_auto_is_what_the_self_check_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = PARAMS.model_copy(update={"precision": "auto"})
+    for bfloat16, autocast in ((0.5, True), (2.0, False)):
+        monkeypatch.setattr(precision, "measure_precisions", lambda _, it=bfloat16: precision.SelfCheck(1.0, it))
+        assert ("torch_autocast" in deepspeed_config(params, 16, CPU)) is autocast

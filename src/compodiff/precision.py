@@ -1,0 +1,103 @@
+"""Which precision this machine multiplies fastest: measured in milliseconds, once a process, not read off a flag.
+
+A processor without bfloat16 instructions still computes in it, by emulation, in 2 to 50 times the time of float32; and
+a flag of the processor says nothing of a library that was told not to use it.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bfloat16"]
+AskedPrecision = Literal["auto", "float32", "bfloat16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Large enough that the product and not the call is timed, small enough for milliseconds where it is emulated.
+ROWS, WIDTH_IN, WIDTH_OUT = 256, 256, 512
+ROUNDS = 5
+HOPELESS = 4  # times the seconds of float32: no further round would change the answer
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Seconds of a linear layer, forward and backward, in both precisions."""
+
+    float32: float
+    bfloat16: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long bfloat16 takes as float32."""
+        return self.bfloat16 / self.float32
+
+    @property
+    def fastest(self) -> Precision:
+        """The precision to compute in."""
+        return "bfloat16" if self.ratio < 1 else "float32"
+
+
+def choose_precision(asked: AskedPrecision, device: torch.device) -> Precision:
+    """Return the precision that was asked for; for auto, the one that `device` multiplies fastest.
+
+    Where bfloat16 is asked for by name and only emulated, one line of the process's log says how much slower it is.
+    """
+    if asked == "float32":
+        return asked
+    check = measure_precisions(device.type)
+    if asked == "bfloat16" and check.fastest != asked:
+        _warn_of_emulation(round(check.ratio, 1))
+    return check.fastest if asked == "auto" else asked
+
+
+def describe_choice(asked: AskedPrecision, device: torch.device) -> str:
+    """Say which precision is chosen for `device`, and why, on one line."""
+    chosen = choose_precision(asked, device)
+    if asked != "auto":
+        return f"{chosen}, as params.yaml says"
+    ratio = measure_precisions(device.type).ratio
+    return f"{chosen}: a product in bfloat16 takes {ratio:.2g} x the time of one in float32 here"
+
+
+@cache
+def measure_precisions(device: str) -> SelfCheck:
+    """Time the linear layer on "cpu" or "cuda", the rounds of both precisions in turns; the shortest of each counts."""
+    best = dict.fromkeys(DTYPES, float("inf"))
+    for _ in range(ROUNDS):
+        for name, dtype in DTYPES.items():
+            best[name] = min(best[name], _seconds(device, dtype))
+        if best["bfloat16"] > HOPELESS * best["float32"]:
+            break
+    return SelfCheck(**best)
+
+
+def _seconds(device: str, dtype: torch.dtype) -> float:
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode(mode=False), torch.enable_grad():  # whatever the caller is in
+        x, weight = (
+            torch.randn(rows, WIDTH_IN, generator=generator).to(device, dtype).requires_grad_()
+            for rows in (ROWS, WIDTH_OUT)
+        )
+        _wait_for(device)
+        # This thread's own seconds on a CPU: neither the machine's other work nor other threads count.
+        clock = time.perf_counter if device == "cuda" else time.thread_time
+        start = clock()
+        torch.autograd.backward(torch.nn.functional.linear(x, weight).sum())
+        _wait_for(device)
+        return clock() - start
+
+
+def _wait_for(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+@cache
+def _warn_of_emulation(ratio: float) -> None:
+    log.warning(
+        "bfloat16 is emulated here and takes %g x the time of float32; precision: auto in params.yaml takes the faster",
+        ratio,
+    )
