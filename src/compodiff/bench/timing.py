@@ -5,11 +5,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from compodiff.machine import processor
 
 GEMM_SHAPE = 768, 3072, 768
 READ_BYTES = 2**28
@@ -41,22 +42,12 @@ def one_thread() -> Iterator[None]:
 def machine() -> dict[str, Any]:
     """The processor, the versions, and what one thread can do at most: multiplications and reading."""
     return {
-        "processor": _processor(),
+        "processor": processor().name,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "gemm_gflops": {"float32": _gemm_gflops(torch.float32), "bfloat16": _gemm_gflops(torch.bfloat16)},
         "read_gb_per_second": _read_gb_per_second(),
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    described = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in described.items()}
-    if "model name" not in fields:
-        return platform.processor() or platform.machine()
-    return f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
 
 
 def _gemm_gflops(dtype: torch.dtype) -> float:
