@@ -25,7 +25,7 @@ def find_faults(project: Path) -> list[str]:
     Missing is what an installed package needs on this system: torch for a CPU needs no CUDA, whatever is pinned.
     """
     pins, installed = read_pins(project), _installed()
-    missing = find_missing("compodiff", EXTRAS, installed)
+    missing = find_needed("compodiff", EXTRAS, installed) - installed.keys()
     found = [f"{name} is not installed (pinned: {pins.get(name, 'nowhere')})" for name in sorted(missing)]
     for name, pin in pins.items():
         version = installed[name].version if name in installed else pin
@@ -34,11 +34,10 @@ def find_faults(project: Path) -> list[str]:
     return found
 
 
-def find_missing(root: str, extras: tuple[str, ...], installed: Mapping[str, Distribution]) -> set[str]:
-    """Return the packages that `root` with these extras needs here, and all that those need, that are not installed."""
+def find_needed(root: str, extras: tuple[str, ...], installed: Mapping[str, Distribution]) -> set[str]:
+    """Return `root`, what it needs here with these extras, all that those need, and so on; installed or not."""
     from packaging.requirements import Requirement
 
-    missing: set[str] = set()
     seen: set[tuple[str, str]] = set()
     waiting = [(root, extra) for extra in ("", *extras)]
     while waiting:
@@ -46,13 +45,10 @@ def find_missing(root: str, extras: tuple[str, ...], installed: Mapping[str, Dis
         if each in seen:
             continue
         seen.add(each)
-        if name not in installed:
-            missing.add(name)
-            continue
-        for needed in map(Requirement, installed[name].requires or ()):
+        for needed in map(Requirement, (installed[name].requires if name in installed else None) or ()):
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
                 waiting += [(_canonical(needed.name), wanted) for wanted in ("", *needed.extras)]
-    return missing
+    return {name for name, _ in seen}
 
 
 def _installed() -> dict[str, Distribution]:
