@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from rich.console import Console
 
 from compodiff.errors import ParamsInvalid, ResourceUnavailable
+from compodiff.machine import can_write
 from compodiff.params import load_params
 from flows.dvc import stop_running
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
@@ -67,7 +68,7 @@ def _require_writable(project: Path) -> None:
     Raises:
         ResourceUnavailable: it cannot be written.
     """
-    if not os.access(project, os.W_OK):
+    if not can_write(project):
         raise ResourceUnavailable(
             f"{project} cannot be written; copy the project to a folder of yours and run it there"
         )

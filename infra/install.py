@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import urllib.parse
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +96,7 @@ def install(root: Path) -> None:
         # Where there is no git (a download of the sources), DVC has to be told.
         subprocess.run([folder / "bin" / "python", "-m", "flows.source_control"], cwd=root, check=True)
     except Refused as error:
-        if folder.is_dir() and os.access(folder, os.W_OK):
+        with suppress(OSError):  # the disk is full, or the folder is not ours
             (folder / ".failed").write_text(f"{error}\n", encoding="utf-8")
         raise
     (folder / ".failed").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import errno
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ def memory() -> Memory:
     if not (limit.isdecimal() and used.isdecimal() and int(limit) < found.total):
         return Memory(found.total, found.available)
     return Memory(int(limit), min(found.available, int(limit) - int(used)))
+
+
+def can_write(folder: Path) -> bool:
+    """Whether a file can be made in `folder`; rights alone do not tell, on a read-only disk or for the superuser."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A clone that only ran: its dvc.lock differs from the commit, as bits differ by processor; README.md says how to pull."""
+"""A clone that ran: its dvc.lock differs from the commit, as bits differ by processor; README.md says how to pull."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def ours(tmp_path: Path) -> Clone:
 def recipe() -> str:
     """Return the commands of README.md."""
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    (found,) = (line for line in lines if line.startswith("git stash push dvc.lock"))
+    (found,) = (line for line in lines if line.startswith("cp dvc.lock "))
     return found
 
 
@@ -79,6 +79,8 @@ def test_a_clone_that_ran_pulls_as_the_readme_says_and_runs_nothing_again(ours: 
     (ours.folder / "dvc.lock").write_text((ours.folder / "dvc.lock").read_text() + "# recorded anew\n")
     commit(ours)
 
+    with pytest.raises(AssertionError, match="would be overwritten by merge"):
+        theirs.git("pull")
     theirs.run("sh", "-c", recipe())
     theirs.dvc("repro")
     assert theirs.stages_run() == []

@@ -180,3 +180,10 @@ def test_an_open_file_is_locked_until_it_is_closed(tmp_path):
             machine.lock_file(second, wait=False)
         first.close()
         machine.lock_file(second, wait=False)
+
+
+def test_whether_a_folder_can_be_written_is_tried_and_leaves_nothing(tmp_path):
+    assert machine.can_write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert not machine.can_write(tmp_path / "gone")
+    assert not machine.can_write(Path("/proc"))

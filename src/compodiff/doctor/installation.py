@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from compodiff import machine
 from compodiff.doctor.finding import Answer
 from compodiff.doctor.packages import find_faults
 
@@ -58,7 +59,7 @@ def judge_packages(project: Path) -> Answer:
 
 def judge_project(project: Path) -> Answer:
     """Say whether the project can be written, belongs to this installation, and has its history."""
-    if not os.access(project, os.W_OK):
+    if not machine.can_write(project):
         return "fault", f"{project} cannot be written", "copy the project to a folder of yours"
     used = Path(__file__).resolve().parents[3]
     if used != project.resolve():
@@ -71,7 +72,7 @@ def judge_project(project: Path) -> Answer:
 def judge_home() -> Answer:
     """Say whether the home folder takes the caches of the libraries."""
     home = Path.home()
-    if not os.access(home, os.W_OK):
+    if not machine.can_write(home):
         return "note", f"{home} cannot be written: libraries keep no caches there", "set HOME to a folder of yours"
     return "well", str(home)
 
