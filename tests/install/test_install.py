@@ -168,6 +168,22 @@ def test_a_checkout_that_cannot_be_written(install: ModuleType) -> None:
         install.make_environment(Path("/sys/.venv"))
 
 
+def test_a_pipeline_in_a_checkout_that_cannot_be_written_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    bind = ["mount", "--bind", tmp_path, tmp_path]
+    if subprocess.run(bind, check=False).returncode:
+        pytest.skip("mounting takes root")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path], check=True)
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+        command = [sys.executable, "-m", "flows.pipeline"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    assert done.returncode == 6
+    assert done.stderr == f"pipeline: {tmp_path} cannot be written; copy the project to a folder of yours\n"
+
+
 def test_what_is_not_known_is_left_to_the_installer_to_say(install: ModuleType, tmp_path: Path) -> None:
     assert install.explain("ERROR: something new", tmp_path).startswith("the installer failed, and the lines above")
 
