@@ -181,7 +181,10 @@ def test_a_pipeline_in_a_checkout_that_cannot_be_written_says_so_in_one_line(tmp
     finally:
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
     assert done.returncode == 6
-    assert done.stderr == f"pipeline: {tmp_path} cannot be written; copy the project to a folder of yours\n"
+    assert (
+        done.stderr
+        == f"pipeline: {tmp_path} cannot be written; copy the project to a folder of yours and run it there\n"
+    )
 
 
 def test_what_is_not_known_is_left_to_the_installer_to_say(install: ModuleType, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images import COLUMNS, Listing, list_pictures
 from compodiff.images.files import is_gone, read_regular
-from compodiff.ownership import delete_folder
 from compodiff.machine import lock_folder
+from compodiff.ownership import delete_folder
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
 from compodiff.retrieval.duplicates import NEW, group_duplicates
