@@ -8,6 +8,7 @@ import errno
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -84,6 +85,14 @@ def memory() -> Memory:
     if not (limit.isdecimal() and used.isdecimal() and int(limit) < found.total):
         return Memory(found.total, found.available)
     return Memory(int(limit), min(found.available, int(limit) - int(used)))
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has had."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
 
 
 def can_write(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,13 @@ def test_whether_a_folder_can_be_written_is_tried_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     assert not machine.can_write(tmp_path / "gone")
     assert not machine.can_write(Path("/proc"))
+
+
+def test_the_peak_of_memory_is_in_bytes_whatever_the_system_counts_in(monkeypatch):
+    in_use = psutil.Process().memory_info().rss
+    assert in_use / 2 < machine.peak_memory() < in_use * 20
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=7000))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert machine.peak_memory() == 7000 * 1024
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert machine.peak_memory() == 7000
