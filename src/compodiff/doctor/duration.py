@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compodiff.doctor.finding import Answer
+from compodiff.doctor.hardware import choose_precision
 from compodiff.errors import ParamsInvalid
-from compodiff.machine import processor
 
 if TYPE_CHECKING:
     from compodiff.params import Params
 
-# What a run with the default params encodes, and the seconds of all that is neither encoding nor training (drawing
-# scenes, validation, benchmarks, MLflow, DVC, Prefect) on two cores of a shared AMD EPYC machine.
+# What a run with the default params encodes, and about how many seconds all else takes (drawing scenes, validation,
+# benchmarks, MLflow, DVC, Prefect): what is left of a run of 9.5 minutes on two cores of a shared AMD EPYC machine.
 PICTURES, TEXTS = 10_329, 26_373
 OTHER_SECONDS = 150
 _BATCH, _ROUNDS = 16, 2
@@ -69,8 +69,7 @@ def _time_row(params: "Params") -> float:
     from compodiff.bench.training import Batch, train_step
     from compodiff.model.denoiser import Denoiser, DenoiserConfig
 
-    hardware = torch.cuda.is_available() or processor().multiplies_bfloat16
-    dtype = torch.bfloat16 if hardware else torch.float32
+    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[choose_precision()[0]]
     width = params.denoiser.width  # stands for the widths of the encoder too: of the work, they are the smallest part
     config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dim=width)
     with torch.random.fork_rng():

@@ -58,10 +58,15 @@ def judge_gpu() -> Answer:
 
 def judge_precision() -> Answer:
     """Say which precision is chosen here, and why."""
+    return "well", ": ".join(choose_precision())
+
+
+def choose_precision() -> tuple[str, str]:
+    """Return the precision that training chooses here, and the reason in words."""
     import torch
 
     if torch.cuda.is_available():
-        return "well", "bfloat16: the GPU multiplies it"
+        return "bfloat16", "the GPU multiplies it"
     if machine.processor().multiplies_bfloat16:
-        return "well", "bfloat16: the processor multiplies it in hardware"
-    return "well", "float32: the processor would emulate bfloat16, which takes many times as long"
+        return "bfloat16", "the processor multiplies it in hardware"
+    return "float32", "the processor would emulate bfloat16, which takes many times as long"

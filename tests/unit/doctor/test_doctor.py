@@ -133,6 +133,15 @@ def test_too_little_memory_or_disk_is_said(project: Path, monkeypatch: pytest.Mo
     assert hardware.judge_disk(project)[0] == "fault"
 
 
+@pytest.mark.parametrize(("features", "chosen"), [({"avx512_bf16"}, "bfloat16"), ({"avx2"}, "float32")])
+def test_the_precision_is_one_that_the_processor_multiplies(
+    features: set[str], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "processor", lambda: machine.Processor("one", "", frozenset(features)))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert hardware.judge_precision()[1].startswith(f"{chosen}: the processor ")
+
+
 def test_a_question_that_breaks_names_what_broke() -> None:
     def broken() -> tuple[str, str]:
         raise OSError(2, "No such file", "libgomp.so.1")
