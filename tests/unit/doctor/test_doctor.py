@@ -168,3 +168,18 @@ def test_what_is_measured_is_the_work_itself(project: Path) -> None:
     state, text = duration.estimate_run(project)
     assert state == "well"
     assert float(text.split()[1]) >= 1
+
+
+def test_a_command_that_meets_a_missing_package_names_it(project: Path) -> None:
+    program = "import sys; sys.modules['pandas'] = None; from compodiff.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "data"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6
+    assert done.stderr == "compodiff: pandas is not installed; run: make (make doctor names all that is missing)\n"
