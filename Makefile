@@ -36,15 +36,15 @@ ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
 
 doctor:  ## this machine, what is installed and what is wrong with it; works without an installation
-	@python=$(BIN)/python; "$$python" -c "" 2> /dev/null || python=$$(sh infra/find_python.sh "$(PYTHON)") || exit 1; \
+	@python=$(BIN)/python; "$$python" -c "" 2> /dev/null || python=$$(bash infra/find_python.sh "$(PYTHON)") || exit 1; \
 	PYTHONPATH=src "$$python" -m compodiff.doctor
 
 lock:  ## resolve constraints.txt anew from pyproject.toml, for every Python that serves
-	python=$$(sh infra/find_python.sh "$(PYTHON)") && "$$python" infra/lock.py
+	python=$$(bash infra/find_python.sh "$(PYTHON)") && "$$python" infra/lock.py
 
 # Where PYTHON is set, it has to serve, also when everything is installed.
 $(INSTALLED): pyproject.toml constraints.txt $(if $(PYTHON),| python)
-	@python=$$(sh infra/find_python.sh "$(PYTHON)") && "$$python" infra/install.py
+	@python=$$(bash infra/find_python.sh "$(PYTHON)") && "$$python" infra/install.py
 
 python:
-	@sh infra/find_python.sh "$(PYTHON)" > /dev/null
+	@bash infra/find_python.sh "$(PYTHON)" > /dev/null

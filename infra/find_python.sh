@@ -1,6 +1,7 @@
-#!/bin/sh
-# Print the newest Python that serves, or say in one line how to get one: sh infra/find_python.sh [PYTHON]
+#!/usr/bin/env bash
+# Print the newest Python that serves, or say in one line how to get one: bash infra/find_python.sh [PYTHON]
 # Each one is started, not only looked for: pyenv puts commands on the path that only say that they are not there.
+set -euo pipefail
 versions="3.13 3.12 3.11" # newest first; pyproject.toml, constraints.txt and README.md say the same
 
 has_version() {
@@ -21,15 +22,14 @@ way_out() {
 }
 
 refuse() {
-  echo "make: $1; Python $(echo "${versions% *}" | sed 's/ /, /g') or ${versions##* } serves. To get one: $(way_out)" >&2
+  local all_but_last=${versions% *}
+  echo "make: $1; Python ${all_but_last// /, } or ${versions##* } serves. To get one: $(way_out)" >&2
   exit 1
 }
 
-if [ -n "$1" ]; then asked=$1; set -- "$1"
-else
-  set --
-  for version in $versions; do set -- "$@" "python$version"; done
-  set -- "$@" python3 python
+asked=${1:-}
+if [ -n "$asked" ]; then set -- "$asked"
+else set -- $(printf 'python%s ' $versions) python3 python
 fi
 
 without_venv=

@@ -22,7 +22,7 @@ def main() -> int:
     versions = [each.rpartition(" ")[2] for each in project["classifiers"] if re.search(r":: 3\.\d+$", each)]
     resolved: dict[str, dict[str, str]] = {}
     for version in versions:
-        command = ["sh", str(ROOT / "infra" / "find_python.sh"), f"python{version}"]
+        command = ["bash", str(ROOT / "infra" / "find_python.sh"), f"python{version}"]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode:
             sys.stderr.write(f"{found.stderr.strip()} (make lock resolves for each of {', '.join(versions)})\n")

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     """The only folder of commands that `make` is given: the usual tools, but neither a Python nor uv."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("sh", "sed", "uname", "git", "make", "apt-get"):
+    for name in ("bash", "sh", "uname", "git", "make", "apt-get"):
         if found := shutil.which(name):
             (folder / name).symlink_to(found)
     return folder

@@ -8,7 +8,7 @@ from installing_world import Make, python, script
 
 def found(path: Path, make: Make) -> str:
     """Return the name of the Python that the installation would be made with."""
-    done = make("-s", "--eval", 'found: ; @sh infra/find_python.sh "$(PYTHON)"', "found")
+    done = make("-s", "--eval", 'found: ; @bash infra/find_python.sh "$(PYTHON)"', "found")
     return Path(done.stdout.strip()).name or done.stderr
 
 
