@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WANTED = ".[cpu,postgres,s3,test]"
+WANTED = ".[cpu,photos,postgres,s3,test]"
 NEEDED_GB = 8  # measured: 7.7, of which torch with CUDA takes 5.5
 ANNOUNCEMENT = """\
 make: installing the pinned packages into .venv by {tool}, with Python {python}: about 3 GB to fetch, {needed} GB on
@@ -99,8 +99,7 @@ def install(root: Path) -> None:
         with suppress(OSError):  # the disk is full, or the folder is not ours
             (folder / ".failed").write_text(f"{error}\n", encoding="utf-8")
         raise
-    (folder / ".failed").unlink(missing_ok=True)
-    (folder / ".installed").touch()
+    (folder / ".installed").touch()  # newer than .failed, which therefore counts no more
 
 
 def make_environment(folder: Path) -> None:

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WANTED = ".[cpu,postgres,s3,test]"
+WANTED = ".[cpu,photos,postgres,s3,test]"
 
 
 def main() -> int:

@@ -65,6 +65,11 @@ def test_the_same_pythons_serve_wherever_they_are_named() -> None:
     assert "Python 3.11, 3.12 or 3.13" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("script", ["install.py", "lock.py"])
+def test_what_is_installed_is_what_is_pinned_and_what_the_doctor_looks_for(script: str) -> None:
+    assert f'WANTED = ".[{",".join(EXTRAS)}]"' in (ROOT / "infra" / script).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_each_python_has_one_pin_of_a_package_and_all_that_the_project_asks_for(python: str) -> None:
     here = {"python_version": python, "python_full_version": f"{python}.1"}

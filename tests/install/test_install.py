@@ -44,7 +44,7 @@ def test_uv_installs_where_it_is_there_and_a_second_make_does_nothing(project: P
     assert "fetching torch\n" in done.stderr
     given = uv.read_text().splitlines()
     assert given[:2] == ["pip", "install"]
-    assert {"--compile-bytecode", "constraints.txt", ".[cpu,postgres,s3,test]", "pip"} <= set(given)
+    assert {"--compile-bytecode", "constraints.txt", ".[cpu,photos,postgres,s3,test]", "pip"} <= set(given)
     assert given[given.index("--python") + 1] == str(project / ".venv" / "bin" / "python")
     uv.unlink()
     start = time.monotonic()

@@ -31,21 +31,23 @@ def judge_python() -> Answer:
 def judge_last_attempt(project: Path) -> Answer:
     """Say whether .venv is whole, and why the last installation failed."""
     folder = project / ".venv"
-    if (folder / ".failed").is_file():
+    installed = _time_of(folder / ".installed")
+    if _time_of(folder / ".failed") > installed:
         cause, _, remedy = (folder / ".failed").read_text(encoding="utf-8").strip().rpartition("; ")
         return "fault", f"the last one failed: {cause}", remedy
-    if (folder / ".installed").is_file():
-        changed = [
-            name
-            for name in ("pyproject.toml", "constraints.txt")
-            if (project / name).stat().st_mtime > (folder / ".installed").stat().st_mtime
-        ]
+    if installed:
+        changed = [name for name in ("pyproject.toml", "constraints.txt") if _time_of(project / name) > installed]
         if changed:
             return "note", f"{' and '.join(changed)} changed after it", "run: make"
         return "well", f"complete, in {folder}"
     if folder.is_dir():
         return "fault", "it did not come to its end", "run: make (it goes on from there)"
     return "note", "there is no .venv: the packages come from elsewhere", "run: make (or leave it, if that is meant)"
+
+
+def _time_of(file: Path) -> float:
+    """Return when a file was written; 0 where it is not there."""
+    return file.stat().st_mtime if file.is_file() else 0.0
 
 
 def judge_packages(project: Path) -> Answer:

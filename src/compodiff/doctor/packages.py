@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-EXTRAS = ("cpu", "postgres", "s3", "test")  # what `make` installs
+EXTRAS = ("cpu", "photos", "postgres", "s3", "test")  # what `make` installs
 
 
 def read_pins(project: Path) -> dict[str, str]:

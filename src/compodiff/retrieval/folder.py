@@ -4,7 +4,6 @@ A picture is encoded once (parts.py), and readers see the old index until the ne
 """
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -99,8 +99,8 @@ def test_an_installation_that_failed_is_shown_with_its_cause_and_way_out(project
     (project / ".venv" / ".failed").write_text("the disk is full (1 GB); free some, then run make again\n")
     answer = installation.judge_last_attempt(project)
     assert answer == ("fault", "the last one failed: the disk is full (1 GB)", "free some, then run make again")
-    (project / ".venv" / ".failed").unlink()
     (project / ".venv" / ".installed").touch()
+    os.utime(project / ".venv" / ".failed", (2, 2))
     assert installation.judge_last_attempt(project)[0] == "well"
     os.utime(project / "constraints.txt", (2**33, 2**33))
     assert installation.judge_last_attempt(project)[1:] == ("constraints.txt changed after it", "run: make")
@@ -182,4 +182,4 @@ def test_a_command_that_meets_a_missing_package_names_it(project: Path) -> None:
         check=False,
     )
     assert done.returncode == 6
-    assert done.stderr == "compodiff: pandas is not installed; run: make (make doctor names all that is missing)\n"
+    assert done.stderr == "compodiff: pandas is not installed; run: make (make doctor says what else is missing)\n"
