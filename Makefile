@@ -1,6 +1,6 @@
-# The whole developer interface: make run, make test, make check. A virtual environment is made first where none is.
+# The whole developer interface: make run, make test, make check. A virtual environment is made first where none is,
+# with the newest Python that serves, or with the one that PYTHON names.
 
-PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -10,7 +10,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-all check audit lock ui
+.PHONY: run test test-all check audit lock ui doctor python
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results
@@ -35,16 +35,16 @@ audit: $(INSTALLED)  ## known vulnerabilities of the pinned packages fail; needs
 ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
 
-lock:  ## resolve constraints.txt anew from pyproject.toml
-	rm -rf .venv-lock
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --editable '.[cpu,photos,postgres,s3,test]'
-	grep '^#' constraints.txt > .venv-lock/constraints.txt
-	.venv-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip >> .venv-lock/constraints.txt
-	mv .venv-lock/constraints.txt constraints.txt
-	rm -rf .venv-lock
+doctor:  ## this machine, what is installed and what is wrong with it; works without an installation
+	@python=$(BIN)/python; "$$python" -c "" 2> /dev/null || python=$$(bash infra/find_python.sh "$(PYTHON)") || exit 1; \
+	PYTHONPATH=src "$$python" -m compodiff.doctor
 
-$(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,postgres,s3,test]'
-	touch $@
+lock:  ## resolve constraints.txt anew from pyproject.toml, for every Python that serves
+	python=$$(bash infra/find_python.sh "$(PYTHON)") && "$$python" infra/lock.py
+
+# Where PYTHON is set, it has to serve, also when everything is installed.
+$(INSTALLED): pyproject.toml constraints.txt $(if $(PYTHON),| python)
+	@python=$$(bash infra/find_python.sh "$(PYTHON)") && "$$python" infra/install.py
+
+python:
+	@bash infra/find_python.sh "$(PYTHON)" > /dev/null

@@ -4,6 +4,7 @@ The settings below must stand before anything imports Prefect, so they stand her
 """
 
 import os
+import warnings
 from pathlib import Path
 
 for _name, _value in {
@@ -17,3 +18,5 @@ for _name, _value in {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)
+# A folder that cannot be written is said by the flow itself, in one line.
+warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")

@@ -4,7 +4,6 @@ When the flow is gone (killed, cancelled, out of time) this process is told to s
 DVC then fails and releases its locks in good order. Else a stage nobody waits for would write on beside its successor.
 """
 
-import ctypes
 import io
 import json
 import os
@@ -17,17 +16,17 @@ from types import FrameType
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def main() -> int:
     """Run DVC with the arguments after the first, the flow's process id, and return its exit code."""
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _stop)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(sys.argv[1]):  # the flow was gone before the line above
+    flow = int(sys.argv[1])
+    if os.getppid() != flow:  # it is gone already
         return 1
+    threading.Thread(target=_stop_after, args=(flow,), daemon=True).start()
     _remove_torn_lock_file(Path(".dvc", "tmp"))
     # DVC draws no bars of its own where stderr is no terminal; its stages write to the descriptor, which is one.
     sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
@@ -41,11 +40,18 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     threading.Thread(target=_end_children_for_good, daemon=True).start()
 
 
+def _stop_after(flow: int) -> None:
+    """Wait until the flow is gone; this process then has another parent, on Linux and on macOS."""
+    while os.getppid() == flow:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    _end_children_for_good()
+
+
 def _end_children_for_good() -> None:
     while True:
         for child in psutil.Process().children(recursive=True):
             child.terminate()
-        time.sleep(0.2)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _remove_torn_lock_file(folder: Path) -> None:

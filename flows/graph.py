@@ -20,6 +20,7 @@ from flows.console import outlive_the_reader
 from flows.data import provide_data
 from flows.dvc import stage_graph, stop_running, stopping
 from flows.guard import end_with_this_process
+from flows.source_control import match_source_control
 from flows.stage import Outcome, outcome_of, run_stage
 from flows.writing import only_writer
 
@@ -37,10 +38,12 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
 
     Raises:
         InputInvalid: a target is no stage of dvc.yaml.
+        ResourceUnavailable: there is no git, and DVC's settings, which must say so, cannot be written.
     """
     stopping.clear()
     outlive_the_reader()
     end_with_this_process(psutil.Process().children())  # Prefect's temporary server, where there is one
+    match_source_control(Path.cwd())
     graph = stage_graph(Path.cwd())
     wanted = _with_needs(targets or list(graph), graph)
     with only_writer():

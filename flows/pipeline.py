@@ -11,7 +11,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from rich.console import Console
 
-from compodiff.errors import ParamsInvalid
+from compodiff.errors import ParamsInvalid, ResourceUnavailable
+from compodiff.machine import can_write
 from compodiff.params import load_params
 from flows.dvc import stop_running
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
@@ -44,7 +45,8 @@ def main() -> int:
     complaints = Console(stderr=True, soft_wrap=True, style="bold red", markup=False)
     try:
         load_params(Path.cwd() / "params.yaml")
-    except ParamsInvalid as error:
+        _require_writable(Path.cwd())
+    except (ParamsInvalid, ResourceUnavailable) as error:
         complaints.print(f"pipeline: {error}")
         return error.exit_code
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -58,6 +60,18 @@ def main() -> int:
         return 0
     complaints.print(f"pipeline: {state.message}")
     return 1
+
+
+def _require_writable(project: Path) -> None:
+    """Refuse a folder that cannot be written before Prefect meets it.
+
+    Raises:
+        ResourceUnavailable: it cannot be written.
+    """
+    if not can_write(project):
+        raise ResourceUnavailable(
+            f"{project} cannot be written; copy the project to a folder of yours and run it there"
+        )
 
 
 def _stop_at_once(number: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import httpx
 
-CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+from compodiff.doctor.packages import find_faults, read_pins
+
+PROJECT = Path(__file__).parents[1]
 OSV = "https://api.osv.dev/v1/querybatch"
 _SECONDS = 5.0
 
@@ -26,24 +28,15 @@ _ALLOWED = {
 }
 
 
-def pins() -> dict[str, str]:
-    """Return name -> version as constraints.txt has them."""
-    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
-
-
 def faults(pinned: dict[str, str]) -> list[str]:
     """Return what is wrong with the environment itself; needs no network."""
-    found: list[str] = []
-    for name, wanted in pinned.items():
+    found = [f"{fault}; run: make" for fault in find_faults(PROJECT)]
+    for name in pinned:
         try:
-            installed = distribution(name)
+            licence = "" if name in _ALLOWED else _copyleft(distribution(name))
         except PackageNotFoundError:
-            found.append(f"{name}=={wanted} is pinned and not installed; run: make")
             continue
-        if installed.version != wanted:
-            found.append(f"{name} is {installed.version}, pinned is {wanted}; run: make")
-        if name not in _ALLOWED and (licence := _copyleft(installed)):
+        if licence:
             found.append(f"{name} is under {licence}; replace it, or say in infra/audit.py why it may stay")
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     if checked.returncode:
@@ -77,7 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strict", action="store_true", help="fail also on known vulnerabilities, or if nobody looked")
     strict = parser.parse_args().strict
-    pinned = pins()
+    pinned = read_pins(PROJECT)
     found = faults(pinned)
     try:
         known = advisories(pinned)

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
+from compodiff.machine import is_alive
 from compodiff.ownership import (
     delete_partial,
     delete_retired,
@@ -169,7 +168,7 @@ def _clear_what_a_kill_left(path: Path) -> None:
 
 def _is_writing(process: int) -> bool:
     """Whether another process may still be writing; an earlier one may have had this process's own number."""
-    return process != os.getpid() and psutil.pid_exists(process)
+    return process != os.getpid() and is_alive(process)
 
 
 def _sync(path: Path) -> None:

@@ -18,13 +18,14 @@ DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="ut
 CODE = "src/"
 
 # Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, which
-# names are refused, how much fits a GPU, the types of params (whose values DVC watches), how a stage is declared, and
-# what only watches.
+# names are refused, what the machine is, how much fits a GPU, the types of params (whose values DVC watches), how a
+# stage is declared, and what only watches.
 # Precision is the machine's: another rounds otherwise, and need not train anew.
 WITHOUT_EFFECT = {
     "compodiff",
     "compodiff.atomic",
     "compodiff.errors",
+    "compodiff.machine",
     "compodiff.memory",
     "compodiff.ownership",
     "compodiff.params",

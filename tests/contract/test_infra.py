@@ -13,16 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+from compodiff.doctor.packages import read_pins
+
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = dict(
-    line.split("==")
-    for line in (ROOT / "constraints.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-)
+PINS = read_pins(ROOT)
 DOCKERFILES = sorted(INFRA.glob("docker/*/Dockerfile"))
 MANIFESTS = sorted(INFRA.glob("kubernetes/*.yaml"))
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from operated_world import BIN, ROOT, alive, environment, wait_until
+from operated_world import BIN, ROOT, environment, wait_until
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.testing.utilities import prefect_test_harness
 
+from compodiff.machine import is_alive
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's own, in its trie
@@ -117,7 +118,7 @@ def test_a_flow_that_is_killed_leaves_neither_server_nor_stage_behind_and_the_ne
     assert any("uvicorn" in " ".join(each.cmdline()) for each in started)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    wait_until(lambda: not any(alive(each.pid) for each in started), 60)
+    wait_until(lambda: not any(is_alive(each.pid) for each in started), 60)
     said = finish(start(project))
     assert "2 up to date, 2 ran" in said
     assert (project / "report").read_text() == "a cat\n"

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from operated_world import BIN, ROOT, Operation, alive, environment, operated, wait_until
+from operated_world import BIN, ROOT, Operation, environment, operated, wait_until
 from prefect.client.schemas.objects import FlowRun
+
+from compodiff.machine import is_alive
 
 DVC_YAML = """
 stages:
@@ -74,7 +76,7 @@ def test_a_machine_that_dies_holds_nobody_off_for_long_and_its_stage_goes_on_whe
     for process in everything:
         process.kill()
     worker.wait()
-    wait_until(lambda: not any(alive(process.pid) for process in everything))
+    wait_until(lambda: not any(is_alive(process.pid) for process in everything))
     made = len((operation.project / "made").read_text().splitlines())
     assert 0 < made < 8
     died = time.monotonic()

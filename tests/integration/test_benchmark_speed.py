@@ -11,13 +11,14 @@ import pytest
 
 # A process of its own: BLAS takes its number of threads when it is loaded, and peak memory is a process's.
 PROGRAM = """
-import resource, time
+import time
 import faiss, numpy as np
 from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.pictures import FilePictures
 from compodiff.benchmarks.ranking import Similarity, top_rows
 from compodiff.benchmarks.scoring import Scorer
 from compodiff.benchmarks.vectors import Vectors
+from compodiff.machine import peak_memory
 
 faiss.omp_set_num_threads(1)
 size, width, count = 123_403, 768, 800
@@ -39,7 +40,7 @@ def seconds(action):
     return time.process_time() - start
 
 def megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory() / 2**20
 
 nothing = np.full(count, -1)
 before = megabytes()

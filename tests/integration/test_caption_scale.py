@@ -16,9 +16,10 @@ GROWTH = 64  # MiB from the smallest to the largest set: SQLite's cache, and gro
 
 # The terms of these captions are known, so that a set of a million needs no tagger; all else is as the command does it.
 SCRIPT = """
-import json, random, resource, sys, time
+import json, random, sys, time
 from pathlib import Path
 import numpy as np
+from compodiff.machine import peak_memory
 from compodiff.params import load_params
 from compodiff.synthesis.keyword_captions import KeywordRun
 from compodiff.synthesis.replacements import find_replacements
@@ -63,7 +64,7 @@ print(json.dumps(summary | {
     "terms": len(forms),
     "first_pass_per_second": round(size / (tagged - started)),
     "after_tagging_per_second": round(size / (time.perf_counter() - tagged)),
-    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    "peak_mib": peak_memory() // 2**20,
 }))
 """
 

@@ -19,6 +19,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 import flows
 from compodiff.errors import InputInvalid
+from compodiff.machine import is_alive
 from flows.dvc import run_dvc, run_followed, stage_graph
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.stage import Outcome, outcome_of, run_stage
@@ -131,7 +132,7 @@ def test_a_stage_that_takes_too_long_is_stopped_with_all_that_it_started(project
     ended = run_dvc(["repro", "--single-item", "train"], lambda line: None, limit_seconds=8)
     assert ended.timed_out
     assert ended.code != 0
-    assert not alive(int((project / "pid").read_text()))
+    assert not is_alive(int((project / "pid").read_text()))
 
 
 BAR = """
@@ -168,7 +169,7 @@ def test_a_killed_flow_takes_its_stage_with_it_and_the_next_one_continues(projec
     child.send_signal(signal.SIGKILL)
     child.wait()
     pid = int((project / "pid").read_text())
-    wait_until(lambda: not alive(pid))
+    wait_until(lambda: not is_alive(pid))
     assert run("train")[1]["train"] == "ran"
     assert (project / "trained").read_text() == "step\nstep\n"
 
@@ -188,7 +189,7 @@ def test_the_pipeline_told_to_stop_ends_all_that_it_started(project: Path) -> No
     _, complaints = child.communicate(timeout=60)
     assert child.returncode == 128 + signal.SIGTERM
     assert complaints.decode().endswith("pipeline: stopped; make run goes on from here\n")
-    wait_until(lambda: not any(alive(pid) for pid in started))
+    wait_until(lambda: not any(is_alive(pid) for pid in started))
 
 
 def test_a_lock_file_that_a_kill_left_torn_is_no_obstacle(project: Path) -> None:
@@ -229,11 +230,6 @@ def test_data_are_built_anew_and_recorded_where_their_params_changed(project: Pa
     assert now["outs"][0]["md5"] != recorded["outs"][0]["md5"]
     assert "pictures.parquet" in (project / "seen").read_text()
     assert run()[1] == {"data": "up to date", "look": "up to date"}
-
-
-def alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

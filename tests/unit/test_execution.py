@@ -14,6 +14,7 @@ import pytest
 from compodiff import shards
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution import map_shards, worker_count
+from compodiff.machine import is_alive, usable_cores
 
 SHARDS, ENTRIES = 6, 20
 LOST = {"local": "its process was killed", "ray": "ActorDiedError"}
@@ -235,8 +236,8 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     wait_until(lambda: len(os.listdir(tmp_path / "pids")) == 2)
     parent.kill()
     parent.wait()
-    workers = [Path("/proc", pid) for pid in os.listdir(tmp_path / "pids")]
-    wait_until(lambda: not any(running(worker) for worker in workers))
+    workers = [int(pid) for pid in os.listdir(tmp_path / "pids")]
+    wait_until(lambda: not any(is_alive(worker) for worker in workers))
 
 
 def wait_until(condition, seconds=30):
@@ -247,16 +248,9 @@ def wait_until(condition, seconds=30):
     return value
 
 
-def running(process: Path) -> bool:
-    try:
-        return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_the_environment_sets_the_number_of_workers(monkeypatch):
     monkeypatch.delenv("COMPODIFF_WORKERS", raising=False)
-    assert worker_count() == len(os.sched_getaffinity(0))
+    assert worker_count() == usable_cores()
     monkeypatch.setenv("COMPODIFF_WORKERS", "7")
     assert worker_count() == 7
     for text in ("0", "many", "-1", ""):

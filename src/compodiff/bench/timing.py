@@ -5,13 +5,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from compodiff.machine import processor
 from compodiff.model.inference import PackedLinear, can_pack
 from compodiff.precision import DTYPES, Precision, choose_precision
 
@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 def machine() -> dict[str, Any]:
     """The processor, the versions, and what one thread can do at most: multiplications and reading."""
     return {
-        "processor": _processor(),
+        "processor": processor().name,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "gemm_gflops": {name: _gemm_gflops(DTYPES[name]) for name in worthwhile_precisions()},
@@ -57,16 +57,6 @@ def worthwhile_precisions() -> tuple[Precision, ...]:
     """Return float32, and bfloat16 where this processor multiplies it: emulated, a benchmark of it takes hours."""
     fastest = choose_precision("auto", torch.device("cpu"))
     return ("float32",) if fastest == "float32" else ("float32", fastest)
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    described = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in described.items()}
-    if "model name" not in fields:
-        return platform.processor() or platform.machine()
-    return f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
 
 
 def _gemm_gflops(dtype: torch.dtype) -> float:

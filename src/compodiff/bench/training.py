@@ -109,6 +109,11 @@ def _row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
     return row | {f"ratio_{name}": value / speed["plain"] for name, value in speed.items() if name != "plain"}
 
 
+def train_step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    """Make one optimizer step of ours."""
+    _step(denoiser, optimizer, batch, _our_loss, 1)
+
+
 Noised = tuple[Tensor, Tensor, Tensor]
 Loss = Callable[[Denoiser, Batch, Noised], Tensor]
 

@@ -14,6 +14,7 @@ from compodiff.cli import (
     captions,
     convert,
     dataset,
+    doctor,
     experiment,
     index,
     inspect,
@@ -35,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 pipeline.register(app)
+doctor.register(app)
 search.register(app)
 index.register(app)
 serve.register(app)

@@ -25,6 +25,9 @@ def report(error: Exception) -> int:
     if isinstance(error, CompoDiffError):
         _say(str(error))
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (error.name or "compodiff").partition(".")[0] != "compodiff":
+        _say(f"{error.name} is not installed; run: make (make doctor says what else is missing)")
+        return ResourceUnavailable.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         named = (error.filename, error.filename2)
         names = " to ".join(os.fsdecode(name) for name in named if isinstance(name, str | bytes))

@@ -19,6 +19,7 @@ from compodiff.errors import InputInvalid
 from compodiff.execution.crew import WORKERS, give_out
 from compodiff.execution.local import LocalWorker, visible_gpus
 from compodiff.execution.on_ray import RayWorker, cpu_count, gpu_count
+from compodiff.machine import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,10 +35,9 @@ def worker_count() -> int:
         InputInvalid: COMPODIFF_WORKERS is not a positive number, or COMPODIFF_EXECUTION no engine.
         ResourceUnavailable: there is no Ray, or none answers at RAY_ADDRESS.
     """
-    cores = len(os.sched_getaffinity(0))
     text = os.environ.get(WORKERS)
     if text is None:
-        return cores if _engine() == LOCAL else cpu_count()
+        return usable_cores() if _engine() == LOCAL else cpu_count()
     if not text.isdecimal() or int(text) < 1:
         raise InputInvalid(f"{WORKERS} is {text!r}; set it to a number of processes, 1 or more")
     return int(text)

@@ -3,9 +3,7 @@
 A picture is encoded once (parts.py), and readers see the old index until the new one stands whole.
 """
 
-import fcntl
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images import COLUMNS, Listing, list_pictures
 from compodiff.images.files import is_gone, read_regular
+from compodiff.machine import lock_folder
 from compodiff.ownership import delete_folder
 from compodiff.params import IndexParams
 from compodiff.retrieval import index, metadata
@@ -265,14 +264,11 @@ def _write(
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
-    descriptor = os.open(_writable(out.parent), os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        with lock_folder(_writable(out.parent)):
+            yield
     except BlockingIOError as error:
         raise ResourceUnavailable(f"another compodiff index is writing in {out.parent}; wait for it to end") from error
-    finally:
-        os.close(descriptor)
 
 
 def _stamp(path: Path) -> Stamp:

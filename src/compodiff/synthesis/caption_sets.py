@@ -14,6 +14,7 @@ import json
 import os
 import sqlite3
 import tarfile
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +113,7 @@ class Seen:
     def __init__(self) -> None:
         # "" is a database of this connection's own, in a temporary file once its cache is full.
         self._database = sqlite3.connect("", isolation_level=None)
+        weakref.finalize(self, self._database.close)  # Python 3.13 warns of one that is only dropped
         self._database.executescript(
             f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE_KIB};"
             "CREATE TABLE seen (digest INTEGER PRIMARY KEY); BEGIN"

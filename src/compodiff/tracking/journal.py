@@ -4,7 +4,6 @@ One run is one file of JSON lines under mlruns/undelivered/, locked while its pr
 time stamps, so that MLflow takes a line told twice as one. The file leaves when all of it, with its end, is delivered.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from compodiff.errors import ResourceUnavailable
+from compodiff.machine import lock_file
 from compodiff.tracking.store import Store, answering
 
 _METRICS_PER_REQUEST = 1000
@@ -118,7 +118,7 @@ def open_journal(folder: Path, heading: Heading) -> Journal:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("x", encoding="utf-8")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file, wait=True)
         file.write(json.dumps(asdict(heading)) + "\n")
         file.flush()
     except OSError as error:
@@ -131,7 +131,7 @@ def kept_journals(folder: Path, pattern: str = "*.jsonl") -> Iterator[Journal]:
     for path in sorted(folder.glob(pattern)):
         file = path.open("r+", encoding="utf-8")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file, wait=False)
         except BlockingIOError:
             file.close()
             continue

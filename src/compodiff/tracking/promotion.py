@@ -1,6 +1,5 @@
 """Promotion and rollback: the gate is asked, the decision is made (decisions.py), and the aliases follow."""
 
-import fcntl
 import getpass
 import socket
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compodiff.errors import InputInvalid, PromotionRefused
+from compodiff.machine import lock_file
 from compodiff.params import PromotionParams
 from compodiff.tracking.decisions import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settled
 from compodiff.tracking.gate import FIGURE, objections
@@ -125,5 +125,5 @@ def _alone(project: Path) -> Iterator[None]:
     lock = project / "mlruns" / "promotion.lock"
     lock.parent.mkdir(exist_ok=True)
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file, wait=True)
         yield

@@ -1,0 +1,28 @@
+"""`compodiff doctor`: this machine, what is installed, and what `make run` will take here."""
+
+from typing import Annotated
+
+import typer
+
+from compodiff.cli.project import project_root
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a screen.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not measure how long make run will take.")] = False,
+) -> None:
+    """Examine this machine and the installation; where something is broken, say what and how to mend it.
+
+    Where this command does not start at all: make doctor.
+    """
+    from compodiff.doctor.report import report
+
+    def write(text: str) -> None:
+        typer.echo(text, nl=False)
+
+    raise typer.Exit(report(project_root(), write, as_json=as_json, calibrate=not quick))

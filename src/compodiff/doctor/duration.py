@@ -1,0 +1,90 @@
+"""How long `make run` will take here: seconds of the same work, times how much of it a default run does."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compodiff.doctor.finding import Answer
+from compodiff.doctor.hardware import choose_precision
+from compodiff.errors import ParamsInvalid
+
+if TYPE_CHECKING:
+    from compodiff.params import Params
+
+# What a run with the default params encodes, and about how many seconds all else takes (drawing scenes, validation,
+# benchmarks, MLflow, DVC, Prefect): what is left of a run of 9.5 minutes on two cores of a shared AMD EPYC machine.
+PICTURES, TEXTS = 10_329, 26_373
+OTHER_SECONDS = 150
+_BATCH, _ROUNDS = 16, 2
+_LONGEST_TEXT = 12
+
+
+def estimate_run(project: Path) -> Answer:
+    """Measure both towers and a training step for some seconds, and add up."""
+    from compodiff.params import load_params
+
+    params = load_params(project / "params.yaml")
+    rows = sum(
+        section.steps * section.batch_size * section.accumulation_steps for section in (params.prior, params.composed)
+    )
+    pictures, texts = _time_towers(params)
+    training = rows * _time_row(params)
+    towers = PICTURES * pictures + TEXTS * texts
+    total = training + towers + OTHER_SECONDS
+    return "well", (
+        f"about {max(1, round(total / 60))} minutes from nothing: training {training:.0f} s ({rows / training:.0f} rows"
+        f" a second), the frozen towers {towers:.0f} s ({1 / pictures:.0f} pictures a second), all else"
+        f" {OTHER_SECONDS} s"
+    )
+
+
+def _time_towers(params: "Params") -> tuple[float, float]:
+    """Return the seconds of one picture and of one text."""
+    import torch
+
+    from compodiff.encoders import embedded_encoder
+
+    if params.encoder.embedded is None:
+        raise ParamsInvalid("params.yaml names an encoder of open_clip's; only the time of the default one is known")
+    size, maps = params.encoder.embedded.image_size, params.encoder.embedded.maps
+    generator = torch.Generator().manual_seed(0)
+    encoder = embedded_encoder(
+        embedding_dim=sum(each.dimensions for each in maps.values()),
+        image_size=size,
+        generator=generator,
+        grids={name: each.grid for name, each in maps.items()},
+    )
+    pixels = torch.rand(_BATCH, 3, size, size, generator=generator)
+    captions = ["a small red ball on the left of a dog"] * _BATCH
+    picture = _shortest(lambda: encoder.encode_pixels(pixels))
+    text = _shortest(lambda: encoder.encode_texts(captions))
+    return picture / _BATCH, text / _BATCH
+
+
+def _time_row(params: "Params") -> float:
+    """Return the seconds of one row of a training step, in the precision that is chosen here."""
+    import torch
+
+    from compodiff.bench.training import Batch, train_step
+    from compodiff.model.denoiser import Denoiser, DenoiserConfig
+
+    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[choose_precision()[0]]
+    width = params.denoiser.width  # stands for the widths of the encoder too: of the work, they are the smallest part
+    config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dim=width)
+    with torch.random.fork_rng():
+        denoiser = Denoiser(config).to(dtype)
+    batch = Batch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)
+    optimizer = torch.optim.AdamW(denoiser.parameters(), fused=True)
+    return _shortest(lambda: train_step(denoiser, optimizer, batch)) / params.composed.batch_size
+
+
+def _shortest(work: Callable[[], object]) -> float:
+    """Return the seconds of the fastest round, after one that is not counted."""
+    work()
+    seconds = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -1,0 +1,43 @@
+"""What the doctor says: one finding a question."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["well", "note", "fault"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question about this machine.
+
+    Attributes:
+        name: what was asked, in a word or two.
+        state: `well`; `note` where something works less well than it could; `fault` where something fails.
+        text: the answer.
+        remedy: what to do, where there is something to do.
+    """
+
+    name: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+Answer = tuple[State, str] | tuple[State, str, str]
+Question = Callable[[], Answer]
+
+
+def ask(name: str, question: Question) -> Finding:
+    """Return the answer; a question that cannot be answered, as a part of the installation is missing, says so."""
+    try:
+        return Finding(name, *question())
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        return Finding(name, "fault", f"cannot be told: {type(error).__name__}: {reason[:200]}", _remedy(error))
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "run: make (it completes the installation)"
+    return ""

