@@ -9,8 +9,9 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+export NO_MKDOCS_2_WARNING := true
 
-.PHONY: run test test-all check audit lock ui doctor python
+.PHONY: run test test-all check audit docs lock ui doctor python
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results
@@ -31,6 +32,9 @@ check: $(INSTALLED)  ## style, types, the direction of imports, and what is inst
 
 audit: $(INSTALLED)  ## known vulnerabilities of the pinned packages fail; needs the network
 	$(BIN)/python infra/audit.py --strict
+
+docs: $(INSTALLED)  ## the site of guides, tutorials and API, in build/site; a broken link fails
+	$(BIN)/mkdocs build --strict
 
 ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1

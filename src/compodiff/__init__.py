@@ -1,10 +1,17 @@
 """CompoDiff: composed image retrieval with latent diffusion (arXiv 2303.11916).
 
-from compodiff import Searcher
+Show a picture, say what should be different, and get the pictures that fit best. In a project after `make run`:
 
-searcher = Searcher.load("models:/compodiff@champion", index="Pictures")
-for hit in searcher.search("Pictures/cat.jpg", "sleeping", negative="dog"):
-print(hit.score, hit.path)
+    >>> from compodiff import Searcher
+    >>> searcher = Searcher.load("artifacts")
+    >>> ranking = searcher.search("\N{LARGE RED CIRCLE}", "make it blue", k=3)
+    >>> [found.rank for found in ranking]
+    [1, 2, 3]
+    >>> ranking[0].path.is_file()
+    True
+
+`Searcher.load()` takes the champion of the registry; `index="Pictures"` searches a folder of your own after
+`compodiff index build Pictures`. Errors that you can mend are children of `compodiff.errors.CompoDiffError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compodiff.searcher import Blend, Found, Ranking, Searcher
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"  # the only place; pyproject.toml and `compodiff --version` read it
 __all__ = ["Blend", "Found", "Ranking", "Searcher", "__version__"]
 
 

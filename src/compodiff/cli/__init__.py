@@ -5,9 +5,11 @@ Each command group is a module here; heavy imports stand inside the commands.
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from compodiff import __version__
 from compodiff.cli import (
     bench,
     benchmark,
@@ -35,6 +37,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if wanted:
+        typer.echo(f"compodiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def show_version(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 pipeline.register(app)
 doctor.register(app)
 search.register(app)

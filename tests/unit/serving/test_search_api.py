@@ -162,10 +162,10 @@ def test_a_fault_of_the_server_is_the_last_line_of_a_stream(client, champion, mo
     ("fields", "files", "status", "message"),
     [
         ({}, [], 422, "a query has neither a reference nor a text"),
-        ({"text": "a"}, [("reference", b"this is no picture")], 422, "the reference: not a JPEG, PNG, WebP or GIF"),
+        ({"text": "a"}, [("reference", b"this is no picture")], 422, "the reference: not a JPEG, PNG, WebP, GIF, TIFF"),
         ({"text": "a"}, [("reference", b"")], 422, "the reference is an empty file"),
         ({"text": "a"}, [("reference", png()[:60])], 422, "the reference: does not decode|not a JPEG"),
-        ({"text": "a"}, [("reference", png((2000, 2000)))], 422, "has 2,000 x 2,000 pixels; 1,000,000 may be used"),
+        ({"text": "a"}, [("reference", png((2000, 2000)))], 422, "has 2,000 x 2,000 pixels; 2,000,000 may be used"),
         ({"text": "a"}, [("reference", png((20_000, 20_000), 0, "1"))], 422, "pixels"),
         ({"text": "a"}, [("reference", bytes(300_000))], 413, "a request may have 200,000 bytes"),
         ({"text": "a"}, [("reference", png()), ("mask", half_mask((30, 40)))], 422, "the mask is 30 x 40, the refer"),

@@ -1,0 +1,70 @@
+"""What the documents tell people to run exists: commands, options and targets of make."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from documents_world import DOCUMENTS, FORMS, ROOT, Told, find_fault, told_commands
+
+from compodiff.cli import app
+
+TREE: Any = typer.main.get_command(app)
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+TOLD = [told for path in (*DOCUMENTS, *FORMS) for told in told_commands(path, "compodiff")]
+# Pages that keep to 120 columns; tables, links and code cannot be broken.
+NARROW = (*TUTORIALS, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "docs/index.md", "docs/api.md")))
+
+
+@pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.where}: {told.command}")
+def test_a_command_that_a_document_tells_exists(told: Told) -> None:
+    assert not find_fault(told.command, TREE)
+
+
+def test_the_commands_are_found() -> None:
+    """Otherwise the test above would pass over nothing."""
+    assert len(TOLD) > 100
+    told_in = {told.where for told in TOLD}
+    assert {"README.md", "SECURITY.md", *(str(path.relative_to(ROOT)) for path in TUTORIALS)} <= told_in
+    assert {word for told in TOLD for word in told.command.split()[1:2]} >= {
+        "search",
+        "index",
+        "serve",
+        "import",
+        "benchmark",
+        "promote",
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("compodiff serach --text a", "there is no command 'serach'"),
+        ("compodiff index bulid FOLDER", "there is no command 'bulid'"),
+        ("compodiff search --texts a", "it has no option '--texts'"),
+        ("compodiff captions keywords C --to k.parquet [--encodr DIR]", "it has no option '--encodr'"),
+        ("compodiff benchmark run cirr --root=C -k 3", "it has no option '-k'"),
+        ("compodiff search --reference 🔺 --text \"pointing down\" -k 20", ""),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_is_found(command: str, fault: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"Run `{command}`, or\n\n```\n{command}   # once\n```\n", encoding="utf-8")
+    told = list(told_commands(page, "compodiff"))
+    assert [each.command for each in told] == [command, command]
+    assert find_fault(command, TREE) == fault
+
+
+def test_targets_of_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    told = [each for path in (*DOCUMENTS, *FORMS) for each in told_commands(path, "make")]
+    named = {(each.where, target) for each in told for target in re.findall(r"^make ([a-z-]+)", each.command)}
+    assert {("CONTRIBUTING.md", name) for name in ("check", "test", "run", "docs")} <= named
+    assert [each for each in sorted(named) if each[1] not in targets] == []
+
+
+@pytest.mark.parametrize("path", NARROW, ids=lambda path: path.name)
+def test_pages_keep_to_120_columns(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []

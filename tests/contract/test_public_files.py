@@ -1,0 +1,103 @@
+"""What a public project tells people and machines about itself, held to what it is."""
+
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.version import Version
+
+import compodiff
+
+ROOT = Path(__file__).parents[2]
+SECTIONS = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+RELEASES = [
+    (Version(number), date.fromisoformat(day), section)
+    for section in SECTIONS[1:]
+    for number, day in re.findall(r"^\[(\S+)\] - (\S+)$", section.splitlines()[0])
+]
+
+
+def test_the_workflow_runs_ci_run_and_nothing_else() -> None:
+    workflow: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert {step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step} <= {
+        "actions/checkout", "actions/setup-python",
+    }  # fmt: skip
+    assert "run" in job["steps"][-1]
+    assert workflow["permissions"] == {"contents": "read"}
+    assert not {"env", "defaults"} & (workflow.keys() | job.keys() | job["steps"][-1].keys())
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
+    assert {"push", "pull_request"} <= workflow[True].keys()  # YAML 1.1 reads `on` as true
+
+
+def test_hooks_run_what_make_check_runs() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (repository,) = config["repos"]
+    assert repository["repo"] == "local"
+    hooks = {hook["entry"].replace(".venv/bin/", "") for hook in repository["hooks"]}
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recipe
+    checks = [line.strip().replace("$(BIN)/", "").removesuffix(" .") for line in recipe[1].splitlines()]
+    # The last one asks what is installed, which no commit changes.
+    assert hooks == {check for check in checks if not check.startswith("python ")}
+
+
+def test_the_version_has_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "compodiff.__version__"}
+    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_the_changelog_has_dated_releases_and_the_version_is_the_newest_or_the_next() -> None:
+    assert SECTIONS[0].startswith("[Unreleased]\n")
+    assert len(RELEASES) == len(SECTIONS) - 1, "a release is headed [X.Y.Z] - YYYY-MM-DD"
+    assert sorted(RELEASES, reverse=True) == RELEASES
+    version, newest = Version(compodiff.__version__), RELEASES[0][0]
+    assert version == newest or (version.is_devrelease and version > newest)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.splitlines()[0])
+def test_each_release_has_each_kind_of_change_once(section: str) -> None:
+    kinds = re.findall(r"^### (.+)$", section, re.MULTILINE)
+    assert len(kinds) == len(set(kinds))
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_first_release_changes_nothing_that_was_there() -> None:
+    """What is found here was put under an old release by a merge, and belongs under Unreleased."""
+    assert re.findall(r"^### (.+)$", RELEASES[-1][2], re.MULTILINE) == ["Added"]
+
+
+def test_images_are_named_by_the_newest_release() -> None:
+    files = [path for path in (ROOT / "infra").rglob("*") if path.is_file() and path.suffix != ".py"]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    pattern = r"compodiff-(?:cpu|gpu|ray)(?::|, prefectTag: \")(\d[\w.]*)"
+    named = [version for text in texts for version in re.findall(pattern, text)]
+    assert len(named) >= 8
+    assert set(named) == {str(RELEASES[0][0])}
+
+
+def test_the_citation_names_software_paper_and_licence() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()
+    licence = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
+    assert citation["license"] == licence
+    (identifier,) = citation["preferred-citation"]["identifiers"]
+    assert identifier["value"].removeprefix("arXiv:") in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda p: p.name)
+def test_forms_of_issues_have_what_github_asks(path: Path) -> None:
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= form.keys()
+    ids = [each["id"] for each in form["body"] if each["type"] != "markdown"]
+    assert len(ids) == len(set(ids)) > 0
+    assert all({"label"} <= each["attributes"].keys() for each in form["body"] if each["type"] != "markdown")
