@@ -141,11 +141,16 @@ def run_watched(command: list[str], folder: Path) -> tuple[int, str]:
     with subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         output = b""
-        while chunk := _read(ours):
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.buffer.flush()
-            output = (output + chunk)[-_REMEMBERED:]
-        os.close(ours)
+        try:
+            while chunk := _read(ours):
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.buffer.flush()
+                output = (output + chunk)[-_REMEMBERED:]
+        except KeyboardInterrupt:
+            process.terminate()  # it may have been started too late to be interrupted with us
+            raise
+        finally:
+            os.close(ours)
     return process.returncode, output.decode(errors="replace")
 
 

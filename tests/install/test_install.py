@@ -193,13 +193,14 @@ def test_what_is_not_known_is_left_to_the_installer_to_say(install: ModuleType, 
 
 def test_the_installation_can_be_stopped_and_is_told_how_it_goes_on(project: Path, path: Path) -> None:
     python(path / "python3.12", "3.12")
-    script(path / "uv", f'exec "{shutil.which("sleep")}" 60')
+    script(path / "uv", f'echo fetching; exec "{shutil.which("sleep")}" 60')
     command = [sys.executable, str(project / "infra" / "install.py")]
     process = subprocess.Popen(
         command, env={"PATH": str(path)}, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stderr
-    assert "installing" in process.stderr.readline()
+    while process.stderr.readline() != "fetching\n":
+        assert process.poll() is None
     os.killpg(process.pid, 2)
     assert "make: the installation was stopped; make goes on from here" in process.communicate(timeout=30)[1]
     assert process.returncode == 130

@@ -32,7 +32,7 @@ def examine(project: Path, *, calibrate: bool = True) -> Iterator[Finding]:
     yield ask("memory", hardware.judge_memory)
     yield ask("disk", partial(hardware.judge_disk, project))
     yield ask("GPU", hardware.judge_gpu)
-    yield ask("precision", hardware.judge_precision)
+    yield ask("precision", partial(hardware.judge_precision, project))
     yield ask("weights", installation.judge_weights)
     yield ask("champion", partial(installation.judge_champion, project))
     if calibrate:

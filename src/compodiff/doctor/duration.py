@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compodiff.doctor.finding import Answer
-from compodiff.doctor.hardware import choose_precision
 from compodiff.errors import ParamsInvalid
 
 if TYPE_CHECKING:
     from compodiff.params import Params
 
 # What a run with the default params encodes, and about how many seconds all else takes (drawing scenes, validation,
-# benchmarks, MLflow, DVC, Prefect): what is left of a run of 9.5 minutes on two cores of a shared AMD EPYC machine.
+# benchmarks, MLflow, DVC, Prefect): what docs/performance.md leaves after towers and training.
 PICTURES, TEXTS = 10_329, 26_373
-OTHER_SECONDS = 150
-_BATCH, _ROUNDS = 16, 2
+OTHER_SECONDS = 200
+_BATCH, _TEXTS_AT_A_TIME, _ROUNDS = 16, 64, 2
 _LONGEST_TEXT = 12
 
 
@@ -54,12 +53,12 @@ def _time_towers(params: "Params") -> tuple[float, float]:
         image_size=size,
         generator=generator,
         grids={name: each.grid for name, each in maps.items()},
-    )
+    ).for_many()
     pixels = torch.rand(_BATCH, 3, size, size, generator=generator)
-    captions = ["a small red ball on the left of a dog"] * _BATCH
+    captions = ["a small red ball on the left of a dog"] * _TEXTS_AT_A_TIME
     picture = _shortest(lambda: encoder.encode_pixels(pixels))
     text = _shortest(lambda: encoder.encode_texts(captions))
-    return picture / _BATCH, text / _BATCH
+    return picture / _BATCH, text / _TEXTS_AT_A_TIME
 
 
 def _time_row(params: "Params") -> float:
@@ -68,8 +67,10 @@ def _time_row(params: "Params") -> float:
 
     from compodiff.bench.training import Batch, train_step
     from compodiff.model.denoiser import Denoiser, DenoiserConfig
+    from compodiff.precision import DTYPES, choose_precision
 
-    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[choose_precision()[0]]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = DTYPES[choose_precision(params.composed.precision, device)]
     width = params.denoiser.width  # stands for the widths of the encoder too: of the work, they are the smallest part
     config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dim=width)
     with torch.random.fork_rng():

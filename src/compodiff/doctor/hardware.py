@@ -56,17 +56,12 @@ def judge_gpu() -> Answer:
     return "well", ", ".join(names)
 
 
-def judge_precision() -> Answer:
-    """Say which precision is chosen here, and why."""
-    return "well", ": ".join(choose_precision())
-
-
-def choose_precision() -> tuple[str, str]:
-    """Return the precision that training chooses here, and the reason in words."""
+def judge_precision(project: Path) -> Answer:
+    """Say in which precision training computes here, and why: by the same self-check that training asks."""
     import torch
 
-    if torch.cuda.is_available():
-        return "bfloat16", "the GPU multiplies it"
-    if machine.processor().multiplies_bfloat16:
-        return "bfloat16", "the processor multiplies it in hardware"
-    return "float32", "the processor would emulate bfloat16, which takes many times as long"
+    from compodiff.params import load_params
+    from compodiff.precision import describe_choice
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "well", describe_choice(load_params(project / "params.yaml").composed.precision, device)

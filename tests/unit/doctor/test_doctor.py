@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compodiff import doctor as doctor_room
-from compodiff import machine
+from compodiff import machine, precision
 from compodiff.doctor import duration, hardware, installation, packages
 from compodiff.doctor.finding import ask
 
@@ -133,13 +133,12 @@ def test_too_little_memory_or_disk_is_said(project: Path, monkeypatch: pytest.Mo
     assert hardware.judge_disk(project)[0] == "fault"
 
 
-@pytest.mark.parametrize(("features", "chosen"), [({"avx512_bf16"}, "bfloat16"), ({"avx2"}, "float32")])
-def test_the_precision_is_one_that_the_processor_multiplies(
-    features: set[str], chosen: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bfloat16"), (22.0, "float32")])
+def test_the_precision_is_the_one_of_trainings_own_self_check(
+    ratio: float, chosen: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "processor", lambda: machine.Processor("one", "", frozenset(features)))
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert hardware.judge_precision()[1].startswith(f"{chosen}: the processor ")
+    monkeypatch.setattr(precision, "measure_precisions", lambda _: precision.SelfCheck(1.0, ratio))
+    assert hardware.judge_precision(project)[1].startswith(f"{chosen}: a product in bfloat16 takes {ratio:.2g} x")
 
 
 def test_a_question_that_breaks_names_what_broke() -> None:
