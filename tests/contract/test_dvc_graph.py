@@ -29,6 +29,7 @@ WITHOUT_EFFECT = {
     "compodiff.memory",
     "compodiff.ownership",
     "compodiff.params",
+    "compodiff.prefetch",
     "compodiff.paths",
     "compodiff.precision",
     "compodiff.stages",

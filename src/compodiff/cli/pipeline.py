@@ -1,5 +1,6 @@
 """`compodiff run STAGE` and `compodiff data`: the steps of the pipeline, one at a time."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -17,6 +18,9 @@ def run(
     stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml, such as train_prior; or distill.")],
 ) -> None:
     """Run one stage of the pipeline with params.yaml, as `dvc repro` does."""
+    # A training step is thousands of short products: threads that spin for some 20 microseconds at their ends before
+    # they sleep make it 1.4 times as fast on two cores. Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from compodiff.stages.declaration import run_stage
 
     run_stage(stage, project_root())

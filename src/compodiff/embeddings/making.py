@@ -23,6 +23,7 @@ from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_ce
 from compodiff.encoders.encoder import Encoder
 from compodiff.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 from compodiff.params import EmbeddingParams
+from compodiff.prefetch import map_ahead
 from compodiff.shards import claim_folder
 
 KIND = "embeddings"
@@ -146,19 +147,26 @@ def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParam
     width = encoder.manifest.embedding_dim
     embedded, masked = [np.empty((0, width), np.float32)], [np.empty((0, width), np.float32)]
     packed = [np.empty((0, MASK_SIZE * MASK_SIZE // 8), np.uint8)]
-    for batch in _batches(names, params.batch_size):
-        pictures = [material.read(name) for name in batch]
-        pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+    prepare = partial(_prepare_pictures, encoder, material, params)
+    for pixels, variants, masks in map_ahead(prepare, _batches(names, params.batch_size)):
         embedded.append(_encoded(encoder, pixels))
-        of_each = [_masks(name, picture, material, params) for name, picture in zip(batch, pictures, strict=True)]
-        masks = np.concatenate(of_each)
         if not len(masks):
             continue
-        places = np.repeat(np.arange(len(batch)), [len(own) for own in of_each])
-        variants = blanked(pixels[places], torch.from_numpy(masks))
         masked.append(_encoded(encoder, variants))
         packed.append(np.packbits(masks.reshape(len(masks), -1), axis=1))
     return {"pictures": np.concatenate(embedded), "masked": np.concatenate(masked), "masks": np.concatenate(packed)}
+
+
+def _prepare_pictures(
+    encoder: Encoder, material: Material, params: EmbeddingParams, names: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.bool_]]:
+    """Read a batch: pixels (n, 3, H, W), those of its masked variants (m, 3, H, W), and their masks (m, 64, 64)."""
+    pictures = [material.read(name) for name in names]
+    pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+    of_each = [_masks(name, picture, material, params) for name, picture in zip(names, pictures, strict=True)]
+    masks = np.concatenate(of_each)
+    places = np.repeat(np.arange(len(names)), [len(own) for own in of_each])
+    return pixels, blanked(pixels[places], torch.from_numpy(masks)), masks
 
 
 def _encoded(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
