@@ -1,8 +1,10 @@
 import io
+import json
 import os
 import socket
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -272,6 +274,36 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path):
     for name in ("pipe.jpg", "zero.png", "talk.tiff", "folder.bmp", "x" * 300, "a\0b"):
         with pytest.raises(InputInvalid):
             read_regular(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what others may not read, and become another")
+def test_folders_and_files_that_may_not_be_read_are_left_out_by_name(tmp_path):
+    """As another user meets them: lost+found, another's folder."""
+    for name in ("lost+found", "open"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "a.png")
+    (tmp_path / "open" / "secret.png").write_bytes((tmp_path / "open" / "a.png").read_bytes())
+    (tmp_path / "lost+found").chmod(0o700)
+    (tmp_path / "open" / "secret.png").chmod(0o600)
+    tmp_path.chmod(0o755)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.chdir(tmp_path)  # the folders above are pytest's, for root alone
+        os.setuid(65534)
+        listing = list_pictures(Path("."))
+        refused = []
+        for path in listing.files:
+            try:
+                read_regular(path)
+            except InputInvalid as error:
+                refused.append([path.name, str(error)])
+        os.write(writer, json.dumps([listing.left_out, refused]).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    left_out, refused = json.loads(os.read(reader, 65536))
+    assert left_out == {"lost+found/": "cannot be read: Permission denied"}
+    assert refused == [["secret.png", "Permission denied"]]
 
 
 def test_a_file_of_more_bytes_than_a_picture_has_is_not_read(tmp_path):
