@@ -3,6 +3,7 @@
 Shapes: D embedding width.
 """
 
+import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
-from compodiff.images.files import is_regular
+from compodiff.images.files import is_regular, read_regular
 from compodiff.model_parts import CHAMPION, GALLERY, index_folder, model_parts
 from compodiff.retrieval.composer import Composer
 from compodiff.retrieval.index import Index
@@ -211,7 +212,7 @@ def named_reference(reference: str, index: Index) -> str | Image.Image:
     """
     path = Path(reference)
     if is_regular(path):
-        return read_picture(path)
+        return _held(path, index) or read_picture(path)
     codepoints = "-".join(f"{ord(character):X}" for character in reference if character != "\N{VARIATION SELECTOR-16}")
     for picture_id in (reference, *(f"{style}-{codepoints}" for style in _STYLES)):
         if picture_id in index.row:
@@ -219,6 +220,16 @@ def named_reference(reference: str, index: Index) -> str | Image.Image:
     raise InputInvalid(
         f"{reference} is neither a picture file nor in the index, {_nearest(reference, index.picture_ids)}"
     )
+
+
+def _held(path: Path, index: Index) -> str | None:
+    """The id of the picture of the index with the bytes of this file, which then need not be encoded."""
+    try:
+        digest = hashlib.sha256(read_regular(path)[1]).hexdigest()
+    except InputInvalid:  # `read_picture` says so
+        return None
+    same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
+    return str(same.iloc[0]) if len(same) else None
 
 
 def _nearest(reference: str, ids: Sequence[str]) -> str:

@@ -162,7 +162,7 @@ def test_a_failed_upload_is_said_in_words_and_the_page_goes_on(page, tmp_path):
     page.find_element(By.ID, "go").click()
     fault = page.find_element(By.ID, "fault")
     until(lambda: fault.text)
-    assert fault.text == "the reference: not a JPEG, PNG, WebP or GIF picture"
+    assert fault.text == "the reference: not a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG 2000 picture"
     assert fault.get_attribute("role") == "alert"
     (tmp_path / "huge.png").write_bytes(bytes(21 * 2**20))
     page.find_element(By.ID, "file").send_keys(str(tmp_path / "huge.png"))

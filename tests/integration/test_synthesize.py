@@ -213,7 +213,7 @@ def test_rejected_data_stop_and_say_why_and_where(small_data, triplets, tmp_path
     )
     with pytest.raises(DataRejected, match=message):
         validate(synthesis=SYNTHESIS, validation=VALIDATION, data=small_data, triplets=triplets, validated=validated)
-    assert sorted(os.listdir(validated)) == ["docs", "quarantine.parquet", "result.json"]
+    assert sorted(os.listdir(validated)) == [".compodiff.json", "docs", "quarantine.parquet", "result.json"]
     quarantine = shards.read_table(validated / "quarantine.parquet")
     assert rows.at[first, "key"] in quarantine["key"].tolist()
 
