@@ -66,6 +66,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "experiment": ("draws", "--no-track"),
     "run": "it writes where params and dvc.yaml say",
     "data": "it writes data/ of the project",
+    "doctor": "it prints",
     "serve": "it writes nothing",
     "promote": "it writes to MLflow",
     "rollback": "it writes to MLflow",

@@ -192,11 +192,11 @@ def test_submissions_are_written_and_pass_their_own_check(saved, tmp_path):
     ids = sorted({item["reference_img_id"] for item in annotation("circo/annotations/test.json")})
     options = saved(ids, random_vectors(10, len(ids), WIDTH), random_vectors(11, 800, WIDTH))
     root = ("--root", ANNOTATIONS / "circo")
-    benchmark("submit", "circo", *root, *options, "--out", tmp_path / "out")
-    lists = json.loads((tmp_path / "out/submission.json").read_text())
+    benchmark("submit", "circo", *root, *options, "--out", tmp_path / "circo")
+    lists = json.loads((tmp_path / "circo/submission.json").read_text())
     assert list(lists) == [str(i) for i in range(800)]
     assert all(len(set(numbers)) == 50 and isinstance(numbers[0], int) for numbers in lists.values())
-    benchmark("check-submission", "circo", tmp_path / "out/submission.json", *root)
+    benchmark("check-submission", "circo", tmp_path / "circo/submission.json", *root)
 
 
 @official
