@@ -27,6 +27,7 @@ from compodiff.cli import (
     serve,
 )
 from compodiff.cli.failure import close_output, report
+from compodiff.cli.output import echo
 
 _INTERRUPTED = 130  # as a shell calls what SIGINT ended
 
@@ -42,7 +43,7 @@ app = typer.Typer(
 def print_version(wanted: bool) -> None:
     """Print the version and end, where it was asked for."""
     if wanted:
-        typer.echo(f"compodiff {__version__}")
+        echo(f"compodiff {__version__}")
         raise typer.Exit
 
 
