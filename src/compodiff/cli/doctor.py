@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from compodiff.cli.output import echo
 from compodiff.cli.project import project_root
 
 
@@ -23,6 +24,7 @@ def doctor(
     from compodiff.doctor.report import report
 
     def write(text: str) -> None:
-        typer.echo(text, nl=False)
+        for line in text.splitlines():
+            echo(line)
 
     raise typer.Exit(report(project_root(), write, as_json=as_json, calibrate=not quick))
