@@ -199,13 +199,15 @@ def delete_file(path: Path, kind: str) -> None:
 class _Marker:
     kind: str
     files: frozenset[str]
-    folders: frozenset[str]
+    folders: frozenset[str]  # above the files; as patterns, above the patterns
     patterns: tuple[str, ...]
 
     def names(self, name: str) -> bool:
         """Whether something in the folder, by its path from there, is ours."""
         base = name.rpartition("/")[2]
         if name == MARKER or name in self.files or name in self.folders or base in _LEFT_BY_FILE_MANAGERS:
+            return True
+        if any(fnmatchcase(name, folder) and name.count("/") == folder.count("/") for folder in self.folders):
             return True
         if _is_partial(name):
             return True
@@ -223,7 +225,7 @@ def _read_marker(folder: Path) -> _Marker | None:
             return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    above = frozenset(str(parent) for name in files for parent in Path(name).parents)
+    above = frozenset(str(parent) for name in (*files, *patterns) for parent in Path(name).parents)
     return _Marker(kind, frozenset(files), above, tuple(patterns))
 
 

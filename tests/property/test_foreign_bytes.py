@@ -250,6 +250,15 @@ def _of_this_command(made: Path, world: Path, name: str) -> list[Callable[[Path]
             target.write_bytes(b"mine, though once this was written here")
         return Place(target)
 
+    def earlier_output_with_a_letter_deep_inside(base: Path) -> Place:
+        target = base / "earlier"
+        if not made.is_dir():
+            return earlier_output_with_a_letter(base)
+        shutil.copytree(made, target, symlinks=True)
+        deepest = max((path for path in target.rglob("*") if path.is_dir()), default=target, key=str)
+        (deepest / "letter.txt").write_text("dear")
+        return Place(target)
+
     def inputs(number: int, path: Path) -> Callable[[Path], Place]:
         def an_input(base: Path) -> Place:
             return Place(path)
@@ -258,7 +267,11 @@ def _of_this_command(made: Path, world: Path, name: str) -> list[Callable[[Path]
         return an_input
 
     read = [Path(each.format(root=world)) for each in RECIPES[name] if each.startswith("{root}")]
-    return [earlier_output_with_a_letter, *(inputs(*each) for each in enumerate((*read, world)))]
+    return [
+        earlier_output_with_a_letter,
+        earlier_output_with_a_letter_deep_inside,
+        *(inputs(*each) for each in enumerate((*read, world))),
+    ]
 
 
 def test_a_mount_keeps_what_is_on_it(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def build_folder_index(
         if earlier is not None:
             require_folder(out, earlier.index.manifest, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
-        parts = Parts(open_work_folder(staging, _PARTS, ("?" * 16,)), earlier, encoder)
+        parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.at(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep

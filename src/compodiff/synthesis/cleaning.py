@@ -85,7 +85,14 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
             "safety_checker": surveyor.safety_checker,
         },
         "cleaned triplets",
-        ("facts", FINDINGS, "manifest.parquet", "report.json", *(f"{glob.escape(path.stem)}.*" for path in paths)),
+        (
+            "facts/*.json",
+            "facts/*.npy",
+            FINDINGS,
+            "manifest.parquet",
+            "report.json",
+            *(f"{glob.escape(path.stem)}.*" for path in paths),
+        ),
     )
     _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
     rows = pd.concat([shards.read_table(shards.sidecar_of(path)) for path in paths], ignore_index=True)
