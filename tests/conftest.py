@@ -1,6 +1,8 @@
 """What several test rooms share: a small catalogue of real pictures with every relation, and a tiny real encoder."""
 
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,18 @@ def search_project(tmp_path_factory: pytest.TempPathFactory, small_data: Path, s
     from search_world import make_project
 
     return make_project(tmp_path_factory.mktemp("searching"), small_data, small_catalogue)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KB, which is soon full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system takes root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 _TINY_CLIP = {

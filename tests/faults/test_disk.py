@@ -1,7 +1,6 @@
 """A disk that is really full: a file system of a few kilobytes."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,6 @@ import pytest
 from compodiff.errors import ResourceUnavailable
 from compodiff.shards import is_done, read_entries, writing
 from compodiff.tracking.journal import Heading, Journal, open_journal
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system takes root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def write(path: Path, entries: int) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -135,17 +134,6 @@ def test_a_package_that_must_be_built_without_a_compiler(install: ModuleType, tm
     code, output = install.run_watched(["env", "CC=/gone/gcc", *pip, str(tmp_path)], tmp_path)
     assert code
     assert "there is no compiler; install one (Debian, Ubuntu: sudo apt" in install.explain(output, tmp_path)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system takes root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_disk_that_fills_up_in_the_middle(install: ModuleType, tmp_path: Path, disk: Path) -> None:
