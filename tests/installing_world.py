@@ -1,14 +1,26 @@
 """Stand-ins for the commands that an installation finds on the path."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 
 Make = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def load_infra(name: str) -> ModuleType:
+    """A script of infra/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "infra" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def script(path: Path, text: str) -> Path:

@@ -1,6 +1,5 @@
 """The pinned environment is complete, is what runs here, and keeps off the versions that break Prefect."""
 
-import importlib.util
 import re
 import tomllib
 from importlib.metadata import distributions, version
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from installing_world import load_infra
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -101,9 +101,4 @@ def test_a_lock_says_for_which_pythons_a_pin_is(lock: ModuleType) -> None:
 
 @pytest.fixture
 def lock() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lock", ROOT / "infra" / "lock.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_infra("lock")

@@ -1,6 +1,5 @@
 """`make` installs so that one can watch, goes on where it was stopped, and says in one line why it could not."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,19 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from installing_world import ROOT, Make, python, script
+from installing_world import ROOT, Make, load_infra, python, script
 
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
 
 
 @pytest.fixture(scope="module")
 def install() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("install", ROOT / "infra" / "install.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_infra("install")
 
 
 @pytest.fixture
