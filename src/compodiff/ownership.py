@@ -101,13 +101,13 @@ def require_replaceable_folder(folder: Path, kind: str) -> None:
         raise InputInvalid(f"{folder} holds {foreign!r}, which compodiff did not write; move it away and run again")
 
 
-def require_replaceable_file(path: Path, kind: str) -> None:
-    """Check that nothing of anybody's is lost when the file `path` is replaced.
+def require_replaceable_file(path: Path | None, kind: str) -> None:
+    """Check that nothing of anybody's is lost when the file `path` is replaced; None: no file is asked for.
 
     Raises:
         InputInvalid: it is no regular file, or one that this program did not write as this kind.
     """
-    if not os.path.lexists(path):
+    if path is None or not os.path.lexists(path):
         return
     if path.is_dir():
         raise InputInvalid(f"{path} is a folder; name a file")

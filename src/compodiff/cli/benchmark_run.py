@@ -56,9 +56,8 @@ def run(
     from compodiff.ownership import PAGE, require_replaceable_file
     from compodiff.params import load_params
 
-    for path, kind in ((json_out, RESULT), (html, PAGE)):
-        if path is not None:
-            require_replaceable_file(path, kind)
+    require_replaceable_file(json_out, RESULT)
+    require_replaceable_file(html, PAGE)
     params = load_params(project_root() / "params.yaml")
     chosen = Choices(category, gallery_variant, template, caption_order)
     there = present(load_benchmark(name, root, split, chosen), skip_missing=skip_missing)

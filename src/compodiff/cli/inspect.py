@@ -42,8 +42,7 @@ def inspect(
 
     if not html and not ratings:
         raise InputInvalid("nothing to do; give --html FILE for a sheet, or --ratings FILE for a summary")
-    if html:
-        require_replaceable_file(html, PAGE)
+    require_replaceable_file(html, PAGE)
     rows = read_manifest(dataset)
     if html:
         elsewhere, attribution = _catalogue()

@@ -49,8 +49,7 @@ def search(
     from compodiff.searcher import named_reference, open_searcher
 
     started = time.perf_counter()
-    if html is not None:
-        require_replaceable_file(html, PAGE)
+    require_replaceable_file(html, PAGE)
     searcher = open_searcher(model, index)
     query = ComposedQuery(
         reference=None if reference is None else named_reference(reference, searcher.index),
@@ -66,16 +65,21 @@ def search(
     loaded = time.perf_counter()
     (answer,) = searcher.answer_all([searcher.prepared(query)], Watch())
     answered = time.perf_counter()
-    for note in answer.notes:
-        echo(f"note: {note}", err=True)
     if html is not None:
         _write_page(html, searcher, query, answer.hits, attribution="" if index else ATTRIBUTION)
-    if as_json:
-        seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
-        asked = {"reference": reference, "mask": None if mask is None else str(mask), "model": model}
-        typer.echo(json.dumps(_described(searcher, query, answer, asked) | {"seconds": seconds}, ensure_ascii=False))
-    else:
+    seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
+    asked = {"reference": reference, "mask": None if mask is None else str(mask), "model": model}
+    _print_answer(answer, _described(searcher, query, answer, asked) | {"seconds": seconds} if as_json else None)
+
+
+def _print_answer(answer: "Answer", described: dict[str, Any] | None) -> None:
+    """Print the notes on stderr, and the answer as a table or as it is `described`."""
+    for note in answer.notes:
+        echo(f"note: {note}", err=True)
+    if described is None:
         _print_table(answer.hits)
+    else:
+        typer.echo(json.dumps(described, ensure_ascii=False))
 
 
 def _described(searcher: "Searcher", query: "ComposedQuery", answer: "Answer", asked: dict[str, Any]) -> dict[str, Any]:

@@ -108,18 +108,14 @@ def build_folder_index(
     """
     staging = out.with_name(f"{out.name}.parts")
     with _alone(out):
-        require_replaceable_index(out)
-        earlier = Earlier.at(out)
-        if earlier is not None:
-            require_folder(out, earlier.index.manifest, folder)
+        earlier = _earlier_index(out, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.at(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
-        whole = _pictures(folder, scan, parts, encoder.manifest.embedding_dim)
-        left_out = LeftOut(scan.left_out)
+        whole, left_out = _pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
             left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
@@ -130,15 +126,22 @@ def build_folder_index(
         if len(scan.rows) or not keeps or left_out != known or given is not None:
             _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
         delete_folder(staging, _PARTS)
-    unreadable = todo.listing.left_out | scan.unreadable
-    return FolderBuild(
-        out,
-        len(whole.table),
-        parts.encoded,
-        unreadable,
-        others=todo.listing.others + scan.others,
-        unmet=None if given is None else given.unmet(names),
-    )
+    unreadable, others = todo.listing.left_out | scan.unreadable, todo.listing.others + scan.others
+    unmet = None if given is None else given.unmet(names)
+    return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
+
+
+def _earlier_index(out: Path, folder: Path) -> Earlier | None:
+    """Open the index at `out`, which the new one will replace; None where there is none.
+
+    Raises:
+        InputInvalid: something else is there, or it is of another folder.
+    """
+    require_replaceable_index(out)
+    earlier = Earlier.at(out)
+    if earlier is not None:
+        require_folder(out, earlier.index.manifest, folder)
+    return earlier
 
 
 def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:

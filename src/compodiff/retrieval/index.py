@@ -80,9 +80,7 @@ def build(
     if count == 0 or len(pictures) != count or not pictures["picture_id"].is_unique:
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
-    index = _untrained(kind, earlier, embeddings, params) or _trained(kind, embeddings, params)
-    for chunk in _unit_chunks(embeddings):
-        index.add(chunk)
+    index = _filled(kind, earlier, embeddings, params)
     with atomic_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
         np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
@@ -227,6 +225,14 @@ class Index:
         rows, scores = np.where(dropped, NO_PICTURE, rows), np.where(dropped, np.float32(-np.inf), scores)
         order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def _filled(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
+    """A FAISS index of the kind that holds the embeddings (N, D)."""
+    index = _untrained(kind, earlier, embeddings, params) or _trained(kind, embeddings, params)
+    for chunk in _unit_chunks(embeddings):
+        index.add(chunk)
+    return index
 
 
 def _untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:

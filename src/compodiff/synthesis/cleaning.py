@@ -73,6 +73,24 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
     paths = sorted(dataset.glob("*.tar"))
     if not paths:
         raise InputInvalid(f"{dataset} holds no shard (*.tar); run: compodiff run synthesize")
+    _claim(to, dataset, paths, surveyor)
+    _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
+    rows = _read_rows(dataset, paths)
+    findings = find(Survey.open(surveyor.facts, paths), rows, gallery, rules)
+    reasons = {str(key): ",".join(names.unique()) for key, names in findings.groupby("key")["rejected_by"]}
+    if len(reasons) >= rows["accepted"].sum():
+        counted = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts().to_dict()
+        raise InputInvalid(
+            f"nothing would be left of {dataset} ({counted}); compare with fewer pictures or raise a cosine"
+        )
+    _forget_copies_of_other(findings, to)
+    copier = _Copier(to, reasons)
+    _run(copier, [path for path in paths if not shards.is_done(to / path.name)], "copying")
+    return _finish(to, [to / path.name for path in paths], findings, rules)
+
+
+def _claim(to: Path, dataset: Path, paths: Sequence[Path], surveyor: Surveyor) -> None:
+    """Make `to` ready for the copy of these shards; a copy that depends on something else is deleted."""
     encoder = hashlib.sha256((surveyor.encoder / "manifest.json").read_bytes()).hexdigest()
     seals = {path.name: shards.seal_of(path)["sha256"] for path in paths}
     shards.claim_folder(
@@ -94,7 +112,14 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
             *(f"{glob.escape(path.stem)}.*" for path in paths),
         ),
     )
-    _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
+
+
+def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of all shards.
+
+    Raises:
+        InputInvalid: there is none, or a key stands there twice.
+    """
     rows = pd.concat([shards.read_table(shards.sidecar_of(path)) for path in paths], ignore_index=True)
     if rows.empty:
         raise InputInvalid(f"{dataset} holds no triplet; make or import it again")
@@ -102,17 +127,7 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
         raise InputInvalid(
             f"{dataset} has the key {rows.loc[rows['key'].duplicated(), 'key'].iloc[0]!r} twice; rename one"
         )
-    findings = find(Survey.open(surveyor.facts, paths), rows, gallery, rules)
-    reasons = {str(key): ",".join(names.unique()) for key, names in findings.groupby("key")["rejected_by"]}
-    if len(reasons) >= rows["accepted"].sum():
-        counted = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts().to_dict()
-        raise InputInvalid(
-            f"nothing would be left of {dataset} ({counted}); compare with fewer pictures or raise a cosine"
-        )
-    _forget_copies_of_other(findings, to)
-    copier = _Copier(to, reasons)
-    _run(copier, [path for path in paths if not shards.is_done(to / path.name)], "copying")
-    return _finish(to, [to / path.name for path in paths], findings, rules)
+    return rows
 
 
 def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> pd.DataFrame:
