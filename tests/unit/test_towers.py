@@ -54,8 +54,14 @@ def test_compiled_towers_compute_what_torch_does(plain: Encoder, pixels: torch.T
         assert torch.equal(ours.mask, theirs.mask)
         assert relative(ours.pooled, theirs.pooled) < 1e-4
         assert relative(ours.tokens[ours.mask], theirs.tokens[theirs.mask]) < 1e-4
-    # A picture's embedding is the same in every batch, to the bit.
+    # A picture's embedding and a text's states are the same in every batch, to the bit: the memo keeps them.
     assert torch.equal(fast.joined_maps(pixels)[3:4], fast.joined_maps(pixels[3:4]))
+    assert torch.equal(fast.encode_pixels(pixels)[3:4], fast.encode_pixels(pixels[3:4]))
+    states = fast.text_states(TEXTS)
+    for place, text in enumerate(TEXTS):
+        alone = fast.text_states([text])
+        assert torch.equal(alone.pooled[0], states.pooled[place])
+        assert torch.equal(alone.tokens[0][alone.mask[0]], states.tokens[place][states.mask[place]])
 
 
 @installed

@@ -1,7 +1,7 @@
 """The default encoder's frozen towers, compiled by OpenVINO for this processor where it is installed.
 
-Compiled, a core takes 150 to 180 pictures a second through the image tower instead of torch's 66, and 420 texts instead
-of 300 (docs/decisions/0009-minutes.md). Each tower is compiled when it is first needed, which takes seconds, and held
+Compiled, a core takes 150 to 180 pictures a second through the image tower instead of torch's 66; texts, one at a time,
+go about as fast as by torch (docs/decisions/0009-minutes.md). Each tower is compiled when it is first needed, which takes seconds, and held
 to torch's numbers on a probe; a tower that differs stays torch's. Shapes: B pictures or texts, L tokens, F joined map
 values, D_text width of the text tower.
 """
@@ -38,22 +38,30 @@ class CompiledTowers:
         return self._picture_tower(pixels)
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Last states of the text tower, ids and mask (B, L) -> (B, L, D_text)."""
-        return self._text_tower(ids, mask)
+        """Last states of the text tower, ids and mask (B, L) -> (B, L, D_text); zeros for padding.
+
+        A text's states do not depend on its batch: each runs alone and without padding.
+        """
+        if not isinstance(self._text_tower, _Compiled):
+            return self._text_tower(ids, mask)
+        lengths = mask.sum(dim=1).tolist()
+        calls = [
+            (ids[row : row + 1, :length], mask[row : row + 1, :length]) for row, length in enumerate(lengths)
+        ]  # (1, L of this text)
+        own = [torch.from_numpy(states[0]) for states in self._text_tower.run(calls)]
+        return nn.utils.rnn.pad_sequence(own, batch_first=True)
 
     @cached_property
     def _picture_tower(self) -> Run:
         generator = torch.Generator().manual_seed(0)
         probe = torch.randn(PROBES, 3, self._image_size, self._image_size, generator=generator)
         # One picture at a time fills a core as well as sixteen do, and its numbers are the same in every batch.
-        return _compiled_if_equal(_Maps(self._visual), (probe,), [[1, *probe.shape[1:]]], rows=1)
+        return _compiled_if_equal(_Maps(self._visual), (probe,), [[1, *probe.shape[1:]]])
 
     @cached_property
     def _text_tower(self) -> Run:
         ids = torch.arange(PROBES * PROBE_TOKENS).view(PROBES, PROBE_TOKENS) + 1000
-        mask = torch.ones_like(ids)
-        mask[0, -2:] = 0
-        return _compiled_if_equal(_States(self._transformer), (ids, mask), [[-1, -1], [-1, -1]], rows=None)
+        return _compiled_if_equal(_States(self._transformer), (ids, torch.ones_like(ids)), [[1, -1], [1, -1]])
 
 
 def is_installed() -> bool:
@@ -82,20 +90,17 @@ class _States(nn.Module):
 
 
 @torch.inference_mode()
-def _compiled_if_equal(
-    tower: nn.Module, probe: tuple[Tensor, ...], shapes: Sequence[Sequence[int]], rows: int | None
-) -> Run:
+def _compiled_if_equal(tower: nn.Module, probe: tuple[Tensor, ...], shapes: Sequence[Sequence[int]]) -> Run:
     """Compile `tower` for inputs of `shapes` (-1: any length), or return it as it is where it then computes otherwise.
 
     Args:
         tower: tensors -> a tensor.
         probe: what it is traced with and checked on.
-        shapes: of its inputs.
-        rows: how many a call takes at a time; None: an even share for each thread.
+        shapes: of its inputs, a row at a time.
     """
     expected: Tensor = tower(*probe)
     try:
-        compiled = _Compiled(tower, probe, shapes, rows)
+        compiled = _Compiled(tower, probe, shapes)
         error = float((compiled(*probe) - expected).abs().max() / expected.abs().mean())
     except RuntimeError as failure:
         log.warning("OpenVINO does not compile a tower here, torch runs it: %s", str(failure).strip().splitlines()[-1])
@@ -109,9 +114,7 @@ def _compiled_if_equal(
 class _Compiled:
     """A traced module on OpenVINO's threads, each of which runs whole calls of its own."""
 
-    def __init__(
-        self, tower: nn.Module, probe: tuple[Tensor, ...], shapes: Sequence[Sequence[int]], rows: int | None
-    ) -> None:
+    def __init__(self, tower: nn.Module, probe: tuple[Tensor, ...], shapes: Sequence[Sequence[int]]) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -129,19 +132,22 @@ class _Compiled:
         settings = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
         self._model = openvino.Core().compile_model(model, "CPU", settings)
         self._queue = openvino.AsyncInferQueue(self._model, threads)
-        self._threads, self._rows = threads, rows
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        count = len(inputs[0])
-        size = self._rows or -(-count // self._threads)
+        """The tower's output for inputs of B rows each."""
+        return torch.from_numpy(
+            np.concatenate(self.run([[each[None] for each in rows] for rows in zip(*inputs, strict=True)]))
+        )
+
+    def run(self, calls: Sequence[Sequence[Tensor]]) -> list[NDArray[np.float32]]:
+        """Return the output of each call, in their order; a call's inputs have one row."""
         outputs: dict[int, NDArray[np.float32]] = {}
 
-        def keep(request: Any, start: int) -> None:
-            outputs[start] = request.get_output_tensor().data.copy()
+        def keep(request: Any, place: int) -> None:
+            outputs[place] = request.get_output_tensor().data.copy()
 
         self._queue.set_callback(keep)
-        arrays = [each.contiguous().numpy() for each in inputs]
-        for start in range(0, count, size):
-            self._queue.start_async([each[start : start + size] for each in arrays], start)
+        for place, inputs in enumerate(calls):
+            self._queue.start_async([each.contiguous().numpy() for each in inputs], place)
         self._queue.wait_all()
-        return torch.from_numpy(np.concatenate([outputs[start] for start in sorted(outputs)]))
+        return [outputs[place] for place in range(len(calls))]

@@ -23,6 +23,8 @@ from compodiff.encoders.memo import TowerMemo
 from compodiff.encoders.staged import StagedTower
 from compodiff.memory import MemoryBound
 
+_PROJECTED_ROWS = 16  # pictures that are projected at a time
+
 
 @dataclass(frozen=True)
 class TextEncoding:
@@ -124,7 +126,9 @@ class Encoder:
         def encode(some: Tensor) -> Tensor:
             # Train pictures are known by their maps already; of others the embedding is kept, a thousandth of the size.
             staged = self._compiled or (self._memo and self.is_staged)
-            embeddings = visual.proj(self.joined_maps(some, keep=False)) if staged else whole(self.placed(some))
+            embeddings = (
+                _project(visual.proj, self.joined_maps(some, keep=False)) if staged else whole(self.placed(some))
+            )
             return embeddings.float()
 
         parts = [*self._memory.parts(encode, pixels)]
@@ -207,6 +211,16 @@ class Encoder:
     def _text_tower(self) -> str:
         text: Any = self.model.text if self._is_transformer else None
         return f"text {self.manifest.weights_digest if text is None else weights_digest(text.transformer)}"
+
+
+def _project(projection: nn.Module, maps: Tensor) -> Tensor:
+    """Project maps (B, F) -> (B, D), always as many rows at a time: then a row's bits do not depend on the others.
+
+    What the memo keeps of a picture must be the same in whatever batch it was first met.
+    """
+    blocks = torch.split(maps, _PROJECTED_ROWS)
+    padded = (nn.functional.pad(block, (0, 0, 0, _PROJECTED_ROWS - len(block))) for block in blocks)  # (16, F)
+    return torch.cat([projection(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
 
 
 def transformer_states(
