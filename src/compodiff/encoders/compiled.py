@@ -1,9 +1,9 @@
 """The default encoder's frozen towers, compiled by OpenVINO for this processor where it is installed.
 
 Compiled, a core takes 150 to 180 pictures a second through the image tower instead of torch's 66; texts, one at a time,
-go about as fast as by torch (docs/decisions/0009-minutes.md). Each tower is compiled when it is first needed, which takes seconds, and held
-to torch's numbers on a probe; a tower that differs stays torch's. Shapes: B pictures or texts, L tokens, F joined map
-values, D_text width of the text tower.
+go about as fast as by torch (docs/decisions/0009-minutes.md). Each tower is compiled when it is first needed, which
+takes seconds, and held to torch's numbers on a probe; a tower that differs stays torch's. Shapes: B pictures or texts,
+L tokens, F joined map values, D_text width of the text tower.
 """
 
 import logging
