@@ -11,11 +11,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from compodiff.atomic import atomic_path
-from flows.command import run_compodiff
-from flows.console import outlive_the_reader
+from compodiff.storage.atomic import atomic_path
 from flows.notices import tell, tell_failure
-from flows.settings import HOUR, Seconds
+from flows.processes.console import outlive_the_reader
+from flows.tasks import HOUR, Seconds, run_compodiff
 
 CHAMPION = "models:/compodiff@champion"
 FIGURE = "recall_at_10"

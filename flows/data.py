@@ -10,11 +10,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from compodiff.atomic import atomic_path
 from compodiff.params import load_params
-from flows.command import PROGRAM
-from flows.dvc import Ended, data_state, has_remote, run_dvc, run_followed
-from flows.stage import REFUSED, USERS_FAULTS, worth_another_attempt
+from compodiff.storage.atomic import atomic_path
+from flows.processes.dvc import Ended, data_state, has_remote, run_dvc, run_followed
+from flows.tasks import PROGRAM, REFUSED, USERS_FAULTS, worth_another_attempt
 
 _LIMIT_SECONDS = 3600.0
 

@@ -5,8 +5,7 @@ from prefect.client.schemas.objects import State
 
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
-from flows.settings import HOUR, Force, Seconds
-from flows.stage import Outcome
+from flows.tasks import HOUR, Force, Outcome, Seconds
 
 
 @flow(

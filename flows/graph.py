@@ -16,13 +16,13 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from compodiff.errors import InputInvalid
-from flows.console import outlive_the_reader
 from flows.data import provide_data
-from flows.dvc import stage_graph, stop_running, stopping
-from flows.guard import end_with_this_process
-from flows.source_control import match_source_control
-from flows.stage import Outcome, outcome_of, run_stage
-from flows.writing import only_writer
+from flows.processes.console import outlive_the_reader
+from flows.processes.dvc import stage_graph, stop_running, stopping
+from flows.processes.reaper import end_with_this_process
+from flows.processes.source_control import match_source_control
+from flows.processes.writer_lock import only_writer
+from flows.tasks import Outcome, outcome_of, run_stage
 
 # Most of the graph is one chain, and a laptop has few cores: more at once would only slow each other down.
 TWO_AT_ONCE: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)

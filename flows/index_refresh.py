@@ -9,11 +9,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from compodiff.retrieval import INSIDE
-from flows.command import run_compodiff
-from flows.console import outlive_the_reader
+from compodiff.index import INSIDE
 from flows.notices import tell_failure
-from flows.settings import HOUR, Seconds
+from flows.processes.console import outlive_the_reader
+from flows.tasks import HOUR, Seconds, run_compodiff
 
 _Folder = Annotated[Path, Field(description="the watched folder, of pictures at any depth")]
 _Out = Annotated[Path | None, Field(description=f"where the index stands; in the folder, as {INSIDE}, if not said")]

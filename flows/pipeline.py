@@ -14,13 +14,12 @@ from rich.console import Console
 from compodiff.errors import ParamsInvalid, ResourceUnavailable
 from compodiff.machine import can_write
 from compodiff.params import load_params
-from flows.dvc import stop_running
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
+from flows.processes.dvc import stop_running
 from flows.promotion import promote_registered
 from flows.results import publish_results, show_outcomes, show_results
-from flows.settings import HOUR, Force, Seconds
-from flows.stage import Outcome
+from flows.tasks import HOUR, Force, Outcome, Seconds
 
 
 @flow(

@@ -13,12 +13,11 @@ from pydantic import Field
 
 from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
-from flows.console import outlive_the_reader
 from flows.graph import conclude
 from flows.notices import tell, tell_failure
-from flows.settings import HOUR
-from flows.stage import Outcome, outcome_of, run_stage
-from flows.writing import only_writer
+from flows.processes.console import outlive_the_reader
+from flows.processes.writer_lock import only_writer
+from flows.tasks import HOUR, Outcome, outcome_of, run_stage
 
 
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
-from flows.stage import Outcome
+from flows.tasks import Outcome
 
 _BENCHMARKS = {
     "emoji": "Emoji benchmark, unseen concepts",

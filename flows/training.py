@@ -9,8 +9,7 @@ from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
 from flows.promotion import promote_registered
 from flows.results import publish_results
-from flows.settings import HOUR, Force, Seconds
-from flows.stage import Outcome
+from flows.tasks import HOUR, Force, Outcome, Seconds
 
 
 @flow(

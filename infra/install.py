@@ -94,7 +94,7 @@ def install(root: Path) -> None:
         if code:
             raise Refused(explain(output, root))
         # Where there is no git (a download of the sources), DVC has to be told.
-        subprocess.run([folder / "bin" / "python", "-m", "flows.source_control"], cwd=root, check=True)
+        subprocess.run([folder / "bin" / "python", "-m", "flows.processes.source_control"], cwd=root, check=True)
     except Refused as error:
         with suppress(OSError):  # the disk is full, or the folder is not ours
             (folder / ".failed").write_text(f"{error}\n", encoding="utf-8")

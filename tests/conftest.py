@@ -55,7 +55,7 @@ def small_catalogue(small_data: Path) -> Catalogue:
 @pytest.fixture(scope="session")
 def search_project(tmp_path_factory: pytest.TempPathFactory, small_data: Path, small_catalogue: Catalogue) -> Path:
     """A project with an encoder, a model of random weights and an index; read only: copy what is to change."""
-    from search_world import make_project
+    from worlds.search import make_project
 
     return make_project(tmp_path_factory.mktemp("searching"), small_data, small_catalogue)
 

@@ -17,7 +17,7 @@ Show a picture, say what should be different, and get the pictures that fit best
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compodiff.searcher import Blend, Found, Ranking, Searcher
+    from compodiff.search.searcher import Blend, Found, Ranking, Searcher
 
 __version__ = "0.2.0.dev0"  # the only place; pyproject.toml and `compodiff --version` read it
 __all__ = ["Blend", "Found", "Ranking", "Searcher", "__version__"]
@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
     """Import the library when it is first asked for: torch takes seconds, and the command line should not."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from compodiff import searcher
+    from compodiff.search import searcher
 
     return getattr(searcher, name)

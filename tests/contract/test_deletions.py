@@ -11,9 +11,9 @@ OF_PATHS = {"rmtree", "unlink", "rmdir", "removedirs", "rename", "renames"}  # w
 MODULES = {"os", "shutil"}
 # Files that no person chose: MLflow's outbox in mlruns/, and DVC's torn list of locks in .dvc/tmp.
 ALLOWED = {
-    "src/compodiff/ownership.py": {"rmtree", "unlink"},
-    "src/compodiff/tracking/journal.py": {"unlink"},
-    "flows/dvc_child.py": {"unlink"},
+    "src/compodiff/storage/ownership.py": {"rmtree", "unlink"},
+    "src/compodiff/tracking/outbox.py": {"unlink"},
+    "flows/processes/dvc_child.py": {"unlink"},
 }
 
 

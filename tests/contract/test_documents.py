@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from documents_world import DOCUMENTS, FORMS, ROOT, Told, find_fault, told_commands
+from worlds.documents import DOCUMENTS, FORMS, ROOT, Told, find_fault, told_commands
 
 from compodiff.cli import app
 

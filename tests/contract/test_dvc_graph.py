@@ -1,5 +1,6 @@
 """dvc.yaml says to DVC what the signatures of the stages say: names, sections and paths, and the code behind them."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -11,34 +12,18 @@ import yaml
 
 from compodiff.params import Params, load_params
 from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, declaration_of
+from compodiff.stages.synthesize import ROOMS
 
 ROOT = Path(__file__).parents[2]
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="utf-8"))
 CODE = "src/"
 
-# Modules that no result depends on, so that an edit to them trains nothing anew: messages, how files are written, which
-# names are refused, what the machine is, how much fits a GPU, the types of params (whose values DVC watches), how a
-# stage is declared, and what only watches.
-# Precision is the machine's: another rounds otherwise, and need not train anew.
-WITHOUT_EFFECT = {
-    "compodiff",
-    "compodiff.atomic",
-    "compodiff.errors",
-    "compodiff.machine",
-    "compodiff.memory",
-    "compodiff.ownership",
-    "compodiff.params",
-    "compodiff.prefetch",
-    "compodiff.paths",
-    "compodiff.precision",
-    "compodiff.stages",
-    "compodiff.stages.declaration",
-    "compodiff.tracking",
-    "compodiff.tracking.journal",
-    "compodiff.tracking.runs",
-    "compodiff.tracking.store",
-}
+# Rooms that no result depends on, so that an edit to them trains nothing anew: messages, how files are written and work
+# is spread, what the machine is and what precision it multiplies, the types of params (whose values DVC watches), and
+# what only watches. A stage whose result is theirs names them all the same.
+WITHOUT_EFFECT = {"errors", "execution", "machine", "params", "precision", "storage", "tracking"}
+DECLARED = "compodiff.stages.declaration"  # how a stage is declared changes no result either
 
 
 @pytest.fixture(scope="module")
@@ -87,30 +72,45 @@ def test_the_same_outputs(stage: str, declared: Declaration) -> None:
     assert set(paths(stage, "outs", "metrics", "plots")) == set(declared.outputs.values())
 
 
-def test_every_module_behind_a_stage_is_watched_and_no_path_in_vain(stage: str, imports: grimp.ImportGraph) -> None:
+def test_every_room_behind_a_stage_is_watched_and_no_path_in_vain(stage: str, imports: grimp.ImportGraph) -> None:
     watched = {path for path in paths(stage, "deps") if path.startswith(CODE)}
-    behind = {file_of(module) for module in modules_behind(f"compodiff.stages.{stage}", imports)}
-    assert {file for file in behind if not covers({*watched}, file)} == set(), "add them to the stage's deps"
-    assert {path for path in watched if not any(covers({path}, file) for file in behind)} == set(), "remove them"
+    behind = modules_behind(f"compodiff.stages.{stage}", imports)
+    needed = {file_of(module) for module in behind if has_effect(module)}
+    assert {file for file in needed if not covers(watched, file)} == set(), "add their rooms to the stage's deps"
+    files = {file_of(module) for module in behind}
+    assert {path for path in watched if not any(covers({path}, file) for file in files)} == set(), "remove them"
 
 
-def test_trainings_watch_no_module_that_they_do_not_import(imports: grimp.ImportGraph) -> None:
-    """A folder may hold more than a stage imports; for what takes longest, the room most worked on is named by file."""
-    for stage in ("train_prior", "train_composed"):
-        watched = {path for path in paths(stage, "deps") if path.startswith("src/compodiff/model")}
-        assert watched <= {file_of(module) for module in modules_behind(f"compodiff.stages.{stage}", imports)}
+def test_stages_watch_rooms_and_their_own_files(stage: str) -> None:
+    watched = {path for path in paths(stage, "deps") if path.startswith(CODE)}
+    assert {path for path in watched if not (ROOT / path).is_dir()} <= {
+        f"src/compodiff/stages/{name}.py" for name in (stage, "training_material")
+    }
+
+
+def test_a_change_of_code_makes_shards_of_triplets_anew_where_dvc_makes_them_anew() -> None:
+    watched = {Path(path).name for path in paths("synthesize", "deps") if path.startswith(CODE)}
+    assert set(ROOMS) == watched - {"synthesize.py"}
 
 
 def modules_behind(stage: str, imports: grimp.ImportGraph) -> set[str]:
-    """Return what may change a result of `stage`: it, its imports, the packages around them, and so on."""
+    """Return `stage`, what it imports, what that imports, and so on; past a room without effect nothing has one."""
     found: set[str] = set()
     waiting = {stage}
     while waiting:
         module = waiting.pop()
         found.add(module)
-        reached = {module.rpartition(".")[0], *imports.find_modules_directly_imported_by(module)}
-        waiting |= reached - found - WITHOUT_EFFECT
+        if has_effect(module):
+            waiting |= imports.find_modules_directly_imported_by(module) - found
     return found
+
+
+def has_effect(module: str) -> bool:
+    """Return whether a result may depend on `module`: not on a package that says only what it is about."""
+    if module == DECLARED or (module.split(".")[1:2] and module.split(".")[1] in WITHOUT_EFFECT):
+        return False
+    body = ast.parse((ROOT / file_of(module)).read_text(encoding="utf-8")).body
+    return len(body) > 1 or not file_of(module).endswith("__init__.py")
 
 
 def file_of(module: str) -> str:

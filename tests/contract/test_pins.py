@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from installing_world import load_infra
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from worlds.installing import load_infra
 
 from compodiff.doctor.packages import EXTRAS, find_needed
 

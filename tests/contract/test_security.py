@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compodiff.benchmarks.annotations import number_id
-from compodiff.benchmarks.loading import Choices, load_benchmark
-from compodiff.benchmarks.pictures import FilePictures, GalleryFolder
+from compodiff.benchmarks.datasets.annotations import number_id
+from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.images import Pictures
-from compodiff.paths import inside, stays_inside
-from compodiff.retrieval.manifest import read_manifest
+from compodiff.index.manifest import read_manifest
+from compodiff.storage.names import inside, stays_inside
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((*ROOT.glob("src/**/*.py"), *ROOT.glob("flows/**/*.py"), *ROOT.glob("infra/**/*.py")))
@@ -80,8 +80,8 @@ def test_the_search_for_it_finds_it(code: str) -> None:
 
 
 def test_mlflow_loads_our_model_from_code_and_safetensors() -> None:
-    """`mlflow.pyfunc.load_model` runs the file that was logged, which is composed_model.py and unpickles nothing."""
-    code = (ROOT / "src/compodiff/tracking/composed_model.py").read_text(encoding="utf-8")
+    """`mlflow.pyfunc.load_model` runs the file that was logged, which is mlflow_model.py and unpickles nothing."""
+    code = (ROOT / "src/compodiff/serving/mlflow_model.py").read_text(encoding="utf-8")
     assert "set_model(ComposedModel())" in code
     loading = [
         node
@@ -192,8 +192,8 @@ sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
 import flows
 from prefect import flow, get_run_logger
 from compodiff.tracking.runs import training_run
-from flows.dvc import run_followed
-import training_world
+from flows.processes.dvc import run_followed
+from worlds import training as training_world
 
 @flow
 def logged() -> None:

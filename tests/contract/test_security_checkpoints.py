@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import training_world
+from worlds import training as training_world
 
 
 class _Poison:

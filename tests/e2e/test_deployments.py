@@ -10,10 +10,10 @@ from threading import Thread
 
 import pytest
 import yaml
-from operated_world import Operation, make_project, operated, wait_until
 from PIL import Image
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
+from worlds.operated import Operation, make_project, operated, wait_until
 
 DEPLOYMENTS = {
     "dataset/nightly", "training/weekly", "champion/daily", "index-refresh/watch", "evaluation/on-demand",

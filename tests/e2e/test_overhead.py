@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from operated_world import BIN, ROOT, environment
+from worlds.operated import BIN, ROOT, environment
 
 pytestmark = pytest.mark.slow
 

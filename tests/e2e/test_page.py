@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
-from browser import CHROMIUM, DRIVER, browser, found, open_page, served, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
+from worlds.browser import CHROMIUM, DRIVER, browser, found, open_page, served, until
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
-from browser import CHROMIUM, COMMAND, DRIVER, browser, found, open_page, served, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
+from worlds.browser import CHROMIUM, COMMAND, DRIVER, browser, found, open_page, served, until
 
 ROOT = Path(__file__).parents[2]
 FOLDER = os.environ.get("COMPODIFF_PICTURES", "")

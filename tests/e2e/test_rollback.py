@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from operated_world import BIN, environment, wait_until
+from worlds.operated import BIN, environment, wait_until
 
-from compodiff.bench.serving import served
+from compodiff.index.index import Index
 from compodiff.params import load_params
-from compodiff.retrieval.index import Index
+from compodiff.speed.serving import served
 from compodiff.tracking.promotion import promote
 from compodiff.tracking.registry import Candidate, register_model
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from compodiff.cli import main
 from compodiff.embeddings import Embeddings
-from compodiff.retrieval.index import Index
-from compodiff.retrieval.manifest import read_manifest
+from compodiff.index.index import Index
+from compodiff.index.manifest import read_manifest
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 COOK, DARK_COOK = "👩‍🍳", "twemoji-1F469-1F3FF-200D-1F373"

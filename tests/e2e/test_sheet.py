@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from compodiff import shards
 from compodiff.inspection.drawing import Shown, draw, read_manifest, with_pictures
 from compodiff.inspection.sheet import sheet
-from compodiff.synthesis.finishing import finish
+from compodiff.storage import shards
+from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from compodiff.errors import ResourceUnavailable
-from compodiff.shards import is_done, read_entries, writing
-from compodiff.tracking.journal import Heading, Journal, open_journal
+from compodiff.storage.shards import is_done, read_entries, writing
+from compodiff.tracking.outbox import Heading, Journal, open_journal
 
 
 def write(path: Path, entries: int) -> None:

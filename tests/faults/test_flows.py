@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from operated_world import BIN, ROOT, environment, wait_until
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.testing.utilities import prefect_test_harness
+from worlds.operated import BIN, ROOT, environment, wait_until
 
 from compodiff.machine import is_alive
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
@@ -156,11 +156,11 @@ def test_a_damaged_file_of_the_cache_is_found_by_its_hash_and_made_anew(
 def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its writing goes by compodiff.atomic, as that of all stages of the pipeline does."""
+    """Its writing goes by compodiff.storage.atomic, as that of all stages of the pipeline does."""
     (project / "write.py").write_text(
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from compodiff.atomic import atomic_folder\n"
+        "from compodiff.storage.atomic import atomic_folder\n"
         "with atomic_folder(Path('trained'), 'thing') as folder:\n"
         "    (folder / 'half').write_text('half')\n"
         "    if not Path('../again').exists():\n"

@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.decisions import DECISIONS, settled
+from compodiff.tracking.decision_log import DECISIONS, settled
 from compodiff.tracking.promotion import Change, promote, rollback
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, number_at
 from compodiff.tracking.store import open_store

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from operated_world import free_port
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.testing.utilities import prefect_test_harness
+from worlds.operated import free_port
 
 from flows.notices import tell, tell_failure
 

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
-from operated_world import ROOT
 from prefect.server.schemas.schedules import CronSchedule
+from worlds.operated import ROOT
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
 SCHEDULED = {deployment["name"]: schedule for deployment in DEPLOYMENTS for schedule in deployment.get("schedules", [])}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 from mlflow import MlflowClient
-from operated_world import environment, free_port, wait_until
+from worlds.operated import environment, free_port, wait_until
 
 TRAINING = """
 import sys, time

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from operated_world import BIN, ROOT, Operation, environment, operated, wait_until
 from prefect.client.schemas.objects import FlowRun
+from worlds.operated import BIN, ROOT, Operation, environment, operated, wait_until
 
 from compodiff.machine import is_alive
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from installing_world import ROOT, Make
+from worlds.installing import ROOT, Make
 
 NEEDED = ("Makefile", "pyproject.toml", "constraints.txt", "infra", "flows", "src")
 

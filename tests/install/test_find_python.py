@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from installing_world import Make, python, script
+from worlds.installing import Make, python, script
 
 
 def found(path: Path, make: Make) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from installing_world import ROOT, Make, load_infra, python, script
+from worlds.installing import ROOT, Make, load_infra, python, script
 
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
 
@@ -73,7 +73,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(project: Path, make: M
 
 def test_no_git_is_told_to_dvc_and_git_that_comes_later_too(project: Path) -> None:
     settings = project / ".dvc" / "config.local"
-    command = [sys.executable, "-m", "flows.source_control"]
+    command = [sys.executable, "-m", "flows.processes.source_control"]
     (project / ".git").rmdir()
     for comes in (None, (project / ".git").mkdir):
         if comes:

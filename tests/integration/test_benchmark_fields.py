@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmark_world import make_models
-from field_world import FIELDS, OTHERS, PAIRS
+from worlds.benchmark import make_models
+from worlds.field import FIELDS, OTHERS, PAIRS
 
 from compodiff.cli import main
 

@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark_world import drawn, make_models
 from PIL import Image
 from typer.testing import CliRunner
+from worlds.benchmark import drawn, make_models
 
-from compodiff.atomic import write_json
 from compodiff.cli import app
 from compodiff.embeddings import making
 from compodiff.errors import CompoDiffError, EncoderMismatch, InputInvalid
+from compodiff.storage.atomic import write_json
 
 REPOSITORY = Path(__file__).parents[2]
 

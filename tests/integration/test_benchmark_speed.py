@@ -13,11 +13,11 @@ import pytest
 PROGRAM = """
 import time
 import faiss, numpy as np
-from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.pictures import FilePictures
-from compodiff.benchmarks.ranking import Similarity, top_rows
-from compodiff.benchmarks.scoring import Scorer
-from compodiff.benchmarks.vectors import Vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.pictures import FilePictures
+from compodiff.benchmarks.scoring.ranking import Similarity, top_rows
+from compodiff.benchmarks.scoring.scorer import Scorer
+from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.machine import peak_memory
 
 faiss.omp_set_num_threads(1)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from captions_world import ANIMALS, PLACES, tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
+from worlds.captions import ANIMALS, PLACES, tiny_model, tiny_tokenizer
 
+from compodiff.captions.language_model import save_language_model
 from compodiff.cli import app
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
-from compodiff.synthesis.caption_pairs import read_caption_pairs
-from compodiff.synthesis.language_model import save_language_model
+from compodiff.pairs.caption_file import read_caption_pairs
 
 ROOT = Path(__file__).parents[2]
 

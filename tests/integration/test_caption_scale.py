@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from compodiff.machine import peak_memory
 from compodiff.params import load_params
-from compodiff.synthesis.keyword_captions import KeywordRun
-from compodiff.synthesis.replacements import find_replacements
-from compodiff.synthesis.terms import ATTRIBUTE, ONE, Occurrence, TaggedCaption
+from compodiff.captions.by_keywords import KeywordRun
+from compodiff.captions.replacements import find_replacements
+from compodiff.language.terms import ATTRIBUTE, ONE, Occurrence, TaggedCaption
 
 size, folder, params = int(sys.argv[1]), Path(sys.argv[2]), load_params(Path(sys.argv[3])).captions
 draw = random.Random(17)
@@ -90,7 +90,7 @@ def test_the_rate_is_reached_and_memory_stays_flat(tmp_path: Path) -> None:
 
 
 def test_the_tagger_itself() -> None:
-    from compodiff.synthesis.terms import Tagger
+    from compodiff.language.terms import Tagger
 
     captions = [
         f"a red dog with number {number} runs along the sandy beach next to a fire truck" for number in range(4000)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.cleaning.survey import unit_embeddings
 from compodiff.encoders import load_encoder
-from compodiff.looks import look, look_the_same
-from compodiff.synthesis.survey import unit_embeddings
+from compodiff.images.looks import look, look_the_same
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

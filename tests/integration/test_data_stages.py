@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compodiff import shards
-from compodiff.catalogue.benchmark_folder import SPLITS, read_queries
 from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import Encoder, load_encoder, save_encoder
 from compodiff.errors import InputInvalid
+from compodiff.pairs.pair import CaptionPair
 from compodiff.params import SimilarityFloors, load_params
+from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
 from compodiff.stages.declaration import run_stage
-from compodiff.synthesis.finishing import finish
-from compodiff.synthesis.generation import CaptionPair
-from compodiff.synthesis.sprites import SpriteGenerator, sprite_pairs
-from compodiff.synthesis.triplets import TripletMaker, plan_shards
+from compodiff.storage import shards
+from compodiff.triplets.making import TripletMaker, plan_shards
+from compodiff.triplets.manifest import finish
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SYNTHESIS = load_params(PARAMS).synthesis

@@ -6,10 +6,10 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from benchmark_world import EVALUATION, LEFT_HALF, SAMPLING, make_world
 from PIL import Image
+from worlds.benchmark import EVALUATION, LEFT_HALF, SAMPLING, make_world
 
-from compodiff.benchmarks.triplets import load_triplets
+from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.embeddings import Embeddings
 from compodiff.errors import CheckpointMismatch, EncoderMismatch, InputInvalid
 from compodiff.stages.evaluate import RECALLS, Judge, evaluate

@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmark_world import make_world
 from PIL import Image
 from typer.testing import CliRunner
+from worlds.benchmark import make_world
 
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
 from compodiff.experiments import asking
-from compodiff.experiments.catalogue import EXPERIMENTS, log_fit
 from compodiff.experiments.outcome import Chart, Point, plot
+from compodiff.experiments.registry import EXPERIMENTS, log_fit
 
 
 @pytest.fixture(scope="module")

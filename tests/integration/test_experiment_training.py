@@ -9,17 +9,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from compodiff.atomic import atomic_folder
-from compodiff.catalogue.benchmark_folder import SPLITS, read_queries, write_benchmark
 from compodiff.catalogue.captions import relative_captions
-from compodiff.catalogue.material import material_of
+from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.catalogue.to_embed import material_of
 from compodiff.cli import app
 from compodiff.embeddings import Embeddings, make_embeddings
 from compodiff.experiments import training
-from compodiff.experiments.bench import emoji_bench
-from compodiff.experiments.ground import Ground
+from compodiff.experiments.embedded_benchmark import emoji_bench
+from compodiff.experiments.setup import Ground
 from compodiff.params import load_params
+from compodiff.storage.atomic import atomic_folder
 
 SMALLER = {
     "denoiser": {"width": 16, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 8, "feed_forward_factor": 2},

@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue, on_white
 from compodiff.encoders import Encoder, embedded_encoder, save_encoder
+from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
-from compodiff.synthesis.generation import CaptionPair, PicturePair
-from compodiff.synthesis.triplets import ShardPlan, TripletMaker
+from compodiff.storage import shards
+from compodiff.triplets.making import ShardPlan, TripletMaker
 
 PAIRS = 200
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_world import (
+from worlds.odd import (
     FORMATS,
     NAMES,
     encoded,
@@ -25,9 +25,9 @@ from compodiff.cli import main
 from compodiff.encoders import load_encoder
 from compodiff.errors import CompoDiffError
 from compodiff.images import list_pictures
+from compodiff.index import INSIDE
+from compodiff.index.folder import Todo, build_folder_index
 from compodiff.params import load_params
-from compodiff.retrieval import INSIDE
-from compodiff.retrieval.folder import Todo, build_folder_index
 
 pytestmark = pytest.mark.timeout(240)
 LEAST = 150

@@ -20,10 +20,10 @@ from prefect.testing.utilities import prefect_test_harness
 import flows
 from compodiff.errors import InputInvalid
 from compodiff.machine import is_alive
-from compodiff.ownership import mark_folder
-from flows.dvc import run_dvc, run_followed, stage_graph
+from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
-from flows.stage import Outcome, outcome_of, run_stage
+from flows.processes.dvc import run_dvc, run_followed, stage_graph
+from flows.tasks import Outcome, outcome_of, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -145,7 +145,7 @@ for _ in tqdm(range(30), "training", disable=None):
 
 
 def test_a_stage_shows_its_progress_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.dvc._SECONDS_BETWEEN_PROGRESS", 0.5)
+    monkeypatch.setattr("flows.processes.dvc._SECONDS_BETWEEN_PROGRESS", 0.5)
     lines: list[str] = []
     ended = run_followed([sys.executable, "-c", BAR], lines.append, limit_seconds=60)
     assert ended.code == 0
@@ -155,7 +155,7 @@ def test_a_stage_shows_its_progress_now_and_then(monkeypatch: pytest.MonkeyPatch
 
 FLOW_TO_KILL = """
 import sys
-from flows.dvc import run_dvc
+from flows.processes.dvc import run_dvc
 run_dvc(["repro", "--single-item", "train"], lambda line: None, limit_seconds=300)
 """
 

@@ -11,10 +11,10 @@ import pytest
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards
+from compodiff.pairs.pair import CatalogueGenerator
 from compodiff.params import SimilarityFloors, SynthesisParams
-from compodiff.synthesis.generation import CatalogueGenerator
-from compodiff.synthesis.keywords import caption_pairs
-from compodiff.synthesis.triplets import ShardPlan, TripletMaker, plan_shards
+from compodiff.triplets.emoji import caption_pairs
+from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
 
 ALLOWED = 1.15
 COPIES = 20  # of the small catalogue's pairs, so that a run is longer than its workers' start

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from compodiff.bench import serving
+from compodiff.speed import serving
 
 pytestmark = pytest.mark.slow
 

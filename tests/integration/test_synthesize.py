@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import DataRejected, InputInvalid
 from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams, ValidationParams
 from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
+from compodiff.storage import shards
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import training_world
 from safetensors.torch import load_file
-from training_world import train_in
+from worlds import training as training_world
+from worlds.training import train_in
 
 from compodiff.errors import CheckpointMismatch, ParamsInvalid, ResourceUnavailable
 from compodiff.model.checkpoint import load_model
@@ -35,7 +35,7 @@ def processes() -> ForkServerContext:
     """Fresh processes that need not import torch and DeepSpeed again."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training_world", "deepspeed"])
+    context.set_forkserver_preload(["worlds.training", "deepspeed"])
     return context
 
 

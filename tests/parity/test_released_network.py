@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.process import Process
-from compodiff.model.query import Conditions, SamplerOptions
-from compodiff.model.released import from_released, to_released
-from compodiff.model.sampler import guided, sample
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import guided, sample
+from compodiff.released.weights import from_released, to_released
 
 FOLDER = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[3] / "shared" / "parity"))
 WEIGHTS, RECORDED = FOLDER / "tiny_reference.safetensors", FOLDER / "tiny_reference_io.npz"

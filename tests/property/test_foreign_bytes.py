@@ -20,13 +20,13 @@ import typer
 from prefect import Flow
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
-from writing_world import BESIDE, RECIPES, make_world, snapshot
+from worlds.writing import BESIDE, RECIPES, make_world, snapshot
 
 import flows
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError
-from compodiff.ownership import mark_folder
-from compodiff.retrieval import INSIDE
+from compodiff.index import INSIDE
+from compodiff.storage.ownership import mark_folder
 
 
 def walk_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

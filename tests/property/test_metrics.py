@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compodiff.benchmarks.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.pictures import FilePictures
-from compodiff.benchmarks.ranking import Similarity, top_rows
-from compodiff.benchmarks.scoring import Scorer
-from compodiff.benchmarks.vectors import Vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.pictures import FilePictures
+from compodiff.benchmarks.scoring.ranking import Similarity, top_rows
+from compodiff.benchmarks.scoring.scorer import Scorer
+from compodiff.benchmarks.scoring.vectors import Vectors
 
 NO_PICTURES = FilePictures(lambda picture: [])
 KS = (1, 2, 3, 5, 10)

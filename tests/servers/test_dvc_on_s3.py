@@ -149,14 +149,14 @@ def test_an_object_that_was_corrupted_in_the_bucket_is_refused_and_put_back(firs
     checking = Clone(first.folder, {**first.variables, "PYTHONPATH": str(ROOT)})
     broken, lacking = ("".join(each["Key"].split("/")[-2:]) for each in (small, gone))
     elsewhere = Clone(second.folder, {**second.variables, "PYTHONPATH": str(ROOT)})
-    refused = elsewhere.run(sys.executable, "-m", "flows.remote")
+    refused = elsewhere.run(sys.executable, "-m", "flows.processes.mend_remote")
     assert refused.returncode == 1
     assert f"not in this cache: {broken};" in refused.stderr
     assert f"put back: {lacking}\n" in refused.stdout  # it was pulled before it went
-    done = checking.run(sys.executable, "-m", "flows.remote")
+    done = checking.run(sys.executable, "-m", "flows.processes.mend_remote")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[1:] == [f"put back: {broken}"]
-    assert "0 put back" in checking.run(sys.executable, "-m", "flows.remote").stdout
+    assert "0 put back" in checking.run(sys.executable, "-m", "flows.processes.mend_remote").stdout
     second.dvc("pull", "--quiet")
     assert "up to date" in second.dvc("repro")
 
@@ -248,7 +248,9 @@ def test_a_wrong_key_pushes_nothing_says_so_and_does_not_tell_it(
     wrong.use_remote("guarded")
     refused = wrong.refused("push")
     assert "not-the-secret" not in refused
-    looking = Clone(folder, {**wrong.variables, "PYTHONPATH": str(ROOT)}).run(sys.executable, "-m", "flows.remote")
+    looking = Clone(folder, {**wrong.variables, "PYTHONPATH": str(ROOT)}).run(
+        sys.executable, "-m", "flows.processes.mend_remote"
+    )
     assert looking.returncode == 1
     assert looking.stderr.startswith("compodiff: the remote cannot be read: ")
     assert "not-the-secret" not in looking.stderr

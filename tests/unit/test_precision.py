@@ -19,9 +19,9 @@ HELD_DOWN = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 # All that has a path of its own for a processor that multiplies bfloat16.
 FAST_PATHS = (
     "tests/unit/model/test_inference.py",
-    "tests/unit/model/test_bench.py",
+    "tests/unit/speed/test_bench.py",
     "tests/unit/model/test_sampler.py",
-    "tests/unit/retrieval/test_composer.py",
+    "tests/unit/search/test_composer.py",
     "tests/integration/test_training.py::test_sharding_accumulation_and_precision_change_only_the_rounding",
 )
 on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN holds down x86 only")

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from compodiff.benchmarks.benchmark import Benchmark
-from compodiff.benchmarks.ranking import Floats, Ints, Similarity, unit
-from compodiff.benchmarks.vectors import Vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity, unit
+from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.embeddings import Embeddings
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser
 from compodiff.model.fusion import fused
 from compodiff.model.inference import for_inference
-from compodiff.model.query import Conditions, SamplerOptions
-from compodiff.model.sampler import compose_draws, query_generators
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import compose_draws, query_generators
 from compodiff.params import SamplingParams
 
 _PAIRS_AT_ONCE = 512

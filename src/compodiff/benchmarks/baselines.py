@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from compodiff.benchmarks.answers import Asked
-from compodiff.benchmarks.benchmark import Benchmark
-from compodiff.benchmarks.ranking import Similarity, unit
-from compodiff.benchmarks.scoring import Scorer
-from compodiff.benchmarks.vectors import Vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.scoring.ranking import Similarity, unit
+from compodiff.benchmarks.scoring.scorer import Scorer
+from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
 
 CHOSEN_BY = ("recall_at_1", "recall_at_10")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from compodiff.benchmarks.benchmark import Benchmark
-from compodiff.benchmarks.pictures import Pictures
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.datasets.pictures import Pictures
 from compodiff.embeddings import Embeddings, Material, make_embeddings
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid

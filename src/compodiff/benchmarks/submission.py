@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.atomic import atomic_folder
-from compodiff.benchmarks.benchmark import Benchmark, Query
-from compodiff.benchmarks.circo import VAL_QUERIES
-from compodiff.benchmarks.ranking import Ints, Similarity, candidate_scores, top_rows
-from compodiff.benchmarks.scoring import list_outcomes, require_fit, restrict
-from compodiff.benchmarks.vectors import Vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
+from compodiff.benchmarks.datasets.circo import VAL_QUERIES
+from compodiff.benchmarks.scoring.ranking import Ints, Similarity, candidate_scores, top_rows
+from compodiff.benchmarks.scoring.scorer import list_outcomes, require_fit, restrict
+from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
+from compodiff.storage.atomic import atomic_folder
 
 RECALL_LENGTH, SUBSET_LENGTH = 50, 3
 MAX_BYTES = 5 * 2**20

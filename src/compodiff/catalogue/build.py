@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from compodiff.atomic import atomic_folder
 from compodiff.catalogue.attribution import write_attribution
 from compodiff.catalogue.drawing import STYLES, Drawing, draw
 from compodiff.catalogue.families import DIRECTION
@@ -15,6 +14,7 @@ from compodiff.catalogue.packing import Extent, pack_pictures
 from compodiff.catalogue.relations import RELATIONS, STYLE, changes_within, picture_id, related
 from compodiff.catalogue.splits import connected, split_concepts
 from compodiff.params import DataParams
+from compodiff.storage.atomic import atomic_folder
 
 _ATTRIBUTE_COLUMNS = (SKIN_TONE, GENDER, HAIR, DIRECTION)
 

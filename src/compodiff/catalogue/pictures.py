@@ -9,7 +9,7 @@ from PIL import Image
 
 from compodiff.catalogue.packing import Extent, decode_picture, read_packed
 from compodiff.errors import InputInvalid
-from compodiff.paths import inside
+from compodiff.storage.names import inside
 
 _NULLABLE = ("skin_tone", "gender", "hair", "direction")
 

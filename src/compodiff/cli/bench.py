@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.model_parts import CHAMPION
+from compodiff.search.locate import CHAMPION
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
@@ -31,14 +31,14 @@ def denoiser(
     headline: Annotated[bool, typer.Option("--headline", help="Three cases instead of the whole grid.")] = False,
 ) -> None:
     """Sampling: batch 1 and 16, 1 and 4 draws, 5/10/25 steps, in the precisions fast here, against a plain peer."""
-    from compodiff.bench import denoiser as bench
+    from compodiff.speed import denoiser as bench
 
     _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
 
 
 def training(as_json: Json = False, repeats: Repeats = 3) -> None:
     """A training step in the fastest precision: batch 64 and 256, 1 and 4 noise draws, against a plain one."""
-    from compodiff.bench import training as bench
+    from compodiff.speed import training as bench
 
     _show(bench.run(bench.BATCHES, repeats), as_json)
 
@@ -50,7 +50,7 @@ def serve(
     index: Annotated[Path | None, typer.Option(help="As of `compodiff serve`.")] = None,
 ) -> None:
     """Start a server on loopback and load it with mixed and partly broken requests; prints JSON."""
-    from compodiff.bench import serving
+    from compodiff.speed import serving
 
     arguments = ["--model", model, *(["--index", str(index)] if index else [])]
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
@@ -76,10 +76,10 @@ def synthesis(
     price: Annotated[float, typer.Option(min=0, help="Of a GPU hour.")] = 2.0,
 ) -> None:
     """Time each step of synthesis here, and predict wall time and cost of a dataset on 1, 8 and 64 GPUs."""
-    from compodiff.bench import synthesis as bench
-    from compodiff.bench.scale import Undertaking
-    from compodiff.cli.project import project_root
     from compodiff.params import load_params
+    from compodiff.project import project_root
+    from compodiff.speed import synthesis as bench
+    from compodiff.speed.scale import Undertaking
 
     root = project_root()
     params = load_params(root / "params.yaml").synthesis

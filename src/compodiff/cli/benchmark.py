@@ -9,9 +9,9 @@ import typer
 from compodiff.cli.output import echo, print_table
 
 if TYPE_CHECKING:
-    from compodiff.benchmarks.benchmark import Benchmark
-    from compodiff.benchmarks.ranking import Floats, Similarity
-    from compodiff.benchmarks.vectors import Vectors
+    from compodiff.benchmarks.datasets.benchmark import Benchmark
+    from compodiff.benchmarks.scoring.ranking import Floats, Similarity
+    from compodiff.benchmarks.scoring.vectors import Vectors
 
 NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis (all four) or triplets"
 Name = Annotated[str, typer.Argument(help=NAMES)]
@@ -60,11 +60,11 @@ def score(
     """Score embeddings of any model; pictures are not needed, embeddings need not be normalised."""
     from tqdm import tqdm
 
-    from compodiff.benchmarks.loading import Choices, entry_of, load_benchmark
-    from compodiff.benchmarks.metrics import Bootstrap
-    from compodiff.benchmarks.results import record, summary
-    from compodiff.benchmarks.scoring import Scorer
-    from compodiff.benchmarks.vectors import load_gallery, load_queries
+    from compodiff.benchmarks.datasets.loading import Choices, entry_of, load_benchmark
+    from compodiff.benchmarks.scoring.metrics import Bootstrap
+    from compodiff.benchmarks.scoring.results import record, summary
+    from compodiff.benchmarks.scoring.scorer import Scorer
+    from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
 
     parts = load_benchmark(name, root, split, Choices(category=category, gallery_variant=gallery_variant))
     pictures = load_gallery(gallery, entry_of(name).canonical_id)
@@ -90,10 +90,10 @@ def submit(
     chunk: Chunk = 4096,
 ) -> None:
     """Write the test server's files from your embeddings."""
-    from compodiff.benchmarks.loading import entry_of
-    from compodiff.benchmarks.ranking import Similarity
+    from compodiff.benchmarks.datasets.loading import entry_of
+    from compodiff.benchmarks.scoring.ranking import Similarity
+    from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
     from compodiff.benchmarks.submission import write_circo, write_cirr
-    from compodiff.benchmarks.vectors import load_gallery, load_queries
 
     benchmark = _server_benchmark(name, root, split)
     pictures = load_gallery(gallery, entry_of(name).canonical_id)
@@ -118,7 +118,7 @@ def check_submission(
 
 def doctor(name: Name, root: Root) -> None:
     """Say what is there, what is missing and where to get it."""
-    from compodiff.benchmarks.doctor import examine, sources
+    from compodiff.benchmarks.datasets.doctor import examine, sources
 
     for finding in examine(name, root):
         echo(f"{'ok     ' if finding.is_good else 'missing'}  {finding.what}")
@@ -130,7 +130,7 @@ def doctor(name: Name, root: Root) -> None:
 
 def _server_benchmark(name: str, root: Path, split: str | None) -> "Benchmark":
     """The split that a test server scores."""
-    from compodiff.benchmarks.loading import Choices, load_benchmark
+    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
     from compodiff.errors import InputInvalid
 
     defaults = {"cirr": "test1", "circo": "test"}
@@ -151,7 +151,7 @@ def _of_parts(parts: list["Benchmark"], queries: "Floats") -> list["Similarity"]
     """Cut the query embeddings, which follow one part after the other, into one similarity for each part."""
     import numpy as np
 
-    from compodiff.benchmarks.ranking import Similarity
+    from compodiff.benchmarks.scoring.ranking import Similarity
     from compodiff.errors import InputInvalid
 
     sizes = [len(part.queries) for part in parts]

@@ -9,15 +9,15 @@ import typer
 
 from compodiff.cli.benchmark import Category, Name, Root, SkipMissing, Split, Variant
 from compodiff.cli.output import echo, print_table
-from compodiff.cli.project import project_root
-from compodiff.model_parts import CHAMPION, model_parts
+from compodiff.project import project_root
+from compodiff.search.locate import CHAMPION, model_parts
 
 if TYPE_CHECKING:
     from compodiff.benchmarks.answers import Answering, Asked
     from compodiff.benchmarks.baselines import Dials
-    from compodiff.benchmarks.benchmark import Benchmark
-    from compodiff.benchmarks.comparison import Comparison
+    from compodiff.benchmarks.datasets.benchmark import Benchmark
     from compodiff.benchmarks.embedding import Present
+    from compodiff.benchmarks.report.comparison import Comparison
     from compodiff.embeddings import Embeddings
     from compodiff.encoders import Encoder
     from compodiff.params import EvaluationParams, Params
@@ -50,11 +50,11 @@ def run(
 ) -> None:
     """Embed (once), retrieve and score; all that the score depends on stands in the result."""
     from compodiff.benchmarks.baselines import Dials
+    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
     from compodiff.benchmarks.embedding import embed_benchmark, present
-    from compodiff.benchmarks.loading import Choices, load_benchmark
     from compodiff.encoders import load_encoder
-    from compodiff.ownership import PAGE, require_replaceable_file
     from compodiff.params import load_params
+    from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     require_replaceable_file(json_out, RESULT)
     require_replaceable_file(html, PAGE)
@@ -97,7 +97,7 @@ def _asked(part: "Benchmark", embeddings: "Embeddings", encoder: "Encoder", root
     from compodiff.benchmarks.answers import Asked
     from compodiff.embeddings import MASK_SIZE, blanked
     from compodiff.images import read_picture
-    from compodiff.retrieval.composer import mask_cells
+    from compodiff.search.composer import mask_cells
 
     asked = Asked.of(part, embeddings)
     masked = [place for place, query in enumerate(part.queries) if query.mask]
@@ -138,8 +138,8 @@ def _compare(
 ) -> "Comparison":
     from compodiff.benchmarks.answers import gallery_vectors
     from compodiff.benchmarks.baselines import baselines
-    from compodiff.benchmarks.comparison import COMPOSED, Comparing
-    from compodiff.benchmarks.scoring import Scorer
+    from compodiff.benchmarks.report.comparison import COMPOSED, Comparing
+    from compodiff.benchmarks.scoring.scorer import Scorer
 
     of_parts = [
         baselines(one, dials) | {COMPOSED: answering.answer(one, f"composing {part.label}")}
@@ -160,10 +160,10 @@ def _write(
     html: Path | None,
 ) -> list[Path]:
     """Write what was asked for; return the files."""
-    from compodiff.atomic import write_json
     from compodiff.benchmarks.answers import gallery_vectors
-    from compodiff.benchmarks.comparison import COMPOSED, Page
-    from compodiff.benchmarks.showcase import Showcase
+    from compodiff.benchmarks.report.comparison import COMPOSED, Page
+    from compodiff.benchmarks.report.showcase import Showcase
+    from compodiff.storage.atomic import write_json
 
     if json_out is not None:
         write_json(json_out, comparison.result(), RESULT)
@@ -187,7 +187,7 @@ def _track(run_name: str, comparison: "Comparison", files: list[Path]) -> None:
 
 def _print(title: str, comparison: "Comparison") -> None:
     """Metrics down, rows across, per cent; the composed row with its interval."""
-    from compodiff.benchmarks.comparison import COMPOSED
+    from compodiff.benchmarks.report.comparison import COMPOSED
 
     summaries = comparison.summaries
     rows = []

@@ -40,13 +40,13 @@ def keywords(
     as_json: Json = False,
 ) -> None:
     """Replace, add or remove a term, or change an attribute, wherever a caption allows it (params: captions)."""
-    from compodiff.cli.project import project_root
+    from compodiff.captions.by_keywords import WORK, KeywordRun
     from compodiff.encoders import load_encoder
-    from compodiff.ownership import require_replaceable_file
-    from compodiff.shards import require_claimable
-    from compodiff.synthesis.caption_pairs import KIND
-    from compodiff.synthesis.keyword_captions import WORK, KeywordRun
-    from compodiff.synthesis.terms import TAGGER, Tagger
+    from compodiff.language.terms import TAGGER, Tagger
+    from compodiff.pairs.caption_file import KIND
+    from compodiff.project import project_root
+    from compodiff.storage.ownership import require_replaceable_file
+    from compodiff.storage.shards import require_claimable
 
     require_replaceable_file(to, KIND)
     require_claimable(work or _beside(to, "work"), WORK)
@@ -70,10 +70,10 @@ def fine_tune(
     """Teach a language model to write edits; run again after a kill, it goes on from its last checkpoint."""
     from tqdm import tqdm
 
-    from compodiff.ownership import require_apart, require_replaceable_folder
-    from compodiff.synthesis import language_model as lm
-    from compodiff.synthesis.edit_rows import read_edit_rows
-    from compodiff.synthesis.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
+    from compodiff.captions import language_model as lm
+    from compodiff.captions.edit_rows import read_edit_rows
+    from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
+    from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
     params = _params(seed)
     require_apart(to, Path(model), rows)
@@ -113,11 +113,11 @@ def write(
     """Let a language model write edits; rows that do not parse or change nothing are dropped and counted."""
     from tqdm import tqdm
 
-    from compodiff.ownership import require_replaceable_file
-    from compodiff.shards import require_claimable
-    from compodiff.synthesis.caption_pairs import KIND
-    from compodiff.synthesis.language_model import Writer, load_language_model
-    from compodiff.synthesis.written_captions import WORK, WritingRun
+    from compodiff.captions.by_language_model import WORK, WritingRun
+    from compodiff.captions.language_model import Writer, load_language_model
+    from compodiff.pairs.caption_file import KIND
+    from compodiff.storage.ownership import require_replaceable_file
+    from compodiff.storage.shards import require_claimable
 
     require_replaceable_file(to, KIND)
     require_claimable(_beside(to, "work"), WORK)
@@ -133,8 +133,8 @@ def write(
 
 
 def _params(seed: int | None) -> "CaptionParams":
-    from compodiff.cli.project import project_root
     from compodiff.params import load_params
+    from compodiff.project import project_root
 
     params = load_params(project_root() / "params.yaml").captions
     return params if seed is None else params.model_copy(update={"seed": seed})

@@ -23,7 +23,7 @@ def convert(
     ] = False,
 ) -> None:
     """Convert the released CompoDiff weights to a model folder, or a model folder back. Pickles are refused."""
-    from compodiff.model.conversion import export_released, import_released
+    from compodiff.released.conversion import export_released, import_released
 
     if released:
         export_released(folder, to)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.cli.project import project_root
+from compodiff.project import project_root
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from compodiff.synthesis.survey import Gallery
+    from compodiff.cleaning.survey import Gallery
 
 Dataset = Annotated[Path, typer.Argument(help="A folder of shards, such as artifacts/triplets.")]
 Benchmark = Annotated[
@@ -68,9 +68,9 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the copy's report as one JSON object.")] = False,
 ) -> None:
     """Copy DATASET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones."""
-    from compodiff.synthesis.cleaning import FINDINGS, Rules
-    from compodiff.synthesis.cleaning import clean as clean_copy
-    from compodiff.synthesis.survey import Surveyor
+    from compodiff.cleaning.clean import FINDINGS, Rules
+    from compodiff.cleaning.clean import clean as clean_copy
+    from compodiff.cleaning.survey import Surveyor
 
     folder = encoder or project_root() / "artifacts" / "encoder"
     gallery = _gallery(benchmark or [], split, folder, batch_size, to.with_name(f"{to.name}.gallery.npz"))
@@ -85,9 +85,9 @@ def clean(
 
 def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
     """Plot each filter's scores, its floor, and what would be kept at another."""
-    from compodiff import shards
+    from compodiff.cleaning.threshold_plots import threshold_plots
     from compodiff.params import load_params
-    from compodiff.synthesis.threshold_plots import threshold_plots
+    from compodiff.storage import shards
 
     floors = load_params(project_root() / "params.yaml").synthesis.floors
     for path in threshold_plots(shards.read_table(dataset / "manifest.parquet"), floors, to):
@@ -98,8 +98,8 @@ def _gallery(benchmarks: list[Path], split: str | None, encoder: Path, batch_siz
     """The benchmarks' pictures, embedded once for the same files and encoder and kept in the file `kept`."""
     import hashlib
 
+    from compodiff.cleaning.survey import Gallery
     from compodiff.encoders import load_encoder
-    from compodiff.synthesis.survey import Gallery
 
     files = [path for folder in benchmarks for path in (folder, *sorted(folder.rglob("*"))) if path.exists()]
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
@@ -117,10 +117,10 @@ def _pictures(folder: Path, split: str | None) -> Iterator[tuple[str, "Image.Ima
     """All pictures of a benchmark, or those that the queries of a split name."""
     from tqdm import tqdm
 
-    from compodiff.benchmarks.loading import Choices, load_benchmark
-    from compodiff.benchmarks.pictures import GalleryFolder, Pictures
+    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+    from compodiff.benchmarks.datasets.pictures import GalleryFolder, Pictures
     from compodiff.errors import InputInvalid
-    from compodiff.paths import printable
+    from compodiff.storage.names import printable
 
     pictures: Pictures
     if split is None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.cli.project import project_root
+from compodiff.project import project_root
 
 if TYPE_CHECKING:
-    from compodiff.experiments.bench import Bench
-    from compodiff.experiments.ground import Ground
+    from compodiff.experiments.embedded_benchmark import Bench
     from compodiff.experiments.outcome import Outcome
+    from compodiff.experiments.setup import Ground
     from compodiff.params import Params
 
 EXPERIMENTS = (
@@ -40,9 +40,9 @@ def experiment(
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the points in MLflow.")] = True,
 ) -> None:
     """Answer one question by measurement: points.csv, outcome.json, plot.png, and a run in MLflow."""
-    from compodiff.experiments.catalogue import experiment_of
     from compodiff.experiments.outcome import KIND, Outcome
-    from compodiff.ownership import require_replaceable_folder
+    from compodiff.experiments.registry import experiment_of
+    from compodiff.storage.ownership import require_replaceable_folder
 
     chosen = experiment_of(name)
     folder = out or project_root() / OUT / name
@@ -71,8 +71,8 @@ def experiment(
 def _ground(benchmark: str, root: Path | None, split: str, training_steps: int) -> "Ground":
     from compodiff.embeddings import Embeddings
     from compodiff.errors import InputInvalid
-    from compodiff.experiments.bench import EMOJI, emoji_bench
-    from compodiff.experiments.ground import ARTIFACTS, Ground
+    from compodiff.experiments.embedded_benchmark import EMOJI, emoji_bench
+    from compodiff.experiments.setup import ARTIFACTS, Ground
     from compodiff.params import load_params
 
     project = project_root()
@@ -90,9 +90,9 @@ def _ground(benchmark: str, root: Path | None, split: str, training_steps: int) 
 
 
 def _field_bench(name: str, root: Path, artifacts: Path, params: "Params") -> "Bench":
-    from compodiff.benchmarks.loading import Choices, load_benchmark
+    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
     from compodiff.encoders import load_encoder
-    from compodiff.experiments.bench import field_bench
+    from compodiff.experiments.embedded_benchmark import field_bench
 
     parts = load_benchmark(name, root, None, Choices())
     cache = artifacts / "benchmark_embeddings"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compodiff.cli.output import echo
 from compodiff.errors import CompoDiffError, ResourceUnavailable
-from compodiff.paths import printable
+from compodiff.storage.names import printable
 
 _FAULT = 70  # of the program; sysexits.h calls it EX_SOFTWARE
 _REPORTS = "the project's issue tracker"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid
-from compodiff.model_parts import CHAMPION, model_parts
-from compodiff.retrieval import INSIDE
+from compodiff.index import INSIDE
+from compodiff.project import project_root
+from compodiff.search.locate import CHAMPION, model_parts
 
 if TYPE_CHECKING:
-    from compodiff.retrieval.folder import Todo
+    from compodiff.index.folder import Todo
 
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
@@ -52,7 +52,7 @@ def build(
 ) -> None:
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
     from compodiff.images import list_pictures
-    from compodiff.retrieval.folder import Todo
+    from compodiff.index.folder import Todo
 
     folder = _resolved(folder)
     listing = list_pictures(folder)
@@ -74,7 +74,7 @@ def add(
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
     from compodiff.images import Listing, list_pictures
-    from compodiff.retrieval.folder import Todo, not_held
+    from compodiff.index.folder import Todo, not_held
 
     folder = _resolved(folder)
     if files:
@@ -91,8 +91,8 @@ def add(
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
     from compodiff.images.files import is_gone
+    from compodiff.index.folder import open_index, remove_from_index
     from compodiff.params import load_params
-    from compodiff.retrieval.folder import open_index, remove_from_index
 
     folder = _resolved(folder)
     index = _index(folder, out)
@@ -108,9 +108,9 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
 def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.images.files import name_others
+    from compodiff.index.folder import build_folder_index
+    from compodiff.index.manifest import require_replaceable_index
     from compodiff.params import load_params
-    from compodiff.retrieval.folder import build_folder_index
-    from compodiff.retrieval.manifest import require_replaceable_index
 
     require_replaceable_index(_index(folder, out))
     encoder = load_encoder(model_parts(model).encoder).for_many()
@@ -158,8 +158,8 @@ def _resolved(path: Path) -> Path:
 
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
-    from compodiff.retrieval.folder import folder_status
-    from compodiff.retrieval.manifest import damaged_files, read_manifest, require_folder
+    from compodiff.index.folder import folder_status
+    from compodiff.index.manifest import damaged_files, read_manifest, require_folder
 
     folder = _resolved(folder)
     index = _index(folder, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.cli.project import project_root
+from compodiff.project import project_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,12 +33,12 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
     """Draw triplets onto a page to sort, filter and rate, or sum up what was rated."""
-    from compodiff.atomic import atomic_path
     from compodiff.errors import InputInvalid
     from compodiff.inspection.drawing import draw, read_manifest, with_pictures
     from compodiff.inspection.ratings import read_ratings, summary
     from compodiff.inspection.sheet import sheet
-    from compodiff.ownership import PAGE, require_replaceable_file
+    from compodiff.storage.atomic import atomic_path
+    from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     if not html and not ratings:
         raise InputInvalid("nothing to do; give --html FILE for a sheet, or --ratings FILE for a summary")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.cli.project import project_root
+from compodiff.project import project_root
 
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
 

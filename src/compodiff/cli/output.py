@@ -9,7 +9,7 @@ from typing import Literal
 
 import typer
 
-from compodiff.paths import printable
+from compodiff.storage.names import printable
 
 Column = tuple[str, Literal["left", "right"]]  # name and side
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from compodiff.cli.project import project_root
+from compodiff.project import project_root
 
 
 def register(app: typer.Typer) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.model_parts import ATTRIBUTION, CHAMPION
+from compodiff.search.locate import ATTRIBUTION, CHAMPION
 
 if TYPE_CHECKING:
-    from compodiff.retrieval.composer import ComposedQuery
-    from compodiff.retrieval.searcher import Answer, Hit, Searcher
+    from compodiff.search.composer import ComposedQuery
+    from compodiff.search.engine import Answer, Hit, Searcher
 
 
 def register(app: typer.Typer) -> None:
@@ -43,10 +43,10 @@ def search(
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.images import read_picture
-    from compodiff.ownership import PAGE, require_replaceable_file
-    from compodiff.retrieval.composer import ComposedQuery
-    from compodiff.retrieval.watch import Watch
-    from compodiff.searcher import named_reference, open_searcher
+    from compodiff.search.composer import ComposedQuery
+    from compodiff.search.progress import Watch
+    from compodiff.search.searcher import named_reference, open_searcher
+    from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     started = time.perf_counter()
     require_replaceable_file(html, PAGE)
@@ -118,9 +118,9 @@ def _write_page(
 ) -> None:
     from PIL import Image
 
-    from compodiff.atomic import atomic_path
-    from compodiff.ownership import PAGE
-    from compodiff.retrieval.result_page import Shown, result_page
+    from compodiff.search.html_page import Shown, result_page
+    from compodiff.storage.atomic import atomic_path
+    from compodiff.storage.ownership import PAGE
 
     shown = None
     if isinstance(query.reference, str):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.cli.project import project_root
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.model_parts import ATTRIBUTION, CHAMPION, GALLERY, ModelParts, index_folder, model_parts
+from compodiff.project import project_root
+from compodiff.search.locate import ATTRIBUTION, CHAMPION, GALLERY, ModelParts, index_folder, model_parts
 
 if TYPE_CHECKING:
-    from compodiff.serving.live import Places
+    from compodiff.serving.champion import Places
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
@@ -48,7 +48,7 @@ def serve(
         os.environ.setdefault(name, entries)
 
     from compodiff.serving.api import create_app
-    from compodiff.serving.live import Champion
+    from compodiff.serving.champion import Champion
 
     if host not in _LOOPBACK and not token:
         raise InputInvalid(f"--host {host} can be reached by others; set COMPODIFF_TOKEN, or stay on 127.0.0.1")
@@ -73,7 +73,7 @@ def serve(
 
 def _places(model: str, index: Path | None) -> "Places":
     """Where the model and the index are now; asked again and again, as an alias may move."""
-    from compodiff.serving.live import Places
+    from compodiff.serving.champion import Places
 
     parts, version = _model_and_version(model)
     if index is None:

@@ -65,9 +65,9 @@ def _time_row(params: "Params") -> float:
     """Return the seconds of one row of a training step, in the precision that is chosen here."""
     import torch
 
-    from compodiff.bench.training import Batch, train_step
-    from compodiff.model.denoiser import Denoiser, DenoiserConfig
+    from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
     from compodiff.precision import DTYPES, choose_precision
+    from compodiff.speed.training import Batch, train_step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = DTYPES[choose_precision(params.composed.precision, device)]

@@ -1,8 +1,9 @@
 """Pictures, texts and masked pictures, embedded once and memory-mapped: what both stages of training read."""
 
 from compodiff.embeddings.making import ExactMask, Material, make_embeddings
-from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
+from compodiff.embeddings.masking import blanked, draw_mask, drawn_cells
 from compodiff.embeddings.stored import Embeddings
+from compodiff.images.mask_cells import MASK_SIZE
 
 __all__ = [
     "MASK_SIZE",

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff import shards
 from compodiff.embeddings.making import ExactMask
+from compodiff.storage import shards
 
 Extent = tuple[Path, int, int]  # tar, offset, bytes
 

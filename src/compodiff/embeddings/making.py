@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff.atomic import atomic_folder, atomic_path, write_json
-from compodiff.embeddings.masking import MASK_SIZE, blanked, draw_mask, drawn_cells
+from compodiff.embeddings.masking import blanked, draw_mask, drawn_cells
 from compodiff.encoders.encoder import Encoder
-from compodiff.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
+from compodiff.execution.prefetch import map_ahead
+from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import EmbeddingParams
-from compodiff.prefetch import map_ahead
-from compodiff.shards import claim_folder
+from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
+from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
+from compodiff.storage.shards import claim_folder
 
 KIND = "embeddings"
 _WORK = "chunks of embeddings"

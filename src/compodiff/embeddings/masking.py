@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-MASK_SIZE = 64  # cells along an edge (paper, section 4.1)
+from compodiff.images.mask_cells import MASK_SIZE
 
 
 def drawn_cells(picture: Image.Image) -> NDArray[np.bool_]:

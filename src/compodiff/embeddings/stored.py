@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from compodiff.embeddings.masking import MASK_SIZE
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
+from compodiff.images.mask_cells import MASK_SIZE
 
 _REMAKE = "run: dvc repro --single-item --force embed"
 

@@ -21,7 +21,7 @@ from compodiff.encoders.compiled import CompiledTowers, is_installed
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.encoders.memo import TowerMemo
 from compodiff.encoders.staged import StagedTower
-from compodiff.memory import MemoryBound
+from compodiff.execution.gpu_memory import MemoryBound
 
 _PROJECTED_ROWS = 16  # pictures that are projected at a time
 

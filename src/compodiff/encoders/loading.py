@@ -10,11 +10,11 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 
-from compodiff.atomic import atomic_folder, write_json
 from compodiff.encoders import embedded
 from compodiff.encoders.encoder import Encoder, weights_digest
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
+from compodiff.storage.atomic import atomic_folder, write_json
 
 KIND = "encoder"
 WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"

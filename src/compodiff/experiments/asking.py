@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from compodiff.benchmarks.answers import Asked
-from compodiff.benchmarks.benchmark import Benchmark
-from compodiff.experiments.bench import Bench
-from compodiff.experiments.ground import Ground
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.experiments.embedded_benchmark import Bench
 from compodiff.experiments.outcome import Point
+from compodiff.experiments.setup import Ground
 
 SOLVERS = ("ddim", "dpm_solver", "unipc")
 STEPS = (1, 2, 5, 10, 25, 50)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from compodiff.experiments.ground import Ground
 from compodiff.experiments.outcome import Point
+from compodiff.experiments.setup import Ground
 from compodiff.experiments.training import all_data, stage_two
 
 CALLS = (1, 2, 5, 10)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import atomic_folder, write_json
 
 Value = str | float | int
 

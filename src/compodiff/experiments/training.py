@@ -13,12 +13,12 @@ import pandas as pd
 from compodiff.benchmarks.answers import Answering
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.experiments.bench import Bench, caption_bench
-from compodiff.experiments.ground import Ground
+from compodiff.experiments.embedded_benchmark import Bench, caption_bench
 from compodiff.experiments.outcome import Point
+from compodiff.experiments.setup import Ground
 from compodiff.model.checkpoint import ModelCard, load_model
-from compodiff.model.denoiser import DenoiserConfig
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import DenoiserConfig
+from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
 from compodiff.stages.training_material import caption_queries, captions_of, triplet_queries
 from compodiff.training.examples import training_examples

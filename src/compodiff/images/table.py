@@ -16,7 +16,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
 from compodiff.images.files import is_regular
-from compodiff.paths import stays_inside
+from compodiff.storage.names import stays_inside
 
 COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from compodiff.atomic import atomic_folder
 from compodiff.inspection import plots
 from compodiff.inspection.drawing import SCORES, read_manifest
-from compodiff.ownership import require_apart
+from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.ownership import require_apart
 
 _LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
 _SIZES = {

@@ -11,10 +11,10 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff import shards
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.params import SimilarityFloors
+from compodiff.storage import shards
 
 SCORES = tuple(SimilarityFloors.model_fields)
 NEEDED = {"key", "shard", "relative_caption", "relation", "accepted"}

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from compodiff.inspection.drawing import SCORES, Shown
-from compodiff.ownership import PAGE, signature
+from compodiff.storage.ownership import PAGE, signature
 
 THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")

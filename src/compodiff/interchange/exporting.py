@@ -8,12 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from compodiff import shards
-from compodiff.atomic import atomic_folder
 from compodiff.execution import map_shards, worker_count
 from compodiff.interchange import tables, tars
 from compodiff.interchange.records import SCORES
-from compodiff.ownership import require_apart, require_replaceable_folder
+from compodiff.storage import shards
+from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
 KIND = "exported triplets"
 

@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from compodiff import shards
-from compodiff.atomic import write_json
 from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
 from compodiff.interchange import lasco, tables, tars
 from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
 from compodiff.interchange.records import Record
-from compodiff.ownership import require_apart
-from compodiff.synthesis.finishing import finish
+from compodiff.storage import shards
+from compodiff.storage.atomic import write_json
+from compodiff.storage.ownership import require_apart
+from compodiff.triplets.manifest import finish
 
 PER_SHARD = 1000  # triplets of LaSCo
 

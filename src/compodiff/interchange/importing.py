@@ -18,18 +18,18 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from compodiff import shards
 from compodiff.catalogue.pictures import on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
+from compodiff.images.mask_cells import Cells, box_cells, exact_cells
 from compodiff.interchange.records import SCORES, Record
 from compodiff.interchange.wording import bare, change_between, same_said, worded
+from compodiff.language.terms import Tagger
+from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
-from compodiff.synthesis.generation import CaptionPair, PicturePair
-from compodiff.synthesis.mask_cells import Cells, box_cells, exact_cells
-from compodiff.synthesis.terms import Tagger
-from compodiff.synthesis.triplets import ShardPlan, TripletMaker
+from compodiff.storage import shards
+from compodiff.triplets.making import ShardPlan, TripletMaker
 
 SPLITS = ("train", "validation")
 TEXTS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")

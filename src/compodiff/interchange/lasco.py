@@ -7,7 +7,7 @@ from typing import Any
 from compodiff.errors import InputInvalid
 from compodiff.images.files import read_regular
 from compodiff.interchange.records import Record
-from compodiff.json_files import read_json
+from compodiff.storage.json_files import read_json
 
 
 def read_triplets(annotations: Path) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from compodiff.atomic import atomic_path
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
 from compodiff.interchange.records import Record, record_of, roles_of
+from compodiff.storage.atomic import atomic_path
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _PICTURES = ("reference_image", "target_image", "mask_image")

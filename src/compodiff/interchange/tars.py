@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compodiff.atomic import atomic_path
+from compodiff.captions.caption_sets import require_end
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
 from compodiff.interchange.records import Record, record_of, roles_of
-from compodiff.json_files import parse_json
-from compodiff.synthesis.caption_sets import require_end
+from compodiff.storage.atomic import atomic_path
+from compodiff.storage.json_files import parse_json
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 

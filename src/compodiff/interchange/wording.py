@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from compodiff.synthesis.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES
-from compodiff.synthesis.terms import ATTRIBUTE as ADJECTIVE
-from compodiff.synthesis.terms import TaggedCaption
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES
+from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
+from compodiff.language.terms import TaggedCaption
 
 REWRITTEN = "rewritten"  # the captions share too little for a term to be told
 _ARTICLES = ("a", "an", "the")

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from compodiff.atomic import atomic_folder, write_json
 from compodiff.errors import CheckpointMismatch
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.sampling.process import Process
+from compodiff.storage.atomic import atomic_folder, write_json
 
 KIND = "model"
 WEIGHTS, CARD = "model.safetensors", "config.json"

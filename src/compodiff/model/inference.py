@@ -10,8 +10,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from compodiff.model.attention import KeysValues
-from compodiff.model.denoiser import Denoiser
+from compodiff.model.network.attention import KeysValues
+from compodiff.model.network.denoiser import Denoiser
 from compodiff.precision import DTYPES, AskedPrecision, choose_precision
 
 # Largest |packed - plain| over the mean |plain|: another order of summation gives 4e-6 and 2e-2 at width 768.

@@ -18,11 +18,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse
 
 from compodiff.errors import CompoDiffError, ResourceUnavailable
-from compodiff.retrieval.watch import Progress
+from compodiff.search.progress import Progress
+from compodiff.serving.access import COOKIE, Guard, matches
+from compodiff.serving.champion import Champion, Live
 from compodiff.serving.form import SearchForm
-from compodiff.serving.guard import COOKIE, Guard, matches
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
-from compodiff.serving.live import Champion, Live
 from compodiff.serving.pictures import Edge, Shown, as_it_is
 from compodiff.serving.replies import (
     Fault,

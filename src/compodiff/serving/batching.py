@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from compodiff.errors import CompoDiffError
-from compodiff.retrieval.searcher import Answer, Prepared
-from compodiff.retrieval.watch import Listener, Progress, Watch
-from compodiff.serving.live import Live
+from compodiff.search.engine import Answer, Prepared
+from compodiff.search.progress import Listener, Progress, Watch
+from compodiff.serving.champion import Live
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from compodiff.embeddings.masking import MASK_SIZE
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
-from compodiff.retrieval.query import Blend, ComposedQuery, Mode, Part, Reference
+from compodiff.images.mask_cells import MASK_SIZE
+from compodiff.search.query import Blend, ComposedQuery, Mode, Part, Reference
 from compodiff.serving.limits import (
     MASK_CELLS,
     MAX_DRAWS,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images import Pictures
-from compodiff.serving.live import Live
+from compodiff.serving.champion import Live
 
 
 class Edge(IntEnum):

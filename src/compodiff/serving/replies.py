@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from compodiff.model.query import SamplerOptions
-from compodiff.retrieval.searcher import Answer, Hit, Prepared
+from compodiff.model.sampling.query import SamplerOptions
+from compodiff.search.engine import Answer, Hit, Prepared
+from compodiff.serving.champion import Live
 from compodiff.serving.form import SearchForm, encoded_cells, encoded_embedding
 from compodiff.serving.limits import Limits
-from compodiff.serving.live import Live
 
 
 class Fault(BaseModel):

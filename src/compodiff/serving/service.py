@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from compodiff.retrieval.searcher import Prepared
-from compodiff.retrieval.watch import Progress
+from compodiff.search.engine import Prepared
+from compodiff.search.progress import Progress
 from compodiff.serving.batching import Batcher
+from compodiff.serving.champion import Champion, Live
 from compodiff.serving.form import SearchForm, Uploads, query_of
 from compodiff.serving.limits import Limits
-from compodiff.serving.live import Champion, Live
 from compodiff.serving.metrics import Metrics
 from compodiff.serving.pictures import Thumbnails
 from compodiff.serving.replies import Ranking, ranking

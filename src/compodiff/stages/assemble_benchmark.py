@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.catalogue.benchmark_folder import write_benchmark
+from compodiff.catalogue.emoji_benchmark import write_benchmark
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.params import BenchmarkParams
 from compodiff.stages.declaration import Input, Output

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.params import ScenesParams
+from compodiff.scenes.benchmark import write_scenes
 from compodiff.stages.declaration import Input, Output
-from compodiff.synthesis.scene_benchmark import write_scenes
 
 
 def assemble_scenes(

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.benchmarks.pictures import GalleryFolder
+from compodiff.benchmarks.datasets.pictures import GalleryFolder
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.images import tabulate
+from compodiff.index.index import build
 from compodiff.params import IndexParams
-from compodiff.retrieval.index import build
 from compodiff.stages.declaration import Input, Output
 
 DESCRIBED = ("style", "concept", "split", "skin_tone", "gender", "hair", "direction")  # what filters can ask for

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff import shards
-from compodiff.benchmarks.pictures import GalleryFolder
-from compodiff.catalogue.benchmark_folder import SPLITS, BenchmarkQuery, read_queries
-from compodiff.catalogue.material import material_of
+from compodiff.benchmarks.datasets.pictures import GalleryFolder
+from compodiff.catalogue.emoji_benchmark import SPLITS, BenchmarkQuery, read_queries
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.catalogue.to_embed import material_of
 from compodiff.embeddings import ExactMask, Material, make_embeddings
 from compodiff.embeddings.generated import Generated
 from compodiff.encoders import MEMO, load_encoder
 from compodiff.images import read_picture
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output
+from compodiff.storage import shards
 
 
 def embed(  # a stage's arguments are its declaration

@@ -12,24 +12,24 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from compodiff.atomic import write_json
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, baselines, best_dials
-from compodiff.benchmarks.benchmark import Benchmark
-from compodiff.benchmarks.comparison import COMPOSED, Comparing, Comparison, Page
-from compodiff.benchmarks.ranking import Similarity
-from compodiff.benchmarks.scoring import Scorer
-from compodiff.benchmarks.showcase import Showcase
-from compodiff.benchmarks.triplets import load_triplets
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.datasets.own import load_triplets
+from compodiff.benchmarks.report.comparison import COMPOSED, Comparing, Comparison, Page
+from compodiff.benchmarks.report.showcase import Showcase
+from compodiff.benchmarks.scoring.ranking import Similarity
+from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
+from compodiff.index.index import Index
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.precision import choose_precision
-from compodiff.retrieval.index import Index
-from compodiff.retrieval.masks import given_cells
+from compodiff.search.masks import given_cells
 from compodiff.stages.declaration import Input, Output
+from compodiff.storage.atomic import write_json
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 SERVED = 10

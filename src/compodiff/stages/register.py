@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from compodiff.atomic import write_json
 from compodiff.stages.declaration import Input, Output
+from compodiff.storage.atomic import write_json
 from compodiff.tracking.registry import MODEL, Candidate, register_model
 from compodiff.tracking.store import project_of
 

@@ -7,15 +7,18 @@ from typing import Annotated, NoReturn
 
 from tqdm import tqdm
 
-from compodiff import shards
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards, worker_count
 from compodiff.params import SynthesisParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.synthesis.finishing import finish
-from compodiff.synthesis.imported import REPORT
-from compodiff.synthesis.sources import sources_of, surveyed
-from compodiff.synthesis.triplets import SOURCES, ShardPlan, TripletMaker, plan_sources
+from compodiff.storage import shards
+from compodiff.triplets.imported import REPORT
+from compodiff.triplets.making import ShardPlan, TripletMaker, plan_sources
+from compodiff.triplets.manifest import finish
+from compodiff.triplets.sources import sources_of, surveyed
+
+# The rooms whose code decides the bytes of a shard beside its inputs: those that dvc.yaml watches for this stage.
+ROOMS = ("catalogue", "encoders", "images", "language", "pairs", "scenes", "stable_diffusion", "triplets")
 
 
 def synthesize(
@@ -45,7 +48,7 @@ def synthesize(
             "captions": captions,
             "pictures": _digest([data / "pictures.parquet"]),
             "encoder": _digest([encoder / "manifest.json"]),
-            "code": _digest(SOURCES),
+            "code": _digest(_code()),
         },
         "triplets",
         shards.OF_TRIPLETS,
@@ -70,6 +73,11 @@ def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "t
             bar.update(len(plan.pairs))
         else:
             yield plan
+
+
+def _code() -> list[Path]:
+    package = Path(__file__).parents[1]
+    return [path for room in ROOMS for path in sorted((package / room).rglob("*.py"))]
 
 
 def _digest(paths: Iterable[Path]) -> str:

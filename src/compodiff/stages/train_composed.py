@@ -9,7 +9,7 @@ from typing import Annotated
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
-from compodiff.model.process import Process
+from compodiff.model.sampling.process import Process
 from compodiff.params import SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.stages.training_material import composed_material, with_precision

@@ -8,12 +8,12 @@ import torch
 
 from compodiff.catalogue.captions import picture_captions
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.contrastive import Examples, train_projections
+from compodiff.encoder_training.projections import Examples, train_projections
+from compodiff.encoder_training.tower_outputs import picture_maps, pooled_states
 from compodiff.encoders import KIND, MEMO, Encoder, embedded_encoder, open_clip_encoder, save_encoder
-from compodiff.encoders.tower_outputs import picture_maps, pooled_states
-from compodiff.ownership import require_replaceable_folder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
 from compodiff.stages.declaration import Input, Output
+from compodiff.storage.ownership import require_replaceable_folder
 
 
 def train_encoder(

@@ -6,8 +6,8 @@ from typing import Annotated
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.model.checkpoint import ModelCard
-from compodiff.model.denoiser import DenoiserConfig
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import DenoiserConfig
+from compodiff.model.sampling.process import Process
 from compodiff.params import DenoiserParams, SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.stages.training_material import caption_queries, captions_of, with_precision

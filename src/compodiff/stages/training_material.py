@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from compodiff.catalogue.benchmark_folder import read_queries
 from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.emoji_benchmark import read_queries
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision, describe_choice
-from compodiff.shards import read_table
+from compodiff.storage.shards import read_table
 from compodiff.training.curve import ValidationQuery
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from compodiff import shards
-from compodiff.atomic import atomic_folder, write_json
 from compodiff.catalogue.pictures import Catalogue, on_white
 from compodiff.errors import DataRejected
 from compodiff.execution import worker_count
 from compodiff.params import SynthesisParams, ValidationParams
 from compodiff.stages.declaration import Input, Output
+from compodiff.storage import shards
+from compodiff.storage.atomic import atomic_folder, write_json
 from compodiff.validation import has_schema, validate_triplets, with_evidence
 
 

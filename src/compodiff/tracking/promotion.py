@@ -11,7 +11,7 @@ from pathlib import Path
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.machine import lock_file
 from compodiff.params import PromotionParams
-from compodiff.tracking.decisions import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settled
+from compodiff.tracking.decision_log import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settled
 from compodiff.tracking.gate import FIGURE, objections
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, Version, number_at, version_at, version_of
 from compodiff.tracking.store import open_store

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from compodiff.atomic import atomic_folder
 from compodiff.errors import InputInvalid
+from compodiff.storage.atomic import atomic_folder
 from compodiff.tracking.runs import flat, origin
 from compodiff.tracking.signature import input_example, read_card, signature
 from compodiff.tracking.store import Store, answering, open_store, without_credentials
@@ -27,7 +27,7 @@ MODEL = "compodiff"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
-_CODE = Path(__file__).with_name("composed_model.py")
+_CODE = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
 _REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "open_clip_torch", "timm", "transformers")
 
 

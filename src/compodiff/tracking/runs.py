@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from compodiff.errors import ResourceUnavailable
-from compodiff.tracking.journal import Heading, Journal, kept_journals, now, open_journal
+from compodiff.tracking.outbox import Heading, Journal, kept_journals, now, open_journal
 from compodiff.tracking.store import Store, open_store, project_of
 
 if TYPE_CHECKING:

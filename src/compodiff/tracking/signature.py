@@ -1,4 +1,4 @@
-"""What the registered model takes and gives, so that MLflow checks both; composed_model.py works to it."""
+"""What the registered model takes and gives, so that MLflow checks both; serving/mlflow_model.py works to it."""
 
 import io
 import json

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.tracking.moved import follow_a_move
+from compodiff.tracking.relocation import follow_a_move
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
-from compodiff.model.context import NULL, ContextRows, PackedText
-from compodiff.model.process import Process
+from compodiff.model.network.context import NULL, ContextRows, PackedText
+from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, Examples, Rows
 

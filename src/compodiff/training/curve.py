@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compodiff.atomic import atomic_path
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.process import Process
-from compodiff.model.query import Conditions, SamplerOptions
-from compodiff.model.sampler import compose
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import compose
+from compodiff.storage.atomic import atomic_path
 from compodiff.training.batches import NULL_TEXT
 
 RECALLED = 10

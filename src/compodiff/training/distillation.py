@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import ParamsInvalid
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.process import Process
-from compodiff.model.schedule import CLEAN
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.schedule import CLEAN
 from compodiff.params import DistillationParams, TrainingParams
 from compodiff.training.batches import Batch
 

@@ -12,10 +12,10 @@ import torch
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import KIND, ModelCard, save_model
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.ownership import require_replaceable_folder
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision
+from compodiff.storage.ownership import require_replaceable_folder
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
 from compodiff.training.distillation import aim_of

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from compodiff.atomic import open_work_folder, write_json
 from compodiff.errors import CheckpointMismatch, ResourceUnavailable
-from compodiff.ownership import delete_folder, delete_inside, is_marked, mark_folder
+from compodiff.storage.atomic import open_work_folder, write_json
+from compodiff.storage.ownership import delete_folder, delete_inside, is_marked, mark_folder
 from compodiff.training.engine import Engine
 
 MARKER = "latest.json"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.batches import Batch
 

@@ -11,9 +11,9 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff import shards
 from compodiff.execution import map_shards
-from compodiff.paths import inside
+from compodiff.storage import shards
+from compodiff.storage.names import inside
 
 # Splits whose pictures must not be seen in this one.
 _HELD_OUT_FROM = {"train": ("validation", "test"), "validation": ("test",)}

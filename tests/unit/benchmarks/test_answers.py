@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchmark_world import SAMPLING, make_world
+from worlds.benchmark import SAMPLING, make_world
 
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
-from compodiff.benchmarks.ranking import candidate_scores, unit
-from compodiff.benchmarks.triplets import load_triplets
+from compodiff.benchmarks.datasets.own import load_triplets
+from compodiff.benchmarks.scoring.ranking import candidate_scores, unit
 from compodiff.embeddings import Embeddings
 from compodiff.model.checkpoint import load_model
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.query import Conditions, SamplerOptions
-from compodiff.model.sampler import compose_draws
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import compose_draws
 
 DRAWS = 3
 

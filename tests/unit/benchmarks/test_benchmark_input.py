@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from compodiff.atomic import write_json
 from compodiff.cli import app
 from compodiff.errors import InputInvalid
+from compodiff.storage.atomic import write_json
 
 PICTURES = [f"p{i}" for i in range(6)]
 GALLERY = np.eye(6, 4, dtype=np.float32) + 0.1

@@ -5,13 +5,13 @@ import shutil
 import pytest
 from PIL import Image
 
-from compodiff.atomic import write_json
-from compodiff.benchmarks.circo import load_circo
-from compodiff.benchmarks.cirr import load_cirr
-from compodiff.benchmarks.fashioniq import joined_texts, load_fashioniq
-from compodiff.benchmarks.genecis import crop, load_genecis
-from compodiff.benchmarks.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.circo import load_circo
+from compodiff.benchmarks.datasets.cirr import load_cirr
+from compodiff.benchmarks.datasets.fashioniq import joined_texts, load_fashioniq
+from compodiff.benchmarks.datasets.genecis import crop, load_genecis
+from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
 from compodiff.errors import InputInvalid
+from compodiff.storage.atomic import write_json
 
 CIRR_QUERY = {
     "pairid": 7,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compodiff.benchmarks.metrics import Bootstrap, average_precision_at_k, grouped_means
+from compodiff.benchmarks.scoring.metrics import Bootstrap, average_precision_at_k, grouped_means
 
 
 def test_average_precision_by_hand():

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 import compodiff.benchmarks
-from compodiff.benchmarks.loading import Choices, load_benchmark
-from compodiff.benchmarks.templates import fill_template
+from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 
 FAULTS = {

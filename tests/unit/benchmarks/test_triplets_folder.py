@@ -6,9 +6,9 @@ import tarfile
 import pytest
 from PIL import Image
 
-from compodiff.benchmarks.doctor import examine
+from compodiff.benchmarks.datasets.doctor import examine
+from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.embedding import present
-from compodiff.benchmarks.triplets import load_triplets
 from compodiff.errors import InputInvalid
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from compodiff.benchmarks.pictures import GalleryFolder
-from compodiff.catalogue.benchmark_folder import SPLITS, queries_of, read_queries, write_benchmark
+from compodiff.benchmarks.datasets.pictures import GalleryFolder
 from compodiff.catalogue.captions import relative_captions
+from compodiff.catalogue.emoji_benchmark import SPLITS, queries_of, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.params import BenchmarkParams

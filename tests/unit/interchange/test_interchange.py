@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from compodiff import shards
 from compodiff.embeddings.generated import Generated
 from compodiff.errors import InputInvalid
 from compodiff.interchange import lasco
@@ -23,9 +22,10 @@ from compodiff.interchange.exporting import export_triplets
 from compodiff.interchange.formats import Source, import_triplets
 from compodiff.interchange.importing import Importer
 from compodiff.interchange.wording import Change, change_between, worded
+from compodiff.language.terms import Tagger
 from compodiff.params import SimilarityFloors
-from compodiff.synthesis.finishing import finish
-from compodiff.synthesis.terms import Tagger
+from compodiff.storage import shards
+from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST, has_schema, with_evidence
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 
 TINY = DenoiserConfig(
     embedding_dim=16,

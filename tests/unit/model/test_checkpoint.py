@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from compodiff.errors import CheckpointMismatch
 from compodiff.model.checkpoint import CARD, WEIGHTS, ModelCard, load_model, save_model
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.sampling.process import Process
 
 
 @pytest.fixture

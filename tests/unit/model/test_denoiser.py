@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 
-from compodiff.bench import plain
 from compodiff.errors import InputInvalid
-from compodiff.model.attention import Projected, Unprojected
-from compodiff.model.context import NULL, ContextRows, PackedText
-from compodiff.model.denoiser import RELEASED, Denoiser, DenoiserConfig
-from compodiff.model.inputs import sinusoid
+from compodiff.model.network.attention import Projected, Unprojected
+from compodiff.model.network.context import NULL, ContextRows, PackedText
+from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
+from compodiff.model.network.inputs import sinusoid
 from compodiff.params import DenoiserParams
+from compodiff.speed import plain
 
 PAPER = Path(__file__).parents[3] / "infra" / "params" / "paper.yaml"
 ALWAYS_PROJECTED = 10**6

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compodiff.machine import Processor
-from compodiff.model import linears
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser
 from compodiff.model.inference import PackedLinear, can_pack, for_inference
-from compodiff.model.linears import Linear, onednn_wins
+from compodiff.model.network import linears
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.network.linears import Linear, onednn_wins
 from compodiff.precision import DTYPES
 
 

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from compodiff.bench import denoiser as sampling
 from compodiff.cli import app
 from compodiff.errors import CheckpointMismatch
 from compodiff.model.checkpoint import WEIGHTS, ModelCard, save_model
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.sampling.process import Process
+from compodiff.speed import denoiser as sampling
 
 SHAPE = DenoiserConfig(16, 12, 16, 2, 2, 2, 8, 2, mask_size=64, image_slots=1, residual=False)
 

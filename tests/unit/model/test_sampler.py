@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import InputInvalid
-from compodiff.model.context import PackedText
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.guidance import combine
-from compodiff.model.process import Process
-from compodiff.model.query import Conditions, SamplerOptions
-from compodiff.model.sampler import compose, compose_draws, guided, query_generators
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.guidance import combine
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import compose, compose_draws, guided, query_generators
 from compodiff.params import SamplingParams
 
 PROCESS = Process("diffusion", 1000)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.errors import InputInvalid
-from compodiff.model.guidance import branches, combine
-from compodiff.model.process import Process
-from compodiff.model.schedule import CLEAN, cosine_schedule, legacy_grid, trailing_grid
+from compodiff.model.sampling.guidance import branches, combine
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.schedule import CLEAN, cosine_schedule, legacy_grid, trailing_grid
 
 weights = st.floats(0, 20)
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from compodiff.model.process import Process
-from compodiff.model.query import SamplerOptions
-from compodiff.model.sampler import sample
-from compodiff.model.schedule import CLEAN, cosine_betas, cosine_schedule
-from compodiff.model.solvers import Ddim, DpmSolver, LegacyDdim, Solver, UniPc
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.query import SamplerOptions
+from compodiff.model.sampling.sampler import sample
+from compodiff.model.sampling.schedule import CLEAN, cosine_betas, cosine_schedule
+from compodiff.model.sampling.solvers import Ddim, DpmSolver, LegacyDdim, Solver, UniPc
 
 PROCESS = Process("diffusion", 1000)
 SCHEDULE = cosine_schedule(1000)

@@ -1,10 +1,10 @@
 import pytest
 from fastapi.testclient import TestClient
-from search_world import places_in
+from worlds.search import places_in
 
 from compodiff.serving.api import create_app
+from compodiff.serving.champion import Champion
 from compodiff.serving.limits import Limits
-from compodiff.serving.live import Champion
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from safetensors.torch import load_file, save_file
-from search_world import places_in
+from worlds.search import places_in
 
 from compodiff.cli import serve
 from compodiff.errors import CheckpointMismatch, IndexMismatch
-from compodiff.model_parts import CHAMPION
+from compodiff.search.locate import CHAMPION
 from compodiff.serving.api import create_app
-from compodiff.serving.live import Champion
+from compodiff.serving.champion import Champion
 from compodiff.tracking.registry import MODEL, Candidate, register_model
 from compodiff.tracking.store import open_store
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.retrieval.query import ComposedQuery
+from compodiff.search.query import ComposedQuery
 from compodiff.serving.api import create_app
 from compodiff.serving.batching import Batcher
 from compodiff.serving.limits import Limits

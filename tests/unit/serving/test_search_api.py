@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import ResourceUnavailable
-from compodiff.retrieval.query import ComposedQuery
+from compodiff.search.query import ComposedQuery
 
 RED, BLUE = "twemoji-1F534", "twemoji-1F535"
 

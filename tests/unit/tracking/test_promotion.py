@@ -13,8 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.decisions import DECISIONS, Decision, settled
-from compodiff.tracking.decisions import decide as taken
+from compodiff.tracking.decision_log import DECISIONS, Decision, settled
+from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import Change, promote, rollback
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, version_at
 from compodiff.tracking.store import open_store

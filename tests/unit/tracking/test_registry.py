@@ -16,10 +16,10 @@ from PIL import Image
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, save_model
-from compodiff.model.denoiser import Denoiser, DenoiserConfig
-from compodiff.model.process import Process
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
-from compodiff.retrieval.composer import ComposedQuery, Composer
+from compodiff.search.composer import ComposedQuery, Composer
 from compodiff.stages.register import register
 from compodiff.tracking import registry
 from compodiff.tracking.registry import CHALLENGER, MODEL, make_challenger, model_folder, version_at

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import training_world
-from training_world import NETWORK, PARAMS
+from worlds import training as training_world
+from worlds.training import NETWORK, PARAMS
 
 from compodiff.errors import ParamsInvalid
 from compodiff.model.checkpoint import load_model
-from compodiff.model.process import Process
-from compodiff.model.query import SamplerOptions
-from compodiff.model.sampler import sample
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.query import SamplerOptions
+from compodiff.model.sampling.sampler import sample
 from compodiff.params import DistillationParams
 from compodiff.training.batches import Batch, Batches
 from compodiff.training.distillation import Teacher

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-import training_world
 from hypothesis import given
 from hypothesis import strategies as st
-from training_world import PARAMS
+from worlds import training as training_world
+from worlds.training import PARAMS
 
 from compodiff.errors import InputInvalid
-from compodiff.model.context import NULL
-from compodiff.model.process import Objective, Process
+from compodiff.model.network.context import NULL
+from compodiff.model.sampling.process import Objective, Process
 from compodiff.params import TaskShares
 from compodiff.training.batches import Batch, Batches, triplet_chances, whole_counts
 from compodiff.training.examples import TARGET

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import training_world
+from worlds import training as training_world
 
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
-from compodiff.model.process import Process
-from compodiff.model.sampler import compose
+from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.sampler import compose
 from compodiff.training.curve import ONE_CALL, Point, ValidationQuery, gather_queries, measure, write_curve
 from compodiff.training.fit import new_denoiser
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from training_world import PARAMS
+from worlds.training import PARAMS
 
 from compodiff import precision
 from compodiff.errors import ParamsInvalid

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import training_world
+from worlds import training as training_world
 
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import training_world
-from training_world import NETWORK, PARAMS
+from worlds import training as training_world
+from worlds.training import NETWORK, PARAMS
 
-from compodiff.model.attention import Projected, Unprojected
-from compodiff.model.context import NULL, Context
-from compodiff.model.denoiser import Denoiser
-from compodiff.model.process import Process
+from compodiff.model.network.attention import Projected, Unprojected
+from compodiff.model.network.context import NULL, Context
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.process import Process
 from compodiff.training.batches import Batch, Batches
 from compodiff.training.fit import Material, new_denoiser
 from compodiff.training.tasks import Objective, contrastive_loss, loss_weight

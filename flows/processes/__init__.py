@@ -1,0 +1,1 @@
+"""Processes that flows start, watch and end: DVC, what outlives a kill, locks."""

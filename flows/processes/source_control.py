@@ -1,0 +1,39 @@
+"""Whether git keeps this project, told to DVC, which otherwise looks for it in vain.
+
+Run: python -m flows.processes.source_control.
+
+A download of the sources has no history. DVC works there as well once its settings of this checkout say so, in
+.dvc/config.local, which git never sees. They say nothing about it any more as soon as there is git.
+"""
+
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from compodiff.errors import ResourceUnavailable
+
+
+def match_source_control(project: Path) -> bool:
+    """Have DVC's settings say whether there is git, and return it; a right setting is left untouched.
+
+    Raises:
+        ResourceUnavailable: the settings cannot be written.
+    """
+    folders = (project.resolve(), *project.resolve().parents)
+    has_git = shutil.which("git") is not None and any((folder / ".git").exists() for folder in folders)
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read([project / ".dvc" / "config", project / ".dvc" / "config.local"], encoding="utf-8")
+    if settings.getboolean("core", "no_scm", fallback=False) == has_git:
+        change = ["--unset", "core.no_scm"] if has_git else ["core.no_scm", "true"]
+        command = [sys.executable, "-m", "dvc", "config", "--local", *change]
+        changed = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        if changed.returncode:
+            reason = (changed.stderr.strip() or "no reason given").splitlines()[-1]
+            raise ResourceUnavailable(f"{project}/.dvc/config.local cannot be written ({reason}); make it yours")
+    return has_git
+
+
+if __name__ == "__main__":
+    match_source_control(Path.cwd())

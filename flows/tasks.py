@@ -1,0 +1,118 @@
+"""Tasks of Prefect: a stage of dvc.yaml, a command of compodiff; with retries and time limits."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from compodiff.errors import CompoDiffError
+from flows.processes.dvc import Ended, is_up_to_date, run_dvc, run_followed, stopping
+
+HOUR = 3600.0
+PROGRAM = str(Path(sys.executable).with_name("compodiff"))
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 24 * HOUR, description="time that each stage may take, in seconds")]
+Force = Annotated[bool, Field(strict=True, description="run also what is up to date")]
+
+# Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
+USERS_FAULTS = {1, 2, 3, 4, 5}
+REFUSED = "Refused"  # name of the failed state of a task that only its user can mend
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: `ran`, `up to date`, `from cache`, `failed` or `not reached`."""
+
+    stage: str
+    outcome: str
+    seconds: float
+    reason: str = ""
+
+
+def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
+    users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
+    return not (state.name == REFUSED or users_fault or stopping.is_set())
+
+
+@task(
+    task_run_name="{name}",
+    retries=2,
+    retry_delay_seconds=[10.0, 60.0],
+    retry_condition_fn=worth_another_attempt,
+    cache_policy=NO_CACHE,  # DVC is the cache
+)
+def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]:
+    """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds`."""
+    started = time.monotonic()
+    if not force and is_up_to_date(Path.cwd(), name):
+        return Completed(data=Outcome(name, "up to date", 0.0), message="up to date")
+    while True:
+        given = _params_of(name)
+        arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
+        ended = run_dvc(arguments, get_run_logger().info, limit_seconds=limit_seconds)
+        if _params_of(name) == given or _what_dvc_did(ended) == "up to date":
+            break
+        # DVC notes the params as they are after the run: it would take what the old ones made for the new ones'.
+        get_run_logger().warning("params.yaml was edited while stage %s ran: it is run once more", name)
+        force = True
+    seconds = round(time.monotonic() - started, 1)
+    if ended.code == 0:
+        return Completed(data=Outcome(name, _what_dvc_did(ended), seconds), message=_what_dvc_did(ended))
+    reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
+    refused = ended.stage_code in USERS_FAULTS and not ended.timed_out
+    return Failed(
+        name=REFUSED if refused else "Failed",
+        data=Outcome(name, "failed", seconds, reason),
+        message=f"stage {name} failed: {reason}",
+    )
+
+
+@task(
+    task_run_name="{name}",
+    retries=2,
+    retry_delay_seconds=[10.0, 60.0],
+    retry_condition_fn=worth_another_attempt,
+    cache_policy=NO_CACHE,
+)
+def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> State[Ended]:
+    """Run `compodiff ARGUMENTS` in the project; its last line is the state's message."""
+    ended = run_followed([PROGRAM, *arguments], get_run_logger().info, limit_seconds=limit_seconds)
+    if ended.code == 0:
+        return Completed(data=ended, message=ended.lines[-1] if ended.lines else "")
+    reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
+    refused = ended.code in USERS_FAULTS and not ended.timed_out
+    return Failed(name=REFUSED if refused else "Failed", message=f"{name}: {reason}")
+
+
+def outcome_of(name: str, state: State[Any]) -> Outcome:
+    """Return what a task's last state says became of it."""
+    if not (state.is_completed() or state.is_failed()):
+        return Outcome(name, "not reached", 0.0, "a stage that it needs failed")
+    found = state.data.result if hasattr(state.data, "result") else state.data
+    if isinstance(found, Outcome):
+        return found
+    return Outcome(name, "failed" if state.is_failed() else "up to date", 0.0, state.message or "")
+
+
+def _what_dvc_did(ended: Ended) -> str:
+    text = "\n".join(ended.lines)
+    if "Running stage" in text:
+        return "ran"
+    return "from cache" if "is cached" in text else "up to date"
+
+
+def _params_of(stage: str) -> dict[str, Any]:
+    """Return the sections of params.yaml that a stage of dvc.yaml reads."""
+    graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    sections = graph["stages"].get(stage.partition("@")[0], {}).get("params", [])
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")) if sections else {}
+    return {section: values.get(section) for section in sections}

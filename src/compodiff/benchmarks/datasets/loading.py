@@ -1,0 +1,121 @@
+"""Which benchmarks there are by name, and how each is loaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from compodiff.benchmarks.datasets import circo, cirr, fashioniq, genecis, own
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.errors import InputInvalid
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user may choose about a benchmark; None takes the benchmark's own default.
+
+    Attributes:
+        category: FashionIQ's, None for all three.
+        gallery_variant: FashionIQ's original or val.
+        template: the text template of CIRR, CIRCO, GeneCIS and triplets.
+        caption_order: FashionIQ's both or first.
+    """
+
+    category: str | None = None
+    gallery_variant: str | None = None
+    template: str | None = None
+    caption_order: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark by name.
+
+    Attributes:
+        splits: those it has; empty: any name (triplets).
+        default_split: what is run where the user names none.
+        canonical_id: turns a picture's id as users write it into the benchmark's.
+        load: root, split and choices to parts.
+    """
+
+    splits: tuple[str, ...]
+    default_split: str
+    canonical_id: Callable[[str], str]
+    load: Callable[[Path, str, Choices], list[Benchmark]]
+
+
+def load_benchmark(name: str, root: Path, split: str | None, choices: Choices) -> list[Benchmark]:
+    """Load the parts of benchmark `name` from the user's folder.
+
+    Raises:
+        InputInvalid: no such benchmark, split or choice, or an annotation file is missing or broken.
+    """
+    entry = entry_of(name)
+    split = split or entry.default_split
+    if entry.splits and split not in entry.splits:
+        raise InputInvalid(f"{name} has no split {split!r}; choose from: {', '.join(entry.splits)}")
+    is_fashioniq = name == "fashioniq"
+    for given, option, fits in (
+        (choices.category, "--category", is_fashioniq),
+        (choices.gallery_variant, "--gallery-variant", is_fashioniq),
+        (choices.caption_order, "--caption-order", is_fashioniq),
+        (choices.template, "--template", not is_fashioniq),
+    ):
+        if given is not None and not fits:
+            raise InputInvalid(f"{option} does not apply to {name}; leave it out")
+    return entry.load(root, split, choices)
+
+
+def entry_of(name: str) -> Entry:
+    """Return the entry of benchmark `name`.
+
+    Raises:
+        InputInvalid: there is none.
+    """
+    if name not in ENTRIES:
+        raise InputInvalid(f"there is no benchmark {name!r}; choose from: {', '.join(ENTRIES)}")
+    return ENTRIES[name]
+
+
+def _cirr(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    return cirr.load_cirr(root, split, template=choices.template or cirr.TEMPLATE)
+
+
+def _circo(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    return circo.load_circo(root, split, template=choices.template or circo.TEMPLATE)
+
+
+def _fashioniq(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    return fashioniq.load_fashioniq(
+        root,
+        split,
+        category=choices.category,
+        variant=choices.gallery_variant or fashioniq.VARIANTS[0],
+        order=choices.caption_order or fashioniq.ORDERS[0],
+    )
+
+
+def _genecis(task: str, root: Path, _split: str, choices: Choices) -> list[Benchmark]:
+    return genecis.load_genecis(root, task, template=choices.template or genecis.TEMPLATE)
+
+
+def _all_genecis(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    tasks = [_genecis(task, root, split, choices)[0] for task in genecis.TASKS]
+    return [replace(benchmark, name="genecis", part=task) for benchmark, task in zip(tasks, genecis.TASKS, strict=True)]
+
+
+def _triplets(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    return own.load_triplets(root, split, template=choices.template or own.TEMPLATE)
+
+
+ENTRIES = {
+    "cirr": Entry(cirr.SPLITS, "val", cirr.canonical_id, _cirr),
+    "fashioniq": Entry(fashioniq.SPLITS, "val", fashioniq.canonical_id, _fashioniq),
+    "circo": Entry(circo.SPLITS, "val", circo.canonical_id, _circo),
+    **{
+        f"genecis-{task}": Entry(genecis.SPLITS, "val", genecis.canonical_id, partial(_genecis, task))
+        for task in genecis.TASKS
+    },
+    "genecis": Entry(genecis.SPLITS, "val", genecis.canonical_id, _all_genecis),
+    "triplets": Entry((), "test", own.canonical_id, _triplets),
+}

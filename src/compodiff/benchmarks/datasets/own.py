@@ -1,0 +1,74 @@
+"""A benchmark of your own: a folder with `gallery/` (pictures, or tars of them) and `queries.jsonl`.
+
+One JSON object a line: {"reference": id, "relative_caption": text, "target": id or "targets": [ids], and, as you like,
+"group", "concept", "negative", "mask"}. An id is a picture's name in gallery/, with or without its suffix.
+`queries.SPLIT.jsonl` is taken before `queries.jsonl`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from compodiff.benchmarks.datasets.annotations import find, take, take_strings
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.pictures import GalleryFolder, picture_id
+from compodiff.benchmarks.datasets.templates import fill_template
+from compodiff.errors import InputInvalid
+from compodiff.storage.json_files import json_lines
+
+PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
+TEMPLATE = "{relative_caption}"
+
+canonical_id = picture_id
+
+
+def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benchmark]:
+    """Load a `triplets` folder; without gallery/ the gallery is whatever pictures the embeddings name.
+
+    Raises:
+        InputInvalid: no queries file, a line that is not JSON, a query without target or whose target is its
+            reference or not in the gallery, or two pictures of one name.
+    """
+    path = _queries_file(root, split)
+    queries = tuple(_query(item, f"{path}: line {line}", line, template) for line, item in json_lines(path))
+    folder = root / "gallery"
+    pictures = GalleryFolder.scan(folder)
+    if folder.is_dir() and not pictures.ids:
+        raise InputInvalid(f"{folder} holds no picture; put pictures or tars of pictures there")
+    benchmark = Benchmark(
+        name="triplets",
+        split=split,
+        queries=queries,
+        protocol=PROTOCOL,
+        pictures=pictures,
+        gallery=pictures.ids if folder.is_dir() else None,
+        settings={"template": template, "gallery_variant": "gallery/" if folder.is_dir() else "of the embeddings"},
+    )
+    return [benchmark]
+
+
+def _queries_file(root: Path, split: str) -> Path:
+    of_split = root / f"queries.{split}.jsonl"
+    return of_split if of_split.is_file() else find(root, "queries.jsonl")
+
+
+def _query(item: dict[str, Any], where: str, line: int, template: str) -> Query:
+    reference = picture_id(take(item, "reference", str, where))
+    caption = take(item, "relative_caption", str, where)
+    named = take_strings(item, "targets", where) if "targets" in item else (take(item, "target", str, where),)
+    targets = tuple(dict.fromkeys(picture_id(name) for name in named))
+    if not targets:
+        raise InputInvalid(f"{where}: targets is empty; name at least one picture")
+    if reference in targets:
+        raise InputInvalid(f"{where}: {reference!r} is both reference and target; the reference is never ranked")
+    group = take(item, "group", str, where) if "group" in item else ""
+    return Query(
+        key=str(line),
+        reference=reference,
+        relative_caption=caption,
+        texts=(fill_template(template, relative_caption=caption),),
+        targets=targets,
+        groups=(group,) if group else (),
+        concept=take(item, "concept", str, where) if "concept" in item else "",
+        negative=take(item, "negative", str, where) if "negative" in item else "",
+        mask=take(item, "mask", str, where) if "mask" in item else "",
+    )

@@ -1,0 +1,129 @@
+"""Several ways to answer one benchmark, scored alike, and the report that sets them side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.report.page import Report, ShownQuery, report_page
+from compodiff.benchmarks.report.plots import group_bars, interval_bars
+from compodiff.benchmarks.report.showcase import Row, Showcase
+from compodiff.benchmarks.scoring.metrics import Bootstrap
+from compodiff.benchmarks.scoring.ranking import Similarity
+from compodiff.benchmarks.scoring.results import record, summary
+from compodiff.benchmarks.scoring.scorer import Scorer
+from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.params import EvaluationParams
+from compodiff.storage.atomic import atomic_folder, atomic_path
+from compodiff.storage.ownership import PAGE
+
+COMPOSED = "composed"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scored rows of a benchmark.
+
+    Attributes:
+        rows: row name -> one scored part after the other; `composed` is among the names.
+        summaries: row name -> its summary.
+        record: all that the scores depend on.
+    """
+
+    rows: Mapping[str, Sequence[Row]]
+    summaries: Mapping[str, Mapping[str, Any]]
+    record: Mapping[str, Any]
+
+    def result(self) -> dict[str, Any]:
+        """As JSON: the composed row's metrics, every row, and the record."""
+        return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """How rows are scored and summed up."""
+
+    scorer: Scorer
+    bootstrap: Bootstrap
+    min_group_queries: int
+
+    @classmethod
+    def of(cls, scorer: Scorer, params: EvaluationParams) -> "Comparing":
+        """As params.yaml says."""
+        return cls(scorer, Bootstrap(params.bootstrap_draws, params.seed), params.min_relation_queries)
+
+    def compare(
+        self,
+        parts: Sequence[Benchmark],
+        vectors: Vectors,
+        rows: Mapping[str, Sequence[Similarity]],
+        settings: Mapping[str, Any],
+    ) -> Comparison:
+        """Score every row over every part.
+
+        Args:
+            parts: of one benchmark.
+            vectors: embeddings by picture id.
+            rows: row name -> a similarity for each part.
+            settings: what the record gets beside the benchmark's own.
+        """
+        scored = {
+            name: [
+                Row(similarity, self.scorer.score(part, vectors, similarity))
+                for part, similarity in zip(parts, similarities, strict=True)
+            ]
+            for name, similarities in rows.items()
+        }
+        summaries = {
+            name: summary([row.scored for row in of_parts], self.bootstrap, min_group_queries=self.min_group_queries)
+            for name, of_parts in scored.items()
+        }
+        own = record([row.scored for row in scored[COMPOSED]], self.bootstrap)
+        return Comparison(scored, summaries, {**own, **settings})
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report shows besides the numbers: its title, which metrics, how much, and whose the pictures are."""
+
+    title: str
+    metrics: Sequence[str]
+    showcase: Showcase
+    attribution: str = ""
+
+    def write(self, folder: Path, comparison: Comparison, vectors: Vectors) -> None:
+        """Write report.html and its plots as the folder `folder`, whole or not at all."""
+        plots = self.plots(comparison)
+        with atomic_folder(folder, "report") as temporary:
+            for name, png in plots.items():
+                (temporary / f"{name}.png").write_bytes(png)
+            html = self.render(comparison, vectors, plots)
+            (temporary / "report.html").write_text(html, encoding="utf-8")
+
+    def write_file(self, path: Path, comparison: Comparison, vectors: Vectors) -> None:
+        """Write the page alone."""
+        html = self.render(comparison, vectors, self.plots(comparison))
+        with atomic_path(path, PAGE) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+
+    def plots(self, comparison: Comparison) -> dict[str, bytes]:
+        """Plots by name: all queries, and each metric's groups where the queries have any."""
+        plots = {"all_queries": interval_bars(comparison.summaries, self.metrics)}
+        groups = list(comparison.summaries[COMPOSED].get("groups", ()))
+        if groups:
+            plots |= {f"{name}_by_group": group_bars(comparison.summaries, name, groups) for name in self.metrics}
+        return plots
+
+    def render(self, comparison: Comparison, vectors: Vectors, plots: Mapping[str, bytes]) -> str:
+        """The page as HTML."""
+        parts = comparison.rows[COMPOSED]
+        shown: dict[str, list[ShownQuery]] = {}
+        for number, row in enumerate(parts):
+            of_part = {name: rows[number] for name, rows in comparison.rows.items()}
+            for heading, queries in self.showcase.pick(of_part, vectors).items():
+                shown.setdefault(f"{heading} {row.scored.benchmark.part}".rstrip(), []).extend(queries)
+        report = Report(
+            self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution
+        )
+        return report_page(report, parts[0].scored.benchmark.pictures)

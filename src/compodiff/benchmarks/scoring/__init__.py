@@ -1,0 +1,1 @@
+"""From ranked galleries to figures."""

@@ -1,0 +1,84 @@
+"""Recall@K, mAP@K and their kin from ranks, and confidence intervals over concepts.
+
+Q queries, T marks a query (see marks.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compodiff.benchmarks.scoring.ranking import Bools, Ints, Reals
+
+
+def recall_at_k(ranks: Ints, weights: Reals, k: int) -> Reals:
+    """Greatest weight (Q,) within the first k: with weights of 0 and 1 the hit of Recall@K, with labels soft recall."""
+    inside: Reals = np.where(ranks <= k, np.maximum(weights, 0.0), 0.0)
+    best: Reals = inside.max(axis=1, initial=0.0)
+    return best
+
+
+def average_precision_at_k(ranks: Ints, relevant: Bools, total: Ints, k: int) -> Reals:
+    """AP@K (Q,): the sum over hits of precision at their rank, divided by min(number of relevant pictures, K).
+
+    Args:
+        ranks: (Q, T).
+        relevant: (Q, T).
+        total: (Q,) relevant pictures of each query, those that are missing from the gallery included.
+        k: the cut-off.
+    """
+    ordered = np.sort(np.where(relevant, ranks, np.iinfo(np.int64).max), axis=1)
+    hits = np.arange(1, ordered.shape[1] + 1)
+    precision = np.where(ordered <= k, hits / ordered, 0.0)
+    average: Reals = precision.sum(axis=1) / np.minimum(total, k)
+    return average
+
+
+def grouped_means(outcomes: Mapping[str, Reals], groups: Sequence[Iterable[str]]) -> dict[str, dict[str, float]]:
+    """Mean outcome of the queries of each group, with their number as `queries`.
+
+    Args:
+        outcomes: metric name -> (Q,).
+        groups: the groups of each query.
+    """
+    members: dict[str, list[int]] = {}
+    for row, names in enumerate(groups):
+        for name in names:
+            members.setdefault(name, []).append(row)
+    return {
+        name: {metric: float(values[rows].mean()) for metric, values in outcomes.items()} | {"queries": len(rows)}
+        for name, rows in sorted(members.items())
+    }
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How confidence intervals are drawn: whole concepts with replacement, because queries of one are alike."""
+
+    draws: int
+    seed: int
+    level: float = 0.95
+
+    def intervals(
+        self, parts: Sequence[Mapping[str, Reals]], concepts: Sequence[Sequence[str]]
+    ) -> dict[str, tuple[float, float]]:
+        """Percentile interval, for each metric, of the mean over parts of the mean over queries.
+
+        Args:
+            parts: the outcomes of each part, metric name -> (Q,).
+            concepts: the concept of each query of each part; "" stands for a query of its own.
+        """
+        generator = np.random.default_rng(self.seed)
+        names = list(parts[0])
+        means = np.zeros((self.draws, len(names)))
+        for part, labels in zip(parts, concepts, strict=True):
+            distinct = [label or f"\0{row}" for row, label in enumerate(labels)]
+            _, concept = np.unique(distinct, return_inverse=True)
+            sums = np.stack([np.bincount(concept, weights=part[name]) for name in names], axis=1)
+            sizes = np.bincount(concept)
+            for draw in range(self.draws):
+                times = np.bincount(generator.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
+                means[draw] += (times @ sums) / (times @ sizes) / len(parts)
+        tail = (1 - self.level) / 2
+        low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+        return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}

@@ -1,0 +1,192 @@
+"""The one evaluation path: a benchmark, the embeddings of its pictures and a similarity in; outcomes out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Query, require_distinct
+from compodiff.benchmarks.scoring.marked_ranks import UNRANKED, Marks, mark_candidates, mark_gallery, mark_lists
+from compodiff.benchmarks.scoring.metrics import average_precision_at_k, recall_at_k
+from compodiff.benchmarks.scoring.ranking import Ints, Reals, Similarity
+from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.errors import InputInvalid
+
+_QUERIES_AT_ONCE = 4096
+
+
+def _ignore(rows: int) -> None:
+    """The progress of nobody."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one part of a benchmark came to.
+
+    Attributes:
+        benchmark: the part.
+        kept: the queries that were scored; one whose targets are all missing from the gallery is left out.
+        places: their places among the queries of the benchmark.
+        outcomes: metric name -> the outcome of each kept query, in [0, 1].
+        ranks: rank of the best target of each kept query, from 1, over the gallery (GeneCIS: over its candidates).
+        missing: pictures of the benchmark that have no embedding.
+        gallery_size: pictures that were ranked, before the reference is taken out.
+    """
+
+    benchmark: Benchmark
+    kept: tuple[Query, ...]
+    places: Ints
+    outcomes: Mapping[str, Reals]
+    ranks: Ints
+    missing: tuple[str, ...]
+    gallery_size: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Mean outcome over queries."""
+        return {name: float(values.mean()) for name, values in self.outcomes.items()}
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How scoring is done.
+
+    Attributes:
+        chunk: gallery rows scored at once; changes memory and speed only.
+        skip_missing: score without pictures that have no embedding, and count them; otherwise they are an error.
+        progress: called with the gallery rows of each finished chunk.
+    """
+
+    chunk: int
+    skip_missing: bool = False
+    progress: Callable[[int], object] = _ignore
+
+    def score(self, benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> Scored:
+        """Rank every query of `benchmark` and take its protocol's outcomes.
+
+        Args:
+            benchmark: one part.
+            pictures: embeddings by picture id; pictures that the benchmark does not rank are left out.
+            similarity: row i belongs to query i of the benchmark.
+
+        Raises:
+            InputInvalid: counts or widths disagree, the split hides its targets, or pictures are missing.
+        """
+        if benchmark.hides_targets:
+            raise InputInvalid(
+                f"{benchmark.label} hides its targets; write the test server's file with: "
+                f"compodiff benchmark submit {benchmark.name}"
+            )
+        require_fit(benchmark, pictures, similarity)
+        gallery, missing = restrict(benchmark, pictures, skip_missing=self.skip_missing)
+        found = [any(target in gallery.rows for target in query.targets) for query in benchmark.queries]
+        kept = np.flatnonzero(found)
+        if not len(kept):
+            raise InputInvalid(f"no query of {benchmark.label} has a target in the gallery")
+        outcomes: dict[str, list[Reals]] = {}
+        for start in range(0, len(kept), _QUERIES_AT_ONCE):
+            rows = kept[start : start + _QUERIES_AT_ONCE]
+            queries = [benchmark.queries[row] for row in rows]
+            for name, values in self._outcomes(benchmark, queries, gallery, similarity.take(rows)).items():
+                outcomes.setdefault(name, []).append(values)
+        joined = {name: np.concatenate(values) for name, values in outcomes.items()}
+        ranks = joined.pop("rank").astype(np.int64)
+        kept_queries = tuple(benchmark.queries[row] for row in kept)
+        return Scored(benchmark, kept_queries, kept, joined, ranks, missing, len(gallery.ids))
+
+    def _outcomes(
+        self, benchmark: Benchmark, queries: Sequence[Query], gallery: Vectors, similarity: Similarity
+    ) -> dict[str, Reals]:
+        """Outcome of each query by metric, and as `rank` the rank of its best target."""
+        protocol = benchmark.protocol
+        outcomes: dict[str, Reals] = {}
+        if protocol.candidate_ks:
+            marks = mark_candidates(queries, gallery, similarity)
+            outcomes |= _target_outcomes(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
+            if protocol.soft:
+                outcomes |= _soft_outcomes(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
+        if protocol.recall_ks:
+            removed = protocol.excludes_reference
+            marks = mark_gallery(
+                queries, gallery, similarity, excludes_reference=removed, chunk=self.chunk, progress=self.progress
+            )
+            outcomes |= _target_outcomes(marks, queries, "recall", protocol.recall_ks)
+            if protocol.map_ks:
+                outcomes |= _precision_outcomes(marks, queries, protocol.map_ks)
+            if protocol.soft:
+                outcomes |= _soft_outcomes(marks, queries, "soft_recall", protocol.recall_ks)
+        return outcomes
+
+
+def restrict(benchmark: Benchmark, pictures: Vectors, *, skip_missing: bool) -> tuple[Vectors, tuple[str, ...]]:
+    """Keep the embeddings of the benchmark's gallery, in its order; also return the ids that have none.
+
+    Raises:
+        InputInvalid: a picture that must be ranked has no embedding and `skip_missing` is false.
+    """
+    wanted = benchmark.ranked_pictures if benchmark.gallery is None else benchmark.gallery
+    known = {name: pictures.rows.get(name, pictures.rows.get(benchmark.aliases.get(name, ""), -1)) for name in wanted}
+    missing = tuple(name for name, row in known.items() if row < 0)
+    if missing and not skip_missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputInvalid(
+            f"picture {missing[0]!r}{more} of {benchmark.label} has no embedding in the gallery; "
+            "embed what is missing, or leave it out with --skip-missing"
+        )
+    if benchmark.gallery is None and not benchmark.aliases:
+        return pictures, missing
+    return pictures.take({name: row for name, row in known.items() if row >= 0}), missing
+
+
+def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[str, Reals]:
+    """Outcomes of ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
+
+    Raises:
+        InputInvalid: a list names a picture twice.
+    """
+    for query, names in zip(benchmark.queries, lists, strict=True):
+        require_distinct(list(names), f"{benchmark.label}: in the list of query {query.key} picture")
+    marks = mark_lists(benchmark.queries, lists)
+    protocol = benchmark.protocol
+    outcomes = _target_outcomes(marks, benchmark.queries, "recall", protocol.recall_ks)
+    del outcomes["rank"]
+    return _precision_outcomes(marks, benchmark.queries, protocol.map_ks) | outcomes
+
+
+def _target_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+    weights = marks.weights([dict.fromkeys(query.targets, 1.0) for query in queries])
+    ranks = marks.ranks(weights)
+    best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)
+    return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks} | {"rank": best.astype(np.float64)}
+
+
+def _soft_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+    weights = marks.weights([query.label_weights for query in queries])
+    ranks = marks.ranks(weights)
+    return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
+
+
+def _precision_outcomes(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:
+    relevant = [{*query.targets, *query.also_relevant} for query in queries]
+    weights = marks.weights([dict.fromkeys(names, 1.0) for names in relevant])
+    total = np.array([len(names) for names in relevant])
+    ranks = marks.ranks(weights)
+    return {f"map_at_{k}": average_precision_at_k(ranks, weights > 0, total, k) for k in ks}
+
+
+def require_fit(benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> None:
+    """Refuse query embeddings that cannot belong to this benchmark and gallery.
+
+    Raises:
+        InputInvalid: their number is not that of the queries, or their width not that of the gallery.
+    """
+    if similarity.queries != len(benchmark.queries):
+        raise InputInvalid(
+            f"{similarity.queries} query embeddings for the {len(benchmark.queries)} queries of "
+            f"{benchmark.label}; give one for each query, in the order of the annotation file"
+        )
+    if similarity.width != pictures.embeddings.shape[1]:
+        raise InputInvalid(
+            f"queries are {similarity.width} wide and the gallery {pictures.embeddings.shape[1]}; "
+            "embed both with one model"
+        )

@@ -1,0 +1,1 @@
+"""Caption pairs from any caption set: by keywords, or written by a language model."""

@@ -1,0 +1,196 @@
+"""Keyword captions from any caption set, in two passes over a stream: tag and count, then edit.
+
+work/                    kept, so that another seed or band tags and embeds nothing again
+  tagged.parquet         usable captions with their terms, written by the first pass
+  tally.json             what the first pass counted; written last
+  terms-*.npy            embeddings of the frequent terms
+OUT.parquet              the caption pairs
+
+Memory holds the counts of terms, the replacements and one group of rows, whatever the size of the set.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from compodiff.captions.caption_sets import (
+    TALLY,
+    Splits,
+    digest_of,
+    files_of,
+    no_usable,
+    read_captions,
+    usable_captions,
+)
+from compodiff.captions.edits import Edit, Editor
+from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
+from compodiff.captions.splitting import split_of
+from compodiff.errors import InputInvalid
+from compodiff.language.terms import Occurrence, TaggedCaption, Tagger, TermCounts
+from compodiff.pairs.caption_file import PairWriter, writing_pairs
+from compodiff.pairs.pair import CaptionPair
+from compodiff.params import CaptionParams
+from compodiff.storage import shards
+from compodiff.storage.atomic import write_json
+from compodiff.storage.tables import read_rows, row_count, writing_table
+
+if TYPE_CHECKING:
+    from compodiff.encoders import Encoder
+
+WORK = "tagged captions"
+TAGGED, TALLIED = "tagged.parquet", "tally.json"
+COUNTED_PER_TERM = 8  # entries counted for each term that is kept at most
+
+
+@dataclass(frozen=True)
+class KeywordRun:
+    """One making of keyword captions.
+
+    Attributes:
+        captions: the caption set.
+        work: folder for what can be used again.
+        params: section `captions`.
+    """
+
+    captions: Path
+    work: Path
+    params: CaptionParams
+
+    def tag(self, tagger: Tagger) -> dict[str, int]:
+        """First pass: write usable captions with their terms to the work folder, unless it holds them already.
+
+        Returns:
+            What was counted, under the names of `caption_sets.TALLY`.
+
+        Raises:
+            InputInvalid: the set is unreadable, or no caption of it is usable.
+        """
+        it = self.params.keywords
+        limits: dict[str, Any] = {"min_english": it.min_english, "max_characters": it.max_characters}
+        fingerprint = {"captions": _stamp(self.captions), "tagger": tagger.name, **limits}
+        shards.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
+        if not (self.work / TALLIED).exists():
+            tally = Counter(dict.fromkeys(TALLY, 0))
+            progress = tqdm(
+                read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
+            )
+            usable = usable_captions(progress, tally, **limits)
+            with writing_table(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
+                for tagged in tagger.tag(usable):
+                    table.add({"caption": tagged.caption, "terms": _packed(tagged)})
+            if not tally["usable"]:
+                raise no_usable(self.captions, tally)
+            write_json(self.work / TALLIED, dict(tally))
+        tallied: dict[str, int] = json.loads((self.work / TALLIED).read_text(encoding="utf-8"))
+        return tallied
+
+    def frequent_terms(self) -> dict[str, int]:
+        """The terms to use, most frequent first, with their forms.
+
+        Raises:
+            InputInvalid: no term is frequent enough.
+        """
+        it = self.params.keywords
+        counts = TermCounts(COUNTED_PER_TERM * it.max_terms)
+        for tagged in self._tagged("counting terms"):
+            counts.add(tagged)
+        frequent = counts.frequent(min_count=it.min_count, max_terms=it.max_terms)
+        if not frequent:
+            raise InputInvalid(
+                f"no term of {self.captions} occurs {it.min_count} times; lower captions.keywords.min_count"
+            )
+        return frequent
+
+    def replacements(self, encoder: "Encoder") -> Replacements:
+        """What may replace each term, by the similarity of `encoder`.
+
+        Raises:
+            InputInvalid: no term is frequent enough, or none has another within the band.
+        """
+        it, forms = self.params.keywords, self.frequent_terms()
+        with tqdm(total=len(forms), desc="embedding terms", unit=" terms", disable=None) as bar:
+            embeddings = embed_terms(list(forms), encoder, self.work, bar.update)
+        found = find_replacements(
+            forms, embeddings, low=it.min_similarity, high=it.max_similarity, seed=self.params.seed
+        )
+        if not found.choices:
+            raise InputInvalid(
+                f"none of {len(forms):,} terms has another within [{it.min_similarity}, {it.max_similarity}] of "
+                f"{encoder.manifest.name}; widen captions.keywords.min_similarity and max_similarity"
+            )
+        return found
+
+    def write(self, replacements: Replacements, to: Path) -> dict[str, Any]:
+        """Second pass: write the caption pairs, none twice and no caption in both splits.
+
+        Returns:
+            pairs, by_relation, dropped, captions_without_pair, captions_per_second.
+
+        Raises:
+            InputInvalid: no caption gave a pair.
+        """
+        editor, random = Editor(replacements, self.params.keywords), Random()
+        by_relation: Counter[str] = Counter()
+        splits, dropped = Splits(), Counter(duplicate=0, other_split=0)
+        without, started = 0, time.perf_counter()
+        with writing_pairs(to, "keyword") as pairs:
+            for tagged in self._tagged("editing"):
+                digest = digest_of(tagged.caption)
+                random.seed(digest ^ self.params.seed)  # of its own: a caption's edits do not depend on its neighbours
+                before = pairs.written
+                split = split_of(digest, self.params.validation_fraction)
+                for edit in editor.edits(tagged, random):
+                    if fault := splits.fault(split, edit.reference_caption, edit.target_caption):
+                        dropped[fault] += 1
+                        continue
+                    pairs.add(_pair(pairs, edit, split))
+                    by_relation[edit.relation] += 1
+                without += pairs.written == before
+            if not pairs.written:
+                raise InputInvalid(f"no caption of {self.captions} has a term with a replacement; give a larger set")
+        seconds = time.perf_counter() - started
+        return {
+            "pairs": pairs.written,
+            "by_relation": dict(sorted(by_relation.items())),
+            "dropped": dict(dropped),
+            "captions_without_pair": without,
+            "captions_per_second": round(row_count(self.work / TAGGED) / seconds),
+        }
+
+    def _tagged(self, what: str) -> Iterator[TaggedCaption]:
+        path = self.work / TAGGED
+        rows = read_rows(path, ["caption", "terms"], remedy=f"delete {self.work} and run again")
+        for row in tqdm(rows, desc=what, total=row_count(path), unit=" captions", unit_scale=True, disable=None):
+            it = row["terms"]
+            yield TaggedCaption(row["caption"], tuple(map(Occurrence, it[::3], it[1::3], it[2::3])))
+
+
+def _pair(pairs: PairWriter, edit: Edit, split: str) -> CaptionPair:
+    key = pairs.key()
+    return CaptionPair(
+        key=key,
+        split=split,
+        reference=f"{key}-reference",
+        target=f"{key}-target",
+        reference_caption=edit.reference_caption,
+        target_caption=edit.target_caption,
+        relative_caption=edit.relative_caption,
+        relation=edit.relation,
+        keyword=edit.keyword,
+    )
+
+
+def _packed(tagged: TaggedCaption) -> list[int]:
+    return [number for it in tagged.occurrences for number in (it.start, it.end, it.form)]
+
+
+def _stamp(captions: Path) -> list[list[Any]]:
+    """What tells that a caption set is still the same."""
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(captions)]

@@ -1,0 +1,142 @@
+"""Language-model captions from any caption set: sample an edit of each caption, keep what parses and changes something.
+
+work/                    removed when the pairs are written
+  part-00000.json        what came of a group of captions, in the order of the set; there or not, never half
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from compodiff.captions.caption_sets import (
+    TALLY,
+    Splits,
+    digest_of,
+    files_of,
+    no_usable,
+    read_captions,
+    usable_captions,
+)
+from compodiff.captions.edit_rows import EditRow, is_change, parsed
+from compodiff.captions.splitting import split_of
+from compodiff.errors import InputInvalid
+from compodiff.pairs.caption_file import PairWriter, writing_pairs
+from compodiff.pairs.pair import CaptionPair
+from compodiff.params import CaptionParams
+from compodiff.storage import shards
+from compodiff.storage.atomic import write_json
+from compodiff.storage.ownership import delete_folder
+
+RELATION = "written"
+WORK = "answers of a language model"
+BATCHES_PER_PART = 16
+OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "kept")
+
+
+class Answering(Protocol):
+    """What writes edits; `language_model.Writer` does."""
+
+    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+        """One answer for each caption of batch `number`."""
+
+
+@dataclass(frozen=True)
+class WritingRun:
+    """One making of language-model captions.
+
+    Attributes:
+        captions: the caption set.
+        work: folder for the parts.
+        params: section `captions`.
+        model: what tells the model from others (JSON types).
+    """
+
+    captions: Path
+    work: Path
+    params: CaptionParams
+    model: Mapping[str, Any]
+
+    def write(self, writer: Answering, to: Path, wanted: int, progress: Callable[[int], object]) -> dict[str, Any]:
+        """Write up to `wanted` caption pairs, one of a caption at most; parts that are done are not made again.
+
+        Returns:
+            pairs; how many rows were sampled, malformed, unchanged, duplicate and kept; what the captions were like.
+
+        Raises:
+            InputInvalid: no row parses among the first `give_up_after`, or none was kept.
+        """
+        files = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(self.captions)]
+        fingerprint = {"captions": files, "params": self.params.model_dump(), "model": dict(self.model)}
+        shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
+        outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
+        with writing_pairs(to, RELATION) as pairs:
+            for caption, answer in self._answered(writer, tally):
+                row = parsed(caption, answer)
+                outcome = self._outcome(row, splits)
+                outcomes.update(("sampled", outcome))
+                if row is not None and outcome == "kept":
+                    pairs.add(self._pair(pairs, row))
+                    progress(1)
+                self._stop_if_nothing_parses(outcomes, answer)
+                if pairs.written == wanted:
+                    break
+            if not tally["usable"]:
+                raise no_usable(self.captions, tally)
+            if not pairs.written:
+                raise InputInvalid(
+                    f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
+                )
+        delete_folder(self.work, WORK)
+        return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
+
+    def _answered(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:
+        """Every usable caption with what the model wrote, part by part."""
+        it = self.params.keywords
+        usable = usable_captions(
+            read_captions(self.captions), tally, min_english=it.min_english, max_characters=it.max_characters
+        )
+        size, number = self.params.language_model.sampling_batch_size, 0
+        while part := list(islice(usable, BATCHES_PER_PART * size)):
+            path = self.work / f"part-{number:05d}.json"
+            if not path.exists():
+                batches = [part[first : first + size] for first in range(0, len(part), size)]
+                numbered = enumerate(batches, start=number * BATCHES_PER_PART)
+                write_json(path, [answer for count, batch in numbered for answer in writer.answers(batch, count)])
+            yield from zip(part, json.loads(path.read_text(encoding="utf-8")), strict=True)
+            number += 1
+
+    def _pair(self, pairs: PairWriter, row: EditRow) -> CaptionPair:
+        key = pairs.key()
+        return CaptionPair(
+            key=key,
+            split=self._split(row),
+            reference=f"{key}-reference",
+            target=f"{key}-target",
+            reference_caption=row.caption,
+            target_caption=row.result,
+            relative_caption=row.edit,
+            relation=RELATION,
+            keyword="",  # no term is known: the filters take the relative caption instead
+        )
+
+    def _split(self, row: EditRow) -> str:
+        return split_of(digest_of(row.caption), self.params.validation_fraction)
+
+    def _outcome(self, row: EditRow | None, splits: Splits) -> str:
+        if row is None:
+            return "malformed"
+        if not is_change(row):
+            return "unchanged"
+        return splits.fault(self._split(row), row.caption, row.result, row.edit) or "kept"
+
+    def _stop_if_nothing_parses(self, outcomes: Counter[str], answer: str) -> None:
+        limit = self.params.language_model.give_up_after
+        if outcomes["sampled"] == outcomes["malformed"] >= limit:
+            raise InputInvalid(
+                f"none of the first {limit} rows parses; the last is {answer[:120]!r}; the model must be fine-tuned on "
+                "such rows first: compodiff captions fine-tune"
+            )

@@ -1,0 +1,218 @@
+"""Caption sets of any size as a stream: text, parquet and webdataset; usable captions only, each once.
+
+A set is a file or a folder of files, read in the order of their names:
+
+    captions.txt        one caption a line
+    captions.parquet    a column caption, text or TEXT
+    captions.tar        webdataset: the member .txt of an entry, or caption (text) of its .json
+
+Nothing is held but the line at hand: what has been seen lies in SQLite, on disk beyond a cache of fixed size.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import tarfile
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compodiff.errors import InputInvalid
+from compodiff.storage.tables import column_names, read_rows
+
+CAPTION_COLUMNS = ("caption", "text", "TEXT")
+SUFFIXES = (".txt", ".parquet", ".tar")
+CACHE_KIB = 8192
+# Articles and prepositions of Spanish, Portuguese, Italian, French, German and Dutch that are no English words.
+_SMALL_WORDS = (
+    "un una unos unas el la las los en con del sobre um uma na nas da das ao il gli della nel sulla le les des du et "
+    "une dans sur avec au ein eine einem einen einer der dem und mit auf een het de"
+)
+_FOREIGN = frozenset(_SMALL_WORDS.split())
+TALLY = ("read", "empty", "one_word", "too_long", "not_english", "duplicate", "usable")
+
+
+def read_captions(path: Path) -> Iterator[str]:
+    """Yield the captions of a set as they are, empty ones too; bytes that are no UTF-8 become U+FFFD.
+
+    Raises:
+        InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
+    """
+    readers: dict[str, Callable[[Path], Iterator[str]]] = {
+        ".txt": _from_text,
+        ".parquet": _from_parquet,
+        ".tar": _from_webdataset,
+    }
+    for file in files_of(path):
+        yield from readers[file.suffix](file)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a caption set, sorted.
+
+    Raises:
+        InputInvalid: there are none.
+    """
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
+    if not found or not found[0].is_file() or found[0].suffix not in SUFFIXES:
+        raise InputInvalid(f"{path} is no caption set; give a file, or a folder of files, in {', '.join(SUFFIXES)}")
+    return found
+
+
+def usable_captions(
+    captions: Iterable[str], tally: Counter[str], *, min_english: float, max_characters: int
+) -> Iterator[str]:
+    """Yield captions worth an edit, with single spaces, each once; count all others under what is wrong with them.
+
+    Args:
+        captions: in any form.
+        tally: counts under the names of TALLY; it is complete when the iterator is.
+        min_english: share of a caption's words that an English dictionary must know.
+        max_characters: of a caption.
+    """
+    from simplemma import in_target_language
+
+    seen = Seen()
+    for raw in captions:
+        caption = " ".join(raw.split())
+        tally["read"] += 1
+        if not caption:
+            fault = "empty"
+        elif " " not in caption:
+            fault = "one_word"
+        elif len(caption) > max_characters:
+            fault = "too_long"
+        elif "\ufffd" in caption or _is_foreign(caption) or in_target_language(caption, lang="en") < min_english:
+            fault = "not_english"
+        elif not seen.add(caption):
+            fault = "duplicate"
+        else:
+            fault = "usable"
+        tally[fault] += 1
+        if fault == "usable":
+            yield caption
+
+
+def no_usable(path: Path, tally: Mapping[str, int]) -> InputInvalid:
+    """The error that a set without a usable caption ends with."""
+    counted = ", ".join(f"{tally[name]} {name}" for name in TALLY if tally[name]) or "it is empty"
+    return InputInvalid(f"{path} has no usable caption ({counted}); give another set")
+
+
+def _is_foreign(caption: str) -> bool:
+    """Whether a caption has two small words that are no English: the dictionary knows them from names and loans."""
+    return sum(word in _FOREIGN for word in caption.lower().split()) > 1
+
+
+class Seen:
+    """A set of texts, up to case, that grows on disk and not in memory: SQLite over digests of 8 bytes."""
+
+    def __init__(self) -> None:
+        # "" is a database of this connection's own, in a temporary file once its cache is full.
+        self._database = sqlite3.connect("", isolation_level=None)
+        weakref.finalize(self, self._database.close)  # Python 3.13 warns of one that is only dropped
+        self._database.executescript(
+            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE_KIB};"
+            "CREATE TABLE seen (digest INTEGER PRIMARY KEY); BEGIN"
+        )
+
+    def add(self, text: str) -> bool:
+        """Add a text; return whether it is new."""
+        cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
+        return cursor.rowcount == 1
+
+    def added(self, digests: Sequence[int]) -> set[int]:
+        """Add digests; return those that are new."""
+        rows = ",".join(["(?)"] * len(digests))
+        cursor = self._database.execute(f"INSERT OR IGNORE INTO seen VALUES {rows} RETURNING digest", digests)  # noqa: S608
+        return {digest for (digest,) in cursor}
+
+    def any(self, digests: Sequence[int]) -> bool:
+        """Whether one of the digests was added."""
+        marks = ",".join("?" * len(digests))
+        found = self._database.execute(f"SELECT 1 FROM seen WHERE digest IN ({marks}) LIMIT 1", digests)  # noqa: S608
+        return found.fetchone() is not None
+
+
+class Splits:
+    """Keeps caption pairs apart: none twice, and no caption in pairs of both splits; who comes first stays."""
+
+    def __init__(self) -> None:
+        self._seen = Seen()
+
+    def fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
+        """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
+        captions = [digest_of(caption) for caption in (reference_caption, target_caption)]
+        # The last bit of a caption's digest says in which split it was seen.
+        own, others = ([digest & ~1 | bit for digest in captions] for bit in ((0, 1) if split == "train" else (1, 0)))
+        if self._seen.any(others):
+            return "other_split"
+        pair = digest_of("\n".join((reference_caption, target_caption, relative_caption)))
+        return "" if pair in self._seen.added([pair, *own]) else "duplicate"
+
+
+def require_end(path: Path) -> None:
+    """Refuse a tar that was cut between two files, or within a header, which tarfile takes for its end.
+
+    Raises:
+        tarfile.ReadError: the blocks of zeros with which a tar ends are missing.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
+        if any(file.read()) or not file.tell():
+            raise tarfile.ReadError("its end is missing")
+
+
+def digest_of(text: str) -> int:
+    """64 bits (signed) of a text, up to case: the same in every process."""
+    digest = hashlib.blake2b(text.lower().encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _from_text(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from lines
+
+
+def _from_parquet(path: Path) -> Iterator[str]:
+    remedy = f"give a parquet file with a column {' or '.join(CAPTION_COLUMNS)}"
+    names = column_names(path, remedy=remedy)
+    column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
+    for row in read_rows(path, [column], remedy=remedy):
+        yield str(row[column] or "")
+
+
+def _from_webdataset(path: Path) -> Iterator[str]:
+    found = False
+    try:
+        require_end(path)
+        with tarfile.open(path, "r|") as tar:
+            while (member := tar.next()) is not None:
+                caption = _caption_in(tar, member, path)
+                tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
+                if caption is not None:
+                    found = True
+                    yield caption
+    except tarfile.ReadError as error:
+        raise InputInvalid(f"{path} is cut short or no tar ({error}); fetch it again") from error
+    if not found:
+        raise InputInvalid(f"{path} has no captions: no member .txt, and no .json with a caption or text")
+
+
+def _caption_in(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
+    suffix = Path(member.name).suffix
+    file = tar.extractfile(member) if suffix in (".txt", ".json") else None
+    if file is None:
+        return None
+    content = file.read().decode("utf-8", "replace")
+    if suffix == ".txt":
+        return content
+    try:
+        entry: Any = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InputInvalid(f"{member.name} in {path} is not JSON ({error}); remove it or fetch {path} again") from error
+    texts = [entry[name] for name in CAPTION_COLUMNS if name in entry] if isinstance(entry, dict) else []
+    return str(texts[0] or "") if texts else None

@@ -1,0 +1,248 @@
+"""A causal language model that writes edits: fine-tuning on (caption, edit, edited caption), and sampling.
+
+    compodiff captions fine-tune ROWS.jsonl --model facebook/opt-6.7b --to artifacts/editor
+    compodiff captions write CAPTIONS --model artifacts/editor --to pairs.parquet -n 1000000
+
+A model's folder is what transformers writes, weights as safetensors. Shapes: B rows, L tokens.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from compodiff.captions.edit_rows import EditRow, prompt_of
+from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
+from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.execution.gpu_memory import MemoryBound
+from compodiff.params import LanguageModelParams
+from compodiff.storage.atomic import atomic_folder
+
+IGNORED = -100  # label of a token that the loss leaves out
+LORA_SCALE = 2  # alpha / rank
+
+
+def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer, from a folder or the hub; only weights in safetensors.
+
+    Weights that are trained are float32 (small steps vanish in bfloat16); on a GPU others are bfloat16.
+
+    Raises:
+        ResourceUnavailable: neither a folder nor a model that the hub gives, or it has no safetensors.
+        InputInvalid: its tokenizer has no end-of-text token.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    precision = torch.bfloat16 if torch.cuda.is_available() and not to_train else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=precision)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ResourceUnavailable(f"no language model could be loaded from {name}: {reason}") from error
+    if tokenizer.eos_token_id is None:
+        raise InputInvalid(f"the tokenizer of {name} has no end-of-text token; take a model whose tokenizer has one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(_device()), tokenizer
+
+
+class RowTokens:
+    """Rows of edits as tokens, of which those of the answer count."""
+
+    def __init__(self, rows: Iterable[EditRow], tokenizer: Any, max_tokens: int) -> None:
+        """Tokenize rows; those longer than `max_tokens` are left out and counted as `too_long`."""
+        self.pad = tokenizer.pad_token_id
+        self.rows: list[tuple[list[int], int]] = []  # tokens, and how many of them are the prompt's
+        self.too_long = 0
+        for row in rows:
+            prompt = tokenizer(row.prompt)["input_ids"]
+            if prompt and prompt[-1] == tokenizer.eos_token_id:
+                prompt.pop()
+            answer = tokenizer(row.answer, add_special_tokens=False)["input_ids"]
+            if len(prompt) + len(answer) + 1 > max_tokens:
+                self.too_long += 1
+            else:
+                self.rows.append(([*prompt, *answer, tokenizer.eos_token_id], len(prompt)))
+
+    def digest(self) -> str:
+        """Tells these rows, as these tokens, from others."""
+        return hashlib.sha256(repr(self.rows).encode()).hexdigest()
+
+    def batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+        """The rows `numbers`, padded at the right: input_ids, attention_mask, labels, each (B, L)."""
+        chosen = [self.rows[number] for number in numbers]
+        length = max(len(tokens) for tokens, _ in chosen)
+        ids = torch.full((len(chosen), length), self.pad)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+        for row, (tokens, prompt) in enumerate(chosen):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+            labels[row, prompt : len(tokens)] = ids[row, prompt : len(tokens)]
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def fine_tune(
+    model: nn.Module, rows: RowTokens, params: LanguageModelParams, checkpoint: TuningCheckpoint, *, seed: int
+) -> Iterator[tuple[int, float]]:
+    """Train `model` in place on the answers; yield (step, loss) after each step that is not done yet.
+
+    The order of the rows and the dropout come from `seed` and the step alone: a training that was killed and goes on
+    from its checkpoint ends with the same weights as one that was not.
+
+    Raises:
+        InputInvalid: there are fewer rows than a batch.
+        CheckpointMismatch: the checkpoint is of another training.
+        ResourceUnavailable: the GPU's memory does not hold one row.
+    """
+    trained = [(name, it) for name, it in model.named_parameters() if it.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [it for _, it in trained], lr=params.learning_rate, weight_decay=params.weight_decay, foreach=False
+    )
+    total = total_steps(rows, params)
+    first = checkpoint.load(trained, optimizer)
+    model.train()
+    memory = MemoryBound("rows that are learnt from", "use --lora, a smaller model or max_tokens")
+    for step in range(first, total):
+        for group in optimizer.param_groups:
+            group["lr"] = params.learning_rate * _rate(step, total, params.warmup_steps)
+        batch = rows.batch(_order(len(rows.rows), step, params, seed))
+        with _seeded(seed, step):
+            loss = memory.call(partial(_gradients, model, batch), params.batch_size)
+        nn.utils.clip_grad_norm_([it for _, it in trained], params.clip_norm)
+        optimizer.step()
+        if (step + 1) % params.checkpoint_every == 0 and step + 1 < total:
+            checkpoint.save(trained, optimizer, step + 1)
+        yield step + 1, loss
+    model.eval()
+
+
+def _gradients(model: nn.Module, batch: dict[str, Tensor], size: int) -> float:
+    """Leave the gradients of a batch's mean loss, `size` rows in memory at a time; return the loss."""
+    device = next(model.parameters()).device
+    model.zero_grad()  # of an attempt that did not fit
+    counted = batch["labels"][:, 1:] != IGNORED  # a row's first token is nobody's answer
+    total = 0.0
+    for first in range(0, len(counted), size):
+        some = {name: it[first : first + size].to(device) for name, it in batch.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = model(**some).loss * (counted[first : first + size].sum() / counted.sum()).item()
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def longest_row(model: Any, params: LanguageModelParams) -> int:
+    """How many tokens a row may have: `max_tokens`, or what the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return min(params.max_tokens, positions or params.max_tokens)
+
+
+def total_steps(rows: RowTokens, params: LanguageModelParams) -> int:
+    """How many steps `fine_tune` takes; the rows of an incomplete last batch of an epoch wait for the next.
+
+    Raises:
+        InputInvalid: there are fewer rows than a batch.
+    """
+    if len(rows.rows) < params.batch_size:
+        raise InputInvalid(
+            f"{len(rows.rows)} rows ({rows.too_long} more are too long) are fewer than "
+            f"a batch of {params.batch_size}; give more, or lower captions.language_model.batch_size"
+        )
+    return params.epochs * (len(rows.rows) // params.batch_size)
+
+
+def with_lora(model: Any, rank: int, *, seed: int) -> Any:
+    """The model with low-rank adapters as its only trained weights (LoRA, Hu et al. 2021)."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=LORA_SCALE * rank)
+    with _seeded(seed, 0), warnings.catch_warnings():
+        # PEFT asks transformers by a name that it calls deprecated.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
+
+
+def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write model and tokenizer, whole or not at all; adapters are merged into the weights first."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    with atomic_folder(folder, LANGUAGE_MODEL) as temporary:
+        model.save_pretrained(temporary, safe_serialization=True)
+        tokenizer.save_pretrained(temporary)
+
+
+class Writer:
+    """Samples answers of a language model."""
+
+    def __init__(self, model: Any, tokenizer: Any, params: LanguageModelParams, *, seed: int) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._params = params
+        self._seed = seed
+        self._memory = MemoryBound("captions that it answers", "take a smaller model or max_tokens")
+
+    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+        """One answer for each caption, as it is; `number` of the batch is part of the seed.
+
+        Raises:
+            ResourceUnavailable: the GPU's memory does not hold one caption.
+        """
+        with _seeded(self._seed, number):
+            return [answer for some in self._memory.parts(self._answers, captions) for answer in some]
+
+    @torch.inference_mode()
+    def _answers(self, captions: Sequence[str]) -> list[str]:
+        self._tokenizer.padding_side = "left"
+        limit = longest_row(self._model, self._params)
+        prompts = self._tokenizer(
+            list(map(prompt_of, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
+        ).to(_device())
+        prompts.pop("token_type_ids", None)
+        tokens = self._model.generate(
+            **prompts,
+            do_sample=True,
+            temperature=self._params.temperature,
+            top_p=self._params.top_p,
+            max_new_tokens=limit - prompts["input_ids"].shape[1],
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._tokenizer.eos_token_id,
+        )
+        new = tokens[:, prompts["input_ids"].shape[1] :]
+        answers: list[str] = self._tokenizer.batch_decode(new, skip_special_tokens=True)
+        return answers
+
+
+def _order(rows: int, step: int, params: LanguageModelParams, seed: int) -> list[int]:
+    """The rows of a step: a permutation for each epoch."""
+    per_epoch = rows // params.batch_size
+    epoch, place = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    first = place * params.batch_size
+    order: list[int] = torch.randperm(rows, generator=generator)[first : first + params.batch_size].tolist()
+    return order
+
+
+def _rate(step: int, total: int, warmup: int) -> float:
+    """Linear warm-up, then linear to 0."""
+    warmup = min(warmup, total // 2)
+    return (step + 1) / (warmup + 1) if step < warmup else (total - step) / (total - warmup)
+
+
+@contextmanager
+def _seeded(seed: int, number: int) -> Iterator[None]:
+    """PyTorch's own generators, which dropout and sampling draw from, at a known state; as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed * 1_000_003 + number)
+        yield
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,142 @@
+"""The emoji benchmark: a folder with a gallery of distinct pictures and the queries of unseen concepts.
+
+    gallery/openmoji.tar, gallery/twemoji.tar     every distinct picture, as stored in data/
+    queries.validation.jsonl, queries.test.jsonl  {"reference", "relative_caption", "targets", "group", "concept"}
+
+Pictures of equal pixels are one: every id is the one that the gallery holds.
+"""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+
+from compodiff.catalogue.captions import relative_captions
+from compodiff.catalogue.packing import pack_pictures
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.errors import InputInvalid
+from compodiff.params import BenchmarkParams
+from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.json_files import json_lines
+
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class BenchmarkQuery:
+    """A line of queries.*.jsonl.
+
+    Attributes:
+        targets: any of them answers it.
+        group: the relation.
+        negative: text that the answer shall not show; empty for none.
+        mask: file, relative to the folder, of the region to replace; empty for none.
+    """
+
+    reference: str
+    relative_caption: str
+    targets: list[str]
+    group: str
+    concept: str
+    negative: str = ""
+    mask: str = ""
+
+
+def as_line(query: BenchmarkQuery) -> str:
+    """The query as JSON, without what it has not."""
+    given = {key: value for key, value in asdict(query).items() if value != ""}
+    return json.dumps(given, ensure_ascii=False)
+
+
+def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams) -> None:
+    """Write the benchmark of `catalogue` as `folder`, whole or not at all; the same inputs give the same bytes.
+
+    Raises:
+        InputInvalid: a picture's tar is missing or truncated.
+    """
+    with atomic_folder(folder, "benchmark") as temporary:
+        (temporary / "gallery").mkdir()
+        styles = catalogue.pictures["style"]
+        for style in sorted(styles.unique()):
+            own = ((name, catalogue.read_bytes(name)) for name in catalogue.distinct() if styles[name] == style)
+            pack_pictures(temporary / "gallery" / f"{style}.tar", own)
+        for split in SPLITS:
+            lines = map(as_line, queries_of(catalogue, split, params))
+            (temporary / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def queries_of(catalogue: Catalogue, split: str, params: BenchmarkParams) -> list[BenchmarkQuery]:
+    """Draw the queries of a split: at most `params.max_queries_per_relation` of a relation, spread over its concepts.
+
+    Where one request has several answers, as when the reference stands for two twins, all are targets of one query.
+    """
+    generator = np.random.default_rng([params.seed, SPLITS.index(split)])
+    requests = _requests(catalogue, split)
+    queries = []
+    for relation in sorted({request.relation for request in requests}):
+        drawn = _spread([each for each in requests if each.relation == relation], params, generator)
+        for request in drawn:
+            captions = relative_captions(relation, request.reference_term, request.target_term)
+            caption = captions[generator.integers(len(captions))]
+            targets = sorted(requests[request])
+            queries.append(BenchmarkQuery(request.reference, caption, targets, relation, request.concept))
+    return queries
+
+
+def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
+    """Read the queries of a benchmark folder of ours.
+
+    Raises:
+        InputInvalid: the file is missing or a line is not a query.
+    """
+    path = folder / f"queries.{split}.jsonl"
+    try:
+        return [BenchmarkQuery(**item) for _, item in json_lines(path)]
+    except InputInvalid as error:
+        raise InputInvalid(f"{error}; run: dvc repro") from error
+    except TypeError as error:
+        raise InputInvalid(f"{path} is damaged ({error}); run: dvc repro") from error
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of a reference, in whatever words."""
+
+    relation: str
+    reference: str
+    reference_term: str
+    target_term: str
+    concept: str
+
+
+def _requests(catalogue: Catalogue, split: str) -> dict[_Request, set[str]]:
+    """Return the split's requests with all that answer them, under the gallery's ids."""
+    canonical = dict(catalogue.pictures["twin_of"].items())
+    concepts = dict(catalogue.pictures["concept"].items())
+    first: dict[tuple[str, str, str], _Request] = {}
+    targets: dict[_Request, set[str]] = defaultdict(set)
+    columns = ["relation", "reference", "reference_term", "target_term", "target"]
+    rows = catalogue.relations.loc[catalogue.relations["split"] == split, columns]
+    for relation, reference, reference_term, target_term, target in rows.to_numpy().tolist():
+        own, concept = canonical[reference], concepts[reference]
+        # A reference that stands for two twins may bear two terms, but asks for the same change.
+        request = first.setdefault(
+            (relation, own, target_term), _Request(relation, own, reference_term, target_term, concept)
+        )
+        targets[request].add(canonical[target])
+    return targets
+
+
+def _spread(requests: list[_Request], params: BenchmarkParams, generator: Generator) -> list[_Request]:
+    """Draw requests while the concepts take turns, each in a random order; keep the order given."""
+    turns: Counter[str] = Counter()
+    drawn: list[tuple[int, int, int]] = []
+    for rank, place in enumerate(generator.permutation(len(requests)).tolist()):
+        concept = requests[place].concept
+        drawn.append((turns[concept], rank, place))
+        turns[concept] += 1
+    kept = sorted(drawn)[: params.max_queries_per_relation]
+    return [requests[place] for place in sorted(place for *_, place in kept)]

@@ -1,0 +1,1 @@
+"""A dataset is surveyed, and cleaned of what is unsafe, contaminated or a near-duplicate."""

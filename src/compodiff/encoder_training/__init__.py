@@ -1,0 +1,1 @@
+"""The embedded encoder's projections are trained over its frozen towers."""

@@ -1,0 +1,48 @@
+"""What the frozen towers of the default encoder make of pictures and texts: the projections train on nothing else.
+
+An encoder that remembers (`Encoder.remembering`) keeps the outputs: a run that was killed makes only what is missing.
+Shapes: N pictures, T texts, F joined map values, D_text width of the text tower.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from compodiff.encoders.encoder import Encoder
+from compodiff.execution.prefetch import map_ahead
+
+Prepared = TypeVar("Prepared")
+
+
+def picture_maps(encoder: Encoder, names: Sequence[str], read: Callable[[str], Image.Image], batch_size: int) -> Tensor:
+    """Joined maps of the pictures `read` by their `names`, (N, F) float32."""
+
+    def pixels(batch: Sequence[str]) -> Tensor:
+        return torch.stack([encoder.preprocess(read(name)) for name in batch])
+
+    return _by_batches("pictures", names, pixels, encoder.joined_maps, batch_size)
+
+
+def pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
+    """Pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
+    return _by_batches("texts", texts, list, lambda batch: encoder.text_states(batch).pooled, batch_size)
+
+
+def _by_batches(
+    kind: str,
+    items: Sequence[str],
+    prepare: Callable[[Sequence[str]], Prepared],
+    run: Callable[[Prepared], Tensor],
+    batch_size: int,
+) -> Tensor:
+    outputs = []
+    batches = (items[start : start + batch_size] for start in range(0, len(items), batch_size))
+    with tqdm(desc=f"{kind} through the towers", total=len(items), unit=f" {kind}", disable=None) as progress:
+        for prepared in map_ahead(prepare, batches):
+            outputs.append(run(prepared).cpu())
+            progress.update(len(outputs[-1]))
+    return torch.cat(outputs)

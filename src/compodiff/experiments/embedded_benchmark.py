@@ -1,0 +1,112 @@
+"""A benchmark that is embedded and ready to be asked many times: the pipeline's own, or any other."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.own import load_triplets
+from compodiff.benchmarks.datasets.pictures import FilePictures
+from compodiff.benchmarks.embedding import embed_benchmark, present
+from compodiff.benchmarks.scoring.ranking import Similarity
+from compodiff.benchmarks.scoring.scorer import Scorer
+from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.embeddings import Embeddings
+from compodiff.encoders import Encoder
+from compodiff.errors import InputInvalid
+from compodiff.params import EmbeddingParams
+
+EMOJI = "emoji"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Parts of a benchmark with their queries in arrays."""
+
+    name: str
+    parts: tuple[Benchmark, ...]
+    asked: tuple[Asked, ...]
+    chunk: int
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are over all parts."""
+        return sum(len(part.queries) for part in self.parts)
+
+    def score(self, similarities: Sequence[Similarity]) -> dict[str, float]:
+        """Metrics, each the mean over parts."""
+        scorer = Scorer(chunk=self.chunk, skip_missing=True)
+        scored = [
+            scorer.score(part, gallery_vectors(asked.embeddings), similarity).metrics
+            for part, asked, similarity in zip(self.parts, self.asked, similarities, strict=True)
+        ]
+        return {name: float(np.mean([metrics[name] for metrics in scored])) for name in scored[0]}
+
+    def answer(self, answering: Answering, label: str = "answering") -> dict[str, float]:
+        """Metrics of a model's answers, and `seconds_per_query` that the answers took."""
+        start = time.perf_counter()
+        similarities = [answering.answer(asked, label) for asked in self.asked]
+        seconds = (time.perf_counter() - start) / self.queries
+        return self.score(similarities) | {"seconds_per_query": seconds}
+
+    def over(self, embeddings: Embeddings) -> "Bench":
+        """The same queries over other embeddings of the same pictures and texts."""
+        return replace(self, asked=tuple(Asked.of(part, embeddings) for part in self.parts))
+
+    def only(self, keep: Callable[[str], bool]) -> "Bench":
+        """The queries whose pictures are all kept, over the kept pictures of the gallery.
+
+        Raises:
+            InputInvalid: no query is left.
+        """
+        parts = []
+        for part in self.parts:
+            queries = [query for query in part.queries if all(map(keep, (query.reference, *query.targets)))]
+            if not queries:
+                raise InputInvalid(f"no query of {part.label} is left; choose another split or benchmark")
+            gallery = None if part.gallery is None else tuple(name for name in part.gallery if keep(name))
+            parts.append(replace(part, queries=tuple(queries), gallery=gallery))
+        asked = tuple(Asked.of(part, own.embeddings) for part, own in zip(parts, self.asked, strict=True))
+        return replace(self, parts=tuple(parts), asked=asked)
+
+
+def emoji_bench(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> Bench:
+    """The pipeline's own benchmark, from its artifacts."""
+    parts = tuple(load_triplets(benchmark, split))
+    return Bench(f"{EMOJI} {split}", parts, tuple(Asked.of(part, embeddings) for part in parts), chunk)
+
+
+def field_bench(
+    parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
+) -> Bench:
+    """Any benchmark, embedded once; pictures that are missing are an error."""
+    there = present(parts, skip_missing=False)
+    embeddings = embed_benchmark(there, encoder, cache, params)
+    first = there.parts[0]
+    return Bench(first.label, there.parts, tuple(Asked.of(part, embeddings) for part in there.parts), chunk)
+
+
+def caption_bench(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> Bench:
+    """Text to picture: every caption of a split's pictures finds a picture that has it, among all distinct ones."""
+    targets: dict[str, set[str]] = {}
+    rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
+    for picture, row in rows.items():
+        for caption in picture_captions(row):
+            targets.setdefault(caption, set()).add(catalogue.canonical(str(picture)))
+    queries = [
+        Query(caption, min(found), caption, (caption,), tuple(sorted(found))) for caption, found in targets.items()
+    ]
+    part = Benchmark(
+        "text_to_image",
+        split,
+        tuple(queries),
+        Protocol(recall_ks=(1, 5, 10)),
+        FilePictures(lambda _name: ()),  # ranked by their embeddings; none is shown
+        tuple(catalogue.distinct()),
+    )
+    return Bench(f"text to image {split}", (part,), (Asked.of(part, embeddings),), chunk)

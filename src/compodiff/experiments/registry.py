@@ -1,0 +1,120 @@
+"""Every experiment by name: its question, what it measures and how that is drawn."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compodiff.errors import InputInvalid
+from compodiff.experiments import asking, training
+from compodiff.experiments.distillation import distillation
+from compodiff.experiments.outcome import Chart, Point, log_line
+from compodiff.experiments.setup import Ground
+
+Notes = Callable[[Sequence[Point], str], dict[str, Any]]
+
+
+def best_point(points: Sequence[Point], metric: str) -> dict[str, Any]:
+    """The settings with the highest metric."""
+    best = max(points, key=lambda point: point.metrics[metric])
+    return {"best": {**best.settings, metric: best.metrics[metric]}}
+
+
+def log_fit(points: Sequence[Point], metric: str) -> dict[str, Any]:
+    """Least squares of metric = a + b log2(triplets), what it says of ten times the data, and its residual."""
+    logs = np.log2([float(point.settings["triplets"]) for point in points])
+    values = np.array([point.metrics[metric] for point in points])
+    start, gain = log_line(points, "triplets", metric)
+    residual = values - (start + gain * logs)
+    return {
+        "gain_per_doubling": gain,
+        f"{metric}_at_ten_times_the_data": float(start + gain * (logs.max() + np.log2(10))),
+        "largest_residual": float(np.abs(residual).max()),
+    }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment.
+
+    Attributes:
+        question: what it answers; the title of its plot.
+        measure: makes the points, one after the other.
+        chart: how they are drawn.
+        notes: what follows from the points.
+        trains: it trains models of its own.
+    """
+
+    question: str
+    measure: Callable[[Ground], Iterator[Point]]
+    chart: Chart
+    notes: Notes = best_point
+    trains: bool = False
+
+
+EXPERIMENTS = {
+    "steps-solver": Experiment(
+        "How many network calls, with which solver?",
+        asking.steps_solver,
+        Chart("lines", "num_inference_steps", "recall_at_10", by=("solver",), log=True),
+    ),
+    "draws": Experiment(
+        "Do several answers to a query help, and how should they make one ranking?",
+        asking.draws_fusion,
+        Chart("lines", "draws", "recall_at_10", by=("sampler", "fusion")),
+    ),
+    "guidance": Experiment(
+        "How much should reference and text count?",
+        asking.guidance,
+        Chart("heat", "w_text", "recall_at_1", by=("w_image",)),
+    ),
+    "conditions": Experiment(
+        "What does each condition contribute?", asking.conditions, Chart("bars", "conditions", "recall_at_10")
+    ),
+    "task-mix": Experiment(
+        "Which mix of tasks, and what is forgotten?",
+        training.task_mix,
+        Chart("bars", "tasks", "recall_at_10"),
+        trains=True,
+    ),
+    "data-scale": Experiment(
+        "What do more triplets bring?",
+        training.data_scale,
+        Chart("lines", "triplets", "recall_at_10", log=True, fitted=True),
+        notes=log_fit,
+        trains=True,
+    ),
+    "text-encoder": Experiment(
+        "What of the text does the network need to see?",
+        training.text_encoder,
+        Chart("bars", "text", "recall_at_10"),
+        trains=True,
+    ),
+    "domain-transfer": Experiment(
+        "Does composition carry over to pictures of another style?",
+        training.domain_transfer,
+        Chart("bars", "trained_on", "recall_at_10", by=("tested_on",)),
+        trains=True,
+    ),
+    "objective": Experiment(
+        "Is diffusion needed at all?", training.objective, Chart("bars", "objective", "recall_at_10"), trains=True
+    ),
+    "distillation": Experiment(
+        "Do few network calls need distillation?",
+        distillation,
+        Chart("lines", "num_inference_steps", "recall_at_10", by=("model",), log=True),
+        trains=True,
+    ),
+}
+
+
+def experiment_of(name: str) -> Experiment:
+    """Return experiment `name`.
+
+    Raises:
+        InputInvalid: there is none.
+    """
+    if name not in EXPERIMENTS:
+        raise InputInvalid(f"there is no experiment {name!r}; choose from: {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]

@@ -1,0 +1,110 @@
+"""What has been encoded: by sha256 of a picture's bytes, put down batch by batch.
+
+So neither a kill nor a moved or renamed file costs the work again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compodiff.encoders import Encoder
+from compodiff.images import decode, full_size
+from compodiff.images.looks import LOOK_SHAPE, Looks, look
+from compodiff.index.encoding import encoded
+from compodiff.index.index import Floats
+from compodiff.index.previous import Earlier
+from compodiff.storage.atomic import atomic_path
+
+BATCH = 64  # pictures put down at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """One encoded picture: its embedding (D,), its look (L,), and its width and height in pixels."""
+
+    embedding: Floats
+    look: Looks
+    shape: tuple[int, int]
+
+
+class Parts:
+    """Parts of an earlier index, of a build that was killed, and those that are encoded now."""
+
+    def __init__(self, folder: Path, earlier: Earlier | None, encoder: Encoder) -> None:
+        """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
+        identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
+        self._encoder = encoder
+        self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
+        self._known = _lent(earlier) if earlier and earlier.lends_to(encoder.manifest) else {}
+        self._pending: dict[str, tuple[Tensor, Looks, tuple[int, int]]] = {}
+        self.encoded = 0
+        for part in sorted(self._folder.glob("*.npz")):
+            with np.load(part, allow_pickle=False) as arrays:
+                self._take(arrays)
+
+    def __contains__(self, sha256: str) -> bool:
+        """Whether the picture with these bytes is encoded, or about to be."""
+        return sha256 in self._known or sha256 in self._pending
+
+    def add(self, sha256: str, content: bytes) -> None:
+        """Decode a picture; it is encoded with the next ones.
+
+        Raises:
+            InputInvalid: it does not decode.
+        """
+        picture = decode(content)
+        self._pending[sha256] = (self._encoder.preprocess(picture), look(picture), full_size(picture))
+        if len(self._pending) == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Encode what is pending and put it down."""
+        if not self._pending:
+            return
+        pixels, looks, shapes = zip(*self._pending.values(), strict=True)
+        arrays = {
+            "sha256": np.array(list(self._pending)),
+            "embeddings": encoded(self._encoder, pixels).cpu().numpy(),
+            "looks": np.stack(looks),
+            "shapes": np.array(shapes, dtype=np.int32),
+        }
+        name = hashlib.sha256("".join(self._pending).encode()).hexdigest()[:16]
+        with atomic_path(self._folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        self._take(arrays)
+        self.encoded += len(self._pending)
+        self._pending.clear()
+
+    def gather(self, sha256: Sequence[str]) -> list[Part]:
+        """The pictures with these bytes, in their order."""
+        return [self._known[digest] for digest in sha256]
+
+    def _take(self, arrays: Any) -> None:
+        columns = (arrays["sha256"].tolist(), arrays["embeddings"], arrays["looks"], arrays["shapes"].tolist())
+        for digest, embedding, seen, (width, height) in zip(*columns, strict=True):
+            self._known[digest] = Part(embedding, seen, (width, height))
+
+
+def stacked(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
+    """Embeddings (N, D) and looks (N, L)."""
+    if not parts:
+        return np.empty((0, dim), np.float32), np.empty((0, *LOOK_SHAPE), np.uint8)
+    return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])
+
+
+def _lent(earlier: Earlier) -> dict[str, Part]:
+    table = earlier.index.pictures
+    # A row of a memmap is a memmap, which takes ten times as long to make as one of an array.
+    rows = (np.asarray(earlier.index.embeddings), np.asarray(earlier.looks))
+    columns: tuple[Any, ...] = (table["sha256"], *rows, table["width"], table["height"])
+    return {
+        digest: Part(embedding, seen, (int(width), int(height)))
+        for digest, embedding, seen, width, height in zip(*columns, strict=True)
+    }

@@ -1,0 +1,297 @@
+"""An index over a folder of the user's own pictures: built, added to, removed from; one writer at a time.
+
+A picture is encoded once (parts.py), and readers see the old index until the new one stands whole.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from compodiff.encoders import Encoder
+from compodiff.encoders.manifest import EncoderManifest
+from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.images import COLUMNS, Listing, list_pictures
+from compodiff.images.files import is_gone, read_regular
+from compodiff.index import index, metadata
+from compodiff.index.duplicates import NEW, group_duplicates
+from compodiff.index.encoded import Parts, stacked
+from compodiff.index.index import GROUP, Index
+from compodiff.index.left_out import LeftOut
+from compodiff.index.manifest import require_folder, require_replaceable_index
+from compodiff.index.own_columns import OwnColumns
+from compodiff.index.previous import UNSURE, Earlier, Pictures, Stamp, stamp_of
+from compodiff.index.scanning import Scan, judge, name_in, scan_files
+from compodiff.machine import lock_folder
+from compodiff.params import IndexParams
+from compodiff.storage.atomic import open_work_folder
+from compodiff.storage.ownership import delete_folder
+
+_PARTS = "encoded pictures"
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a build takes in, and how.
+
+    Attributes:
+        files: `list_pictures(folder).files`, wrapped in a progress bar or not; with `keep`, the pictures to add.
+        listing: what else the folder holds.
+        strict: refuse to build where a picture would be left out.
+        keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.
+        checksum: read every file, even one whose size, time and inode are those that the earlier index knows.
+        columns: a parquet or CSV file with more about each picture, in place of the one before; with `keep`, besides.
+        no_columns: forget the columns of an earlier such file, which are kept otherwise.
+    """
+
+    files: Iterable[Path]
+    listing: Listing = field(default_factory=Listing)
+    strict: bool = False
+    keep: bool = False
+    checksum: bool = False
+    columns: Path | None = None
+    no_columns: bool = False
+
+
+@dataclass(frozen=True)
+class FolderBuild:
+    """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix.
+
+    `unmet` says how many rows of `Todo.columns` name no picture; None where each does.
+    """
+
+    index: Path
+    pictures: int
+    encoded: int
+    unreadable: dict[str, str] = field(default_factory=dict)
+    removed: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    unmet: str | None = None
+
+
+@dataclass(frozen=True)
+class FolderStatus:
+    """How an index and its folder differ: paths from the folder, sorted; `left_out` with the reasons."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def build_folder_index(
+    folder: Path,
+    out: Path,
+    encoder: Encoder,
+    params: IndexParams,
+    todo: Todo,
+) -> FolderBuild:
+    """Encode the pictures of `folder` and put an index over them at `out`.
+
+    Args:
+        folder: the folder that paths are relative to.
+        out: where the index will stand; an earlier index there lends its embeddings.
+        encoder: the encoder of the model that will search.
+        params: kind of index and its numbers.
+        todo: which files are taken in, and how.
+
+    Raises:
+        InputInvalid: there is no picture, none decodes, one does not and `todo.strict`, `todo.columns` does not fit, or
+            the index at `out` is of another folder.
+        EncoderMismatch, IndexMismatch: with `todo.keep`, what is kept was made with another encoder, or is damaged.
+        ResourceUnavailable: `out` cannot be written, or is being written by another.
+    """
+    staging = out.with_name(f"{out.name}.parts")
+    with _alone(out):
+        earlier = _earlier_index(out, folder)
+        given = None if todo.columns is None else OwnColumns.read(todo.columns)
+        parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
+        known = LeftOut.at(out)
+        scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
+        keeps = earlier is not None and todo.keep
+        judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
+        whole, left_out = _pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
+        if earlier is not None and todo.keep:
+            earlier.index.require_encoder(encoder.manifest)
+            left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
+            whole = earlier.without(scan.names).followed_by(whole)
+        names = set(whole.table["path"])
+        given = None if given is None else given.met_by(names)
+        own = _own_columns(todo, given, earlier)
+        if len(scan.rows) or not keeps or left_out != known or given is not None:
+            _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
+        delete_folder(staging, _PARTS)
+    unreadable, others = todo.listing.left_out | scan.unreadable, todo.listing.others + scan.others
+    unmet = None if given is None else given.unmet(names)
+    return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
+
+
+def _earlier_index(out: Path, folder: Path) -> Earlier | None:
+    """Open the index at `out`, which the new one will replace; None where there is none.
+
+    Raises:
+        InputInvalid: something else is there, or it is of another folder.
+    """
+    require_replaceable_index(out)
+    earlier = Earlier.at(out)
+    if earlier is not None:
+        require_folder(out, earlier.index.manifest, folder)
+    return earlier
+
+
+def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:
+    """Take pictures out of the index at `out`; none is read or encoded.
+
+    Args:
+        folder: of the pictures.
+        out: the index.
+        params: kind of index and its numbers.
+        names: paths from `folder`.
+
+    Raises:
+        InputInvalid: there is no index, it is of another folder, it does not hold one of `names`, or nothing would be
+            left.
+        ResourceUnavailable: `out` cannot be written, or is being written by another.
+    """
+    gone = set(names)
+    with _alone(out):
+        earlier = Earlier(Index.load(out))
+        held = earlier.index
+        require_folder(out, held.manifest, folder)
+        if strange := sorted(gone - held.row.keys()):
+            raise InputInvalid(f"the index {out} holds no picture {strange[0]!r}; see: compodiff index status {folder}")
+        if len(gone) == held.manifest.count:
+            raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
+        if gone:
+            left, left_out = earlier.without(gone), LeftOut.at(out)
+            _write(folder, out, held.manifest.encoder, params, left, earlier, left_out, earlier.own)
+    return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
+
+
+def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
+    """Compare the index at `index_folder` with the bytes that are now in `folder`.
+
+    Raises:
+        InputInvalid: there is no index, or it is of another folder.
+    """
+    table = open_index(index_folder, folder).pictures
+    indexed = dict(zip(table["path"], table["sha256"], strict=True))
+    known, listing = LeftOut.at(index_folder), list_pictures(folder)
+    present, left_out = dict[str, str](), dict(listing.left_out)
+    for path in listing.files:
+        name = name_in(folder, path)
+        sha256, fault = _digest(path)
+        if fault:
+            left_out[name] = fault
+        elif reason := known.of_bytes(name, sha256):
+            left_out[name] = reason.text
+        else:
+            present[name] = sha256
+    return FolderStatus(
+        added=sorted(present.keys() - indexed.keys()),
+        changed=sorted(path for path in present.keys() & indexed.keys() if present[path] != indexed[path]),
+        removed=sorted(indexed.keys() - present.keys()),
+        left_out=dict(sorted(left_out.items())),
+    )
+
+
+def open_index(index_folder: Path, folder: Path) -> Index:
+    """Open the index of `folder`.
+
+    Raises:
+        InputInvalid: there is none, or it is of another folder.
+    """
+    opened = Index.load(index_folder)
+    require_folder(index_folder, opened.manifest, folder)
+    return opened
+
+
+def _own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
+    before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
+    if given is None:
+        return before
+    return before.followed_by(given) if todo.keep else given
+
+
+def not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
+    """The files of `folder` that its index neither holds nor left out as they are now."""
+    held, known = open_index(index_folder, folder).row, LeftOut.at(index_folder)
+    names = {path: name_in(folder, path) for path in listing.files}
+    return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
+
+
+def _pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
+    table = pd.DataFrame(scan.rows, columns=COLUMNS)
+    names = table["path"].tolist()
+    gathered = parts.gather(table["sha256"].tolist())
+    shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
+    known = metadata.of_files(folder, names, scan.modified_ns)
+    table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
+    return Pictures(table, *stacked(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
+
+
+def _write(
+    folder: Path,
+    out: Path,
+    encoder: EncoderManifest,
+    params: IndexParams,
+    pictures: Pictures,
+    earlier: Earlier | None,
+    left_out: LeftOut,
+    own: OwnColumns,
+) -> None:
+    """Group near-duplicates, comparing only what is new, and put the index in place."""
+    lent = earlier if earlier and earlier.lends_to(encoder) else None
+    table, cosine = pictures.table, params.duplicate_cosine
+    known = lent.groups(table, cosine) if lent else np.full(len(table), NEW)
+    order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
+    groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
+    table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
+    index.build(
+        out,
+        embeddings=pictures.embeddings,
+        pictures=table.join(own.of(table["path"].tolist())),
+        encoder=encoder,
+        params=params,
+        pictures_root=".." if out.parent == folder else str(folder.resolve()),
+        beside=pictures.beside(cosine) | left_out.beside() | own.files(),
+        earlier=lent.index if lent else None,
+    )
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
+    try:
+        with lock_folder(_writable(out.parent)):
+            yield
+    except BlockingIOError as error:
+        raise ResourceUnavailable(f"another compodiff index is writing in {out.parent}; wait for it to end") from error
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        return stamp_of(path.stat())
+    except OSError:
+        return UNSURE
+
+
+def _digest(path: Path) -> tuple[str, str]:
+    """The sha256 of a file's bytes, or why they cannot be read."""
+    try:
+        return hashlib.sha256(read_regular(path)[1]).hexdigest(), ""
+    except InputInvalid as error:
+        return "", str(error)
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceUnavailable(f"cannot write {folder}: {error.strerror}; name another place with --out") from error
+    return folder

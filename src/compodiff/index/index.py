@@ -1,0 +1,288 @@
+"""Which embeddings of a gallery lie nearest to a query's. The only module that imports FAISS.
+
+An index is a folder that appears whole or not at all:
+
+    index.faiss       FAISS's own format over the L2-normalised vectors, searched by inner product
+    embeddings.npy    (N, D) float32 as the encoder made them: exact re-ranking, references by id, the next build
+    pictures.parquet  one row per vector, in order: picture_id and where its bytes are (compodiff/images.py)
+    looks.npy, ...    of a folder's index: what the next build need not find out again (index/previous.py)
+    manifest.json     kind, encoder, and size and sha256 of the files above; written last
+
+Shapes: N pictures, D embedding width, B queries, k results.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from compodiff.encoders.manifest import EncoderManifest
+from compodiff.errors import IndexMismatch, InputInvalid
+from compodiff.index.manifest import (
+    KIND,
+    MANIFEST,
+    IndexManifest,
+    damaged,
+    fingerprint,
+    read_manifest,
+    require_replaceable_index,
+    settled,
+)
+from compodiff.params import IndexParams
+from compodiff.storage.atomic import atomic_folder, write_json
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
+
+_INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
+GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
+_GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
+_CHUNK = 65_536  # vectors normalised at a time
+_SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored one by one
+_TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
+
+
+def build(
+    folder: Path,
+    *,
+    embeddings: Floats,
+    pictures: pd.DataFrame,
+    encoder: EncoderManifest,
+    params: IndexParams,
+    pictures_root: str,
+    beside: Mapping[str, NDArray[np.generic] | pd.DataFrame] | None = None,
+    earlier: "Index | None" = None,
+) -> None:
+    """Build an index over a gallery and put it at `folder`, in place of an earlier one.
+
+    Args:
+        folder: where the index will stand.
+        embeddings: (N, D), as the encoder made them.
+        pictures: N rows in the same order, with a unique `picture_id`.
+        encoder: the encoder that made `embeddings`.
+        params: kind and its numbers.
+        pictures_root: the folder that paths in `pictures` start from, relative to `folder` or absolute.
+        beside: file name -> array or table, kept for the next build.
+        earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
+
+    Raises:
+        InputInvalid: there is no picture, ids repeat, a value is not finite, the gallery is too small for the kind, or
+            `folder` holds something that is no index.
+    """
+    require_replaceable_index(folder)
+    count, dim = embeddings.shape
+    if count == 0 or len(pictures) != count or not pictures["picture_id"].is_unique:
+        raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
+    kind = "flat" if count <= params.flat_up_to else params.kind
+    index = _filled(kind, earlier, embeddings, params)
+    with atomic_folder(folder, KIND) as temporary:
+        faiss.write_index(index, str(temporary / _INDEX))
+        np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
+        pictures.to_parquet(temporary / _PICTURES, index=False)
+        for name, content in (beside or {}).items():
+            if isinstance(content, pd.DataFrame):
+                content.to_parquet(temporary / name, index=False)
+            else:
+                np.save(temporary / name, content)
+        files = {file.name: fingerprint(file) for file in sorted(temporary.iterdir())}
+        rerank = 0 if kind == "flat" else params.rerank
+        manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)
+        write_json(temporary / MANIFEST, manifest.to_json())
+
+
+class Index:
+    """An index on disk, opened for search. Memory-mapped, so opening costs nothing; safe to use from many threads."""
+
+    def __init__(self, folder: Path, manifest: IndexManifest, nearest: Any) -> None:
+        """Join the parts; `Index.load` is the way in."""
+        self.folder = folder
+        self.manifest = manifest
+        self.pictures = pd.read_parquet(folder / _PICTURES)
+        self.picture_ids: list[str] = self.pictures["picture_id"].tolist()
+        self.row = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}
+        self.embeddings: Floats = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        self._nearest = nearest
+
+    @classmethod
+    def load(cls, folder: Path) -> "Index":
+        """Open the index at `folder`; one that is being replaced is waited for.
+
+        Raises:
+            InputInvalid: there is none.
+            IndexMismatch: a file is missing, cut short or not what the manifest says.
+        """
+        return settled(folder, lambda: cls._opened(folder))
+
+    @classmethod
+    def _opened(cls, folder: Path) -> "Index":
+        manifest = read_manifest(folder)
+        for name, file in manifest.files.items():
+            path = folder / name
+            size = path.stat().st_size if path.is_file() else 0
+            if size != file["bytes"]:
+                raise damaged(folder, f"{name} has {size} bytes of {file['bytes']}")
+        # Only flat storage can be used where it lies; inverted lists are mapped list by list.
+        flags = faiss.IO_FLAG_MMAP_IFC if manifest.kind == "flat" else faiss.IO_FLAG_MMAP
+        try:
+            nearest = faiss.read_index(str(folder / _INDEX), flags)
+        except RuntimeError as error:
+            raise damaged(folder, f"FAISS cannot read {_INDEX}") from error
+        if (nearest.ntotal, nearest.d) != (manifest.count, manifest.dim):
+            raise damaged(folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}")
+        try:
+            return cls(folder, manifest, nearest)
+        except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced
+            raise damaged(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
+
+    def require_encoder(self, encoder: EncoderManifest) -> None:
+        """Refuse to be searched with vectors of another encoder.
+
+        Raises:
+            IndexMismatch: the index was made with another one.
+        """
+        ours = self.manifest.encoder
+        if ours != encoder:
+            raise IndexMismatch(
+                f"the index {self.folder} holds {ours.embedding_dim}-d vectors of {_title(ours)}, the model works on "
+                f"{encoder.embedding_dim}-d of {_title(encoder)}; run: compodiff index build, or dvc repro build_index"
+            )
+
+    def embedding(self, picture_id: str) -> Floats:
+        """The stored embedding (D,) of a picture, as the encoder made it.
+
+        Raises:
+            InputInvalid: the index does not hold this picture.
+        """
+        if picture_id not in self.row:
+            raise InputInvalid(f"the index {self.folder} holds no picture {picture_id!r}")
+        return np.array(self.embeddings[self.row[picture_id]])
+
+    def search(
+        self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
+    ) -> tuple[Rows, Floats]:
+        """The k pictures nearest to each query by cosine.
+
+        Args:
+            queries: (B, D), of any length.
+            k: how many results a query gets; at most as many as there are pictures.
+            exclude: per query, the picture ids that must not be among its results (its reference, say).
+            allowed: the rows that may be found; None for all.
+
+        Returns:
+            Rows (B, k) and cosines (B, k), best first. Where fewer than k were found the row is NO_PICTURE.
+
+        Raises:
+            IndexMismatch: the queries have another width.
+            InputInvalid: k is below 1, or a query is not finite.
+        """
+        if k < 1:
+            raise InputInvalid(f"k is {k}; ask for at least one picture")
+        if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
+            raise IndexMismatch(f"the index {self.folder} is {self.manifest.dim} wide, the queries {queries.shape}")
+        findable = self.manifest.count if allowed is None else len(allowed)
+        k = min(k, findable)
+        wanted = min(k + max(map(len, exclude), default=0), findable)
+        unit = _unit(queries)
+        if allowed is not None and findable <= _SCORED_AT_ONCE:
+            # Exact whatever the kind: few rows may all lie in lists that a query does not probe.
+            rows, scores = self._score_exactly(unit, np.broadcast_to(allowed, (len(unit), findable)))
+        elif self.manifest.rerank:
+            candidates = min(wanted * self.manifest.rerank, self.manifest.count)
+            rows, scores = self._score_exactly(
+                unit, self._nearest.search(unit, candidates, params=self._only(allowed))[1]
+            )
+        else:
+            scores, rows = self._nearest.search(unit, wanted, params=self._only(allowed))
+        return self._without(rows[:, :wanted], scores[:, :wanted], exclude, k)
+
+    def _only(self, allowed: Rows | None) -> Any:
+        """What tells FAISS to look at some rows only."""
+        if allowed is None:
+            return None
+        settings: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
+        if self.manifest.kind == "flat":
+            return faiss.SearchParameters(**settings)
+        settings["nprobe"] = self._nearest.nprobe
+        return faiss.SearchParametersIVF(**settings)
+
+    def _score_exactly(self, unit: Floats, rows: Rows) -> tuple[Rows, Floats]:
+        scores = np.stack([_unit(self.embeddings[found]) @ query for query, found in zip(unit, rows, strict=True)])
+        scores[rows == NO_PICTURE] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+    def _without(self, rows: Rows, scores: Floats, exclude: Sequence[Sequence[str]], k: int) -> tuple[Rows, Floats]:
+        """Drop each query's excluded pictures and close the gaps."""
+        dropped = rows == NO_PICTURE
+        for query, ids in enumerate(exclude):
+            dropped[query] |= np.isin(rows[query], [self.row[picture] for picture in ids if picture in self.row])
+        rows, scores = np.where(dropped, NO_PICTURE, rows), np.where(dropped, np.float32(-np.inf), scores)
+        order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def _filled(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
+    """A FAISS index of the kind that holds the embeddings (N, D)."""
+    index = _untrained(kind, earlier, embeddings, params) or _trained(kind, embeddings, params)
+    for chunk in _unit_chunks(embeddings):
+        index.add(chunk)
+    return index
+
+
+def _untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
+    """An empty index with what `earlier` learned; None where that does not fit."""
+    if earlier is None or kind == "flat" or earlier.manifest.kind != kind:
+        return None
+    if earlier.manifest.dim != embeddings.shape[1] or len(embeddings) > _GROWTH * earlier.manifest.count:
+        return None
+    index: Any = faiss.read_index(str(earlier.folder / _INDEX))
+    if index.nlist != params.lists or (kind == "ivf_pq" and params.code_bytes != index.pq.M):
+        return None
+    index.reset()
+    index.nprobe = params.probes
+    return index
+
+
+def _trained(kind: str, embeddings: Floats, params: IndexParams) -> Any:
+    """An empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
+    count, dim = embeddings.shape
+    if kind == "flat":
+        return faiss.IndexFlatIP(dim)
+    centroids = max(params.lists, 256 if kind == "ivf_pq" else 1)  # a byte of a code names one of 256
+    if count < centroids:
+        raise InputInvalid(f"index.kind {kind} needs {centroids} pictures, there are {count}; set it to flat")
+    if kind == "ivf_pq" and dim % params.code_bytes:
+        raise InputInvalid(f"index.code_bytes is {params.code_bytes}, which does not divide the width {dim}")
+    codes = "SQ8" if kind == "ivf_sq8" else f"PQ{params.code_bytes}"
+    index: Any = faiss.index_factory(dim, f"IVF{params.lists},{codes}", faiss.METRIC_INNER_PRODUCT)
+    index.nprobe = params.probes
+    index.cp.min_points_per_centroid = 1  # fewer than 39 is a warning on stderr otherwise
+    if kind == "ivf_pq":
+        index.pq.cp.min_points_per_centroid = 1
+        index.do_polysemous_training = False  # takes 5 s and serves a filter that is not used
+    index.train(_unit(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))
+    return index
+
+
+def _unit_chunks(embeddings: Floats) -> Iterator[Floats]:
+    for start in range(0, len(embeddings), _CHUNK):
+        yield _unit(embeddings[start : start + _CHUNK])
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
+    unit = np.array(vectors, dtype=np.float32, order="C")
+    if not np.isfinite(unit).all():
+        raise InputInvalid("an embedding holds a value that is not finite; its picture or text cannot be used")
+    faiss.normalize_L2(unit)
+    return unit
+
+
+def _title(encoder: EncoderManifest) -> str:
+    return f"{encoder.name} ({encoder.weights_digest[:8]})"

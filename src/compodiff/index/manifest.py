@@ -1,0 +1,139 @@
+"""What stands beside an index and says what it is; readable without FAISS."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from compodiff.encoders.manifest import EncoderManifest
+from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.storage.names import stays_inside
+from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
+
+MANIFEST = "manifest.json"
+KIND = "index"
+
+Opened = TypeVar("Opened")
+
+_REPLACED_WITHIN = 2.0  # seconds that a reader waits for an index that is just being replaced
+
+
+@dataclass(frozen=True)
+class IndexManifest:
+    """What an index was built from and how; `files` maps a file's name to its `bytes` and `sha256`."""
+
+    kind: str
+    dim: int
+    count: int
+    rerank: int  # candidates per result that are scored again exactly; 0 for none
+    encoder: EncoderManifest
+    pictures_root: str  # folder of the pictures, relative to the index or absolute
+    files: dict[str, dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON types."""
+        return {**vars(self), "encoder": self.encoder.to_json()}
+
+
+def read_manifest(folder: Path) -> IndexManifest:
+    """Read the manifest of the index at `folder`.
+
+    Raises:
+        InputInvalid: there is no index.
+        IndexMismatch: its manifest is not one of this version.
+    """
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
+        if outside := [name for name in manifest.files if not stays_inside(name)]:
+            raise damaged(folder, f"{outside[0]!r} leads out of it")
+        return manifest
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
+    except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
+        raise damaged(folder, f"{MANIFEST} is not a manifest of this version") from error
+
+
+def require_replaceable_index(folder: Path) -> None:
+    """Check that nothing of anybody's is lost when the index at `folder` is replaced; there may be none.
+
+    Raises:
+        InputInvalid: `folder` holds something that is no index of ours.
+    """
+    if not is_marked(folder) and (folder / MANIFEST).is_file():
+        with suppress(IndexMismatch):  # an index of release 0.1, which wrote no markers, names its files itself
+            mark_folder(folder, KIND, (*read_manifest(folder).files, MANIFEST))
+    require_replaceable_folder(folder, KIND)
+
+
+def require_folder(index: Path, manifest: IndexManifest, folder: Path) -> None:
+    """Refuse the index of another folder: the names of both would be mixed.
+
+    Raises:
+        InputInvalid: the pictures of the index at `index` are not those of `folder`.
+    """
+    root = (index / manifest.pictures_root).resolve()
+    if root != folder.resolve():
+        raise InputInvalid(
+            f"the index {index} is of the folder {root}, not of {folder}; "
+            "name another place with --out, or remove the index if the folder was moved"
+        )
+
+
+def damaged(folder: Path, fault: str) -> IndexMismatch:
+    """The error of an index whose files are not what was written."""
+    return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of the files at `folder` whose bytes are no longer those that were written; reads every byte."""
+    written = read_manifest(folder).files
+    return [name for name, file in written.items() if fingerprint(folder / name) != file]
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size and sha256 of a file; of a missing one, nothing."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def stamp(folder: Path) -> tuple[int, int]:
+    """What changes when the index at `folder` is replaced; (0, 0) where there is none."""
+    try:
+        status = (folder / MANIFEST).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_ino)
+
+
+def settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
+    """What `opened` makes of the index at `folder`, all of it of one writing: one that is being replaced is waited for.
+
+    Raises:
+        ResourceUnavailable: it was replaced again and again.
+        CompoDiffError: as `opened` does on an index that stays as it is.
+    """
+    deadline = time.monotonic() + _REPLACED_WITHIN
+    while True:
+        before = stamp(folder)
+        try:
+            made = opened()
+            if stamp(folder) == before:
+                return made
+        except (CompoDiffError, OSError):
+            if stamp(folder) == before and not _being_replaced(folder):
+                raise
+        if time.monotonic() > deadline:
+            raise ResourceUnavailable(f"the index {folder} is replaced again and again; try later")
+        time.sleep(0.02)
+
+
+def _being_replaced(folder: Path) -> bool:
+    """Whether a writer is between taking the old index away and putting the new one in its place."""
+    return bool(find_retired(folder))

@@ -1,0 +1,156 @@
+"""Columns of a person's own table, to filter by: read once, and kept beside the index until they are replaced.
+
+The whole table is kept, also rows of pictures that are not there yet.
+"""
+
+import io
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from compodiff.errors import InputInvalid
+from compodiff.index.metadata import COLUMNS_OF_FILES
+from compodiff.storage.names import printable
+
+KEYS = ("path", "picture_id", "file")  # one of these holds the picture's path from the folder
+_FILE, _KEY = "columns.parquet", "path"
+
+
+@dataclass(frozen=True)
+class OwnColumns:
+    """Values by a picture's path, which is the index of `table`; an empty table for none."""
+
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @classmethod
+    def read(cls, path: Path) -> "OwnColumns":
+        """Read a parquet or CSV file.
+
+        Raises:
+            InputInvalid: it cannot be read, lacks a column of paths, or has a column whose name cannot be used or is
+                one of the program's, in capitals or not, as filters do not tell them apart.
+        """
+        content = _read(path)
+        key = next((name for name in content.columns if name.casefold() in KEYS), None)
+        if key is None:
+            raise InputInvalid(f"{path} has none of the columns {', '.join(KEYS)}; add the pictures' paths as one")
+        content = content[content[key].notna()]  # a row without a path is of no picture
+        values = content.drop(columns=[name for name in content.columns if name.casefold() in KEYS])
+        if clash := [name for name in values.columns if name.casefold() in COLUMNS_OF_FILES]:
+            raise InputInvalid(f"the column {clash[0]} of {path} is one that the index has already; rename it")
+        paths = content[key].map(_text).astype(str)
+        return cls(values.apply(_storable).set_index(pd.Index(paths, name=_KEY)))
+
+    def met_by(self, names: Collection[str]) -> "OwnColumns":
+        """Return them by paths as the index writes them: with /, and without a leading ./.
+
+        A path that is one of `names` as it is written stays so.
+
+        Raises:
+            InputInvalid: two rows name one picture.
+        """
+        paths = self.table.index.map(lambda each: each if each in names else _path_of(each))
+        if twice := sorted(set(paths[paths.duplicated()]))[:1]:
+            raise InputInvalid(f"your table names {printable(twice[0])} twice; keep one row a picture")
+        return OwnColumns(self.table.set_axis(pd.Index(paths, name=_KEY)))
+
+    @classmethod
+    def beside(cls, index_folder: Path, pictures: pd.DataFrame) -> "OwnColumns":
+        """Return those of an index; of one of an earlier make, what its table of `pictures` has besides the program's.
+
+        Raises:
+            InputInvalid: the file is damaged.
+        """
+        path = index_folder / _FILE
+        if path.is_file():
+            try:
+                return cls(pd.read_parquet(path).set_index(_KEY))
+            except (OSError, ValueError, KeyError) as error:
+                raise InputInvalid(f"{path} is damaged; remove {index_folder} and build the index again") from error
+        own = [name for name in pictures.columns if name not in COLUMNS_OF_FILES]
+        return cls(pictures.set_index(_KEY)[own]) if own else cls()
+
+    @property
+    def names(self) -> list[str]:
+        """The columns."""
+        return list(self.table.columns)
+
+    def followed_by(self, more: "OwnColumns") -> "OwnColumns":
+        """Both as one; of a path that both have, the row of `more`."""
+        if not self.names:
+            return more
+        return OwnColumns(pd.concat([self.table[~self.table.index.isin(more.table.index)], more.table]))
+
+    def of(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return the columns for the pictures at `names`, in their order; empty where there is no row."""
+        return self.table.reindex(list(names)).reset_index(drop=True)
+
+    def unmet(self, names: Collection[str]) -> str | None:
+        """Say how many rows name no picture of `names`; None where every row does."""
+        strange = [str(path) for path in self.table.index if path not in names]
+        if not strange:
+            return None
+        return (
+            f"{len(strange)} of {len(self.table)} rows of your table name no picture, "
+            f"for instance {printable(strange[0])}"
+        )
+
+    def files(self) -> dict[str, Any]:
+        """Return what stands beside an index for the next one."""
+        return {_FILE: self.table.reset_index(names=_KEY)} if self.names else {}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    is_parquet = path.suffix.lower() == ".parquet"
+    try:
+        if is_parquet:
+            content = pd.read_parquet(path)
+            content.columns = [str(name) for name in content.columns]
+            _require_names(path, list(content.columns))
+            return content
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        names = [str(name) for name in header.iloc[0]]
+        _require_names(path, names)
+        keys = {name: str for name in names if name.casefold() in KEYS}  # 007.png may be called 007
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row has more values than there are columns
+            return pd.read_csv(path, dtype=keys, index_col=False, encoding="utf-8-sig")
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputInvalid(f"{path} cannot be read as {path.suffix or 'CSV'}: {reason}") from error
+
+
+def _require_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse names that a filter cannot ask for, or that it would take for one another."""
+    seen: dict[str, str] = {}
+    for number, name in enumerate(names, 1):
+        if not name.strip():
+            raise InputInvalid(f"column {number} of {path} has no name; give it one")
+        if name != name.strip() or printable(name) != name:
+            raise InputInvalid(f"the column {name!r} of {path} has blanks around it or characters unseen; rename it")
+        if (other := seen.setdefault(name.casefold(), name)) != name or names.count(name) > 1:
+            raise InputInvalid(f"the columns {other} and {name} of {path} are one name to a filter; rename one")
+
+
+def _text(cell: object) -> object:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+
+
+def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column as a table of ours can hold it: texts where it holds numbers beyond 64 bits, or values of many kinds."""
+    try:
+        column.to_frame().to_parquet(io.BytesIO())
+    except (OverflowError, ValueError, TypeError):
+        return column.map(str, na_action="ignore").astype("string")
+    return column
+
+
+def _path_of(name: str) -> str:
+    path = name.replace("\\", "/")
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
+    return path

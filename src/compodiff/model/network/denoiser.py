@@ -1,0 +1,231 @@
+"""The denoiser: a transformer that predicts x0, an image embedding, from a noisy one (arXiv 2303.11916, section 4.1).
+
+Two query tokens, x_t and the timestep, attend to a context of text tokens, reference embedding and mask. Its keys and
+values in every layer are computed once a query (`Denoiser.context`), then used at every step and draw.
+
+Embeddings are raw, as the encoder makes them, wherever they enter `context`; x_t and x0 live in the network's space,
+standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
+Legend: R context rows, N = R * draws query rows, U distinct items, D embedding width, W network width.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compodiff.errors import InputInvalid
+from compodiff.model.network.attention import (
+    FIRST_TOKEN,
+    QUERY_TOKENS,
+    Block,
+    Positions,
+    Projected,
+    Unprojected,
+    layer_norm,
+    rotation_factors,
+)
+from compodiff.model.network.context import Context, ContextRows, PackedText, key_rows
+from compodiff.model.network.inputs import Constants, mlp, sinusoid
+from compodiff.model.network.linears import Linear
+from compodiff.params import DenoiserParams
+
+RELATIVE_BUCKETS = 32
+MASK_SIDE = 64
+# A multiplication of the unprojected way costs more: many small products instead of one large one.
+UNPROJECTED_PENALTY = 3
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """The shape of the network; the released one is `RELEASED`."""
+
+    embedding_dim: int
+    token_dim: int
+    width: int
+    depth: int
+    heads: int
+    cross_heads: int
+    head_width: int
+    feed_forward_factor: int
+    mask_size: int
+    image_slots: int
+    residual: bool
+
+    @classmethod
+    def of(cls, params: DenoiserParams, *, embedding_dim: int, token_dim: int) -> "DenoiserConfig":
+        """The section `denoiser` of params.yaml for an encoder of these widths."""
+        shape = {name: value for name, value in params if name in cls.__dataclass_fields__}
+        return cls(embedding_dim=embedding_dim, token_dim=token_dim, **shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-able dict; `DenoiserConfig(**it)` gives it back."""
+        return asdict(self)
+
+
+RELEASED = DenoiserConfig(768, 1280, 768, 12, 16, 8, 64, 4, MASK_SIDE, 1, residual=False)
+
+
+class Denoiser(nn.Module):
+    """Predicts x0 from x_t, the timestep and the context."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        self.text_projection = Linear(config.token_dim, width)
+        fits = config.embedding_dim == width
+        self.input_projection = nn.Identity() if fits else Linear(config.embedding_dim, width, bias=False)
+        # The released network hands the reference over as it is. No offset, so that a null reference stays zero.
+        as_it_is = fits and config.image_slots == 1
+        slots = config.image_slots * width
+        self.image_projection = nn.Identity() if as_it_is else Linear(config.embedding_dim, slots, bias=False)
+        self.time_mlp = mlp(width, width)
+        self.mask_mlp = mlp(config.mask_size**2, width)
+        self.relative_bias = nn.Parameter(torch.randn(RELATIVE_BUCKETS, config.heads))
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, config.cross_heads, config.head_width, config.feed_forward_factor)
+            for _ in range(config.depth)
+        )
+        self.norm = layer_norm(width)
+        self.output_projection = Linear(width, config.embedding_dim, bias=False)
+        if config.residual:
+            nn.init.zeros_(self.output_projection.weight)
+        self.constants = Constants(config.embedding_dim, config.head_width)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return self.relative_bias.dtype
+
+    def standardise(self, embedding: Tensor) -> Tensor:
+        """Raw embedding (..., D) -> the network's space, float32."""
+        return (embedding.float() - self.constants.embedding_mean) / self.constants.embedding_std
+
+    def restore(self, x0: Tensor) -> Tensor:
+        """The network's space (..., D) -> raw embedding, float32."""
+        return x0.float() * self.constants.embedding_std + self.constants.embedding_mean
+
+    def context(
+        self,
+        texts: PackedText,
+        images: Tensor | None = None,
+        masks: Tensor | None = None,
+        rows: ContextRows | None = None,
+        uses: int = 1,
+    ) -> Context:
+        """Prepare what does not depend on x_t, once for all steps and draws. The inputs may be on any device.
+
+        Args:
+            texts: distinct texts.
+            images: (U, D) raw reference embeddings (of the reference with its masked region blanked, where masked).
+            masks: (U, 64, 64) bool or real, 1 on the region to replace.
+            rows: which of them each row uses; default: row i uses text i, image i and mask i.
+            uses: network calls times draws that will read each row; changes the cost, not the numbers.
+
+        Raises:
+            InputInvalid: a width or mask size that the network does not take, or a text without tokens.
+        """
+        texts.require(self.config.token_dim)
+        rows = rows or ContextRows.one_each(len(texts), images=images is not None, masks=masks is not None)
+        references = self._references(images)
+        tokens = torch.cat(
+            (
+                self.relative_bias.new_zeros(FIRST_TOKEN, self.config.width),
+                self.text_projection(texts.tokens.to(self.relative_bias)),
+                self.image_projection(references.to(self.dtype)).reshape(-1, self.config.width),
+                self.mask_mlp(self._pooled(masks)),
+            )
+        )
+        index, padding = key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
+        padding = None if padding is None else padding.to(tokens.device)
+        return Context(
+            layers=self._layers(tokens, index.to(tokens.device), padding, uses),
+            reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
+            positions=self._positions(),
+        )
+
+    def embed_time(self, timestep: Tensor) -> Tensor:
+        """The timestep's token. timestep: (N,) -> (N, W)."""
+        tokens: Tensor = self.time_mlp(sinusoid(timestep, self.config.width).to(self.dtype))
+        return tokens
+
+    def forward(self, x_t: Tensor, timestep: Tensor, context: Context) -> Tensor:
+        """Predict x0.
+
+        Args:
+            x_t: (N, D) in the network's space; N = R * draws, the draws of a context row adjacent.
+            timestep: (N,) or (1,) for all; integer, or real for flow matching. Or what `embed_time` made of it.
+            context: of R rows.
+
+        Returns:
+            (N, D) float32 in the network's space.
+        """
+        x = self.input_projection(x_t.to(self.dtype))
+        time = self.embed_time(timestep) if timestep.ndim == 1 else timestep
+        tokens = torch.stack((x, time.expand_as(x)), 1)
+        for number, (block, layer) in enumerate(zip(self.blocks, context.layers, strict=True)):
+            # Only the first token leaves the network, so the last block computes nothing else.
+            queries = 1 if number == self.config.depth - 1 else QUERY_TOKENS
+            tokens = block(tokens, context.positions, layer, queries)
+        x0: Tensor = self.output_projection(self._stable_norm(tokens[:, 0])).float()
+        if self.config.residual:
+            x0 = x0 + context.reference.repeat_interleave(len(x0) // len(context.reference), 0)
+        return x0
+
+    def _references(self, images: Tensor | None) -> Tensor:
+        if images is None:
+            return self.constants.embedding_mean.new_zeros(0, self.config.embedding_dim)
+        if images.shape[-1] != self.config.embedding_dim:
+            raise InputInvalid(f"embeddings are {images.shape[-1]} wide, the network takes {self.config.embedding_dim}")
+        return self.standardise(images.to(self.constants.embedding_mean))
+
+    def _pooled(self, masks: Tensor | None) -> Tensor:
+        """The empty mask, then `masks`, averaged down to the network's mask size: (1 + U, mask_size ** 2)."""
+        empty = self.constants.embedding_mean.new_zeros(1, MASK_SIDE, MASK_SIDE)
+        if masks is not None and masks.shape[1:] != empty.shape[1:]:
+            shape = " x ".join(map(str, masks.shape[1:]))
+            raise InputInvalid(f"a mask is {shape}; resize it to {MASK_SIDE} x {MASK_SIDE}")
+        stacked = empty if masks is None else torch.cat((empty, masks.to(empty)))
+        pooled = functional.avg_pool2d(stacked[:, None], MASK_SIDE // self.config.mask_size)
+        return pooled.flatten(1).to(self.dtype)
+
+    def _layers(
+        self, tokens: Tensor, index: Tensor, padding: Tensor | None, uses: int
+    ) -> tuple[Projected | Unprojected, ...]:
+        """The context of each block: keys and values where they are read often enough to pay, else the tokens."""
+        bias = None
+        if padding is not None:
+            bias = torch.zeros_like(padding, dtype=self.dtype).masked_fill(padding, -torch.inf)[:, None]
+        if self._cheaper_unprojected(len(tokens), index, uses):
+            # Its first column is the learned null key, which differs from layer to layer.
+            rows = tokens.index_select(0, index[:, 1:].flatten()).view(len(index), -1, self.config.width)
+            return (Unprojected(rows, None if bias is None else bias[..., 1:]),) * self.config.depth
+        heads = self.config.cross_heads, self.config.head_width
+        layers = []
+        for block in self.blocks:
+            table = cast(Block, block).attend_context.keys_values(tokens)
+            by_head = table.view(len(tokens), 2 * heads[0], heads[1]).transpose(0, 1)
+            pair = by_head.index_select(1, index.flatten()).view(2, heads[0], *index.shape, heads[1])
+            layers.append(Projected(pair[0], pair[1], bias))
+        return tuple(layers)
+
+    def _cheaper_unprojected(self, tokens: int, index: Tensor, uses: int) -> bool:
+        """Compare multiplications a layer: projecting all tokens once, or two query tokens at each use of a row."""
+        rows, length = index.shape
+        inner = self.config.cross_heads * self.config.head_width
+        projected = tokens * 2 * inner
+        unprojected = uses * rows * QUERY_TOKENS * 2 * (inner + self.config.cross_heads * length)
+        return UNPROJECTED_PENALTY * unprojected < projected
+
+    def _positions(self) -> Positions:
+        # T5's relative bias: keys that are not behind the query share bucket 0. Of (null, x_t, timestep) only the null
+        # key, which stands one place before x_t's own index, is behind, and only seen from the timestep token.
+        buckets = torch.zeros(QUERY_TOKENS, QUERY_TOKENS + 1, dtype=torch.long, device=self.relative_bias.device)
+        buckets[1, 0] = 1
+        rotation = rotation_factors(self.constants.rotary_frequencies, self.config.head_width)
+        return Positions(rotation, self.relative_bias[buckets].transpose(0, 1).float())
+
+    def _stable_norm(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(x / x.amax(-1, keepdim=True).detach())
+        return out

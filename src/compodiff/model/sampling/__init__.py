@@ -1,0 +1,1 @@
+"""From noise to an embedding: schedule, solvers, guidance."""

@@ -1,0 +1,87 @@
+"""The scenes benchmark: edits of scenes of unseen concepts, among all other edits of the same scenes.
+
+    gallery/validation.tar, gallery/test.tar      every scene of every family
+    masks/*.png                                   64 x 64, white where the reference is to be replaced
+    queries.validation.jsonl, queries.test.jsonl  as the emoji benchmark's; some with "negative" or "mask"
+
+Removals are asked a second time with what is to go as negative text (group `negative`), replacements a second time with
+the mask of what is to be replaced (group `masked`).
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from numpy.random import Generator
+from PIL import Image
+
+from compodiff.catalogue.emoji_benchmark import SPLITS, BenchmarkQuery, as_line
+from compodiff.catalogue.packing import pack_pictures
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.params import ScenesParams
+from compodiff.scenes.captions import ADD, REMOVE, REPLACE
+from compodiff.scenes.edits import Edit, Family, draw_family, family_generator
+from compodiff.scenes.objects import Stock, one
+from compodiff.scenes.scene import Painter
+from compodiff.storage.atomic import atomic_folder
+
+NEGATIVE, MASKED = "negative", "masked"
+
+
+def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> None:
+    """Write the benchmark as `folder`, whole or not at all; the same inputs give the same bytes.
+
+    Raises:
+        InputInvalid: a split has too few objects for scenes, or a picture's tar is missing or truncated.
+    """
+    painter = Painter(catalogue.read)
+    with atomic_folder(folder, "benchmark") as temporary:
+        (temporary / "gallery").mkdir()
+        (temporary / "masks").mkdir()
+        for split in SPLITS:
+            families = _families(Stock(catalogue, split), split, params)
+            scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
+            pictures = ((name, _png(painter.picture(scenes[name]))) for name in sorted(scenes))
+            pack_pictures(temporary / "gallery" / f"{split}.tar", pictures)
+            queries = [
+                query
+                for number, (family, generator) in enumerate(families)
+                for query in _queries(family, f"{split} family {number}", generator)
+            ]
+            for query in (query for query in queries if query.mask):
+                mask = painter.mask(scenes[query.reference], scenes[query.targets[0]])
+                (temporary / query.mask).write_bytes(_png(Image.fromarray(mask)))
+            lines = "".join(f"{as_line(query)}\n" for query in queries)
+            (temporary / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _families(stock: Stock, split: str, params: ScenesParams) -> list[tuple[Family, Generator]]:
+    generators = [family_generator(params.seed, split, number) for number in range(params.families.model_dump()[split])]
+    return [(draw_family(stock, params.edits_per_relation, generator), generator) for generator in generators]
+
+
+def _queries(family: Family, concept: str, generator: Generator) -> Iterator[BenchmarkQuery]:
+    """A query of each edit, in a direction drawn: for additions and removals always from the base."""
+    for edit in family.edits:
+        there, undone = edit.relative_captions()
+        ends = family.base.name, edit.after.name
+        turned = edit.relation not in (ADD, REMOVE) and generator.random() < 0.5
+        reference, target = reversed(ends) if turned else ends
+        caption = one(undone if turned else there, generator)
+        query = BenchmarkQuery(reference, caption, [target], edit.back if turned else edit.relation, concept)
+        yield query
+        yield from _harder(query, edit)
+
+
+def _harder(query: BenchmarkQuery, edit: Edit) -> Iterator[BenchmarkQuery]:
+    if edit.relation == REMOVE:
+        yield replace(query, group=NEGATIVE, negative=edit.there["name"])
+    if edit.relation == REPLACE:
+        yield replace(query, group=MASKED, mask=f"masks/{query.reference}-{query.targets[0]}.png")
+
+
+def _png(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()

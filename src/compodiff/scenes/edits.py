@@ -1,0 +1,210 @@
+"""Families of scenes: a base scene of one split's objects, and what becomes of it by one edit each.
+
+One object of every base scene can change its colour or skin tone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+
+from compodiff.scenes.captions import (
+    ADD,
+    COUNT,
+    MOVE,
+    NUMBERS,
+    RECOLOUR,
+    REMOVE,
+    REPLACE,
+    SCENE_RELATIONS,
+    countable,
+    numbered,
+    plural,
+    scene_caption,
+    with_article,
+    wordings,
+)
+from compodiff.scenes.objects import MOST_OBJECTS, Stock, one
+from compodiff.scenes.scene import PLACES, Placed, Scene, drawn_ground, placed
+
+_COUNTS = (0.2, 0.45, 0.35)  # chances of one, two and three objects in a base scene
+_TRIES = 20  # draws of an edit, until there are enough that no earlier one equals
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a base scene, in both directions.
+
+    Attributes:
+        after: the edited scene.
+        relation, back: what the edit is, and what undoes it.
+        there, undone: terms for the wordings of both, and `keyword`: what comes in.
+        captions: of the base and of the edited scene.
+    """
+
+    after: Scene
+    relation: str
+    back: str
+    there: Mapping[str, str]
+    undone: Mapping[str, str]
+    captions: tuple[str, str]
+
+    def relative_captions(self) -> tuple[list[str], list[str]]:
+        """All wordings of the edit, and of what undoes it."""
+        return wordings(self.relation, self.there), wordings(self.back, self.undone)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A base scene and its edits; no two scenes are equal."""
+
+    base: Scene
+    edits: tuple[Edit, ...]
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """The base and what becomes of it."""
+        return (self.base, *(edit.after for edit in self.edits))
+
+
+def family_generator(seed: int, split: str, number: int) -> Generator:
+    """The generator of one family: families can be drawn in any order, in any process."""
+    return np.random.default_rng([seed, *split.encode(), number])
+
+
+def draw_family(stock: Stock, edits_per_relation: int, generator: Generator) -> Family:
+    """Draw a base scene of one to three objects and up to so many edits of each relation."""
+    style = stock.style(generator)
+    count = int(generator.choice(MOST_OBJECTS, p=_COUNTS)) + 1
+    pictures = [stock.changing(style, generator)]
+    while len(pictures) < count:
+        pictures.append(stock.another(style, tuple(pictures), generator))
+    places = generator.permutation(list(PLACES))[:count]
+    objects = (placed(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
+    base = Scene(*drawn_ground(generator), tuple(objects))
+    editor = _Editor(stock, style, base, generator)
+    edits: dict[str, Edit] = {}
+    for relation in SCENE_RELATIONS:
+        for edit in editor.drawn(relation, edits_per_relation):
+            edits.setdefault(edit.after.name, edit)
+    return Family(base, tuple(edits.values()))
+
+
+@dataclass(frozen=True)
+class _Editor:
+    """Draws edits of one base scene."""
+
+    stock: Stock
+    style: str
+    base: Scene
+    generator: Generator
+
+    def drawn(self, relation: str, most: int) -> Iterator[Edit]:
+        """Up to `most` edits of the relation, no two of which give the same scene."""
+        draw = getattr(self, f"_{relation}")
+        found: dict[str, Edit] = {}
+        for _ in range(_TRIES):
+            edit: Edit | None = draw()
+            if edit is not None and edit.after.name != self.base.name:
+                found.setdefault(edit.after.name, edit)
+            if len(found) == most:
+                break
+        yield from found.values()
+
+    def _add(self) -> Edit | None:
+        if not self.base.free:
+            return None
+        picture = self._another()
+        new = placed(picture, self._free_place(), self.generator)
+        after = replace(self.base, objects=(*self.base.objects, new))
+        terms = self._terms(new)
+        return self._edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
+
+    def _remove(self) -> Edit | None:
+        if len(self.base.objects) == 1:
+            return None
+        old = one(self.base.objects, self.generator)
+        terms = self._terms(old)
+        return self._edit(self._without(old), (REMOVE, ADD), terms | {"keyword": ""}, terms)
+
+    def _replace(self) -> Edit:
+        old = one(self.base.objects, self.generator)
+        new = replace(old, picture=self._another())
+        return self._edit(self._without(old, new), (REPLACE, REPLACE), self._into(old, new), self._into(new, old))
+
+    def _recolour(self) -> Edit | None:
+        old = one(self.base.objects, self.generator)
+        changes = self.stock.recolourings(old.picture)
+        if not changes:
+            return None
+        change = one(changes, self.generator)
+        new = replace(old, picture=change.target)
+        terms = change.reference_term, change.target_term
+        there, undone = self._into(old, new, *terms), self._into(new, old, *reversed(terms))
+        return self._edit(self._without(old, new), (RECOLOUR, RECOLOUR), there, undone)
+
+    def _move(self) -> Edit | None:
+        old = one(self.base.objects, self.generator)
+        new = replace(old, place=self._free_place())
+        after = self._without(old, new)
+        return self._edit(after, (MOVE, MOVE), self._terms(new), self._terms(old), moved=(old, new))
+
+    def _count(self) -> Edit | None:
+        """Copies of an object, each of the object's size, at free places."""
+        old = one(self.base.objects, self.generator)
+        name = self.stock.names[old.picture]
+        if not countable(name):
+            return None
+        free = self.generator.permutation(self.base.free)[: self.generator.integers(1, 3)]
+        after = replace(self.base, objects=(*self.base.objects, *(replace(old, place=str(place)) for place in free)))
+        there, undone = (
+            {"number": NUMBERS[count], "names": numbered(name, count).partition(" ")[2], "plural": plural(name)}
+            | {"keyword": numbered(name, count)}
+            for count in (1 + len(free), 1)
+        )
+        return self._edit(after, (COUNT, COUNT), there, undone)
+
+    def _edit(
+        self,
+        after: Scene,
+        relations: tuple[str, str],
+        there: Mapping[str, str],
+        undone: Mapping[str, str],
+        moved: tuple[Placed | None, Placed | None] = (None, None),
+    ) -> Edit:
+        captions = self._caption(self.base, moved[0]), self._caption(after, moved[1])
+        # Where nothing comes in, the whole of what is left is looked for.
+        there, undone = (
+            terms | {"keyword": terms["keyword"] or caption}
+            for terms, caption in zip((dict(there), dict(undone)), reversed(captions), strict=True)
+        )
+        return Edit(after, *relations, there, undone, captions)
+
+    def _caption(self, scene: Scene, moved: Placed | None) -> str:
+        """The place of an object is named only where that is what changes."""
+        names = [
+            self.stock.names[each.picture] + (f" at the {each.place}" if each == moved else "")
+            for each in sorted(scene.objects)
+        ]
+        return scene_caption(names, (scene.top, scene.bottom))
+
+    def _terms(self, each: Placed) -> dict[str, str]:
+        name = self.stock.names[each.picture]
+        return {"name": name, "a_name": with_article(name), "place": each.place, "keyword": name}
+
+    def _into(self, old: Placed, new: Placed, old_term: str = "", new_term: str = "") -> dict[str, str]:
+        """Terms of a replacement, or with the attribute's terms those of a recolouring."""
+        name, becomes = self.stock.names[old.picture], self.stock.names[new.picture]
+        bare = name.removeprefix(f"{old_term} ").removesuffix(f" with {old_term}").removesuffix(f", {old_term}")
+        own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": with_article(becomes)}
+        return {"name": name, "keyword": becomes, **own}
+
+    def _without(self, old: Placed, *new: Placed) -> Scene:
+        return replace(self.base, objects=(*(each for each in self.base.objects if each != old), *new))
+
+    def _another(self) -> str:
+        return self.stock.another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
+
+    def _free_place(self) -> str:
+        return one(self.base.free, self.generator)

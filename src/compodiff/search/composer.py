@@ -1,0 +1,231 @@
+"""From a query to the embedding of the picture it asks for (arXiv 2303.11916, section 4.3).
+
+Shapes: B queries, S draws, D embedding width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from compodiff.embeddings.masking import blanked
+from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
+from compodiff.errors import CheckpointMismatch, InputInvalid
+from compodiff.index.encoding import encoded
+from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.inference import for_inference
+from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import compose_draws
+from compodiff.params import SamplingParams
+from compodiff.search.masks import given_cells, mask_cells, stacked
+from compodiff.search.progress import Watch
+from compodiff.search.query import Blend, ComposedQuery, Part, Reference
+from compodiff.search.texts import TextEncodings, packed
+
+__all__ = ["ComposedQuery", "Composer", "Composition", "Reference", "mask_cells"]
+
+
+_LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The answer to a query: its draws, raw (S, D), and the embedding (D,) of the reference they start from."""
+
+    draws: Tensor
+    reference: Tensor | None
+
+
+class Composer:
+    """A composed model and its encoder."""
+
+    def __init__(self, encoder: Encoder, denoiser: Denoiser, card: ModelCard, sampling: SamplingParams) -> None:
+        self.encoder, self.denoiser, self.card, self.sampling = encoder, denoiser, card, sampling
+        self._texts = TextEncodings(encoder)
+
+    @classmethod
+    def load(cls, model: Path, encoder: Path) -> "Composer":
+        """Read a model folder and the encoder it works with; the card's section `sampling` gives the dials.
+
+        Raises:
+            CheckpointMismatch: the model folder is damaged, or its card does not say how it is sampled.
+            EncoderMismatch: the model was trained on embeddings of another encoder.
+            InputInvalid: the encoder's folder holds none.
+        """
+        denoiser, card = load_model(model)
+        if card.encoder is None or "sampling" not in card.trained_with:
+            raise CheckpointMismatch(
+                f"the card of {model} lacks its encoder or sampling; make it by: dvc repro train_composed"
+            )
+        loaded = load_encoder(encoder)
+        require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
+        sampling = SamplingParams.model_validate(card.trained_with["sampling"])
+        return cls(loaded, for_inference(denoiser, sampling.precision), card, sampling)
+
+    def options(self, query: ComposedQuery) -> SamplerOptions:
+        """How this query is sampled: its own dials over the model's.
+
+        Raises:
+            InputInvalid: a dial is out of its range.
+        """
+        mixing = query.reference_mixing
+        return SamplerOptions.of(
+            self.sampling,
+            w_image=query.w_image,
+            w_text=query.w_text,
+            num_inference_steps=query.num_inference_steps,
+            draws=query.draws,
+            reference_mixing=mixing,
+            masked_reference_mixing=mixing,
+        )
+
+    def prepared(self, query: ComposedQuery) -> ComposedQuery:
+        """The query checked, with its pictures as pixels and its mask as cells; the model does not run.
+
+        Raises:
+            InputInvalid: a query has neither reference nor text, a mask without a picture, a dial or seed out of range,
+                or a reference that is only an id (`Searcher` looks ids up).
+        """
+        query.require()
+        options = self.options(query)
+        steps = self.card.process.num_train_timesteps
+        if options.num_inference_steps > steps:
+            raise InputInvalid(f"num_inference_steps is {options.num_inference_steps}; take a number from 1 to {steps}")
+        return replace(query, reference=self._as_tensors(query.reference), mask=self._mask_cells(query))
+
+    def compose(self, queries: Sequence[ComposedQuery]) -> Tensor:
+        """The composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
+        return torch.stack([draws.mean(0) for draws in self.compose_draws(queries)])
+
+    def compose_draws(self, queries: Sequence[ComposedQuery]) -> list[Tensor]:
+        """Every draw of every query, raw, B times (S, D); see `compose_all`."""
+        return [composition.draws for composition in self.compose_all(queries, Watch())]
+
+    def compose_all(self, queries: Sequence[ComposedQuery], watch: Watch) -> list[Composition]:
+        """Answer queries together; a query's answer does not depend on the others.
+
+        Args:
+            queries: prepared or not.
+            watch: told of the phases "encode" and "sample".
+
+        Raises:
+            InputInvalid: see `prepared`.
+        """
+        batches: dict[object, list[int]] = {}
+        prepared = [self.prepared(query) for query in queries]
+        for place, query in enumerate(prepared):
+            kind = (query.mode, self.options(query), query.has_text, query.reference is not None)
+            batches.setdefault(kind, []).append(place)
+        answers: dict[int, Composition] = {}
+        for places in batches.values():
+            answers.update(zip(places, self._compose_alike([prepared[place] for place in places], watch), strict=True))
+        return [answers[place] for place in range(len(queries))]
+
+    def _compose_alike(self, queries: Sequence[ComposedQuery], watch: Watch) -> list[Composition]:
+        """Queries of one mode with equal options that all or none have a text, and a reference."""
+        first = queries[0]
+        with watch.phase("encode"):
+            cells = [None if query.mask is None else given_cells(np.asarray(query.mask)) for query in queries]
+            references = None if first.reference is None else self._reference_embeddings(queries, cells)
+            conditions = self._conditions(queries, references, stacked(cells))
+        if first.mode == "image" and references is not None:
+            draws = references[:, None]
+        elif first.mode == "text":
+            draws = torch.stack([text.pooled for text in self._texts.encode([q.relative_caption for q in queries])])
+            draws = draws[:, None]
+        else:
+            with watch.phase("sample"):
+                draws = self._sampled(queries, conditions, watch)
+        taken_off = [self._subtracted(query, each) for query, each in zip(queries, draws, strict=True)]
+        return [
+            Composition(draw, None if references is None else references[place]) for place, draw in enumerate(taken_off)
+        ]
+
+    def _sampled(self, queries: Sequence[ComposedQuery], conditions: Conditions, watch: Watch) -> Tensor:
+        """(B, S, D)."""
+        seeds = [self.sampling.seed if query.seed is None else query.seed for query in queries]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        process = self.card.process
+        return compose_draws(self.denoiser, conditions, self.options(queries[0]), generators, process, watch.step)
+
+    def _conditions(
+        self, queries: Sequence[ComposedQuery], references: Tensor | None, masks: Tensor | None
+    ) -> Conditions:
+        said = [query.relative_caption for query in queries]
+        unsaid = [query.negative_text for query in queries]
+        has_text = queries[0].has_text
+        encoded = self._texts.encode([*unsaid, *(said if has_text else [])])
+        null_text = encoded[: len(queries)] if len(set(unsaid)) > 1 else encoded[:1]
+        text = packed(encoded[len(queries) :]) if has_text else None
+        return Conditions(null_text=packed(null_text), text=text, image=references, mask=masks)
+
+    def _subtracted(self, query: ComposedQuery, draws: Tensor) -> Tensor:
+        """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
+        if not query.subtract:
+            return draws
+        direction: Tensor = torch.nn.functional.normalize(self._texts.encode([query.subtract])[0].pooled, dim=0)
+        lengths: Tensor = torch.linalg.vector_norm(draws, dim=1, keepdim=True)
+        return draws - query.subtract_weight * lengths * direction
+
+    def _as_tensors(self, reference: Reference) -> Reference:
+        if isinstance(reference, Blend):
+            return Blend(tuple(self._as_tensor(part) for part in reference.parts), reference.weights)
+        return None if reference is None else self._as_tensor(reference)
+
+    def _as_tensor(self, part: Part) -> Part:
+        """Pictures as pixels; embeddings as they are, checked."""
+        if isinstance(part, Tensor):
+            return part
+        if isinstance(part, Image.Image):
+            return self.encoder.preprocess(part)
+        if isinstance(part, str):
+            raise InputInvalid(f"the reference {part!r} is an id; hand in the picture, or search an index")
+        dim = self.encoder.manifest.embedding_dim
+        if part.shape != (dim,):
+            raise InputInvalid(f"the reference embedding has the shape {part.shape}, the encoder makes ({dim},)")
+        if not np.isfinite(part).all():
+            raise InputInvalid("a reference embedding holds NaN or infinity; encode its input again")
+        if (length := float(np.linalg.norm(part.astype(np.float64)))) > _LONGEST:
+            raise InputInvalid(f"a reference embedding is {length:.3g} long, as no picture's is; copy it as it came")
+        return part
+
+    def _mask_cells(self, query: ComposedQuery) -> NDArray[np.bool_] | None:
+        if query.mask is None:
+            return None
+        if isinstance(query.mask, Image.Image):
+            if not isinstance(query.reference, Image.Image):
+                raise InputInvalid("a mask needs the reference as a picture, the one it was drawn on")
+            return mask_cells(query.mask, query.reference, self.encoder).numpy()
+        if query.reference is None or isinstance(query.reference, Blend):
+            raise InputInvalid("a mask needs one reference, the one it was drawn on")
+        return given_cells(query.mask).numpy()
+
+    def _reference_embeddings(self, queries: Sequence[ComposedQuery], cells: Sequence[Tensor | None]) -> Tensor:
+        """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
+        blends = [_blend(query.reference) for query in queries if query.reference is not None]
+        pixels = [
+            part if masked is None else blanked(part[None], masked[None])[0]
+            for blend, masked in zip(blends, cells, strict=True)
+            for part in blend.parts
+            if isinstance(part, Tensor)
+        ]
+        embeddings = iter(encoded(self.encoder, pixels) if pixels else ())
+        means = []
+        for blend in blends:
+            parts = [next(embeddings) if isinstance(part, Tensor) else self._placed(part) for part in blend.parts]
+            weights = torch.tensor(blend.weights, device=parts[0].device) / sum(blend.weights)
+            means.append((weights[:, None] * torch.stack(parts)).sum(0) if len(parts) > 1 else parts[0])
+        return torch.stack(means)
+
+    def _placed(self, part: Part) -> Tensor:
+        return torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.encoder.device)
+
+
+def _blend(reference: Part | Blend) -> Blend:
+    return reference if isinstance(reference, Blend) else Blend((reference,), (1.0,))

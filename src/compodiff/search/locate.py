@@ -1,0 +1,63 @@
+"""Which model and index are meant: a folder, or what an alias of the registry stands for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compodiff.errors import InputInvalid
+from compodiff.index import INSIDE
+from compodiff.tracking.store import project_of
+
+CHAMPION = "models:/compodiff@champion"
+GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are, in a project
+ATTRIBUTION = (
+    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter, Inc and other contributors), CC BY 4.0."
+)
+_REGISTERED = "models:/compodiff@"
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """The folders of one model: composed/, encoder/ and, over the default gallery, index/."""
+
+    folder: Path
+
+    @property
+    def composed(self) -> Path:
+        """The composed model."""
+        return self.folder / "composed"
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder it works with."""
+        return self.folder / "encoder"
+
+    @property
+    def index(self) -> Path:
+        """The index of the default gallery, made with that encoder."""
+        return self.folder / "index"
+
+
+def model_parts(model: str) -> ModelParts:
+    """Find a model by the address of an alias (models:/compodiff@champion) or by a folder, such as artifacts.
+
+    Raises:
+        InputInvalid: the alias stands for no version, or the folder lacks composed/ or encoder/.
+        ResourceUnavailable: the registry cannot be reached.
+    """
+    if model.startswith("models:"):
+        if not model.startswith(_REGISTERED):
+            raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
+        from compodiff.tracking.registry import model_folder
+
+        return ModelParts(model_folder(project_of(Path.cwd()), model.removeprefix(_REGISTERED)))
+    parts = ModelParts(Path(model))
+    for part in (parts.composed, parts.encoder):
+        if not part.is_dir():
+            raise InputInvalid(f"{part} is not there; name a folder with composed/ and encoder/, or {CHAMPION}")
+    return parts
+
+
+def index_folder(folder: Path) -> Path:
+    """The index that is meant by a folder of pictures with one inside, or by the index's own folder."""
+    inside = folder / INSIDE
+    return inside if inside.is_dir() else folder

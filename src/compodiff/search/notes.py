@@ -1,0 +1,36 @@
+"""What a person should know about an answer that is right but may surprise: one line each."""
+
+from compodiff.model.sampling.guidance import branches
+from compodiff.model.sampling.query import SamplerOptions
+from compodiff.search.query import ComposedQuery
+
+
+def note_on_negative(query: ComposedQuery, options: SamplerOptions) -> str | None:
+    """Say that the negative text has no effect, where it has none.
+
+    It stands in for the empty text, so it counts only where the guidance uses the empty text at all.
+    """
+    if not query.negative_text:
+        return None
+    if query.mode != "composed":
+        return f"the negative text has no effect in the mode {query.mode}; take the mode composed"
+    has_image = query.reference is not None
+    used = branches(w_image=options.w_image, w_text=options.w_text, has_text=True, has_image=has_image)
+    if not all(branch.text for branch in used):
+        return None
+    dials = f"w_image {options.w_image:g} and w_text {options.w_text:g}" if has_image else f"w_text {options.w_text:g}"
+    return f"the negative text has no effect at {dials}; raise w_text, for instance to {options.w_text + 1:g}"
+
+
+def note_on_nothing(query: ComposedQuery, pictures: int, findable: int) -> str:
+    """Say why no picture was found.
+
+    Args:
+        query: what was asked.
+        pictures: how many the index holds.
+        findable: how many of them the filter lets through.
+    """
+    if not findable:
+        return f"none of the {pictures} pictures fits the filter {query.where!r}; loosen it"
+    those = "pictures that fit the filter" if query.where else "pictures of the index"
+    return f"all {findable} {those} are the reference, look the same as it, or are excluded; nothing is left to find"

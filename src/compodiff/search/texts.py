@@ -1,0 +1,58 @@
+"""Texts encoded once: the empty text is part of every query, and people change the dials more often than the words.
+
+Shapes: L tokens of a text, D embedding width, D_text token width.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compodiff.encoders import Encoder
+from compodiff.model.network.context import PackedText
+
+_KEPT = 512  # texts; of 32 tokens and 384 numbers each, 25 MB
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """One text: tokens (L, D_text) without padding, and its embedding (D,)."""
+
+    tokens: Tensor
+    pooled: Tensor
+
+
+class TextEncodings:
+    """The encodings of the texts that were asked for last; safe to use from many threads."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._kept: OrderedDict[str, EncodedText] = OrderedDict()
+        # The encoder's tokenizer cannot be used by two threads at once.
+        self._alone = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Encode as one batch those of `texts` that are not kept."""
+        with self._alone:
+            wanted = list(dict.fromkeys(texts))
+            known = {text: self._kept[text] for text in wanted if text in self._kept}
+            missing = [text for text in wanted if text not in known]
+            if missing:
+                encoding = self._encoder.encode_texts(missing)
+                for row, text in enumerate(missing):
+                    known[text] = EncodedText(encoding.tokens[row][encoding.mask[row]], encoding.pooled[row])
+            for text in wanted:
+                self._kept[text] = known[text]
+                self._kept.move_to_end(text)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return [known[text] for text in texts]
+
+
+def packed(texts: Sequence[EncodedText]) -> PackedText:
+    """The token states of `texts`, as the denoiser takes them."""
+    lengths = torch.tensor([len(text.tokens) for text in texts], device=texts[0].tokens.device)
+    return PackedText(torch.cat([text.tokens for text in texts]), lengths)

@@ -1,0 +1,1 @@
+"""How fast parts of the system are, on this machine."""

@@ -1,0 +1,107 @@
+"""Parquet tables larger than memory: read and written a group of rows at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from compodiff.errors import InputInvalid
+from compodiff.storage.atomic import atomic_path
+from compodiff.storage.ownership import signature
+
+ROWS_PER_GROUP = 8192
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), list[int]: pa.list_(pa.int32())}
+
+
+class TableWriter:
+    """A table while it is written; holds the rows of one group."""
+
+    def __init__(self, writer: Any, schema: Any) -> None:
+        self.rows = 0
+        self._writer = writer
+        self._schema = schema
+        self._held: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row."""
+        self._held.append(row)
+        self.rows += 1
+        if len(self._held) == ROWS_PER_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows held as a group of their own."""
+        if self._held:
+            self._writer.write_table(pa.Table.from_pylist(self._held, schema=self._schema))
+            self._held = []
+
+
+@contextmanager
+def writing_table(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
+    """Yield a writer; when the block ends well the table appears under `path`. Equal rows give equal bytes.
+
+    Args:
+        path: the parquet file.
+        columns: name -> str, int, float or list[int].
+        kind: what it is, where a person chose its place (`atomic.atomic_path`).
+
+    Raises:
+        ResourceUnavailable: the disk is full; nothing is left.
+        InputInvalid: with `kind`, a file of somebody's is there.
+    """
+    signed = {"compodiff": signature(kind)} if kind else None
+    schema = pa.schema([(name, _TYPES[type_]) for name, type_ in columns.items()], metadata=signed)
+    with atomic_path(path, kind) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        table = TableWriter(writer, schema)
+        yield table
+        table.flush()
+
+
+def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a parquet file as dicts of `columns`, in their order; one group is in memory at a time.
+
+    Args:
+        path: the parquet file.
+        columns: what to read; others are skipped unread.
+        remedy: the way out that an error names.
+
+    Raises:
+        InputInvalid: the file is missing, cut short, not parquet, or lacks a column.
+    """
+    missing = [name for name in columns if name not in column_names(path, remedy=remedy)]
+    if missing:
+        raise InputInvalid(f"{path} has no column {', '.join(missing)}; {remedy}")
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=list(columns)):
+                yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputInvalid(f"{path} is damaged ({_line(error)}); {remedy}") from error
+
+
+def column_names(path: Path, *, remedy: str) -> list[str]:
+    """The columns of a parquet file, from its footer.
+
+    Raises:
+        InputInvalid: the file is missing, cut short or not parquet.
+    """
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path} is not there; {remedy}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputInvalid(f"{path} is cut short or not parquet ({_line(error)}); {remedy}") from error
+    return names
+
+
+def row_count(path: Path) -> int:
+    """How many rows a parquet file has, from its footer."""
+    rows: int = pq.read_metadata(path).num_rows
+    return rows
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Triplets of every source, made into shards."""

@@ -1,0 +1,142 @@
+"""Released weights there and back."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from compodiff.errors import CheckpointMismatch, InputInvalid
+from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model, save_model
+from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
+from compodiff.model.sampling.process import Process
+from compodiff.released.conversion import export_released, import_released
+from compodiff.released.weights import from_released, schedule_tensors, to_released
+
+PARITY = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[4] / "shared" / "parity"))
+MANIFEST = PARITY / "released_checkpoint_manifest.json"
+SHAPE = replace(RELEASED, embedding_dim=32, token_dim=20, width=32, depth=2, heads=2, head_width=16)
+
+
+@pytest.fixture
+def released(make_denoiser: Callable[[DenoiserConfig], Denoiser], tmp_path: Path) -> Path:
+    """A hub folder of the released form, with weights of no meaning."""
+    denoiser = make_denoiser(SHAPE)
+    denoiser.constants.embedding_mean.zero_()
+    denoiser.constants.embedding_std.fill_(1)
+    save_model(tmp_path / "made", denoiser.state_dict(), ModelCard(SHAPE, Process("diffusion", 50)))
+    export_released(tmp_path / "made", tmp_path / "released")
+    return tmp_path / "released"
+
+
+def test_there_and_back_is_exact(released: Path, tmp_path: Path) -> None:
+    card = import_released(released, tmp_path / "ours")
+    assert (card.denoiser, card.process) == (SHAPE, Process("diffusion", 50))
+    made, ours = (load_file(tmp_path / name / WEIGHTS) for name in ("made", "ours"))
+    assert made.keys() == ours.keys()
+    assert all(torch.equal(made[name], ours[name]) for name in made)
+    export_released(tmp_path / "ours", tmp_path / "back")
+    there, back = (load_file(folder / WEIGHTS) for folder in (released, tmp_path / "back"))
+    assert all(torch.equal(there[name], back[name]) for name in there)
+    assert json.loads((tmp_path / "back" / "config.json").read_text(encoding="utf-8"))["model_heads"] == 2
+
+
+def test_names_without_prefix_and_rotary_tensors_stored_once(released: Path, tmp_path: Path) -> None:
+    tensors = {name.removeprefix("model."): tensor for name, tensor in load_file(released / WEIGHTS).items()}
+    del tensors["net.transformer.layers.1.0.rotary_emb.freqs"]
+    save_file(tensors, released / WEIGHTS)
+    import_released(released, tmp_path / "ours")
+    denoiser, _ = load_model(tmp_path / "ours")
+    assert torch.equal(denoiser.constants.rotary_frequencies, tensors["net.transformer.layers.0.0.rotary_emb.freqs"])
+
+
+@pytest.mark.skipif(not MANIFEST.is_file(), reason="the released checkpoint's manifest is not here")
+def test_every_released_tensor_has_its_place() -> None:
+    stored = json.loads(MANIFEST.read_text(encoding="utf-8"))
+    # Tensors of the published shapes that take no memory.
+    tensors = {f"model.{name}": torch.zeros(()).expand(shape) for name, (shape, _) in stored["state_dict"].items()}
+    tensors |= {f"model.noise_scheduler.{name}": tensor for name, tensor in schedule_tensors(1000).items()}
+    config, timesteps, ours = from_released(tensors)
+    assert (config, timesteps) == (RELEASED, stored["config"]["timesteps"])
+    with torch.device("meta"):
+        denoiser = Denoiser(config)
+    denoiser.load_state_dict(ours, assign=True)
+    assert sum(weight.numel() for weight in denoiser.parameters()) + 16 == stored["parameters"]
+    back = to_released(config, timesteps, ours)
+    assert {name: list(tensor.shape) for name, tensor in back.items()} == {
+        name: shape for name, (shape, _) in stored["state_dict"].items()
+    }
+
+
+def spoil_rotary(tensors: dict[str, Tensor]) -> None:
+    tensors["model.net.transformer.layers.1.0.rotary_emb.freqs"].mul_(2)
+
+
+def spoil_schedule(tensors: dict[str, Tensor]) -> None:
+    tensors["model.noise_scheduler.betas"] = torch.linspace(1e-4, 2e-2, 50)
+
+
+def drop(name: str) -> Callable[[dict[str, Tensor]], None]:
+    def dropped(tensors: dict[str, Tensor]) -> None:
+        del tensors[f"model.{name}"]
+
+    return dropped
+
+
+def add_one(tensors: dict[str, Tensor]) -> None:
+    tensors["extra"] = torch.zeros(1)
+
+
+def spoil_a_weight(tensors: dict[str, Tensor]) -> None:
+    tensors["model.net.transformer.norm.g"].fill_(torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (spoil_rotary, "rotary frequencies are missing or differ"),
+        (spoil_schedule, "not the cosine schedule's"),
+        (drop("noise_scheduler.betas"), "noise_scheduler.betas is missing"),
+        (drop("net.transformer.norm.g"), "1 tensors are missing: net.transformer.norm.g"),
+        (drop("net.to_text_embeds.0.weight"), "net.to_text_embeds.0.weight is missing"),
+        (add_one, "1 tensors are unknown: extra"),
+        (spoil_a_weight, "holds NaN"),
+    ],
+)
+def test_what_is_not_a_released_checkpoint(
+    released: Path, tmp_path: Path, changes: Callable[[dict[str, Tensor]], None], message: str
+) -> None:
+    tensors = load_file(released / WEIGHTS)
+    changes(tensors)
+    save_file(tensors, released / WEIGHTS)
+    with pytest.raises(CheckpointMismatch, match=message):
+        import_released(released, tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
+
+
+def test_folders_without_one_safetensors_file(tmp_path: Path) -> None:
+    with pytest.raises(InputInvalid, match="is not a folder"):
+        import_released(tmp_path / "nowhere", tmp_path / "ours")
+    with pytest.raises(CheckpointMismatch, match="holds no safetensors file"):
+        import_released(tmp_path, tmp_path / "ours")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"never read")
+    with pytest.raises(CheckpointMismatch, match=r"pytorch_model.bin, a pickle, which can run code"):
+        import_released(tmp_path, tmp_path / "ours")
+    for name in ("a", "b"):
+        save_file({"x": torch.zeros(1)}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(CheckpointMismatch, match="holds 2 safetensors files"):
+        import_released(tmp_path, tmp_path / "ours")
+
+
+def test_our_options_have_no_released_form(denoiser: Denoiser, tmp_path: Path) -> None:
+    save_model(tmp_path / "made", denoiser.state_dict(), ModelCard(denoiser.config, Process("diffusion", 50)))
+    with pytest.raises(CheckpointMismatch, match="the released form knows no residual"):
+        export_released(tmp_path / "made", tmp_path / "back")
+    save_model(tmp_path / "made", denoiser.state_dict(), ModelCard(denoiser.config, Process("regression", 50)))
+    with pytest.raises(CheckpointMismatch, match="was trained for regression"):
+        export_released(tmp_path / "made", tmp_path / "back")

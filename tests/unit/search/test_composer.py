@@ -1,0 +1,164 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from compodiff.embeddings.masking import blanked
+from compodiff.errors import InputInvalid
+from compodiff.model.network.context import PackedText
+from compodiff.model.sampling.query import Conditions, SamplerOptions
+from compodiff.model.sampling.sampler import compose
+from compodiff.search.composer import ComposedQuery, mask_cells
+
+
+def _picture(seed: int, size=(40, 30)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def _mask(size, box) -> Image.Image:
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rectangle(box, fill=255)
+    return mask
+
+
+def _packed(encoder, text) -> PackedText:
+    encoding = encoder.encode_texts([text])
+    return PackedText.pack(encoding.tokens, encoding.mask)
+
+
+def test_a_query_is_sampled_under_the_conditions_it_names(composer):
+    encoder, picture, mask = composer.encoder, _picture(0), _mask((40, 30), (0, 0, 19, 29))
+    query = ComposedQuery(picture, "with a hat", "blue", mask, w_image=2.0, num_inference_steps=3, seed=9)
+    cells = torch.zeros(1, 64, 64, dtype=torch.bool)
+    cells[:, :, :32] = True
+    conditions = Conditions(
+        null_text=_packed(encoder, "blue"),
+        text=_packed(encoder, "with a hat"),
+        image=encoder.encode_pixels(blanked(encoder.preprocess(picture)[None], cells)),
+        mask=cells,
+    )
+    options = SamplerOptions.of(composer.sampling, w_image=2.0, num_inference_steps=3)
+    expected = compose(
+        composer.denoiser, conditions, options, [torch.Generator().manual_seed(9)], composer.card.process
+    )
+    torch.testing.assert_close(composer.compose([query]), expected)
+
+
+QUERIES = [
+    ComposedQuery(_picture(0), "with a hat"),
+    ComposedQuery(None, "a red apple"),
+    ComposedQuery(_picture(1)),
+    ComposedQuery(_picture(2), "in the snow", "dogs", seed=3),
+    ComposedQuery(_picture(2), "in the snow", "dogs", _mask((80, 60), (0, 0, 30, 30))),
+    ComposedQuery(_picture(3), negative_text="dogs"),
+    ComposedQuery(np.linspace(-1, 1, 16, dtype=np.float32), "at night", w_text=7.5, draws=3),
+]
+
+
+def test_an_answer_depends_on_neither_batch_nor_neighbours(composer):
+    together = composer.compose_draws(QUERIES)
+    for query, draws in zip(QUERIES, together, strict=True):
+        torch.testing.assert_close(draws, composer.compose_draws([query])[0], atol=2e-5, rtol=1e-4)
+    assert [len(draws) for draws in together] == [2, 2, 2, 2, 2, 2, 3]
+
+
+def test_the_seed_decides_the_answer(composer):
+    query = QUERIES[0]
+    first, again, other = composer.compose([query, replace(query, seed=composer.sampling.seed), replace(query, seed=6)])
+    torch.testing.assert_close(first, again)
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"relative_caption": "without a hat"},
+        {"negative_text": "blue"},
+        {"reference": _picture(7)},
+        {"mask": _mask((40, 30), (0, 0, 19, 29))},
+        {"w_image": 3.0},
+        {"w_text": 0.5},
+        {"num_inference_steps": 4},
+        {"draws": 1},
+        {"reference_mixing": 0.9},
+    ],
+)
+def test_every_part_of_a_query_reaches_the_answer(composer, changed):
+    plain, different = composer.compose([QUERIES[0], replace(QUERIES[0], **changed)])
+    assert not torch.allclose(plain, different, atol=1e-3)
+
+
+def test_the_answer_mixed_all_of_the_reference_is_the_reference(composer):
+    picture = _picture(4)
+    answer = composer.compose([ComposedQuery(picture, "with a hat", reference_mixing=1.0)])
+    torch.testing.assert_close(answer, composer.encoder.encode_images([picture]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (ComposedQuery(), "neither a reference nor a text"),
+        (ComposedQuery("twemoji-1F34E", "green"), "'twemoji-1F34E' is an id"),
+        (ComposedQuery(None, "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the reference as a picture"),
+        (ComposedQuery(np.zeros(16, np.float32), "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the ref"),
+        (ComposedQuery(np.zeros(3, np.float32), "green"), r"has the shape \(3,\), the encoder makes \(16,\)"),
+        (ComposedQuery(np.full(16, np.nan, np.float32), "green"), "NaN or infinity"),
+        (ComposedQuery(_picture(0), "green", w_text=-1.0), "w_text is -1"),
+        (ComposedQuery(_picture(0), "green", num_inference_steps=0), "num_inference_steps is 0"),
+        (ComposedQuery(_picture(0), "green", num_inference_steps=5000), "num_inference_steps is 5000"),
+        (ComposedQuery(_picture(0), "green", seed=-1), "a seed is -1"),
+        (ComposedQuery(_picture(0), "green", seed=2**64), "a seed is 18446744073709551616"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_refused(composer, query, message):
+    with pytest.raises(InputInvalid, match=message):
+        composer.compose([query])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    left=st.integers(0, 12),
+    top=st.integers(0, 12),
+    width=st.integers(2, 4),
+    height=st.integers(2, 4),
+    scale=st.integers(1, 4),
+)
+def test_a_painted_box_becomes_its_cells_at_any_size_of_mask(encoder, left, top, width, height, scale):
+    """A reference of 16 x 16 units of 4 x 4 cells; inside and outside are exact but for a cell along the edge."""
+    box = tuple(scale * 8 * edge for edge in (left, top, left + width, top + height))
+    mask = _mask((128 * scale, 128 * scale), (box[0], box[1], box[2] - 1, box[3] - 1))
+    cells = mask_cells(mask, Image.new("RGB", (128, 128)), encoder)
+    expected = torch.zeros(66, 66, dtype=torch.bool)
+    expected[1 + 4 * top : 1 + 4 * (top + height), 1 + 4 * left : 1 + 4 * (left + width)] = True
+    grown = torch.nn.functional.max_pool2d(expected[None].float(), 3, 1)[0].bool()
+    shrunk = ~torch.nn.functional.max_pool2d((~expected)[None].float(), 3, 1)[0].bool()
+    assert not (cells & ~grown).any()
+    assert not (shrunk & ~cells).any()
+
+
+def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
+    reference = _picture(0, (40, 30))
+    with pytest.raises(
+        InputInvalid, match=r"the mask is 30 x 40, the reference 40 x 30; draw the mask on the reference"
+    ):
+        mask_cells(_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
+    small = mask_cells(_mask((41, 31), (0, 0, 20, 30)), reference, encoder)
+    assert small[:, :30].all()
+    assert not small[:, 34:].any()
+
+
+@pytest.mark.parametrize("empty", [Image.new("L", (40, 30)), Image.new("RGBA", (40, 30), (255, 255, 255, 0))])
+def test_a_mask_that_marks_nothing_is_refused(encoder, empty):
+    with pytest.raises(InputInvalid, match="the mask marks nothing"):
+        mask_cells(empty, _picture(0), encoder)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
+def test_a_mask_may_come_in_any_mode(encoder, mode):
+    mask = _mask((40, 30), (0, 0, 19, 29))
+    cells = mask_cells(mask.convert(mode), _picture(0), encoder)
+    assert cells.float().mean() == pytest.approx(0.5, abs=0.02)

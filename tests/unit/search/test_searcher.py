@@ -1,0 +1,192 @@
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compodiff.encoders import Encoder
+from compodiff.errors import IndexMismatch, InputInvalid
+from compodiff.images import loose_pictures
+from compodiff.index import INSIDE
+from compodiff.index.folder import Todo, build_folder_index
+from compodiff.index.index import Index
+from compodiff.index.manifest import MANIFEST
+from compodiff.params import IndexParams
+from compodiff.search.composer import ComposedQuery, Composer
+from compodiff.search.engine import Searcher
+from compodiff.search.progress import Watch
+from compodiff.search.query import Blend
+
+FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory, encoder) -> Index:
+    """Thirty pictures of noise around a few colours."""
+    folder = tmp_path_factory.mktemp("album")
+    generator = np.random.default_rng(0)
+    for number in range(30):
+        colour = generator.integers(0, 256, 3)
+        pixels = np.clip(colour + generator.normal(0, 40, (24, 24, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    files = loose_pictures(folder)
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(files))
+    return Index.load(folder / INSIDE)
+
+
+@pytest.fixture(scope="module")
+def album_of_colours(tmp_path_factory, encoder):
+    """Eight pictures of sixteen patches each, of which no two look alike."""
+    folder = tmp_path_factory.mktemp("colours")
+    for number in range(8):
+        patches = np.random.default_rng(number).integers(40, 216, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(loose_pictures(folder)))
+    return folder
+
+
+def _cosines(vectors, index):
+    unit = index.embeddings / np.linalg.norm(index.embeddings, axis=1, keepdims=True)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ unit.T
+
+
+def _with_fusion(composer, fusion, draws):
+    sampling = composer.sampling.model_copy(update={"fusion": fusion, "draws": draws})
+    return Composer(composer.encoder, composer.denoiser, composer.card, sampling)
+
+
+@pytest.mark.parametrize("fusion", ["average", "mean_score", "max_score"])
+def test_pictures_are_ranked_by_the_fused_score_of_the_draws(composer, index, fusion):
+    composer = _with_fusion(composer, fusion, 3)
+    query = ComposedQuery(Image.new("RGB", (24, 24), "red"), "at night", k=8)
+    (draws,) = composer.compose_draws([query])
+    cosines = _cosines(draws.numpy(), index)
+    fused = {
+        "average": _cosines(draws.numpy().mean(0, keepdims=True), index)[0],
+        "mean_score": cosines.mean(0),
+        "max_score": cosines.max(0),
+    }[fusion]
+    hits = Searcher(composer, index).search(query)
+    assert [hit.picture_id for hit in hits] == [index.picture_ids[row] for row in np.argsort(-fused)[:8]]
+    if fusion != "mean_score":  # whose scores are the mean cosines but for a factor of the query
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(fused)[::-1][:8], atol=1e-5)
+
+
+def test_a_reference_by_id_and_its_picture_have_the_same_answers_without_itself(composer, index):
+    searcher = Searcher(composer, index)
+    by_id, by_picture = (
+        ComposedQuery(reference, reference_mixing=1.0, k=30)
+        for reference in ("07.png", searcher.pictures.read("07.png"))
+    )
+    found, found_by_picture = searcher.search_all([by_id, by_picture])
+    assert "07.png" not in [hit.picture_id for hit in found]
+    assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
+
+
+def _answer(searcher, query):
+    return searcher.answer_all([searcher.prepared(query)], Watch())[0]
+
+
+def _resaved(picture):
+    """The same picture otherwise: twice as large, and compressed."""
+    stream = io.BytesIO()
+    picture.resize((picture.width * 2, picture.height * 2)).save(stream, "JPEG", quality=85)
+    return Image.open(stream).convert("RGB")
+
+
+@pytest.mark.parametrize("has_looks", [True, False], ids=["looks stored", "of another make"])
+def test_a_copy_of_a_picture_of_the_index_is_not_its_own_answer(composer, album_of_colours, tmp_path, has_looks):
+    folder = tmp_path / "index"
+    shutil.copytree(album_of_colours / INSIDE, folder)
+    if not has_looks:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        del manifest["files"]["looks.npy"]
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        (folder / "looks.npy").unlink()
+    searcher = Searcher(composer, Index.load(folder), album_of_colours)
+    copy = _resaved(searcher.pictures.read("3.png"))
+    mask = Image.new("L", copy.size)
+    mask.paste(255, (0, 0, copy.width, copy.height // 2))
+    both = Blend((copy, searcher.pictures.read("5.png")), (1.0, 1.0))
+    for query, own in (
+        (ComposedQuery(copy, k=8), {"3.png"}),
+        (ComposedQuery(copy, "at night", k=8), {"3.png"}),
+        (ComposedQuery(copy, "at night", mask=mask, k=8), {"3.png"}),
+        (ComposedQuery(both, "at night", k=8), {"3.png", "5.png"}),
+        (ComposedQuery(Image.new("RGB", (9, 9), "white"), k=8), set()),
+    ):
+        answer = _answer(searcher, query)
+        assert set(answer.own) == own
+        assert {hit.picture_id for hit in answer.hits} == set(searcher.index.picture_ids) - own
+        assert answer.notes == ()
+
+
+def test_a_search_that_can_find_nothing_says_why(composer, tmp_path):
+    picture = Image.new("RGB", (32, 32), "green")
+    for number in range(3):
+        picture.resize((32 + number, 32)).save(tmp_path / f"{number}.png")
+    build_folder_index(tmp_path, tmp_path / INSIDE, composer.encoder, FLAT, Todo(loose_pictures(tmp_path)))
+    searcher = Searcher(composer, Index.load(tmp_path / INSIDE))
+    for reference in ("0.png", picture):
+        answer = _answer(searcher, ComposedQuery(reference))
+        assert not answer.hits
+        (note,) = answer.notes
+        assert note.startswith("all 3 pictures of the index are the reference, look the same as it, or are excluded")
+    answer = _answer(searcher, ComposedQuery(None, "a", where="width > 99"))
+    assert answer.notes == ("none of the 3 pictures fits the filter 'width > 99'; loosen it",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "note"),
+    [
+        ({"reference": "07.png", "w_image": 1, "w_text": 1}, "no effect at w_image 1 and w_text 1; raise w_text"),
+        ({"w_text": 1, "w_image": 3}, "no effect at w_text 1; raise w_text, for instance to 2"),
+        ({"reference": "07.png", "mode": "image"}, "no effect in the mode image; take the mode composed"),
+        ({"reference": "07.png", "w_image": 1, "w_text": 1.5}, ""),
+        ({"reference": "07.png", "w_image": 1.5, "w_text": 1}, ""),
+        ({"w_text": 1.5}, ""),
+    ],
+)
+def test_a_negative_text_without_effect_is_told_and_only_that(composer, index, asked, note):
+    searcher = Searcher(composer, index)
+    one, other = (
+        _answer(searcher, ComposedQuery(**{"reference": None, "relative_caption": "blue", **asked}, negative_text=text))
+        for text in ("a cat", "a lighthouse at night")
+    )
+    assert len(one.notes) == bool(note)
+    assert note in "".join(one.notes)
+    assert np.allclose(one.embedding, other.embedding, atol=1e-6) == bool(note)
+
+
+def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
+    searcher = Searcher(composer, index)
+    mask = Image.new("L", (24, 24))
+    mask.paste(255, (0, 0, 24, 12))
+    by_id = ComposedQuery("07.png", "blue", mask=mask, k=29)
+    by_picture = replace(by_id, reference=searcher.pictures.read("07.png"), k=30)
+    found, found_by_picture = searcher.search_all([by_id, by_picture])
+    assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
+
+
+def test_fewer_pictures_than_asked_for_are_all_of_them(composer, index):
+    assert len(Searcher(composer, index).search(ComposedQuery("07.png", k=1000))) == 29
+
+
+def test_an_index_of_another_encoder_is_refused(composer, index):
+    encoder = composer.encoder
+    other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, weights_digest="1" * 64))
+    with pytest.raises(
+        IndexMismatch, match=r"tiny-clip \(00000000\).*tiny-clip \(11111111\); run: compodiff index build"
+    ):
+        Searcher(Composer(other, composer.denoiser, composer.card, composer.sampling), index)
+
+
+def test_queries_that_the_index_cannot_answer_are_refused(composer, index):
+    searcher = Searcher(composer, index)
+    with pytest.raises(InputInvalid, match=r"holds no picture 'away\.png'"):
+        searcher.search(ComposedQuery("away.png", "at night"))
+    with pytest.raises(InputInvalid, match="k is 0"):
+        searcher.search(ComposedQuery("07.png", k=0))

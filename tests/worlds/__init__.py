@@ -1,0 +1,1 @@
+"""What tests share: small projects, folders and servers made for one subject each."""

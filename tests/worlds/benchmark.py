@@ -1,0 +1,167 @@
+"""A small `triplets` benchmark with real pictures, a real tiny CLIP, its embeddings, an index and two models."""
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageDraw
+
+from compodiff.benchmarks.datasets.own import load_triplets
+from compodiff.embeddings import MASK_SIZE, Embeddings, ExactMask, Material, make_embeddings
+from compodiff.encoders import Encoder, EncoderManifest, save_encoder
+from compodiff.index import index
+from compodiff.model.checkpoint import ModelCard, save_model
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.sampling.process import Process
+from compodiff.params import EmbeddingParams, EvaluationParams, IndexParams, SamplingParams
+from compodiff.storage.atomic import write_json
+
+COLOURS = ("red", "green", "blue", "gold", "black", "gray")
+SHAPES = ("disc", "box", "bar", "ring")
+EVALUATION = EvaluationParams(
+    seed=3,
+    bootstrap_draws=50,
+    chunk=7,
+    text_weights=[0.2, 0.5, 0.8],
+    product_offsets=[0.0, 1.0],
+    min_relation_queries=5,
+    shown_queries=2,
+    shown_pictures=3,
+)
+SAMPLING = SamplingParams(
+    seed=5,
+    num_inference_steps=1,
+    solver="mean",
+    grid="trailing",
+    eta=0.0,
+    w_image=1.5,
+    w_text=3.0,
+    draws=1,
+    fusion="average",
+    reference_mixing=0.0,
+    masked_reference_mixing=0.0,
+    precision="float32",
+)
+LEFT_HALF = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
+LEFT_HALF[:, : MASK_SIZE // 2] = True
+EMBEDDING = EmbeddingParams(seed=1, batch_size=16, masks_per_picture=1, min_mask_fraction=0.2, max_mask_fraction=0.7)
+
+
+@dataclass(frozen=True)
+class World:
+    """The inputs of the stage evaluate."""
+
+    benchmark: Path
+    scenes: Path
+    embeddings: Path
+    index: Path
+    prior: Path
+    composed: Path
+
+
+def drawn(shape: str, colour: str) -> Image.Image:
+    image = Image.new("RGBA", (48, 48))
+    draw = ImageDraw.Draw(image)
+    boxes = {"disc": (6, 6, 42, 42), "box": (6, 6, 42, 42), "bar": (4, 18, 44, 30), "ring": (6, 6, 42, 42)}
+    if shape in ("disc", "ring"):
+        draw.ellipse(boxes[shape], fill=colour if shape == "disc" else None, outline=colour, width=6)
+    else:
+        draw.rectangle(boxes[shape], fill=colour)
+    return image
+
+
+def write_benchmark(folder: Path) -> None:
+    """Gallery as a tar, queries of two relations in two splits."""
+    gallery = folder / "gallery"
+    gallery.mkdir(parents=True)
+    with tarfile.open(gallery / "drawn.tar", "w") as tar:
+        for shape in SHAPES:
+            for colour in COLOURS:
+                stream = io.BytesIO()
+                drawn(shape, colour).save(stream, "PNG")
+                member = tarfile.TarInfo(f"{shape}-{colour}.png")
+                member.size = stream.tell()
+                tar.addfile(member, io.BytesIO(stream.getvalue()))
+    for split, shapes in (("validation", SHAPES[:2]), ("test", SHAPES[2:])):
+        recolour = [
+            {"reference": f"{s}-{a}", "relative_caption": f"make it {b}", "targets": [f"{s}-{b}"], "group": "colour"}
+            for s in shapes
+            for a in COLOURS
+            for b in COLOURS
+            if a != b
+        ]
+        reshape = [
+            {"reference": f"{s}-{c}", "relative_caption": "another shape", "group": "shape"}
+            | {"targets": [f"{other}-{c}" for other in SHAPES if other != s]}
+            for s in shapes
+            for c in COLOURS[:2]
+        ]
+        lines = [json.dumps(query | {"concept": query["reference"].split("-")[0]}) for query in recolour + reshape]
+        (folder / f"queries.{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def write_scenes(folder: Path) -> None:
+    """The same with two more test queries: one has a negative text, one masks the left half of its reference."""
+    write_benchmark(folder)
+    Image.fromarray(LEFT_HALF).save(folder / "mask.png")
+    asked = {"reference": "bar-red", "relative_caption": "make it blue", "targets": ["bar-blue"], "concept": "bar"}
+    harder = [asked | {"group": "negative", "negative": "red"}, asked | {"group": "masked", "mask": "mask.png"}]
+    with (folder / "queries.test.jsonl").open("a") as file:
+        file.writelines(f"{json.dumps(query)}\n" for query in harder)
+
+
+def untrained_card(manifest: EncoderManifest) -> ModelCard:
+    """A residual network: before training its answer is the reference itself."""
+    config = DenoiserConfig(
+        embedding_dim=manifest.embedding_dim,
+        token_dim=manifest.token_dim,
+        width=16,
+        depth=1,
+        heads=2,
+        cross_heads=2,
+        head_width=8,
+        feed_forward_factor=2,
+        mask_size=4,
+        image_slots=1,
+        residual=True,
+    )
+    return ModelCard(config, Process("diffusion", 1000), manifest.to_json(), {"sampling": SAMPLING.model_dump()})
+
+
+def make_world(root: Path, encoder: Encoder) -> World:
+    world = World(*(root / name for name in ("benchmark", "scenes", "embeddings", "index", "prior", "composed")))
+    write_benchmark(world.benchmark)
+    write_scenes(world.scenes)
+    parts = [part for split in ("test", "validation") for part in load_triplets(world.benchmark, split)]
+    texts = ["red", *(text for part in parts for query in part.queries for text in query.texts)]
+    pictures = parts[0].pictures
+    ids = list(parts[0].gallery or ())
+    masks = {"bar-red": [ExactMask("bar-blue", "test", LEFT_HALF)]}
+    make_embeddings(world.embeddings, encoder, Material(ids, pictures.read, "drawn", {}, texts, masks), EMBEDDING)
+    embedded = Embeddings.load(world.embeddings)
+    index.build(
+        world.index,
+        embeddings=embedded.pictures,
+        pictures=pd.DataFrame({"picture_id": ids, "name": ids, "path": "x", "offset": 0, "length": 0, "sha256": ids}),
+        encoder=encoder.manifest,
+        params=IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=1, probes=1, code_bytes=1, rerank=0),
+        pictures_root="..",
+    )
+    torch.manual_seed(1)  # nn.Module draws its weights from the global generator
+    card = untrained_card(encoder.manifest)
+    for folder in (world.prior, world.composed):
+        save_model(folder, Denoiser(card.denoiser).state_dict(), card)
+    return world
+
+
+def make_models(root: Path, encoder: Encoder) -> None:
+    """What --model takes: composed/ (untrained) and encoder/; beside them the triplets folder benchmark/."""
+    manifest = save_encoder(encoder, root / "encoder")
+    world = make_world(root, encoder)
+    card = json.loads((world.composed / "config.json").read_text())
+    write_json(world.composed / "config.json", card | {"encoder": manifest.to_json()})

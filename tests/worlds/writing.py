@@ -1,0 +1,165 @@
+"""Every command that writes, with inputs that it accepts; and places where something of somebody's lies.
+
+`RECIPES` names for each command of the command line the arguments of a run that ends well, without its outputs, or why
+it writes nothing at a place of a person's choice. A command that is missing here fails the test that walks the tree.
+"""
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from compodiff.captions.language_model import save_language_model
+from compodiff.encoders import Encoder
+from compodiff.interchange.exporting import export_triplets
+from compodiff.model.checkpoint import ModelCard, save_model
+from compodiff.model.network.denoiser import RELEASED, Denoiser
+from compodiff.model.sampling.process import Process
+from compodiff.params import SimilarityFloors
+from compodiff.released.conversion import export_released
+from compodiff.storage import shards
+from compodiff.storage.atomic import write_json
+from compodiff.triplets.manifest import finish
+from compodiff.validation import MANIFEST
+from worlds.benchmark import drawn, make_models
+from worlds.captions import ANIMALS, PLACES, tiny_model, tiny_tokenizer
+
+ROOT = Path(__file__).parents[2]
+MODEL = ("--model", "{root}/artifacts")
+RECIPES: Mapping[str, tuple[str, ...] | str] = {
+    "search": ("--text", "red", "--index", "{root}/indexed", *MODEL),
+    "index build": ("{root}/pictures", *MODEL),
+    "index add": ("{root}/pictures", "{root}/pictures/red.png", *MODEL),
+    "index remove": "it writes where an index of the same folder stands already",
+    "index status": "it only reads",
+    "benchmark run": ("triplets", "--root", "{root}/artifacts/benchmark", *MODEL, "--no-track"),
+    "benchmark score": "it only reads",
+    "benchmark submit": (
+        "cirr",
+        "--root",
+        "{root}/cirr",
+        "--split",
+        "val",
+        "--gallery",
+        "{root}/cirr/gallery.npz",
+        "--queries",
+        "{root}/cirr/queries.npz",
+    ),
+    "benchmark check-submission": "it only reads",
+    "benchmark doctor": "it only reads",
+    "captions keywords": ("{root}/captions.txt", "--seed", "3"),
+    "captions fine-tune": ("{root}/edits.jsonl", "--model", "{root}/opt"),
+    "captions write": ("{root}/captions.txt", "--model", "{root}/opt", "-n", "1"),
+    "dataset clean": ("{root}/triplets",),
+    "dataset plots": ("{root}/triplets",),
+    "inspect": ("{root}/triplets",),
+    "card": ("{root}/triplets",),
+    "export": ("{root}/triplets",),
+    "import": ("{root}/exported",),
+    "convert": ("{root}/released",),
+    "experiment": ("draws", "--no-track"),
+    "run": "it writes where params and dvc.yaml say",
+    "data": "it writes data/ of the project",
+    "doctor": "it prints",
+    "serve": "it writes nothing",
+    "promote": "it writes to MLflow",
+    "rollback": "it writes to MLflow",
+    "bench denoiser": "it prints",
+    "bench training": "it prints",
+    "bench serve": "it prints",
+    "bench synthesis": "it prints",
+}
+# What commands put beside an output NAME, or might: somebody may have files of these names.
+BESIDE = ("{0}.parts", "{0}.work", "{0}.checkpoint", "{0}.gallery.npz", ".{0}.work", ".{0}.99999.partial", "{0}.bak")
+
+
+def make_world(root: Path, encoder: Encoder) -> Path:
+    """A project at `root` with an input for every command."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["captions"]["keywords"] |= {"min_similarity": -1.0, "max_similarity": 1.0, "min_count": 2}
+    params["captions"]["language_model"] |= {"epochs": 1, "batch_size": 4, "max_tokens": 120}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    make_models(root / "artifacts", encoder)
+    for name in ("pictures", "indexed"):
+        (root / name).mkdir()
+        for colour in ("red", "green", "blue"):
+            drawn("disc", colour).save(root / name / f"{colour}.png")
+    _write_triplets(root / "triplets")
+    export_triplets(root / "triplets", "webdataset", root / "exported")
+    _write_cirr(root / "cirr")
+    _write_released(root)
+    (root / "captions.txt").write_text("\n".join(f"a {one} {place}" for one in ANIMALS for place in PLACES))
+    edits = [f'{{"input": "a {one}", "edit": "a cow", "output": "a cow"}}' for one in ANIMALS]
+    (root / "edits.jsonl").write_text("\n".join(edits))
+    tokenizer = tiny_tokenizer()
+    save_language_model(tiny_model(tokenizer), tokenizer, root / "opt")
+    return root
+
+
+def _write_released(root: Path) -> None:
+    shape = replace(RELEASED, embedding_dim=16, token_dim=16, width=16, depth=1, heads=2, head_width=8)
+    denoiser = Denoiser(shape)
+    denoiser.constants.embedding_mean.zero_()
+    denoiser.constants.embedding_std.fill_(1)
+    save_model(root / "plain", denoiser.state_dict(), ModelCard(shape, Process("diffusion", 50)))
+    export_released(root / "plain", root / "released")
+
+
+def _write_triplets(folder: Path) -> None:
+    """One shard as `synthesize` writes it."""
+    path = folder / "train-00000.tar"
+    scores = dict.fromkeys(SimilarityFloors.model_fields, 0.5)
+    texts = {"reference_caption": "a red disc", "target_caption": "a blue disc", "relative_caption": "make it blue"}
+    said = texts | scores | {"relation": "colour", "split": "train", "accepted": True, "rejected_by": ""}
+    rows = [
+        {"key": f"train-{number}", "shard": path.name, "reference": f"r{number}", "target": f"t{number}"} | said
+        for number in range(2)
+    ]
+    with shards.writing(path) as shard:
+        shard.record(pd.DataFrame(rows).astype(MANIFEST)[[*rows[0]]])
+        for number, row in enumerate(rows):
+            pictures = {"reference.png": _png("red", number), "target.png": _png("blue", number)}
+            shard.add(row["key"], {**pictures, "json": json.dumps(row | {"keyword": "blue"}).encode()})
+    finish(folder, [path])
+
+
+def _png(colour: str, number: int) -> bytes:
+    stream = io.BytesIO()
+    drawn(("disc", "bar")[number], colour).convert("RGB").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _write_cirr(root: Path) -> None:
+    """CIRR as its server wants it: at least 50 pictures, one query."""
+    names = [f"dev-{number}-0-img0" for number in range(60)]
+    query = {"pairid": 1, "reference": names[0], "target_hard": names[1], "target_soft": {names[1]: 1.0}}
+    told = {"caption": "the same again", "img_set": {"id": 1, "members": names[:6]}}
+    write_json(root / "captions/cap.rc2.val.json", [query | told])
+    write_json(root / "image_splits/split.rc2.val.json", {name: f"./dev/{name}.png" for name in names})
+    vectors = np.random.default_rng(1).normal(size=(len(names), 4)).astype(np.float32)
+    np.savez(root / "gallery.npz", ids=np.array(names), embeddings=vectors)
+    np.savez(root / "queries.npz", embeddings=vectors[:1])
+
+
+Snapshot = dict[str, bytes]
+
+
+def snapshot(root: Path) -> Snapshot:
+    """Everything below `root`: kind and content."""
+    found = {}
+    for folder, below, files in os.walk(root):
+        for name in (*below, *files):
+            path = Path(folder, name)
+            if path.is_symlink():
+                found[str(path)] = b"link to " + os.readlink(path).encode()
+            elif path.is_file():
+                found[str(path)] = path.read_bytes()
+            else:
+                found[str(path)] = b"folder" if path.is_dir() else b"special"
+    return found
