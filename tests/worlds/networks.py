@@ -1,0 +1,74 @@
+"""Tiny networks of the real class, and queries for them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from compodiff.model.network.context import PackedText
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+
+TINY = DenoiserConfig(
+    embedding_dim=16,
+    token_dim=12,
+    width=16,
+    depth=2,
+    heads=2,
+    cross_heads=2,
+    head_width=8,
+    feed_forward_factor=2,
+    mask_size=64,
+    image_slots=1,
+    residual=False,
+)
+OURS = DenoiserConfig(
+    embedding_dim=10,
+    token_dim=12,
+    width=16,
+    depth=2,
+    heads=2,
+    cross_heads=2,
+    head_width=8,
+    feed_forward_factor=2,
+    mask_size=8,
+    image_slots=3,
+    residual=True,
+)
+
+
+@pytest.fixture(params=[TINY, OURS], ids=["released", "ours"])
+def config(request: pytest.FixtureRequest) -> DenoiserConfig:
+    return request.param
+
+
+@pytest.fixture
+def make_denoiser() -> Callable[[DenoiserConfig], Denoiser]:
+    """A network whose every weight matters: the output layer of a residual one is not left at zero."""
+
+    def make(config: DenoiserConfig) -> Denoiser:
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            denoiser = Denoiser(config).eval().requires_grad_(False)
+            torch.nn.init.normal_(denoiser.output_projection.weight, std=0.3)
+            denoiser.constants.embedding_mean.normal_()
+            denoiser.constants.embedding_std.uniform_(0.5, 2)
+        return denoiser
+
+    return make
+
+
+@pytest.fixture
+def denoiser(config: DenoiserConfig, make_denoiser: Callable[[DenoiserConfig], Denoiser]) -> Denoiser:
+    return make_denoiser(config)
+
+
+@pytest.fixture
+def normal() -> Callable[..., torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return lambda *shape: torch.randn(shape, generator=generator)
+
+
+@pytest.fixture
+def texts(normal: Callable[..., torch.Tensor]) -> PackedText:
+    """Three texts of 4, 1 and 6 tokens."""
+    return PackedText(normal(11, 12), torch.tensor([4, 1, 6]))
