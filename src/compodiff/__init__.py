@@ -5,7 +5,7 @@ Show a picture, say what should be different, and get the pictures that fit best
     >>> from compodiff import Searcher
     >>> searcher = Searcher.load("artifacts")
     >>> ranking = searcher.search("\N{LARGE RED CIRCLE}", "make it blue", k=3)
-    >>> [found.rank for found in ranking]
+    >>> [hit.rank for hit in ranking]
     [1, 2, 3]
     >>> ranking[0].path.is_file()
     True
@@ -17,10 +17,10 @@ Show a picture, say what should be different, and get the pictures that fit best
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compodiff.search.searcher import Blend, Found, Ranking, Searcher
+    from compodiff.search.searcher import Blend, Hit, Query, Ranking, Searcher
 
 __version__ = "0.2.0.dev0"  # the only place; pyproject.toml and `compodiff --version` read it
-__all__ = ["Blend", "Found", "Ranking", "Searcher", "__version__"]
+__all__ = ["Blend", "Hit", "Query", "Ranking", "Searcher", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,9 +20,9 @@ DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="ut
 CODE = "src/"
 
 # Rooms that no result depends on, so that an edit to them trains nothing anew: messages, how files are written and work
-# is spread, what the machine is and what precision it multiplies, the types of params (whose values DVC watches), and
-# what only watches. A stage whose result is theirs names them all the same.
-WITHOUT_EFFECT = {"errors", "execution", "machine", "params", "precision", "storage", "tracking"}
+# is spread, what the machine is and what precision it multiplies, the types and ranges of params (whose values DVC
+# watches), and what only watches. A stage whose result is theirs names them all the same.
+WITHOUT_EFFECT = {"dials", "errors", "execution", "machine", "params", "precision", "storage", "tracking"}
 DECLARED = "compodiff.stages.declaration"  # how a stage is declared changes no result either
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from compodiff import Blend, Searcher
 from compodiff.cli import main
 from compodiff.embeddings import Embeddings
 from compodiff.index.index import Index
@@ -95,6 +96,44 @@ def test_dials_say_how_much_the_text_counts(project, compodiff):
         for more in (("--text", "with dark skin", "--w-text", "0"), (), ("--text", "with dark skin", "--w-text", "9"))
     ]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_shell_asks_all_that_python_can(project, compodiff, monkeypatch):
+    monkeypatch.chdir(project)
+    searcher = Searcher.load("artifacts")
+    dials = {"w_image": 1.2, "w_text": 2.0, "num_inference_steps": 3, "draws": 2, "reference_mixing": 0.2, "seed": 5}
+    flags = ("--w-image", "1.2", "--w-text", "2", "--steps", "3", "--draws", "2", "--mixing", "0.2", "--seed", "5")
+    first = searcher.search(Blend((COOK, DARK_COOK), (2, 1)), "with a hat", negative="apple", k=3, **dials)
+    beside = {"subtract": "a woman", "subtract_weight": 0.3, "exclude": (first[0].picture_id,), "where": "width > 1"}
+    asked = searcher.search(Blend((COOK, DARK_COOK), (2, 1)), "with a hat", negative="apple", k=3, **dials, **beside)
+    answer = _searched(
+        compodiff, "--reference", COOK, "--reference", DARK_COOK, "--weight", "2", "--weight", "1", "-k", "3", *flags,
+        "--text", "with a hat", "--negative", "apple", "--subtract", "a woman", "--subtract-weight", "0.3",
+        "--exclude", first[0].picture_id, "--filter", "width > 1",
+    )  # fmt: skip
+    assert [found["picture_id"] for found in answer["results"]] == [hit.picture_id for hit in asked]
+    assert first[0].picture_id not in {hit.picture_id for hit in asked}
+    assert answer["query"]["reference"] == [COOK, DARK_COOK]
+    by_text = _searched(compodiff, "--text", "a red apple", "--mode", "text", "-k", "3")
+    assert [found["picture_id"] for found in by_text["results"]] == [
+        hit.picture_id for hit in searcher.search(text="a red apple", mode="text", k=3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        (("--text", "a", "--mode", "words"), "mode is 'words'; take one of composed, image, text"),
+        (("--text", "a", "--mixing", "2"), "reference_mixing is 2.0; take a number from 0 to 1"),
+        (("--reference", COOK, "--weight", "1", "--weight", "2"), "1 --reference and 2 --weight"),
+        (("--text", "a", "--filter", "colour = 1"), "colour"),
+    ],
+)
+def test_what_the_shell_cannot_ask_is_one_line(project, compodiff, asked, fault):
+    code, _, err = compodiff("search", "--model", "artifacts", *asked)
+    assert code == 1
+    assert fault in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_file_of_the_gallerys_own_bytes_is_that_picture(project, compodiff, small_catalogue, tmp_path):

@@ -97,7 +97,7 @@ def _asked(part: "Benchmark", embeddings: "Embeddings", encoder: "Encoder", root
     from compodiff.benchmarks.answers import Asked
     from compodiff.embeddings import MASK_SIZE, blanked
     from compodiff.images import read_picture
-    from compodiff.search.composer import mask_cells
+    from compodiff.search.masks import mask_cells
 
     asked = Asked.of(part, embeddings)
     masked = [place for place, query in enumerate(part.queries) if query.mask]

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
+from compodiff.dials import DIALS
 from compodiff.search.locate import ATTRIBUTION, CHAMPION
 
 if TYPE_CHECKING:
-    from compodiff.search.composer import ComposedQuery
-    from compodiff.search.engine import Answer, Hit, Searcher
+    from compodiff.search.query import Mode, PreparedQuery, Reference
+    from compodiff.search.ranking import Hit, Ranking
+    from compodiff.search.searcher import Searcher
 
 
 def register(app: typer.Typer) -> None:
@@ -25,17 +27,42 @@ def register(app: typer.Typer) -> None:
     app.command("search")(search)
 
 
+def _dial(name: str, *options: str) -> Any:
+    """Return the option of a dial: its short name, what it means, its range and its default."""
+    dial = DIALS[name]
+    default = "" if dial.default is not None else " Default: the model's."
+    flags = options or (f"--{(dial.option or dial.name).replace('_', '-')}",)
+    return typer.Option(*flags, help=f"{dial.help[0].upper()}{dial.help[1:]}, {dial.range}.{default}")
+
+
 def search(
     *,
-    reference: Annotated[str | None, typer.Option(help="A picture file, an id of the index, or an emoji.")] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="A picture file, an id of the index, or an emoji; several are searched for as their mean."),
+    ] = None,
+    weight: Annotated[
+        list[float] | None, typer.Option(help="How much a reference counts among several; once for each.")
+    ] = None,
     text: Annotated[str, typer.Option(help="What is to be different.")] = "",
     negative: Annotated[str, typer.Option(help="What the answer should not be like.")] = "",
     mask: Annotated[Path | None, typer.Option(help="PNG of the reference's shape, white where to replace.")] = None,
-    w_image: Annotated[float | None, typer.Option(help="How much the reference counts. Default: the model's.")] = None,
-    w_text: Annotated[float | None, typer.Option(help="How much the text counts. Default: the model's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Network calls. Default: the model's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the noise. Default: the model's.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many pictures.")] = 10,
+    where: Annotated[
+        str, typer.Option("--filter", help='A condition on the pictures\' metadata, as in SQL: "width > 800".')
+    ] = "",
+    exclude: Annotated[list[str] | None, typer.Option(help="Id of a picture not to be found; repeatable.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="composed, or image or text: by that one embedding alone, without the model.")
+    ] = "composed",
+    subtract: Annotated[str, typer.Option(help="A text whose direction is taken off the answer.")] = "",
+    subtract_weight: Annotated[float, _dial("subtract_weight")] = 0.5,
+    w_image: Annotated[float | None, _dial("w_image")] = None,
+    w_text: Annotated[float | None, _dial("w_text")] = None,
+    steps: Annotated[int | None, _dial("num_inference_steps")] = None,
+    draws: Annotated[int | None, _dial("draws")] = None,
+    mixing: Annotated[float | None, _dial("reference_mixing", "--mixing")] = None,
+    seed: Annotated[int | None, _dial("seed")] = None,
+    k: Annotated[int, _dial("k", "-k")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")] = None,
     index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
@@ -43,98 +70,133 @@ def search(
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.images import read_picture
-    from compodiff.search.composer import ComposedQuery
     from compodiff.search.progress import Watch
-    from compodiff.search.searcher import named_reference, open_searcher
+    from compodiff.search.query import Query, mode_of
+    from compodiff.search.searcher import Searcher
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     started = time.perf_counter()
     require_replaceable_file(html, PAGE)
-    searcher = open_searcher(model, index)
-    query = ComposedQuery(
-        reference=None if reference is None else named_reference(reference, searcher.index),
+    known: Mode = mode_of(mode)
+    searcher = Searcher.load(model, index=index)
+    query = Query(
+        reference=_join(searcher, reference or [], weight or []),
         relative_caption=text,
         negative_text=negative,
         mask=None if mask is None else read_picture(mask),
         w_image=w_image,
         w_text=w_text,
         num_inference_steps=steps,
+        draws=draws,
+        reference_mixing=mixing,
         seed=seed,
         k=k,
+        mode=known,
+        subtract=subtract,
+        subtract_weight=subtract_weight,
+        exclude=tuple(exclude or ()),
+        where=where.strip(),
     )
     loaded = time.perf_counter()
-    (answer,) = searcher.answer_all([searcher.prepared(query)], Watch())
+    prepared = searcher.prepare(query)
+    (ranking,) = searcher.answer_all([prepared], Watch())
     answered = time.perf_counter()
     if html is not None:
-        _write_page(html, searcher, query, answer.hits, attribution="" if index else ATTRIBUTION)
-    seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
-    asked = {"reference": reference, "mask": None if mask is None else str(mask), "model": model}
-    _print_answer(answer, _described(searcher, query, answer, asked) | {"seconds": seconds} if as_json else None)
-
-
-def _print_answer(answer: "Answer", described: dict[str, Any] | None) -> None:
-    """Print the notes on stderr, and the answer as a table or as it is `described`."""
-    for note in answer.notes:
+        _write_page(html, searcher, query.reference, prepared, ranking, attribution="" if index else ATTRIBUTION)
+    for note in ranking.notes:
         echo(f"note: {note}", err=True)
-    if described is None:
-        _print_table(answer.hits)
-    else:
-        typer.echo(json.dumps(described, ensure_ascii=False))
+    if not as_json:
+        _print_table(ranking.hits)
+        return
+    seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
+    asked: dict[str, Any] = {"reference": reference[0] if reference and len(reference) == 1 else reference}
+    asked |= {"weight": weight, "mask": None if mask is None else str(mask), "model": model}
+    described = _describe(searcher, prepared, ranking, asked) | {"seconds": seconds}
+    typer.echo(json.dumps(described, ensure_ascii=False))
 
 
-def _described(searcher: "Searcher", query: "ComposedQuery", answer: "Answer", asked: dict[str, Any]) -> dict[str, Any]:
-    options = searcher.composer.options(query)
+def _join(searcher: "Searcher", names: Sequence[str], weights: Sequence[float]) -> "Reference":
+    """Return what the names stand for, as one reference."""
+    from compodiff.errors import InputInvalid
+    from compodiff.search.query import Blend
+
+    if weights and len(weights) != len(names):
+        raise InputInvalid(f"{len(names)} --reference and {len(weights)} --weight; give one weight each, or none")
+    found = searcher.find(names) if len(names) > 1 else searcher.find(names[0] if names else None)
+    return Blend(found.parts, tuple(weights)) if isinstance(found, Blend) and weights else found
+
+
+def _describe(
+    searcher: "Searcher", prepared: "PreparedQuery", ranking: "Ranking", asked: dict[str, Any]
+) -> dict[str, Any]:
+    query, options = prepared.asked, prepared.options
+    mixing = options.reference_mixing if query.mask is None else options.masked_reference_mixing
     return {
         "query": {
             **asked,
             "text": query.relative_caption,
             "negative": query.negative_text,
+            "filter": query.where,
+            "exclude": list(query.exclude),
+            "mode": query.mode,
+            "subtract": query.subtract,
+            "subtract_weight": query.subtract_weight,
             "w_image": options.w_image,
             "w_text": options.w_text,
             "steps": options.num_inference_steps,
+            "draws": options.draws,
+            "mixing": mixing,
             "seed": searcher.composer.sampling.seed if query.seed is None else query.seed,
             "k": query.k,
         },
         "index": str(searcher.index.folder),
         "results": [
-            {"rank": rank, **vars(hit), "file": str(searcher.pictures.path(hit.picture_id))}
-            for rank, hit in enumerate(answer.hits, 1)
+            {key: value for key, value in vars(hit).items() if key != "path"} | {"file": str(hit.path)}
+            for hit in ranking
         ],
-        "notes": list(answer.notes),
+        "notes": list(ranking.notes),
     }
 
 
 def _print_table(hits: Sequence["Hit"]) -> None:
     rows = [
-        (str(rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
-        for rank, hit in enumerate(hits, 1)
+        (str(hit.rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
+        for hit in hits
     ]
     columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
     print_table(columns, rows, has_lines=False)
 
 
 def _write_page(
-    path: Path, searcher: "Searcher", query: "ComposedQuery", hits: Sequence["Hit"], *, attribution: str
+    path: Path,
+    searcher: "Searcher",
+    reference: "Reference",
+    prepared: "PreparedQuery",
+    ranking: "Ranking",
+    *,
+    attribution: str,
 ) -> None:
     from PIL import Image
 
     from compodiff.search.html_page import Shown, result_page
+    from compodiff.search.query import parts_of
     from compodiff.storage.atomic import atomic_path
     from compodiff.storage.ownership import PAGE
 
-    shown = None
-    if isinstance(query.reference, str):
-        name = searcher.index.pictures["name"].iloc[searcher.index.row[query.reference]]
-        shown = Shown(searcher.pictures.read(query.reference), str(name))
-    elif isinstance(query.reference, Image.Image):
-        shown = Shown(query.reference, "reference")
-    options = searcher.composer.options(query)
+    shown = []
+    for part in parts_of(reference):
+        if isinstance(part, str):
+            name = searcher.index.pictures["name"].iloc[searcher.index.row[part]]
+            shown.append(Shown(searcher.pictures.read(part), str(name)))
+        elif isinstance(part, Image.Image):
+            shown.append(Shown(part, "reference"))
+    query, options = prepared.asked, prepared.options
     page = result_page(
-        reference=shown,
+        references=shown,
         relative_caption=query.relative_caption,
         negative_text=query.negative_text,
         dials=f"w_image {options.w_image:g}, w_text {options.w_text:g}, {options.num_inference_steps} steps",
-        results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in hits],
+        results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in ranking],
         attribution=attribution,
     )
     with atomic_path(path, PAGE) as temporary:

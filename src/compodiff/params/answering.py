@@ -1,10 +1,18 @@
 """Sections of how queries are answered, scored and promoted on: index, sampling, evaluation, promotion."""
 
-from typing import Literal
+from math import isinf
+from typing import Any, Literal
 
 from pydantic import Field
 
+from compodiff.dials import DIALS
 from compodiff.params.section import Section
+
+
+def _range_of(name: str) -> Any:
+    """Return the field of a dial: its range and what it means."""
+    dial = DIALS[name]
+    return Field(ge=dial.least, le=None if isinf(dial.most) else dial.most, description=dial.help)
 
 
 class IndexParams(Section):
@@ -24,17 +32,17 @@ class IndexParams(Section):
 class SamplingParams(Section):
     """How a query is answered, unless it says otherwise."""
 
-    seed: int = Field(ge=0)
-    num_inference_steps: int = Field(gt=0, description="network calls")
+    seed: int = _range_of("seed")
+    num_inference_steps: int = _range_of("num_inference_steps")
     solver: Literal["ddim", "dpm_solver", "unipc", "mean"]
     grid: Literal["trailing", "legacy"]
     eta: float = Field(ge=0, le=1, description="noise that ddim adds: 0 none, 1 as much as DDPM")
-    w_image: float = Field(ge=0)
-    w_text: float = Field(ge=0)
-    draws: int = Field(gt=0, description="answers per query")
+    w_image: float = _range_of("w_image")
+    w_text: float = _range_of("w_text")
+    draws: int = _range_of("draws")
     fusion: Literal["average", "mean_score", "max_score"] = Field(description="how draws become one ranking")
-    reference_mixing: float = Field(ge=0, le=1, description="share of the reference's own embedding in the answer")
-    masked_reference_mixing: float = Field(ge=0, le=1, description="the same for queries with a mask")
+    reference_mixing: float = _range_of("reference_mixing")
+    masked_reference_mixing: float = _range_of("reference_mixing")  # of queries with a mask
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: what the machine multiplies fastest")
 
 

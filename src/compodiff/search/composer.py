@@ -25,11 +25,8 @@ from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
 from compodiff.search.masks import given_cells, mask_cells, stacked
 from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, ComposedQuery, Part, Reference
+from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference
 from compodiff.search.texts import TextEncodings, packed
-
-__all__ = ["ComposedQuery", "Composer", "Composition", "Reference", "mask_cells"]
-
 
 _LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
 
@@ -68,12 +65,23 @@ class Composer:
         sampling = SamplingParams.model_validate(card.trained_with["sampling"])
         return cls(loaded, for_inference(denoiser, sampling.precision), card, sampling)
 
-    def options(self, query: ComposedQuery) -> SamplerOptions:
-        """How this query is sampled: its own dials over the model's.
+    def prepare(self, query: Query) -> PreparedQuery:
+        """Check a query and make pixels of its pictures and cells of its mask; the model does not run.
 
         Raises:
-            InputInvalid: a dial is out of its range.
+            InputInvalid: a query has neither reference nor text, a mask without a picture, a dial or seed out of range,
+                or a reference that is only an id (`Searcher` looks ids up).
         """
+        query.require()
+        options = self._options(query)
+        steps = self.card.process.num_train_timesteps
+        if options.num_inference_steps > steps:
+            raise InputInvalid(f"num_inference_steps is {options.num_inference_steps}; take a number from 1 to {steps}")
+        asked = replace(query, reference=self._as_tensors(query.reference), mask=self._mask_cells(query))
+        return PreparedQuery(asked, options)
+
+    def _options(self, query: Query) -> SamplerOptions:
+        """Return how a query is sampled: its own dials over the model's."""
         mixing = query.reference_mixing
         return SamplerOptions.of(
             self.sampling,
@@ -85,50 +93,35 @@ class Composer:
             masked_reference_mixing=mixing,
         )
 
-    def prepared(self, query: ComposedQuery) -> ComposedQuery:
-        """The query checked, with its pictures as pixels and its mask as cells; the model does not run.
-
-        Raises:
-            InputInvalid: a query has neither reference nor text, a mask without a picture, a dial or seed out of range,
-                or a reference that is only an id (`Searcher` looks ids up).
-        """
-        query.require()
-        options = self.options(query)
-        steps = self.card.process.num_train_timesteps
-        if options.num_inference_steps > steps:
-            raise InputInvalid(f"num_inference_steps is {options.num_inference_steps}; take a number from 1 to {steps}")
-        return replace(query, reference=self._as_tensors(query.reference), mask=self._mask_cells(query))
-
-    def compose(self, queries: Sequence[ComposedQuery]) -> Tensor:
+    def compose(self, queries: Sequence[Query]) -> Tensor:
         """The composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
         return torch.stack([draws.mean(0) for draws in self.compose_draws(queries)])
 
-    def compose_draws(self, queries: Sequence[ComposedQuery]) -> list[Tensor]:
+    def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
         """Every draw of every query, raw, B times (S, D); see `compose_all`."""
-        return [composition.draws for composition in self.compose_all(queries, Watch())]
+        return [
+            composition.draws for composition in self.compose_all([self.prepare(each) for each in queries], Watch())
+        ]
 
-    def compose_all(self, queries: Sequence[ComposedQuery], watch: Watch) -> list[Composition]:
+    def compose_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Composition]:
         """Answer queries together; a query's answer does not depend on the others.
 
         Args:
-            queries: prepared or not.
+            queries: made by `prepare`.
             watch: told of the phases "encode" and "sample".
-
-        Raises:
-            InputInvalid: see `prepared`.
         """
-        batches: dict[object, list[int]] = {}
-        prepared = [self.prepared(query) for query in queries]
-        for place, query in enumerate(prepared):
-            kind = (query.mode, self.options(query), query.has_text, query.reference is not None)
+        batches: dict[tuple[Mode, SamplerOptions, bool, bool], list[int]] = {}
+        for place, query in enumerate(queries):
+            kind = (query.asked.mode, query.options, query.asked.has_text, query.asked.reference is not None)
             batches.setdefault(kind, []).append(place)
         answers: dict[int, Composition] = {}
-        for places in batches.values():
-            answers.update(zip(places, self._compose_alike([prepared[place] for place in places], watch), strict=True))
+        for (_, options, *_), places in batches.items():
+            alike = self._compose_alike([queries[place].asked for place in places], options, watch)
+            answers.update(zip(places, alike, strict=True))
         return [answers[place] for place in range(len(queries))]
 
-    def _compose_alike(self, queries: Sequence[ComposedQuery], watch: Watch) -> list[Composition]:
-        """Queries of one mode with equal options that all or none have a text, and a reference."""
+    def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: Watch) -> list[Composition]:
+        """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]
         with watch.phase("encode"):
             cells = [None if query.mask is None else given_cells(np.asarray(query.mask)) for query in queries]
@@ -141,22 +134,22 @@ class Composer:
             draws = draws[:, None]
         else:
             with watch.phase("sample"):
-                draws = self._sampled(queries, conditions, watch)
+                draws = self._sample(queries, options, conditions, watch)
         taken_off = [self._subtracted(query, each) for query, each in zip(queries, draws, strict=True)]
         return [
             Composition(draw, None if references is None else references[place]) for place, draw in enumerate(taken_off)
         ]
 
-    def _sampled(self, queries: Sequence[ComposedQuery], conditions: Conditions, watch: Watch) -> Tensor:
-        """(B, S, D)."""
+    def _sample(
+        self, queries: Sequence[Query], options: SamplerOptions, conditions: Conditions, watch: Watch
+    ) -> Tensor:
+        """Sample the draws (B, S, D)."""
         seeds = [self.sampling.seed if query.seed is None else query.seed for query in queries]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         process = self.card.process
-        return compose_draws(self.denoiser, conditions, self.options(queries[0]), generators, process, watch.step)
+        return compose_draws(self.denoiser, conditions, options, generators, process, watch.step)
 
-    def _conditions(
-        self, queries: Sequence[ComposedQuery], references: Tensor | None, masks: Tensor | None
-    ) -> Conditions:
+    def _conditions(self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None) -> Conditions:
         said = [query.relative_caption for query in queries]
         unsaid = [query.negative_text for query in queries]
         has_text = queries[0].has_text
@@ -165,7 +158,7 @@ class Composer:
         text = packed(encoded[len(queries) :]) if has_text else None
         return Conditions(null_text=packed(null_text), text=text, image=references, mask=masks)
 
-    def _subtracted(self, query: ComposedQuery, draws: Tensor) -> Tensor:
+    def _subtracted(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
         if not query.subtract:
             return draws
@@ -195,7 +188,7 @@ class Composer:
             raise InputInvalid(f"a reference embedding is {length:.3g} long, as no picture's is; copy it as it came")
         return part
 
-    def _mask_cells(self, query: ComposedQuery) -> NDArray[np.bool_] | None:
+    def _mask_cells(self, query: Query) -> NDArray[np.bool_] | None:
         if query.mask is None:
             return None
         if isinstance(query.mask, Image.Image):
@@ -206,7 +199,7 @@ class Composer:
             raise InputInvalid("a mask needs one reference, the one it was drawn on")
         return given_cells(query.mask).numpy()
 
-    def _reference_embeddings(self, queries: Sequence[ComposedQuery], cells: Sequence[Tensor | None]) -> Tensor:
+    def _reference_embeddings(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
         """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
         blends = [_blend(query.reference) for query in queries if query.reference is not None]
         pixels = [

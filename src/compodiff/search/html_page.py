@@ -40,7 +40,7 @@ class Shown:
 
 def result_page(
     *,
-    reference: Shown | None,
+    references: Sequence[Shown],
     relative_caption: str,
     negative_text: str,
     dials: str,
@@ -50,14 +50,14 @@ def result_page(
     """Render a query and its ranked pictures.
 
     Args:
-        reference: the reference, or None for a query by text alone.
+        references: the references; none for a query by text alone.
         relative_caption: what was asked to change.
         negative_text: what was asked to be away; "" for nothing.
         dials: the guidance weights, steps and seed, in words.
         results: pictures with their cosine, best first.
         attribution: whose the pictures are; "" for nothing.
     """
-    shown = _figure(reference, "") if reference else ""
+    shown = "".join(_figure(reference, "") for reference in references)
     unwanted = f"<p>not: {escape(negative_text)}</p>" if negative_text else ""
     items = "".join(
         f"<li>{_figure(result, f'{rank}', f'{score:.3f}')}</li>" for rank, (result, score) in enumerate(results, 1)

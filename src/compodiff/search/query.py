@@ -1,17 +1,21 @@
-"""What a person may ask: a reference, or several, and what is to be different.
+"""What a person may ask, and the same checked and looked up.
 
 Shapes: D embedding width.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
+from compodiff.images.looks import Looks
+from compodiff.index.index import Rows
+from compodiff.model.sampling.query import SamplerOptions
 
 Mode = Literal["composed", "image", "text"]
 Part = Image.Image | Tensor | NDArray[np.float32] | str
@@ -41,7 +45,7 @@ Reference = Part | Blend | None
 
 
 @dataclass(frozen=True)
-class ComposedQuery:
+class Query:
     """A reference and what is to be different; at least one of reference and text.
 
     Attributes:
@@ -94,9 +98,44 @@ class ComposedQuery:
             raise InputInvalid("the mode image goes by the reference alone; give one")
         if self.mode == "text" and not self.relative_caption:
             raise InputInvalid("the mode text goes by the relative caption alone; give one")
-        if self.k < 1:
-            raise InputInvalid(f"k is {self.k}; ask for at least one picture")
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise InputInvalid(f"a seed is {self.seed}; take 0 to 2^63 - 1")
-        if not 0 <= self.subtract_weight <= 1:
-            raise InputInvalid(f"subtract_weight is {self.subtract_weight}; take a number from 0 to 1")
+        for name, dial in DIALS.items():
+            dial.require(getattr(self, name))
+
+
+@dataclass(frozen=True)
+class PreparedQuery:
+    """A query checked and looked up: made by `Composer.prepare`, and by `Searcher.prepare` for an index.
+
+    Attributes:
+        asked: the query, its pictures as pixels (3, H, W), its ids as embeddings (D,), its mask as cells (64, 64).
+        options: how it is sampled.
+        looks: one entry a part of the reference: how it looks, where it was handed in as a picture.
+        exclude: ids of pictures that must not be found.
+        allowed: rows of the index that may be; None for all.
+    """
+
+    asked: Query
+    options: SamplerOptions
+    looks: tuple[Looks | None, ...] = field(default=(), repr=False)
+    exclude: tuple[str, ...] = ()
+    allowed: Rows | None = field(default=None, repr=False)
+
+
+def parts_of(reference: Reference) -> tuple[Part, ...]:
+    """Return the parts of a reference, in their order."""
+    if reference is None:
+        return ()
+    return reference.parts if isinstance(reference, Blend) else (reference,)
+
+
+def mode_of(name: str) -> Mode:
+    """Return the mode of that name.
+
+    Raises:
+        InputInvalid: there is none.
+    """
+    modes: tuple[Mode, ...] = get_args(Mode)
+    for mode in modes:
+        if mode == name:
+            return mode
+    raise InputInvalid(f"mode is {name!r}; take one of {', '.join(modes)}")

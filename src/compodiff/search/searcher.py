@@ -1,40 +1,40 @@
-"""Search from Python: `from compodiff import Searcher`.
+"""A model and an index: queries in, ranked pictures out. From Python: `from compodiff import Searcher`.
 
-Shapes: D embedding width.
+Shell, API, page, MLflow and Python ask in the same way: `Query` -> `PreparedQuery` -> `Ranking`.
 """
 
-import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack, overload
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from compodiff.errors import InputInvalid
-from compodiff.images import read_picture
-from compodiff.images.files import is_regular, read_regular
+from compodiff.images import Pictures, read_picture
+from compodiff.images.looks import look
+from compodiff.index.encoding import encoded
+from compodiff.index.filters import Filters
 from compodiff.index.index import Index
-from compodiff.search.composer import Composer
-from compodiff.search.engine import Searcher as QuerySearcher
+from compodiff.index.recognition import Recognition
+from compodiff.model.fusion import fused
+from compodiff.search.composer import Composer, Composition
 from compodiff.search.locate import CHAMPION, GALLERY, index_folder, model_parts
+from compodiff.search.naming import find_reference
+from compodiff.search.notes import note_on_negative, note_on_nothing
 from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, ComposedQuery, Mode, Part
+from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference, parts_of
+from compodiff.search.ranking import Hit, Ranker, Ranking
 from compodiff.tracking.store import project_of
 
-__all__ = ["Blend", "Found", "Ranking", "Searcher", "open_searcher"]
-
-_STYLES = ("twemoji", "openmoji")
-_NEAREST = 3  # ids that an error names
-_COMPARED, _LOOKED_THROUGH = 200, 20_000  # characters of a name, and ids that it is compared with
+__all__ = ["Blend", "Dials", "Hit", "Query", "Ranking", "Searcher"]
 
 
 class Dials(TypedDict, total=False):
-    """What a search may say besides; what it does not say is the model's own (`ComposedQuery`)."""
+    """What a search may say besides; what it does not say is the model's own (`Query`)."""
 
     w_image: float
     w_text: float
@@ -49,69 +49,30 @@ class Dials(TypedDict, total=False):
     where: str
 
 
-@dataclass(frozen=True)
-class Found:
-    """One picture of a ranking.
-
-    Attributes:
-        rank: from 1.
-        picture_id: its id in the index.
-        name: for people.
-        score: cosine to what was looked for.
-        path: the file (or tar) that holds it.
-        duplicates: ids of pictures that look the same.
-    """
-
-    rank: int
-    picture_id: str
-    name: str
-    score: float
-    path: Path
-    duplicates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking(Sequence[Found]):
-    """The answer to a search: a sequence of `Found`, best first, and the reference of a following search.
-
-    Attributes:
-        found: the pictures.
-        embedding: (D,) what was looked for.
-        seconds: by phase: "encode", "sample", "search".
-        notes: what you should know besides, a line each; for instance why no picture was found.
-    """
-
-    found: tuple[Found, ...]
-    embedding: NDArray[np.float32]
-    seconds: Mapping[str, float]
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __iter__(self) -> Iterator[Found]:
-        return iter(self.found)
-
-    @overload
-    def __getitem__(self, place: int) -> Found: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> tuple[Found, ...]: ...
-
-    def __getitem__(self, place: int | slice) -> Found | tuple[Found, ...]:
-        return self.found[place]
-
-
 One = str | Path | Image.Image | NDArray[np.float32] | Ranking
-Reference = One | Sequence[One] | Blend | None
 
 
 class Searcher:
-    """A model and an index; safe to use from many threads."""
+    """Answers queries over one index; `search` may be called from many threads."""
 
-    def __init__(self, searcher: QuerySearcher) -> None:
-        """Take a searcher that is open; `Searcher.load` is the way in."""
-        self._searcher = searcher
+    def __init__(self, composer: Composer, index: Index, pictures_root: Path | None = None) -> None:
+        """Join a model and an index; `Searcher.load` opens both.
+
+        Args:
+            composer: the model.
+            index: made with the model's encoder.
+            pictures_root: where the pictures are, if not where the index says.
+
+        Raises:
+            IndexMismatch: the index was made with another encoder.
+        """
+        index.require_encoder(composer.encoder.manifest)
+        self.composer, self.index = composer, index
+        root = pictures_root or index.folder / index.manifest.pictures_root
+        self.pictures = Pictures(root, index.pictures)
+        self.filters = Filters(index.pictures)
+        self._recognition = Recognition(index, self.pictures)
+        self._ranker = Ranker(index, self.pictures)
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod
@@ -128,16 +89,22 @@ class Searcher:
             IndexMismatch: the index was made with another encoder, or is damaged.
             ResourceUnavailable: the registry cannot be reached.
         """
-        return cls(open_searcher(model, None if index is None else Path(index)))
+        parts = model_parts(model)
+        # The index is opened first: it is the part that a user most often has to make.
+        if index is None:
+            opened, pictures_root = Index.load(parts.index), project_of(Path.cwd()) / GALLERY
+        else:
+            opened, pictures_root = Index.load(index_folder(Path(index))), None
+        return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
 
     @property
     def picture_ids(self) -> Sequence[str]:
         """The ids of the pictures that can be found."""
-        return tuple(self._searcher.index.picture_ids)
+        return tuple(self.index.picture_ids)
 
     def search(
         self,
-        reference: Reference = None,
+        reference: One | Sequence[One] | Blend | None = None,
         text: str = "",
         *,
         negative: str = "",
@@ -147,10 +114,12 @@ class Searcher:
     ) -> Ranking:
         """Find pictures like the reference, but ...
 
+        Neither the reference nor what looks the same is among them, whether it is an id or a picture handed in.
+
         Args:
             reference: a picture, its file, an id of the index, an emoji of the default gallery, an embedding, an
                 earlier answer, several of these (their mean, or a `Blend`), or None.
-            text: what is to be different.
+            text: the relative caption: what is to be different.
             negative: what the answer should not be like.
             mask: white where the reference is to be replaced, of its shape; or 64 x 64 cells.
             k: how many pictures.
@@ -159,80 +128,116 @@ class Searcher:
         Raises:
             InputInvalid: the query cannot be answered; the message says why.
         """
-        query = ComposedQuery(
-            reference=self._understood(reference),
+        query = Query(
+            reference=self.find(reference),
             relative_caption=text,
             negative_text=negative,
             mask=read_picture(Path(mask)) if isinstance(mask, str | Path) else mask,
             k=k,
             **dials,
         )
-        prepared = self._searcher.prepared(query)
+        return self.answer(query)
+
+    def answer(self, query: Query) -> Ranking:
+        """Answer one query.
+
+        Raises:
+            InputInvalid: it cannot be answered; see `prepare`.
+        """
+        prepared = self.prepare(query)
         with self._alone:
-            (answer,) = self._searcher.answer_all([prepared], Watch())
-        pictures = self._searcher.pictures
-        found = tuple(
-            Found(rank, hit.picture_id, hit.name, hit.score, pictures.path(hit.picture_id), hit.duplicates)
-            for rank, hit in enumerate(answer.hits, 1)
-        )
-        return Ranking(found, answer.embedding, answer.seconds, answer.notes)
+            (ranking,) = self.answer_all([prepared], Watch())
+        return ranking
 
-    def _understood(self, reference: Reference) -> "Part | Blend | None":
-        if reference is None or isinstance(reference, Blend):
-            return reference
+    def find(self, reference: One | Sequence[One] | Blend | None) -> Reference:
+        """Return what a query takes as its reference: files read, names looked up, earlier answers as embeddings.
+
+        Raises:
+            InputInvalid: a name is neither a picture file nor in the index.
+        """
+        if reference is None:
+            return None
+        if isinstance(reference, Blend):
+            return Blend(tuple(self._find_one(part) for part in reference.parts), reference.weights)
         if isinstance(reference, Sequence) and not isinstance(reference, str | Ranking):
-            parts = tuple(self._one(each) for each in reference)
+            parts = tuple(self._find_one(each) for each in reference)
             return Blend(parts, (1.0,) * len(parts))
-        return self._one(reference)
+        return self._find_one(reference)
 
-    def _one(self, reference: One) -> Part:
+    def prepare(self, query: Query) -> PreparedQuery:
+        """Do all of a query's work that needs no model: check, read pictures, look up ids, ask the condition.
+
+        Raises:
+            InputInvalid: the query cannot be answered; see `Composer.prepare` and `Filters.rows`.
+        """
+        query.require()
+        reference = query.reference
+        looks = tuple(look(part) if isinstance(part, Image.Image) else None for part in parts_of(reference))
+        if isinstance(reference, Blend):
+            reference = Blend(tuple(self._look_up(part, query) for part in reference.parts), reference.weights)
+        elif reference is not None:
+            reference = self._look_up(reference, query)
+        ids = tuple(part for part in parts_of(query.reference) if isinstance(part, str))
+        allowed = self.filters.rows(query.where) if query.where else None
+        prepared = self.composer.prepare(replace(query, reference=reference))
+        return replace(prepared, looks=looks, exclude=(*query.exclude, *ids), allowed=allowed)
+
+    def answer_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Ranking]:
+        """Answer queries together, which share the work of the model; none depends on the others."""
+        compositions = self.composer.compose_all(queries, watch)
+        with watch.phase("search"):
+            own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
+            hits = [
+                self._ranker.rank(self._fuse(each.draws), query.asked.k, (*query.exclude, *same), query.allowed)
+                for query, same, each in zip(queries, own, compositions, strict=True)
+            ]
+        return [
+            Ranking(
+                hits=found,
+                embedding=composition.draws.mean(0).cpu().numpy(),
+                reference=None if composition.reference is None else composition.reference.cpu().numpy(),
+                cells=None if query.asked.mask is None else np.asarray(query.asked.mask),
+                seconds=dict(watch.seconds),
+                own=same,
+                notes=self._note(query, found),
+            )
+            for query, composition, same, found in zip(queries, compositions, own, hits, strict=True)
+        ]
+
+    def _find_one(self, reference: One | Part) -> Part:
         if isinstance(reference, Ranking):
             return reference.embedding
         if isinstance(reference, str | Path):
-            return named_reference(str(reference), self._searcher.index)
+            return find_reference(str(reference), self.index)
         return reference
 
+    def _look_up(self, part: Part, query: Query) -> Part:
+        """Return the embedding of an id, or its picture where it is masked."""
+        if not isinstance(part, str):
+            return part
+        embedding = self.index.embedding(part)
+        return embedding if query.mask is None else self.pictures.read(part)
 
-def open_searcher(model: str, index: Path | None) -> QuerySearcher:
-    """Open a model and an index; see `Searcher.load`."""
-    parts = model_parts(model)
-    # The index is opened first: it is the part that a user most often has to make.
-    if index is None:
-        opened, pictures_root = Index.load(parts.index), project_of(Path.cwd()) / GALLERY
-    else:
-        opened, pictures_root = Index.load(index_folder(index)), None
-    return QuerySearcher(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
+    def _fuse(self, draws: Tensor) -> NDArray[np.float32]:
+        """Fuse draws (S, D) in the way that the model was chosen with."""
+        vectors: NDArray[np.float32] = fused(draws, self.composer.sampling.fusion).cpu().numpy()
+        return vectors
 
+    def _recognise(self, prepared: PreparedQuery, composition: Composition) -> tuple[str, ...]:
+        """Return the pictures of the index that parts of the reference are copies of."""
+        parts = parts_of(prepared.asked.reference)
+        found: list[str] = []
+        for part, seen in zip(parts, prepared.looks, strict=True):
+            if seen is None or not isinstance(part, Tensor):
+                continue
+            alone = len(parts) == 1 and prepared.asked.mask is None
+            known = composition.reference if alone and composition.reference is not None else None
+            embedding = encoded(self.composer.encoder, [part])[0] if known is None else known
+            found += self._recognition.find(seen, embedding.cpu().numpy())
+        return tuple(dict.fromkeys(found))
 
-def named_reference(reference: str, index: Index) -> str | Image.Image:
-    """What is meant by a name: an id of the index, an emoji of the default gallery, or a picture file.
-
-    Raises:
-        InputInvalid: none of these.
-    """
-    path = Path(reference)
-    if is_regular(path):
-        return _held(path, index) or read_picture(path)
-    codepoints = "-".join(f"{ord(character):X}" for character in reference if character != "\N{VARIATION SELECTOR-16}")
-    for picture_id in (reference, *(f"{style}-{codepoints}" for style in _STYLES)):
-        if picture_id in index.row:
-            return picture_id
-    raise InputInvalid(
-        f"{reference} is neither a picture file nor in the index, {_nearest(reference, index.picture_ids)}"
-    )
-
-
-def _held(path: Path, index: Index) -> str | None:
-    """The id of the picture of the index with the bytes of this file, which then need not be encoded."""
-    try:
-        digest = hashlib.sha256(read_regular(path)[1]).hexdigest()
-    except InputInvalid:  # `read_picture` says so
-        return None
-    same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
-    return str(same.iloc[0]) if len(same) else None
-
-
-def _nearest(reference: str, ids: Sequence[str]) -> str:
-    """Say which ids look most like a name."""
-    near = get_close_matches(reference[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
-    return f"which holds {', '.join(near)}" if near else f"whose ids look like {ids[0]}"
+    def _note(self, prepared: PreparedQuery, hits: Sequence[Hit]) -> tuple[str, ...]:
+        pictures = self.index.manifest.count
+        findable = pictures if prepared.allowed is None else len(prepared.allowed)
+        nothing = None if hits else note_on_nothing(prepared.asked, pictures, findable)
+        return tuple(note for note in (note_on_negative(prepared.asked, prepared.options), nothing) if note)

@@ -30,7 +30,7 @@ from compodiff.serving.replies import (
     Listed,
     Listing,
     ModelReply,
-    Ranking,
+    RankingReply,
     model_reply,
     thumbnail_address,
 )
@@ -100,7 +100,7 @@ def create_app(
 def _add_search(app: FastAPI, service: Service) -> None:
     @app.post(
         "/search",
-        response_model=Ranking,
+        response_model=RankingReply,
         responses={
             200: {"content": {STREAM: {"schema": {"type": "string"}, "example": '{"event": "sample", "done": 3}\n'}}},
             **_faults(400, 401, 413, 422, 429),
@@ -125,7 +125,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 async def _lines(service: Service, begun: Begun) -> AsyncIterator[str]:
     """Progress, then the answer or what went wrong, as lines of JSON."""
     news: asyncio.Queue[Progress | None] = asyncio.Queue()
-    steps = begun.live.searcher.composer.options(begun.prepared.query).num_inference_steps
+    steps = begun.prepared.options.num_inference_steps
     answer = asyncio.create_task(service.finish(begun, news.put_nowait))
     answer.add_done_callback(lambda _: news.put_nowait(None))
     yield json.dumps({"event": "wait", "done": 0, "of": steps}) + "\n"

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from compodiff.errors import CompoDiffError
-from compodiff.search.engine import Answer, Prepared
 from compodiff.search.progress import Listener, Progress, Watch
+from compodiff.search.query import PreparedQuery
+from compodiff.search.ranking import Ranking
 from compodiff.serving.champion import Live
 
 
@@ -20,9 +21,9 @@ class Waiting:
     """A query in the queue, and where its answer goes."""
 
     live: Live
-    prepared: Prepared
+    prepared: PreparedQuery
     listener: Listener | None
-    answer: "asyncio.Future[tuple[Answer, float]]"
+    answer: "asyncio.Future[tuple[Ranking, float]]"
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -35,7 +36,9 @@ class Batcher:
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "model")
 
-    async def submit(self, live: Live, prepared: Prepared, listener: Listener | None = None) -> tuple[Answer, float]:
+    async def submit(
+        self, live: Live, prepared: PreparedQuery, listener: Listener | None = None
+    ) -> tuple[Ranking, float]:
         """Answer one query; return the answer and the seconds that it waited in the queue.
 
         Args:
@@ -43,7 +46,7 @@ class Batcher:
             prepared: by their searcher.
             listener: told of progress, in the model's thread.
         """
-        answer: asyncio.Future[tuple[Answer, float]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(Waiting(live, prepared, listener, answer))
         return await answer
 
@@ -79,7 +82,7 @@ class Batcher:
         self._on_batch(len(batch))
         return batch
 
-    def _answer(self, batch: Sequence[Waiting]) -> list[tuple[Answer, float] | CompoDiffError]:
+    def _answer(self, batch: Sequence[Waiting]) -> list[tuple[Ranking, float] | CompoDiffError]:
         started = time.perf_counter()
         searcher = batch[0].live.searcher
 

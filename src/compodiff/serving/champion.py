@@ -13,8 +13,8 @@ from compodiff.errors import CompoDiffError
 from compodiff.index.index import Index
 from compodiff.index.manifest import stamp
 from compodiff.search.composer import Composer
-from compodiff.search.engine import Searcher
-from compodiff.search.query import ComposedQuery
+from compodiff.search.query import Query
+from compodiff.search.searcher import Searcher
 from compodiff.serving.metadata import Metadata
 
 log = logging.getLogger("compodiff.serving")
@@ -92,5 +92,5 @@ def _opened(places: Places, composer: Composer) -> Live:
     written = stamp(places.index)
     index = Index.load(places.index)
     searcher = Searcher(composer, index, places.pictures_root)
-    searcher.search(ComposedQuery(index.picture_ids[0], "warm", k=1))
+    searcher.answer(Query(index.picture_ids[0], "warm", k=1))
     return Live(searcher, places, written, Metadata(index.pictures))

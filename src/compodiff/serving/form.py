@@ -12,26 +12,32 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.mask_cells import MASK_SIZE
-from compodiff.search.query import Blend, ComposedQuery, Mode, Part, Reference
+from compodiff.search.query import Blend, Mode, Part, Query, Reference
 from compodiff.serving.limits import (
     MASK_CELLS,
-    MAX_DRAWS,
     MAX_EMBEDDING,
     MAX_EXCLUDED,
     MAX_FILTER,
     MAX_REFERENCES,
-    MAX_RESULTS,
-    MAX_STEPS,
     MAX_TEXT,
-    MAX_WEIGHT,
 )
 
 Id = Annotated[str, StringConstraints(max_length=4096)]
 Base64 = Annotated[str, StringConstraints(max_length=MAX_EMBEDDING)]
-Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=DIALS["w_image"].most_served, allow_inf_nan=False)]
+
+
+def _dial(name: str) -> Any:
+    """Return the field of a dial: its range for one request, its default and what it means."""
+    dial = DIALS[name]
+    said = dial.help if dial.default is not None else f"{dial.help}; the model's if left out"
+    finite = None if dial.type is int else False
+    most = min(dial.most, dial.most_served)
+    return Field(default=dial.default, ge=dial.least, le=most, description=said, allow_inf_nan=finite)
 
 
 def _never_null(schema: dict[str, Any]) -> None:
@@ -64,18 +70,16 @@ class SearchForm(BaseModel):
     text: str = Field(default="", max_length=MAX_TEXT, description="what is to be different", examples=["make it blue"])
     negative: str = Field(default="", max_length=MAX_TEXT, description="what the answer should not be like")
     subtract: str = Field(default="", max_length=MAX_TEXT, description="a text whose direction is taken off the answer")
-    subtract_weight: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    subtract_weight: float = _dial("subtract_weight")
     mask: UploadFile | None = Field(default=None, description="of the reference's shape, white where to replace")
     mask_cells: Base64 | None = Field(default=None, description="`mask_cells` of an earlier answer, instead of `mask`")
-    w_image: Weight | None = Field(default=None, description="how much the reference counts; the model's if left out")
-    w_text: Weight | None = Field(default=None, description="how much the text counts; the model's if left out")
-    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="network calls; the model's if left out")
-    draws: int | None = Field(default=None, ge=1, le=MAX_DRAWS, description="answers that are averaged")
-    reference_mixing: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="share of the reference's own embedding"
-    )
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="of the noise; the model's if left out")
-    k: int = Field(default=10, ge=1, le=MAX_RESULTS, description="how many pictures")
+    w_image: float | None = _dial("w_image")
+    w_text: float | None = _dial("w_text")
+    steps: int | None = _dial("num_inference_steps")
+    draws: int | None = _dial("draws")
+    reference_mixing: float | None = _dial("reference_mixing")
+    seed: int | None = _dial("seed")
+    k: int = _dial("k")
     filter: str = Field(
         default="",
         max_length=MAX_FILTER,
@@ -99,13 +103,13 @@ class Uploads:
         return cls(references, None if form.mask is None else await form.mask.read())
 
 
-def query_of(form: SearchForm, uploads: Uploads, max_pixels: int) -> ComposedQuery:
+def query_of(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
     """The query that a form asks for. Decodes pictures, so keep it off the event loop.
 
     Raises:
         InputInvalid: an upload is no picture or too large, base64 is none, or parts contradict each other.
     """
-    return ComposedQuery(
+    return Query(
         reference=_reference(form, uploads, max_pixels),
         relative_caption=form.text,
         negative_text=form.negative,

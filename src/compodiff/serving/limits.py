@@ -1,15 +1,11 @@
-"""What one request may ask for; beyond it the answer is a 4xx that says so."""
+"""What one request may ask for besides its dials (dials.py); beyond it the answer is a 4xx that says so."""
 
 from dataclasses import dataclass
 
 MAX_TEXT = 1_000  # characters; the default encoder reads 32 tokens
 MAX_FILTER = 2_000
 MAX_REFERENCES = 8
-MAX_RESULTS = 1_000
 MAX_EXCLUDED = 500
-MAX_STEPS = 200
-MAX_DRAWS = 16
-MAX_WEIGHT = 100.0
 MAX_LISTED = 200
 MAX_EMBEDDING = 40_000  # characters of base64
 MASK_CELLS = 512  # bytes: 64 x 64 bits

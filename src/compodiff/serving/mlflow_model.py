@@ -15,7 +15,8 @@ from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
 from compodiff.images import decode
-from compodiff.search.composer import ComposedQuery, Composer
+from compodiff.search.composer import Composer
+from compodiff.search.query import Query
 
 
 class ComposedModel(PythonModel):
@@ -40,7 +41,7 @@ class ComposedModel(PythonModel):
             InputInvalid: a picture does not decode, a row has neither reference nor text, or a dial is out of range.
         """
         queries = [
-            ComposedQuery(
+            Query(
                 reference=decode(row["reference"]) if row.get("reference") else None,
                 relative_caption=row.get("relative_caption") or "",
                 negative_text=row.get("negative_text") or "",

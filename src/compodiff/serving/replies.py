@@ -7,7 +7,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from compodiff.model.sampling.query import SamplerOptions
-from compodiff.search.engine import Answer, Hit, Prepared
+from compodiff.search.query import PreparedQuery
+from compodiff.search.ranking import Hit, Ranking
 from compodiff.serving.champion import Live
 from compodiff.serving.form import SearchForm, encoded_cells, encoded_embedding
 from compodiff.serving.limits import Limits
@@ -21,7 +22,7 @@ class Fault(BaseModel):
     error: str
 
 
-class Found(BaseModel):
+class HitReply(BaseModel):
     """One picture of a ranking."""
 
     rank: int
@@ -57,11 +58,11 @@ class Asked(BaseModel):
     mode: str
 
 
-class Ranking(BaseModel):
+class RankingReply(BaseModel):
     """The answer to a search."""
 
     query: Asked
-    results: list[Found]
+    results: list[HitReply]
     embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
     notes: list[str] = Field(description="what a person should know besides: why nothing was found, what had no effect")
@@ -133,11 +134,12 @@ def thumbnail_address(picture_id: str) -> str:
     return f"/thumbnails/{quote(picture_id, safe='/')}"
 
 
-def ranking(live: Live, form: SearchForm, prepared: Prepared, answer: Answer, seconds: Mapping[str, float]) -> Ranking:
-    """The answer as it is sent."""
-    options = live.searcher.composer.options(prepared.query)
-    return Ranking(
-        query=_asked(live, form, answer, options),
+def ranking_reply(
+    live: Live, form: SearchForm, prepared: PreparedQuery, answer: Ranking, seconds: Mapping[str, float]
+) -> RankingReply:
+    """Return the answer as it is sent."""
+    return RankingReply(
+        query=_asked(live, form, answer, prepared.options),
         results=_found(live, answer.hits),
         embedding=encoded_embedding(answer.embedding),
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
@@ -164,7 +166,7 @@ def model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
     )
 
 
-def _asked(live: Live, form: SearchForm, answer: Answer, options: SamplerOptions) -> Asked:
+def _asked(live: Live, form: SearchForm, answer: Ranking, options: SamplerOptions) -> Asked:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
     composer = live.searcher.composer
     return Asked(
@@ -189,12 +191,12 @@ def _asked(live: Live, form: SearchForm, answer: Answer, options: SamplerOptions
     )
 
 
-def _found(live: Live, hits: Sequence[Hit]) -> list[Found]:
+def _found(live: Live, hits: Sequence[Hit]) -> list[HitReply]:
     index = live.searcher.index
     known = live.metadata.of([index.row[hit.picture_id] for hit in hits])
     return [
-        Found(
-            rank=rank,
+        HitReply(
+            rank=hit.rank,
             picture_id=hit.picture_id,
             name=hit.name,
             score=hit.score,
@@ -203,5 +205,5 @@ def _found(live: Live, hits: Sequence[Hit]) -> list[Found]:
             duplicates=list(hit.duplicates),
             metadata=metadata,
         )
-        for rank, (hit, metadata) in enumerate(zip(hits, known, strict=True), 1)
+        for hit, metadata in zip(hits, known, strict=True)
     ]

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from compodiff.search.engine import Prepared
 from compodiff.search.progress import Progress
+from compodiff.search.query import PreparedQuery
 from compodiff.serving.batching import Batcher
 from compodiff.serving.champion import Champion, Live
 from compodiff.serving.form import SearchForm, Uploads, query_of
 from compodiff.serving.limits import Limits
 from compodiff.serving.metrics import Metrics
 from compodiff.serving.pictures import Thumbnails
-from compodiff.serving.replies import Ranking, ranking
+from compodiff.serving.replies import RankingReply, ranking_reply
 
 _RETRY_SECONDS = 1
 
@@ -28,7 +28,7 @@ class Begun:
 
     live: Live
     form: SearchForm
-    prepared: Prepared
+    prepared: PreparedQuery
     since: float
     seconds: float  # that preparing took
 
@@ -74,14 +74,14 @@ class Service:
         live = self.champion.live
         uploads = await Uploads.of(form)
 
-        def prepared() -> Prepared:
-            return live.searcher.prepared(query_of(form, uploads, self.limits.pixels))
+        def prepare() -> PreparedQuery:
+            return live.searcher.prepare(query_of(form, uploads, self.limits.pixels))
 
         with self._counted():
-            done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepared)
+            done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
         return Begun(live, form, done, since, time.perf_counter() - since)
 
-    async def finish(self, begun: Begun, listener: Callable[[Progress], None] | None = None) -> Ranking:
+    async def finish(self, begun: Begun, listener: Callable[[Progress], None] | None = None) -> RankingReply:
         """Answer.
 
         Args:
@@ -99,7 +99,7 @@ class Service:
         seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
-        return ranking(begun.live, begun.form, begun.prepared, answer, seconds)
+        return ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-_DIALS = {"w_image": "double", "w_text": "double", "num_inference_steps": "long", "draws": "long", "seed": "long"}
+_TYPES = {float: "double", int: "long"}
 
 
 def read_card(composed: Path) -> dict[str, Any]:
@@ -50,7 +51,13 @@ def signature(card: Mapping[str, Any]) -> "ModelSignature":
             ]
         ),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dim))]),
-        params=ParamSchema([ParamSpec(name, kind, sampling[name]) for name, kind in _DIALS.items()]),
+        params=ParamSchema(
+            [
+                ParamSpec(name, _TYPES[dial.type], sampling[name])
+                for name, dial in DIALS.items()
+                if dial.default is None and name in sampling
+            ]
+        ),
     )
 
 

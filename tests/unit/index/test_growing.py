@@ -21,8 +21,8 @@ from compodiff.index.folder import Todo, build_folder_index, folder_status, remo
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.params import IndexParams
-from compodiff.search.engine import Searcher
-from compodiff.search.query import ComposedQuery
+from compodiff.search.query import Query
+from compodiff.search.searcher import Searcher
 
 PARAMS = IndexParams(flat_up_to=1000, duplicate_cosine=0.9, kind="ivf_sq8", lists=2, probes=2, code_bytes=4, rerank=4)
 
@@ -130,11 +130,11 @@ def test_the_same_picture_saved_otherwise_shares_its_place(album, encoder, compo
     assert {each for each, group in groups.items() if group == groups["a/1.png"]} == alike
     assert all(group == each for each, group in groups.items() if each not in alike)
 
-    hits = Searcher(composer, index).search(ComposedQuery(None, "a", k=20))
+    hits = Searcher(composer, index).answer(Query(None, "a", k=20))
     assert len(hits) == 8
     (together,) = (hit for hit in hits if hit.picture_id in alike)
     assert {together.picture_id, *together.duplicates} == alike
-    found = Searcher(composer, index).search(ComposedQuery("copy.jpg", "a", k=20))
+    found = Searcher(composer, index).answer(Query("copy.jpg", "a", k=20))
     assert alike.isdisjoint(hit.picture_id for hit in found)
 
     remove_from_index(album, album / INSIDE, PARAMS, ["a/1.png"])
@@ -214,7 +214,7 @@ def test_metadata_of_files_captions_and_a_table_can_be_filtered_by(album, encode
     searcher = Searcher(composer, Index.load(album / INSIDE))
 
     def found(condition):
-        return {hit.picture_id for hit in searcher.search(ComposedQuery(None, "a", k=99, where=condition))}
+        return {hit.picture_id for hit in searcher.answer(Query(None, "a", k=99, where=condition))}
 
     assert found("folder = 'a'") == {f"a/{number}.png" for number in (1, 3, 5, 7)}
     assert found("caption = 'a quilt'") == {"a/1.png"}

@@ -12,7 +12,8 @@ from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
-from compodiff.search.composer import ComposedQuery, mask_cells
+from compodiff.search.masks import mask_cells
+from compodiff.search.query import Query
 
 
 def _picture(seed: int, size=(40, 30)) -> Image.Image:
@@ -32,7 +33,7 @@ def _packed(encoder, text) -> PackedText:
 
 def test_a_query_is_sampled_under_the_conditions_it_names(composer):
     encoder, picture, mask = composer.encoder, _picture(0), _mask((40, 30), (0, 0, 19, 29))
-    query = ComposedQuery(picture, "with a hat", "blue", mask, w_image=2.0, num_inference_steps=3, seed=9)
+    query = Query(picture, "with a hat", "blue", mask, w_image=2.0, num_inference_steps=3, seed=9)
     cells = torch.zeros(1, 64, 64, dtype=torch.bool)
     cells[:, :, :32] = True
     conditions = Conditions(
@@ -49,13 +50,13 @@ def test_a_query_is_sampled_under_the_conditions_it_names(composer):
 
 
 QUERIES = [
-    ComposedQuery(_picture(0), "with a hat"),
-    ComposedQuery(None, "a red apple"),
-    ComposedQuery(_picture(1)),
-    ComposedQuery(_picture(2), "in the snow", "dogs", seed=3),
-    ComposedQuery(_picture(2), "in the snow", "dogs", _mask((80, 60), (0, 0, 30, 30))),
-    ComposedQuery(_picture(3), negative_text="dogs"),
-    ComposedQuery(np.linspace(-1, 1, 16, dtype=np.float32), "at night", w_text=7.5, draws=3),
+    Query(_picture(0), "with a hat"),
+    Query(None, "a red apple"),
+    Query(_picture(1)),
+    Query(_picture(2), "in the snow", "dogs", seed=3),
+    Query(_picture(2), "in the snow", "dogs", _mask((80, 60), (0, 0, 30, 30))),
+    Query(_picture(3), negative_text="dogs"),
+    Query(np.linspace(-1, 1, 16, dtype=np.float32), "at night", w_text=7.5, draws=3),
 ]
 
 
@@ -94,24 +95,24 @@ def test_every_part_of_a_query_reaches_the_answer(composer, changed):
 
 def test_the_answer_mixed_all_of_the_reference_is_the_reference(composer):
     picture = _picture(4)
-    answer = composer.compose([ComposedQuery(picture, "with a hat", reference_mixing=1.0)])
+    answer = composer.compose([Query(picture, "with a hat", reference_mixing=1.0)])
     torch.testing.assert_close(answer, composer.encoder.encode_images([picture]), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        (ComposedQuery(), "neither a reference nor a text"),
-        (ComposedQuery("twemoji-1F34E", "green"), "'twemoji-1F34E' is an id"),
-        (ComposedQuery(None, "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the reference as a picture"),
-        (ComposedQuery(np.zeros(16, np.float32), "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the ref"),
-        (ComposedQuery(np.zeros(3, np.float32), "green"), r"has the shape \(3,\), the encoder makes \(16,\)"),
-        (ComposedQuery(np.full(16, np.nan, np.float32), "green"), "NaN or infinity"),
-        (ComposedQuery(_picture(0), "green", w_text=-1.0), "w_text is -1"),
-        (ComposedQuery(_picture(0), "green", num_inference_steps=0), "num_inference_steps is 0"),
-        (ComposedQuery(_picture(0), "green", num_inference_steps=5000), "num_inference_steps is 5000"),
-        (ComposedQuery(_picture(0), "green", seed=-1), "a seed is -1"),
-        (ComposedQuery(_picture(0), "green", seed=2**64), "a seed is 18446744073709551616"),
+        (Query(), "neither a reference nor a text"),
+        (Query("twemoji-1F34E", "green"), "'twemoji-1F34E' is an id"),
+        (Query(None, "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the reference as a picture"),
+        (Query(np.zeros(16, np.float32), "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the ref"),
+        (Query(np.zeros(3, np.float32), "green"), r"has the shape \(3,\), the encoder makes \(16,\)"),
+        (Query(np.full(16, np.nan, np.float32), "green"), "NaN or infinity"),
+        (Query(_picture(0), "green", w_text=-1.0), "w_text is -1"),
+        (Query(_picture(0), "green", num_inference_steps=0), "num_inference_steps is 0"),
+        (Query(_picture(0), "green", num_inference_steps=5000), "num_inference_steps is 5000"),
+        (Query(_picture(0), "green", seed=-1), "seed is -1"),
+        (Query(_picture(0), "green", seed=2**64), "seed is 18446744073709551616"),
     ],
 )
 def test_a_query_that_cannot_be_answered_is_refused(composer, query, message):

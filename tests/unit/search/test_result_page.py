@@ -25,7 +25,7 @@ def _page(text: str, negative: str = "", *, reference: bool = True) -> _Parts:
     parts = _Parts()
     parts.feed(
         result_page(
-            reference=shown if reference else None,
+            references=[shown] if reference else [],
             relative_caption=text,
             negative_text=negative,
             dials="w_image 1.5, w_text 3",

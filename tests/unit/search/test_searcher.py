@@ -15,10 +15,10 @@ from compodiff.index.folder import Todo, build_folder_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.params import IndexParams
-from compodiff.search.composer import ComposedQuery, Composer
-from compodiff.search.engine import Searcher
+from compodiff.search.composer import Composer
 from compodiff.search.progress import Watch
-from compodiff.search.query import Blend
+from compodiff.search.query import Blend, Query
+from compodiff.search.searcher import Searcher
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
 
@@ -61,7 +61,7 @@ def _with_fusion(composer, fusion, draws):
 @pytest.mark.parametrize("fusion", ["average", "mean_score", "max_score"])
 def test_pictures_are_ranked_by_the_fused_score_of_the_draws(composer, index, fusion):
     composer = _with_fusion(composer, fusion, 3)
-    query = ComposedQuery(Image.new("RGB", (24, 24), "red"), "at night", k=8)
+    query = Query(Image.new("RGB", (24, 24), "red"), "at night", k=8)
     (draws,) = composer.compose_draws([query])
     cosines = _cosines(draws.numpy(), index)
     fused = {
@@ -69,7 +69,7 @@ def test_pictures_are_ranked_by_the_fused_score_of_the_draws(composer, index, fu
         "mean_score": cosines.mean(0),
         "max_score": cosines.max(0),
     }[fusion]
-    hits = Searcher(composer, index).search(query)
+    hits = Searcher(composer, index).answer(query)
     assert [hit.picture_id for hit in hits] == [index.picture_ids[row] for row in np.argsort(-fused)[:8]]
     if fusion != "mean_score":  # whose scores are the mean cosines but for a factor of the query
         np.testing.assert_allclose([hit.score for hit in hits], np.sort(fused)[::-1][:8], atol=1e-5)
@@ -78,16 +78,15 @@ def test_pictures_are_ranked_by_the_fused_score_of_the_draws(composer, index, fu
 def test_a_reference_by_id_and_its_picture_have_the_same_answers_without_itself(composer, index):
     searcher = Searcher(composer, index)
     by_id, by_picture = (
-        ComposedQuery(reference, reference_mixing=1.0, k=30)
-        for reference in ("07.png", searcher.pictures.read("07.png"))
+        Query(reference, reference_mixing=1.0, k=30) for reference in ("07.png", searcher.pictures.read("07.png"))
     )
-    found, found_by_picture = searcher.search_all([by_id, by_picture])
+    found, found_by_picture = searcher.answer_all([searcher.prepare(each) for each in (by_id, by_picture)], Watch())
     assert "07.png" not in [hit.picture_id for hit in found]
     assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
 
 
 def _answer(searcher, query):
-    return searcher.answer_all([searcher.prepared(query)], Watch())[0]
+    return searcher.answer_all([searcher.prepare(query)], Watch())[0]
 
 
 def _resaved(picture):
@@ -112,11 +111,11 @@ def test_a_copy_of_a_picture_of_the_index_is_not_its_own_answer(composer, album_
     mask.paste(255, (0, 0, copy.width, copy.height // 2))
     both = Blend((copy, searcher.pictures.read("5.png")), (1.0, 1.0))
     for query, own in (
-        (ComposedQuery(copy, k=8), {"3.png"}),
-        (ComposedQuery(copy, "at night", k=8), {"3.png"}),
-        (ComposedQuery(copy, "at night", mask=mask, k=8), {"3.png"}),
-        (ComposedQuery(both, "at night", k=8), {"3.png", "5.png"}),
-        (ComposedQuery(Image.new("RGB", (9, 9), "white"), k=8), set()),
+        (Query(copy, k=8), {"3.png"}),
+        (Query(copy, "at night", k=8), {"3.png"}),
+        (Query(copy, "at night", mask=mask, k=8), {"3.png"}),
+        (Query(both, "at night", k=8), {"3.png", "5.png"}),
+        (Query(Image.new("RGB", (9, 9), "white"), k=8), set()),
     ):
         answer = _answer(searcher, query)
         assert set(answer.own) == own
@@ -131,11 +130,11 @@ def test_a_search_that_can_find_nothing_says_why(composer, tmp_path):
     build_folder_index(tmp_path, tmp_path / INSIDE, composer.encoder, FLAT, Todo(loose_pictures(tmp_path)))
     searcher = Searcher(composer, Index.load(tmp_path / INSIDE))
     for reference in ("0.png", picture):
-        answer = _answer(searcher, ComposedQuery(reference))
+        answer = _answer(searcher, Query(reference))
         assert not answer.hits
         (note,) = answer.notes
         assert note.startswith("all 3 pictures of the index are the reference, look the same as it, or are excluded")
-    answer = _answer(searcher, ComposedQuery(None, "a", where="width > 99"))
+    answer = _answer(searcher, Query(None, "a", where="width > 99"))
     assert answer.notes == ("none of the 3 pictures fits the filter 'width > 99'; loosen it",)
 
 
@@ -153,7 +152,7 @@ def test_a_search_that_can_find_nothing_says_why(composer, tmp_path):
 def test_a_negative_text_without_effect_is_told_and_only_that(composer, index, asked, note):
     searcher = Searcher(composer, index)
     one, other = (
-        _answer(searcher, ComposedQuery(**{"reference": None, "relative_caption": "blue", **asked}, negative_text=text))
+        _answer(searcher, Query(**{"reference": None, "relative_caption": "blue", **asked}, negative_text=text))
         for text in ("a cat", "a lighthouse at night")
     )
     assert len(one.notes) == bool(note)
@@ -165,14 +164,14 @@ def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
     searcher = Searcher(composer, index)
     mask = Image.new("L", (24, 24))
     mask.paste(255, (0, 0, 24, 12))
-    by_id = ComposedQuery("07.png", "blue", mask=mask, k=29)
+    by_id = Query("07.png", "blue", mask=mask, k=29)
     by_picture = replace(by_id, reference=searcher.pictures.read("07.png"), k=30)
-    found, found_by_picture = searcher.search_all([by_id, by_picture])
+    found, found_by_picture = searcher.answer_all([searcher.prepare(each) for each in (by_id, by_picture)], Watch())
     assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
 
 
 def test_fewer_pictures_than_asked_for_are_all_of_them(composer, index):
-    assert len(Searcher(composer, index).search(ComposedQuery("07.png", k=1000))) == 29
+    assert len(Searcher(composer, index).answer(Query("07.png", k=1000))) == 29
 
 
 def test_an_index_of_another_encoder_is_refused(composer, index):
@@ -187,6 +186,6 @@ def test_an_index_of_another_encoder_is_refused(composer, index):
 def test_queries_that_the_index_cannot_answer_are_refused(composer, index):
     searcher = Searcher(composer, index)
     with pytest.raises(InputInvalid, match=r"holds no picture 'away\.png'"):
-        searcher.search(ComposedQuery("away.png", "at night"))
+        searcher.answer(Query("away.png", "at night"))
     with pytest.raises(InputInvalid, match="k is 0"):
-        searcher.search(ComposedQuery("07.png", k=0))
+        searcher.answer(Query("07.png", k=0))

@@ -11,6 +11,7 @@ from worlds.search import places_in
 from compodiff.cli import serve
 from compodiff.errors import CheckpointMismatch, IndexMismatch
 from compodiff.search.locate import CHAMPION
+from compodiff.search.progress import Watch
 from compodiff.serving.api import create_app
 from compodiff.serving.champion import Champion
 from compodiff.tracking.registry import MODEL, Candidate, register_model
@@ -85,7 +86,7 @@ def test_an_index_that_is_replaced_is_taken_over_and_one_half_there_is_not(artif
     champion.refresh()
     assert champion.live is old
     assert "there is no index" in champion.fault
-    assert len(old.searcher.search_all([])) == 0
+    assert old.searcher.answer_all([], Watch()) == []
     shutil.copytree(away, index)
     (index / "embeddings.npy").write_bytes(b"half")
     champion.refresh()

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.search.query import ComposedQuery
+from compodiff.search.query import Query
 from compodiff.serving.api import create_app
 from compodiff.serving.batching import Batcher
 from compodiff.serving.limits import Limits
@@ -142,7 +142,7 @@ async def _together(champion, queries, most=32):
     sizes: list[int] = []
     batcher = Batcher(most, sizes.append)
     live = champion.live
-    submitted = [batcher.submit(live, live.searcher.prepared(query)) for query in queries]
+    submitted = [batcher.submit(live, live.searcher.prepare(query)) for query in queries]
     waiting = asyncio.gather(*submitted, return_exceptions=True)
     await asyncio.sleep(0)
     running = asyncio.create_task(batcher.run())
@@ -152,12 +152,12 @@ async def _together(champion, queries, most=32):
 
 
 def test_queries_that_wait_are_answered_together_each_as_if_alone(champion):
-    queries = [ComposedQuery(RED, f"colour {number}", k=5, num_inference_steps=1 + number % 2) for number in range(10)]
+    queries = [Query(RED, f"colour {number}", k=5, num_inference_steps=1 + number % 2) for number in range(10)]
     outcomes, sizes = asyncio.run(_together(champion, queries))
     assert sizes == [10]
     for query, (answer, waited) in zip(queries, outcomes, strict=True):
         assert [hit.picture_id for hit in answer.hits] == [
-            hit.picture_id for hit in champion.live.searcher.search(query)
+            hit.picture_id for hit in champion.live.searcher.answer(query)
         ]
         assert waited >= 0
     assert asyncio.run(_together(champion, queries, most=4))[1] == [4, 4, 2]
@@ -165,16 +165,16 @@ def test_queries_that_wait_are_answered_together_each_as_if_alone(champion):
 
 def test_a_query_that_fails_in_a_batch_does_not_cost_the_others_theirs(champion, monkeypatch):
     live = champion.live
-    good, bad = (live.searcher.prepared(ComposedQuery(RED, text, k=3)) for text in ("good", "bad"))
+    good, bad = (live.searcher.prepare(Query(RED, text, k=3)) for text in ("good", "bad"))
     answer_all = live.searcher.answer_all
 
     def refusing(prepared, watch):
-        if any(each.query.relative_caption == "bad" for each in prepared):
+        if any(each.asked.relative_caption == "bad" for each in prepared):
             raise InputInvalid("no such thing")
         return answer_all(prepared, watch)
 
     monkeypatch.setattr(live.searcher, "answer_all", refusing)
-    queries = [good.query, replace(bad.query), good.query]
+    queries = [good.asked, replace(bad.asked), good.asked]
     outcomes, _ = asyncio.run(_together(champion, queries))
     assert [isinstance(outcome, InputInvalid) for outcome in outcomes] == [False, True, False]
 
@@ -185,7 +185,7 @@ def test_a_bug_in_a_batch_is_an_error_to_its_queries_and_the_next_are_answered(c
     async def twice():
         batcher = Batcher(8, lambda _: None)
         running = asyncio.create_task(batcher.run())
-        prepared = live.searcher.prepared(ComposedQuery(RED, "a", k=3))
+        prepared = live.searcher.prepare(Query(RED, "a", k=3))
         with monkeypatch.context() as broken:
             broken.setattr(live.searcher, "answer_all", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import ResourceUnavailable
-from compodiff.search.query import ComposedQuery
+from compodiff.search.query import Query
 
 RED, BLUE = "twemoji-1F534", "twemoji-1F535"
 
@@ -51,8 +51,8 @@ def same_ranking(first, second) -> bool:
 
 def test_a_search_finds_what_the_searcher_finds(client, champion):
     answer = client.post("/search", data={"reference_id": RED, "text": "make it blue", "k": 5, "steps": 3, "seed": 4})
-    query = ComposedQuery(RED, "make it blue", k=5, num_inference_steps=3, seed=4)
-    hits = champion.live.searcher.search(query)
+    query = Query(RED, "make it blue", k=5, num_inference_steps=3, seed=4)
+    hits = champion.live.searcher.answer(query)
     assert ids(answer) == [hit.picture_id for hit in hits]
     np.testing.assert_allclose(
         [found["score"] for found in answer.json()["results"]], [hit.score for hit in hits], atol=1e-5

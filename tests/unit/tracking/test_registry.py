@@ -19,7 +19,8 @@ from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
-from compodiff.search.composer import ComposedQuery, Composer
+from compodiff.search.composer import Composer
+from compodiff.search.query import Query
 from compodiff.stages.register import register
 from compodiff.tracking import registry
 from compodiff.tracking.registry import CHALLENGER, MODEL, make_challenger, model_folder, version_at
@@ -128,7 +129,7 @@ def test_mlflow_runs_the_version_and_answers_as_the_composer_does(
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}@{CHALLENGER}")
     answer = model.predict(input_example(), params={"w_text": 2.0, "seed": 7})
     composer = Composer.load(folder / "composed", folder / "encoder")
-    query = ComposedQuery(Image.new("RGB", (8, 8), "red"), "make it blue", w_text=2.0, seed=7)
+    query = Query(Image.new("RGB", (8, 8), "red"), "make it blue", w_text=2.0, seed=7)
     np.testing.assert_allclose(answer, composer.compose([query]).numpy(), rtol=1e-5, atol=1e-6)
     with pytest.raises(mlflow.MlflowException, match="relative_caption"):
         model.predict(input_example().drop(columns="relative_caption"))

@@ -9,9 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from compodiff.dials import DIALS, Dial
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.params import SamplingParams
+
+_OWN = ("num_inference_steps", "draws", "w_image", "w_text")
+_ETA = Dial("eta", float, "noise that ddim adds: 0 none, 1 as much as DDPM", most=1)
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,9 @@ class SamplerOptions:
         return replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("num_inference_steps", 1, float("inf")),
-            ("draws", 1, float("inf")),
-            ("eta", 0, 1),
-            ("w_image", 0, 1e6),
-            ("w_text", 0, 1e6),
-            ("reference_mixing", 0, 1),
-            ("masked_reference_mixing", 0, 1),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise InputInvalid(f"{name} is {value}; take a number from {least} to {most}")
+        mixing = DIALS["reference_mixing"]
+        for dial in (*(DIALS[name] for name in _OWN), mixing, replace(mixing, name="masked_reference_mixing"), _ETA):
+            dial.require(getattr(self, dial.name))
         if self.solver == "mean" and self.num_inference_steps != 1:
             raise InputInvalid(
                 f"solver mean is one network call, not {self.num_inference_steps}; take steps 1 or unipc"

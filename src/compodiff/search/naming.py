@@ -1,0 +1,50 @@
+"""What a person means by the name of a reference: a picture file, an id of the index, or an emoji."""
+
+import hashlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from PIL import Image
+
+from compodiff.errors import InputInvalid
+from compodiff.images import read_picture
+from compodiff.images.files import is_regular, read_regular
+from compodiff.index.index import Index
+
+_STYLES = ("twemoji", "openmoji")
+_NEAREST = 3  # ids that an error names
+_COMPARED, _LOOKED_THROUGH = 200, 20_000  # characters of a name, and ids that it is compared with
+
+
+def find_reference(name: str, index: Index) -> str | Image.Image:
+    """Return the id of the index, or the picture, that `name` stands for.
+
+    Raises:
+        InputInvalid: it is no picture file, no id of the index, and no emoji of the default gallery.
+    """
+    path = Path(name)
+    if is_regular(path):
+        return _find_by_bytes(path, index) or read_picture(path)
+    codepoints = "-".join(f"{ord(character):X}" for character in name if character != "\N{VARIATION SELECTOR-16}")
+    for picture_id in (name, *(f"{style}-{codepoints}" for style in _STYLES)):
+        if picture_id in index.row:
+            return picture_id
+    raise InputInvalid(f"{name} is neither a picture file nor in the index, {_describe_nearest(name, index)}")
+
+
+def _find_by_bytes(path: Path, index: Index) -> str | None:
+    """Return the id of the picture of the index with the bytes of this file, which then need not be encoded."""
+    try:
+        digest = hashlib.sha256(read_regular(path)[1]).hexdigest()
+    except InputInvalid:  # `read_picture` says so
+        return None
+    same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
+    return str(same.iloc[0]) if len(same) else None
+
+
+def _describe_nearest(name: str, index: Index) -> str:
+    """Say which ids look most like a name."""
+    ids: Sequence[str] = index.picture_ids
+    near = get_close_matches(name[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
+    return f"which holds {', '.join(near)}" if near else f"whose ids look like {ids[0]}"

@@ -1,0 +1,136 @@
+"""From embeddings to ranked pictures of an index, near-duplicates in one place.
+
+Shapes: S draws, D embedding width.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compodiff.images import Pictures
+from compodiff.index.index import GROUP, NO_PICTURE, Floats, Index, Rows
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One picture of a ranking.
+
+    Attributes:
+        rank: from 1.
+        picture_id: its id in the index.
+        name: for people.
+        score: cosine to what was looked for.
+        path: the file (or tar) that holds it.
+        duplicates: ids of pictures that look the same.
+    """
+
+    rank: int
+    picture_id: str
+    name: str
+    score: float
+    path: Path
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking(Sequence[Hit]):
+    """The answer to a query: a sequence of `Hit`, best first, and the reference of a following query.
+
+    Attributes:
+        hits: the pictures.
+        embedding: (D,) what was looked for: the mean of the draws, raw.
+        reference: (D,) embedding of the reference, of the masked region blanked; None without one.
+        cells: (64, 64) the mask, or None.
+        seconds: by phase: "encode", "sample", "search"; of the whole batch that the query was answered in.
+        own: ids of the pictures of the index that the reference, handed in as a picture, is a copy of.
+        notes: what you should know besides, a line each; for instance why no picture was found.
+    """
+
+    hits: tuple[Hit, ...]
+    embedding: Floats
+    reference: Floats | None
+    cells: NDArray[np.bool_] | None
+    seconds: Mapping[str, float]
+    own: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[place]
+
+
+class Ranker:
+    """Ranks the pictures of one index by their nearness to embeddings."""
+
+    def __init__(self, index: Index, pictures: Pictures) -> None:
+        self._index, self._pictures = index, pictures
+        self._names: list[str] = index.pictures["name"].tolist()
+        self._groups: list[str] = index.pictures[GROUP].tolist() if GROUP in index.pictures else []
+        self._members = _collect_members(index.picture_ids, self._groups)
+
+    def rank(self, vectors: Floats, k: int, exclude: Sequence[str], allowed: Rows | None) -> tuple[Hit, ...]:
+        """Return the `k` pictures nearest to any of `vectors`; near-duplicates share a place.
+
+        Args:
+            vectors: (S, D), of one query.
+            k: how many pictures.
+            exclude: ids that must not be among them, nor what looks the same.
+            allowed: rows that may be; None for all.
+        """
+        away = [id_ for each in exclude for id_ in self._find_alike(each)] if self._members else exclude
+        asked = k
+        while True:
+            rows, scores = self._index.search(vectors, asked, [away] * len(vectors), allowed)
+            best: dict[int, float] = {}
+            for row, score in zip(rows.ravel().tolist(), scores.ravel().tolist(), strict=True):
+                if row != NO_PICTURE:
+                    best[row] = max(score, best.get(row, -np.inf))
+            hits = self._collapse(sorted(best.items(), key=lambda found: -found[1]))
+            if len(hits) >= k or asked >= self._index.manifest.count or not self._members:
+                return tuple(hits[:k])
+            asked *= 4
+
+    def _collapse(self, ranking: Sequence[tuple[int, float]]) -> list[Hit]:
+        """Return the best of every group of near-duplicates, with the others named."""
+        hits: list[Hit] = []
+        seen: set[str] = set()
+        for row, score in ranking:
+            picture_id = self._index.picture_ids[row]
+            if picture_id in seen:
+                continue
+            alike = self._find_alike(picture_id)
+            seen.update(alike)
+            others = tuple(each for each in alike if each != picture_id)
+            path = self._pictures.path(picture_id)
+            hits.append(Hit(len(hits) + 1, picture_id, self._names[row], score, path, others))
+        return hits
+
+    def _find_alike(self, picture_id: str) -> Sequence[str]:
+        """Return a picture and its near-duplicates."""
+        row = self._index.row.get(picture_id)
+        if row is None or not self._members:
+            return (picture_id,)
+        return self._members.get(self._groups[row], (picture_id,))
+
+
+def _collect_members(picture_ids: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
+    """Map each group of more than one picture to its pictures."""
+    members: dict[str, list[str]] = {}
+    for picture_id, group in zip(picture_ids, groups, strict=False):
+        members.setdefault(group, []).append(picture_id)
+    return {group: pictures for group, pictures in members.items() if len(pictures) > 1}
