@@ -104,12 +104,17 @@ def test_the_shell_asks_all_that_python_can(project, compodiff, monkeypatch):
     dials = {"w_image": 1.2, "w_text": 2.0, "num_inference_steps": 3, "draws": 2, "reference_mixing": 0.2, "seed": 5}
     flags = ("--w-image", "1.2", "--w-text", "2", "--steps", "3", "--draws", "2", "--mixing", "0.2", "--seed", "5")
     first = searcher.search(Blend((COOK, DARK_COOK), (2, 1)), "with a hat", negative="apple", k=3, **dials)
-    beside = {"subtract": "a woman", "subtract_weight": 0.3, "exclude": (first[0].picture_id,), "where": "width > 1"}
+    beside = {
+        "subtract": "a woman",
+        "subtract_weight": 0.3,
+        "exclude": (first[0].picture_id,),
+        "where": "style = 'twemoji'",
+    }
     asked = searcher.search(Blend((COOK, DARK_COOK), (2, 1)), "with a hat", negative="apple", k=3, **dials, **beside)
     answer = _searched(
         compodiff, "--reference", COOK, "--reference", DARK_COOK, "--weight", "2", "--weight", "1", "-k", "3", *flags,
         "--text", "with a hat", "--negative", "apple", "--subtract", "a woman", "--subtract-weight", "0.3",
-        "--exclude", first[0].picture_id, "--filter", "width > 1",
+        "--exclude", first[0].picture_id, "--filter", "style = 'twemoji'",
     )  # fmt: skip
     assert [found["picture_id"] for found in answer["results"]] == [hit.picture_id for hit in asked]
     assert first[0].picture_id not in {hit.picture_id for hit in asked}
