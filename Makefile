@@ -14,8 +14,8 @@ export NO_MKDOCS_2_WARNING := true
 .PHONY: run test test-all check audit docs lock ui doctor python
 .DEFAULT_GOAL := run
 
-run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results
-	$(BIN)/python -m flows.pipeline
+run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results; PRESET=paper: in presets/paper
+	$(BIN)/python -m flows.pipeline $(if $(PRESET),--preset $(PRESET))
 
 test: $(INSTALLED)  ## every test that takes seconds
 	$(BIN)/python -m pytest -m "not slow"
@@ -37,7 +37,7 @@ docs: $(INSTALLED)  ## the site of guides, tutorials and API, in build/site; a b
 	$(BIN)/mkdocs build --strict
 
 ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(if $(PRESET),presets/$(PRESET)/)mlruns/mlflow.db --host 127.0.0.1
 
 doctor:  ## this machine, what is installed and what is wrong with it; works without an installation
 	@python=$(BIN)/python; "$$python" -c "" 2> /dev/null || python=$$(bash infra/find_python.sh "$(PYTHON)") || exit 1; \

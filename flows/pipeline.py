@@ -1,5 +1,9 @@
-"""Flow: everything, from the data to the champion. Run: make run, or python -m flows.pipeline."""
+"""Flow: everything, from the data to the champion. Run: make run, or python -m flows.pipeline.
 
+PRESET=paper, or --preset paper, runs a file of infra/params in a project of its own, presets/paper.
+"""
+
+import argparse
 import os
 import signal
 import sys
@@ -11,9 +15,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from rich.console import Console
 
-from compodiff.errors import ParamsInvalid, ResourceUnavailable
+from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.machine import can_write
 from compodiff.params import load_params
+from compodiff.stages.preset import enter_preset
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
 from flows.processes.dvc import stop_running
@@ -41,11 +46,16 @@ def pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[
 
 def main() -> int:
     """Run the pipeline, show what came of it and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description="The pipeline, as a flow.")
+    parser.add_argument("--preset", metavar="NAME", help="a file of infra/params; the run is in presets/NAME")
+    preset = parser.parse_args().preset
     complaints = Console(stderr=True, soft_wrap=True, style="bold red", markup=False)
     try:
         load_params(Path.cwd() / "params.yaml")
         _require_writable(Path.cwd())
-    except (ParamsInvalid, ResourceUnavailable) as error:
+        if preset is not None:
+            enter_preset(Path.cwd(), preset)
+    except CompoDiffError as error:
         complaints.print(f"pipeline: {error}")
         return error.exit_code
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -55,7 +65,7 @@ def main() -> int:
     if isinstance(outcomes, list):
         show_outcomes(outcomes)
     if state.is_completed():
-        show_results(Path.cwd())
+        show_results(Path.cwd(), preset)
         return 0
     complaints.print(f"pipeline: {state.message}")
     return 1

@@ -49,8 +49,13 @@ def publish_results(project: Path) -> None:
     create_markdown_artifact("\n".join(links), key="links", description="Models, runs and reports.")
 
 
-def show_results(project: Path) -> None:
-    """Print the figures of both benchmarks, where reports and runs are, and a search to try."""
+def show_results(project: Path, preset: str | None) -> None:
+    """Print the figures of both benchmarks, where reports and runs are, and a search to try.
+
+    Args:
+        project: the folder that holds params.yaml and artifacts/.
+        preset: whose project that is, if a preset's.
+    """
     console = Console(soft_wrap=True)
     for name, title in _BENCHMARKS.items():
         figures = _read(project / f"artifacts/metrics/{name}.json")
@@ -61,8 +66,12 @@ def show_results(project: Path) -> None:
         for method, words in _METHODS.items():
             table.add_row(words, *(f"{figures[method][recall]:.3f}" for recall in _RECALLS))
         console.print(table)
+    if preset:
+        console.print(f"preset   cd presets/{preset}: there are")
     console.print("reports  artifacts/report/report.html, artifacts/scenes_report/report.html")
-    console.print("runs     make ui, then http://127.0.0.1:5000")
+    console.print(
+        f"runs     make ui{f' PRESET={preset} in the project above' if preset else ''}, then http://127.0.0.1:5000"
+    )
     console.print("try      .venv/bin/compodiff search --reference twemoji-1F44B --text 'with dark skin tone'")
 
 

@@ -22,7 +22,8 @@ def match_source_control(project: Path) -> bool:
         ResourceUnavailable: the settings cannot be written.
     """
     folders = (project.resolve(), *project.resolve().parents)
-    has_git = shutil.which("git") is not None and any((folder / ".git").exists() for folder in folders)
+    git = shutil.which("git")
+    has_git = git is not None and any((folder / ".git").exists() for folder in folders) and not _ignored(git, project)
     settings = configparser.ConfigParser(interpolation=None)
     settings.read([project / ".dvc" / "config", project / ".dvc" / "config.local"], encoding="utf-8")
     if settings.getboolean("core", "no_scm", fallback=False) == has_git:
@@ -33,6 +34,12 @@ def match_source_control(project: Path) -> bool:
             reason = (changed.stderr.strip() or "no reason given").splitlines()[-1]
             raise ResourceUnavailable(f"{project}/.dvc/config.local cannot be written ({reason}); make it yours")
     return has_git
+
+
+def _ignored(git: str, project: Path) -> bool:
+    """Whether git is told to leave the folder out, as it is with a preset's; DVC refuses to work there with git."""
+    asked = subprocess.run([git, "check-ignore", "--quiet", "."], cwd=project, capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 if __name__ == "__main__":

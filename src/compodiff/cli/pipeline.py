@@ -16,6 +16,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml, such as train_prior; or distill.")],
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A file of infra/params, such as paper: run it in presets/NAME.", show_default=False),
+    ] = None,
 ) -> None:
     """Run one stage of the pipeline with params.yaml, as `dvc repro` does."""
     # A training step is thousands of short products: threads that spin for some 20 microseconds at their ends before
@@ -23,7 +27,12 @@ def run(
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from compodiff.stages.declaration import run_stage
 
-    run_stage(stage, project_root())
+    project = project_root()
+    if preset is not None:
+        from compodiff.stages.preset import enter_preset
+
+        project = enter_preset(project, preset)
+    run_stage(stage, project)
 
 
 def data() -> None:

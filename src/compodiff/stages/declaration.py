@@ -94,7 +94,7 @@ def run_stage(name: str, root: Path) -> None:
     arguments: dict[str, Any] = {argument: getattr(params, argument) for argument in declaration.sections}
     for argument, path in declaration.inputs.items():
         if not (root / path).exists():
-            raise InputInvalid(f"stage {name} needs {path}, which is not there; run: dvc repro {name}")
+            raise InputInvalid(f"stage {name} needs {path}, which is not in {root}; run there: dvc repro {name}")
         arguments[argument] = root / path
     for argument, path in declaration.outputs.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from compodiff.errors import InputInvalid
 from compodiff.model.network.attention import Projected, Unprojected
 from compodiff.model.network.context import NULL, ContextRows, PackedText
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.network.inputs import sinusoid
-from compodiff.params import DenoiserParams
+from compodiff.params import DenoiserParams, compose_params
 from compodiff.speed import plain
 
-PAPER = Path(__file__).parents[3] / "infra" / "params" / "paper.yaml"
+ROOT = Path(__file__).parents[3]
 ALWAYS_PROJECTED = 10**6
 Normal = Callable[..., torch.Tensor]
 
@@ -33,7 +32,7 @@ def test_the_released_size() -> None:
 
 
 def test_the_papers_params_build_the_papers_network() -> None:
-    params = DenoiserParams.model_validate(yaml.safe_load(PAPER.read_text(encoding="utf-8"))["denoiser"])
+    params = DenoiserParams.model_validate(compose_params(ROOT, "paper")["denoiser"])
     config = DenoiserConfig.of(params, embedding_dim=768, token_dim=768)
     assert replace(config, token_dim=1280) == RELEASED
     assert size_of(config) == size_of(RELEASED) - (1280 - 768) * 768

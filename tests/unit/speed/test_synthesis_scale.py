@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compodiff.params import load_params
+from compodiff.params import SynthesisParams, compose_params
 from compodiff.speed.scale import Costs, Undertaking, predict, simulate
 from compodiff.speed.synthesis import seconds_per_picture
 
@@ -34,7 +34,7 @@ def test_candidates_are_drawn_for_every_caption_pair():
 
 def test_a_shard_of_the_papers_params_is_made_between_two_kills():
     """Three lost workers end a run: a shard must be far shorter than a Slurm job and than a day between kills."""
-    synthesis = load_params(ROOT / "infra" / "params" / "paper.yaml").synthesis
+    synthesis = SynthesisParams.model_validate(compose_params(ROOT, "paper")["synthesis"])
     assert synthesis.drawn
     drawing = synthesis.drawn.diffusion
     costs = Costs(caption=0, picture=seconds_per_picture(steps=drawing.steps), embed=0, keep=0)

@@ -1,0 +1,70 @@
+"""Each preset of infra/params composes with params.yaml and fits; it and the trainings restate nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from compodiff.params import Params, compose_params, list_presets, load_params
+
+ROOT = Path(__file__).parents[2]
+TRAININGS = ("prior", "composed", "distillation")
+PRESETS = list_presets(ROOT)
+MISSING = object()
+
+
+def read(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    return content
+
+
+def leaves_of(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves_of(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def look_up(values: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        values = values.get(key, MISSING) if isinstance(values, dict) else MISSING
+    return values
+
+
+def test_the_papers_scale_is_a_preset() -> None:
+    assert "paper" in PRESETS
+    paper = Params.model_validate(compose_params(ROOT, "paper"))
+    assert (paper.prior.batch_size, paper.prior.steps) == (4096, 1_000_000)
+    assert (paper.composed.batch_size, paper.composed.steps) == (2048, 200_000)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fits_and_changes_the_default(preset: str) -> None:
+    assert Params.model_validate(compose_params(ROOT, preset)) != load_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_restates_no_value_of_the_default(preset: str) -> None:
+    base = read("params.yaml")
+    restated = [
+        ".".join(keys) for keys, value in leaves_of(read(f"infra/params/{preset}.yaml")) if look_up(base, keys) == value
+    ]
+    assert restated == []
+
+
+def test_a_value_of_all_three_trainings_stands_once() -> None:
+    """Read as written: a merge key (<<) is not followed."""
+    document = yaml.compose((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    own = {
+        section.value: {key.value for key, _ in node.value}
+        for section, node in document.value
+        if section.value in TRAININGS
+    }
+    first, *others = (read("params.yaml")[name] for name in TRAININGS)
+    shared = {key for key, value in first.items() if all(other[key] == value for other in others)}
+    assert len(shared) > 10
+    assert list(own) == list(TRAININGS)
+    assert not any(keys & shared for keys in own.values())
