@@ -59,7 +59,12 @@ def test_dvc_takes_the_preset_for_a_project_of_its_own_that_git_ignores(project:
     for command in (["git", "init", "--quiet"], [BIN / "dvc", "config", "--unset", "core.no_scm"]):
         subprocess.run(command, cwd=project, check=True, env=settings)
     remote = project.parent / "remote"
-    subprocess.run([BIN / "dvc", "remote", "add", "--quiet", "--default", "team", "../remote"], cwd=project, check=True, env=settings)
+    subprocess.run(
+        [BIN / "dvc", "remote", "add", "--quiet", "--default", "team", "../remote"],
+        cwd=project,
+        check=True,
+        env=settings,
+    )
     (project / ".gitignore").write_text("/presets/\n/data\n")
     folder = prepare_preset(project, "tiny")
 
