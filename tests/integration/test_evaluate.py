@@ -2,6 +2,7 @@ import base64
 import json
 import re
 import shutil
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -10,9 +11,10 @@ from PIL import Image
 from worlds.benchmark import EVALUATION, LEFT_HALF, SAMPLING, make_world
 
 from compodiff.benchmarks.datasets.own import load_triplets
+from compodiff.benchmarks.run import Source, ask_queries
 from compodiff.embeddings import Embeddings
 from compodiff.errors import CheckpointMismatch, EncoderMismatch, InputInvalid
-from compodiff.stages.evaluate import RECALLS, Judge, evaluate
+from compodiff.stages.evaluate import RECALLS, embedded_mask, evaluate
 
 ROWS = {"image_only", "text_only", "sum", "product", "prior", "composed"}
 
@@ -91,9 +93,8 @@ def test_scenes_are_scored_beside_the_emoji_with_masks_and_negative_texts(world,
 
 def test_a_masked_query_is_asked_with_the_blanked_reference_and_its_mask(world):
     embeddings = Embeddings.load(world.embeddings)
-    judge = Judge(embeddings, {}, EVALUATION, {})
     (part,) = load_triplets(world.scenes, "test")
-    asked = judge._asked(part, world.scenes)
+    asked = ask_queries(part, Source(embeddings, partial(embedded_mask, embeddings, world.scenes)))
     plain, negative, masked = 0, len(part.queries) - 2, len(part.queries) - 1
     np.testing.assert_array_equal(asked.references[masked], embeddings.masked[0])
     np.testing.assert_array_equal(asked.masks[masked].numpy(), LEFT_HALF)

@@ -15,6 +15,7 @@ from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
 
+CACHE = Path("artifacts", "benchmark_embeddings")  # in a project
 _NAMED = 3
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -181,6 +181,17 @@ def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator
         run.pause()
         raise
     run.end("FINISHED")
+
+
+def record_scores(
+    name: str, record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]], files: Iterable[Path], folder: Path
+) -> None:
+    """Record a scored benchmark as one MLflow run: all that the scores depend on, every row's scores, and files."""
+    with training_run(name, record, folder) as run:
+        for row, metrics in scores.items():
+            run.log_metrics(0, {f"{row}/{metric}": value for metric, value in metrics.items()})
+        for path in files:
+            run.log_artifact(path)
 
 
 def deliver_kept(store: Store, project: Path) -> int:

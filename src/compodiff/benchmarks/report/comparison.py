@@ -1,7 +1,7 @@
 """Several ways to answer one benchmark, scored alike, and the report that sets them side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from compodiff.benchmarks.scoring.results import record, summary
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
-from compodiff.storage.atomic import atomic_folder, atomic_path
+from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
 from compodiff.storage.ownership import PAGE
 
 COMPOSED = "composed"
+RESULT = "benchmark result"
 
 
 @dataclass(frozen=True)
@@ -35,52 +36,61 @@ class Comparison:
     summaries: Mapping[str, Mapping[str, Any]]
     record: Mapping[str, Any]
 
+    def noting(self, **settings: Any) -> "Comparison":
+        """The same with more in the record."""
+        return replace(self, record={**self.record, **settings})
+
     def result(self) -> dict[str, Any]:
         """As JSON: the composed row's metrics, every row, and the record."""
         return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
 
-
-@dataclass(frozen=True)
-class Comparing:
-    """How rows are scored and summed up."""
-
-    scorer: Scorer
-    bootstrap: Bootstrap
-    min_group_queries: int
-
-    @classmethod
-    def of(cls, scorer: Scorer, params: EvaluationParams) -> "Comparing":
-        """As params.yaml says."""
-        return cls(scorer, Bootstrap(params.bootstrap_draws, params.seed), params.min_relation_queries)
-
-    def compare(
-        self,
-        parts: Sequence[Benchmark],
-        vectors: Vectors,
-        rows: Mapping[str, Sequence[Similarity]],
-        settings: Mapping[str, Any],
-    ) -> Comparison:
-        """Score every row over every part.
-
-        Args:
-            parts: of one benchmark.
-            vectors: embeddings by picture id.
-            rows: row name -> a similarity for each part.
-            settings: what the record gets beside the benchmark's own.
-        """
-        scored = {
-            name: [
-                Row(similarity, self.scorer.score(part, vectors, similarity))
-                for part, similarity in zip(parts, similarities, strict=True)
-            ]
-            for name, similarities in rows.items()
+    def figures(self, recalls: Sequence[str]) -> dict[str, Any]:
+        """As artifacts/metrics/emoji.json has it: recalls, their intervals, the same for each relation; the record."""
+        rows = {
+            name: {
+                **{recall: row["metrics"][recall] for recall in recalls},
+                "intervals": {recall: row["intervals"][recall] for recall in recalls},
+                "mean_over_relations": {recall: row["group_means"][recall] for recall in recalls if row["group_means"]},
+                "relations": {
+                    relation: {key: values[key] for key in (*recalls, "queries")}
+                    for relation, values in row["groups"].items()
+                },
+            }
+            for name, row in self.summaries.items()
         }
-        summaries = {
-            name: summary([row.scored for row in of_parts], self.bootstrap, min_group_queries=self.min_group_queries)
-            for name, of_parts in scored.items()
-        }
-        own = record([row.scored for row in scored[COMPOSED]], self.bootstrap)
-        return Comparison(scored, summaries, {**own, **settings})
+        return rows | {"record": dict(self.record)}
+
+
+def compare_rows(
+    parts: Sequence[Benchmark],
+    vectors: Vectors,
+    rows: Mapping[str, Sequence[Similarity]],
+    scorer: Scorer,
+    params: EvaluationParams,
+) -> Comparison:
+    """Score every row over every part, and sum the rows up as params.yaml says.
+
+    Args:
+        parts: of one benchmark.
+        vectors: embeddings by picture id.
+        rows: row name -> a similarity for each part.
+        scorer: of every row.
+        params: the confidence intervals, and how many queries a group must have.
+    """
+    bootstrap = Bootstrap(params.bootstrap_draws, params.seed)
+    scored = {
+        name: [
+            Row(similarity, scorer.score(part, vectors, similarity))
+            for part, similarity in zip(parts, similarities, strict=True)
+        ]
+        for name, similarities in rows.items()
+    }
+    least = params.min_relation_queries
+    summaries = {
+        name: summary([row.scored for row in of_parts], bootstrap, min_group_queries=least)
+        for name, of_parts in scored.items()
+    }
+    return Comparison(scored, summaries, record([row.scored for row in scored[COMPOSED]], bootstrap))
 
 
 @dataclass(frozen=True)
@@ -127,3 +137,16 @@ class Page:
             self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution
         )
         return report_page(report, parts[0].scored.benchmark.pictures)
+
+
+def write_result(
+    comparison: Comparison, vectors: Vectors, params: EvaluationParams, json: Path | None, html: Path | None
+) -> list[Path]:
+    """Write the result as JSON, and a page of queries with their ranked pictures, where asked for; return the files."""
+    if json is not None:
+        write_json(json, comparison.result(), RESULT)
+    if html is not None:
+        metrics = list(comparison.summaries[COMPOSED]["metrics"])
+        title = f"{comparison.record['benchmark']} {comparison.record['split']}"
+        Page(title, metrics, Showcase.of(params)).write_file(html, comparison, vectors)
+    return [path for path in (json, html) if path is not None]

@@ -1,0 +1,181 @@
+"""Run a benchmark: models and baselines answer its queries, and their answers are scored side by side.
+
+`compodiff benchmark run` and the stage evaluate both call `run_benchmark`. What differs is an argument: where the
+embeddings come from, which models answer, and how the baselines' dials are chosen.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
+from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, baselines, best_dials
+from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
+from compodiff.benchmarks.embedding import Present, embed_benchmark
+from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
+from compodiff.benchmarks.scoring.ranking import Floats
+from compodiff.benchmarks.scoring.scorer import Scorer
+from compodiff.embeddings import MASK_SIZE, Embeddings, blanked
+from compodiff.encoders import Encoder, load_encoder
+from compodiff.images import read_picture
+from compodiff.model.checkpoint import WEIGHTS
+from compodiff.params import EvaluationParams, Params, SamplingParams
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the embeddings of a benchmark come from.
+
+    Attributes:
+        embeddings: of all pictures and texts that the benchmark names.
+        mask: returns, for a query that masks a region of its reference, the masked cells (64, 64) bool and the
+            embedding (D,) of the reference with that region blanked.
+    """
+
+    embeddings: Embeddings
+    mask: Callable[[Benchmark, Query], tuple[Tensor, Floats]]
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """What is run, and how.
+
+    Attributes:
+        parts: of one benchmark.
+        source: of the embeddings.
+        models: row name -> model; `composed` is among them.
+        baselines: the dials, or the validation queries on which the best are chosen.
+        evaluation: how answers are scored.
+        settings: what the record gets beside the benchmark's own settings and the dials.
+        skip_missing: score without pictures that have no embedding, and count them.
+    """
+
+    parts: Sequence[Benchmark]
+    source: Source
+    models: Mapping[str, Answering]
+    baselines: Dials | Benchmark
+    evaluation: EvaluationParams
+    settings: Mapping[str, Any]
+    skip_missing: bool = False
+
+
+def run_benchmark(run: BenchmarkRun) -> Comparison:
+    """Answer the queries by the baselines and by each model, and score the answers alike.
+
+    Raises:
+        InputInvalid: a picture, a text or a mask has no embedding.
+    """
+    vectors = gallery_vectors(run.source.embeddings)
+    scorer = Scorer(chunk=run.evaluation.chunk, skip_missing=run.skip_missing)
+    asked = [ask_queries(part, run.source) for part in run.parts]
+    if isinstance(run.baselines, Dials):
+        dials, chosen = run.baselines, {}
+    else:
+        validation = ask_queries(run.baselines, run.source)
+        dials = best_dials(run.baselines, validation, vectors, scorer, run.evaluation)
+        chosen = {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on {run.baselines.split}"}
+    of_parts = [
+        baselines(one, dials) | {row: model.answer(one, f"{row}, {part.label}") for row, model in run.models.items()}
+        for one, part in zip(asked, run.parts, strict=True)
+    ]
+    rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
+    comparison = compare_rows(run.parts, vectors, rows, scorer, run.evaluation)
+    return comparison.noting(**run.settings, baselines=dials.record() | chosen)
+
+
+def ask_queries(part: Benchmark, source: Source) -> Asked:
+    """Return the queries of `part` in arrays; a masked reference is embedded with the masked region blanked."""
+    asked = Asked.of(part, source.embeddings)
+    masked = [place for place, query in enumerate(part.queries) if query.mask]
+    if not masked:
+        return asked
+    masks = torch.zeros(len(part.queries), MASK_SIZE, MASK_SIZE, dtype=torch.bool)
+    references = asked.references.copy()
+    for place in masked:
+        masks[place], references[place] = source.mask(part, part.queries[place])
+    return asked.masked(references, masks)
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """A model of this project that is run on a benchmark.
+
+    Attributes:
+        name: for the record.
+        composed: folder of the composed model.
+        encoder: folder of its encoder.
+        dials: of sampling; None takes the model's own.
+    """
+
+    name: str
+    composed: Path
+    encoder: Path
+    dials: Mapping[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Where a benchmark lies, and how masks there become cells.
+
+    Attributes:
+        root: of the benchmark; masks are named from it.
+        cache: keeps embeddings for the next run.
+        mask_cells: mask, reference and encoder -> (64, 64) bool.
+    """
+
+    root: Path
+    cache: Path
+    mask_cells: Callable[[Image.Image, Image.Image, Encoder], Tensor]
+
+
+def prepare_run(there: Present, folders: RunFolders, model: RunModel, dials: Dials, params: Params) -> BenchmarkRun:
+    """Embed a benchmark, unless an earlier run did, and load the model that answers it.
+
+    Raises:
+        InputInvalid: a picture does not decode, or a dial of the model is out of its range.
+        CheckpointMismatch: the model's folder is damaged.
+        EncoderMismatch: the model works with another encoder.
+    """
+    encoder = load_encoder(model.encoder).for_many()
+    embeddings = embed_benchmark(there, encoder, folders.cache, params.embedding)
+
+    def mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+        picture = part.pictures.read(query.reference)
+        cells = folders.mask_cells(read_picture(folders.root / query.mask), picture, encoder)
+        pixels = blanked(encoder.preprocess(picture)[None], cells[None])
+        return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
+
+    answering = _load_answering(model, embeddings, params.sampling)
+    settings = {
+        "missing_pictures": len(there.missing),
+        "missing_picture_names": list(there.missing[:20]),
+        "queries_without_reference": there.left_out,
+        "encoder": encoder.manifest.to_json(),
+        "weights_digest": digest_weights(model.composed),
+        "sampling": answering.sampling.model_dump(),
+        "model": model.name,
+    }
+    models, source = {COMPOSED: answering}, Source(embeddings, mask)
+    # What may be missing was decided when the pictures were looked for.
+    return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
+
+
+def _load_answering(model: RunModel, embeddings: Embeddings, default: SamplingParams) -> Answering:
+    """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
+    answering = Answering.load(model.composed, default, embeddings)
+    own = answering.card.trained_with.get("sampling")
+    sampling = default if own is None else SamplingParams.model_validate(own)
+    given = {dial: value for dial, value in model.dials.items() if value is not None}
+    return answering.sampled(SamplingParams.model_validate(sampling.model_dump() | given))
+
+
+def digest_weights(model: Path) -> str:
+    """Return the sha256 of a model folder's weights."""
+    with (model / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
