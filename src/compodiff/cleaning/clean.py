@@ -20,7 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from compodiff.cleaning.survey import ENDS, Gallery, Survey, Surveyor
+from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.survey import ENDS, Survey, Surveyor
 from compodiff.errors import InputInvalid
 from compodiff.execution import map_shards, worker_count
 from compodiff.images.looks import LOOK_SHAPE, Looks, look_the_same

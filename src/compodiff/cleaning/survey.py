@@ -26,14 +26,12 @@ from compodiff.images import decode
 from compodiff.images.looks import LOOK_SHAPE, Looks, look
 from compodiff.storage import shards
 from compodiff.storage.atomic import atomic_path, write_json
-from compodiff.storage.ownership import is_signed, signature
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
     from compodiff.stable_diffusion.generator import SafetyChecker
 
 ENDS = ("reference", "target")
-GALLERY = "embedded gallery"
 UNREADABLE, UNSAFE = "unreadable", "unsafe"
 _AT_ONCE = 256  # triplets whose pictures are in memory
 Row = tuple[NDArray[np.float16], NDArray[np.uint8], str]  # embedding (D,), look, why it cannot be kept
@@ -171,44 +169,6 @@ class Survey:
             here = places == place
             found[here] = arrays[place][rows[here] - self._starts[place]]
         return found
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """A benchmark's pictures: names, and embeddings (N, D) of unit length."""
-
-    names: tuple[str, ...]
-    embeddings: NDArray[np.float16]
-
-    @classmethod
-    def embedded(cls, pictures: Iterable[tuple[str, Image.Image]], encoder: "Encoder", batch_size: int) -> "Gallery":
-        """Embed named pictures, one batch in memory at a time."""
-        names: list[str] = []
-
-        def named() -> Iterator[Image.Image]:
-            for name, picture in pictures:
-                names.append(name)
-                yield picture
-
-        embeddings = unit_embeddings(encoder, named(), batch_size)
-        return cls(tuple(names), embeddings)
-
-    def save(self, path: Path, identity: str) -> None:
-        """Keep it in a file (.npz), with what tells its pictures and encoder from others."""
-        with atomic_path(path, GALLERY) as temporary, temporary.open("wb") as stream:
-            arrays = {"names": np.array(self.names, np.str_), "identity": np.array(identity)}
-            signed = {signature(GALLERY): np.array("")}
-            np.savez(stream, embeddings=self.embeddings, **arrays, **signed)  # type: ignore[arg-type]
-
-    @classmethod
-    def load(cls, path: Path, identity: str) -> "Gallery | None":
-        """Read what `save` kept for the same identity; None where there is nothing of it."""
-        if not path.is_file() or not is_signed(path, GALLERY):
-            return None
-        with np.load(path, allow_pickle=False) as kept:
-            if str(kept["identity"]) != identity:
-                return None
-            return cls(tuple(kept["names"].tolist()), kept["embeddings"])
 
 
 def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:

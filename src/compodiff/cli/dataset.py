@@ -1,19 +1,13 @@
 """`compodiff dataset clean|plots DATASET`: what should not be in a dataset of triplets, and what filters cost."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from compodiff.cli.output import echo
 from compodiff.project import project_root
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from compodiff.cleaning.survey import Gallery
 
 Dataset = Annotated[Path, typer.Argument(help="A folder of shards, such as artifacts/triplets.")]
 Benchmark = Annotated[
@@ -70,10 +64,12 @@ def clean(
     """Copy DATASET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones."""
     from compodiff.cleaning.clean import FINDINGS, Rules
     from compodiff.cleaning.clean import clean as clean_copy
+    from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 
     folder = encoder or project_root() / "artifacts" / "encoder"
-    gallery = _gallery(benchmark or [], split, folder, batch_size, to.with_name(f"{to.name}.gallery.npz"))
+    kept = to.with_name(f"{to.name}.gallery.npz")
+    gallery = embed_benchmarks(benchmark or [], split, folder, batch_size, kept)
     surveyor = Surveyor(to / "facts", folder, safety_checker, batch_size)
     report = clean_copy(dataset, to, surveyor, gallery, Rules(near_duplicate, any_caption, contaminated))
     if as_json:
@@ -92,45 +88,3 @@ def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folde
     floors = load_params(project_root() / "params.yaml").synthesis.floors
     for path in threshold_plots(shards.read_table(dataset / "manifest.parquet"), floors, to):
         echo(path)
-
-
-def _gallery(benchmarks: list[Path], split: str | None, encoder: Path, batch_size: int, kept: Path) -> "Gallery":
-    """The benchmarks' pictures, embedded once for the same files and encoder and kept in the file `kept`."""
-    import hashlib
-
-    from compodiff.cleaning.survey import Gallery
-    from compodiff.encoders import load_encoder
-
-    files = [path for folder in benchmarks for path in (folder, *sorted(folder.rglob("*"))) if path.exists()]
-    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    manifest = (encoder / "manifest.json").read_bytes() if (encoder / "manifest.json").is_file() else b""
-    identity = hashlib.sha256(manifest + repr((stamps, split)).encode()).hexdigest()
-    if (earlier := Gallery.load(kept, identity)) is not None:
-        return earlier
-    pictures = (named for folder in benchmarks for named in _pictures(folder, split))
-    gallery = Gallery.embedded(pictures, load_encoder(encoder).for_many(), batch_size)
-    gallery.save(kept, identity)
-    return gallery
-
-
-def _pictures(folder: Path, split: str | None) -> Iterator[tuple[str, "Image.Image"]]:
-    """All pictures of a benchmark, or those that the queries of a split name."""
-    from tqdm import tqdm
-
-    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-    from compodiff.benchmarks.datasets.pictures import GalleryFolder, Pictures
-    from compodiff.errors import InputInvalid
-    from compodiff.storage.names import printable
-
-    pictures: Pictures
-    if split is None:
-        pictures = gallery = GalleryFolder.scan(folder)
-        names = gallery.ids
-    else:
-        (part,) = load_benchmark("triplets", folder, split, Choices())
-        pictures = part.pictures
-        names = tuple(dict.fromkeys((*(query.reference for query in part.queries), *part.ranked_pictures)))
-    if not names:
-        raise InputInvalid(f"the benchmark {folder} holds no picture; name the folder of its pictures")
-    for name in tqdm(names, f"embedding {printable(folder.name)}", unit=" pictures", disable=None):
-        yield f"{folder}/{name}", pictures.read(name)

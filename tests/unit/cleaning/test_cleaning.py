@@ -15,7 +15,8 @@ from worlds.tiny_networks import safety_checker
 
 from compodiff.cleaning import clean as cleaning
 from compodiff.cleaning.clean import FINDINGS, Rules, clean, find
-from compodiff.cleaning.survey import Gallery, Survey, Surveyor
+from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.survey import Survey, Surveyor
 from compodiff.cli import app
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid

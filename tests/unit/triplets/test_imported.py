@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from compodiff.cleaning.clean import Rules, clean
-from compodiff.cleaning.survey import Gallery, Surveyor
+from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.survey import Surveyor
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.interchange.formats import Source, import_triplets
