@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -32,17 +32,16 @@ from compodiff.captions.caption_sets import (
 from compodiff.captions.edits import Edit, Editor
 from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
 from compodiff.captions.splitting import split_of
+from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.language.terms import Occurrence, TaggedCaption, Tagger, TermCounts
-from compodiff.pairs.caption_file import PairWriter, writing_pairs
+from compodiff.language.terms import TAGGER, Occurrence, TaggedCaption, Tagger, TermCounts
+from compodiff.pairs.caption_file import KIND, PairWriter, writing_pairs
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
+from compodiff.storage.ownership import require_replaceable_file
 from compodiff.storage.tables import read_rows, row_count, writing_table
-
-if TYPE_CHECKING:
-    from compodiff.encoders import Encoder
 
 WORK = "tagged captions"
 TAGGED, TALLIED = "tagged.parquet", "tally.json"
@@ -108,7 +107,7 @@ class KeywordRun:
             )
         return frequent
 
-    def replacements(self, encoder: "Encoder") -> Replacements:
+    def replacements(self, encoder: Encoder) -> Replacements:
         """What may replace each term, by the similarity of `encoder`.
 
         Raises:
@@ -170,6 +169,36 @@ class KeywordRun:
         for row in tqdm(rows, desc=what, total=row_count(path), unit=" captions", unit_scale=True, disable=None):
             it = row["terms"]
             yield TaggedCaption(row["caption"], tuple(map(Occurrence, it[::3], it[1::3], it[2::3])))
+
+
+def make_keyword_pairs(
+    captions: Path, to: Path, params: CaptionParams, *, encoder: Path, tagger: str = TAGGER, work: Path | None = None
+) -> dict[str, Any]:
+    """Write the caption pairs of a caption set to the file `to`.
+
+    Args:
+        captions: the set.
+        to: a parquet file.
+        params: section `captions`.
+        encoder: folder of the encoder whose text similarity chooses.
+        tagger: a spaCy pipeline: package or folder.
+        work: folder for what can be used again; TO.work where None.
+
+    Returns:
+        What was counted; see `KeywordRun`.
+
+    Raises:
+        InputInvalid: `to` or `work` is somebody's, or the set gives no pair.
+    """
+    work = work or to.with_name(f"{to.name}.work")
+    require_replaceable_file(to, KIND)
+    shards.require_claimable(work, WORK)
+    run = KeywordRun(captions, work, params)
+    network = load_encoder(encoder).for_many()  # a wrong one shows before hours of tagging
+    tally = run.tag(Tagger(tagger))
+    replacements = run.replacements(network)
+    written = run.write(replacements, to)
+    return {"captions": tally, "terms": len(replacements.choices), **written}
 
 
 def _pair(pairs: PairWriter, edit: Edit, split: str) -> CaptionPair:

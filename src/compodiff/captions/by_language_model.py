@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from tqdm import tqdm
+
 from compodiff.captions.caption_sets import (
     TALLY,
     Splits,
@@ -22,14 +24,15 @@ from compodiff.captions.caption_sets import (
     usable_captions,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parsed
+from compodiff.captions.language_model import Writer, load_language_model
 from compodiff.captions.splitting import split_of
 from compodiff.errors import InputInvalid
-from compodiff.pairs.caption_file import PairWriter, writing_pairs
+from compodiff.pairs.caption_file import KIND, PairWriter, writing_pairs
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
-from compodiff.storage.ownership import delete_folder
+from compodiff.storage.ownership import delete_folder, require_replaceable_file
 
 RELATION = "written"
 WORK = "answers of a language model"
@@ -140,3 +143,31 @@ class WritingRun:
                 f"none of the first {limit} rows parses; the last is {answer[:120]!r}; the model must be fine-tuned on "
                 "such rows first: compodiff captions fine-tune"
             )
+
+
+def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, wanted: int) -> dict[str, Any]:
+    """Let a language model write up to `wanted` caption pairs to the file `to`.
+
+    Args:
+        captions: the caption set.
+        to: a parquet file.
+        params: section `captions`.
+        model: folder or hub id.
+        wanted: how many; fewer where the captions end.
+
+    Returns:
+        What was counted; see `WritingRun.write`.
+
+    Raises:
+        InputInvalid: `to` or its work folder is somebody's, or nothing was kept.
+        ResourceUnavailable: there is no such model.
+    """
+    work = to.with_name(f"{to.name}.work")
+    require_replaceable_file(to, KIND)
+    shards.require_claimable(work, WORK)
+    network, tokenizer = load_language_model(model, to_train=False)
+    weights = sorted(Path(model).glob("*.safetensors"))
+    identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}
+    writer = Writer(network, tokenizer, params.language_model, seed=params.seed)
+    with tqdm(total=wanted, desc="writing", unit=" pairs", disable=None) as bar:
+        return WritingRun(captions, work, params, identity).write(writer, to, wanted, bar.update)

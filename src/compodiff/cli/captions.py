@@ -40,22 +40,13 @@ def keywords(
     as_json: Json = False,
 ) -> None:
     """Replace, add or remove a term, or change an attribute, wherever a caption allows it (params: captions)."""
-    from compodiff.captions.by_keywords import WORK, KeywordRun
-    from compodiff.encoders import load_encoder
-    from compodiff.language.terms import TAGGER, Tagger
-    from compodiff.pairs.caption_file import KIND
+    from compodiff.captions.by_keywords import make_keyword_pairs
+    from compodiff.language.terms import TAGGER
     from compodiff.project import project_root
-    from compodiff.storage.ownership import require_replaceable_file
-    from compodiff.storage.shards import require_claimable
 
-    require_replaceable_file(to, KIND)
-    require_claimable(work or _beside(to, "work"), WORK)
-    run = KeywordRun(captions, work or _beside(to, "work"), _params(seed))
-    network = load_encoder(encoder or project_root() / ENCODER).for_many()  # a wrong one shows before hours of tagging
-    tally = run.tag(Tagger(tagger or TAGGER))
-    replacements = run.replacements(network)
-    written = run.write(replacements, to)
-    _show({"captions": tally, "terms": len(replacements.choices), **written}, to, as_json)
+    chosen = encoder or project_root() / ENCODER
+    summary = make_keyword_pairs(captions, to, _params(seed), encoder=chosen, tagger=tagger or TAGGER, work=work)
+    _show(summary, to, as_json)
 
 
 def fine_tune(
@@ -68,37 +59,9 @@ def fine_tune(
     as_json: Json = False,
 ) -> None:
     """Teach a language model to write edits; run again after a kill, it goes on from its last checkpoint."""
-    from tqdm import tqdm
+    from compodiff.captions.tuning import tune_language_model
 
-    from compodiff.captions import language_model as lm
-    from compodiff.captions.edit_rows import read_edit_rows
-    from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
-    from compodiff.storage.ownership import require_apart, require_replaceable_folder
-
-    params = _params(seed)
-    require_apart(to, Path(model), rows)
-    require_replaceable_folder(to, LANGUAGE_MODEL)
-    numbers = params.language_model
-    network, tokenizer = lm.load_language_model(model, to_train=True)
-    reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)
-    tokenized = lm.RowTokens(reading, tokenizer, lm.longest_row(network, numbers))
-    if lora:
-        network = lm.with_lora(network, numbers.lora_rank, seed=params.seed)
-    training = {"model": model, "lora": lora, "rows": tokenized.digest()}
-    checkpoint = TuningCheckpoint(
-        _beside(to, "checkpoint"), training | {"seed": params.seed, "params": numbers.model_dump()}
-    )
-    steps, losses = lm.total_steps(tokenized, numbers), []
-    with tqdm(total=steps, desc="fine-tuning", unit=" steps", disable=None) as bar:
-        for step, loss in lm.fine_tune(network, tokenized, numbers, checkpoint, seed=params.seed):
-            losses.append(loss)
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}")
-    lm.save_language_model(network, tokenizer, to)
-    checkpoint.remove()
-    last = losses[-20:]
-    summary = {"rows": len(tokenized.rows), "rows_too_long": tokenized.too_long, "steps": steps}
-    _show(summary | {"loss": round(sum(last) / len(last), 4)}, to, as_json)
+    _show(tune_language_model(rows, to, _params(seed), model=model, lora=lora), to, as_json)
 
 
 def write(
@@ -111,25 +74,9 @@ def write(
     as_json: Json = False,
 ) -> None:
     """Let a language model write edits; rows that do not parse or change nothing are dropped and counted."""
-    from tqdm import tqdm
+    from compodiff.captions.by_language_model import write_pairs
 
-    from compodiff.captions.by_language_model import WORK, WritingRun
-    from compodiff.captions.language_model import Writer, load_language_model
-    from compodiff.pairs.caption_file import KIND
-    from compodiff.storage.ownership import require_replaceable_file
-    from compodiff.storage.shards import require_claimable
-
-    require_replaceable_file(to, KIND)
-    require_claimable(_beside(to, "work"), WORK)
-    params = _params(seed)
-    network, tokenizer = load_language_model(model, to_train=False)
-    weights = sorted(Path(model).glob("*.safetensors"))
-    identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}
-    run = WritingRun(captions, _beside(to, "work"), params, identity)
-    with tqdm(total=wanted, desc="writing", unit=" pairs", disable=None) as bar:
-        writer = Writer(network, tokenizer, params.language_model, seed=params.seed)
-        summary = run.write(writer, to, wanted, bar.update)
-    _show(summary, to, as_json)
+    _show(write_pairs(captions, to, _params(seed), model=model, wanted=wanted), to, as_json)
 
 
 def _params(seed: int | None) -> "CaptionParams":
@@ -138,10 +85,6 @@ def _params(seed: int | None) -> "CaptionParams":
 
     params = load_params(project_root() / "params.yaml").captions
     return params if seed is None else params.model_copy(update={"seed": seed})
-
-
-def _beside(to: Path, suffix: str) -> Path:
-    return to.with_name(f"{to.name}.{suffix}")
 
 
 def _show(summary: dict[str, Any], to: Path, as_json: bool) -> None:
