@@ -9,6 +9,7 @@ import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
 from compodiff.benchmarks.datasets.circo import VAL_QUERIES
+from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
 from compodiff.benchmarks.scoring.ranking import Ints, Similarity, candidate_scores, top_rows
 from compodiff.benchmarks.scoring.scorer import list_outcomes, require_fit, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
@@ -19,6 +20,7 @@ RECALL_LENGTH, SUBSET_LENGTH = 50, 3
 MAX_BYTES = 5 * 2**20
 CIRR_VERSION = "rc2"
 _RESERVED = ("version", "metric")
+_SERVER_SPLITS = {"cirr": "test1", "circo": "test"}
 _NAMED_FAULTS = 3
 
 
@@ -58,9 +60,18 @@ def write_circo(
     return _write(out, {"submission.json": lists}, f"{benchmark.name} {benchmark.split} submission")
 
 
-def circo_split(path: Path) -> str:
-    """Which split a CIRCO file is for: val where it has as many queries as val, otherwise test."""
-    return "val" if len(_read(path)) == VAL_QUERIES else "test"
+def server_benchmark(name: str, root: Path, split: str | None, file: Path | None = None) -> Benchmark:
+    """Load the split that a test server scores; a CIRCO `file` of as many queries as val is of val.
+
+    Raises:
+        InputInvalid: the benchmark has no test server, or the file or an annotation file is broken.
+    """
+    if name not in _SERVER_SPLITS:
+        raise InputInvalid(f"{name} has no test server; choose from: {', '.join(_SERVER_SPLITS)}")
+    if split is None and name == "circo" and file is not None and len(_read(file)) == VAL_QUERIES:
+        split = "val"
+    (benchmark,) = load_benchmark(name, root, split or _SERVER_SPLITS[name], Choices())
+    return benchmark
 
 
 def check_cirr(path: Path, benchmark: Benchmark) -> str:
@@ -204,3 +215,7 @@ def _faults_of(query: Query, names: Any, length: int, allowed: Callable[[Query, 
         return [f"query {query.key}: {faults[0]}"]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     return [] if twice is None else [f"query {query.key} lists {twice} twice"]
+
+
+WRITERS = {"cirr": write_cirr, "circo": write_circo}
+CHECKERS = {"cirr": check_cirr, "circo": check_circo}

@@ -2,16 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from compodiff.cli.output import echo, print_table
-
-if TYPE_CHECKING:
-    from compodiff.benchmarks.datasets.benchmark import Benchmark
-    from compodiff.benchmarks.scoring.ranking import Floats, Similarity
-    from compodiff.benchmarks.scoring.vectors import Vectors
 
 NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis (all four) or triplets"
 Name = Annotated[str, typer.Argument(help=NAMES)]
@@ -62,18 +57,15 @@ def score(
 
     from compodiff.benchmarks.datasets.loading import Choices, entry_of, load_benchmark
     from compodiff.benchmarks.scoring.metrics import Bootstrap
-    from compodiff.benchmarks.scoring.results import record, summary
+    from compodiff.benchmarks.scoring.results import score_embeddings
     from compodiff.benchmarks.scoring.scorer import Scorer
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
 
     parts = load_benchmark(name, root, split, Choices(category=category, gallery_variant=gallery_variant))
     pictures = load_gallery(gallery, entry_of(name).canonical_id)
-    similarities, bootstrap = _of_parts(parts, load_queries(queries)), Bootstrap(draws, seed)
     with tqdm(desc="scoring", unit=" pictures", unit_scale=True, disable=None) as bar:
         scorer = Scorer(chunk=chunk, skip_missing=skip_missing, progress=bar.update)
-        scored = [scorer.score(part, pictures, each) for part, each in zip(parts, similarities, strict=True)]
-    details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": _foreign(parts, pictures)}
-    result = summary(scored, bootstrap, min_group_queries=1) | {"record": details}
+        result = score_embeddings(parts, pictures, load_queries(queries), scorer, Bootstrap(draws, seed))
     if as_json:
         typer.echo(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -93,12 +85,11 @@ def submit(
     from compodiff.benchmarks.datasets.loading import entry_of
     from compodiff.benchmarks.scoring.ranking import Similarity
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
-    from compodiff.benchmarks.submission import write_circo, write_cirr
+    from compodiff.benchmarks.submission import WRITERS, server_benchmark
 
-    benchmark = _server_benchmark(name, root, split)
+    benchmark = server_benchmark(name, root, split)
     pictures = load_gallery(gallery, entry_of(name).canonical_id)
-    write = {"cirr": write_cirr, "circo": write_circo}[name]
-    for path in write(out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
+    for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
         echo(path)
 
 
@@ -109,10 +100,10 @@ def check_submission(
     split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
 ) -> None:
     """Refuse a broken submission, naming the query and the fault."""
-    from compodiff.benchmarks.submission import check_circo, check_cirr, circo_split
+    from compodiff.benchmarks.submission import CHECKERS, server_benchmark
 
-    benchmark = _server_benchmark(name, root, split or (circo_split(file) if name == "circo" else None))
-    what = {"cirr": check_cirr, "circo": check_circo}[name](file, benchmark)
+    benchmark = server_benchmark(name, root, split, file)
+    what = CHECKERS[name](file, benchmark)
     echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
 
 
@@ -126,42 +117,6 @@ def doctor(name: Name, root: Root) -> None:
     echo("where to get it")
     for line in sources(name):
         echo(f"  {line}")
-
-
-def _server_benchmark(name: str, root: Path, split: str | None) -> "Benchmark":
-    """The split that a test server scores."""
-    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-    from compodiff.errors import InputInvalid
-
-    defaults = {"cirr": "test1", "circo": "test"}
-    if name not in defaults:
-        raise InputInvalid(f"{name} has no test server; choose from: {', '.join(defaults)}")
-    (benchmark,) = load_benchmark(name, root, split or defaults[name], Choices())
-    return benchmark
-
-
-def _foreign(parts: list["Benchmark"], pictures: "Vectors") -> int:
-    """How many embeddings are of pictures that no part ranks."""
-    if any(part.gallery is None for part in parts):
-        return 0
-    return len(set(pictures.ids).difference(*(part.gallery or () for part in parts)))
-
-
-def _of_parts(parts: list["Benchmark"], queries: "Floats") -> list["Similarity"]:
-    """Cut the query embeddings, which follow one part after the other, into one similarity for each part."""
-    import numpy as np
-
-    from compodiff.benchmarks.scoring.ranking import Similarity
-    from compodiff.errors import InputInvalid
-
-    sizes = [len(part.queries) for part in parts]
-    if len(queries) != sum(sizes):
-        named = " + ".join(f"{len(part.queries)} of {part.part or part.split}" for part in parts)
-        raise InputInvalid(
-            f"{len(queries)} query embeddings for {sum(sizes)} queries ({named}); "
-            "give one for each, in the order of the annotation file"
-        )
-    return [Similarity((rows,)) for rows in np.split(queries, np.cumsum(sizes)[:-1])]
 
 
 def _print_scores(title: str, result: dict[str, Any]) -> None:

@@ -53,8 +53,9 @@ def build(
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
     from compodiff.images import list_pictures
     from compodiff.index.folder import Todo
+    from compodiff.index.scanning import resolve
 
-    folder = _resolved(folder)
+    folder = resolve(folder)
     listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
@@ -75,10 +76,11 @@ def add(
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
     from compodiff.images import Listing, list_pictures
     from compodiff.index.folder import Todo, not_held
+    from compodiff.index.scanning import path_inside, resolve
 
-    folder = _resolved(folder)
+    folder = resolve(folder)
     if files:
-        listing, chosen = Listing(), [_inside(file, folder) for file in files]
+        listing, chosen = Listing(), [path_inside(folder, file) for file in files]
     else:
         listing = list_pictures(folder)
         chosen = not_held(_index(folder, out), folder, listing)
@@ -90,16 +92,13 @@ def add(
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
-    from compodiff.images.files import is_gone
-    from compodiff.index.folder import open_index, remove_from_index
+    from compodiff.index.folder import remove_from_index
+    from compodiff.index.scanning import path_inside, resolve
     from compodiff.params import load_params
 
-    folder = _resolved(folder)
+    folder = resolve(folder)
     index = _index(folder, out)
-    if files:
-        names = [_inside(file, folder).relative_to(folder).as_posix() for file in files]
-    else:
-        names = [name for name in open_index(index, folder).picture_ids if is_gone(folder / name)]
+    names = [path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
     params = load_params(project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
@@ -132,36 +131,18 @@ def _shown(files: list[Path]) -> Iterable[Path]:
 
 
 def _index(folder: Path, out: Path | None) -> Path:
-    return _resolved(out or folder / INSIDE)
+    from compodiff.index.scanning import resolve
 
-
-def _inside(file: Path, folder: Path) -> Path:
-    """A picture's path, given from here or from the folder.
-
-    Raises:
-        InputInvalid: it is not in the folder.
-    """
-    from compodiff.images.files import is_there
-
-    for path in (_resolved(file), _resolved(folder / file)):
-        if path.is_relative_to(folder) and (is_there(path) or path == _resolved(folder / file)):
-            return path
-    raise InputInvalid(f"{file} is not in {folder}; name pictures of that folder")
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
-        raise InputInvalid(f"{path} cannot be looked up: {error}") from error
+    return resolve(out or folder / INSIDE)
 
 
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.index.folder import folder_status
     from compodiff.index.manifest import damaged_files, read_manifest, require_folder
+    from compodiff.index.scanning import resolve
 
-    folder = _resolved(folder)
+    folder = resolve(folder)
     index = _index(folder, out)
     manifest = read_manifest(index)
     require_folder(index, manifest, folder)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from compodiff.project import project_root
 from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.tracking.runs import training_run
 
 Value = str | float | int
 
@@ -76,6 +78,15 @@ class Outcome:
             content = {"name": self.name, "question": self.question, "points": points, "notes": self.notes}
             write_json(temporary / "outcome.json", content)
             (temporary / "plot.png").write_bytes(plot(self.points, self.chart, self.question))
+
+    def track(self, folder: Path) -> None:
+        """Record what `write` wrote as one MLflow run, a step for each point."""
+        params = {key: value for key, value in self.notes.items() if not isinstance(value, float)}
+        with training_run(f"experiment_{self.name}", params, project_root() / "params.yaml") as run:
+            for step, point in enumerate(self.points):
+                numbers = {key: float(value) for key, value in point.settings.items() if not isinstance(value, str)}
+                run.log_metrics(step, point.metrics | numbers)
+            run.log_artifact(folder)
 
     @property
     def columns(self) -> list[str]:

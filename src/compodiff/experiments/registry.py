@@ -9,7 +9,7 @@ import numpy as np
 from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
 from compodiff.experiments.distillation import distillation
-from compodiff.experiments.outcome import Chart, Point, log_line
+from compodiff.experiments.outcome import Chart, Outcome, Point, log_line
 from compodiff.experiments.setup import Ground
 
 Notes = Callable[[Sequence[Point], str], dict[str, Any]]
@@ -51,6 +51,21 @@ class Experiment:
     chart: Chart
     notes: Notes = best_point
     trains: bool = False
+
+    def run(self, name: str, ground: Ground, show: Callable[[Point], None]) -> Outcome:
+        """Measure the points, each of which is given to `show`, and say what follows from them."""
+        points = []
+        for point in self.measure(ground):
+            points.append(point)
+            show(point)
+        notes = {
+            "benchmark": ground.bench.name,
+            "queries": ground.bench.queries,
+            "sampling": ground.params.sampling.model_dump(),
+            **({"training_steps": ground.training_steps} if self.trains else {}),
+            **self.notes(points, self.chart.metric),
+        }
+        return Outcome(name, self.question, points, self.chart, notes)
 
 
 EXPERIMENTS = {

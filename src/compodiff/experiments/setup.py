@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.benchmarks.answers import Answering
+from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.embedding import CACHE
 from compodiff.embeddings import Embeddings
+from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import Bench
-from compodiff.params import Params, SamplingParams
+from compodiff.experiments.embedded_benchmark import EMOJI, Bench, emoji_bench, field_bench
+from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
 
@@ -35,6 +38,27 @@ class Ground:
     split: str
     training_steps: int
     work: Path
+
+    @classmethod
+    def of_project(cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int) -> "Ground":
+        """Read the artifacts of a project, and embed a benchmark (once) that is not its own.
+
+        Raises:
+            InputInvalid: `root`, the folder of a benchmark that is not emoji, is not given.
+        """
+        params = load_params(project / "params.yaml")
+        artifacts = project / ARTIFACTS
+        embeddings = Embeddings.load(artifacts / "embeddings")
+        if benchmark == EMOJI:
+            bench = emoji_bench(artifacts / "benchmark", embeddings, split, params.evaluation.chunk)
+        elif root is None:
+            raise InputInvalid(f"where is {benchmark}? name its folder with --root")
+        else:
+            parts = load_benchmark(benchmark, root, None, Choices())
+            encoder = load_encoder(artifacts / "encoder").for_many()
+            bench = field_bench(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
+        work = artifacts / "experiments" / "models"
+        return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
 
     def artifact(self, name: str) -> Path:
         """The path of a stage's output.

@@ -144,25 +144,25 @@ def _earlier_index(out: Path, folder: Path) -> Earlier | None:
     return earlier
 
 
-def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str]) -> FolderBuild:
+def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str] | None) -> FolderBuild:
     """Take pictures out of the index at `out`; none is read or encoded.
 
     Args:
         folder: of the pictures.
         out: the index.
         params: kind of index and its numbers.
-        names: paths from `folder`.
+        names: paths from `folder`; None takes out those that are no longer there.
 
     Raises:
         InputInvalid: there is no index, it is of another folder, it does not hold one of `names`, or nothing would be
             left.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
-    gone = set(names)
     with _alone(out):
         earlier = Earlier(Index.load(out))
         held = earlier.index
         require_folder(out, held.manifest, folder)
+        gone = {name for name in held.picture_ids if is_gone(folder / name)} if names is None else set(names)
         if strange := sorted(gone - held.row.keys()):
             raise InputInvalid(f"the index {out} holds no picture {strange[0]!r}; see: compodiff index status {folder}")
         if len(gone) == held.manifest.count:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid
 from compodiff.images import Listing
-from compodiff.images.files import read_regular
+from compodiff.images.files import is_there, read_regular
 from compodiff.images.kinds import NAMED, KindNotRead
 from compodiff.index.encoded import Parts
 from compodiff.index.left_out import LeftOut, Reason
@@ -110,3 +110,27 @@ def judge(folder: Path, scan: Scan, listing: Listing, *, strict: bool, keeps: bo
 def name_in(folder: Path, path: Path) -> str:
     """A file's path from the folder, as the index names it."""
     return str(path)[len(f"{folder}/") :]
+
+
+def path_inside(folder: Path, file: Path) -> Path:
+    """A picture's path, given from here or from the folder.
+
+    Raises:
+        InputInvalid: it is not in the folder.
+    """
+    for path in (resolve(file), resolve(folder / file)):
+        if path.is_relative_to(folder) and (is_there(path) or path == resolve(folder / file)):
+            return path
+    raise InputInvalid(f"{file} is not in {folder}; name pictures of that folder")
+
+
+def resolve(path: Path) -> Path:
+    """Return a path without links.
+
+    Raises:
+        InputInvalid: it cannot be looked up.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
+        raise InputInvalid(f"{path} cannot be looked up: {error}") from error

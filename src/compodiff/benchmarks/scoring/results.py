@@ -7,9 +7,42 @@ import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.scoring.metrics import Bootstrap, grouped_means
-from compodiff.benchmarks.scoring.scorer import Scored
+from compodiff.benchmarks.scoring.ranking import Floats, Similarity
+from compodiff.benchmarks.scoring.scorer import Scored, Scorer
+from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.errors import InputInvalid
 
 _NAMED_MISSING = 20
+
+
+def score_embeddings(
+    parts: Sequence[Benchmark], pictures: Vectors, queries: Floats, scorer: Scorer, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """Score embeddings of any model: a summary, and its record.
+
+    Args:
+        parts: of one benchmark.
+        pictures: embeddings of the gallery.
+        queries: (Q, D) one part after the other.
+        scorer: of every part.
+        bootstrap: how intervals are drawn.
+
+    Raises:
+        InputInvalid: there are more or fewer query embeddings than queries, or a picture has no embedding.
+    """
+    sizes = [len(part.queries) for part in parts]
+    if len(queries) != sum(sizes):
+        named = " + ".join(f"{len(part.queries)} of {part.part or part.split}" for part in parts)
+        raise InputInvalid(
+            f"{len(queries)} query embeddings for {sum(sizes)} queries ({named}); "
+            "give one for each, in the order of the annotation file"
+        )
+    of_parts = np.split(queries, np.cumsum(sizes)[:-1])
+    scored = [scorer.score(part, pictures, Similarity((own,))) for part, own in zip(parts, of_parts, strict=True)]
+    galleries = [part.gallery for part in parts if part.gallery is not None]
+    foreign = len(set(pictures.ids).difference(*galleries)) if len(galleries) == len(parts) else 0
+    details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": foreign}
+    return summary(scored, bootstrap, min_group_queries=1) | {"record": details}
 
 
 def summary(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_queries: int) -> dict[str, Any]:
