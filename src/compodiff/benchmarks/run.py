@@ -103,75 +103,64 @@ def ask_queries(part: Benchmark, source: Source) -> Asked:
 
 
 @dataclass(frozen=True)
-class RunModel:
-    """A model of this project that is run on a benchmark.
-
-    Attributes:
-        name: for the record.
-        composed: folder of the composed model.
-        encoder: folder of its encoder.
-        dials: of sampling; None takes the model's own.
-    """
-
-    name: str
-    composed: Path
-    encoder: Path
-    dials: Mapping[str, float | int | None]
-
-
-@dataclass(frozen=True)
-class RunFolders:
-    """Where a benchmark lies, and how masks there become cells.
+class Preparation:
+    """What `benchmark run` is told.
 
     Attributes:
         root: of the benchmark; masks are named from it.
-        cache: keeps embeddings for the next run.
+        cache: folder that keeps embeddings for the next run.
         mask_cells: mask, reference and encoder -> (64, 64) bool.
+        model: its name, for the record.
+        composed, encoder: its folders.
+        sampling: dials in place of the model's own, where not None.
     """
 
     root: Path
     cache: Path
     mask_cells: Callable[[Image.Image, Image.Image, Encoder], Tensor]
+    model: str
+    composed: Path
+    encoder: Path
+    sampling: Mapping[str, float | int | None]
 
 
-def prepare_run(there: Present, folders: RunFolders, model: RunModel, dials: Dials, params: Params) -> BenchmarkRun:
+def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -> BenchmarkRun:
     """Embed a benchmark, unless an earlier run did, and load the model that answers it.
 
     Raises:
         InputInvalid: a picture does not decode, or a dial of the model is out of its range.
-        CheckpointMismatch: the model's folder is damaged.
-        EncoderMismatch: the model works with another encoder.
+        CheckpointMismatch, EncoderMismatch: the model's folder is damaged, or it works with another encoder.
     """
-    encoder = load_encoder(model.encoder).for_many()
-    embeddings = embed_benchmark(there, encoder, folders.cache, params.embedding)
+    encoder = load_encoder(it.encoder).for_many()
+    embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
 
     def mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
         picture = part.pictures.read(query.reference)
-        cells = folders.mask_cells(read_picture(folders.root / query.mask), picture, encoder)
+        cells = it.mask_cells(read_picture(it.root / query.mask), picture, encoder)
         pixels = blanked(encoder.preprocess(picture)[None], cells[None])
         return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
 
-    answering = _load_answering(model, embeddings, params.sampling)
+    answering = _load_answering(it, embeddings, params.sampling)
     settings = {
         "missing_pictures": len(there.missing),
         "missing_picture_names": list(there.missing[:20]),
         "queries_without_reference": there.left_out,
         "encoder": encoder.manifest.to_json(),
-        "weights_digest": digest_weights(model.composed),
+        "weights_digest": digest_weights(it.composed),
         "sampling": answering.sampling.model_dump(),
-        "model": model.name,
+        "model": it.model,
     }
     models, source = {COMPOSED: answering}, Source(embeddings, mask)
     # What may be missing was decided when the pictures were looked for.
     return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
 
 
-def _load_answering(model: RunModel, embeddings: Embeddings, default: SamplingParams) -> Answering:
+def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> Answering:
     """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
-    answering = Answering.load(model.composed, default, embeddings)
+    answering = Answering.load(it.composed, default, embeddings)
     own = answering.card.trained_with.get("sampling")
     sampling = default if own is None else SamplingParams.model_validate(own)
-    given = {dial: value for dial, value in model.dials.items() if value is not None}
+    given = {dial: value for dial, value in it.sampling.items() if value is not None}
     return answering.sampled(SamplingParams.model_validate(sampling.model_dump() | given))
 
 

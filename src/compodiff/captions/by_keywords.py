@@ -24,19 +24,18 @@ from compodiff.captions.caption_sets import (
     TALLY,
     Splits,
     digest_of,
-    files_of,
     no_usable,
     read_captions,
+    stamp_files,
     usable_captions,
 )
-from compodiff.captions.edits import Edit, Editor
+from compodiff.captions.edits import Editor
 from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
 from compodiff.captions.splitting import split_of
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.language.terms import TAGGER, Occurrence, TaggedCaption, Tagger, TermCounts
-from compodiff.pairs.caption_file import KIND, PairWriter, writing_pairs
-from compodiff.pairs.pair import CaptionPair
+from compodiff.pairs.caption_file import KIND, writing_pairs
 from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
@@ -73,7 +72,7 @@ class KeywordRun:
         """
         it = self.params.keywords
         limits: dict[str, Any] = {"min_english": it.min_english, "max_characters": it.max_characters}
-        fingerprint = {"captions": _stamp(self.captions), "tagger": tagger.name, **limits}
+        fingerprint = {"captions": stamp_files(self.captions), "tagger": tagger.name, **limits}
         shards.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
@@ -149,7 +148,7 @@ class KeywordRun:
                     if fault := splits.fault(split, edit.reference_caption, edit.target_caption):
                         dropped[fault] += 1
                         continue
-                    pairs.add(_pair(pairs, edit, split))
+                    pairs.add(edit.pair(pairs.key(), split))
                     by_relation[edit.relation] += 1
                 without += pairs.written == before
             if not pairs.written:
@@ -174,18 +173,7 @@ class KeywordRun:
 def make_keyword_pairs(
     captions: Path, to: Path, params: CaptionParams, *, encoder: Path, tagger: str = TAGGER, work: Path | None = None
 ) -> dict[str, Any]:
-    """Write the caption pairs of a caption set to the file `to`.
-
-    Args:
-        captions: the set.
-        to: a parquet file.
-        params: section `captions`.
-        encoder: folder of the encoder whose text similarity chooses.
-        tagger: a spaCy pipeline: package or folder.
-        work: folder for what can be used again; TO.work where None.
-
-    Returns:
-        What was counted; see `KeywordRun`.
+    """Write the caption pairs of a set to the file `to`; what can be used again stays in `work`, or TO.work.
 
     Raises:
         InputInvalid: `to` or `work` is somebody's, or the set gives no pair.
@@ -201,25 +189,5 @@ def make_keyword_pairs(
     return {"captions": tally, "terms": len(replacements.choices), **written}
 
 
-def _pair(pairs: PairWriter, edit: Edit, split: str) -> CaptionPair:
-    key = pairs.key()
-    return CaptionPair(
-        key=key,
-        split=split,
-        reference=f"{key}-reference",
-        target=f"{key}-target",
-        reference_caption=edit.reference_caption,
-        target_caption=edit.target_caption,
-        relative_caption=edit.relative_caption,
-        relation=edit.relation,
-        keyword=edit.keyword,
-    )
-
-
 def _packed(tagged: TaggedCaption) -> list[int]:
     return [number for it in tagged.occurrences for number in (it.start, it.end, it.form)]
-
-
-def _stamp(captions: Path) -> list[list[Any]]:
-    """What tells that a caption set is still the same."""
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(captions)]

@@ -18,17 +18,17 @@ from compodiff.captions.caption_sets import (
     TALLY,
     Splits,
     digest_of,
-    files_of,
     no_usable,
     read_captions,
+    stamp_files,
     usable_captions,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parsed
+from compodiff.captions.edits import Edit
 from compodiff.captions.language_model import Writer, load_language_model
 from compodiff.captions.splitting import split_of
 from compodiff.errors import InputInvalid
-from compodiff.pairs.caption_file import KIND, PairWriter, writing_pairs
-from compodiff.pairs.pair import CaptionPair
+from compodiff.pairs.caption_file import KIND, writing_pairs
 from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
@@ -72,8 +72,8 @@ class WritingRun:
         Raises:
             InputInvalid: no row parses among the first `give_up_after`, or none was kept.
         """
-        files = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(self.captions)]
-        fingerprint = {"captions": files, "params": self.params.model_dump(), "model": dict(self.model)}
+        captions = stamp_files(self.captions)
+        fingerprint = {"captions": captions, "params": self.params.model_dump(), "model": dict(self.model)}
         shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
         with writing_pairs(to, RELATION) as pairs:
@@ -82,7 +82,9 @@ class WritingRun:
                 outcome = self._outcome(row, splits)
                 outcomes.update(("sampled", outcome))
                 if row is not None and outcome == "kept":
-                    pairs.add(self._pair(pairs, row))
+                    # No term is known: the filters take the relative caption instead.
+                    edit = Edit(RELATION, row.caption, row.result, row.edit, keyword="")
+                    pairs.add(edit.pair(pairs.key(), self._split(row)))
                     progress(1)
                 self._stop_if_nothing_parses(outcomes, answer)
                 if pairs.written == wanted:
@@ -112,20 +114,6 @@ class WritingRun:
             yield from zip(part, json.loads(path.read_text(encoding="utf-8")), strict=True)
             number += 1
 
-    def _pair(self, pairs: PairWriter, row: EditRow) -> CaptionPair:
-        key = pairs.key()
-        return CaptionPair(
-            key=key,
-            split=self._split(row),
-            reference=f"{key}-reference",
-            target=f"{key}-target",
-            reference_caption=row.caption,
-            target_caption=row.result,
-            relative_caption=row.edit,
-            relation=RELATION,
-            keyword="",  # no term is known: the filters take the relative caption instead
-        )
-
     def _split(self, row: EditRow) -> str:
         return split_of(digest_of(row.caption), self.params.validation_fraction)
 
@@ -146,17 +134,7 @@ class WritingRun:
 
 
 def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, wanted: int) -> dict[str, Any]:
-    """Let a language model write up to `wanted` caption pairs to the file `to`.
-
-    Args:
-        captions: the caption set.
-        to: a parquet file.
-        params: section `captions`.
-        model: folder or hub id.
-        wanted: how many; fewer where the captions end.
-
-    Returns:
-        What was counted; see `WritingRun.write`.
+    """Let a language model, a folder or hub id, write up to `wanted` caption pairs to `to`; return what was counted.
 
     Raises:
         InputInvalid: `to` or its work folder is somebody's, or nothing was kept.

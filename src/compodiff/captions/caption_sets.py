@@ -62,6 +62,11 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
+def stamp_files(path: Path) -> list[list[Any]]:
+    """Return what tells that a caption set is still the same."""
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(path)]
+
+
 def usable_captions(
     captions: Iterable[str], tally: Counter[str], *, min_english: float, max_characters: int
 ) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 
 from compodiff.captions.replacements import Replacements
 from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, SINGULAR, Occurrence, TaggedCaption
+from compodiff.pairs.pair import CaptionPair
 from compodiff.params import KeywordParams
 
 _JOINTS = (" with {}", " and {}", " next to {}", " beside {}", " near {}")
@@ -26,6 +27,10 @@ class Edit:
     target_caption: str
     relative_caption: str
     keyword: str
+
+    def pair(self, key: str, split: str) -> CaptionPair:
+        """As a caption pair whose pictures are to be drawn."""
+        return CaptionPair(key=key, split=split, reference=f"{key}-reference", target=f"{key}-target", **asdict(self))
 
 
 class Editor:

@@ -15,14 +15,7 @@ _LAST = 20  # steps whose mean loss is reported
 
 
 def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: str, lora: bool) -> dict[str, Any]:
-    """Fine-tune a language model on edits; run again after a kill, it goes on from its last checkpoint.
-
-    Args:
-        rows: file of edits or caption pairs.
-        to: the folder to write the model to.
-        params: section `captions`.
-        model: folder or hub id that is started from.
-        lora: train low-rank adapters; they are merged when done.
+    """Fine-tune `model`, a folder or hub id, on a file of rows; after a kill it goes on from its last checkpoint.
 
     Returns:
         rows, rows_too_long, steps, and the mean loss of the last steps.

@@ -57,20 +57,9 @@ def show_version(
     """Take the options that stand before a command."""
 
 
-pipeline.register(app)
-doctor.register(app)
-search.register(app)
-index.register(app)
-serve.register(app)
-benchmark.register(app)
-captions.register(app)
-dataset.register(app)
-inspect.register(app)
-interchange.register(app)
-experiment.register(app)
-registry.register(app)
-bench.register(app)
-convert.register(app)
+_IN_ORDER = (pipeline, doctor, search, index, serve, benchmark, captions, dataset, inspect, interchange, experiment)
+for commands in (*_IN_ORDER, registry, bench, convert):
+    commands.register(app)
 
 
 def main() -> None:

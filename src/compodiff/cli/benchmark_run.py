@@ -56,13 +56,10 @@ def run(
     there = present(parts, skip_missing=skip_missing)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
     folders = model_parts(model)
-    prepared = use_case.prepare_run(
-        there,
-        use_case.RunFolders(root, cache or project / CACHE, mask_cells),
-        use_case.RunModel(model, folders.composed, folders.encoder, given),
-        Dials(sum_weight, product_offset),
-        params,
+    told = use_case.Preparation(
+        root, cache or project / CACHE, mask_cells, model, folders.composed, folders.encoder, given
     )
+    prepared = use_case.prepare_run(told, there, Dials(sum_weight, product_offset), params)
     comparison = use_case.run_benchmark(prepared)
     _print(f"{name} {parts[0].split}", comparison)
     vectors = gallery_vectors(prepared.source.embeddings)

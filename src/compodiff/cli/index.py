@@ -53,15 +53,14 @@ def build(
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
     from compodiff.images import list_pictures
     from compodiff.index.folder import Todo
-    from compodiff.index.scanning import resolve
 
-    folder = resolve(folder)
+    folder, index = _resolve(folder, out)
     listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
     files = _shown(listing.files)
     todo = Todo(files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
-    _build(folder, out, model, todo)
+    _build(folder, index, model, todo)
 
 
 def add(
@@ -76,45 +75,44 @@ def add(
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
     from compodiff.images import Listing, list_pictures
     from compodiff.index.folder import Todo, not_held
-    from compodiff.index.scanning import path_inside, resolve
+    from compodiff.index.scanning import path_inside
 
-    folder = resolve(folder)
+    folder, index = _resolve(folder, out)
     if files:
         listing, chosen = Listing(), [path_inside(folder, file) for file in files]
     else:
         listing = list_pictures(folder)
-        chosen = not_held(_index(folder, out), folder, listing)
+        chosen = not_held(index, folder, listing)
     if not chosen and not strict and columns is None:
         echo("nothing to add")
         return
-    _build(folder, out, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
+    _build(folder, index, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
 
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
     from compodiff.index.folder import remove_from_index
-    from compodiff.index.scanning import path_inside, resolve
+    from compodiff.index.scanning import path_inside
     from compodiff.params import load_params
 
-    folder = resolve(folder)
-    index = _index(folder, out)
+    folder, index = _resolve(folder, out)
     names = [path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
     params = load_params(project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(folder: Path, out: Path | None, model: str, todo: "Todo") -> None:
+def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.images.files import name_others
     from compodiff.index.folder import build_folder_index
     from compodiff.index.manifest import require_replaceable_index
     from compodiff.params import load_params
 
-    require_replaceable_index(_index(folder, out))
+    require_replaceable_index(index)
     encoder = load_encoder(model_parts(model).encoder).for_many()
     params = load_params(project_root() / "params.yaml").index
-    built = build_folder_index(folder, _index(folder, out), encoder, params, todo)
+    built = build_folder_index(folder, index, encoder, params, todo)
     for name, reason in built.unreadable.items():
         echo(f"left out: {name} ({reason})", err=True)
     if others := name_others(built.others):
@@ -130,20 +128,20 @@ def _shown(files: list[Path]) -> Iterable[Path]:
     return tqdm(files, "indexing", unit=" pictures", disable=None)
 
 
-def _index(folder: Path, out: Path | None) -> Path:
+def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
+    """The folder of pictures, and that of its index."""
     from compodiff.index.scanning import resolve
 
-    return resolve(out or folder / INSIDE)
+    folder = resolve(folder)
+    return folder, resolve(out or folder / INSIDE)
 
 
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.index.folder import folder_status
     from compodiff.index.manifest import damaged_files, read_manifest, require_folder
-    from compodiff.index.scanning import resolve
 
-    folder = resolve(folder)
-    index = _index(folder, out)
+    folder, index = _resolve(folder, out)
     manifest = read_manifest(index)
     require_folder(index, manifest, folder)
     encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"

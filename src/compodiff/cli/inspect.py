@@ -2,17 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.project import project_root
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from PIL import Image
 
 Dataset = Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")]
 
@@ -34,10 +28,9 @@ def inspect(
 ) -> None:
     """Draw triplets onto a page to sort, filter and rate, or sum up what was rated."""
     from compodiff.errors import InputInvalid
-    from compodiff.inspection.drawing import draw, read_manifest, with_pictures
+    from compodiff.inspection.drawing import read_manifest
     from compodiff.inspection.ratings import read_ratings, summary
-    from compodiff.inspection.sheet import sheet
-    from compodiff.storage.atomic import atomic_path
+    from compodiff.inspection.sheet import write_sheet
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     if not html and not ratings:
@@ -45,12 +38,7 @@ def inspect(
     require_replaceable_file(html, PAGE)
     rows = read_manifest(dataset)
     if html:
-        elsewhere, attribution = _catalogue()
-        shown = with_pictures(dataset, draw(rows, count, seed), elsewhere)
-        page = sheet(dataset.resolve().name, shown, _floors(dataset), attribution)
-        with atomic_path(html, PAGE) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-        echo(f"{len(shown):,} of {len(rows):,} triplets in {html}")
+        echo(f"{write_sheet(dataset, rows, html, count, seed):,} of {len(rows):,} triplets in {html}")
     if ratings:
         found = summary(read_ratings(ratings), rows)
         if as_json:
@@ -73,51 +61,10 @@ def card(
     ] = None,
 ) -> None:
     """Write a dataset card: sources, licences, acceptance, statistics as plots."""
-    from compodiff.errors import InputInvalid
-    from compodiff.inspection.card import Origin, write_card
+    from compodiff.inspection.card import origin_of, write_card
 
-    said, texts = "", None
-    if attribution is not None:
-        if not attribution.is_file():
-            raise InputInvalid(f"{attribution} is not there; give a Markdown file")
-        said = attribution.read_text(encoding="utf-8")
-    elif not (dataset / "source.json").exists() and (data := _data()) is not None:
-        said, texts = (data / "ATTRIBUTION.md").read_text(encoding="utf-8"), data / "licences"
-    name = name or dataset.resolve().name
-    write_card(dataset, to, Origin(name, said, tuple(licence or ()), texts, _floors(dataset)))
+    write_card(dataset, to, origin_of(dataset, name, attribution, tuple(licence or ())))
     echo(to / "README.md")
-
-
-def _data() -> Path | None:
-    """The catalogue of the project that this is run in, if there is one."""
-    from compodiff.errors import InputInvalid
-
-    try:
-        data = project_root() / "data"
-    except InputInvalid:
-        return None
-    return data if (data / "ATTRIBUTION.md").is_file() else None
-
-
-def _catalogue() -> "tuple[Callable[[str], Image.Image | None], str]":
-    """Pictures of rejected triplets, which no shard has, and whose they are."""
-    from compodiff.catalogue.pictures import Catalogue
-
-    data = _data()
-    if data is None:
-        return lambda _: None, ""
-    catalogue = Catalogue.load(data)
-    known = set(catalogue.pictures.index)
-    attribution = "Emoji: OpenMoji (CC BY-SA 4.0); Twemoji, copyright Twitter, Inc and other contributors (CC BY 4.0)."
-    return lambda name: catalogue.read(name) if name in known else None, attribution
-
-
-def _floors(dataset: Path) -> "Mapping[str, float]":
-    """What the filters asked for when the dataset was made."""
-    path = dataset / "fingerprint.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    made: dict[str, Any] = content.get("params") or content.get("importer") or {}
-    return {name: float(value) for name, value in made.get("floors", {}).items()}
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from compodiff.errors import InputInvalid
 from compodiff.inspection import plots
-from compodiff.inspection.drawing import SCORES, read_manifest
+from compodiff.inspection.drawing import SCORES, find_catalogue, read_floors, read_manifest
 from compodiff.storage.atomic import atomic_folder
 from compodiff.storage.ownership import require_apart
 
@@ -40,6 +41,22 @@ class Origin:
     licences: tuple[str, ...] = ()
     licence_texts: Path | None = None
     floors: Mapping[str, float] | None = None
+
+
+def origin_of(dataset: Path, name: str | None, attribution: Path | None, licences: tuple[str, ...]) -> Origin:
+    """Say whose a dataset is: as the file `attribution` says, or the catalogue's where its pictures are shown.
+
+    Raises:
+        InputInvalid: `attribution` is not there.
+    """
+    said, texts = "", None
+    if attribution is not None:
+        if not attribution.is_file():
+            raise InputInvalid(f"{attribution} is not there; give a Markdown file")
+        said = attribution.read_text(encoding="utf-8")
+    elif not (dataset / "source.json").exists() and (data := find_catalogue()) is not None:
+        said, texts = (data / "ATTRIBUTION.md").read_text(encoding="utf-8"), data / "licences"
+    return Origin(name or dataset.resolve().name, said, licences, texts, read_floors(dataset))
 
 
 def write_card(triplets: Path, to: Path, origin: Origin) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.params import SimilarityFloors
+from compodiff.project import project_root
 from compodiff.storage import shards
 
 SCORES = tuple(SimilarityFloors.model_fields)
@@ -46,6 +47,23 @@ def read_manifest(triplets: Path) -> pd.DataFrame:
     if missing := NEEDED - {*rows}:
         raise InputInvalid(f"{path} has no column {', '.join(sorted(missing))}; give a folder of triplets")
     return rows
+
+
+def read_floors(triplets: Path) -> dict[str, float]:
+    """Read what the filters asked for when a dataset was made."""
+    path = triplets / "fingerprint.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    made: dict[str, Any] = content.get("params") or content.get("importer") or {}
+    return {name: float(value) for name, value in made.get("floors", {}).items()}
+
+
+def find_catalogue() -> Path | None:
+    """Return the catalogue of the project that this is run in, if there is one."""
+    try:
+        data = project_root() / "data"
+    except InputInvalid:
+        return None
+    return data if (data / "ATTRIBUTION.md").is_file() else None
 
 
 def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:

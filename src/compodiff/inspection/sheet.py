@@ -6,15 +6,40 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
-from compodiff.inspection.drawing import SCORES, Shown
+from compodiff.catalogue.pictures import Catalogue
+from compodiff.inspection.drawing import SCORES, Shown, draw, find_catalogue, read_floors, with_pictures
+from compodiff.storage.atomic import atomic_path
 from compodiff.storage.ownership import PAGE, signature
 
+ATTRIBUTION = "Emoji: OpenMoji (CC BY-SA 4.0); Twemoji, copyright Twitter, Inc and other contributors (CC BY 4.0)."
 THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")
+
+
+def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path, count: int, seed: int) -> int:
+    """Draw `count` rows of a dataset and write their sheet; return how many there are.
+
+    Raises:
+        InputInvalid: a shard is damaged.
+    """
+    data = find_catalogue()
+    catalogue = None if data is None else Catalogue.load(data)
+
+    def read(name: str) -> Image.Image | None:
+        """Read a picture of a rejected triplet, which no shard has."""
+        return catalogue.read(name) if catalogue and name in catalogue.pictures.index else None
+
+    shown = with_pictures(dataset, draw(rows, count, seed), read)
+    page = sheet(dataset.resolve().name, shown, read_floors(dataset), ATTRIBUTION if catalogue else "")
+    with atomic_path(html, PAGE) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return len(shown)
 
 
 def sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float], attribution: str = "") -> str:

@@ -18,14 +18,7 @@ _NAMED_MISSING = 20
 def score_embeddings(
     parts: Sequence[Benchmark], pictures: Vectors, queries: Floats, scorer: Scorer, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """Score embeddings of any model: a summary, and its record.
-
-    Args:
-        parts: of one benchmark.
-        pictures: embeddings of the gallery.
-        queries: (Q, D) one part after the other.
-        scorer: of every part.
-        bootstrap: how intervals are drawn.
+    """Score embeddings of any model, those of the queries (Q, D) one part after the other: a summary and its record.
 
     Raises:
         InputInvalid: there are more or fewer query embeddings than queries, or a picture has no embedding.
