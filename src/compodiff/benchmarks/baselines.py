@@ -1,8 +1,7 @@
 """What a query finds without a model: by the reference, by the text, by their sum, by the product of their scores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,10 +27,6 @@ class Dials:
 
     text_weight: float = 0.5
     product_offset: float = 0.0
-
-    def record(self) -> dict[str, Any]:
-        """What the result says about them."""
-        return asdict(self)
 
 
 def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:

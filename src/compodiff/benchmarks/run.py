@@ -6,7 +6,7 @@ embeddings come from, which models answer, and how the baselines' dials are chos
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
     comparison = compare_rows(run.parts, vectors, rows, scorer, run.evaluation)
-    return comparison.noting(**run.settings, baselines=dials.record() | chosen)
+    return comparison.noting(**run.settings, baselines=asdict(dials) | chosen)
 
 
 def ask_queries(part: Benchmark, source: Source) -> Asked:

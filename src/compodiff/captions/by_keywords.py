@@ -26,12 +26,12 @@ from compodiff.captions.caption_sets import (
     digest_of,
     no_usable,
     read_captions,
+    split_of,
     stamp_files,
     usable_captions,
 )
 from compodiff.captions.edits import Editor
 from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
-from compodiff.captions.splitting import split_of
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.language.terms import TAGGER, Occurrence, TaggedCaption, Tagger, TermCounts

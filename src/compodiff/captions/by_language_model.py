@@ -20,13 +20,13 @@ from compodiff.captions.caption_sets import (
     digest_of,
     no_usable,
     read_captions,
+    split_of,
     stamp_files,
     usable_captions,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parsed
 from compodiff.captions.edits import Edit
 from compodiff.captions.language_model import Writer, load_language_model
-from compodiff.captions.splitting import split_of
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import KIND, writing_pairs
 from compodiff.params import CaptionParams

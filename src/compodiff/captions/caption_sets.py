@@ -26,6 +26,7 @@ from compodiff.storage.tables import column_names, read_rows
 CAPTION_COLUMNS = ("caption", "text", "TEXT")
 SUFFIXES = (".txt", ".parquet", ".tar")
 CACHE_KIB = 8192
+FRACTIONS = 1 << 32
 # Articles and prepositions of Spanish, Portuguese, Italian, French, German and Dutch that are no English words.
 _SMALL_WORDS = (
     "un una unos unas el la las los en con del sobre um uma na nas da das ao il gli della nel sulla le les des du et "
@@ -175,6 +176,11 @@ def digest_of(text: str) -> int:
     """64 bits (signed) of a text, up to case: the same in every process."""
     digest = hashlib.blake2b(text.lower().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+def split_of(digest: int, validation_fraction: float) -> str:
+    """Train or validation, by the digest of a caption alone: all its pairs, of any seed and path, are in the same."""
+    return "validation" if (digest % FRACTIONS) / FRACTIONS < validation_fraction else "train"
 
 
 def _from_text(path: Path) -> Iterator[str]:

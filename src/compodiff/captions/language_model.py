@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from compodiff.captions.edit_rows import EditRow, prompt_of
+from compodiff.captions.edit_rows import EditRow, prompt_of, read_edit_rows
 from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
-from compodiff.params import LanguageModelParams
+from compodiff.params import CaptionParams, LanguageModelParams
 from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
 IGNORED = -100  # label of a token that the loss leaves out
 LORA_SCALE = 2  # alpha / rank
@@ -177,6 +179,41 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:
     with atomic_folder(folder, LANGUAGE_MODEL) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         tokenizer.save_pretrained(temporary)
+
+
+def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: str, lora: bool) -> dict[str, Any]:
+    """Fine-tune `model`, a folder or hub id, on a file of rows; after a kill it goes on from its last checkpoint.
+
+    Returns:
+        rows, rows_too_long, steps, and the mean loss of the last steps.
+
+    Raises:
+        InputInvalid: `to` is somebody's, or there are fewer rows than a batch.
+        CheckpointMismatch: the checkpoint beside `to` is of another training.
+        ResourceUnavailable: there is no such model, or the GPU's memory does not hold one row.
+    """
+    require_apart(to, Path(model), rows)
+    require_replaceable_folder(to, LANGUAGE_MODEL)
+    numbers = params.language_model
+    network, tokenizer = load_language_model(model, to_train=True)
+    reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)
+    tokenized = RowTokens(reading, tokenizer, longest_row(network, numbers))
+    if lora:
+        network = with_lora(network, numbers.lora_rank, seed=params.seed)
+    training = {"model": model, "lora": lora, "rows": tokenized.digest()}
+    training |= {"seed": params.seed, "params": numbers.model_dump()}
+    checkpoint = TuningCheckpoint(to.with_name(f"{to.name}.checkpoint"), training)
+    steps, losses = total_steps(tokenized, numbers), []
+    with tqdm(total=steps, desc="fine-tuning", unit=" steps", disable=None) as bar:
+        for step, loss in fine_tune(network, tokenized, numbers, checkpoint, seed=params.seed):
+            losses.append(loss)
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}")
+    save_language_model(network, tokenizer, to)
+    checkpoint.remove()
+    last = losses[-20:]
+    counts = {"rows": len(tokenized.rows), "rows_too_long": tokenized.too_long, "steps": steps}
+    return counts | {"loss": round(sum(last) / len(last), 4)}
 
 
 class Writer:

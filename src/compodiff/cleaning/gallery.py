@@ -71,9 +71,6 @@ def embed_benchmarks(
         encoder: its folder.
         batch_size: pictures that are embedded at a time.
         kept: the file for the next time.
-
-    Raises:
-        InputInvalid: a benchmark holds no picture, or one does not decode.
     """
     files = [path for folder in benchmarks for path in (folder, *sorted(folder.rglob("*"))) if path.exists()]
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -59,7 +59,7 @@ def fine_tune(
     as_json: Json = False,
 ) -> None:
     """Teach a language model to write edits; run again after a kill, it goes on from its last checkpoint."""
-    from compodiff.captions.tuning import tune_language_model
+    from compodiff.captions.language_model import tune_language_model
 
     _show(tune_language_model(rows, to, _params(seed), model=model, lora=lora), to, as_json)
 

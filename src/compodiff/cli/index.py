@@ -1,6 +1,5 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +18,6 @@ Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth
 Out = Annotated[
     Path | None, typer.Option("--out", help=f"Where the index stands. Default: FOLDER/{INSIDE}.", show_default=False)
 ]
-
-
 Model = Annotated[str, typer.Option(help="The model that will search: an alias, or a folder.")]
 Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
@@ -58,8 +55,7 @@ def build(
     listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
-    files = _shown(listing.files)
-    todo = Todo(files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
+    todo = Todo(listing.files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
     _build(folder, index, model, todo)
 
 
@@ -86,7 +82,7 @@ def add(
     if not chosen and not strict and columns is None:
         echo("nothing to add")
         return
-    _build(folder, index, model, Todo(_shown(chosen), listing, strict, keep=True, columns=columns))
+    _build(folder, index, model, Todo(chosen, listing, strict, keep=True, columns=columns))
 
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
@@ -120,12 +116,6 @@ def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
     if built.unmet:
         echo(f"note: {built.unmet}", err=True)
     echo(f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out")
-
-
-def _shown(files: list[Path]) -> Iterable[Path]:
-    from tqdm import tqdm
-
-    return tqdm(files, "indexing", unit=" pictures", disable=None)
 
 
 def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
+from compodiff.errors import InputInvalid
 from compodiff.project import project_root
 
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
@@ -75,8 +76,6 @@ def import_(
 
 
 def _columns(given: list[str]) -> dict[str, str]:
-    from compodiff.errors import InputInvalid
-
     for each in given:
         if "=" not in each:
             raise InputInvalid(f"--column {each!r} is not ROLE=NAME; for instance: --column target_image=edited")
@@ -84,7 +83,5 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 
 def _known(name: str, names: list[str]) -> None:
-    from compodiff.errors import InputInvalid
-
     if name not in names:
         raise InputInvalid(f"{name!r} is not one of: {', '.join(names)}")

@@ -8,7 +8,6 @@ import numpy as np
 
 from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
-from compodiff.experiments.distillation import distillation
 from compodiff.experiments.outcome import Chart, Outcome, Point, log_line
 from compodiff.experiments.setup import Ground
 
@@ -117,7 +116,7 @@ EXPERIMENTS = {
     ),
     "distillation": Experiment(
         "Do few network calls need distillation?",
-        distillation,
+        training.distillation,
         Chart("lines", "num_inference_steps", "recall_at_10", by=("model",), log=True),
         trains=True,
     ),

@@ -33,6 +33,7 @@ MIXES = {
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 OBJECTIVES = ("diffusion", "regression", "flow_matching")
 STYLES = ("openmoji", "twemoji")
+CALLS = (1, 2, 5, 10)
 PROJECTION_SEED = 0
 
 
@@ -213,3 +214,18 @@ def _beside(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
     return bench.answer(model, "composed") | kept
+
+
+def distillation(ground: Ground) -> Iterator[Point]:
+    """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
+    data, composed = all_data(ground), ground.params.composed
+    plain = stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
+    models = {
+        "plain": plain,
+        "plain, distilled": stage_two(ground, data, ground.params.distillation, start=plain),
+        "half at pure noise": stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.5})),
+    }
+    for name, model in models.items():
+        for calls in CALLS:
+            asked = model.sampled(ground.sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls))
+            yield Point({"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}"))

@@ -40,7 +40,7 @@ class Todo:
     """What a build takes in, and how.
 
     Attributes:
-        files: `list_pictures(folder).files`, wrapped in a progress bar or not; with `keep`, the pictures to add.
+        files: `list_pictures(folder).files`; with `keep`, the pictures to add.
         listing: what else the folder holds.
         strict: refuse to build where a picture would be left out.
         keep: leave the pictures that an earlier index holds in it, unread, unless they are among `files`.

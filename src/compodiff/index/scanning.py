@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from compodiff.errors import InputInvalid
 from compodiff.images import Listing
 from compodiff.images.files import is_there, read_regular
@@ -55,7 +57,7 @@ class Scan:
 def scan_files(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earlier | None, known: LeftOut) -> Scan:
     """Encode the files that have not been; those that are as `earlier` saw them, or left them out, are not read."""
     scan = Scan()
-    for path in files:
+    for path in tqdm(files, "indexing", unit=" pictures", disable=None):
         name = name_in(folder, path)
         try:
             name.encode()

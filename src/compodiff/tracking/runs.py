@@ -184,12 +184,12 @@ def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator
 
 
 def record_scores(
-    name: str, record: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]], files: Iterable[Path], folder: Path
+    name: str, record: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], files: Iterable[Path], folder: Path
 ) -> None:
-    """Record a scored benchmark as one MLflow run: all that the scores depend on, every row's scores, and files."""
+    """Record a scored benchmark as one MLflow run: all that the scores depend on, every row's metrics, and files."""
     with training_run(name, record, folder) as run:
-        for row, metrics in scores.items():
-            run.log_metrics(0, {f"{row}/{metric}": value for metric, value in metrics.items()})
+        for row, summary in rows.items():
+            run.log_metrics(0, {f"{row}/{metric}": value for metric, value in summary["metrics"].items()})
         for path in files:
             run.log_artifact(path)
 

@@ -68,15 +68,7 @@ def compare_rows(
     scorer: Scorer,
     params: EvaluationParams,
 ) -> Comparison:
-    """Score every row over every part, and sum the rows up as params.yaml says.
-
-    Args:
-        parts: of one benchmark.
-        vectors: embeddings by picture id.
-        rows: row name -> a similarity for each part.
-        scorer: of every row.
-        params: the confidence intervals, and how many queries a group must have.
-    """
+    """Score every row, a similarity for each part of one benchmark, and sum the rows up as params.yaml says."""
     bootstrap = Bootstrap(params.bootstrap_draws, params.seed)
     scored = {
         name: [
