@@ -158,6 +158,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
             left.
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
+    open_index(out, folder)  # where there is none, no folder is made to lock
     with _alone(out):
         earlier = Earlier(Index.load(out))
         held = earlier.index

@@ -6,7 +6,7 @@ Each is a `triplets` folder and is scored by the path that scores every other be
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
@@ -63,11 +63,11 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "prior": Answering.load(prior, sampling, encoded, has_reference=False),
         COMPOSED: Answering.load(composed, sampling, encoded),
     }
-    precision = choose_precision(sampling.precision, models[COMPOSED].denoiser.relative_bias.device)
+    device = models[COMPOSED].denoiser.relative_bias.device
     settings = {
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": digest_weights(prior), COMPOSED: digest_weights(composed)},
-        "sampling": sampling.model_dump() | {"precision": precision},
+        "sampling": sampling.model_dump() | {"precision": choose_precision(sampling.precision, device)},
         "min_relation_queries": evaluation.min_relation_queries,
     }
 
@@ -77,9 +77,8 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         return run_benchmark(BenchmarkRun([replace(test, name=name)], source, models, validation, evaluation, settings))
 
     emoji = compare("emoji", benchmark)
-    recall = {"kind": served.manifest.kind, f"recall_at_{SERVED}": served_recall(served, emoji)}
     page = Page("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
-    _write(emoji.noting(index=recall), page, encoded, metrics, report)
+    _write(emoji.noting(index=served_recall(served, emoji)), page, encoded, metrics, report)
     page = replace(page, title="Scenes benchmark: edits of unseen objects")
     _write(compare("scenes", scenes), page, encoded, scenes_metrics, scenes_report)
 
@@ -103,7 +102,7 @@ def embedded_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Qu
     return given_cells(cells), encoded.masked[row]
 
 
-def served_recall(index: Index, comparison: Comparison) -> float:
+def served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:
     """Recall@10 of the answers as the index serves them: equals the exact one where the index is flat."""
     (row,) = comparison.rows[COMPOSED]
     queries = row.scored.benchmark.queries
@@ -115,4 +114,4 @@ def served_recall(index: Index, comparison: Comparison) -> float:
     for query, of_query, order in zip(queries, rows, np.argsort(-scores, axis=1), strict=True):
         ranked = dict.fromkeys(of_query[order][of_query[order] >= 0])  # a picture that several draws found counts once
         hits.append(any(name in query.targets for name in names[list(ranked)[:SERVED]]))
-    return float(np.mean(hits))
+    return {"kind": index.manifest.kind, f"recall_at_{SERVED}": float(np.mean(hits))}
