@@ -24,7 +24,7 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.images import Pictures
 from compodiff.index.manifest import read_manifest
-from compodiff.storage.names import inside, stays_inside
+from compodiff.storage.names import resolve_inside, stays_inside
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((*ROOT.glob("src/**/*.py"), *ROOT.glob("flows/**/*.py"), *ROOT.glob("infra/**/*.py")))
@@ -95,7 +95,7 @@ def test_mlflow_loads_our_model_from_code_and_safetensors() -> None:
 @pytest.mark.parametrize("name", ESCAPES)
 def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputInvalid, match="leads out of"):
-        inside(tmp_path, name)
+        resolve_inside(tmp_path, name)
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="/\\\0:", blacklist_categories=["Cs"]), min_size=1)))
@@ -104,7 +104,7 @@ def test_a_name_that_does_not_lead_out_is_taken_and_stays_in(parts: list[str]) -
     if ".." in parts:
         assert not stays_inside(name)
     elif name:
-        assert inside(Path("/root"), name).is_relative_to("/root")
+        assert resolve_inside(Path("/root"), name).is_relative_to("/root")
 
 
 def picture() -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from compodiff.inspection.drawing import Shown, draw, read_manifest, with_pictures
-from compodiff.inspection.sheet import sheet
+from compodiff.inspection.sheet import render_sheet
 from compodiff.storage import shards
 from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST
@@ -41,7 +41,7 @@ def triplets(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dataset") / "discs"
     path = folder / "train-00000.tar"
     rows = pd.DataFrame([row(number) for number in range(COUNT)]).astype(MANIFEST)
-    with shards.writing(path) as shard:
+    with shards.open_shard_writer(path) as shard:
         shard.record(rows[list(row(0))])
         for number, each in enumerate(rows.to_dict("records")):
             if each["accepted"]:
@@ -269,7 +269,7 @@ def test_a_thousand_triplets_are_usable_at_once(chromium, triplets, tmp_path):
         for it in shown
     ]
     path = tmp_path / "many.html"
-    path.write_text(sheet("many", many[:1000], {}))
+    path.write_text(render_sheet("many", many[:1000], {}))
     began = time.perf_counter()
     chromium.get(path.as_uri())
     until(lambda: chromium.execute_script("return document.body.dataset.ready"))

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from compodiff.errors import ResourceUnavailable
-from compodiff.storage.shards import is_done, read_entries, writing
+from compodiff.storage.shards import is_done, open_shard_writer, read_entries
 from compodiff.tracking.outbox import Heading, Journal, open_journal
 
 
 def write(path: Path, entries: int) -> None:
     noise = np.random.default_rng(1)
-    with writing(path) as shard:
+    with open_shard_writer(path) as shard:
         for number in range(entries):
             shard.add(f"{number:04}", {"target.png": noise.bytes(8192)})
         shard.record(pd.DataFrame({"key": [f"{number:04}" for number in range(entries)]}))

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.cleaning.survey import unit_embeddings
 from compodiff.encoders import load_encoder
-from compodiff.images.looks import look, look_the_same
+from compodiff.images.looks import compute_look, look_the_same
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -47,9 +47,9 @@ def test_copies_lie_above_the_threshold_and_looks_tell_the_rest_apart() -> None:
     torch.set_num_threads(1)
     encoder, catalogue = load_encoder(ROOT / "artifacts" / "encoder"), Catalogue.load(ROOT / "data")
     names = np.random.default_rng(17).permutation(catalogue.distinct())[:PICTURES]
-    originals = [on_white(catalogue.read(str(name))) for name in names]
+    originals = [paint_on_white(catalogue.read(str(name))) for name in names]
     units = unit_embeddings(encoder, originals, 16).astype(np.float32)
-    looks = np.stack([look(it) for it in originals])
+    looks = np.stack([compute_look(it) for it in originals])
     others = units @ units.T
     np.fill_diagonal(others, -1)
     nearest = others.argmax(axis=1)
@@ -61,7 +61,9 @@ def test_copies_lie_above_the_threshold_and_looks_tell_the_rest_apart() -> None:
     for kind, copied in COPIES.items():
         copies = [copied(it) for it in originals]
         cosines = (unit_embeddings(encoder, copies, 16).astype(np.float32) * units).sum(axis=1)
-        same = look_the_same(np.stack([look(it) for it in copies]), looks, np.arange(PICTURES)[:, None].repeat(2, 1))
+        same = look_the_same(
+            np.stack([compute_look(it) for it in copies]), looks, np.arange(PICTURES)[:, None].repeat(2, 1)
+        )
         near = {least: float((cosines >= least).mean()) for least in LEAST}
         found[kind] = {least: float(((cosines >= least) & same).mean()) for least in LEAST}
         print(f"{kind}: near {near}, and looking so {found[kind]}")  # noqa: T201

@@ -103,7 +103,7 @@ def test_other_experiments_that_train(project, monkeypatch, name):
 
 def test_text_variants_have_one_token_each_but_the_first(project):
     embeddings = Embeddings.load(project / "artifacts" / "embeddings")
-    variants = training.text_variants(embeddings)
+    variants = training.list_text_variants(embeddings)
     tokens, lengths = embeddings.tokens([5])
     mean, one = variants["mean of token states"].tokens([5])
     assert (lengths > 1).all()

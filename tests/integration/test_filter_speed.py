@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.encoders import Encoder, embedded_encoder, save_encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
@@ -76,7 +76,7 @@ def test_filters_run_at_95_percent_of_the_encoders_own_throughput(
     floors = SimilarityFloors.model_validate(
         dict.fromkeys(SimilarityFloors.model_fields, 1.0 if kept == "none" else -1.0)
     )
-    emoji = (on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.distinct()))
+    emoji = (paint_on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.distinct()))
     smooth = (picture(seed) for seed in count())
     pictures = tuple(islice(emoji if kept == "emoji" else smooth, 2 * PAIRS))
     maker = TripletMaker(partial(Held, pictures), tmp_path / "encoder", floors, 16)

@@ -18,7 +18,7 @@ from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import guided, sample
+from compodiff.model.sampling.sampler import guide, sample
 from compodiff.released.weights import from_released, to_released
 
 FOLDER = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[3] / "shared" / "parity"))
@@ -82,7 +82,7 @@ def test_guided_prediction(
     model: tuple[Denoiser, Process], recorded: dict[str, Tensor], conditions: Conditions
 ) -> None:
     denoiser, _ = model
-    predict = guided(denoiser, conditions, legacy(1, recorded["guided_guidance"], 1))
+    predict = guide(denoiser, conditions, legacy(1, recorded["guided_guidance"], 1))
     x, times = recorded["x"][:, 0], recorded["timesteps"].tolist()
     rows = [predict(x, time)[row : row + 1] for row, time in enumerate(times)]
     assert error(torch.stack(rows), recorded["guided_out"]) <= NETWORK_TOLERANCE
@@ -102,7 +102,7 @@ def test_samples(
         # The released code draws for the whole batch at once, from one generator.
         return torch.randn(queries * draws, 1, width, generator=generator)[:, 0]
 
-    x0 = sample(guided(denoiser, conditions, options), options, process, noise)
+    x0 = sample(guide(denoiser, conditions, options), options, process, noise)
     assert error(x0.view(queries, draws, width).mean(1), recorded[name]) <= SAMPLE_TOLERANCE
 
 

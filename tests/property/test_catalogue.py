@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.catalogue.names import Emoji, named_codepoints, parse_emoji
+from compodiff.catalogue.names import Emoji, name_codepoints, parse_emoji
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.catalogue.relations import changes_within
 from compodiff.catalogue.splits import connected, split_concepts
@@ -18,7 +18,7 @@ concepts = st.text("abcdefgh", min_size=1, max_size=2)
 
 @pytest.fixture(scope="module")
 def emoji() -> list[Emoji]:
-    return parse_emoji(named_codepoints())
+    return parse_emoji(name_codepoints())
 
 
 @given(st.lists(st.tuples(concepts, st.integers(0, 20))))

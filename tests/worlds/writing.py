@@ -121,7 +121,7 @@ def _write_triplets(folder: Path) -> None:
         {"key": f"train-{number}", "shard": path.name, "reference": f"r{number}", "target": f"t{number}"} | said
         for number in range(2)
     ]
-    with shards.writing(path) as shard:
+    with shards.open_shard_writer(path) as shard:
         shard.record(pd.DataFrame(rows).astype(MANIFEST)[[*rows[0]]])
         for number, row in enumerate(rows):
             pictures = {"reference.png": _png("red", number), "target.png": _png("blue", number)}

@@ -20,7 +20,7 @@ from compodiff.embeddings import Embeddings
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
-from compodiff.model.fusion import fused
+from compodiff.model.fusion import fuse_draws
 from compodiff.model.inference import for_inference
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
@@ -134,7 +134,7 @@ class Answering:
                 own = [_copy(generators[query]) for query in asked.query[pairs]]
                 conditions = self._conditions(asked, pairs)
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
-                answers.append(fused(draws, self.sampling.fusion).cpu().numpy())
+                answers.append(fuse_draws(draws, self.sampling.fusion).cpu().numpy())
                 progress.update(len(pairs))
         vectors = np.concatenate(answers)
         return Similarity(tuple(asked.mean_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)

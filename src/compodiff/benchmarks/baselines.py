@@ -34,22 +34,22 @@ def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
     return {
         "image_only": Similarity((asked.references,)),
         "text_only": Similarity((asked.texts,)),
-        "sum": weighted_sum(asked, dials.text_weight),
-        "product": product(asked, dials.product_offset),
+        "sum": add_weighted(asked, dials.text_weight),
+        "product": multiply_scores(asked, dials.product_offset),
     }
 
 
-def weighted_sum(asked: Asked, text_weight: float) -> Similarity:
+def add_weighted(asked: Asked, text_weight: float) -> Similarity:
     """(1 - text_weight) reference + text_weight text, both of length 1 before they are added."""
     return Similarity(((1 - text_weight) * unit(asked.references, np.float64) + text_weight * asked.texts,))
 
 
-def product(asked: Asked, offset: float) -> Similarity:
+def multiply_scores(asked: Asked, offset: float) -> Similarity:
     """(offset + cosine to the reference) (offset + cosine to the text)."""
     return Similarity((asked.references, asked.texts), offset=offset)
 
 
-def best_dials(
+def choose_dials(
     validation: Benchmark, asked: Asked, vectors: Vectors, scorer: Scorer, params: EvaluationParams
 ) -> Dials:
     """The dials of params.yaml whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
@@ -61,4 +61,4 @@ def best_dials(
 
         return max(values, key=quality)
 
-    return Dials(best(weighted_sum, params.text_weights), best(product, params.product_offsets))
+    return Dials(best(add_weighted, params.text_weights), best(multiply_scores, params.product_offsets))

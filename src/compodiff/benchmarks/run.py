@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
-from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, baselines, best_dials
+from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, baselines, choose_dials
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
 from compodiff.benchmarks.embedding import Present, embed_benchmark
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
-from compodiff.embeddings import MASK_SIZE, Embeddings, blanked
+from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
@@ -78,7 +78,7 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
         dials, chosen = run.baselines, {}
     else:
         validation = ask_queries(run.baselines, run.source)
-        dials = best_dials(run.baselines, validation, vectors, scorer, run.evaluation)
+        dials = choose_dials(run.baselines, validation, vectors, scorer, run.evaluation)
         chosen = {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on {run.baselines.split}"}
     of_parts = [
         baselines(one, dials) | {row: model.answer(one, f"{row}, {part.label}") for row, model in run.models.items()}
@@ -137,7 +137,7 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
     def mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
         picture = part.pictures.read(query.reference)
         cells = it.mask_cells(read_picture(it.root / query.mask), picture, encoder)
-        pixels = blanked(encoder.preprocess(picture)[None], cells[None])
+        pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
         return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
 
     answering = _load_answering(it, embeddings, params.sampling)

@@ -35,12 +35,12 @@ from compodiff.captions.replacements import Replacements, embed_terms, find_repl
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.language.terms import TAGGER, Occurrence, TaggedCaption, Tagger, TermCounts
-from compodiff.pairs.caption_file import KIND, writing_pairs
+from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import require_replaceable_file
-from compodiff.storage.tables import read_rows, row_count, writing_table
+from compodiff.storage.tables import open_table_writer, read_rows, row_count
 
 WORK = "tagged captions"
 TAGGED, TALLIED = "tagged.parquet", "tally.json"
@@ -80,7 +80,7 @@ class KeywordRun:
                 read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
             )
             usable = usable_captions(progress, tally, **limits)
-            with writing_table(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
+            with open_table_writer(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
                 for tagged in tagger.tag(usable):
                     table.add({"caption": tagged.caption, "terms": _packed(tagged)})
             if not tally["usable"]:
@@ -138,7 +138,7 @@ class KeywordRun:
         by_relation: Counter[str] = Counter()
         splits, dropped = Splits(), Counter(duplicate=0, other_split=0)
         without, started = 0, time.perf_counter()
-        with writing_pairs(to, "keyword") as pairs:
+        with open_pair_writer(to, "keyword") as pairs:
             for tagged in self._tagged("editing"):
                 digest = digest_of(tagged.caption)
                 random.seed(digest ^ self.params.seed)  # of its own: a caption's edits do not depend on its neighbours

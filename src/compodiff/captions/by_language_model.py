@@ -24,11 +24,11 @@ from compodiff.captions.caption_sets import (
     stamp_files,
     usable_captions,
 )
-from compodiff.captions.edit_rows import EditRow, is_change, parsed
+from compodiff.captions.edit_rows import EditRow, is_change, parse_edit
 from compodiff.captions.edits import Edit
 from compodiff.captions.language_model import Writer, load_language_model
 from compodiff.errors import InputInvalid
-from compodiff.pairs.caption_file import KIND, writing_pairs
+from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
@@ -76,9 +76,9 @@ class WritingRun:
         fingerprint = {"captions": captions, "params": self.params.model_dump(), "model": dict(self.model)}
         shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
-        with writing_pairs(to, RELATION) as pairs:
+        with open_pair_writer(to, RELATION) as pairs:
             for caption, answer in self._answered(writer, tally):
-                row = parsed(caption, answer)
+                row = parse_edit(caption, answer)
                 outcome = self._outcome(row, splits)
                 outcomes.update(("sampled", outcome))
                 if row is not None and outcome == "kept":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.json_files import json_lines
+from compodiff.storage.json_files import read_json_lines
 from compodiff.storage.tables import column_names, read_rows
 
 PUBLIC = ("input", "edit", "output")  # as in the public edit sets
@@ -46,7 +46,7 @@ def prompt_of(caption: str) -> str:
     return f"caption: {caption}\nedit:"
 
 
-def parsed(caption: str, answer: str) -> EditRow | None:
+def parse_edit(caption: str, answer: str) -> EditRow | None:
     """Read what the model wrote after the prompt of `caption`; None where it has another form."""
     found = _ANSWER.fullmatch(answer.rstrip())
     return None if found is None else EditRow(caption, found["edit"].strip(), found["result"].strip())
@@ -78,7 +78,7 @@ def _values_of(path: Path) -> Iterator[list[Any]]:
 
 
 def _from_lines(path: Path) -> Iterator[list[Any]]:
-    for number, row in json_lines(path):
+    for number, row in read_json_lines(path):
         if missing := [name for name in PUBLIC if name not in row]:
             raise InputInvalid(f"{path}: line {number} has no {', '.join(missing)}; mend it or leave it out")
         yield [row[name] for name in PUBLIC]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from compodiff.captions.replacements import Replacements
-from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article_of
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, SINGULAR, Occurrence, TaggedCaption
 from compodiff.pairs.pair import CaptionPair
@@ -144,7 +144,7 @@ class Editor:
 
     def _phrase(self, term: str) -> str:
         """The term with the article it needs: "a dog", but "snow" and "boats"."""
-        return f"{article(term)} {term}" if self._replacements.forms.get(term) == ONE else term
+        return f"{article_of(term)} {term}" if self._replacements.forms.get(term) == ONE else term
 
 
 def _text(tagged: TaggedCaption, it: Occurrence) -> str:
@@ -164,7 +164,7 @@ def _spliced(caption: str, it: Occurrence, term: str) -> str:
     before, after = caption[: it.start], caption[it.end :]
     found = _ARTICLE_BEFORE.search(before)
     if found:
-        fitting = article(term)
+        fitting = article_of(term)
         before = before[: found.start()] + (fitting.capitalize() if found[1][0].isupper() else fitting) + " "
     elif not before and caption[0].isupper():
         term = term[0].upper() + term[1:]

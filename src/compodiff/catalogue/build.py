@@ -9,9 +9,9 @@ from tqdm import tqdm
 from compodiff.catalogue.attribution import write_attribution
 from compodiff.catalogue.drawing import STYLES, Drawing, draw
 from compodiff.catalogue.families import DIRECTION
-from compodiff.catalogue.names import GENDER, HAIR, SKIN_TONE, Emoji, named_codepoints, parse_emoji
+from compodiff.catalogue.names import GENDER, HAIR, SKIN_TONE, Emoji, name_codepoints, parse_emoji
 from compodiff.catalogue.packing import Extent, pack_pictures
-from compodiff.catalogue.relations import RELATIONS, STYLE, changes_within, picture_id, related
+from compodiff.catalogue.relations import RELATIONS, STYLE, changes_within, find_relations, picture_id
 from compodiff.catalogue.splits import connected, split_concepts
 from compodiff.params import DataParams
 from compodiff.storage.atomic import atomic_folder
@@ -30,7 +30,7 @@ def build_catalogue(data: Path, params: DataParams, *, codepoints: Collection[st
     Raises:
         ResourceUnavailable: a package with drawings is missing, or the disk is full.
     """
-    emoji = parse_emoji(named_codepoints())
+    emoji = parse_emoji(name_codepoints())
     if codepoints is not None:
         emoji = [each for each in emoji if each.codepoints in codepoints]
     drawings = _draw_all(emoji, params.picture_size)
@@ -119,7 +119,7 @@ def _relations(emoji: list[Emoji], digests: dict[str, str], split_of: Mapping[st
     """Keep the changes whose ends share a split; only clock faces can lose any, being concepts of their own."""
     split_of_codepoints = {each.codepoints: split_of[each.concept] for each in emoji}
     rows = []
-    for change in related(emoji, digests):
+    for change in find_relations(emoji, digests):
         splits = {split_of_codepoints[end.split("-", 1)[1]] for end in (change.reference, change.target)}
         if len(splits) == 1:
             rows.append({**vars(change), "split": splits.pop()})

@@ -20,7 +20,7 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.params import BenchmarkParams
 from compodiff.storage.atomic import atomic_folder
-from compodiff.storage.json_files import json_lines
+from compodiff.storage.json_files import read_json_lines
 
 SPLITS = ("validation", "test")
 
@@ -94,7 +94,7 @@ def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
     """
     path = folder / f"queries.{split}.jsonl"
     try:
-        return [BenchmarkQuery(**item) for _, item in json_lines(path)]
+        return [BenchmarkQuery(**item) for _, item in read_json_lines(path)]
     except InputInvalid as error:
         raise InputInvalid(f"{error}; run: dvc repro") from error
     except TypeError as error:

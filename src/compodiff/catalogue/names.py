@@ -79,7 +79,7 @@ class Emoji:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def named_codepoints() -> dict[str, str]:
+def name_codepoints() -> dict[str, str]:
     """Return codepoints -> CLDR short name of each fully qualified emoji and component of the package `emoji`."""
     import emoji
 

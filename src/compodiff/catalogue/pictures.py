@@ -9,12 +9,12 @@ from PIL import Image
 
 from compodiff.catalogue.packing import Extent, decode_picture, read_packed
 from compodiff.errors import InputInvalid
-from compodiff.storage.names import inside
+from compodiff.storage.names import resolve_inside
 
 _NULLABLE = ("skin_tone", "gender", "hair", "direction")
 
 
-def on_white(picture: Image.Image) -> Image.Image:
+def paint_on_white(picture: Image.Image) -> Image.Image:
     """Flatten a picture with transparency on white; return RGB."""
     ground = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
@@ -56,7 +56,7 @@ class Catalogue:
         if picture_id not in self.pictures.index:
             raise InputInvalid(f"there is no picture {picture_id!r} in {self.data}; ids look like twemoji-1F34E")
         row: Any = self.pictures.loc[picture_id]
-        tar = inside(self.data, str(row["shard"]))
+        tar = resolve_inside(self.data, str(row["shard"]))
         return read_packed(tar, picture_id, Extent(int(row["offset"]), int(row["length"])))
 
     def read(self, picture_id: str) -> Image.Image:

@@ -45,7 +45,7 @@ def changes_within(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
     ]
 
 
-def related(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Change]:
+def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Change]:
     """Yield every change between drawn pictures, in a fixed order.
 
     One style draws some emoji alike. Pairs of equal pictures are left out, pairs that repeat another's two pictures and

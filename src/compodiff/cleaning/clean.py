@@ -223,7 +223,7 @@ class _Copier:
     reasons: dict[str, str]
 
     def __call__(self, path: Path) -> None:
-        with shards.writing(self.to / path.name) as copy:
+        with shards.open_shard_writer(self.to / path.name) as copy:
             for key, files in shards.read_entries(path):
                 if key not in self.reasons:
                     copy.add(key, files)
@@ -246,7 +246,7 @@ def _forget_copies_of_other(findings: pd.DataFrame, to: Path) -> None:
 
 def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Rules) -> dict[str, Any]:
     acceptance = Acceptance()
-    with shards.merging(to / "manifest.parquet") as manifest:
+    with shards.open_merged_table(to / "manifest.parquet") as manifest:
         for path in paths:
             acceptance.add(manifest.add(path))
     left_out = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts()

@@ -16,7 +16,7 @@ from compodiff.cleaning.survey import unit_embeddings
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import atomic_path
-from compodiff.storage.names import printable
+from compodiff.storage.names import make_printable
 from compodiff.storage.ownership import is_signed, signature
 
 GALLERY = "embedded gallery"
@@ -96,5 +96,5 @@ def _read_pictures(folder: Path, split: str | None) -> Iterator[tuple[str, Image
         names = tuple(dict.fromkeys((*(query.reference for query in part.queries), *part.ranked_pictures)))
     if not names:
         raise InputInvalid(f"the benchmark {folder} holds no picture; name the folder of its pictures")
-    for name in tqdm(names, f"embedding {printable(folder.name)}", unit=" pictures", disable=None):
+    for name in tqdm(names, f"embedding {make_printable(folder.name)}", unit=" pictures", disable=None):
         yield f"{folder}/{name}", pictures.read(name)

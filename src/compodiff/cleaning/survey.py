@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff.catalogue.pictures import on_white
+from compodiff.catalogue.pictures import paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
-from compodiff.images.looks import LOOK_SHAPE, Looks, look
+from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.storage import shards
 from compodiff.storage.atomic import atomic_path, write_json
 
@@ -90,7 +90,7 @@ class Surveyor:
         return [
             (nothing, np.zeros(LOOK_SHAPE, np.uint8), UNREADABLE)
             if picture is None
-            else (next(embeddings), look(picture), UNSAFE if next(unsafe) else "")
+            else (next(embeddings), compute_look(picture), UNSAFE if next(unsafe) else "")
             for picture in pictures
         ]
 
@@ -181,7 +181,7 @@ def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_s
 
 def _decoded(file: bytes) -> Image.Image | None:
     try:
-        return on_white(decode(file))
+        return paint_on_white(decode(file))
     except InputInvalid:
         return None
 

@@ -37,7 +37,7 @@ def acceptance_curve(
     return pd.DataFrame({"floor": at, "alone": alone, "together": together * others.mean()})
 
 
-def threshold_plot(manifest: pd.DataFrame, floors: SimilarityFloors, name: str) -> bytes:
+def plot_threshold(manifest: pd.DataFrame, floors: SimilarityFloors, name: str) -> bytes:
     """Draw one filter as PNG: above the histogram of its scores, below what is kept at which floor."""
     from matplotlib.figure import Figure
 
@@ -88,5 +88,5 @@ def threshold_plots(manifest: pd.DataFrame, floors: SimilarityFloors, folder: Pa
     names = [f"{name}.png" for name in SimilarityFloors.model_fields]
     with atomic_folder(folder, "filter plots") as temporary:
         for name, file in zip(SimilarityFloors.model_fields, names, strict=True):
-            (temporary / file).write_bytes(threshold_plot(manifest, floors, name))
+            (temporary / file).write_bytes(plot_threshold(manifest, floors, name))
     return [folder / file for file in names]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compodiff.cli.output import echo
 from compodiff.errors import CompoDiffError, ResourceUnavailable
-from compodiff.storage.names import printable
+from compodiff.storage.names import make_printable
 
 _FAULT = 70  # of the program; sysexits.h calls it EX_SOFTWARE
 _REPORTS = "the project's issue tracker"
@@ -62,7 +62,7 @@ def _say(text: str) -> None:
 def _kept(error: Exception) -> Path | None:
     """The file that the traceback was written to; None where no place can be written."""
     content = "".join(
-        (f"{sys.version}\n{[printable(each) for each in sys.argv]}\n", *traceback.format_exception(error))
+        (f"{sys.version}\n{[make_printable(each) for each in sys.argv]}\n", *traceback.format_exception(error))
     )
     for folder in (_state(), Path(tempfile.gettempdir())):
         path = folder / f"traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"

@@ -70,7 +70,7 @@ def add(
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
     from compodiff.images import Listing, list_pictures
-    from compodiff.index.folder import Todo, not_held
+    from compodiff.index.folder import Todo, list_not_held
     from compodiff.index.scanning import path_inside
 
     folder, index = _resolve(folder, out)
@@ -78,7 +78,7 @@ def add(
         listing, chosen = Listing(), [path_inside(folder, file) for file in files]
     else:
         listing = list_pictures(folder)
-        chosen = not_held(index, folder, listing)
+        chosen = list_not_held(index, folder, listing)
     if not chosen and not strict and columns is None:
         echo("nothing to add")
         return
@@ -129,14 +129,14 @@ def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
 def status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.index.folder import folder_status
-    from compodiff.index.manifest import damaged_files, read_manifest, require_folder
+    from compodiff.index.manifest import list_damaged_files, read_manifest, require_folder
 
     folder, index = _resolve(folder, out)
     manifest = read_manifest(index)
     require_folder(index, manifest, folder)
     encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"
     echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
-    for name in damaged_files(index):
+    for name in list_damaged_files(index):
         echo(f"damaged: {name}; remove the index and build it again")
     found = folder_status(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}

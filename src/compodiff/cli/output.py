@@ -9,7 +9,7 @@ from typing import Literal
 
 import typer
 
-from compodiff.storage.names import printable
+from compodiff.storage.names import make_printable
 
 Column = tuple[str, Literal["left", "right"]]  # name and side
 
@@ -18,7 +18,7 @@ _WIDTH = 200  # characters of a table that goes to a file or another program
 
 def echo(line: object, *, err: bool = False) -> None:
     """Print one line; what a terminal would not show is escaped."""
-    typer.echo(printable(str(line)), err=err)
+    typer.echo(make_printable(str(line)), err=err)
 
 
 def print_table(
@@ -41,9 +41,9 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=None if title is None else Text(printable(title)), box=HEAVY_HEAD if has_lines else None)
+    table = Table(title=None if title is None else Text(make_printable(title)), box=HEAVY_HEAD if has_lines else None)
     for name, side in columns:
-        table.add_column(Text(printable(name)), justify=side, overflow="fold")
+        table.add_column(Text(make_printable(name)), justify=side, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(make_printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() or has_lines else _WIDTH).print(table)

@@ -178,7 +178,7 @@ def _write_page(
 ) -> None:
     from PIL import Image
 
-    from compodiff.search.html_page import Shown, result_page
+    from compodiff.search.html_page import Shown, render_result_page
     from compodiff.search.query import parts_of
     from compodiff.storage.atomic import atomic_path
     from compodiff.storage.ownership import PAGE
@@ -191,7 +191,7 @@ def _write_page(
         elif isinstance(part, Image.Image):
             shown.append(Shown(part, "reference"))
     query, options = prepared.asked, prepared.options
-    page = result_page(
+    page = render_result_page(
         references=shown,
         relative_caption=query.relative_caption,
         negative_text=query.negative_text,

@@ -1,7 +1,7 @@
 """Pictures, texts and masked pictures, embedded once and memory-mapped: what both stages of training read."""
 
 from compodiff.embeddings.making import ExactMask, Material, make_embeddings
-from compodiff.embeddings.masking import blanked, draw_mask, drawn_cells
+from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
 from compodiff.embeddings.stored import Embeddings
 from compodiff.images.mask_cells import MASK_SIZE
 
@@ -10,8 +10,8 @@ __all__ = [
     "Embeddings",
     "ExactMask",
     "Material",
-    "blanked",
+    "blank_masked",
     "draw_mask",
-    "drawn_cells",
+    "find_drawn_cells",
     "make_embeddings",
 ]

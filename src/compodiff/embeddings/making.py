@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff.embeddings.masking import blanked, draw_mask, drawn_cells
+from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
 from compodiff.encoders.encoder import Encoder
 from compodiff.execution.prefetch import map_ahead
 from compodiff.images.mask_cells import MASK_SIZE
@@ -167,7 +167,7 @@ def _prepare_pictures(
     of_each = [_masks(name, picture, material, params) for name, picture in zip(names, pictures, strict=True)]
     masks = np.concatenate(of_each)
     places = np.repeat(np.arange(len(names)), [len(own) for own in of_each])
-    return pixels, blanked(pixels[places], torch.from_numpy(masks)), masks
+    return pixels, blank_masked(pixels[places], torch.from_numpy(masks)), masks
 
 
 def _encoded(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
@@ -189,7 +189,7 @@ def _masks(name: str, picture: Image.Image, material: Material, params: Embeddin
     fractions = {"min_fraction": params.min_mask_fraction, "max_fraction": params.max_mask_fraction}
     masks = [mask.cells for mask in material.exact_masks.get(name, ())]
     if name in material.masked_splits:
-        drawn = drawn_cells(picture)
+        drawn = find_drawn_cells(picture)
         masks = [draw_mask(drawn, generator, **fractions) for _ in range(params.masks_per_picture)] + masks
     return np.array(masks, np.bool_).reshape(-1, MASK_SIZE, MASK_SIZE)
 

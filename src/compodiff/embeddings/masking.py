@@ -13,7 +13,7 @@ from torch import Tensor
 from compodiff.images.mask_cells import MASK_SIZE
 
 
-def drawn_cells(picture: Image.Image) -> NDArray[np.bool_]:
+def find_drawn_cells(picture: Image.Image) -> NDArray[np.bool_]:
     """Return (MASK_SIZE, MASK_SIZE) True where a picture is not transparent; everywhere if it has no transparency."""
     alpha = picture.convert("RGBA").getchannel("A").resize((MASK_SIZE, MASK_SIZE))
     drawn = np.asarray(alpha) > 127
@@ -50,7 +50,7 @@ def draw_mask(
     return mask
 
 
-def blanked(pixels: Tensor, masks: Tensor) -> Tensor:
+def blank_masked(pixels: Tensor, masks: Tensor) -> Tensor:
     """Set the masked pixels of preprocessed pictures to zero, the mean colour.
 
     Args:

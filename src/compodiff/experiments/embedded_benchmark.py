@@ -81,7 +81,7 @@ def emoji_bench(benchmark: Path, embeddings: Embeddings, split: str, chunk: int)
     return Bench(f"{EMOJI} {split}", parts, tuple(Asked.of(part, embeddings) for part in parts), chunk)
 
 
-def field_bench(
+def load_field_benchmark(
     parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
 ) -> Bench:
     """Any benchmark, embedded once; pictures that are missing are an error."""
@@ -91,7 +91,7 @@ def field_bench(
     return Bench(first.label, there.parts, tuple(Asked.of(part, embeddings) for part in there.parts), chunk)
 
 
-def caption_bench(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> Bench:
+def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> Bench:
     """Text to picture: every caption of a split's pictures finds a picture that has it, among all distinct ones."""
     targets: dict[str, set[str]] = {}
     rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")

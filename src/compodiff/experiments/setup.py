@@ -9,7 +9,7 @@ from compodiff.benchmarks.embedding import CACHE
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import EMOJI, Bench, emoji_bench, field_bench
+from compodiff.experiments.embedded_benchmark import EMOJI, Bench, emoji_bench, load_field_benchmark
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
@@ -56,7 +56,7 @@ class Ground:
         else:
             parts = load_benchmark(benchmark, root, None, Choices())
             encoder = load_encoder(artifacts / "encoder").for_many()
-            bench = field_bench(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
+            bench = load_field_benchmark(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
         work = artifacts / "experiments" / "models"
         return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
 

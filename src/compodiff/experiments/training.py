@@ -13,14 +13,14 @@ import pandas as pd
 from compodiff.benchmarks.answers import Answering
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.experiments.embedded_benchmark import Bench, caption_bench
+from compodiff.experiments.embedded_benchmark import Bench, make_caption_benchmark
 from compodiff.experiments.outcome import Point
 from compodiff.experiments.setup import Ground
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
-from compodiff.stages.training_material import caption_queries, captions_of, triplet_queries
+from compodiff.stages.training_material import captions_of, list_caption_queries, list_triplet_queries
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material, fit, new_denoiser
 
@@ -55,7 +55,9 @@ class Data:
 def task_mix(ground: Ground) -> Iterator[Point]:
     """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
     data = all_data(ground)
-    texts = caption_bench(Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk)
+    texts = make_caption_benchmark(
+        Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
+    )
     yield Point({"tasks": "stage 1 alone"}, _beside(ground.bench, texts, ground.prior()))
     for name, (text_to_image, masked, triplet) in MIXES.items():
         shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
@@ -76,7 +78,7 @@ def data_scale(ground: Ground) -> Iterator[Point]:
 
 def text_encoder(ground: Ground) -> Iterator[Point]:
     """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
-    for name, embeddings in text_variants(ground.embeddings).items():
+    for name, embeddings in list_text_variants(ground.embeddings).items():
         data = replace(all_data(ground), embeddings=embeddings)
         model = stage_two(ground, data, ground.params.composed, start=stage_one(ground, data))
         yield Point({"text": name}, ground.bench.over(embeddings).answer(model, name))
@@ -119,7 +121,7 @@ def all_data(ground: Ground) -> Data:
     return Data(ground.embeddings, captions, accepted[accepted["split"] == "train"])
 
 
-def text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
+def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
     """The embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
     rows = np.arange(len(embeddings.text_row))
     tokens, lengths = embeddings.tokens(rows)
@@ -142,7 +144,7 @@ def stage_one(ground: Ground, data: Data, params: TrainingParams | None = None) 
     encoder = data.embeddings.encoder
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
     process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
-    queries = caption_queries(Catalogue.load(ground.project / "data"), params)
+    queries = list_caption_queries(Catalogue.load(ground.project / "data"), params)
     material = Material(data.embeddings, training_examples(data.embeddings, data.captions), queries, _gallery(ground))
     denoiser = new_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
     return _trained(
@@ -158,7 +160,7 @@ def stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answeri
     material = Material(
         data.embeddings,
         training_examples(data.embeddings, data.captions, data.triplets),
-        triplet_queries(ground.artifact("benchmark"), params),
+        list_triplet_queries(ground.artifact("benchmark"), params),
         _gallery(ground),
     )
     return _trained(ground, data, params, material, start)

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from compodiff.errors import InputInvalid
 from compodiff.images import raw
-from compodiff.images.kinds import HEAD, JPEG, NAMED, PNG, RAW, TIFF, kind_of, opened
+from compodiff.images.kinds import HEAD, JPEG, NAMED, PNG, RAW, TIFF, detect_kind, opened
 
 MAX_PIXELS = 89_478_485  # Pillow's own: more are decoded at a smaller scale
 _HALVED = 2  # times as many pixels as may be used are unpacked and then made smaller: 0.7 GB at MAX_PIXELS
@@ -79,14 +79,14 @@ def full_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def _decoded(content: bytes, most: int) -> Image.Image:
-    kind = kind_of(content[:HEAD])
+    kind = detect_kind(content[:HEAD])
     if kind is None:
         raise InputInvalid(f"not a {NAMED} picture" if content else "is an empty file")
     if kind is RAW:
-        return raw.developed(content, lambda preview: decode(preview, most))
+        return raw.develop(content, lambda preview: decode(preview, most))
     with opened(kind, io.BytesIO(_bare(content) if kind is PNG else content)) as picture:
         if kind is TIFF and raw.is_raw(picture):
-            return raw.developed(content, lambda preview: decode(preview, most))
+            return raw.develop(content, lambda preview: decode(preview, most))
         size = picture.size
         if kind is JPEG:
             _draft(picture, content, most)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
-from compodiff.images.kinds import EXTRA, GIF, HEAD, JPEG, PNG, SUFFIXES, kind_of, kind_of_suffix
+from compodiff.images.kinds import EXTRA, GIF, HEAD, JPEG, PNG, SUFFIXES, detect_kind, kind_of_suffix
 
 _TAIL = 16  # bytes that show whether a picture ends as its kind does
 _ENDS = {JPEG.name: (b"\xff\xd9",), PNG.name: (b"IEND\xaeB`\x82",), GIF.name: (b"\0;",)}
@@ -104,7 +104,7 @@ def looks_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             length = length or os.fstat(file.fileno()).st_size - offset
             file.seek(offset)
-            kind = kind_of(file.read(min(HEAD, length)))
+            kind = detect_kind(file.read(min(HEAD, length)))
             if kind is None or not kind.is_read or length > _LARGEST:
                 return False
             file.seek(offset + max(0, length - _TAIL))

@@ -120,7 +120,7 @@ _BRANDS = (
 )
 
 
-def kind_of(head: bytes) -> Kind | None:
+def detect_kind(head: bytes) -> Kind | None:
     """Tell a file's kind by its first HEAD bytes; None where it is no picture that could be read."""
     if head[:4] == b"RIFF":
         return WEBP if head[8:12] == b"WEBP" else None

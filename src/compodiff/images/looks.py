@@ -28,7 +28,7 @@ _FIRST_BLOCKS = (18, 21, 42, 45)  # of 8 x 8: well inside, where pages have thei
 _AT_ONCE = 4096  # pairs
 
 
-def look(picture: Image.Image) -> Looks:
+def compute_look(picture: Image.Image) -> Looks:
     """Return how a picture looks, (L,): 16 x 16 cells of colour, then 64 x 64 of grey."""
     rgba = picture.convert("RGBA")
     opaque = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

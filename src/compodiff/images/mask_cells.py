@@ -21,17 +21,17 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower, pixels
 Cells = NDArray[np.bool_]
 
 
-def exact_cells(mask: NDArray[Any], resize_mode: str) -> Cells:
+def cells_of_mask(mask: NDArray[Any], resize_mode: str) -> Cells:
     """Cells that an exact mask covers by more than half.
 
     Args:
         mask: (H, W), 1 or True where the picture is to be replaced.
         resize_mode: how the encoder makes a picture square (`EncoderManifest.resize_mode`).
     """
-    return averaged_cells(torch.from_numpy(np.asarray(mask, dtype=np.float32)), 0.5, resize_mode)
+    return average_cells(torch.from_numpy(np.asarray(mask, dtype=np.float32)), 0.5, resize_mode)
 
 
-def box_cells(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
+def cells_of_box(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
     """Cells that a box covers by more than half.
 
     Args:
@@ -51,10 +51,10 @@ def box_cells(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
         )
     mask = np.zeros((height, width), dtype=np.float32)
     mask[upper:lower, left:right] = 1
-    return exact_cells(mask, resize_mode)
+    return cells_of_mask(mask, resize_mode)
 
 
-def averaged_cells(coverage: Tensor, threshold: float, resize_mode: str) -> Cells:
+def average_cells(coverage: Tensor, threshold: float, resize_mode: str) -> Cells:
     """Average the coverage of a picture, (H, W) in [0, 1], over the cells of what the encoder sees of it."""
     seen = _CUTS[resize_mode](coverage)
     cells: Cells = (adaptive_avg_pool2d(seen[None], MASK_SIZE)[0] > threshold).numpy()

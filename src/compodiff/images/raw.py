@@ -26,7 +26,7 @@ def is_raw(picture: Any) -> bool:
     return bool(_DNG in tags or (is_copy and _BELOW in tags) or tags.get(_PHOTOMETRIC) in _FROM_A_SENSOR)
 
 
-def developed(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image:
+def develop(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image:
     """Return a camera's own preview, upright; where there is none worth the name, the sensor's values at half size.
 
     Args:

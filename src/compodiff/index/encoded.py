@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compodiff.encoders import Encoder
 from compodiff.images import decode, full_size
-from compodiff.images.looks import LOOK_SHAPE, Looks, look
+from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.index.encoding import encoded
 from compodiff.index.index import Floats
 from compodiff.index.previous import Earlier
@@ -60,7 +60,7 @@ class Parts:
             InputInvalid: it does not decode.
         """
         picture = decode(content)
-        self._pending[sha256] = (self._encoder.preprocess(picture), look(picture), full_size(picture))
+        self._pending[sha256] = (self._encoder.preprocess(picture), compute_look(picture), full_size(picture))
         if len(self._pending) == BATCH:
             self.flush()
 

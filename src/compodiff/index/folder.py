@@ -219,7 +219,7 @@ def _own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) 
     return before.followed_by(given) if todo.keep else given
 
 
-def not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
+def list_not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
     """The files of `folder` that its index neither holds nor left out as they are now."""
     held, known = open_index(index_folder, folder).row, LeftOut.at(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}

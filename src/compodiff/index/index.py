@@ -26,7 +26,7 @@ from compodiff.index.manifest import (
     KIND,
     MANIFEST,
     IndexManifest,
-    damaged,
+    damage_error,
     fingerprint,
     read_manifest,
     require_replaceable_index,
@@ -126,19 +126,21 @@ class Index:
             path = folder / name
             size = path.stat().st_size if path.is_file() else 0
             if size != file["bytes"]:
-                raise damaged(folder, f"{name} has {size} bytes of {file['bytes']}")
+                raise damage_error(folder, f"{name} has {size} bytes of {file['bytes']}")
         # Only flat storage can be used where it lies; inverted lists are mapped list by list.
         flags = faiss.IO_FLAG_MMAP_IFC if manifest.kind == "flat" else faiss.IO_FLAG_MMAP
         try:
             nearest = faiss.read_index(str(folder / _INDEX), flags)
         except RuntimeError as error:
-            raise damaged(folder, f"FAISS cannot read {_INDEX}") from error
+            raise damage_error(folder, f"FAISS cannot read {_INDEX}") from error
         if (nearest.ntotal, nearest.d) != (manifest.count, manifest.dim):
-            raise damaged(folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}")
+            raise damage_error(
+                folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}"
+            )
         try:
             return cls(folder, manifest, nearest)
         except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced
-            raise damaged(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
+            raise damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
 
     def require_encoder(self, encoder: EncoderManifest) -> None:
         """Refuse to be searched with vectors of another encoder.

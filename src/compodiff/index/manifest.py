@@ -50,12 +50,12 @@ def read_manifest(folder: Path) -> IndexManifest:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest = IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
         if outside := [name for name in manifest.files if not stays_inside(name)]:
-            raise damaged(folder, f"{outside[0]!r} leads out of it")
+            raise damage_error(folder, f"{outside[0]!r} leads out of it")
         return manifest
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
     except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
-        raise damaged(folder, f"{MANIFEST} is not a manifest of this version") from error
+        raise damage_error(folder, f"{MANIFEST} is not a manifest of this version") from error
 
 
 def require_replaceable_index(folder: Path) -> None:
@@ -84,12 +84,12 @@ def require_folder(index: Path, manifest: IndexManifest, folder: Path) -> None:
         )
 
 
-def damaged(folder: Path, fault: str) -> IndexMismatch:
+def damage_error(folder: Path, fault: str) -> IndexMismatch:
     """The error of an index whose files are not what was written."""
     return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")
 
 
-def damaged_files(folder: Path) -> list[str]:
+def list_damaged_files(folder: Path) -> list[str]:
     """Names of the files at `folder` whose bytes are no longer those that were written; reads every byte."""
     written = read_manifest(folder).files
     return [name for name, file in written.items() if fingerprint(folder / name) != file]

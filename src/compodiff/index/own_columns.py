@@ -14,7 +14,7 @@ import pandas as pd
 
 from compodiff.errors import InputInvalid
 from compodiff.index.metadata import COLUMNS_OF_FILES
-from compodiff.storage.names import printable
+from compodiff.storage.names import make_printable
 
 KEYS = ("path", "picture_id", "file")  # one of these holds the picture's path from the folder
 _FILE, _KEY = "columns.parquet", "path"
@@ -55,7 +55,7 @@ class OwnColumns:
         """
         paths = self.table.index.map(lambda each: each if each in names else _path_of(each))
         if twice := sorted(set(paths[paths.duplicated()]))[:1]:
-            raise InputInvalid(f"your table names {printable(twice[0])} twice; keep one row a picture")
+            raise InputInvalid(f"your table names {make_printable(twice[0])} twice; keep one row a picture")
         return OwnColumns(self.table.set_axis(pd.Index(paths, name=_KEY)))
 
     @classmethod
@@ -96,7 +96,7 @@ class OwnColumns:
             return None
         return (
             f"{len(strange)} of {len(self.table)} rows of your table name no picture, "
-            f"for instance {printable(strange[0])}"
+            f"for instance {make_printable(strange[0])}"
         )
 
     def files(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _require_names(path: Path, names: Sequence[str]) -> None:
     for number, name in enumerate(names, 1):
         if not name.strip():
             raise InputInvalid(f"column {number} of {path} has no name; give it one")
-        if name != name.strip() or printable(name) != name:
+        if name != name.strip() or make_printable(name) != name:
             raise InputInvalid(f"the column {name!r} of {path} has blanks around it or characters unseen; rename it")
         if (other := seen.setdefault(name.casefold(), name)) != name or names.count(name) > 1:
             raise InputInvalid(f"the columns {other} and {name} of {path} are one name to a filter; rename one")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
 from compodiff.images import Pictures
-from compodiff.images.looks import Looks, look, look_the_same
+from compodiff.images.looks import Looks, compute_look, look_the_same
 from compodiff.index.index import NO_PICTURE, Index
 from compodiff.index.previous import stored_cosine, stored_looks
 
@@ -48,6 +48,6 @@ class Recognition:
         if self._looks is not None:
             return np.asarray(self._looks[row])
         try:
-            return look(self._pictures.read(self._index.picture_ids[row]))
+            return compute_look(self._pictures.read(self._index.picture_ids[row]))
         except InputInvalid:
             return None

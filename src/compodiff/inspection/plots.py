@@ -15,14 +15,14 @@ _KEPT, _REJECTED = "#4f6d9a", "#d1495b"
 def of_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, bytes]:
     """Plot the rows of a manifest: name -> PNG; the same rows give the same bytes."""
     return {
-        "relations": relations(rows),
-        "acceptance": acceptance(rows),
-        "scores": scores(rows, floors),
-        "lengths": lengths(rows[rows["accepted"]]),
+        "relations": plot_relations(rows),
+        "acceptance": plot_acceptance(rows),
+        "scores": plot_scores(rows, floors),
+        "lengths": plot_lengths(rows[rows["accepted"]]),
     }
 
 
-def relations(rows: pd.DataFrame) -> bytes:
+def plot_relations(rows: pd.DataFrame) -> bytes:
     """Accepted and rejected candidates of each relation, on a logarithmic axis."""
     counts = rows.groupby(["relation", "accepted"]).size().unstack(fill_value=0)
     figure, axes = _figure(4.2, max(2.2, 0.4 * len(counts) + 1))
@@ -37,7 +37,7 @@ def relations(rows: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def acceptance(rows: pd.DataFrame) -> bytes:
+def plot_acceptance(rows: pd.DataFrame) -> bytes:
     """The share of each relation's candidates that every filter let through."""
     share = rows.groupby("relation")["accepted"].mean().sort_index()
     figure, axes = _figure(4.2, max(2.2, 0.3 * len(share) + 1))
@@ -47,7 +47,7 @@ def acceptance(rows: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
+def plot_scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
     """Histograms of each filter's score, kept and rejected, with its floor."""
     names = [name for name in SCORES if name in rows and rows[name].notna().any()]
     figure, every = _figure(3 * max(1, len(names)), 2.6, max(1, len(names)))
@@ -62,7 +62,7 @@ def scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
     return _png(figure)
 
 
-def lengths(rows: pd.DataFrame) -> bytes:
+def plot_lengths(rows: pd.DataFrame) -> bytes:
     """How many words captions have."""
     figure, axes = _figure(5, 2.6)
     for name in (name for name in ("relative_caption", "target_caption") if name in rows):

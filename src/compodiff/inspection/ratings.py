@@ -59,7 +59,7 @@ def summary(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def wilson(good: int, count: int) -> tuple[float, float]:
+def wilson_interval(good: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), which holds for few ratings and for shares near 0 and 1."""
     share, z2 = good / count, _Z**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
@@ -67,7 +67,7 @@ def wilson(good: int, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
+def compute_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
     """Agreement of two raters beyond chance (Cohen 1960); None where chance alone explains all of it."""
     count = len(first)
     observed = sum(a == b for a, b in zip(first, second, strict=True)) / count
@@ -82,10 +82,10 @@ def _sums(rated: pd.DataFrame) -> dict[str, Any]:
     return {
         "rated": len(rated),
         "good": float(good.mean()),
-        "good_interval": list(wilson(int(good.sum()), len(rated))),
+        "good_interval": list(wilson_interval(int(good.sum()), len(rated))),
         "faults": {str(name): int(count) for name, count in faults.items()},
         "agrees_with_filters": float((good == rated["accepted"]).mean()),
-        "agrees_with_filters_interval": list(wilson(int((good == rated["accepted"]).sum()), len(rated))),
+        "agrees_with_filters_interval": list(wilson_interval(int((good == rated["accepted"]).sum()), len(rated))),
     }
 
 
@@ -103,8 +103,8 @@ def _raters(rated: pd.DataFrame) -> list[dict[str, Any]]:
                 "raters": [str(first), str(second)],
                 "both_rated": len(both),
                 "agree": same / len(both),
-                "agree_interval": list(wilson(same, len(both))),
-                "kappa": kappa(list(both[first]), list(both[second])),
+                "agree_interval": list(wilson_interval(same, len(both))),
+                "kappa": compute_kappa(list(both[first]), list(both[second])),
             }
         )
     return found

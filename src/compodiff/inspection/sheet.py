@@ -36,13 +36,13 @@ def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path, count: int, seed:
         return catalogue.read(name) if catalogue and name in catalogue.pictures.index else None
 
     shown = with_pictures(dataset, draw(rows, count, seed), read)
-    page = sheet(dataset.resolve().name, shown, read_floors(dataset), ATTRIBUTION if catalogue else "")
+    page = render_sheet(dataset.resolve().name, shown, read_floors(dataset), ATTRIBUTION if catalogue else "")
     with atomic_path(html, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return len(shown)
 
 
-def sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float], attribution: str = "") -> str:
+def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float], attribution: str = "") -> str:
     """Render the sheet.
 
     Args:

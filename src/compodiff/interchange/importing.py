@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from compodiff.catalogue.pictures import on_white
+from compodiff.catalogue.pictures import paint_on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
-from compodiff.images.mask_cells import Cells, box_cells, exact_cells
+from compodiff.images.mask_cells import Cells, cells_of_box, cells_of_mask
 from compodiff.interchange.records import SCORES, Record
-from compodiff.interchange.wording import bare, change_between, same_said, worded
+from compodiff.interchange.wording import change_between, same_said, strip_article, word_change
 from compodiff.language.terms import Tagger
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
@@ -93,7 +93,9 @@ class Importer:
         if first is None and not self.skip_faulty:
             raise InputInvalid(f"{planned.part.path} holds no triplet; leave it out")
         if first is None:
-            with shards.writing(planned.path):  # an empty one, so that the import knows that this part is done
+            with shards.open_shard_writer(
+                planned.path
+            ):  # an empty one, so that the import knows that this part is done
                 return self._faults or 1
         if first.is_complete:
             self._copy(planned, first, records)
@@ -162,12 +164,12 @@ class Importer:
     def _mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
         """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
         if record.box is not None:
-            return box_cells(record.box, size, self._resize_mode)
+            return cells_of_box(record.box, size, self._resize_mode)
         if record.mask is None:
             return None
         mask = decode(record.mask).convert("L")
         white = np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
-        cells = exact_cells(white, self._resize_mode)
+        cells = cells_of_mask(white, self._resize_mode)
         return cells if cells.any() else None
 
     @cached_property
@@ -186,7 +188,7 @@ class Importer:
         own_words = texts.get("relative_caption")
         # The keyword-image filter looks for the term that came; where a person or a model wrote the relative caption,
         # for that, as the paper does.
-        keyword = texts.get("keyword") or own_words or bare(change.target) or texts["target_caption"]
+        keyword = texts.get("keyword") or own_words or strip_article(change.target) or texts["target_caption"]
         return CaptionPair(
             key=key,
             split=texts["split"] if texts.get("split") in SPLITS else self.split,
@@ -194,14 +196,14 @@ class Importer:
             target=f"{key}-target",
             reference_caption=texts["reference_caption"],
             target_caption=texts["target_caption"],
-            relative_caption=own_words or worded(change, random),
+            relative_caption=own_words or word_change(change, random),
             relation=texts.get("relation") or (WRITTEN if own_words else change.relation),
             keyword=keyword,
         )
 
     def _copy(self, planned: Planned, first: Record, others: Iterator[Record]) -> None:
         """Take over an export of ours as it is."""
-        with shards.writing(planned.path) as shard:
+        with shards.open_shard_writer(planned.path) as shard:
             rows = []
             for record in _chained(first, others):
                 if not record.is_complete:
@@ -280,6 +282,6 @@ def _decoded(content: bytes) -> Image.Image:
         InputInvalid: it does not decode.
     """
     try:
-        return on_white(decode(content))
+        return paint_on_white(decode(content))
     except InputInvalid as error:
         raise InputInvalid(f"a picture cannot be read ({error})") from error

@@ -59,16 +59,19 @@ def same_said(one: str, other: str) -> bool:
     return next(plain) == next(plain)
 
 
-def worded(change: Change, random: Random) -> str:
+def word_change(change: Change, random: Random) -> str:
     """Ask for the change in one of our templates."""
     if change.relation == REWRITTEN:
         return random.choice(_WHOLE).format(target=change.target)
     return random.choice(TEMPLATES[change.relation]).format(
-        reference=change.reference, target=change.target, reference_bare=bare(change.reference), noun=change.noun
+        reference=change.reference,
+        target=change.target,
+        reference_bare=strip_article(change.reference),
+        noun=change.noun,
     )
 
 
-def bare(term: str) -> str:
+def strip_article(term: str) -> str:
     """The term without its article."""
     first, _, rest = term.partition(" ")
     return rest if first in _ARTICLES and rest else term

@@ -11,7 +11,7 @@ from torch.nn import functional
 Fusion = Literal["average", "mean_score", "max_score"]
 
 
-def fused(draws: Tensor, fusion: Fusion) -> Tensor:
+def fuse_draws(draws: Tensor, fusion: Fusion) -> Tensor:
     """Vectors to rank by: a picture's score is its best cosine to any of them. draws: (..., S, D) -> (..., F, D).
 
     average: the mean of the embeddings (F = 1). mean_score: the mean of the cosines, which is, up to a factor of the

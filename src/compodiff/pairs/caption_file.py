@@ -8,7 +8,7 @@ from typing import Any
 
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair
-from compodiff.storage.tables import TableWriter, read_rows, writing_table
+from compodiff.storage.tables import TableWriter, open_table_writer, read_rows
 
 COLUMNS = tuple(field.name for field in fields(CaptionPair))
 SPLITS = ("train", "validation")
@@ -37,9 +37,9 @@ class PairWriter:
 
 
 @contextmanager
-def writing_pairs(path: Path, prefix: str) -> Iterator[PairWriter]:
+def open_pair_writer(path: Path, prefix: str) -> Iterator[PairWriter]:
     """Yield a writer of caption pairs; when the block ends well they appear under `path`."""
-    with writing_table(path, dict.fromkeys(COLUMNS, str), KIND) as table:
+    with open_table_writer(path, dict.fromkeys(COLUMNS, str), KIND) as table:
         yield PairWriter(table, prefix)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.catalogue.pictures import Catalogue, paint_on_white
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class CatalogueGenerator:
     def __init__(self, data: Path) -> None:
         catalogue = Catalogue.load(data)
         # Neighbouring pairs share pictures.
-        self._read = lru_cache(maxsize=256)(lambda name: on_white(catalogue.read(name)))
+        self._read = lru_cache(maxsize=256)(lambda name: paint_on_white(catalogue.read(name)))
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield both pictures of each pair, on white.

@@ -138,10 +138,10 @@ def with_article(name: str) -> str:
 
 def numbered(name: str, count: int) -> str:
     """One dog, two dogs."""
-    return f"{NUMBERS[count]} {name if count == 1 else plural(name)}"
+    return f"{NUMBERS[count]} {name if count == 1 else plural_of(name)}"
 
 
-def plural(name: str) -> str:
+def plural_of(name: str) -> str:
     """Several of a `countable` name."""
     *first, last = name.split(" ")
     if last in _IRREGULAR:

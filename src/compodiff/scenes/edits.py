@@ -20,7 +20,7 @@ from compodiff.scenes.captions import (
     SCENE_RELATIONS,
     countable,
     numbered,
-    plural,
+    plural_of,
     scene_caption,
     with_article,
     wordings,
@@ -159,7 +159,7 @@ class _Editor:
         free = self.generator.permutation(self.base.free)[: self.generator.integers(1, 3)]
         after = replace(self.base, objects=(*self.base.objects, *(replace(old, place=str(place)) for place in free)))
         there, undone = (
-            {"number": NUMBERS[count], "names": numbered(name, count).partition(" ")[2], "plural": plural(name)}
+            {"number": NUMBERS[count], "names": numbered(name, count).partition(" ")[2], "plural": plural_of(name)}
             | {"keyword": numbered(name, count)}
             for count in (1 + len(free), 1)
         )

@@ -113,7 +113,7 @@ class Painter:
     def mask(self, before: Scene, after: Scene) -> NDArray[np.bool_]:
         """Where objects come, go or change: (MASK_SIZE, MASK_SIZE), True for every cell with a pixel of such an object.
 
-        A pixel belongs to the cell that `embeddings.masking.blanked` blanks it with.
+        A pixel belongs to the cell that `embeddings.masking.blank_masked` blanks it with.
         """
         edited = np.zeros((CANVAS, CANVAS), np.bool_)
         for each in set(before.objects) ^ set(after.objects):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from compodiff.embeddings.masking import blanked
+from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.index.encoding import encoded
@@ -23,10 +23,10 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
-from compodiff.search.masks import given_cells, mask_cells, stacked
+from compodiff.search.masks import check_cells, mask_cells, stack_masks
 from compodiff.search.progress import Watch
 from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference
-from compodiff.search.texts import TextEncodings, packed
+from compodiff.search.texts import TextEncodings, pack_texts
 
 _LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
 
@@ -124,9 +124,9 @@ class Composer:
         """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]
         with watch.phase("encode"):
-            cells = [None if query.mask is None else given_cells(np.asarray(query.mask)) for query in queries]
+            cells = [None if query.mask is None else check_cells(np.asarray(query.mask)) for query in queries]
             references = None if first.reference is None else self._reference_embeddings(queries, cells)
-            conditions = self._conditions(queries, references, stacked(cells))
+            conditions = self._conditions(queries, references, stack_masks(cells))
         if first.mode == "image" and references is not None:
             draws = references[:, None]
         elif first.mode == "text":
@@ -155,8 +155,8 @@ class Composer:
         has_text = queries[0].has_text
         encoded = self._texts.encode([*unsaid, *(said if has_text else [])])
         null_text = encoded[: len(queries)] if len(set(unsaid)) > 1 else encoded[:1]
-        text = packed(encoded[len(queries) :]) if has_text else None
-        return Conditions(null_text=packed(null_text), text=text, image=references, mask=masks)
+        text = pack_texts(encoded[len(queries) :]) if has_text else None
+        return Conditions(null_text=pack_texts(null_text), text=text, image=references, mask=masks)
 
     def _subtracted(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
@@ -197,13 +197,13 @@ class Composer:
             return mask_cells(query.mask, query.reference, self.encoder).numpy()
         if query.reference is None or isinstance(query.reference, Blend):
             raise InputInvalid("a mask needs one reference, the one it was drawn on")
-        return given_cells(query.mask).numpy()
+        return check_cells(query.mask).numpy()
 
     def _reference_embeddings(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
         """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
         blends = [_blend(query.reference) for query in queries if query.reference is not None]
         pixels = [
-            part if masked is None else blanked(part[None], masked[None])[0]
+            part if masked is None else blank_masked(part[None], masked[None])[0]
             for blend, masked in zip(blends, cells, strict=True)
             for part in blend.parts
             if isinstance(part, Tensor)

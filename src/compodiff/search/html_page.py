@@ -38,7 +38,7 @@ class Shown:
     caption: str
 
 
-def result_page(
+def render_result_page(
     *,
     references: Sequence[Shown],
     relative_caption: str,

@@ -44,7 +44,7 @@ def mask_cells(mask: Image.Image, reference: Image.Image, encoder: Encoder) -> T
     return cells
 
 
-def given_cells(cells: NDArray[np.bool_]) -> Tensor:
+def check_cells(cells: NDArray[np.bool_]) -> Tensor:
     """Cells that are a mask already -> (64, 64) bool.
 
     Raises:
@@ -57,7 +57,7 @@ def given_cells(cells: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(cells.astype(np.bool_))
 
 
-def stacked(cells: list[Tensor | None]) -> Tensor | None:
+def stack_masks(cells: list[Tensor | None]) -> Tensor | None:
     """(B, 64, 64), empty where a query has no mask; None where no query has one."""
     if all(masked is None for masked in cells):
         return None

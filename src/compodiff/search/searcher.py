@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from compodiff.images import Pictures, read_picture
-from compodiff.images.looks import look
+from compodiff.images.looks import compute_look
 from compodiff.index.encoding import encoded
 from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
-from compodiff.model.fusion import fused
+from compodiff.model.fusion import fuse_draws
 from compodiff.search.composer import Composer, Composition
 from compodiff.search.locate import CHAMPION, GALLERY, index_folder, model_parts
 from compodiff.search.naming import find_reference
@@ -172,7 +172,7 @@ class Searcher:
         """
         query.require()
         reference = query.reference
-        looks = tuple(look(part) if isinstance(part, Image.Image) else None for part in parts_of(reference))
+        looks = tuple(compute_look(part) if isinstance(part, Image.Image) else None for part in parts_of(reference))
         if isinstance(reference, Blend):
             reference = Blend(tuple(self._look_up(part, query) for part in reference.parts), reference.weights)
         elif reference is not None:
@@ -220,7 +220,7 @@ class Searcher:
 
     def _fuse(self, draws: Tensor) -> NDArray[np.float32]:
         """Fuse draws (S, D) in the way that the model was chosen with."""
-        vectors: NDArray[np.float32] = fused(draws, self.composer.sampling.fusion).cpu().numpy()
+        vectors: NDArray[np.float32] = fuse_draws(draws, self.composer.sampling.fusion).cpu().numpy()
         return vectors
 
     def _recognise(self, prepared: PreparedQuery, composition: Composition) -> tuple[str, ...]:

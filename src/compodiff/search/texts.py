@@ -52,7 +52,7 @@ class TextEncodings:
             return [known[text] for text in texts]
 
 
-def packed(texts: Sequence[EncodedText]) -> PackedText:
+def pack_texts(texts: Sequence[EncodedText]) -> PackedText:
     """The token states of `texts`, as the denoiser takes them."""
     lengths = torch.tensor([len(text.tokens) for text in texts], device=texts[0].tokens.device)
     return PackedText(torch.cat([text.tokens for text in texts]), lengths)

@@ -19,7 +19,7 @@ from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import Predict, call_timesteps, guided, sample
+from compodiff.model.sampling.sampler import Predict, call_timesteps, guide, sample
 from compodiff.precision import DTYPES, Precision
 from compodiff.speed import plain
 from compodiff.speed.timing import machine, medians, one_thread, worthwhile_precisions
@@ -103,7 +103,7 @@ def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> Inputs:
 def our_predict(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Predict:
     """Our guided network; all that the steps share is computed in here, once."""
     conditions = Conditions(PackedText.pack(inputs.negative), PackedText.pack(inputs.text), inputs.image)
-    return guided(denoiser, conditions, options, call_timesteps(options, PROCESS))
+    return guide(denoiser, conditions, options, call_timesteps(options, PROCESS))
 
 
 def plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: Inputs) -> Predict:
@@ -117,7 +117,7 @@ def plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: In
 
     def predict(x_t: Tensor, timestep: float) -> Tensor:
         time = torch.full((len(x_t),), float(timestep))
-        x0 = plain.guided(weights, config, x_t.to(dtype), time, (text, image, mask, negative), (W_IMAGE, W_TEXT))
+        x0 = plain.guide(weights, config, x_t.to(dtype), time, (text, image, mask, negative), (W_IMAGE, W_TEXT))
         return x0.float()
 
     return predict

@@ -41,7 +41,7 @@ def predict(
     return functional.linear(tokens, weights["output_projection.weight"])[:, 0]
 
 
-def guided(
+def guide(
     weights: Weights,
     config: DenoiserConfig,
     x_t: Tensor,

@@ -125,7 +125,7 @@ def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
     }
 
 
-def described(costs: Costs, it: Undertaking) -> dict[str, Any]:
+def describe_scale(costs: Costs, it: Undertaking) -> dict[str, Any]:
     """All that a prediction depends on, as JSON types."""
     return {
         "seconds": asdict(costs) | {"pair": costs.pair(it.candidates, it.kept)},

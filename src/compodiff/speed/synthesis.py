@@ -11,7 +11,7 @@ from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CatalogueGenerator
 from compodiff.params import SynthesisParams
-from compodiff.speed.scale import Costs, Undertaking, described, predict
+from compodiff.speed.scale import Costs, Undertaking, describe_scale, predict
 from compodiff.speed.timing import machine, one_thread
 from compodiff.triplets.emoji import caption_pairs
 from compodiff.triplets.making import ShardPlan, TripletMaker
@@ -75,9 +75,9 @@ def run(measured: Costs, per_picture: float, undertaking: Undertaking, gpus: lis
     costs = Costs(measured.caption, per_picture, measured.embed, measured.keep)
     return {
         "machine": machine(),
-        "measured_here": described(measured, Undertaking())["seconds"],
+        "measured_here": describe_scale(measured, Undertaking())["seconds"],
         "assumed": ASSUMED,
-        "predicted_from": described(costs, undertaking),
+        "predicted_from": describe_scale(costs, undertaking),
         "rows": predict(costs, undertaking, gpus),
     }
 

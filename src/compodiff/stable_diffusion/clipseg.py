@@ -21,7 +21,7 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
-from compodiff.images.mask_cells import Cells, averaged_cells
+from compodiff.images.mask_cells import Cells, average_cells
 from compodiff.language.terms import ATTRIBUTE, TaggedCaption, Tagger
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.params import MaskParams
@@ -70,7 +70,7 @@ class ClipSegMasks:
             found = chain.from_iterable(self._memory.parts(self._probabilities, asked))
             for picture, probability in zip(pictures[some], found, strict=True):
                 whole = interpolate(probability[None, None], size=(picture.height, picture.width), mode="bilinear")
-                yield averaged_cells(whole[0, 0], self._params.threshold, resize_mode)
+                yield average_cells(whole[0, 0], self._params.threshold, resize_mode)
 
     @torch.inference_mode()
     def _probabilities(self, asked: Sequence[tuple[Image.Image, str]]) -> Tensor:

@@ -11,7 +11,7 @@ from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.params import DistillationParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import composed_material, with_precision
+from compodiff.stages.training_material import collect_composed_material, with_precision
 from compodiff.tracking.runs import training_run
 from compodiff.training.fit import fit
 
@@ -37,7 +37,7 @@ def distill(
     encoded = Embeddings.load(embeddings)
     denoiser, card = load_model(composed)
     require_same(EncoderManifest.from_json(card.encoder or {}), encoded.encoder, f"the model {composed}")
-    material = composed_material(data, encoded, validated, benchmark, distillation)
+    material = collect_composed_material(data, encoded, validated, benchmark, distillation)
     params = {**card.trained_with, "distillation": distillation.model_dump()}
     distilled = ModelCard(card.denoiser, card.process, card.encoder, params)
     denoiser.train().requires_grad_()

@@ -24,7 +24,7 @@ from compodiff.images import read_picture
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.precision import choose_precision
-from compodiff.search.masks import given_cells
+from compodiff.search.masks import check_cells
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 
@@ -99,7 +99,7 @@ def embedded_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Qu
     row = encoded.masked_row(query.reference, cells)
     if row is None:
         raise InputInvalid(f"{query.reference} is not embedded with {query.mask}; run: dvc repro embed")
-    return given_cells(cells), encoded.masked[row]
+    return check_cells(cells), encoded.masked[row]
 
 
 def served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:

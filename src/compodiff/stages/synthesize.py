@@ -15,7 +15,7 @@ from compodiff.storage import shards
 from compodiff.triplets.imported import REPORT
 from compodiff.triplets.making import ShardPlan, TripletMaker, plan_sources
 from compodiff.triplets.manifest import finish
-from compodiff.triplets.sources import sources_of, surveyed
+from compodiff.triplets.sources import sources_of, survey_sources
 
 # The rooms whose code decides the bytes of a shard beside its inputs: those that dvc.yaml watches for this stage.
 ROOMS = ("catalogue", "encoders", "images", "language", "pairs", "scenes", "stable_diffusion", "triplets")
@@ -39,7 +39,7 @@ def synthesize(
     """
     catalogue = Catalogue.load(data)
     sources = sources_of(synthesis, catalogue, data, encoder)
-    count, captions = surveyed(sources)
+    count, captions = survey_sources(sources)
     shards.claim_folder(
         triplets,
         {

@@ -12,7 +12,7 @@ from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.sampling.process import Process
 from compodiff.params import SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import composed_material, with_precision
+from compodiff.stages.training_material import collect_composed_material, with_precision
 from compodiff.tracking.runs import training_run
 from compodiff.training.fit import fit
 
@@ -39,7 +39,7 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
     encoded = Embeddings.load(embeddings)
     denoiser, prior_card = load_model(prior)
     require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")
-    material = composed_material(data, encoded, validated, benchmark, composed)
+    material = collect_composed_material(data, encoded, validated, benchmark, composed)
     params = {**prior_card.trained_with, "composed": composed.model_dump(), "sampling": sampling.model_dump()}
     card = ModelCard(
         denoiser=prior_card.denoiser,

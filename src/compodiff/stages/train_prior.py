@@ -10,7 +10,7 @@ from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import DenoiserParams, SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import caption_queries, captions_of, with_precision
+from compodiff.stages.training_material import captions_of, list_caption_queries, with_precision
 from compodiff.tracking.runs import training_run
 from compodiff.training.examples import training_examples
 from compodiff.training.fit import Material, fit, new_denoiser
@@ -36,7 +36,7 @@ def train_prior(
     material = Material(
         embeddings=encoded,
         examples=training_examples(encoded, captions_of(catalogue, "train")),
-        queries=caption_queries(catalogue, prior),
+        queries=list_caption_queries(catalogue, prior),
         gallery=catalogue.distinct(),
     )
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump(), "sampling": sampling.model_dump()}

@@ -54,7 +54,7 @@ def captions_of_generated(catalogue: Catalogue, triplets: pd.DataFrame) -> pd.Da
     return captions[~captions["picture_id"].isin(catalogue.pictures.index)]
 
 
-def composed_material(
+def collect_composed_material(
     data: Path, embeddings: Embeddings, validated: Path, benchmark: Path, params: TrainingParams
 ) -> Material:
     """What a composed model learns from and is measured on.
@@ -69,12 +69,12 @@ def composed_material(
     return Material(
         embeddings=embeddings,
         examples=training_examples(embeddings, captions, accepted),
-        queries=triplet_queries(benchmark, params),
+        queries=list_triplet_queries(benchmark, params),
         gallery=catalogue.distinct(),
     )
 
 
-def caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
+def list_caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
     """Captions of unseen concepts, each to find any picture that has it."""
     targets: dict[str, set[str]] = defaultdict(set)
     for picture_id, caption in _captions(catalogue, "validation"):
@@ -82,7 +82,7 @@ def caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[Valida
     return _some([ValidationQuery(caption, tuple(sorted(found))) for caption, found in targets.items()], params)
 
 
-def triplet_queries(benchmark: Path, params: TrainingParams) -> list[ValidationQuery]:
+def list_triplet_queries(benchmark: Path, params: TrainingParams) -> list[ValidationQuery]:
     """The benchmark's queries of the validation concepts.
 
     Raises:

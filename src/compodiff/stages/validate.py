@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.errors import DataRejected
 from compodiff.execution import worker_count
 from compodiff.params import SynthesisParams, ValidationParams
@@ -35,7 +35,7 @@ def validate(
             rows[rows["accepted"]],
             triplets,
             catalogue.pictures,
-            lambda name: on_white(catalogue.read(name)),
+            lambda name: paint_on_white(catalogue.read(name)),
             workers=worker_count(),
         )
     with atomic_folder(validated, "validation") as folder:

@@ -42,7 +42,7 @@ def read_json(path: Path) -> Any:
     return parse_json(content, str(path))
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number, from 1, and the object of each line that is not empty; one line is in memory at a time.
 
     Raises:

@@ -16,7 +16,7 @@ def stays_inside(name: str) -> bool:
     return "\0" not in name and not any(kind.root or ".." in kind.parts for kind in kinds)
 
 
-def inside(root: Path, name: str) -> Path:
+def resolve_inside(root: Path, name: str) -> Path:
     """Return `name` under `root`.
 
     Raises:
@@ -27,7 +27,7 @@ def inside(root: Path, name: str) -> Path:
     return root / name
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """A text that holds names as one line that any terminal shows: what cannot be printed is written as in Python.
 
     A file's name may hold line breaks, escape sequences and bytes that are not UTF-8.

@@ -60,7 +60,7 @@ class Shard:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Shard]:
+def open_shard_writer(path: Path) -> Iterator[Shard]:
     """Yield a shard to fill; when the block ends well its tar appears under `path`, then its sidecar.
 
     Raises:
@@ -166,7 +166,7 @@ class Merger:
 
 
 @contextmanager
-def merging(target: Path) -> Iterator[Merger]:
+def open_merged_table(target: Path) -> Iterator[Merger]:
     """Yield what takes sidecars one by one; when the block ends well their rows appear as one parquet file, `target`.
 
     Raises:

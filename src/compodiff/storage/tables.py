@@ -40,7 +40,7 @@ class TableWriter:
 
 
 @contextmanager
-def writing_table(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
+def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
     """Yield a writer; when the block ends well the table appears under `path`. Equal rows give equal bytes.
 
     Args:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, number_at
-from compodiff.tracking.store import Store, answering
+from compodiff.tracking.store import Store, require_answers
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -80,7 +80,7 @@ def settled(store: Store) -> Standing:
     found = (number_at(store, CHAMPION), number_at(store, PREVIOUS))
     if found == (standing.champion, standing.previous):
         return standing
-    with answering(store.uri):
+    with require_answers(store.uri):
         there = {str(each.version) for each in store.client.search_model_versions(f"name = '{MODEL}'")}
     if {standing.champion, standing.previous} - there - {None}:
         _log.warning("decision %d names a version that was deleted; the aliases stand as they are", standing.last)
@@ -97,7 +97,7 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
         ResourceUnavailable: MLflow cannot be reached; the aliases may then follow with the next decision.
     """
     record = _record(before, decision)
-    with answering(store.uri):
+    with require_answers(store.uri):
         client = store.client
         run = client.create_run(store.experiment_id, tags=record, run_name=f"{decision.verdict} {decision.about}")
         run_id = str(run.info.run_id)
@@ -109,7 +109,7 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
     for entry in _counting(store):
         standing, ours = _after(standing, entry), ours or entry.run_id == run_id
     if ours:
-        with answering(store.uri):
+        with require_answers(store.uri):
             text = f"{decision.verdict} by {decision.by} at {decision.at}, decision {standing.last}"
             store.client.set_model_version_tag(MODEL, decision.about, "decision", text)
         _follow(store, standing)
@@ -119,7 +119,7 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
 def _follow(store: Store, standing: Standing) -> None:
     """Set the aliases, the champion's last, until no newer decision has come in between."""
     while True:
-        with answering(store.uri):
+        with require_answers(store.uri):
             for alias, number in ((PREVIOUS, standing.previous), (CHAMPION, standing.champion)):
                 if number is not None:
                     store.client.set_registered_model_alias(MODEL, alias, number)
@@ -140,7 +140,7 @@ def _counting(store: Store) -> Iterator["ModelVersion"]:
     """Yield the decisions that count, in order."""
     entries: list[ModelVersion] = []
     token: str | None = None
-    with answering(store.uri):
+    with require_answers(store.uri):
         while True:
             page = store.client.search_model_versions(f"name = '{DECISIONS}'", page_token=token)
             entries += page

@@ -10,7 +10,7 @@ FIGURE = "recall_at_10"
 Figures = Mapping[str, float]  # such as emoji/composed/recall_at_10
 
 
-def objections(
+def list_objections(
     challenger: Figures, champion: Figures | None, gate: PromotionParams, *, min_relation_queries: int
 ) -> list[str]:
     """Return why `challenger` may not replace `champion` (None: there is none); nothing where it may.
@@ -34,7 +34,7 @@ def objections(
     return reasons
 
 
-def interval(figures: Figures, composed: str) -> tuple[float, float] | None:
+def interval_of(figures: Figures, composed: str) -> tuple[float, float] | None:
     """Return the ends of the confidence interval of `composed`'s figure, or None where it was not measured."""
     low, high = (figures.get(f"{composed}/intervals/{FIGURE}/{end}") for end in ("low", "high"))
     return None if low is None or high is None else (low, high)
@@ -47,17 +47,17 @@ def least_gain(composed: str, challenger: Figures, champion: Figures) -> float |
     equation 5). Both models answer the same queries, so the true interval is narrower: the gate errs towards the
     champion. A champion registered without an interval counts as uncertain as the challenger.
     """
-    own = interval(challenger, composed)
+    own = interval_of(challenger, composed)
     if own is None:
         return None
     new, old = challenger[f"{composed}/{FIGURE}"], champion[f"{composed}/{FIGURE}"]
-    others = interval(champion, composed)
+    others = interval_of(champion, composed)
     above = own[1] - new if others is None else others[1] - old
     return new - old - hypot(new - own[0], above)
 
 
 def _below_floor(composed: str, challenger: Figures, limits: BenchmarkGate) -> Iterator[str]:
-    own = interval(challenger, composed)
+    own = interval_of(challenger, composed)
     if own is None:
         yield f"{composed}/{FIGURE} has no confidence interval"
     elif own[0] < limits.floor:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from compodiff.errors import ResourceUnavailable
 from compodiff.machine import lock_file
-from compodiff.tracking.store import Store, answering
+from compodiff.tracking.store import Store, require_answers
 
 _METRICS_PER_REQUEST = 1000
 _PARAMS_PER_REQUEST = 100
@@ -87,7 +87,7 @@ class Journal:
         Raises:
             ResourceUnavailable: MLflow cannot be reached; what it has not got is kept.
         """
-        with answering(store.uri):
+        with require_answers(store.uri):
             run_id = self.run_id or _create_run(self.heading, store)
             if self.run_id is None:
                 self.add(run_id=run_id)

@@ -12,7 +12,7 @@ from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.machine import lock_file
 from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settled
-from compodiff.tracking.gate import FIGURE, objections
+from compodiff.tracking.gate import FIGURE, list_objections
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, Version, number_at, version_at, version_of
 from compodiff.tracking.store import open_store
 
@@ -54,7 +54,7 @@ def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) 
                 return Change(standing.champion, standing.champion)
             champion = version_of(store, standing.champion) if standing.champion else None
             old = champion.figures if champion else None
-            reasons = objections(challenger.figures, old, gate, min_relation_queries=min_relation_queries)
+            reasons = list_objections(challenger.figures, old, gate, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _verdict(standing, challenger, champion, reasons)):

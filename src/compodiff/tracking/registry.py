@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import atomic_folder
-from compodiff.tracking.runs import flat, origin
+from compodiff.tracking.runs import describe_origin, flat
 from compodiff.tracking.signature import input_example, read_card, signature
-from compodiff.tracking.store import Store, answering, open_store, without_credentials
+from compodiff.tracking.store import Store, open_store, require_answers, without_credentials
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -63,14 +63,16 @@ def register_model(project: Path, candidate: Candidate) -> Version:
     """
     store = open_store(project)
     figures = dict(_numbers(candidate.figures))
-    with answering(store.uri):
-        run = store.client.create_run(store.experiment_id, tags=origin(project), run_name="register")
+    with require_answers(store.uri):
+        run = store.client.create_run(store.experiment_id, tags=describe_origin(project), run_name="register")
         run_id = str(run.info.run_id)
         _log_run(store, run_id, candidate, figures)
         source, model_id = _log_model(store, run_id, candidate)
         store.client.set_terminated(run_id)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        made = store.client.create_model_version(MODEL, source, run_id, tags=origin(project), model_id=model_id)
+        made = store.client.create_model_version(
+            MODEL, source, run_id, tags=describe_origin(project), model_id=model_id
+        )
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return Version(str(made.version), run_id, figures)
 
@@ -93,7 +95,7 @@ def version_of(store: Store, number: str) -> Version:
     Raises:
         ResourceUnavailable: MLflow cannot be reached, or has no such version.
     """
-    with answering(store.uri):
+    with require_answers(store.uri):
         return _with_figures(store, store.client.get_model_version(MODEL, number))
 
 
@@ -116,7 +118,7 @@ def make_challenger(project: Path, number: str, run_id: str) -> bool:
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
-    with answering(store.uri):
+    with require_answers(store.uri):
         found = store.client.search_model_versions(f"name = '{MODEL}'")
         if not any(str(each.version) == number and each.run_id == run_id for each in found):
             return False
@@ -137,7 +139,7 @@ def model_folder(project: Path, alias: str = CHAMPION) -> Path:
     found = _find(store, alias)
     if found is None:
         raise InputInvalid(f"no version of {MODEL} is {alias}; run: make run, or compodiff promote")
-    with answering(store.uri):
+    with require_answers(store.uri):
         address = urlsplit(store.client.get_model_version_download_uri(MODEL, found.version))
     if address.scheme in ("", "file"):
         folder = Path(unquote(address.path)) / "artifacts"
@@ -157,14 +159,14 @@ def registry_page(project: Path) -> str:
 
 
 def _with_figures(store: Store, found: "ModelVersion") -> Version:
-    with answering(store.uri):
+    with require_answers(store.uri):
         return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
     from mlflow.exceptions import MlflowException
 
-    with answering(store.uri):
+    with require_answers(store.uri):
         try:
             return store.client.get_model_version_by_alias(MODEL, alias)
         except MlflowException as error:
@@ -182,7 +184,7 @@ def _fetched(project: Path, store: Store, found: "ModelVersion") -> Path:
         raise InputInvalid(f"{store.uri} names a run {run_id!r}, not hexadecimal digits; check MLFLOW_TRACKING_URI")
     kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
-        with answering(store.uri), atomic_folder(kept, "fetched model") as temporary:
+        with require_answers(store.uri), atomic_folder(kept, "fetched model") as temporary:
             download_artifacts(
                 artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
             )

@@ -168,7 +168,7 @@ def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator
         yield SilentRun()
         return
     project = project_of(folder)
-    heading = Heading(name, now(), dict(flat(params)), origin(project))
+    heading = Heading(name, now(), dict(flat(params)), describe_origin(project))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
     run = TrainingRun(journal, project)
     run.start()
@@ -210,7 +210,7 @@ def deliver_kept(store: Store, project: Path) -> int:
     return delivered
 
 
-def origin(project: Path) -> dict[str, str]:
+def describe_origin(project: Path) -> dict[str, str]:
     """Return what a run in `project` is made from, as tags: git commit, digest of the data, digest of dvc.lock."""
     tags = {"compodiff_version": version("compodiff")}
     if shutil.which("git"):

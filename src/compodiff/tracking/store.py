@@ -76,7 +76,7 @@ def open_store(project: Path) -> Store:
     own = f"sqlite:///{mlruns}/mlflow.db"
     uri = os.environ.get("MLFLOW_TRACKING_URI") or own
     artifacts = None
-    with answering(uri):
+    with require_answers(uri):
         if uri.startswith("sqlite:"):
             (mlruns / "artifacts").mkdir(parents=True, exist_ok=True)
             artifacts = (mlruns / "artifacts").as_uri()
@@ -87,7 +87,7 @@ def open_store(project: Path) -> Store:
 
 
 @contextmanager
-def answering(uri: str) -> Iterator[None]:
+def require_answers(uri: str) -> Iterator[None]:
     """Turn whatever MLflow raises when it cannot be reached, or refuses, into one error of ours.
 
     Raises:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff.catalogue.pictures import on_white
+from compodiff.catalogue.pictures import paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.pairs.caption_file import SPLITS
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.storage import shards
-from compodiff.storage.names import inside
+from compodiff.storage.names import resolve_inside
 from compodiff.storage.tables import read_rows
 
 _REMEDY = "name a folder of `compodiff import` or `compodiff dataset clean`"
@@ -80,7 +80,7 @@ class ImportedGenerator:
         prefix = prefix_of(self._folder)
         own = (pair for pair in pairs if isinstance(pair, ImportedPair))
         for shard, of_shard in groupby(own, lambda pair: pair.shard):
-            path = inside(self._folder, shard)
+            path = resolve_inside(self._folder, shard)
             wanted = {pair.key.removeprefix(prefix): pair for pair in of_shard}
             for key, files in shards.read_entries(path):
                 if key in wanted:
@@ -107,7 +107,7 @@ def _read(pair: CaptionPair, files: dict[str, bytes], where: str) -> PicturePair
 
 
 def _decoded(content: bytes) -> Image.Image:
-    return on_white(decode(content))
+    return paint_on_white(decode(content))
 
 
 def _mask(content: bytes) -> NDArray[np.bool_]:

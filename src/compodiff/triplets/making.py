@@ -90,7 +90,7 @@ class TripletMaker:
     def __call__(self, plan: ShardPlan) -> None:
         """Make one shard: all candidates with their scores in its sidecar, the accepted ones in its tar."""
         memo = _Memo(self._encoder, self.batch_size)
-        with shards.writing(plan.path) as shard:
+        with shards.open_shard_writer(plan.path) as shard:
             for batch in _batched(self._generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
                 scores = score(memo.embedded(batch))
                 verdicts = judge(scores, self.floors, [pair.rejected_by for pair in batch])

@@ -11,7 +11,7 @@ import pandas as pd
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
-from compodiff.storage.tables import TableWriter, writing_table
+from compodiff.storage.tables import TableWriter, open_table_writer
 
 ENDS = ("reference", "target")
 
@@ -28,7 +28,7 @@ def finish(folder: Path, paths: Sequence[Path], catalogued: Container[str] | Non
         catalogued: names of the pictures that were not generated; None: nothing is said of splits.
     """
     acceptance = Acceptance()
-    with shards.merging(folder / "manifest.parquet") as manifest, _pictures(folder, catalogued) as pictures:
+    with shards.open_merged_table(folder / "manifest.parquet") as manifest, _pictures(folder, catalogued) as pictures:
         for path in paths:
             rows = manifest.add(path)
             acceptance.add(rows)
@@ -110,5 +110,5 @@ def _pictures(folder: Path, catalogued: Container[str] | None) -> Iterator[_Pict
     if catalogued is None:
         yield _NoPictures()
         return
-    with writing_table(folder / "pictures.parquet", {"picture_id": str, "split": str}) as table:
+    with open_table_writer(folder / "pictures.parquet", {"picture_id": str, "split": str}) as table:
         yield _Pictures(table, catalogued)

@@ -67,7 +67,7 @@ def sources_of(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, enc
     return sources
 
 
-def surveyed(sources: Sequence[Source]) -> tuple[int, str]:
+def survey_sources(sources: Sequence[Source]) -> tuple[int, str]:
     """Walk over all pairs: how many there are, and their digest.
 
     Raises:

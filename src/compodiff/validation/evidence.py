@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from compodiff.execution import map_shards
 from compodiff.storage import shards
-from compodiff.storage.names import inside
+from compodiff.storage.names import resolve_inside
 
 # Splits whose pictures must not be seen in this one.
 _HELD_OUT_FROM = {"train": ("validation", "test"), "validation": ("test",)}
@@ -44,7 +44,7 @@ def with_evidence(
     Raises:
         InputInvalid: a shard is missing, cut short or damaged.
     """
-    paths = [inside(triplets, name) for name in sorted(rows["shard"].unique())]
+    paths = [resolve_inside(triplets, name) for name in sorted(rows["shard"].unique())]
     found = map_shards(pixels_of_shard, paths, workers=workers, on_gpu=False)
     progress = tqdm(found, "reading pictures", len(paths), unit=" shards", disable=None)
     entries = [entry for _, of_shard in progress for entry in of_shard]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from compodiff.benchmarks.datasets.circo import load_circo
 from compodiff.benchmarks.datasets.cirr import load_cirr
-from compodiff.benchmarks.datasets.fashioniq import joined_texts, load_fashioniq
+from compodiff.benchmarks.datasets.fashioniq import join_texts, load_fashioniq
 from compodiff.benchmarks.datasets.genecis import crop, load_genecis
 from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
 from compodiff.errors import InputInvalid
@@ -56,8 +56,8 @@ def test_cirr_in_each_layout(tmp_path, home, picture):
 
 
 def test_fashioniq_texts_are_stripped_and_embedded_in_both_orders():
-    assert joined_texts((" is red?", "long, "), "both") == ("is red and long", "long and is red")
-    assert joined_texts((" is red?", "long, "), "first") == ("is red and long",)
+    assert join_texts((" is red?", "long, "), "both") == ("is red and long", "long and is red")
+    assert join_texts((" is red?", "long, "), "first") == ("is red and long",)
 
 
 @pytest.mark.parametrize("home", [".", "fashion-iq"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compodiff.benchmarks.scoring.metrics import Bootstrap, average_precision_at_k, grouped_means
+from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups, average_precision_at_k
 
 
 def test_average_precision_by_hand():
@@ -16,7 +16,7 @@ def test_average_precision_by_hand():
 
 def test_groups_overlap_and_count_their_queries():
     outcomes = {"recall_at_1": np.array([1.0, 0.0, 1.0])}
-    found = grouped_means(outcomes, [("a", "b"), ("b",), ()])
+    found = average_groups(outcomes, [("a", "b"), ("b",), ()])
     assert found == {"a": {"recall_at_1": 1.0, "queries": 1}, "b": {"recall_at_1": 0.5, "queries": 2}}
 
 

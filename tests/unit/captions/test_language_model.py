@@ -9,7 +9,7 @@ from transformers import OPTForCausalLM
 from worlds.captions import ANIMALS, PLACES, ROWS, tiny_model, tiny_tokenizer
 
 from compodiff.captions.by_language_model import WritingRun
-from compodiff.captions.edit_rows import EditRow, is_change, parsed, read_edit_rows
+from compodiff.captions.edit_rows import EditRow, is_change, parse_edit, read_edit_rows
 from compodiff.captions.language_model import (
     RowTokens,
     Writer,
@@ -212,11 +212,11 @@ def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path):
     "answer", ["", " make it a cat", " \nresult: a cat", " x\nresult: ", " x\nresult: y\nmore: z", "x\nresult: y"]
 )
 def test_what_has_another_form_does_not_parse(answer):
-    assert parsed("a dog", answer) is None
+    assert parse_edit("a dog", answer) is None
 
 
 def test_a_row_is_parsed_and_a_change_of_case_is_none():
-    row = parsed("a dog", ROWS[0].answer + " ")
+    row = parse_edit("a dog", ROWS[0].answer + " ")
     assert row == EditRow("a dog", ROWS[0].edit, ROWS[0].result)
     assert is_change(row)
     assert not is_change(EditRow("a dog", "louder", "A  DOG!"))

@@ -2,12 +2,12 @@ from collections import Counter
 
 import pytest
 
-from compodiff.catalogue.names import Emoji, named_codepoints, parse_emoji
+from compodiff.catalogue.names import Emoji, name_codepoints, parse_emoji
 
 
 @pytest.fixture(scope="module")
 def emoji() -> dict[str, Emoji]:
-    return {each.codepoints: each for each in parse_emoji(named_codepoints())}
+    return {each.codepoints: each for each in parse_emoji(name_codepoints())}
 
 
 @pytest.mark.parametrize(

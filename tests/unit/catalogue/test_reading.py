@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from compodiff.catalogue.packing import Extent, pack_pictures, read_packed
-from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.errors import InputInvalid
 
 
@@ -80,5 +80,5 @@ def test_packed_bytes_are_found_again_and_depend_on_content_alone(tmp_path: Path
 def test_transparency_becomes_white() -> None:
     picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     picture.putpixel((1, 0), (255, 0, 0, 255))
-    flat = on_white(picture)
+    flat = paint_on_white(picture)
     assert [flat.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (255, 0, 0)]

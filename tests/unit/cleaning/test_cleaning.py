@@ -55,7 +55,7 @@ TRIPLETS: dict[str, tuple[Any, Any, str]] = {
 def write_dataset(folder: Path, triplets: dict[str, tuple[Any, Any, str]], per_shard: int = 3) -> Path:
     keys = list(triplets)
     for number, first in enumerate(range(0, len(keys), per_shard)):
-        with shards.writing(folder / f"train-{number:05d}.tar") as shard:
+        with shards.open_shard_writer(folder / f"train-{number:05d}.tar") as shard:
             for key in keys[first : first + per_shard]:
                 pair = [it if isinstance(it, bytes) else encoded(picture(it)) for it in triplets[key][:2]]
                 shard.add(key, {"reference.png": pair[0], "target.png": pair[1], "json": b"{}"})

@@ -17,9 +17,9 @@ from compodiff.embeddings import (
     Embeddings,
     ExactMask,
     Material,
-    blanked,
+    blank_masked,
     draw_mask,
-    drawn_cells,
+    find_drawn_cells,
     make_embeddings,
 )
 from compodiff.encoders import Encoder
@@ -82,10 +82,10 @@ def test_masked_pictures_are_embedded_as_their_mask_says(
     pictures = [material.read(embeddings.masked_pictures[row]) for row in rows]
     pixels = torch.stack([tiny_encoder.preprocess(picture) for picture in pictures])
     masks = embeddings.masks(rows)
-    expected = tiny_encoder.encode_pixels(blanked(pixels, torch.from_numpy(masks)))
+    expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(masks)))
     np.testing.assert_allclose(embeddings.masked[rows], expected.numpy(), atol=1e-5)
     for picture, mask in zip(pictures, masks, strict=True):
-        drawn = drawn_cells(picture)
+        drawn = find_drawn_cells(picture)
         assert mask[drawn].mean() >= PARAMS.min_mask_fraction
     assert (masks[0] != masks[1]).any(), "two masks of a picture differ"
 
@@ -115,7 +115,7 @@ def test_known_masks_are_blanked_beside_the_drawn_ones(
     for row, mask in ((0, cells[1]), (3, cells[0]), (4, cells[1])):
         np.testing.assert_array_equal(embeddings.masks([row])[0], mask)
         pixels = tiny_encoder.preprocess(material.read(embeddings.masked_pictures[row]))[None]
-        expected = tiny_encoder.encode_pixels(blanked(pixels, torch.from_numpy(mask)[None]))[0]
+        expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(mask)[None]))[0]
         np.testing.assert_allclose(embeddings.masked[row], expected.numpy(), atol=1e-5)
 
 
@@ -208,10 +208,10 @@ def test_masks_cover_the_wanted_part(seed: int, least: float, more: float, width
 def test_blanking_hits_the_masked_quarter_alone() -> None:
     mask = torch.zeros(1, MASK_SIZE, MASK_SIZE, dtype=torch.bool)
     mask[:, : MASK_SIZE // 2, : MASK_SIZE // 2] = True
-    pixels = blanked(torch.ones(1, 3, 160, 160), mask)
+    pixels = blank_masked(torch.ones(1, 3, 160, 160), mask)
     assert pixels[:, :, :80, :80].sum() == 0
     assert pixels.sum() == 3 * (160 * 160 - 80 * 80)
 
 
 def test_a_picture_without_transparency_counts_as_drawn_everywhere() -> None:
-    assert drawn_cells(Image.new("RGB", (10, 10))).all()
+    assert find_drawn_cells(Image.new("RGB", (10, 10))).all()

@@ -125,7 +125,7 @@ class ShardMaker:
 
     def __call__(self, number: int) -> Path:
         path = self.folder / f"train-{number:05d}.tar"
-        with shards.writing(path) as shard:
+        with shards.open_shard_writer(path) as shard:
             for entry in range(ENTRIES):
                 shard.add(f"{number:05d}-{entry:03d}", {"json": b"{}", "txt": bytes([number]) * 3000})
                 if number == self.doomed and entry == ENTRIES // 2 and not self.killed.exists():

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from compodiff.errors import InputInvalid
 from compodiff.images import Pictures, decode, full_size, list_pictures, loose_pictures, read_picture, tabulate
 from compodiff.images.files import name_others, read_regular
-from compodiff.images.kinds import AVIF, HEIF, RAW, KindNotRead, kind_of
+from compodiff.images.kinds import AVIF, HEIF, RAW, KindNotRead, detect_kind
 
 
 def _bytes(picture: Image.Image, format_: str, **options) -> bytes:
@@ -119,7 +119,7 @@ def test_other_formats_are_not_even_tried(format_):
     ],
 )
 def test_a_kind_is_told_by_the_first_bytes(kind, head):
-    assert kind_of(head) is kind
+    assert detect_kind(head) is kind
 
 
 def test_a_camera_s_file_is_not_taken_for_the_thumbnail_that_it_begins_with():

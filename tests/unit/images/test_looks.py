@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from compodiff.images.looks import look, look_the_same, may_look_the_same
+from compodiff.images.looks import compute_look, look_the_same, may_look_the_same
 
 WORDS = ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "student"]
 FONT = ImageFont.load_default(20)
@@ -91,7 +91,7 @@ COPIES = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_different_pictures_of_a_kind_do_not_look_the_same(kind):
-    looks = np.stack([look(KINDS[kind](number)) for number in range(12)])
+    looks = np.stack([compute_look(KINDS[kind](number)) for number in range(12)])
     pairs = np.array(list(combinations(range(12), 2)))
     assert not look_the_same(looks, looks, pairs).any()
 
@@ -100,8 +100,8 @@ def test_different_pictures_of_a_kind_do_not_look_the_same(kind):
 @pytest.mark.parametrize("copied", COPIES)
 def test_a_copy_looks_the_same(kind, copied):
     originals = [KINDS[kind](number) for number in range(3)]
-    looks = np.stack([look(it) for it in originals])
-    copies = np.stack([look(COPIES[copied](it)) for it in originals])
+    looks = np.stack([compute_look(it) for it in originals])
+    copies = np.stack([compute_look(COPIES[copied](it)) for it in originals])
     each = np.arange(3)[:, None].repeat(2, axis=1)
     assert look_the_same(looks, copies, each).all()
     assert may_look_the_same(looks, copies)[np.arange(3), np.arange(3)].all()
@@ -109,7 +109,7 @@ def test_a_copy_looks_the_same(kind, copied):
 
 def test_the_quick_look_is_never_wrong_where_it_says_no():
     originals = [made(number) for made in KINDS.values() for number in range(4)]
-    looks = np.stack([look(it) for it in (*originals, *(COPIES["half, jpeg 75"](it) for it in originals))])
+    looks = np.stack([compute_look(it) for it in (*originals, *(COPIES["half, jpeg 75"](it) for it in originals))])
     pairs = np.array(list(np.ndindex(len(looks), len(looks))))
     same = look_the_same(looks, looks, pairs).reshape(len(looks), -1)
     may = may_look_the_same(looks, looks)
@@ -119,4 +119,4 @@ def test_the_quick_look_is_never_wrong_where_it_says_no():
 
 def test_transparency_is_seen_on_white():
     picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
-    np.testing.assert_array_equal(look(picture), look(Image.new("RGB", (64, 64), "white")))
+    np.testing.assert_array_equal(compute_look(picture), compute_look(Image.new("RGB", (64, 64), "white")))

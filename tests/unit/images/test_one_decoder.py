@@ -11,7 +11,7 @@ from PIL import Image
 import compodiff
 from compodiff.benchmarks.datasets.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.packing import decode_picture
-from compodiff.catalogue.pictures import on_white
+from compodiff.catalogue.pictures import paint_on_white
 from compodiff.cleaning import survey
 from compodiff.images import decode
 from compodiff.inspection import drawing
@@ -57,7 +57,7 @@ def test_every_room_sees_what_search_sees(kind, tmp_path):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
     seen = decode(content)
-    flat = np.asarray(on_white(seen))
+    flat = np.asarray(paint_on_white(seen))
     for room in (
         FilePictures(lambda _: [path]).read("a"),
         GalleryFolder.scan(tmp_path).read("a"),

@@ -9,7 +9,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images import Pictures, kinds, list_pictures, loose_pictures
 from compodiff.index import INSIDE
 from compodiff.index import encoded as parts_module
-from compodiff.index.folder import Todo, build_folder_index, folder_status, not_held, remove_from_index
+from compodiff.index.folder import Todo, build_folder_index, folder_status, list_not_held, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.index.previous import stamp_of
@@ -184,7 +184,7 @@ def test_a_half_copied_file_is_left_out_until_it_changes(folder, encoder):
     status = folder_status(folder / INSIDE, folder)
     assert (status.added, status.changed, status.removed) == ([], [], [])
     assert status.left_out["new.png"].startswith("does not decode")
-    assert not_held(folder / INSIDE, folder, list_pictures(folder)) == []
+    assert list_not_held(folder / INSIDE, folder, list_pictures(folder)) == []
 
     before = (folder / INSIDE).stat().st_ino
     assert list(_build(folder, encoder, files=[half], keep=True).unreadable) == ["new.png"]
@@ -192,7 +192,7 @@ def test_a_half_copied_file_is_left_out_until_it_changes(folder, encoder):
 
     half.write_bytes(whole + b" and the rest")
     assert folder_status(folder / INSIDE, folder).added == ["new.png"]
-    assert not_held(folder / INSIDE, folder, list_pictures(folder)) == [half]
+    assert list_not_held(folder / INSIDE, folder, list_pictures(folder)) == [half]
     assert _build(folder, encoder, files=[half], keep=True).pictures == 13
     assert folder_status(folder / INSIDE, folder).left_out == {}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.index.index import NO_PICTURE, Index, build
-from compodiff.index.manifest import damaged_files
+from compodiff.index.manifest import list_damaged_files
 from compodiff.params import IndexParams
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
@@ -143,12 +143,12 @@ def test_a_file_that_is_gone_is_named(tmp_path):
 
 def test_bytes_that_changed_are_found(tmp_path):
     index = _built(tmp_path, _clustered(50, 8, 1))
-    assert damaged_files(tmp_path) == []
+    assert list_damaged_files(tmp_path) == []
     path = tmp_path / "embeddings.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert damaged_files(index.folder) == ["embeddings.npy"]
+    assert list_damaged_files(index.folder) == ["embeddings.npy"]
 
 
 def test_bytes_that_are_no_index_are_an_error_not_a_crash(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compodiff.errors import InputInvalid
 from compodiff.inspection.card import Origin, write_card
 from compodiff.inspection.drawing import draw
-from compodiff.inspection.ratings import kappa, read_ratings, summary, wilson
+from compodiff.inspection.ratings import compute_kappa, read_ratings, summary, wilson_interval
 from compodiff.params import SimilarityFloors
 
 
@@ -53,8 +53,8 @@ def test_relations_take_turns_in_a_draw(counts, count, seed):
 
 
 def test_the_interval_of_a_share_is_wilsons():
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)  # Wilson 1927, as tables give it
-    low, high = wilson(0, 20)
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)  # Wilson 1927, as tables give it
+    low, high = wilson_interval(0, 20)
     assert low == 0
     assert high == pytest.approx(0.1611, abs=5e-5)
 
@@ -62,8 +62,8 @@ def test_the_interval_of_a_share_is_wilsons():
 def test_kappa_is_cohens():
     first = ["yes"] * 25 + ["no"] * 25
     second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    assert kappa(first, second) == pytest.approx(0.4)  # the example of Cohen's paper as Wikipedia has it
-    assert kappa(["yes"] * 3, ["yes"] * 3) is None
+    assert compute_kappa(first, second) == pytest.approx(0.4)  # the example of Cohen's paper as Wikipedia has it
+    assert compute_kappa(["yes"] * 3, ["yes"] * 3) is None
 
 
 def export(path, said: dict[str, str], rater: str):
@@ -86,7 +86,7 @@ def test_ratings_are_summed_up_by_relation(tmp_path):
     assert found["all"]["rated"] == 8
     add = found["relations"]["add"]
     assert (add["rated"], add["good"], add["faults"]) == (6, 4 / 6, {"wrong_caption": 1, "no_change": 1})
-    assert add["good_interval"] == list(wilson(4, 6))
+    assert add["good_interval"] == list(wilson_interval(4, 6))
     assert add["agrees_with_filters"] == 5 / 6  # all but Ben's no_change of an accepted one
     (pair,) = found["raters"]
     assert (pair["raters"], pair["both_rated"], pair["agree"]) == (["Ann", "ben"], 2, 0.5)

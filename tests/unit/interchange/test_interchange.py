@@ -21,7 +21,7 @@ from compodiff.interchange import lasco
 from compodiff.interchange.exporting import export_triplets
 from compodiff.interchange.formats import Source, import_triplets
 from compodiff.interchange.importing import Importer
-from compodiff.interchange.wording import Change, change_between, worded
+from compodiff.interchange.wording import Change, change_between, word_change
 from compodiff.language.terms import Tagger
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
@@ -50,7 +50,7 @@ def triplets(tmp_path) -> Path:
     paths = [folder / name for name in ("train-00000.tar", "train-00001.tar", "validation-00000.tar")]
     for path in paths:
         rows = [row(path, number) for number in range(4)]
-        with shards.writing(path) as shard:
+        with shards.open_shard_writer(path) as shard:
             shard.record(pd.DataFrame(rows).astype(MANIFEST)[[*rows[0]]])
             for number, each in enumerate(rows[:-1]):
                 text = json.dumps(each | {"keyword": "blue"}, sort_keys=True, ensure_ascii=False).encode()
@@ -350,7 +350,7 @@ def tagger() -> Tagger:
 def test_a_change_is_found_between_captions_and_named(tagger, captions):
     change = change_between(*tagger.tag(captions))
     assert change == CHANGES[captions]
-    asked = {worded(change, Random(seed)) for seed in range(40)}
+    asked = {word_change(change, Random(seed)) for seed in range(40)}
     assert len(asked) >= 4
     assert all(change.target in text for text in asked if change.target)
 

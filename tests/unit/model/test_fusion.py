@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from compodiff.model.fusion import fused
+from compodiff.model.fusion import fuse_draws
 
 
 @pytest.mark.parametrize("fusion", ["average", "mean_score", "max_score"])
@@ -19,7 +19,7 @@ def test_the_best_cosine_ranks_as_the_fused_score_does(fusion: str) -> None:
         "mean_score": cosines.mean(1),
         "max_score": cosines.amax(1),
     }
-    found = (functional.normalize(fused(draws, fusion), dim=-1) @ gallery.T).amax(1)  # type: ignore[arg-type]
+    found = (functional.normalize(fuse_draws(draws, fusion), dim=-1) @ gallery.T).amax(1)  # type: ignore[arg-type]
     assert torch.equal(found.argsort(), scores[fusion].argsort())
     others = (scores[other].argsort() for other in scores if other != fusion)
     assert not any(torch.equal(found.argsort(), other) for other in others)
@@ -27,5 +27,5 @@ def test_the_best_cosine_ranks_as_the_fused_score_does(fusion: str) -> None:
 
 def test_one_draw_stays_as_it_is() -> None:
     draws = torch.randn(3, 1, 8, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(fused(draws, "average"), draws)
-    assert torch.equal(fused(draws, "max_score"), draws)
+    assert torch.equal(fuse_draws(draws, "average"), draws)
+    assert torch.equal(fuse_draws(draws, "max_score"), draws)

@@ -14,7 +14,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.guidance import combine
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import compose, compose_draws, guided, query_generators
+from compodiff.model.sampling.sampler import compose, compose_draws, guide, query_generators
 from compodiff.params import SamplingParams
 
 PROCESS = Process("diffusion", 1000)
@@ -84,11 +84,11 @@ def test_guidance_is_the_papers_equation_at_any_weights(
     x_t = normal(3, denoiser.config.embedding_dim)
 
     def unguided(given: Conditions) -> Tensor:
-        return guided(denoiser, given, replace(OPTIONS, w_image=1.0, w_text=1.0))(x_t, 400)
+        return guide(denoiser, given, replace(OPTIONS, w_image=1.0, w_text=1.0))(x_t, 400)
 
     nothing = replace(conditions, text=null_texts(conditions, 3), image=None)
     null, image, both = (unguided(given) for given in (nothing, replace(nothing, image=conditions.image), conditions))
-    found = guided(denoiser, conditions, replace(OPTIONS, w_image=w_image, w_text=w_text))(x_t, 400)
+    found = guide(denoiser, conditions, replace(OPTIONS, w_image=w_image, w_text=w_text))(x_t, 400)
     expected = combine(null, image, both, w_image=w_image, w_text=w_text)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

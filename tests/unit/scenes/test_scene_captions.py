@@ -1,6 +1,6 @@
 import pytest
 
-from compodiff.scenes.captions import SCENE_RELATIONS, countable, is_noun, plural, scene_caption, wordings
+from compodiff.scenes.captions import SCENE_RELATIONS, countable, is_noun, plural_of, scene_caption, wordings
 
 TERMS = {
     "name": "red apple",
@@ -37,7 +37,7 @@ def test_a_scene_is_listed_with_counts_and_its_ground():
     ],
 )
 def test_plurals(one, many):
-    assert plural(one) == many
+    assert plural_of(one) == many
 
 
 def test_which_names_fit_a_sentence():

@@ -10,7 +10,7 @@ import pytest
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import MASK_SIZE as EMBEDDED_MASK_SIZE
-from compodiff.embeddings import blanked
+from compodiff.embeddings import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams
@@ -103,7 +103,7 @@ def test_pixels_outside_the_mask_are_equal(drawn):
         ends = [torch.from_numpy(np.array(each)).permute(2, 0, 1)[None].float() for each in (it.reference, it.target)]
         assert ends[0].shape == (1, 3, CANVAS, CANVAS)
         assert (ends[0] != ends[1]).any()
-        without = [blanked(each, torch.from_numpy(it.mask)[None]) for each in ends]
+        without = [blank_masked(each, torch.from_numpy(it.mask)[None]) for each in ends]
         assert torch.equal(*without)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from compodiff.embeddings.masking import blanked
+from compodiff.embeddings.masking import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.model.sampling.query import Conditions, SamplerOptions
@@ -39,7 +39,7 @@ def test_a_query_is_sampled_under_the_conditions_it_names(composer):
     conditions = Conditions(
         null_text=_packed(encoder, "blue"),
         text=_packed(encoder, "with a hat"),
-        image=encoder.encode_pixels(blanked(encoder.preprocess(picture)[None], cells)),
+        image=encoder.encode_pixels(blank_masked(encoder.preprocess(picture)[None], cells)),
         mask=cells,
     )
     options = SamplerOptions.of(composer.sampling, w_image=2.0, num_inference_steps=3)

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from compodiff.search.html_page import Shown, result_page
+from compodiff.search.html_page import Shown, render_result_page
 
 
 class _Parts(HTMLParser):
@@ -24,7 +24,7 @@ def _page(text: str, negative: str = "", *, reference: bool = True) -> _Parts:
     shown = Shown(Image.new("RGBA", (640, 320), "red"), text)
     parts = _Parts()
     parts.feed(
-        result_page(
+        render_result_page(
             references=[shown] if reference else [],
             relative_caption=text,
             negative_text=negative,

@@ -11,7 +11,7 @@ from worlds.tiny_networks import clipseg, stable_diffusion
 from compodiff.embeddings.generated import Generated
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
-from compodiff.pairs.caption_file import writing_pairs
+from compodiff.pairs.caption_file import open_pair_writer
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import DiffusionParams, DrawnParams, MaskParams, SimilarityFloors, SynthesisParams
 from compodiff.params.synthesis import SceneFamilies, SpriteParams
@@ -24,7 +24,7 @@ PAIRS = 4
 @pytest.fixture
 def params(tmp_path: Path) -> SynthesisParams:
     captions = tmp_path / "captions.parquet"
-    with writing_pairs(captions, "mine") as writer:
+    with open_pair_writer(captions, "mine") as writer:
         for number in range(PAIRS):
             key = writer.key()
             ends = "a red apple on a table", "a green apple on a table"

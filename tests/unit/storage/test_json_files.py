@@ -6,7 +6,7 @@ from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.captions.edit_rows import read_edit_rows
 from compodiff.catalogue.emoji_benchmark import read_queries
 from compodiff.errors import InputInvalid
-from compodiff.storage.json_files import json_lines, parse_json, read_json
+from compodiff.storage.json_files import parse_json, read_json, read_json_lines
 
 ODD = "one\u2028two\u2029three\u0085four\x0bfive\x0csix"
 
@@ -16,7 +16,7 @@ def test_only_a_line_feed_ends_a_line_and_a_mark_is_skipped(tmp_path):
     text = json.dumps({"a": ODD}, ensure_ascii=False).replace("\\u000b", "\x0b").replace("\\f", "\\u000c")
     text = text.replace("\x0b", "\\u000b")
     path.write_bytes(b"\xef\xbb\xbf" + f'{text}\r\n\n  \n{{"a": 2}}'.encode())
-    assert list(json_lines(path)) == [(1, {"a": ODD}), (4, {"a": 2})]
+    assert list(read_json_lines(path)) == [(1, {"a": ODD}), (4, {"a": 2})]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_only_a_line_feed_ends_a_line_and_a_mark_is_skipped(tmp_path):
 def test_what_is_no_object_is_named_by_its_line(tmp_path, content, fault):
     (tmp_path / "lines.jsonl").write_bytes(content)
     with pytest.raises(InputInvalid, match=rf"lines\.jsonl: {fault}"):
-        list(json_lines(tmp_path / "lines.jsonl"))
+        list(read_json_lines(tmp_path / "lines.jsonl"))
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
@@ -40,7 +40,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         with pytest.raises(InputInvalid, match=r"is not there|cannot be read"):
             read_json(path)
         with pytest.raises(InputInvalid, match=r"is not there|cannot be read"):
-            list(json_lines(path))
+            list(read_json_lines(path))
     assert parse_json(b"\xef\xbb\xbf[1]", "it") == [1]
 
 

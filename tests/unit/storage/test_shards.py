@@ -17,7 +17,7 @@ ENTRIES = {f"train-{number:08d}": {"reference.png": bytes([number]) * 700, "json
 
 
 def write(path: Path, entries=ENTRIES) -> Path:
-    with shards.writing(path) as shard:
+    with shards.open_shard_writer(path) as shard:
         shard.record(pd.DataFrame({"key": list(entries), "score": np.arange(len(entries), dtype=np.float32)}))
         for key, files in entries.items():
             shard.add(key, files)
@@ -56,7 +56,7 @@ def test_webdataset_reads_our_shards(tmp_path):
 
 def test_a_shard_that_failed_half_way_is_not_there(tmp_path):
     def fails_half_way():
-        with shards.writing(tmp_path / "a.tar") as shard:
+        with shards.open_shard_writer(tmp_path / "a.tar") as shard:
             shard.add("a", {"json": b"{}"})
             raise KeyError
 
@@ -111,7 +111,7 @@ def test_a_sidecar_cut_short_is_no_sidecar(tmp_path):
 
 def test_sidecars_merge_in_the_order_given(tmp_path):
     paths = [write(tmp_path / name) for name in ("b.tar", "a.tar")]
-    with shards.merging(tmp_path / "manifest.parquet") as manifest:
+    with shards.open_merged_table(tmp_path / "manifest.parquet") as manifest:
         added = [manifest.add(path) for path in paths]
     merged = shards.read_table(tmp_path / "manifest.parquet")
     assert merged["score"].dtype == np.float32
@@ -122,13 +122,16 @@ def test_sidecars_merge_in_the_order_given(tmp_path):
 def test_a_manifest_of_many_groups_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_ROWS_PER_GROUP", 3)
     paths = [write(tmp_path / f"{name}.tar") for name in "abcde"]
-    with shards.merging(tmp_path / "manifest.parquet") as manifest:
+    with shards.open_merged_table(tmp_path / "manifest.parquet") as manifest:
         rows = pd.concat([manifest.add(path) for path in paths], ignore_index=True)
     pd.testing.assert_frame_equal(rows, shards.read_table(tmp_path / "manifest.parquet"))
 
 
 def test_a_manifest_of_nothing_is_refused(tmp_path):
-    with pytest.raises(InputInvalid, match="there is nothing to make triplets of"), shards.merging(tmp_path / "none"):
+    with (
+        pytest.raises(InputInvalid, match="there is nothing to make triplets of"),
+        shards.open_merged_table(tmp_path / "none"),
+    ):
         pass
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.gate import least_gain, objections
+from compodiff.tracking.gate import least_gain, list_objections
 
 EMOJI = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.08)
 GATE = PromotionParams(benchmarks={"emoji": EMOJI})
@@ -33,7 +33,7 @@ def figures(recall: float, benchmark: str = "emoji", half: float = 0.05, **relat
 def test_the_gate_lets_through_what_beats_floor_margin_doubt_and_relations(
     old: float, new: float, old_style: float, new_style: float, half: float
 ) -> None:
-    reasons = objections(
+    reasons = list_objections(
         figures(new, half=half, style=new_style), figures(old, half=half, style=old_style), GATE,
         min_relation_queries=ENOUGH,
     )  # fmt: skip
@@ -44,30 +44,30 @@ def test_the_gate_lets_through_what_beats_floor_margin_doubt_and_relations(
 
 def test_a_relation_of_few_queries_does_not_object_and_a_missing_one_does() -> None:
     old, new = figures(0.5, style=0.9, hair=0.9), figures(0.6, style=0.1)
-    assert objections(new, old, GATE, min_relation_queries=101) == []
-    reasons = objections(new, old, GATE, min_relation_queries=ENOUGH)
+    assert list_objections(new, old, GATE, min_relation_queries=101) == []
+    reasons = list_objections(new, old, GATE, min_relation_queries=ENOUGH)
     assert reasons[0] == "emoji/composed/relations/hair/recall_at_10 was not measured, the champion has 0.900"
     assert len(reasons) == 2
 
 
 def test_a_benchmark_that_was_not_measured_is_named() -> None:
-    assert objections({}, None, GATE, min_relation_queries=1) == ["benchmark emoji was not measured"]
-    reasons = objections(figures(0.9), figures(0.5), BOTH, min_relation_queries=1)
+    assert list_objections({}, None, GATE, min_relation_queries=1) == ["benchmark emoji was not measured"]
+    reasons = list_objections(figures(0.9), figures(0.5), BOTH, min_relation_queries=1)
     assert reasons == ["benchmark scenes was not measured"]
 
 
 def test_all_benchmarks_have_to_pass_and_a_new_one_only_its_floor() -> None:
     old = figures(0.5)
     good, bad = figures(0.2, "scenes"), figures(0.12, "scenes")
-    assert objections(figures(0.6) | good, old, BOTH, min_relation_queries=1) == []
-    (reason,) = objections(figures(0.6) | bad, old, BOTH, min_relation_queries=1)
+    assert list_objections(figures(0.6) | good, old, BOTH, min_relation_queries=1) == []
+    (reason,) = list_objections(figures(0.6) | bad, old, BOTH, min_relation_queries=1)
     assert reason == "scenes/composed/recall_at_10 may be as low as 0.070, below the floor of 0.100"
-    (reason, *_) = objections(figures(0.6) | good, old | figures(0.3, "scenes"), BOTH, min_relation_queries=1)
+    (reason, *_) = list_objections(figures(0.6) | good, old | figures(0.3, "scenes"), BOTH, min_relation_queries=1)
     assert reason.startswith("scenes/composed/recall_at_10 is 0.200, which does not beat the champion's 0.300")
 
 
 def test_too_few_queries_are_said_to_be() -> None:
-    (reason,) = objections(figures(0.62, half=0.2), figures(0.6, half=0.2), GATE, min_relation_queries=1)
+    (reason,) = list_objections(figures(0.62, half=0.2), figures(0.6, half=0.2), GATE, min_relation_queries=1)
     assert reason.endswith("may have lost 0.263, more than 0.080: too few queries to tell")
 
 
@@ -75,5 +75,5 @@ def test_a_champion_without_an_interval_counts_as_uncertain_as_its_challenger() 
     new, old = figures(0.6, half=0.03), {"emoji/composed/recall_at_10": 0.5}
     assert least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.03 * sqrt(2))
     assert least_gain("emoji/composed", {"emoji/composed/recall_at_10": 0.6}, old) is None
-    (reason,) = objections({"emoji/composed/recall_at_10": 0.6}, old, GATE, min_relation_queries=1)
+    (reason,) = list_objections({"emoji/composed/recall_at_10": 0.6}, old, GATE, min_relation_queries=1)
     assert reason == "emoji/composed/recall_at_10 has no confidence interval"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.tracking.runs import origin, training_run
+from compodiff.tracking.runs import describe_origin, training_run
 from compodiff.tracking.store import open_store, project_of
 
 CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
@@ -154,11 +154,11 @@ def test_the_store_does_not_leak_into_child_processes(project: Path) -> None:
 
 
 def test_origin_names_commit_and_lock(project: Path) -> None:
-    assert "mlflow.source.git.commit" not in origin(project)
+    assert "mlflow.source.git.commit" not in describe_origin(project)
     git = ["git", "-C", str(project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run([*git[:3], "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     (project / "dvc.lock").write_text(json.dumps({"schema": "2.0"}))
-    tags = origin(project)
+    tags = describe_origin(project)
     assert len(tags["mlflow.source.git.commit"]) == 40
     assert len(tags["dvc_lock_digest"]) == 32

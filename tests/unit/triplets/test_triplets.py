@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compodiff.catalogue.pictures import Catalogue, on_white
+from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
 from compodiff.params import SimilarityFloors
@@ -95,7 +95,7 @@ def test_the_catalogue_gives_both_pictures_on_white(small_data, small_catalogue:
     (made,) = generator.generate([pair(0, reference=first, target=second)])
     for picture, name in ((made.reference, first), (made.target, second)):
         assert picture.mode == "RGB"
-        assert picture.tobytes() == on_white(small_catalogue.read(name)).tobytes()
+        assert picture.tobytes() == paint_on_white(small_catalogue.read(name)).tobytes()
     with pytest.raises(InputInvalid, match="there is no picture 'square'"):
         next(generator.generate([pair(0)]))
 

@@ -171,7 +171,7 @@ def shown(tmp_path, entries: dict[str, tuple[str, bytes, bytes]]) -> pd.DataFram
     splits = [split for split, *_ in entries.values()]
     rows = triplets(len(entries))[list(MANIFEST)]
     rows = rows.assign(key=list(entries), split=splits, reference="red", target="blue").astype(MANIFEST)
-    with shards.writing(tmp_path / "train-00000.tar") as shard:
+    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key, (_, reference, target) in entries.items():
             shard.add(key, {"reference.png": reference, "target.png": target})
     return with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
@@ -199,7 +199,7 @@ def test_evidence_finds_what_does_not_decode_and_whose_twin_is_held_out(tmp_path
 
 def test_evidence_knows_a_row_without_entry_and_a_picture_of_no_split(tmp_path):
     rows = triplets(6)[list(MANIFEST)].iloc[:2].assign(reference=["red", "unknown"])
-    with shards.writing(tmp_path / "train-00000.tar") as shard:
+    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         shard.add("train-000", {"reference.png": png("red"), "target.png": png("blue")})
     rows = with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_pixels"].isna().tolist() == [False, True]
@@ -212,7 +212,7 @@ def test_evidence_of_no_rows_has_its_columns(tmp_path):
 
 
 def test_a_shard_cut_short_is_bad_input_not_bad_data(tmp_path):
-    with shards.writing(tmp_path / "train-00000.tar") as shard:
+    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         shard.add("train-000", {"reference.png": png("red"), "target.png": png("blue")})
     path = tmp_path / "train-00000.tar"
     path.write_bytes(path.read_bytes()[:512])
@@ -228,7 +228,7 @@ def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
         .head(2)
         .assign(key=["a", "b"], split="train", reference="red", target=["drawn", "lost"])
     )
-    with shards.writing(tmp_path / "train-00000.tar") as shard:
+    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key in ("a", "b"):
             shard.add(key, {"reference.png": png("red"), "target.png": png("blue")})
     rows = with_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)

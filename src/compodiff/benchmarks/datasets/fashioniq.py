@@ -49,7 +49,7 @@ def canonical_id(name: str) -> str:
     return picture_id(name.rsplit("/", 1)[-1])
 
 
-def joined_texts(captions: tuple[str, ...], order: str) -> tuple[str, ...]:
+def join_texts(captions: tuple[str, ...], order: str) -> tuple[str, ...]:
     """Two captions as "a and b", each stripped of `.?, `; both orders, or the first alone."""
     stripped = [caption.strip(".?, ") for caption in captions]
     orders = (stripped,) if order == "first" else (stripped, stripped[::-1])
@@ -85,7 +85,7 @@ def _query(item: dict[str, object], place: int, where: str, order: str) -> Query
         key=str(place),
         reference=take(item, "candidate", str, where),
         relative_caption=" and ".join(captions),
-        texts=joined_texts(captions, order),
+        texts=join_texts(captions, order),
         targets=(take(item, "target", str, where),) if "target" in item else (),
     )
 

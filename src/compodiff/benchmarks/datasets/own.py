@@ -13,7 +13,7 @@ from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.datasets.pictures import GalleryFolder, picture_id
 from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
-from compodiff.storage.json_files import json_lines
+from compodiff.storage.json_files import read_json_lines
 
 PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
 TEMPLATE = "{relative_caption}"
@@ -29,7 +29,7 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
             reference or not in the gallery, or two pictures of one name.
     """
     path = _queries_file(root, split)
-    queries = tuple(_query(item, f"{path}: line {line}", line, template) for line, item in json_lines(path))
+    queries = tuple(_query(item, f"{path}: line {line}", line, template) for line, item in read_json_lines(path))
     folder = root / "gallery"
     pictures = GalleryFolder.scan(folder)
     if folder.is_dir() and not pictures.ids:

@@ -34,7 +34,7 @@ def average_precision_at_k(ranks: Ints, relevant: Bools, total: Ints, k: int) ->
     return average
 
 
-def grouped_means(outcomes: Mapping[str, Reals], groups: Sequence[Iterable[str]]) -> dict[str, dict[str, float]]:
+def average_groups(outcomes: Mapping[str, Reals], groups: Sequence[Iterable[str]]) -> dict[str, dict[str, float]]:
     """Mean outcome of the queries of each group, with their number as `queries`.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.scoring.metrics import Bootstrap, grouped_means
+from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups
 from compodiff.benchmarks.scoring.ranking import Floats, Similarity
 from compodiff.benchmarks.scoring.scorer import Scored, Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
@@ -59,7 +59,7 @@ def summary(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_queries:
     if len(parts) > 1:
         found["parts"] = {part.benchmark.part: part.metrics for part in parts}
     outcomes = {name: np.concatenate([part.outcomes[name] for part in parts]) for name in names}
-    groups = grouped_means(outcomes, [query.groups for part in parts for query in part.kept])
+    groups = average_groups(outcomes, [query.groups for part in parts for query in part.kept])
     if groups:
         found["groups"] = groups
         large = [group for group in groups.values() if group["queries"] >= min_group_queries]

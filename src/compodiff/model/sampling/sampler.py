@@ -68,7 +68,7 @@ def compose_draws(
     conditions.require()
     generators = _one_each(generator, len(conditions))
     shape = options.draws, denoiser.config.embedding_dim
-    predict = guided(denoiser, conditions, options, call_timesteps(options, process))
+    predict = guide(denoiser, conditions, options, call_timesteps(options, process))
 
     def watched(x_t: Tensor, timestep: float) -> Tensor:
         x0 = predict(x_t, timestep)
@@ -91,7 +91,7 @@ def _one_each(generator: torch.Generator | Sequence[torch.Generator], queries: i
     return generators
 
 
-def guided(
+def guide(
     denoiser: Denoiser, conditions: Conditions, options: SamplerOptions, timesteps: Sequence[float] = ()
 ) -> Predict:
     """The guided network (eq. 4) as a function of x_t (B * S, D) and the timestep, which gives x0 (B * S, D).
