@@ -1,8 +1,12 @@
-"""Where the project is: the nearest folder upwards that holds params.yaml."""
+"""Where the project is, and whose its pictures are."""
 
 from pathlib import Path
 
 from compodiff.errors import InputInvalid
+
+ATTRIBUTION = (
+    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter, Inc and other contributors), CC BY 4.0."
+)
 
 
 def project_root(start: Path | None = None) -> Path:

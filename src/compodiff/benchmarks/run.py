@@ -4,7 +4,6 @@
 embeddings come from, which models answer, and how the baselines' dials are chosen.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from compodiff.encoders import Encoder, load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.params import EvaluationParams, Params, SamplingParams
+from compodiff.storage.digests import digest_file
 
 
 @dataclass(frozen=True)
@@ -166,5 +166,4 @@ def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingPa
 
 def digest_weights(model: Path) -> str:
     """Return the sha256 of a model folder's weights."""
-    with (model / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_file(model / WEIGHTS)

@@ -14,7 +14,8 @@ import typer
 
 from compodiff.cli.output import Column, echo, print_table
 from compodiff.dials import DIALS
-from compodiff.search.locate import ATTRIBUTION, CHAMPION
+from compodiff.project import ATTRIBUTION
+from compodiff.search.locate import CHAMPION
 
 if TYPE_CHECKING:
     from compodiff.search.query import Mode, PreparedQuery, Reference

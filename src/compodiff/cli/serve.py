@@ -7,8 +7,8 @@ import typer
 
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.project import project_root
-from compodiff.search.locate import ATTRIBUTION, CHAMPION, GALLERY, ModelParts, index_folder, model_parts
+from compodiff.project import ATTRIBUTION, project_root
+from compodiff.search.locate import CHAMPION, GALLERY, ModelParts, index_folder, model_parts
 
 if TYPE_CHECKING:
     from compodiff.serving.champion import Places

@@ -1,6 +1,5 @@
 """Encoders from open_clip's list and from a folder: model.safetensors and manifest.json."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from compodiff.encoders.encoder import Encoder, weights_digest
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
 from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.digests import digest_file
 
 KIND = "encoder"
 WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"
@@ -81,7 +81,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
     with atomic_folder(folder, KIND) as temporary:
         state = {name: tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
         safetensors.torch.save_file(state, temporary / WEIGHTS)
-        manifest = replace(encoder.manifest, weights_digest=_file_digest(temporary / WEIGHTS))
+        manifest = replace(encoder.manifest, weights_digest=digest_file(temporary / WEIGHTS))
         write_json(temporary / MANIFEST, manifest.to_json())
     return manifest
 
@@ -95,7 +95,7 @@ def load_encoder(folder: Path) -> Encoder:
     """
     try:
         content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        digest = _file_digest(folder / WEIGHTS)
+        digest = digest_file(folder / WEIGHTS)
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise InputInvalid(f"{folder} holds no encoder ({error}); run: dvc repro train_encoder") from error
     manifest = EncoderManifest.from_json(content)
@@ -119,8 +119,3 @@ def load_encoder(folder: Path) -> Encoder:
 def _token_dim(model: Any, text_config: dict[str, Any]) -> int:
     width: int = model.text.config.hidden_size if "hf_model_name" in text_config else text_config["width"]
     return width
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -60,7 +60,7 @@ def map_shards(
 
     Raises:
         InputInvalid: COMPODIFF_EXECUTION is no engine.
-        ResourceUnavailable: an item cost three workers their life, most often for want of memory; or there is no Ray.
+        ResourceUnavailable: three workers died at one item, most often for want of memory; or there is no Ray.
     """
     waiting = iter(items)
     if _engine() == RAY:

@@ -94,6 +94,6 @@ def _survive(task: _Task, loss: WorkerLost) -> None:
         log.warning("a worker was lost at %s (%s); another takes over, attempt %d", at, loss, task.attempt + 1)
         return
     raise ResourceUnavailable(
-        f"{at} cost {ATTEMPTS} workers their life ({loss}), perhaps for want of memory; "
+        f"{ATTEMPTS} workers died at {at} ({loss}), perhaps for want of memory; "
         f"run again with a smaller {WORKERS}: finished shards are kept"
     ) from loss

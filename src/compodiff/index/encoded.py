@@ -42,7 +42,7 @@ class Parts:
         identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
-        self._known = _lent(earlier) if earlier and earlier.lends_to(encoder.manifest) else {}
+        self._known = _take_over(earlier) if earlier and earlier.fits(encoder.manifest) else {}
         self._pending: dict[str, tuple[Tensor, Looks, tuple[int, int]]] = {}
         self.encoded = 0
         for part in sorted(self._folder.glob("*.npz")):
@@ -99,7 +99,7 @@ def stacked(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]
     return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])
 
 
-def _lent(earlier: Earlier) -> dict[str, Part]:
+def _take_over(earlier: Earlier) -> dict[str, Part]:
     table = earlier.index.pictures
     # A row of a memmap is a memmap, which takes ten times as long to make as one of an array.
     rows = (np.asarray(earlier.index.embeddings), np.asarray(earlier.looks))

@@ -6,12 +6,12 @@ functions is refused; DuckDB itself has no access to files or the network.
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
@@ -50,7 +50,7 @@ class Filters:
         self.columns = [str(name) for name in table.columns]
         self._table = table.assign(**{_ROW: np.arange(len(table))})
         self._alone = threading.Lock()
-        self._kept: OrderedDict[str, Rows] = OrderedDict()
+        self._kept: LRUCache[str, Rows] = LRUCache(_KEPT)
 
     def rows(self, condition: str) -> Rows:
         """Rows of the pictures for which `condition` holds, ascending.
@@ -61,9 +61,6 @@ class Filters:
         with self._alone:
             if condition not in self._kept:
                 self._kept[condition] = self._asked(condition)
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(condition)
             return self._kept[condition]
 
     def _asked(self, condition: str) -> Rows:

@@ -95,7 +95,7 @@ def build_folder_index(
 
     Args:
         folder: the folder that paths are relative to.
-        out: where the index will stand; an earlier index there lends its embeddings.
+        out: where the index will stand; embeddings of an earlier index there are taken over.
         encoder: the encoder of the model that will search.
         params: kind of index and its numbers.
         todo: which files are taken in, and how.
@@ -247,9 +247,9 @@ def _write(
     own: OwnColumns,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
-    lent = earlier if earlier and earlier.lends_to(encoder) else None
+    kept = earlier if earlier and earlier.fits(encoder) else None
     table, cosine = pictures.table, params.duplicate_cosine
-    known = lent.groups(table, cosine) if lent else np.full(len(table), NEW)
+    known = kept.groups(table, cosine) if kept else np.full(len(table), NEW)
     order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
     groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
     table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
@@ -261,7 +261,7 @@ def _write(
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
         beside=pictures.beside(cosine) | left_out.beside() | own.files(),
-        earlier=lent.index if lent else None,
+        earlier=kept.index if kept else None,
     )
 
 

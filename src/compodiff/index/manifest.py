@@ -1,6 +1,5 @@
 """What stands beside an index and says what it is; readable without FAISS."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.storage.digests import digest_file
 from compodiff.storage.names import stays_inside
 from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
 
@@ -99,8 +99,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     """Size and sha256 of a file; of a missing one, nothing."""
     if not path.is_file():
         return {}
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
 def stamp(folder: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What an index of a folder lends to the next: nothing that is as it was is read, encoded or compared again.
+"""What the next index of a folder takes over from this one: what did not change is not read, encoded or compared again.
 
 Shapes: N pictures, D embedding width, L bytes of a look.
 """
@@ -86,7 +86,7 @@ class Earlier:
         """
         return cls(Index.load(folder)) if (folder / MANIFEST).is_file() else None
 
-    def lends_to(self, encoder: EncoderManifest) -> bool:
+    def fits(self, encoder: EncoderManifest) -> bool:
         """Whether its embeddings are what `encoder` would make."""
         return self.looks is not None and self.index.manifest.encoder == encoder
 

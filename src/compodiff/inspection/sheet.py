@@ -14,10 +14,10 @@ from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.inspection.drawing import SCORES, Shown, draw, find_catalogue, read_floors, with_pictures
+from compodiff.project import ATTRIBUTION
 from compodiff.storage.atomic import atomic_path
 from compodiff.storage.ownership import PAGE, signature
 
-ATTRIBUTION = "Emoji: OpenMoji (CC BY-SA 4.0); Twemoji, copyright Twitter, Inc and other contributors (CC BY 4.0)."
 THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")
 

@@ -9,9 +9,6 @@ from compodiff.tracking.store import project_of
 
 CHAMPION = "models:/compodiff@champion"
 GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are, in a project
-ATTRIBUTION = (
-    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter, Inc and other contributors), CC BY 4.0."
-)
 _REGISTERED = "models:/compodiff@"
 
 

@@ -4,11 +4,11 @@ Shapes: L tokens of a text, D embedding width, D_text token width.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from compodiff.encoders import Encoder
@@ -30,7 +30,7 @@ class TextEncodings:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._kept: OrderedDict[str, EncodedText] = OrderedDict()
+        self._kept: LRUCache[str, EncodedText] = LRUCache(_KEPT)
         # The encoder's tokenizer cannot be used by two threads at once.
         self._alone = threading.Lock()
 
@@ -44,11 +44,7 @@ class TextEncodings:
                 encoding = self._encoder.encode_texts(missing)
                 for row, text in enumerate(missing):
                     known[text] = EncodedText(encoding.tokens[row][encoding.mask[row]], encoding.pooled[row])
-            for text in wanted:
-                self._kept[text] = known[text]
-                self._kept.move_to_end(text)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._kept.update(known)
             return [known[text] for text in texts]
 
 

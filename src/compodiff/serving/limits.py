@@ -17,5 +17,5 @@ class Limits:
 
     upload_bytes: int = 20 * 2**20  # of a whole request
     pixels: int = 40_000_000  # of a picture; decoded, it takes 3 or 4 bytes each
-    waiting: int = 256  # queries in the house at once
+    waiting: int = 256  # queries that wait or are being answered, at most
     batch: int = 32  # queries that the model answers at once

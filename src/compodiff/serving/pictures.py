@@ -2,10 +2,10 @@
 
 import io
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import IntEnum
 
+from cachetools import LRUCache
 from PIL import Image
 
 from compodiff.errors import InputInvalid
@@ -56,8 +56,7 @@ class Thumbnails:
     """Small pictures, made when first asked for; those asked for last are kept."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Shown] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[str, Shown] = LRUCache(_KEPT, lambda shown: len(shown.content))
         self._alone = threading.Lock()
         # A decoded photograph takes a hundred megabytes; a grid of results asks for dozens at once.
         self._decoding = threading.BoundedSemaphore(2)
@@ -71,15 +70,12 @@ class Thumbnails:
         key = _etag(live, picture_id, edge)
         with self._alone:
             if key in self._kept:
-                self._kept.move_to_end(key)
                 return self._kept[key]
         with self._decoding:
             shown = Shown(_webp(live.searcher.pictures, picture_id, edge), "image/webp", key)
-        with self._alone:
-            self._bytes += len(shown.content) - len(self._kept.pop(key, Shown(b"", "", "")).content)
-            self._kept[key] = shown
-            while self._bytes > _KEPT:
-                self._bytes -= len(self._kept.popitem(last=False)[1].content)
+        if len(shown.content) <= _KEPT:
+            with self._alone:
+                self._kept[key] = shown
         return shown
 
 

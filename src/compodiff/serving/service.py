@@ -103,7 +103,7 @@ class Service:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """A block during which a query is in the house."""
+        """Count one query as being answered while the block runs."""
         self._waiting += 1
         self.metrics.waiting.set(self._waiting)
         try:

@@ -1,6 +1,5 @@
 """The stage embed: pictures, masked pictures and texts, once for both stages of training. Run: compodiff run embed."""
 
-import hashlib
 from collections import ChainMap, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from compodiff.images import read_picture
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage import shards
+from compodiff.storage.digests import digest_files
 
 
 def embed(  # a stage's arguments are its declaration
@@ -54,7 +54,8 @@ def embed(  # a stage's arguments are its declaration
     material = material_of(catalogue, texts)
     material = _with_pictures(material, dict.fromkeys(sorted(generated.places), generated.read), generated.digest)
     gallery = GalleryFolder.scan(scenes / "gallery")
-    material = _with_pictures(material, dict.fromkeys(gallery.ids, gallery.read), _digest(scenes / "gallery"))
+    digest = digest_files(sorted((scenes / "gallery").rglob("*.tar")))
+    material = _with_pictures(material, dict.fromkeys(gallery.ids, gallery.read), digest)
     masks = ChainMap(generated.masks, _query_masks(scenes))
     towers = load_encoder(encoder).for_many().remembering(encoder.with_name(MEMO))
     make_embeddings(embeddings, towers, replace(material, exact_masks=masks), embedding)
@@ -82,10 +83,3 @@ def _query_masks(folder: Path) -> dict[str, list[ExactMask]]:
 
 def _cells(folder: Path, query: BenchmarkQuery) -> NDArray[np.bool_]:
     return np.asarray(read_picture(folder / query.mask).convert("L")) > 127
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.tar")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

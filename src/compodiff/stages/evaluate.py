@@ -24,15 +24,13 @@ from compodiff.images import read_picture
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.precision import choose_precision
+from compodiff.project import ATTRIBUTION
 from compodiff.search.masks import check_cells
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 SERVED = 10
-ATTRIBUTION = (
-    "Pictures: OpenMoji (openmoji.org), CC BY-SA 4.0. Twemoji (Twitter, Inc. and other contributors), CC BY 4.0."
-)
 
 
 def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration

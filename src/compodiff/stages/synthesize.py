@@ -1,6 +1,5 @@
 """The stage synthesize: caption pairs, their pictures and the filters, in shards. Run: compodiff run synthesize."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,6 +11,7 @@ from compodiff.execution import map_shards, worker_count
 from compodiff.params import SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage import shards
+from compodiff.storage.digests import digest_files
 from compodiff.triplets.imported import REPORT
 from compodiff.triplets.making import ShardPlan, TripletMaker, plan_sources
 from compodiff.triplets.manifest import finish
@@ -44,11 +44,11 @@ def synthesize(
         triplets,
         {
             "params": synthesis.model_dump(),
-            "imported": _digest(Path(folder) / REPORT for folder in synthesis.imported),
+            "imported": digest_files(Path(folder) / REPORT for folder in synthesis.imported),
             "captions": captions,
-            "pictures": _digest([data / "pictures.parquet"]),
-            "encoder": _digest([encoder / "manifest.json"]),
-            "code": _digest(_code()),
+            "pictures": digest_files([data / "pictures.parquet"]),
+            "encoder": digest_files([encoder / "manifest.json"]),
+            "code": digest_files(_code()),
         },
         "triplets",
         shards.OF_TRIPLETS,
@@ -78,10 +78,3 @@ def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "t
 def _code() -> list[Path]:
     package = Path(__file__).parents[1]
     return [path for room in ROOMS for path in sorted((package / room).rglob("*.py"))]
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

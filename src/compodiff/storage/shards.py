@@ -6,7 +6,6 @@
 The sidecar is written last: a shard is done when it is there, so a run that was killed makes only what is missing.
 """
 
-import hashlib
 import json
 import logging
 import tarfile
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import atomic_path, open_work_folder, write_json
+from compodiff.storage.digests import digest_file
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 
 FINGERPRINT = "fingerprint.json"
@@ -72,7 +72,7 @@ def open_shard_writer(path: Path) -> Iterator[Shard]:
         with temporary.open("wb") as stream, TarWriter(stream, encoder=False, mtime=0, user="", group="") as tar:
             shard = Shard(tar)
             yield shard
-        seal = {"bytes": temporary.stat().st_size, "sha256": _digest(temporary), "entries": shard.entries}
+        seal = {"bytes": temporary.stat().st_size, "sha256": digest_file(temporary), "entries": shard.entries}
     write_table(sidecar_of(path), shard.rows(), metadata=seal)
 
 
@@ -113,7 +113,7 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         raise InputInvalid(f"{path} is missing; {_REMAKE}")
     if (size := path.stat().st_size) != seal["bytes"]:
         raise InputInvalid(f"{path} is cut short: {size} of {seal['bytes']} bytes; delete it and {_REMAKE}")
-    if (digest := _digest(path)) != seal["sha256"]:
+    if (digest := digest_file(path)) != seal["sha256"]:
         raise InputInvalid(
             f"{path} is damaged: sha256 {digest[:12]}, not {seal['sha256'][:12]}; delete it and {_REMAKE}"
         )
@@ -266,8 +266,3 @@ def _read(path: Path, remedy: str) -> pa.Table:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file: IO[bytes] | None = tar.extractfile(member)
     return file.read() if file is not None else b""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -166,7 +166,7 @@ def test_a_worker_killed_from_outside_is_replaced(engine, tmp_path):
 
 
 def test_an_item_that_kills_each_of_its_workers_is_named(engine):
-    message = rf"3 cost 3 workers their life \({LOST[engine]}\), .*; run again with a smaller COMPODIFF_WORKERS"
+    message = rf"3 workers died at 3 \({LOST[engine]}\), .*; run again with a smaller COMPODIFF_WORKERS"
     with pytest.raises(ResourceUnavailable, match=message):
         list(map_shards(die_on_three, range(20), workers=2))
 

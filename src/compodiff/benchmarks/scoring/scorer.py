@@ -16,7 +16,7 @@ _QUERIES_AT_ONCE = 4096
 
 
 def _ignore(rows: int) -> None:
-    """The progress of nobody."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True)
