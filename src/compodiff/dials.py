@@ -36,7 +36,7 @@ class Dial:
     @property
     def range(self) -> str:
         """Its range in words."""
-        return f"{self.least:g} or more" if self.most >= _ENDLESS else f"{self.least:g} to {self.most:g}"
+        return f"{self.least} or more" if self.most == inf else f"{self.least} to {self.most}"
 
     def require(self, value: float | None) -> None:
         """Check a value; None leaves it to the model.
@@ -45,11 +45,11 @@ class Dial:
             InputInvalid: it is out of range, or no number.
         """
         if value is not None and not self.least <= value <= self.most:
-            raise InputInvalid(f"{self.name} is {value}; take a number from {self.least:g} to {self.most:g}")
+            wanted = self.range if self.most == inf else f"a number from {self.range}"
+            raise InputInvalid(f"{self.name} is {value}; take {wanted}")
 
 
-_ENDLESS = 1e6  # a range as wide as this is said by its beginning
-_MOST_WEIGHT = 1e6
+_MOST_WEIGHT = 1_000_000
 _LARGEST_SEED = 2**63 - 1
 
 DIALS = {

@@ -65,6 +65,12 @@ def test_dvc_takes_the_preset_for_a_project_of_its_own_that_git_ignores(project:
         check=True,
         env=settings,
     )
+    for command in (
+        ["add", "store", "s3://pictures/store"],
+        ["modify", "store", "secret_access_key", "not-the-secret"],
+    ):
+        command.insert(1, "--local")
+        subprocess.run([BIN / "dvc", "remote", *command], cwd=project, check=True, env=settings)
     (project / ".gitignore").write_text("/presets/\n/data\n")
     folder = prepare_preset(project, "tiny")
 
@@ -72,6 +78,9 @@ def test_dvc_takes_the_preset_for_a_project_of_its_own_that_git_ignores(project:
         command = [BIN / "dvc", *arguments]
         return subprocess.run(command, cwd=folder, check=True, env=settings, capture_output=True, text=True).stdout
 
+    assert "not-the-secret" not in (folder / ".dvc" / "config").read_text()
+    assert "not-the-secret" in (folder / ".dvc" / "config.local").read_text()
+    assert (folder / ".dvc" / "config.local").stat().st_mode & 0o077 == 0
     assert ask("root").strip() == "."
     assert ask("remote", "list").split()[:2] == ["team", str(remote)]
     assert (

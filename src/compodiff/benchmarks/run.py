@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
@@ -21,7 +20,8 @@ from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
-from compodiff.encoders import Encoder, load_encoder
+from compodiff.embeddings.drawn_masks import mask_cells
+from compodiff.encoders import load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.params import EvaluationParams, Params, SamplingParams
@@ -109,7 +109,6 @@ class Preparation:
     Attributes:
         root: of the benchmark; masks are named from it.
         cache: folder that keeps embeddings for the next run.
-        mask_cells: mask, reference and encoder -> (64, 64) bool.
         model: its name, for the record.
         composed, encoder: its folders.
         sampling: dials in place of the model's own, where not None.
@@ -117,7 +116,6 @@ class Preparation:
 
     root: Path
     cache: Path
-    mask_cells: Callable[[Image.Image, Image.Image, Encoder], Tensor]
     model: str
     composed: Path
     encoder: Path
@@ -136,7 +134,7 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
 
     def mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
         picture = part.pictures.read(query.reference)
-        cells = it.mask_cells(read_picture(it.root / query.mask), picture, encoder)
+        cells = mask_cells(read_picture(it.root / query.mask), picture, encoder)
         pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
         return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
 

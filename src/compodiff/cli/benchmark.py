@@ -70,7 +70,6 @@ def run(
     from compodiff.benchmarks.embedding import CACHE, present
     from compodiff.benchmarks.report.comparison import RESULT, write_result
     from compodiff.params import load_params
-    from compodiff.search.masks import mask_cells
     from compodiff.storage.ownership import PAGE, require_replaceable_file
     from compodiff.tracking.runs import record_scores
 
@@ -82,9 +81,7 @@ def run(
     there = present(parts, skip_missing=skip_missing)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
     folders = model_parts(model)
-    told = use_case.Preparation(
-        root, cache or project / CACHE, mask_cells, model, folders.composed, folders.encoder, given
-    )
+    told = use_case.Preparation(root, cache or project / CACHE, model, folders.composed, folders.encoder, given)
     prepared = use_case.prepare_run(told, there, Dials(sum_weight, product_offset), params)
     comparison = use_case.run_benchmark(prepared)
     _print_comparison(f"{name} {parts[0].split}", comparison)

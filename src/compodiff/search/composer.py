@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from compodiff.embeddings.drawn_masks import check_cells, mask_cells, stack_masks
 from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
@@ -23,7 +24,6 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
-from compodiff.search.masks import check_cells, mask_cells, stack_masks
 from compodiff.search.progress import Watch
 from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference
 from compodiff.search.texts import TextEncodings, pack_texts

@@ -19,13 +19,13 @@ from compodiff.benchmarks.report.showcase import Showcase
 from compodiff.benchmarks.run import BenchmarkRun, Source, digest_weights, run_benchmark
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.embeddings import Embeddings
+from compodiff.embeddings.drawn_masks import check_cells
 from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.precision import choose_precision
 from compodiff.project import ATTRIBUTION
-from compodiff.search.masks import check_cells
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 

@@ -79,25 +79,31 @@ def _record_data(recorded: Path, own: Path, data: dict[str, Any]) -> None:
 
 
 def _set_up_dvc(project: Path, preset: Path) -> None:
-    """Begin with the settings of the project, remotes too, but for git, which does not keep this one."""
+    """Begin with the settings of the project, remotes too, but for git, which does not keep this one.
+
+    Credentials stay in a file of their own that only its owner reads, as there.
+    """
     if (preset / "config").exists():
         return
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read([project / "config", project / "config.local"], encoding="utf-8")
-    settings.remove_section("cache")
-    if not settings.has_section("core"):
-        settings.add_section("core")
-    settings.set("core", "no_scm", "true")
-    for section in settings.sections():
-        place = settings.get(section, "url", fallback="")
-        if place and "://" not in place:  # of a folder: DVC counts it from where the setting stands
-            settings.set(section, "url", os.path.abspath(project / place))
-    written = io.StringIO()
-    settings.write(written)
-    _write(preset / "config", written.getvalue())
+    for name in ("config.local", "config"):  # the last one says that all are there
+        settings = configparser.ConfigParser(interpolation=None)
+        settings.read(project / name, encoding="utf-8")
+        settings.remove_section("cache")
+        if name == "config":
+            settings.read_dict({"core": {"no_scm": "true"}})
+        for section in settings.sections():
+            place = settings.get(section, "url", fallback="")
+            if place and "://" not in place:  # of a folder: DVC counts it from where the setting stands
+                settings.set(section, "url", os.path.abspath(project / place))
+        written = io.StringIO()
+        settings.write(written)
+        if settings.sections():
+            _write(preset / name, written.getvalue(), mode=0o600 if name == "config.local" else None)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, mode: int | None = None) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:
+            if mode is not None:
+                temporary.touch(mode)
             temporary.write_text(text, encoding="utf-8")

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from compodiff.embeddings.drawn_masks import mask_cells
 from compodiff.embeddings.masking import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
-from compodiff.search.masks import mask_cells
 from compodiff.search.query import Query
 
 

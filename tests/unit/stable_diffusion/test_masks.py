@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from worlds.tiny_networks import clipseg
 
+from compodiff.embeddings.drawn_masks import mask_cells
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images.mask_cells import cells_of_box, cells_of_mask
 from compodiff.language.terms import Tagger
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import MaskParams
-from compodiff.search.masks import mask_cells
 from compodiff.stable_diffusion.clipseg import ClipSegMasks, MaskedGenerator, mask_phrase
 
 
