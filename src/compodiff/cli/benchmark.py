@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.dials import dial_option
 from compodiff.cli.output import echo, print_table
 from compodiff.project import project_root
 from compodiff.search.locate import CHAMPION, model_parts
@@ -55,10 +56,10 @@ def run(
     skip_missing: SkipMissing = False,
     sum_weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the text in the row `sum`.")] = 0.5,
     product_offset: Annotated[float, typer.Option(min=0, help="Added to the cosines of the row `product`.")] = 0.0,
-    w_image: Annotated[float | None, typer.Option(help="Default: the model's.")] = None,
-    w_text: Annotated[float | None, typer.Option(help="Default: the model's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Network calls. Default: the model's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the noise. Default: the model's.")] = None,
+    w_image: Annotated[float | None, dial_option("w_image")] = None,
+    w_text: Annotated[float | None, dial_option("w_text")] = None,
+    steps: Annotated[int | None, dial_option("num_inference_steps")] = None,
+    seed: Annotated[int | None, dial_option("seed")] = None,
     cache: Annotated[Path | None, typer.Option(help="Of embeddings. Default: artifacts/benchmark_embeddings.")] = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the result in MLflow.")] = True,
 ) -> None:

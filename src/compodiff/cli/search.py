@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compodiff.cli.dials import dial_option
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.dials import DIALS
 from compodiff.project import ATTRIBUTION
 from compodiff.search.locate import CHAMPION
 
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("search")(search)
-
-
-def _dial(name: str, *options: str) -> Any:
-    """Return the option of a dial: its short name, what it means, its range and its default."""
-    dial = DIALS[name]
-    default = "" if dial.default is not None else " Default: the model's."
-    flags = options or (f"--{(dial.option or dial.name).replace('_', '-')}",)
-    return typer.Option(*flags, help=f"{dial.help[0].upper()}{dial.help[1:]}, {dial.range}.{default}")
 
 
 def search(
@@ -56,14 +48,14 @@ def search(
         str, typer.Option(help="composed, or image or text: by that one embedding alone, without the model.")
     ] = "composed",
     subtract: Annotated[str, typer.Option(help="A text whose direction is taken off the answer.")] = "",
-    subtract_weight: Annotated[float, _dial("subtract_weight")] = 0.5,
-    w_image: Annotated[float | None, _dial("w_image")] = None,
-    w_text: Annotated[float | None, _dial("w_text")] = None,
-    steps: Annotated[int | None, _dial("num_inference_steps")] = None,
-    draws: Annotated[int | None, _dial("draws")] = None,
-    mixing: Annotated[float | None, _dial("reference_mixing", "--mixing")] = None,
-    seed: Annotated[int | None, _dial("seed")] = None,
-    k: Annotated[int, _dial("k", "-k")] = 10,
+    subtract_weight: Annotated[float, dial_option("subtract_weight")] = 0.5,
+    w_image: Annotated[float | None, dial_option("w_image")] = None,
+    w_text: Annotated[float | None, dial_option("w_text")] = None,
+    steps: Annotated[int | None, dial_option("num_inference_steps")] = None,
+    draws: Annotated[int | None, dial_option("draws")] = None,
+    mixing: Annotated[float | None, dial_option("reference_mixing", "--mixing")] = None,
+    seed: Annotated[int | None, dial_option("seed")] = None,
+    k: Annotated[int, dial_option("k", "-k")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")] = None,
     index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
