@@ -1,5 +1,6 @@
 """Flows over a DVC project of small stages: killed, two at once, and what happens to files and params meanwhile."""
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -168,7 +169,7 @@ def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    (folder / 'whole').write_text('whole')\n"
     )
-    (project / "train.sh").write_text(f"exec {sys.executable} write.py\n")
+    (project / "train.sh").write_text(f"exec {shlex.quote(sys.executable)} write.py\n")
     (project / "dvc.yaml").write_text(DVC_YAML.replace("cat trained > report", "ls trained > report"))
     run(project, monkeypatch)  # the second attempt of the same stage, ten seconds after
     assert (project / "report").read_text() == "half\nwhole\n"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -177,12 +178,15 @@ def test_the_installation_can_be_stopped_and_is_told_how_it_goes_on(project: Pat
     python(path / "python3.12", "3.12")
     script(path / "uv", f'echo fetching; exec "{shutil.which("sleep")}" 60')
     command = [sys.executable, str(project / "infra" / "install.py")]
+    # Tests that were started in the background ignore Ctrl-C, and what they start would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, env={"PATH": str(path)}, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     assert process.stderr
     while process.stderr.readline() != "fetching\n":
         assert process.poll() is None
-    os.killpg(process.pid, 2)
+    os.killpg(process.pid, signal.SIGINT)
     assert "make: the installation was stopped; make goes on from here" in process.communicate(timeout=30)[1]
     assert process.returncode == 130
