@@ -84,17 +84,35 @@ def embed_benchmark(there: Present, encoder: Encoder, cache: Path, params: Embed
         InputInvalid: a picture does not decode.
         ResourceUnavailable: the disk is full; what is embedded is kept.
     """
-    queries = [query for part in there.parts for query in part.queries]
-    texts = sorted({text for query in queries for text in (*query.texts, query.negative)})
-    stamps = [(name, pictures.stamp(name)) for name, pictures in there.pictures.items()]
-    identity = json.dumps([stamps, texts, encoder.manifest.to_json()]).encode()
-    digest = hashlib.sha256(identity).hexdigest()
+    digest = _digest_present(there, encoder)
     folder = cache / f"{there.parts[0].name}-{there.parts[0].split}-{digest[:16]}"
+    if not folder.is_dir():
+        embed_parts(folder, there, encoder, params)
+    return Embeddings.load(folder, encoder=encoder.manifest)
+
+
+def embed_parts(folder: Path, there: Present, encoder: Encoder, params: EmbeddingParams) -> None:
+    """Embed what is there as the folder `folder`; a run that was killed continues.
+
+    Raises:
+        InputInvalid: a picture does not decode.
+        ResourceUnavailable: the disk is full; what is embedded is kept.
+    """
 
     def read(name: str) -> Image.Image:
         return there.pictures[name].read(name)
 
-    if not folder.is_dir():
-        material = Material(list(there.pictures), read, digest, masked_splits={}, texts=texts)
-        make_embeddings(folder, encoder, material, params)
-    return Embeddings.load(folder, encoder=encoder.manifest)
+    material = Material(list(there.pictures), read, _digest_present(there, encoder), _list_texts(there))
+    make_embeddings(folder, encoder, material, params)
+
+
+def _list_texts(there: Present) -> list[str]:
+    queries = [query for part in there.parts for query in part.queries]
+    return sorted({text for query in queries for text in (*query.texts, query.negative)})
+
+
+def _digest_present(there: Present, encoder: Encoder) -> str:
+    """Return what changes whenever a picture, a text or the encoder does."""
+    stamps = [(name, pictures.stamp(name)) for name, pictures in there.pictures.items()]
+    identity = json.dumps([stamps, _list_texts(there), encoder.manifest.to_json()]).encode()
+    return hashlib.sha256(identity).hexdigest()

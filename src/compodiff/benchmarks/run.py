@@ -21,9 +21,10 @@ from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
 from compodiff.embeddings.drawn_masks import mask_cells
-from compodiff.encoders import load_encoder
+from compodiff.encoders import Encoder, load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
+from compodiff.model.dials import read_dials
 from compodiff.params import EvaluationParams, Params, SamplingParams
 from compodiff.storage.digests import digest_file
 
@@ -131,13 +132,6 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
     """
     encoder = load_encoder(it.encoder).for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
-
-    def mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
-        picture = part.pictures.read(query.reference)
-        cells = mask_cells(read_picture(it.root / query.mask), picture, encoder)
-        pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
-        return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
-
     answering = _load_answering(it, embeddings, params.sampling)
     settings = {
         "missing_pictures": len(there.missing),
@@ -148,16 +142,32 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
         "sampling": answering.sampling.model_dump(),
         "model": it.model,
     }
-    models, source = {COMPOSED: answering}, Source(embeddings, mask)
+    models, source = {COMPOSED: answering}, Source(embeddings, make_masks(it.root, encoder))
     # What may be missing was decided when the pictures were looked for.
     return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
+
+
+def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, Query], tuple[Tensor, Floats]]:
+    """Return what gives a masked query its cells (64, 64) and the embedding (D,) of its masked reference.
+
+    Args:
+        root: the folder that masks are named from.
+        encoder: embeds the masked reference.
+    """
+
+    def make(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+        picture = part.pictures.read(query.reference)
+        cells = mask_cells(read_picture(root / query.mask), picture, encoder)
+        pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
+        return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
+
+    return make
 
 
 def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> Answering:
     """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
     answering = Answering.load(it.composed, default, embeddings)
-    own = answering.card.trained_with.get("sampling")
-    sampling = default if own is None else SamplingParams.model_validate(own)
+    sampling = read_dials(it.composed, answering.card) or default
     given = {dial: value for dial, value in it.sampling.items() if value is not None}
     return answering.sampled(SamplingParams.model_validate(sampling.model_dump() | given))
 

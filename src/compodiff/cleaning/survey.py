@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff.catalogue.pictures import paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
+from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.storage import shards
 from compodiff.storage.atomic import atomic_path, write_json

@@ -1,5 +1,6 @@
 """How bytes become a picture. Every picture that this program reads passes through `decode`."""
 
+import hashlib
 import io
 import struct
 import warnings
@@ -16,6 +17,7 @@ from compodiff.images.kinds import HEAD, JPEG, NAMED, PNG, RAW, TIFF, detect_kin
 
 MAX_PIXELS = 89_478_485  # Pillow's own: more are decoded at a smaller scale
 _HALVED = 2  # times as many pixels as may be used are unpacked and then made smaller: 0.7 GB at MAX_PIXELS
+DIGEST_BYTES = 16  # of a picture's pixels
 _SCALES = (1, 2, 4, 8)  # that a JPEG can be unpacked at
 _FULL_SIZE = "full_size"
 
@@ -76,6 +78,20 @@ def full_size(picture: Image.Image) -> tuple[int, int]:
     """Width and height of a decoded picture in its file, which may be more than it was unpacked to."""
     width, height = picture.info.get(_FULL_SIZE, picture.size)
     return width, height
+
+
+def paint_on_white(picture: Image.Image) -> Image.Image:
+    """Flatten a picture with transparency on white; return RGB."""
+    if picture.mode == "RGB":
+        return picture
+    rgba = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), rgba).convert("RGB")
+
+
+def digest_pixels(picture: Image.Image) -> bytes:
+    """Return 16 bytes that name a picture by its size and its pixels on white, whatever its file."""
+    flat = paint_on_white(picture)
+    return hashlib.blake2b(f"{flat.size}".encode() + flat.tobytes(), digest_size=DIGEST_BYTES).digest()
 
 
 def _decoded(content: bytes, most: int) -> Image.Image:

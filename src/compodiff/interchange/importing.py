@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from compodiff.catalogue.pictures import paint_on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
+from compodiff.images.decoding import paint_on_white
 from compodiff.images.mask_cells import Cells, cells_of_box, cells_of_mask
 from compodiff.interchange.records import SCORES, Record
 from compodiff.interchange.wording import change_between, same_said, strip_article, word_change

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PicturePair
-from compodiff.params import SynthesisParams
+from compodiff.params import ScenesParams
 from compodiff.scenes.edits import Family, draw_family, family_generator
 from compodiff.scenes.objects import Stock, one
 from compodiff.scenes.scene import Painter, Scene
@@ -21,26 +21,26 @@ from compodiff.scenes.scene import Painter, Scene
 PREFIX = "sprites"
 
 
-def sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator[CaptionPair]:
+def sprite_pairs(catalogue: Catalogue, params: ScenesParams) -> Iterator[CaptionPair]:
     """Caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
 
     Raises:
         InputInvalid: a split has too few objects for scenes.
     """
-    for split, families in params.sprites.families.model_dump().items():
+    for split, families in params.families.model_dump().items():
         if families == 0:
             continue
         stock = Stock(catalogue, split)
         for number in range(families):
             generator = family_generator(params.seed, split, number)
-            family = draw_family(stock, params.sprites.edits_per_relation, generator)
+            family = draw_family(stock, params.edits_per_relation, generator)
             yield from _pairs(f"{PREFIX}-{split}-{number:06d}", split, family, generator)
 
 
 class SpriteGenerator:
     """Draws the scenes of `sprite_pairs`; each caption pair has one candidate."""
 
-    def __init__(self, data: Path, params: SynthesisParams) -> None:
+    def __init__(self, data: Path, params: ScenesParams) -> None:
         """`data` is the catalogue's folder; the params are those of the pairs."""
         catalogue = Catalogue.load(data)
         self._params = params
@@ -58,13 +58,13 @@ class SpriteGenerator:
         for pair in pairs:
             scenes = self._scenes(pair.key.rpartition("-")[0], pair.split)
             if not {pair.reference, pair.target} <= scenes.keys():
-                raise InputInvalid(f"{pair.key} was drawn with other params; run: compodiff run synthesize")
+                raise InputInvalid(f"{pair.key} was drawn with other params; run: dvc repro")
             before, after = scenes[pair.reference], scenes[pair.target]
             yield PicturePair(pair, self._picture(before), self._picture(after), self._painter.mask(before, after))
 
     def _drawn(self, family_key: str, split: str) -> dict[str, Scene]:
         generator = family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
-        family = draw_family(self._stock(split), self._params.sprites.edits_per_relation, generator)
+        family = draw_family(self._stock(split), self._params.edits_per_relation, generator)
         return {scene.name: scene for scene in family.scenes}
 
 

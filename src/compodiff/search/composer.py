@@ -19,6 +19,7 @@ from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_s
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.index.encoding import encoded
 from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.dials import read_dials
 from compodiff.model.inference import for_inference
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
@@ -48,7 +49,7 @@ class Composer:
 
     @classmethod
     def load(cls, model: Path, encoder: Path) -> "Composer":
-        """Read a model folder and the encoder it works with; the card's section `sampling` gives the dials.
+        """Read a model folder and the encoder it works with; the dials are those of `read_dials`.
 
         Raises:
             CheckpointMismatch: the model folder is damaged, or its card does not say how it is sampled.
@@ -56,13 +57,14 @@ class Composer:
             InputInvalid: the encoder's folder holds none.
         """
         denoiser, card = load_model(model)
-        if card.encoder is None or "sampling" not in card.trained_with:
+        sampling = read_dials(model, card)
+        if card.encoder is None or sampling is None:
             raise CheckpointMismatch(
-                f"the card of {model} lacks its encoder or sampling; make it by: dvc repro train_composed"
+                f"the card of {model} lacks its encoder, or nothing says its dials; "
+                "run: dvc repro train_composed set_dials"
             )
         loaded = load_encoder(encoder)
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
-        sampling = SamplingParams.model_validate(card.trained_with["sampling"])
         return cls(loaded, for_inference(denoiser, sampling.precision), card, sampling)
 
     def prepare(self, query: Query) -> PreparedQuery:

@@ -1,27 +1,23 @@
-"""What the training stages share: captions to learn from, queries to be measured on, and the machine's precision."""
+"""What the training stages share: the machine's precision, queries of a benchmark to be measured on, material."""
 
 import os
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
-from compodiff.catalogue.captions import picture_captions
-from compodiff.catalogue.emoji_benchmark import read_queries
-from compodiff.catalogue.pictures import Catalogue
+from compodiff.benchmarks.datasets.assembled import Assembled
 from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision, describe_choice
-from compodiff.storage.shards import read_table
-from compodiff.training.curve import ValidationQuery
-from compodiff.training.examples import training_examples
+from compodiff.training.curve import CurveQueries
+from compodiff.training.examples import NOTHING, NULL_TEXT
 from compodiff.training.fit import Material
+from compodiff.training.mixture import CURVE, load_mixture
 
 Training = TypeVar("Training", bound=TrainingParams)
 
@@ -39,68 +35,53 @@ def with_precision(params: Training, stage: str) -> Training:
     return params.model_copy(update={"precision": choose_precision(params.precision, device)})
 
 
-def captions_of(catalogue: Catalogue, split: str) -> pd.DataFrame:
-    """Every caption of every picture of a split: columns picture_id, caption."""
-    return pd.DataFrame(_captions(catalogue, split), columns=["picture_id", "caption"])
-
-
-def captions_of_generated(catalogue: Catalogue, triplets: pd.DataFrame) -> pd.DataFrame:
-    """Each caption of each picture of `triplets` that is not the catalogue's: columns picture_id, caption."""
-    ends = (
-        triplets[[end, f"{end}_caption"]].set_axis(["picture_id", "caption"], axis="columns")
-        for end in ("reference", "target")
-    )
-    captions = pd.concat(ends).drop_duplicates(ignore_index=True)
-    return captions[~captions["picture_id"].isin(catalogue.pictures.index)]
-
-
-def collect_composed_material(
-    data: Path, embeddings: Embeddings, validated: Path, benchmark: Path, params: TrainingParams
-) -> Material:
-    """What a composed model learns from and is measured on.
+def load_material(mixture: Path, embeddings: Path, validated: Path) -> Material:
+    """Open what a training learns from and is measured on, as the stage mix checked it.
 
     Raises:
-        InputInvalid: the triplets or the benchmark are missing or damaged, or name what is not embedded.
+        InputInvalid: a set was made anew or removed since.
     """
-    catalogue = Catalogue.load(data)
-    accepted = read_table(validated / "accepted.parquet")
-    accepted = accepted[accepted["split"] == "train"]
-    captions = pd.concat([captions_of(catalogue, "train"), captions_of_generated(catalogue, accepted)])
-    return Material(
-        embeddings=embeddings,
-        examples=training_examples(embeddings, captions, accepted),
-        queries=list_triplet_queries(benchmark, params),
-        gallery=catalogue.distinct(),
-    )
+    return Material(load_mixture(mixture, embeddings, validated), CurveQueries.load(mixture / CURVE))
 
 
-def list_caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
-    """Captions of unseen concepts, each to find any picture that has it."""
-    targets: dict[str, set[str]] = defaultdict(set)
-    for picture_id, caption in _captions(catalogue, "validation"):
-        targets[caption].add(catalogue.canonical(picture_id))
-    return _some([ValidationQuery(caption, tuple(sorted(found))) for caption, found in targets.items()], params)
+def take_queries_of_benchmark(assembled: Assembled, embeddings: Embeddings, most: int, seed: int) -> CurveQueries:
+    """Take queries from a benchmark's validation split, or from the scored one where it has no other.
 
-
-def list_triplet_queries(benchmark: Path, params: TrainingParams) -> list[ValidationQuery]:
-    """The benchmark's queries of the validation concepts.
+    Args:
+        assembled: the benchmark; the galleries of several parts are one here.
+        embeddings: of it.
+        most: queries, drawn by `seed`.
+        seed: of the draw.
 
     Raises:
-        InputInvalid: the benchmark is missing or damaged.
+        InputInvalid: targets are hidden, or a picture or text is not embedded.
     """
-    queries = read_queries(benchmark, "validation")
-    return _some(
-        [ValidationQuery(query.relative_caption, tuple(query.targets), query.reference) for query in queries], params
+    parts = assembled.load(assembled.validation or assembled.split)
+    queries = [query for part in parts for query in part.queries if query.targets]
+    if not queries:
+        raise InputInvalid(f"the targets of the benchmark {assembled.name} are hidden; name another for the curve")
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(queries))[:most])
+    asked = [queries[number] for number in drawn]
+    named = (name for part in parts for name in (part.gallery or part.ranked_pictures))
+    gallery = [name for name in dict.fromkeys(named) if name in embeddings.picture_row]
+    place = {name: number for number, name in enumerate(gallery)}
+    try:
+        hits = [(number, place[name]) for number, query in enumerate(asked) for name in query.targets]
+        texts = [embeddings.text_row[query.texts[0]] for query in asked]
+        references = [embeddings.picture_row[query.reference] for query in asked]
+    except KeyError as error:
+        raise InputInvalid(
+            f"a query of {assembled.name} names {error}, which is not embedded; "
+            f"run: dvc repro embed_benchmark@{assembled.name}"
+        ) from error
+    tokens, lengths = embeddings.tokens(texts)
+    null_tokens, _ = embeddings.tokens([NULL_TEXT])
+    return CurveQueries(
+        tokens,
+        lengths,
+        null_tokens,
+        references=np.asarray(embeddings.pictures[references], np.float32),
+        gallery=np.asarray(embeddings.pictures[[embeddings.picture_row[name] for name in gallery]], np.float32),
+        hits=np.array(hits, np.int64),
+        own=np.array([place.get(query.reference, NOTHING) for query in asked], np.int64),
     )
-
-
-def _captions(catalogue: Catalogue, split: str) -> Iterator[tuple[str, str]]:
-    rows: dict[Any, dict[Any, Any]] = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
-    for picture_id, row in rows.items():
-        for caption in picture_captions(row):
-            yield str(picture_id), caption
-
-
-def _some(queries: list[ValidationQuery], params: TrainingParams) -> list[ValidationQuery]:
-    drawn = np.random.default_rng(params.seed).permutation(len(queries))[: params.validation_queries]
-    return [queries[number] for number in sorted(drawn)]

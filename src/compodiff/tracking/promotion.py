@@ -1,6 +1,7 @@
 """Promotion and rollback: the gate is asked, the decision is made (decisions.py), and the aliases follow."""
 
 import getpass
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,12 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.machine import lock_file
-from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settled
-from compodiff.tracking.gate import FIGURE, list_objections
+from compodiff.tracking.gate import Gates, list_objections
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, Version, number_at, version_at, version_of
 from compodiff.tracking.store import open_store
+
+_JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class Change:
         return self.before != self.after
 
 
-def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) -> Change:
+def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> Change:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
     Args:
         project: the folder that holds params.yaml.
-        gate: what the challenger must show.
+        gates: what the challenger must show, by the benchmark's name.
         min_relation_queries: relations with fewer queries say too little to object by.
 
     Raises:
@@ -54,7 +56,7 @@ def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) 
                 return Change(standing.champion, standing.champion)
             champion = version_of(store, standing.champion) if standing.champion else None
             old = champion.figures if champion else None
-            reasons = list_objections(challenger.figures, old, gate, min_relation_queries=min_relation_queries)
+            reasons = list_objections(challenger.figures, old, gates, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _verdict(standing, challenger, champion, reasons)):
@@ -108,7 +110,7 @@ def _verdict(standing: Standing, challenger: Version, champion: Version | None, 
 
 
 def _judged(version: Version) -> dict[str, float]:
-    return {name: value for name, value in version.figures.items() if name.endswith(f"/composed/{FIGURE}")}
+    return {name: value for name, value in version.figures.items() if _JUDGED.fullmatch(name)}
 
 
 def _who() -> str:

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.json_files import read_json
 from compodiff.tracking.runs import describe_origin, flat
 from compodiff.tracking.signature import input_example, read_card, signature
 from compodiff.tracking.store import Store, open_store, require_answers, without_credentials
@@ -37,11 +38,13 @@ class Candidate:
 
     Attributes:
         folders: the model's parts by name: composed, encoder, index.
+        dials: the file sampling.json, which says how the model is asked.
         figures: benchmark name -> what its metrics file holds.
         files: reports, plots and metrics files to keep with the run.
     """
 
     folders: Mapping[str, Path]
+    dials: Path
     figures: Mapping[str, Mapping[str, Any]]
     files: Sequence[Path]
 
@@ -196,10 +199,11 @@ def _log_run(store: Store, run_id: str, candidate: Candidate, figures: Mapping[s
     from mlflow.utils.time import get_current_time_millis
 
     now = get_current_time_millis()
+    trained_with = read_card(candidate.folders["composed"])["trained_with"]
     store.client.log_batch(
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
-        params=[Param(name, value) for name, value in flat(read_card(candidate.folders["composed"])["trained_with"])],
+        params=[Param(name, value) for name, value in flat(trained_with | {"sampling": read_json(candidate.dials)})],
     )
     for path in candidate.files:
         store.client.log_artifact(run_id, str(path))
@@ -215,8 +219,10 @@ def _log_model(store: Store, run_id: str, candidate: Candidate) -> tuple[str, st
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),
-            artifacts={name: str(path) for name, path in candidate.folders.items()},
-            signature=signature(read_card(candidate.folders["composed"])),
+            artifacts={
+                name: str(path) for name, path in (dict(candidate.folders) | {"sampling": candidate.dials}).items()
+            },
+            signature=signature(read_card(candidate.folders["composed"]), read_json(candidate.dials)),
             input_example=input_example(),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
         )

@@ -73,6 +73,10 @@ class CroppedPictures:
         """Whether the picture that the crop is cut from is."""
         return self.files.is_broken(self.crops[picture][0])
 
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return nothing: a crop has no bytes of its own."""
+        return None
+
     def read(self, picture: str) -> Image.Image:
         """Read and cut."""
         name, box = self.crops[picture]

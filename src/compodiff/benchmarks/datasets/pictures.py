@@ -4,7 +4,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -27,6 +27,10 @@ class Pictures(Protocol):
 
     def stamp(self, picture: str) -> str:
         """What changes when the picture that is there changes: its file's size and time of change."""
+        ...
+
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return file, offset and length of the picture's bytes; None where it is a crop."""
         ...
 
     def read(self, picture: str) -> Image.Image:
@@ -57,6 +61,11 @@ class FilePictures:
         """Size and time of change of its file; empty where there is none."""
         path = self._file(picture)
         return file_stamp(path) if path else ""
+
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return its file, from its start to its end."""
+        path = self._file(picture)
+        return (path, 0, path.stat().st_size) if path else None
 
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
@@ -121,6 +130,12 @@ class GalleryFolder:
         path, offset, length = self.members.get(picture) or (self.files[picture], 0, 0)
         return f"{file_stamp(path)}:{offset}:{length}"
 
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return its file or tar, and its place there."""
+        if picture in self.files:
+            return self.files[picture], 0, self.files[picture].stat().st_size
+        return self.members.get(picture)
+
     def read(self, picture: str) -> Image.Image:
         """Decode a picture of the folder."""
         if picture in self.files:
@@ -132,6 +147,25 @@ class GalleryFolder:
             stream.seek(offset)
             content = stream.read(length)
         return decode_as(f"{picture} ({path})", content)
+
+
+def locate_pictures(parts: Iterable[Any], names: Iterable[str]) -> dict[str, tuple[Path, int, int]]:
+    """Return file, offset and length of pictures of a benchmark.
+
+    Args:
+        parts: of the benchmark.
+        names: of the pictures.
+
+    Raises:
+        InputInvalid: one is not there, or is a part of another picture.
+    """
+    places: dict[str, tuple[Path, int, int]] = {}
+    for name in names:
+        found = next((part.pictures.locate(name) for part in parts if part.pictures.has(name)), None)
+        if found is None:
+            raise InputInvalid(f"picture {name} is not there, or only a crop of one; index another benchmark's gallery")
+        places[name] = found
+    return places
 
 
 def file_stamp(path: Path) -> str:

@@ -1,10 +1,12 @@
-"""The keyword path: caption pairs in which one term is replaced, taken from the relations of the catalogue.
+"""The emoji catalogue as sets: its captions as pairs, and its relations as triplets in which one term is replaced.
 
 Unicode names both pictures of a relation, so the target's caption is the reference's with the relation's term replaced
 ("woman" by "man") or added ("with dark skin tone"), always in grammatical English.
 """
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,26 @@ from compodiff.catalogue.captions import picture_captions, relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.catalogue.relations import STYLE
 from compodiff.pairs.pair import CaptionPair
-from compodiff.params import SynthesisParams
+from compodiff.params import EmojiEditsParams
+from compodiff.sets import SPLITS, Place
 
-SPLITS = ("train", "validation")  # nothing is ever synthesized from test concepts
+
+def place_pictures(catalogue: Catalogue, folder: Path) -> dict[str, Place]:
+    """Return where each picture of the catalogue lies, seen from the folder of a set."""
+    rows = catalogue.pictures[["shard", "offset", "length"]].itertuples()
+    return {
+        str(name): Place(str(name), os.path.relpath(catalogue.data / shard, folder), int(offset), int(length))
+        for name, shard, offset, length in rows
+    }
 
 
-def caption_pairs(catalogue: Catalogue, params: SynthesisParams) -> list[CaptionPair]:
+def list_captioned_pictures(catalogue: Catalogue) -> list[tuple[str, str, list[str]]]:
+    """Return id, split and captions of every picture of train and validation concepts; nothing of test concepts."""
+    seen = catalogue.pictures[catalogue.pictures["split"].isin(SPLITS)]
+    return [(str(name), row["split"], picture_captions(row)) for name, row in seen.to_dict("index").items()]
+
+
+def list_caption_pairs(catalogue: Catalogue, params: EmojiEditsParams) -> list[CaptionPair]:
     """Caption pairs of all relations between train and between validation concepts.
 
     Pairs of one concept are neighbours, so that a shard holds few distinct pictures. The same catalogue and params
@@ -28,12 +44,12 @@ def caption_pairs(catalogue: Catalogue, params: SynthesisParams) -> list[Caption
     generator = np.random.default_rng(params.seed)
     relations = catalogue.relations[catalogue.relations["split"].isin(SPLITS)]
     concepts = catalogue.pictures["concept"].loc[relations["reference"]].to_numpy()
-    chosen = _capped(relations.assign(concept=concepts), params.max_pairs_per_relation, generator)
+    chosen = _take_in_turns(relations.assign(concept=concepts), params.max_pairs_per_relation, generator)
     ordered = chosen.sort_values(["split", "concept", "reference", "target", "relation"], ignore_index=True)
-    return list(_worded(ordered, catalogue.pictures, params.captions_per_pair, generator))
+    return list(_word_pairs(ordered, catalogue.pictures, params.captions_per_pair, generator))
 
 
-def _capped(relations: pd.DataFrame, most: int, generator: np.random.Generator) -> pd.DataFrame:
+def _take_in_turns(relations: pd.DataFrame, most: int, generator: np.random.Generator) -> pd.DataFrame:
     """Keep at most `most` pairs of a relation in a split; concepts take turns, so those with many pairs lose first."""
     shuffled = relations.iloc[generator.permutation(len(relations))]
     turn = shuffled.groupby(["split", "relation", "concept"]).cumcount()
@@ -41,7 +57,7 @@ def _capped(relations: pd.DataFrame, most: int, generator: np.random.Generator) 
     return in_turns.groupby(["split", "relation"]).head(most).drop(columns="turn")
 
 
-def _worded(
+def _word_pairs(
     rows: pd.DataFrame, pictures: pd.DataFrame, captions_per_pair: int, generator: np.random.Generator
 ) -> Iterator[CaptionPair]:
     """Give each row its captions, and relative captions drawn without repetition."""
@@ -55,8 +71,8 @@ def _worded(
                 split=row["split"],
                 reference=row["reference"],
                 target=row["target"],
-                reference_caption=_caption(described[row["reference"]], row["relation"]),
-                target_caption=_caption(described[row["target"]], row["relation"]),
+                reference_caption=_choose_caption(described[row["reference"]], row["relation"]),
+                target_caption=_choose_caption(described[row["target"]], row["relation"]),
                 relative_caption=wordings[wording],
                 relation=row["relation"],
                 keyword=row["target_term"],
@@ -64,7 +80,7 @@ def _worded(
             numbers[row["split"]] += 1
 
 
-def _caption(picture: dict[str, Any], relation: str) -> str:
+def _choose_caption(picture: dict[str, Any], relation: str) -> str:
     """A caption names the style only where the style is what changes."""
     plain, in_style, *_ = picture_captions(picture)
     return in_style if relation == STYLE else plain

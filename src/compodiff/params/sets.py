@@ -1,20 +1,47 @@
-"""Sections of how triplets are made and what they must be."""
+"""Sections of what is learned from: sets by name, each by a recipe, and what their rows must be."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from compodiff.params.section import Section
 
+# A set's or a benchmark's name is a folder's and a stage's: no dots, no slashes.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Share = Annotated[float, Field(gt=0, le=1)]
+
 
 class SimilarityFloors(Section):
-    """Cosines below which a triplet is dropped; the keys are columns of the triplets' manifest."""
+    """Cosines below which a row is dropped; a filter that needs a caption which a row lacks is skipped."""
 
     image_image: float = Field(ge=-1, le=1, description="reference to target")
-    image_caption_reference: float = Field(ge=-1, le=1, description="reference to its own caption")
+    image_caption_reference: float = Field(ge=-1, le=1, description="reference, or a pair's picture, to its caption")
     image_caption_target: float = Field(ge=-1, le=1, description="target to its own caption")
     directional: float = Field(ge=-1, le=1, description="change of the picture to change of the caption")
     keyword_image: float = Field(ge=-1, le=1, description="target to the term that came in")
+
+
+class SetParams(Section):
+    """What every set says, whatever its recipe."""
+
+    reads: str = Field(description="file or folder that the set is made of, as DVC watches it")
+    min_rows: int = Field(gt=0, description="fewer accepted rows in the training split mean that something is wrong")
+    floors: SimilarityFloors | None = Field(description="null: no row is dropped for its similarities")
+
+
+class EmojiCaptionsParams(SetParams):
+    """Pairs: every caption of every picture of the emoji catalogue; `reads: data`."""
+
+    recipe: Literal["emoji_captions"]
+
+
+class EmojiEditsParams(SetParams):
+    """Triplets: pictures of the emoji catalogue that differ in one term; `reads: data`."""
+
+    recipe: Literal["emoji_edits"]
+    seed: int
+    captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
+    max_pairs_per_relation: int = Field(ge=0, description="of one relation in one split")
 
 
 class SceneFamilies(Section):
@@ -24,10 +51,12 @@ class SceneFamilies(Section):
     validation: int = Field(ge=0)
 
 
-class SpriteParams(Section):
-    """The embedded generator: a family is a base scene and its edits; an edit gives two triplets, there and back."""
+class ScenesParams(SetParams):
+    """Triplets: scenes of the catalogue's pictures, edited, with exact masks; `reads: data`."""
 
-    families: SceneFamilies
+    recipe: Literal["scenes"]
+    seed: int
+    families: SceneFamilies = Field(description="a family is a base scene and its edits, each there and back")
     edits_per_relation: int = Field(gt=0, description="of one base scene")
 
 
@@ -66,33 +95,39 @@ class MaskParams(Section):
     batch_size: int = Field(gt=0, description="pictures at a time")
 
 
-class DrawnParams(Section):
-    """Triplets of caption pairs of one's own, their pictures drawn."""
+class DrawnParams(SetParams):
+    """Triplets of caption pairs of one's own, their pictures drawn; `reads: artifacts/encoder`, which chooses."""
 
+    recipe: Literal["drawn"]
+    seed: int
     captions: list[str] = Field(min_length=1, description="files of `compodiff captions`, of different names")
     diffusion: DiffusionParams
     masks: MaskParams | None = Field(description="null: drawn triplets have none")
 
 
-class SynthesisParams(Section):
-    """Captions become triplets: how many, and which the filters keep."""
+class OwnSetParams(SetParams):
+    """A set that is there already; `reads` names its set.json, a path or an address that fsspec opens."""
 
-    seed: int
-    captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
-    max_pairs_per_relation: int = Field(ge=0, description="the catalogue's, of one relation in one split; 0 for none")
-    pairs_per_shard: int = Field(gt=0)
+    recipe: Literal["own"]
+
+
+AnySetParams = Annotated[
+    EmojiCaptionsParams | EmojiEditsParams | ScenesParams | DrawnParams | OwnSetParams, Field(discriminator="recipe")
+]
+
+
+class SynthesisParams(Section):
+    """How sets are made, whatever they hold."""
+
+    rows_per_shard: int = Field(gt=0, description="what a kill costs at most, and one worker's unit of work")
     batch_size: int = Field(gt=0, description="pictures, or texts, that the encoder embeds at a time")
-    sprites: SpriteParams
-    drawn: DrawnParams | None = Field(description="null where no pictures are drawn")
-    imported: list[str] = Field(description="folders of triplets by `compodiff import` or `compodiff dataset clean`")
-    floors: SimilarityFloors
 
 
 class ValidationParams(Section):
-    """What the triplets must be before anything is trained on them."""
+    """What the rows of a set must be before anything is trained on them."""
 
-    min_triplets: int = Field(gt=0, description="fewer in the training split mean that synthesis went wrong")
     max_text_length: int = Field(gt=0, description="characters of a caption or relative caption")
     max_rejected_fraction: float = Field(
         ge=0, lt=1, description="rows an expectation may quarantine before the suite fails"
     )
+    rows_at_once: int = Field(gt=0, description="rows that the suite looks at together; memory and speed only")
