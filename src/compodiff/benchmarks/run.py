@@ -15,7 +15,7 @@ from torch import Tensor
 from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, baselines, choose_dials
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
-from compodiff.benchmarks.embedding import Present, embed_benchmark
+from compodiff.benchmarks.datasets.embedding import Present, embed_benchmark
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer

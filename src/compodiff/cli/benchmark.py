@@ -68,7 +68,7 @@ def run(
     from compodiff.benchmarks.answers import gallery_vectors
     from compodiff.benchmarks.baselines import Dials
     from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-    from compodiff.benchmarks.embedding import CACHE, present
+    from compodiff.benchmarks.datasets.embedding import CACHE, present
     from compodiff.benchmarks.report.comparison import RESULT, write_result
     from compodiff.params import load_params
     from compodiff.storage.ownership import PAGE, require_replaceable_file

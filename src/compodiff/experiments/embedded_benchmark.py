@@ -11,7 +11,7 @@ from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.embedding import embed_benchmark, present
+from compodiff.benchmarks.datasets.embedding import embed_benchmark, present
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.catalogue.captions import picture_captions

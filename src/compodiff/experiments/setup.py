@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compodiff.benchmarks.answers import Answering
 from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-from compodiff.benchmarks.embedding import CACHE
+from compodiff.benchmarks.datasets.embedding import CACHE
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid

@@ -8,7 +8,7 @@ from compodiff.index import INSIDE
 from compodiff.tracking.store import project_of
 
 CHAMPION = "models:/compodiff@champion"
-GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are, in a project
+GALLERY = Path("artifacts", "benchmarks", "emoji", "gallery")  # where the default gallery's pictures are, in a project
 _REGISTERED = "models:/compodiff@"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from compodiff.benchmarks.datasets.assembled import open_assembled
-from compodiff.benchmarks.embedding import embed_parts, present
+from compodiff.benchmarks.datasets.embedding import embed_parts, present
 from compodiff.encoders import MEMO, load_encoder
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output

@@ -8,7 +8,7 @@ from PIL import Image
 
 from compodiff.benchmarks.datasets.doctor import examine
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.embedding import present
+from compodiff.benchmarks.datasets.embedding import present
 from compodiff.errors import InputInvalid
 
 
