@@ -16,6 +16,6 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def dataset(force: Force = False, limit_seconds: Seconds = 4 * HOUR) -> State[list[Outcome]]:
+def make_dataset(force: Force = False, limit_seconds: Seconds = 4 * HOUR) -> State[list[Outcome]]:
     """Synthesize the triplets and validate them, where anything that they are made of changed."""
     return conclude(run_graph(["validate"], force=force, limit_seconds=limit_seconds))

@@ -37,13 +37,13 @@ def show_outcomes(outcomes: list[Outcome]) -> None:
 
 def publish_results(project: Path) -> None:
     """Put the figures of each benchmark, and where report, runs and models are, beside the flow's run in Prefect."""
-    from compodiff.tracking.registry import registry_page
+    from compodiff.tracking.registry import find_registry_page
 
     for path in sorted((project / "artifacts" / "metrics").glob("*.json")):
         rows = {name: row for name, row in _read(path).items() if name != "record"}
         table = [{"method": name, **{recall: row[recall] for recall in _RECALLS}} for name, row in rows.items()]
         create_table_artifact(key=f"figures-{path.stem}", table=table, description=f"Benchmark {path.stem}")
-    links = [f"- registry: {registry_page(project)}"]
+    links = [f"- registry: {find_registry_page(project)}"]
     for report in sorted((project / "artifacts").glob("*report*/*.html")):
         links.append(f"- [{report.relative_to(project)}]({report.as_uri()})")
     create_markdown_artifact("\n".join(links), key="links", description="Models, runs and reports.")

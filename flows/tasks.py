@@ -37,7 +37,7 @@ class Outcome:
     reason: str = ""
 
 
-def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
+def should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
     users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
     return not (state.name == REFUSED or users_fault or stopping.is_set())
@@ -47,7 +47,7 @@ def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
     task_run_name="{name}",
     retries=2,
     retry_delay_seconds=[10.0, 60.0],
-    retry_condition_fn=worth_another_attempt,
+    retry_condition_fn=should_retry,
     cache_policy=NO_CACHE,  # DVC is the cache
 )
 def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]:
@@ -56,17 +56,17 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]
     if not force and is_up_to_date(Path.cwd(), name):
         return Completed(data=Outcome(name, "up to date", 0.0), message="up to date")
     while True:
-        given = _params_of(name)
+        given = _read_params_of(name)
         arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
         ended = run_dvc(arguments, get_run_logger().info, limit_seconds=limit_seconds)
-        if _params_of(name) == given or _what_dvc_did(ended) == "up to date":
+        if _read_params_of(name) == given or _describe_dvc(ended) == "up to date":
             break
         # DVC notes the params as they are after the run: it would take what the old ones made for the new ones'.
         get_run_logger().warning("params.yaml was edited while stage %s ran: it is run once more", name)
         force = True
     seconds = round(time.monotonic() - started, 1)
     if ended.code == 0:
-        return Completed(data=Outcome(name, _what_dvc_did(ended), seconds), message=_what_dvc_did(ended))
+        return Completed(data=Outcome(name, _describe_dvc(ended), seconds), message=_describe_dvc(ended))
     reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
     refused = ended.stage_code in USERS_FAULTS and not ended.timed_out
     return Failed(
@@ -80,7 +80,7 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]
     task_run_name="{name}",
     retries=2,
     retry_delay_seconds=[10.0, 60.0],
-    retry_condition_fn=worth_another_attempt,
+    retry_condition_fn=should_retry,
     cache_policy=NO_CACHE,
 )
 def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> State[Ended]:
@@ -93,7 +93,7 @@ def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> S
     return Failed(name=REFUSED if refused else "Failed", message=f"{name}: {reason}")
 
 
-def outcome_of(name: str, state: State[Any]) -> Outcome:
+def find_outcome(name: str, state: State[Any]) -> Outcome:
     """Return what a task's last state says became of it."""
     if not (state.is_completed() or state.is_failed()):
         return Outcome(name, "not reached", 0.0, "a stage that it needs failed")
@@ -103,14 +103,14 @@ def outcome_of(name: str, state: State[Any]) -> Outcome:
     return Outcome(name, "failed" if state.is_failed() else "up to date", 0.0, state.message or "")
 
 
-def _what_dvc_did(ended: Ended) -> str:
+def _describe_dvc(ended: Ended) -> str:
     text = "\n".join(ended.lines)
     if "Running stage" in text:
         return "ran"
     return "from cache" if "is cached" in text else "up to date"
 
 
-def _params_of(stage: str) -> dict[str, Any]:
+def _read_params_of(stage: str) -> dict[str, Any]:
     """Return the sections of params.yaml that a stage of dvc.yaml reads."""
     graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
     sections = graph["stages"].get(stage.partition("@")[0], {}).get("params", [])

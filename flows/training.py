@@ -20,7 +20,7 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def training(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
+def train_models(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
     """Train, evaluate, register and promote, where anything that the models are made of changed."""
     outcomes = run_graph(["register"], force=force, limit_seconds=limit_seconds)
     if not any(each.outcome in ("failed", "not reached") for each in outcomes):

@@ -48,7 +48,7 @@ class Ended:
         return int(codes[-1]) if codes else None
 
 
-def stage_graph(project: Path) -> dict[str, list[str]]:
+def read_stage_graph(project: Path) -> dict[str, list[str]]:
     """Return each stage of dvc.yaml with the stages that it needs, those first that need none."""
     import networkx
     from dvc.repo import Repo
@@ -79,7 +79,7 @@ def is_up_to_date(project: Path, stage: str) -> bool:
         return False
 
 
-def data_state(project: Path) -> Literal["absent", "other", "new", "recorded"]:
+def compare_data(project: Path) -> Literal["absent", "other", "new", "recorded"]:
     """Compare data/ with data.dvc: not there, other bytes, the right bytes but not in DVC's cache yet, or all well."""
     from dvc.repo import Repo
 
@@ -131,7 +131,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
     late.start()
     lines: list[str] = []
     try:
-        for line in _lines(terminal):
+        for line in _read_lines(terminal):
             lines.append(line)
             follow(line)
         code = process.wait()
@@ -152,7 +152,7 @@ def stop_running() -> None:
         process.wait()
 
 
-def _lines(terminal: int) -> Iterator[str]:
+def _read_lines(terminal: int) -> Iterator[str]:
     """Yield finished lines, and now and then the state of a progress bar (which returns to the line's start)."""
     buffer, shown = "", time.monotonic()
     while chunk := _read(terminal):

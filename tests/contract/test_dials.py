@@ -14,7 +14,7 @@ from compodiff.params import SamplingParams
 from compodiff.search.query import Query
 from compodiff.search.searcher import Dials, Searcher
 from compodiff.serving.form import SearchForm
-from compodiff.tracking.signature import signature
+from compodiff.tracking.signature import make_signature
 
 SEARCH: Any = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
 OF_MODELS = {name: dial for name, dial in DIALS.items() if dial.default is None}
@@ -52,7 +52,7 @@ def test_python_has_it(dial: Dial) -> None:
 def test_params_and_mlflow_have_it(name: str) -> None:
     assert bounds(SamplingParams.model_fields[name])["ge"] == DIALS[name].least
     sampling = {each: DIALS[each].type(1) for each in OF_MODELS}
-    params = signature({"trained_with": {"sampling": sampling}, "encoder": {"embedding_dim": 4}}).params
+    params = make_signature({"trained_with": {"sampling": sampling}, "encoder": {"embedding_dim": 4}}).params
     assert params is not None
     assert set(params.to_dict()[0]) >= {"name", "default"}
     assert {each.name for each in params} == set(OF_MODELS)

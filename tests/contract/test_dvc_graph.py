@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from compodiff.params import Params, load_params
-from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, declaration_of
+from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, read_declaration
 from compodiff.stages.synthesize import ROOMS
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def declared(stage: str) -> Declaration:
-    return declaration_of(stage)
+    return read_declaration(stage)
 
 
 def paths(stage: str, *kinds: str) -> dict[str, dict[str, Any]]:
@@ -144,7 +144,7 @@ def test_the_recorded_data_are_those_of_the_params_at_hand() -> None:
 
 @pytest.mark.parametrize("name", OPTIONAL_STAGES)
 def test_an_optional_stage_reads_what_the_graph_wrote_and_writes_what_it_does_not(name: str) -> None:
-    declared = declaration_of(name)
+    declared = read_declaration(name)
     written = {path for stage in STAGES for path in paths(stage, "outs", "metrics", "plots")}
     assert set(declared.inputs.values()) <= written | {"data"}
     assert not set(declared.outputs.values()) & written

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compodiff.benchmarks.datasets.annotations import number_id
+from compodiff.benchmarks.datasets.annotations import shorten_to_number
 from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
 from compodiff.benchmarks.datasets.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.images import Pictures
 from compodiff.index.manifest import read_manifest
-from compodiff.storage.names import resolve_inside, stays_inside
+from compodiff.storage.names import is_inside, resolve_inside
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((*ROOT.glob("src/**/*.py"), *ROOT.glob("flows/**/*.py"), *ROOT.glob("infra/**/*.py")))
@@ -102,7 +102,7 @@ def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_name_that_does_not_lead_out_is_taken_and_stays_in(parts: list[str]) -> None:
     name = "/".join(parts)
     if ".." in parts:
-        assert not stays_inside(name)
+        assert not is_inside(name)
     elif name:
         assert resolve_inside(Path("/root"), name).is_relative_to("/root")
 
@@ -158,7 +158,7 @@ def test_a_benchmark_reads_no_picture_that_its_annotations_place_elsewhere(tmp_p
             benchmark.pictures.read(name)
     loose = FilePictures(lambda name: [tmp_path / "gallery" / f"{name}.png"])
     assert not loose.has("../secret")
-    assert number_id("../12") == "12"
+    assert shorten_to_number("../12") == "12"
 
 
 def test_links_and_odd_names_in_a_tar_give_no_file_of_this_machine(tmp_path: Path) -> None:

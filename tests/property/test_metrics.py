@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.scoring.ranking import Similarity, top_rows
+from compodiff.benchmarks.scoring.ranking import Similarity, find_top_rows
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 
@@ -149,7 +149,7 @@ def test_top_rows_equal_a_sort(case, chunk, k):
     scores[np.arange(len(scores)), excluded] = np.where(excluded >= 0, -np.inf, scores[:, -1])
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     similarity = Similarity((queries[0].astype(np.float32),))
-    rows = top_rows(similarity, embeddings.astype(np.float32), k, excluded=excluded, chunk=chunk)
+    rows = find_top_rows(similarity, embeddings.astype(np.float32), k, excluded=excluded, chunk=chunk)
     np.testing.assert_array_equal(rows, expected)
 
 

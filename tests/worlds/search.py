@@ -8,7 +8,7 @@ import torch
 from compodiff.catalogue.emoji_benchmark import write_benchmark
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Material, make_embeddings
-from compodiff.encoders import embedded_encoder, load_encoder, save_encoder
+from compodiff.encoders import load_embedded_encoder, load_encoder, save_encoder
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
@@ -25,7 +25,7 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     shutil.copy(PARAMS, root)
     params = load_params(PARAMS)
     artifacts = root / "artifacts"
-    encoder = embedded_encoder(embedding_dim=32, image_size=64, generator=torch.Generator().manual_seed(1))
+    encoder = load_embedded_encoder(embedding_dim=32, image_size=64, generator=torch.Generator().manual_seed(1))
     manifest = save_encoder(encoder, artifacts / "encoder")
     write_benchmark(artifacts / "benchmark", catalogue, params.benchmark)
     material = Material(catalogue.distinct(), catalogue.read, "small", {}, [])

@@ -14,18 +14,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity, unit
+from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity, normalise
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.embeddings import Embeddings
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.fusion import fuse_draws
-from compodiff.model.inference import for_inference
+from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import compose_draws, query_generators
+from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
 
 _PAIRS_AT_ONCE = 512
@@ -74,8 +74,8 @@ class Asked:
     def mean_over_texts(self, values: Floats) -> Floats:
         """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
         total = np.zeros((len(self.references), values.shape[1]))
-        np.add.at(total, self.query, unit(values, np.float64))
-        return unit(total, np.float64)
+        np.add.at(total, self.query, normalise(values, np.float64))
+        return normalise(total, np.float64)
 
     @property
     def texts(self) -> Floats:
@@ -83,7 +83,7 @@ class Asked:
         return self.mean_over_texts(self.embeddings.texts_pooled[self.text])
 
 
-def gallery_vectors(embeddings: Embeddings) -> Vectors:
+def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
     """Every embedded picture by its id."""
     return Vectors(tuple(embeddings.picture_row), embeddings.pictures)
 
@@ -124,9 +124,9 @@ class Answering:
             label: of the progress bar.
         """
         # A copy, because the weights are packed for inference and may still be trained on.
-        denoiser = for_inference(deepcopy(self.denoiser), self.sampling.precision)
+        denoiser = prepare_for_inference(deepcopy(self.denoiser), self.sampling.precision)
         options = SamplerOptions.of(self.sampling)
-        generators = query_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
+        generators = make_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
         answers: list[Floats] = []
         with tqdm(total=len(asked.query), desc=label, unit=" queries", disable=None) as progress:
             for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
@@ -146,14 +146,14 @@ class Answering:
         image = torch.from_numpy(asked.references[query]).float().to(device) if self.has_reference else None
         masks = asked.masks[query].to(device) if self.has_reference and asked.masks is not None else None
         return Conditions(
-            null_text=_packed(asked.embeddings, null_text, device),
-            text=_packed(asked.embeddings, asked.text[pairs], device),
+            null_text=_pack_texts(asked.embeddings, null_text, device),
+            text=_pack_texts(asked.embeddings, asked.text[pairs], device),
             image=image,
             mask=masks,
         )
 
 
-def _packed(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
+def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
     tokens, lengths = embeddings.tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from compodiff.benchmarks.answers import Asked
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.scoring.ranking import Similarity, unit
+from compodiff.benchmarks.scoring.ranking import Similarity, normalise
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
@@ -29,7 +29,7 @@ class Dials:
     product_offset: float = 0.0
 
 
-def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
+def make_baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
     """The four baseline rows by name."""
     return {
         "image_only": Similarity((asked.references,)),
@@ -41,7 +41,7 @@ def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
 
 def add_weighted(asked: Asked, text_weight: float) -> Similarity:
     """(1 - text_weight) reference + text_weight text, both of length 1 before they are added."""
-    return Similarity(((1 - text_weight) * unit(asked.references, np.float64) + text_weight * asked.texts,))
+    return Similarity(((1 - text_weight) * normalise(asked.references, np.float64) + text_weight * asked.texts,))
 
 
 def multiply_scores(asked: Asked, offset: float) -> Similarity:
@@ -54,11 +54,11 @@ def choose_dials(
 ) -> Dials:
     """The dials of params.yaml whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
 
-    def best(make: Callable[[Asked, float], Similarity], values: Sequence[float]) -> float:
-        def quality(value: float) -> tuple[float, ...]:
+    def find_best(make: Callable[[Asked, float], Similarity], values: Sequence[float]) -> float:
+        def measure_quality(value: float) -> tuple[float, ...]:
             metrics = scorer.score(validation, vectors, make(asked, value)).metrics
             return tuple(metrics[name] for name in CHOSEN_BY)
 
-        return max(values, key=quality)
+        return max(values, key=measure_quality)
 
-    return Dials(best(add_weighted, params.text_weights), best(multiply_scores, params.product_offsets))
+    return Dials(find_best(add_weighted, params.text_weights), find_best(multiply_scores, params.product_offsets))

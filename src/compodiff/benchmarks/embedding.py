@@ -36,7 +36,7 @@ class Present:
     left_out: int
 
 
-def present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
+def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
     """Look which pictures are there.
 
     Raises:

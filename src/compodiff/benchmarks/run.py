@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
-from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, baselines, choose_dials
+from compodiff.benchmarks.answers import Answering, Asked, read_gallery_vectors
+from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, choose_dials, make_baselines
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
 from compodiff.benchmarks.embedding import Present, embed_benchmark
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
-from compodiff.embeddings.drawn_masks import mask_cells
+from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
@@ -71,7 +71,7 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     Raises:
         InputInvalid: a picture, a text or a mask has no embedding.
     """
-    vectors = gallery_vectors(run.source.embeddings)
+    vectors = read_gallery_vectors(run.source.embeddings)
     scorer = Scorer(chunk=run.evaluation.chunk, skip_missing=run.skip_missing)
     asked = [ask_queries(part, run.source) for part in run.parts]
     if isinstance(run.baselines, Dials):
@@ -81,7 +81,8 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
         dials = choose_dials(run.baselines, validation, vectors, scorer, run.evaluation)
         chosen = {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on {run.baselines.split}"}
     of_parts = [
-        baselines(one, dials) | {row: model.answer(one, f"{row}, {part.label}") for row, model in run.models.items()}
+        make_baselines(one, dials)
+        | {row: model.answer(one, f"{row}, {part.label}") for row, model in run.models.items()}
         for one, part in zip(asked, run.parts, strict=True)
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
@@ -132,9 +133,9 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
     encoder = load_encoder(it.encoder).for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
 
-    def mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+    def read_mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
         picture = part.pictures.read(query.reference)
-        cells = mask_cells(read_picture(it.root / query.mask), picture, encoder)
+        cells = compute_cells(read_picture(it.root / query.mask), picture, encoder)
         pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
         return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
 
@@ -148,7 +149,7 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
         "sampling": answering.sampling.model_dump(),
         "model": it.model,
     }
-    models, source = {COMPOSED: answering}, Source(embeddings, mask)
+    models, source = {COMPOSED: answering}, Source(embeddings, read_mask)
     # What may be missing was decided when the pictures were looked for.
     return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
 

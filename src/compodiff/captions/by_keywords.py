@@ -24,11 +24,11 @@ from compodiff.captions.caption_sets import (
     TALLY,
     Splits,
     digest_of,
-    no_usable,
+    make_unusable_error,
     read_captions,
+    select_captions,
     split_of,
     stamp_files,
-    usable_captions,
 )
 from compodiff.captions.edits import Editor
 from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
@@ -40,7 +40,7 @@ from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import require_replaceable_file
-from compodiff.storage.tables import open_table_writer, read_rows, row_count
+from compodiff.storage.tables import count_rows, open_table_writer, read_rows
 
 WORK = "tagged captions"
 TAGGED, TALLIED = "tagged.parquet", "tally.json"
@@ -79,12 +79,12 @@ class KeywordRun:
             progress = tqdm(
                 read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
             )
-            usable = usable_captions(progress, tally, **limits)
+            usable = select_captions(progress, tally, **limits)
             with open_table_writer(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
                 for tagged in tagger.tag(usable):
-                    table.add({"caption": tagged.caption, "terms": _packed(tagged)})
+                    table.add({"caption": tagged.caption, "terms": _pack_forms(tagged)})
             if not tally["usable"]:
-                raise no_usable(self.captions, tally)
+                raise make_unusable_error(self.captions, tally)
             write_json(self.work / TALLIED, dict(tally))
         tallied: dict[str, int] = json.loads((self.work / TALLIED).read_text(encoding="utf-8"))
         return tallied
@@ -159,13 +159,13 @@ class KeywordRun:
             "by_relation": dict(sorted(by_relation.items())),
             "dropped": dict(dropped),
             "captions_without_pair": without,
-            "captions_per_second": round(row_count(self.work / TAGGED) / seconds),
+            "captions_per_second": round(count_rows(self.work / TAGGED) / seconds),
         }
 
     def _tagged(self, what: str) -> Iterator[TaggedCaption]:
         path = self.work / TAGGED
         rows = read_rows(path, ["caption", "terms"], remedy=f"delete {self.work} and run again")
-        for row in tqdm(rows, desc=what, total=row_count(path), unit=" captions", unit_scale=True, disable=None):
+        for row in tqdm(rows, desc=what, total=count_rows(path), unit=" captions", unit_scale=True, disable=None):
             it = row["terms"]
             yield TaggedCaption(row["caption"], tuple(map(Occurrence, it[::3], it[1::3], it[2::3])))
 
@@ -189,5 +189,5 @@ def make_keyword_pairs(
     return {"captions": tally, "terms": len(replacements.choices), **written}
 
 
-def _packed(tagged: TaggedCaption) -> list[int]:
+def _pack_forms(tagged: TaggedCaption) -> list[int]:
     return [number for it in tagged.occurrences for number in (it.start, it.end, it.form)]

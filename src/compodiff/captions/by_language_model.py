@@ -18,11 +18,11 @@ from compodiff.captions.caption_sets import (
     TALLY,
     Splits,
     digest_of,
-    no_usable,
+    make_unusable_error,
     read_captions,
+    select_captions,
     split_of,
     stamp_files,
-    usable_captions,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit
 from compodiff.captions.edits import Edit
@@ -90,7 +90,7 @@ class WritingRun:
                 if pairs.written == wanted:
                     break
             if not tally["usable"]:
-                raise no_usable(self.captions, tally)
+                raise make_unusable_error(self.captions, tally)
             if not pairs.written:
                 raise InputInvalid(
                     f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
@@ -101,7 +101,7 @@ class WritingRun:
     def _answered(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:
         """Every usable caption with what the model wrote, part by part."""
         it = self.params.keywords
-        usable = usable_captions(
+        usable = select_captions(
             read_captions(self.captions), tally, min_english=it.min_english, max_characters=it.max_characters
         )
         size, number = self.params.language_model.sampling_batch_size, 0

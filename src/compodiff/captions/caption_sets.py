@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.tables import column_names, read_rows
+from compodiff.storage.tables import read_column_names, read_rows
 
 CAPTION_COLUMNS = ("caption", "text", "TEXT")
 SUFFIXES = (".txt", ".parquet", ".tar")
@@ -47,11 +47,11 @@ def read_captions(path: Path) -> Iterator[str]:
         ".parquet": _from_parquet,
         ".tar": _from_webdataset,
     }
-    for file in files_of(path):
+    for file in list_files(path):
         yield from readers[file.suffix](file)
 
 
-def files_of(path: Path) -> list[Path]:
+def list_files(path: Path) -> list[Path]:
     """The files of a caption set, sorted.
 
     Raises:
@@ -65,10 +65,10 @@ def files_of(path: Path) -> list[Path]:
 
 def stamp_files(path: Path) -> list[list[Any]]:
     """Return what tells that a caption set is still the same."""
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(path)]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in list_files(path)]
 
 
-def usable_captions(
+def select_captions(
     captions: Iterable[str], tally: Counter[str], *, min_english: float, max_characters: int
 ) -> Iterator[str]:
     """Yield captions worth an edit, with single spaces, each once; count all others under what is wrong with them.
@@ -102,7 +102,7 @@ def usable_captions(
             yield caption
 
 
-def no_usable(path: Path, tally: Mapping[str, int]) -> InputInvalid:
+def make_unusable_error(path: Path, tally: Mapping[str, int]) -> InputInvalid:
     """The error that a set without a usable caption ends with."""
     counted = ", ".join(f"{tally[name]} {name}" for name in TALLY if tally[name]) or "it is empty"
     return InputInvalid(f"{path} has no usable caption ({counted}); give another set")
@@ -190,7 +190,7 @@ def _from_text(path: Path) -> Iterator[str]:
 
 def _from_parquet(path: Path) -> Iterator[str]:
     remedy = f"give a parquet file with a column {' or '.join(CAPTION_COLUMNS)}"
-    names = column_names(path, remedy=remedy)
+    names = read_column_names(path, remedy=remedy)
     column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
     for row in read_rows(path, [column], remedy=remedy):
         yield str(row[column] or "")
@@ -202,7 +202,7 @@ def _from_webdataset(path: Path) -> Iterator[str]:
         require_end(path)
         with tarfile.open(path, "r|") as tar:
             while (member := tar.next()) is not None:
-                caption = _caption_in(tar, member, path)
+                caption = _read_caption(tar, member, path)
                 tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
                 if caption is not None:
                     found = True
@@ -213,7 +213,7 @@ def _from_webdataset(path: Path) -> Iterator[str]:
         raise InputInvalid(f"{path} has no captions: no member .txt, and no .json with a caption or text")
 
 
-def _caption_in(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
+def _read_caption(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
     suffix = Path(member.name).suffix
     file = tar.extractfile(member) if suffix in (".txt", ".json") else None
     if file is None:

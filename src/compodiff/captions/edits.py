@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from compodiff.captions.replacements import Replacements
-from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article_of
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, choose_article
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, SINGULAR, Occurrence, TaggedCaption
 from compodiff.pairs.pair import CaptionPair
@@ -71,7 +71,7 @@ class Editor:
 
     def _usable(self, tagged: TaggedCaption, it: Occurrence) -> bool:
         """Whether the term has replacements, and the form here is one in which they fit."""
-        term = _text(tagged, it).lower()
+        term = _read_form(tagged, it).lower()
         form = self._replacements.forms.get(term)
         return term in self._replacements.choices and (it.form == form or (it.form == SINGULAR and form == ONE))
 
@@ -80,8 +80,8 @@ class Editor:
         if drawn is None:
             return None
         occurrence, target = drawn
-        reference = _text(tagged, occurrence).lower()
-        after = _spliced(tagged.caption, occurrence, target)
+        reference = _read_form(tagged, occurrence).lower()
+        after = _splice(tagged.caption, occurrence, target)
         before, after, reference, target = self._perhaps_swapped((tagged.caption, after, reference, target), random)
         return Edit(REPLACE, before, after, self._worded(REPLACE, random, reference, target), target)
 
@@ -90,14 +90,14 @@ class Editor:
         if drawn is None:
             return None
         occurrence, target = drawn
-        described = _noun_after(tagged, occurrence)
+        described = _find_noun(tagged, occurrence)
         if described is None:
             return None
-        reference = _text(tagged, occurrence).lower()
-        after = _spliced(tagged.caption, occurrence, target)
+        reference = _read_form(tagged, occurrence).lower()
+        after = _splice(tagged.caption, occurrence, target)
         before, after, reference, target = self._perhaps_swapped((tagged.caption, after, reference, target), random)
         template = random.choice(TEMPLATES[ATTRIBUTE])
-        noun = _text(tagged, described).lower()
+        noun = _read_form(tagged, described).lower()
         return Edit(ATTRIBUTE, before, after, template.format(reference=reference, target=target, noun=noun), target)
 
     def _add(self, tagged: TaggedCaption, random: Random) -> Edit | None:
@@ -115,7 +115,7 @@ class Editor:
             return None
         stays, gone = drawn
         before = self._joined(tagged.caption, gone, random)
-        keyword = _text(tagged, stays).lower()
+        keyword = _read_form(tagged, stays).lower()
         return Edit(REMOVE, before, tagged.caption, self._worded(REMOVE, random, gone, ""), keyword)
 
     def _joined(self, caption: str, term: str, random: Random) -> str:
@@ -129,7 +129,7 @@ class Editor:
         if not fitting:
             return None
         occurrence = random.choice(fitting)
-        target = self._replacements.draw(_text(tagged, occurrence).lower(), random)
+        target = self._replacements.draw(_read_form(tagged, occurrence).lower(), random)
         words = set(_WORD.findall(tagged.caption.lower()))
         return None if target is None or not words.isdisjoint(target.split()) else (occurrence, target)
 
@@ -144,14 +144,14 @@ class Editor:
 
     def _phrase(self, term: str) -> str:
         """The term with the article it needs: "a dog", but "snow" and "boats"."""
-        return f"{article_of(term)} {term}" if self._replacements.forms.get(term) == ONE else term
+        return f"{choose_article(term)} {term}" if self._replacements.forms.get(term) == ONE else term
 
 
-def _text(tagged: TaggedCaption, it: Occurrence) -> str:
+def _read_form(tagged: TaggedCaption, it: Occurrence) -> str:
     return tagged.caption[it.start : it.end]
 
 
-def _noun_after(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | None:
+def _find_noun(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | None:
     """The term that an adjective stands before, with at most a word between them."""
     for it in tagged.occurrences:
         if it.start > adjective.end and it.form != ADJECTIVE:
@@ -159,12 +159,12 @@ def _noun_after(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | No
     return None
 
 
-def _spliced(caption: str, it: Occurrence, term: str) -> str:
+def _splice(caption: str, it: Occurrence, term: str) -> str:
     """The caption with another term at `it`: the article before it follows, a capital at the start stays."""
     before, after = caption[: it.start], caption[it.end :]
     found = _ARTICLE_BEFORE.search(before)
     if found:
-        fitting = article_of(term)
+        fitting = choose_article(term)
         before = before[: found.start()] + (fitting.capitalize() if found[1][0].isupper() else fitting) + " "
     elif not before and caption[0].isupper():
         term = term[0].upper() + term[1:]

@@ -36,7 +36,7 @@ class Style:
     def drawings(self) -> dict[str, Path]:
         """Return codepoints -> SVG file; codepoints as in names.py."""
         folder = Path(str(self.distribution().locate_file(self.folder)))
-        files = {_codepoints(file.stem): file for file in folder.glob("*.svg")}
+        files = {_parse_codepoints(file.stem): file for file in folder.glob("*.svg")}
         if not files:
             raise ResourceUnavailable(f"the package {self.package} has no drawings in {folder}; install it anew")
         return files
@@ -69,6 +69,6 @@ def draw(svg: Path, size: int) -> Drawing:
         return Drawing(png, hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest())
 
 
-def _codepoints(stem: str) -> str:
+def _parse_codepoints(stem: str) -> str:
     parts = (f"{int(part, 16):X}" for part in stem.split("-"))
     return "-".join(part for part in parts if part != "FE0F")

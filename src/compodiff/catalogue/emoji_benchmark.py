@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from compodiff.catalogue.captions import relative_captions
+from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.params import BenchmarkParams
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json_lines
 
 SPLITS = ("validation", "test")
@@ -45,7 +45,7 @@ class BenchmarkQuery:
     mask: str = ""
 
 
-def as_line(query: BenchmarkQuery) -> str:
+def format_line(query: BenchmarkQuery) -> str:
     """The query as JSON, without what it has not."""
     given = {key: value for key, value in asdict(query).items() if value != ""}
     return json.dumps(given, ensure_ascii=False)
@@ -57,29 +57,29 @@ def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams)
     Raises:
         InputInvalid: a picture's tar is missing or truncated.
     """
-    with atomic_folder(folder, "benchmark") as temporary:
+    with replace_folder(folder, "benchmark") as temporary:
         (temporary / "gallery").mkdir()
         styles = catalogue.pictures["style"]
         for style in sorted(styles.unique()):
             own = ((name, catalogue.read_bytes(name)) for name in catalogue.distinct() if styles[name] == style)
             pack_pictures(temporary / "gallery" / f"{style}.tar", own)
         for split in SPLITS:
-            lines = map(as_line, queries_of(catalogue, split, params))
+            lines = map(format_line, draw_queries(catalogue, split, params))
             (temporary / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def queries_of(catalogue: Catalogue, split: str, params: BenchmarkParams) -> list[BenchmarkQuery]:
+def draw_queries(catalogue: Catalogue, split: str, params: BenchmarkParams) -> list[BenchmarkQuery]:
     """Draw the queries of a split: at most `params.max_queries_per_relation` of a relation, spread over its concepts.
 
     Where one request has several answers, as when the reference stands for two twins, all are targets of one query.
     """
     generator = np.random.default_rng([params.seed, SPLITS.index(split)])
-    requests = _requests(catalogue, split)
+    requests = _collect_requests(catalogue, split)
     queries = []
     for relation in sorted({request.relation for request in requests}):
         drawn = _spread([each for each in requests if each.relation == relation], params, generator)
         for request in drawn:
-            captions = relative_captions(relation, request.reference_term, request.target_term)
+            captions = list_relative_captions(relation, request.reference_term, request.target_term)
             caption = captions[generator.integers(len(captions))]
             targets = sorted(requests[request])
             queries.append(BenchmarkQuery(request.reference, caption, targets, relation, request.concept))
@@ -112,7 +112,7 @@ class _Request:
     concept: str
 
 
-def _requests(catalogue: Catalogue, split: str) -> dict[_Request, set[str]]:
+def _collect_requests(catalogue: Catalogue, split: str) -> dict[_Request, set[str]]:
     """Return the split's requests with all that answer them, under the gallery's ids."""
     canonical = dict(catalogue.pictures["twin_of"].items())
     concepts = dict(catalogue.pictures["concept"].items())

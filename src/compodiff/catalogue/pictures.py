@@ -41,11 +41,11 @@ class Catalogue:
         Raises:
             InputInvalid: a table is missing or not parquet.
         """
-        pictures = _table(data / "pictures.parquet").set_index("picture_id")
+        pictures = _read_table(data / "pictures.parquet").set_index("picture_id")
         for column in _NULLABLE:
             values = pictures[column].astype(object)
             pictures[column] = values.where(values.notna(), None)
-        return cls(data, pictures, _table(data / "relations.parquet"))
+        return cls(data, pictures, _read_table(data / "relations.parquet"))
 
     def read_bytes(self, picture_id: str) -> bytes:
         """Return a picture's PNG bytes as stored.
@@ -76,7 +76,7 @@ class Catalogue:
         return str(self.pictures.at[picture_id, "twin_of"])
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except FileNotFoundError as error:

@@ -3,15 +3,15 @@
 import hashlib
 from collections.abc import Iterable
 
-from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Material
 
 
-def material_of(catalogue: Catalogue, relative_captions: Iterable[str]) -> Material:
+def collect_material(catalogue: Catalogue, relative_captions: Iterable[str]) -> Material:
     """Return every picture, every caption of a picture, and the relative captions given."""
     pictures = catalogue.pictures
-    captions = (caption for row in pictures.to_dict("records") for caption in picture_captions(row))
+    captions = (caption for row in pictures.to_dict("records") for caption in list_picture_captions(row))
     seen = pictures[(pictures["split"] != "test") & (pictures["twin_of"] == pictures.index)]
     return Material(
         pictures=list(pictures.index),

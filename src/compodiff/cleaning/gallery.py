@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import GalleryFolder, Pictures
-from compodiff.cleaning.survey import unit_embeddings
+from compodiff.cleaning.survey import embed_as_units
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 from compodiff.storage.names import make_printable
-from compodiff.storage.ownership import is_signed, signature
+from compodiff.storage.ownership import is_signed, make_signature
 
 GALLERY = "embedded gallery"
 
@@ -34,19 +34,19 @@ class Gallery:
         """Embed named pictures, one batch in memory at a time."""
         names: list[str] = []
 
-        def named() -> Iterator[Image.Image]:
+        def read_named() -> Iterator[Image.Image]:
             for name, picture in pictures:
                 names.append(name)
                 yield picture
 
-        embeddings = unit_embeddings(encoder, named(), batch_size)
+        embeddings = embed_as_units(encoder, read_named(), batch_size)
         return cls(tuple(names), embeddings)
 
     def save(self, path: Path, identity: str) -> None:
         """Keep it in a file (.npz), with what tells its pictures and encoder from others."""
-        with atomic_path(path, GALLERY) as temporary, temporary.open("wb") as stream:
+        with replace_path(path, GALLERY) as temporary, temporary.open("wb") as stream:
             arrays = {"names": np.array(self.names, np.str_), "identity": np.array(identity)}
-            signed = {signature(GALLERY): np.array("")}
+            signed = {make_signature(GALLERY): np.array("")}
             np.savez(stream, embeddings=self.embeddings, **arrays, **signed)  # type: ignore[arg-type]
 
     @classmethod

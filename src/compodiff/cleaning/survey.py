@@ -25,7 +25,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.storage import shards
-from compodiff.storage.atomic import atomic_path, write_json
+from compodiff.storage.atomic import replace_path, write_json
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -55,14 +55,14 @@ class Surveyor:
 
     def is_done(self, shard: Path) -> bool:
         """Whether the facts of a shard are there."""
-        return _facts_of(self.facts, shard).is_file()
+        return _name_facts(self.facts, shard).is_file()
 
     def __call__(self, shard: Path) -> None:
         """Survey one shard; each distinct picture is looked at once."""
         known: dict[bytes, Row] = {}
         keys, rows = [], list[tuple[Row, Row]]()
-        for entries in _batches(shards.read_entries(shard), _AT_ONCE):
-            files = [[_file(content, end) for end in ENDS] for _, content in entries]
+        for entries in _split_entries(shards.read_entries(shard), _AT_ONCE):
+            files = [[_find_picture(content, end) for end in ENDS] for _, content in entries]
             digests = [[hashlib.sha256(file).digest() for file in pair] for pair in files]
             new = {
                 digest: file
@@ -79,12 +79,12 @@ class Surveyor:
         )
         _save(self.facts, shard, "looks", np.array([[row[1] for row in pair] for pair in rows], np.uint8), LOOK_SHAPE)
         lost = {key: [row[2] for row in pair] for key, pair in zip(keys, rows, strict=True) if any(r[2] for r in pair)}
-        write_json(_facts_of(self.facts, shard), {"keys": keys, "lost": lost})
+        write_json(_name_facts(self.facts, shard), {"keys": keys, "lost": lost})
 
     def _looked_at(self, files: Sequence[bytes]) -> list[Row]:
-        pictures = [_decoded(file) for file in files]
+        pictures = [_decode_or_none(file) for file in files]
         readable = [picture for picture in pictures if picture is not None]
-        embeddings = iter(unit_embeddings(self._encoder, readable, self.batch_size))
+        embeddings = iter(embed_as_units(self._encoder, readable, self.batch_size))
         unsafe = iter(self._unsafe(readable))
         nothing = np.zeros(self._encoder.manifest.embedding_dim, np.float16)
         return [
@@ -137,9 +137,11 @@ class Survey:
     @classmethod
     def open(cls, facts: Path, paths: Sequence[Path]) -> "Survey":
         """Open the facts of surveyed shards."""
-        said = [json.loads(_facts_of(facts, path).read_text(encoding="utf-8")) for path in paths]
+        said = [json.loads(_name_facts(facts, path).read_text(encoding="utf-8")) for path in paths]
         arrays = {
-            kind: [np.load(_facts_of(facts, path, f"{kind}.npy"), mmap_mode="r", allow_pickle=False) for path in paths]
+            kind: [
+                np.load(_name_facts(facts, path, f"{kind}.npy"), mmap_mode="r", allow_pickle=False) for path in paths
+            ]
             for kind in ("embeddings", "looks")
         }
         return cls(
@@ -171,7 +173,7 @@ class Survey:
         return found
 
 
-def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
+def embed_as_units(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
     """Embed pictures, (N, D) of unit length."""
     embeddings = encoder.encode_images(pictures, batch_size).cpu().numpy()
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -179,28 +181,28 @@ def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_s
     return unit
 
 
-def _decoded(file: bytes) -> Image.Image | None:
+def _decode_or_none(file: bytes) -> Image.Image | None:
     try:
         return paint_on_white(decode(file))
     except InputInvalid:
         return None
 
 
-def _file(content: dict[str, bytes], end: str) -> bytes:
+def _find_picture(content: dict[str, bytes], end: str) -> bytes:
     """The picture of an entry, whatever its format; nothing where it is missing."""
     return next((file for name, file in content.items() if name.startswith(f"{end}.")), b"")
 
 
-def _facts_of(facts: Path, shard: Path, suffix: str = "json") -> Path:
+def _name_facts(facts: Path, shard: Path, suffix: str = "json") -> Path:
     return facts / f"{shard.stem}.{suffix}"
 
 
 def _save(facts: Path, shard: Path, kind: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    with atomic_path(_facts_of(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
+    with replace_path(_name_facts(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
         np.save(stream, array.reshape(-1, 2, *shape))
 
 
-def _batches(
+def _split_entries(
     entries: Iterator[tuple[str, dict[str, bytes]]], size: int
 ) -> Iterator[list[tuple[str, dict[str, bytes]]]]:
     while batch := list(islice(entries, size)):

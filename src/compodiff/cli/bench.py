@@ -18,14 +18,14 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
     )
-    group.command("denoiser")(denoiser)
-    group.command("training")(training)
+    group.command("denoiser")(time_denoiser)
+    group.command("training")(time_training)
     group.command("serve")(serve)
-    group.command("synthesis")(synthesis)
+    group.command("synthesis")(time_synthesis)
     app.add_typer(group, name="bench")
 
 
-def denoiser(
+def time_denoiser(
     as_json: Json = False,
     repeats: Repeats = 3,
     headline: Annotated[bool, typer.Option("--headline", help="Three cases instead of the whole grid.")] = False,
@@ -36,7 +36,7 @@ def denoiser(
     _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
 
 
-def training(as_json: Json = False, repeats: Repeats = 3) -> None:
+def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
     """A training step in the fastest precision: batch 64 and 256, 1 and 4 noise draws, against a plain one."""
     from compodiff.speed import training as bench
 
@@ -56,7 +56,7 @@ def serve(
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
 
 
-def synthesis(
+def time_synthesis(
     *,
     as_json: Json = False,
     gpus: Annotated[list[int] | None, typer.Option(min=1, help="Predict for so many; repeat it. [1, 8, 64]")] = None,
@@ -77,17 +77,19 @@ def synthesis(
 ) -> None:
     """Time each step of synthesis here, and predict wall time and cost of a dataset on 1, 8 and 64 GPUs."""
     from compodiff.params import load_params
-    from compodiff.project import project_root
+    from compodiff.project import find_project_root
     from compodiff.speed import synthesis as bench
     from compodiff.speed.scale import Undertaking
 
-    root = project_root()
+    root = find_project_root()
     params = load_params(root / "params.yaml").synthesis
     measured = bench.measure(root / "data", root / "artifacts" / "encoder", params, pairs)
     drawing = params.drawn.diffusion if params.drawn else None
     steps = steps or (drawing.steps if drawing else 50)
     candidates = candidates or (drawing.candidates if drawing else 1)
-    per_picture = bench.seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
+    per_picture = (
+        bench.estimate_seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
+    )
     kept = min(candidates, drawing.kept if drawing else 1)
     wanted = Undertaking(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
     _show(bench.run(measured, per_picture, wanted, gpus or [1, 8, 64]), as_json)

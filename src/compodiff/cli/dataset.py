@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 Dataset = Annotated[Path, typer.Argument(help="A folder of shards, such as artifacts/triplets.")]
 Benchmark = Annotated[
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     group = typer.Typer(help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True)
     group.command("clean")(clean)
-    group.command("plots")(plots)
+    group.command("plots")(plot)
     app.add_typer(group, name="dataset")
 
 
@@ -67,7 +67,7 @@ def clean(
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 
-    folder = encoder or project_root() / "artifacts" / "encoder"
+    folder = encoder or find_project_root() / "artifacts" / "encoder"
     kept = to.with_name(f"{to.name}.gallery.npz")
     gallery = embed_benchmarks(benchmark or [], split, folder, batch_size, kept)
     surveyor = Surveyor(to / "facts", folder, safety_checker, batch_size)
@@ -79,12 +79,12 @@ def clean(
     echo(f"{report['accepted']:,} triplets in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
 
 
-def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
+def plot(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
     """Plot each filter's scores, its floor, and what would be kept at another."""
-    from compodiff.cleaning.threshold_plots import threshold_plots
+    from compodiff.cleaning.threshold_plots import plot_thresholds
     from compodiff.params import load_params
     from compodiff.storage import shards
 
-    floors = load_params(project_root() / "params.yaml").synthesis.floors
-    for path in threshold_plots(shards.read_table(dataset / "manifest.parquet"), floors, to):
+    floors = load_params(find_project_root() / "params.yaml").synthesis.floors
+    for path in plot_thresholds(shards.read_table(dataset / "manifest.parquet"), floors, to):
         echo(path)

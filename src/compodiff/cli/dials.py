@@ -7,7 +7,7 @@ import typer
 from compodiff.dials import DIALS
 
 
-def dial_option(name: str, *flags: str) -> Any:
+def make_dial_option(name: str, *flags: str) -> Any:
     """Return the option of a dial: what it means, its range and its default.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 if TYPE_CHECKING:
     from compodiff.experiments.outcome import Outcome, Point
@@ -21,10 +21,10 @@ SHOWN = ("recall_at_1", "recall_at_10", "map_at_5", "seconds_per_query", "text_t
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    app.command("experiment")(experiment)
+    app.command("experiment")(run_experiment)
 
 
-def experiment(
+def run_experiment(
     name: Annotated[str, typer.Argument(help=EXPERIMENTS)],
     *,
     benchmark: Annotated[str, typer.Option(help="emoji (the pipeline's own) or any of `benchmark run`.")] = "emoji",
@@ -38,14 +38,14 @@ def experiment(
 ) -> None:
     """Answer one question by measurement: points.csv, outcome.json, plot.png, and a run in MLflow."""
     from compodiff.experiments.outcome import KIND
-    from compodiff.experiments.registry import experiment_of
+    from compodiff.experiments.registry import find_experiment
     from compodiff.experiments.setup import Ground
     from compodiff.storage.ownership import require_replaceable_folder
 
-    chosen = experiment_of(name)
-    folder = out or project_root() / OUT / name
+    chosen = find_experiment(name)
+    folder = out or find_project_root() / OUT / name
     require_replaceable_folder(folder, KIND)
-    ground = Ground.of_project(project_root(), benchmark, root, split, training_steps)
+    ground = Ground.of_project(find_project_root(), benchmark, root, split, training_steps)
 
     def show(point: "Point") -> None:
         settings = ", ".join(f"{key} {value}" for key, value in point.settings.items())

@@ -8,8 +8,8 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.project import project_root
-from compodiff.search.locate import CHAMPION, model_parts
+from compodiff.project import find_project_root
+from compodiff.search.locate import CHAMPION, find_model_parts
 
 if TYPE_CHECKING:
     from compodiff.index.folder import Todo
@@ -32,7 +32,7 @@ Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. De
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     group = typer.Typer(help="Make a folder of your own pictures ready for search.", no_args_is_help=True)
-    for command in (build, add, remove, status):
+    for command in (build, add, remove, show_status):
         group.command(command.__name__)(command)
     app.add_typer(group, name="index")
 
@@ -71,11 +71,11 @@ def add(
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
     from compodiff.images import Listing, list_pictures
     from compodiff.index.folder import Todo, list_not_held
-    from compodiff.index.scanning import path_inside
+    from compodiff.index.scanning import find_path_inside
 
     folder, index = _resolve(folder, out)
     if files:
-        listing, chosen = Listing(), [path_inside(folder, file) for file in files]
+        listing, chosen = Listing(), [find_path_inside(folder, file) for file in files]
     else:
         listing = list_pictures(folder)
         chosen = list_not_held(index, folder, listing)
@@ -88,12 +88,12 @@ def add(
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
     from compodiff.index.folder import remove_from_index
-    from compodiff.index.scanning import path_inside
+    from compodiff.index.scanning import find_path_inside
     from compodiff.params import load_params
 
     folder, index = _resolve(folder, out)
-    names = [path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
-    params = load_params(project_root() / "params.yaml").index
+    names = [find_path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
+    params = load_params(find_project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
@@ -106,8 +106,8 @@ def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
     from compodiff.params import load_params
 
     require_replaceable_index(index)
-    encoder = load_encoder(model_parts(model).encoder).for_many()
-    params = load_params(project_root() / "params.yaml").index
+    encoder = load_encoder(find_model_parts(model).encoder).for_many()
+    params = load_params(find_project_root() / "params.yaml").index
     built = build_folder_index(folder, index, encoder, params, todo)
     for name, reason in built.unreadable.items():
         echo(f"left out: {name} ({reason})", err=True)
@@ -126,9 +126,9 @@ def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
     return folder, resolve(out or folder / INSIDE)
 
 
-def status(folder: Folder, out: Out = None) -> None:
+def show_status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
-    from compodiff.index.folder import folder_status
+    from compodiff.index.folder import compare_folder
     from compodiff.index.manifest import list_damaged_files, read_manifest, require_folder
 
     folder, index = _resolve(folder, out)
@@ -138,7 +138,7 @@ def status(folder: Folder, out: Out = None) -> None:
     echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
     for name in list_damaged_files(index):
         echo(f"damaged: {name}; remove the index and build it again")
-    found = folder_status(index, folder)
+    found = compare_folder(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.dials import dial_option
+from compodiff.cli.dials import make_dial_option
 from compodiff.cli.output import Column, echo, print_table
 from compodiff.project import ATTRIBUTION
 from compodiff.search.locate import CHAMPION
@@ -48,14 +48,14 @@ def search(
         str, typer.Option(help="composed, or image or text: by that one embedding alone, without the model.")
     ] = "composed",
     subtract: Annotated[str, typer.Option(help="A text whose direction is taken off the answer.")] = "",
-    subtract_weight: Annotated[float, dial_option("subtract_weight")] = 0.5,
-    w_image: Annotated[float | None, dial_option("w_image")] = None,
-    w_text: Annotated[float | None, dial_option("w_text")] = None,
-    steps: Annotated[int | None, dial_option("num_inference_steps")] = None,
-    draws: Annotated[int | None, dial_option("draws")] = None,
-    mixing: Annotated[float | None, dial_option("reference_mixing", "--mixing")] = None,
-    seed: Annotated[int | None, dial_option("seed")] = None,
-    k: Annotated[int, dial_option("k", "-k")] = 10,
+    subtract_weight: Annotated[float, make_dial_option("subtract_weight")] = 0.5,
+    w_image: Annotated[float | None, make_dial_option("w_image")] = None,
+    w_text: Annotated[float | None, make_dial_option("w_text")] = None,
+    steps: Annotated[int | None, make_dial_option("num_inference_steps")] = None,
+    draws: Annotated[int | None, make_dial_option("draws")] = None,
+    mixing: Annotated[float | None, make_dial_option("reference_mixing", "--mixing")] = None,
+    seed: Annotated[int | None, make_dial_option("seed")] = None,
+    k: Annotated[int, make_dial_option("k", "-k")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")] = None,
     index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
@@ -64,13 +64,13 @@ def search(
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.images import read_picture
     from compodiff.search.progress import Watch
-    from compodiff.search.query import Query, mode_of
+    from compodiff.search.query import Query, find_mode
     from compodiff.search.searcher import Searcher
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     started = time.perf_counter()
     require_replaceable_file(html, PAGE)
-    known: Mode = mode_of(mode)
+    known: Mode = find_mode(mode)
     searcher = Searcher.load(model, index=index)
     query = Query(
         reference=_join(searcher, reference or [], weight or []),
@@ -172,12 +172,12 @@ def _write_page(
     from PIL import Image
 
     from compodiff.search.html_page import Shown, render_result_page
-    from compodiff.search.query import parts_of
-    from compodiff.storage.atomic import atomic_path
+    from compodiff.search.query import list_parts
+    from compodiff.storage.atomic import replace_path
     from compodiff.storage.ownership import PAGE
 
     shown = []
-    for part in parts_of(reference):
+    for part in list_parts(reference):
         if isinstance(part, str):
             name = searcher.index.pictures["name"].iloc[searcher.index.row[part]]
             shown.append(Shown(searcher.pictures.read(part), str(name)))
@@ -192,5 +192,5 @@ def _write_page(
         results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in ranking],
         attribution=attribution,
     )
-    with atomic_path(path, PAGE) as temporary:
+    with replace_path(path, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -42,13 +42,13 @@ def _time_towers(params: "Params") -> tuple[float, float]:
     """Return the seconds of one picture and of one text."""
     import torch
 
-    from compodiff.encoders import embedded_encoder
+    from compodiff.encoders import load_embedded_encoder
 
     if params.encoder.embedded is None:
         raise ParamsInvalid("params.yaml names an encoder of open_clip's; only the time of the default one is known")
     size, maps = params.encoder.embedded.image_size, params.encoder.embedded.maps
     generator = torch.Generator().manual_seed(0)
-    encoder = embedded_encoder(
+    encoder = load_embedded_encoder(
         embedding_dim=sum(each.dimensions for each in maps.values()),
         image_size=size,
         generator=generator,

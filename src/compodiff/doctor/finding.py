@@ -34,10 +34,10 @@ def ask(name: str, question: Question) -> Finding:
         return Finding(name, *question())
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
-        return Finding(name, "fault", f"cannot be told: {type(error).__name__}: {reason[:200]}", _remedy(error))
+        return Finding(name, "fault", f"cannot be told: {type(error).__name__}: {reason[:200]}", _find_remedy(error))
 
 
-def _remedy(error: Exception) -> str:
+def _find_remedy(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "run: make (it completes the installation)"
     return ""

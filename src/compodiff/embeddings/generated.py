@@ -52,32 +52,32 @@ class Generated:
         for shard, own in rows[is_generated].groupby("shard"):
             path = triplets / str(shard)
             seals.append(shards.seal_of(path)["sha256"])
-            members = _members(path)
+            members = _list_members(path)
             for row in own.itertuples():
                 for name, end in ((row.reference, "reference"), (row.target, "target")):
                     places.setdefault(str(name), members[f"{row.key}.{end}.png"])
                 pair = frozenset((str(row.reference), str(row.target)))
                 if f"{row.key}.mask.png" in members and pair not in known:
                     known.add(pair)
-                    cells = _cells(members[f"{row.key}.mask.png"])
+                    cells = _read_cells(members[f"{row.key}.mask.png"])
                     masks[str(row.reference)].append(ExactMask(str(row.target), str(row.split), cells))
         return cls(places, dict(masks), " ".join(seals))
 
     def read(self, name: str) -> Image.Image:
         """Decode a generated picture."""
-        return _decoded(self.places[name])
+        return _decode(self.places[name])
 
 
-def _members(path: Path) -> dict[str, Extent]:
+def _list_members(path: Path) -> dict[str, Extent]:
     with tarfile.open(path, "r:") as tar:
         return {member.name: (path, member.offset_data, member.size) for member in tar}
 
 
-def _cells(extent: Extent) -> NDArray[np.bool_]:
-    return np.asarray(_decoded(extent).convert("L")) > 127
+def _read_cells(extent: Extent) -> NDArray[np.bool_]:
+    return np.asarray(_decode(extent).convert("L")) > 127
 
 
-def _decoded(extent: Extent) -> Image.Image:
+def _decode(extent: Extent) -> Image.Image:
     path, offset, size = extent
     with path.open("rb") as tar:
         tar.seek(offset)

@@ -23,7 +23,7 @@ from compodiff.encoders.encoder import Encoder
 from compodiff.execution.prefetch import map_ahead
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import EmbeddingParams
-from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 from compodiff.storage.shards import claim_folder
 
@@ -90,28 +90,30 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
         mark_folder(folder, KIND, sorted(_FILES))  # of release 0.1, which wrote no markers
     require_replaceable_folder(folder, KIND)
     names = ("pictures-*.npz", "texts-*.npz")
-    claim_folder(work, _fingerprint(encoder, material, texts, params), _WORK, names)
+    claim_folder(work, _make_fingerprint(encoder, material, texts, params), _WORK, names)
     embed_pictures = partial(_embed_pictures, encoder, material, params)
     embed_texts = partial(_embed_texts, encoder, params.batch_size)
-    pictures = _chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
-    worded = _chunks(work, "texts", texts, params.batch_size, embed_texts)
-    masked = [variant for name in material.pictures for variant in _variants(name, material, params)]
-    with atomic_folder(folder, KIND) as temporary:
+    pictures = _write_chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
+    worded = _write_chunks(work, "texts", texts, params.batch_size, embed_texts)
+    masked = [variant for name in material.pictures for variant in _list_variants(name, material, params)]
+    with replace_folder(folder, KIND) as temporary:
         for name in ("pictures", "masked", "masks"):
             _join(temporary / f"{name}.npy", pictures, name)
         for name in ("texts_pooled", "text_tokens"):
             _join(temporary / f"{name}.npy", worded, name)
         lengths = np.concatenate([_load(chunk, "lengths") for chunk in worded])
         np.save(temporary / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        _table(temporary / "pictures.parquet", picture_id=list(material.pictures))
-        _table(temporary / "texts.parquet", text=texts)
+        _write_table(temporary / "pictures.parquet", picture_id=list(material.pictures))
+        _write_table(temporary / "texts.parquet", text=texts)
         columns = {column: [variant[column] for variant in masked] for column in ("picture_id", "split", "target")}
-        _table(temporary / "masked_pictures.parquet", **columns)
+        _write_table(temporary / "masked_pictures.parquet", **columns)
         write_json(temporary / "manifest.json", encoder.manifest.to_json())
     delete_folder(work, _WORK)
 
 
-def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams) -> dict[str, Any]:
+def _make_fingerprint(
+    encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams
+) -> dict[str, Any]:
     exact = [
         (name, mask.target, mask.split, mask.cells.tobytes())
         for name, masks in sorted(material.exact_masks.items())
@@ -126,7 +128,7 @@ def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], par
     }
 
 
-def _chunks(
+def _write_chunks(
     work: Path, kind: str, items: Sequence[str], batch_size: int, embed: Callable[[Sequence[str]], Arrays]
 ) -> list[Path]:
     """Return the chunk files of `items`, after embedding those that are missing."""
@@ -137,7 +139,7 @@ def _chunks(
         for path, chunk in plan:
             if path.exists():
                 continue
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
+            with replace_path(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **embed(chunk))
             progress.update(len(chunk))
     return [path for path, _ in plan]
@@ -149,11 +151,11 @@ def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParam
     embedded, masked = [np.empty((0, width), np.float32)], [np.empty((0, width), np.float32)]
     packed = [np.empty((0, MASK_SIZE * MASK_SIZE // 8), np.uint8)]
     prepare = partial(_prepare_pictures, encoder, material, params)
-    for pixels, variants, masks in map_ahead(prepare, _batches(names, params.batch_size)):
-        embedded.append(_encoded(encoder, pixels))
+    for pixels, variants, masks in map_ahead(prepare, _split_batches(names, params.batch_size)):
+        embedded.append(_encode(encoder, pixels))
         if not len(masks):
             continue
-        masked.append(_encoded(encoder, variants))
+        masked.append(_encode(encoder, variants))
         packed.append(np.packbits(masks.reshape(len(masks), -1), axis=1))
     return {"pictures": np.concatenate(embedded), "masked": np.concatenate(masked), "masks": np.concatenate(packed)}
 
@@ -164,18 +166,18 @@ def _prepare_pictures(
     """Read a batch: pixels (n, 3, H, W), those of its masked variants (m, 3, H, W), and their masks (m, 64, 64)."""
     pictures = [material.read(name) for name in names]
     pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
-    of_each = [_masks(name, picture, material, params) for name, picture in zip(names, pictures, strict=True)]
+    of_each = [_make_masks(name, picture, material, params) for name, picture in zip(names, pictures, strict=True)]
     masks = np.concatenate(of_each)
     places = np.repeat(np.arange(len(names)), [len(own) for own in of_each])
     return pixels, blank_masked(pixels[places], torch.from_numpy(masks)), masks
 
 
-def _encoded(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
+def _encode(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
     vectors: NDArray[np.float32] = encoder.encode_pixels(pixels).cpu().numpy()
     return vectors
 
 
-def _variants(name: str, material: Material, params: EmbeddingParams) -> list[dict[str, str]]:
+def _list_variants(name: str, material: Material, params: EmbeddingParams) -> list[dict[str, str]]:
     """Describe a picture's masked variants, those of drawn masks first; they have no target."""
     drawn = params.masks_per_picture if name in material.masked_splits else 0
     of_drawn = {"picture_id": name, "split": material.masked_splits.get(name, ""), "target": ""}
@@ -183,7 +185,7 @@ def _variants(name: str, material: Material, params: EmbeddingParams) -> list[di
     return [of_drawn] * drawn + [{"picture_id": name, "split": it.split, "target": it.target} for it in exact]
 
 
-def _masks(name: str, picture: Image.Image, material: Material, params: EmbeddingParams) -> NDArray[np.bool_]:
+def _make_masks(name: str, picture: Image.Image, material: Material, params: EmbeddingParams) -> NDArray[np.bool_]:
     """A picture's masks in the order of `_variants`, (variants, 64, 64); name and seed decide the drawn ones."""
     generator = np.random.default_rng([params.seed, zlib.crc32(name.encode())])
     fractions = {"min_fraction": params.min_mask_fraction, "max_fraction": params.max_mask_fraction}
@@ -197,7 +199,7 @@ def _masks(name: str, picture: Image.Image, material: Material, params: Embeddin
 def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arrays:
     """Embed texts: pooled (t, D), tokens end to end (sum L, D_text) in float16, and their lengths (t,)."""
     pooled, tokens, lengths = [], [], []
-    for batch in _batches(texts, batch_size):
+    for batch in _split_batches(texts, batch_size):
         encoding = encoder.encode_texts(batch)
         pooled.append(encoding.pooled.cpu().numpy())
         tokens.append(encoding.tokens[encoding.mask].half().cpu().numpy())
@@ -209,7 +211,7 @@ def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arr
     }
 
 
-def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _split_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -232,5 +234,5 @@ def _join(path: Path, chunks: Sequence[Path], name: str) -> None:
     joined.flush()
 
 
-def _table(path: Path, **columns: list[str]) -> None:
+def _write_table(path: Path, **columns: list[str]) -> None:
     pd.DataFrame(columns, dtype="str").to_parquet(path, index=False)

@@ -64,24 +64,24 @@ class Embeddings:
             InputInvalid: a file is missing, truncated or damaged, or two files are of different lengths.
             EncoderMismatch: the embeddings are another encoder's.
         """
-        manifest = EncoderManifest.from_json(_manifest(folder / "manifest.json"))
+        manifest = EncoderManifest.from_json(_read_manifest(folder / "manifest.json"))
         if encoder is not None:
             require_same(encoder, manifest, f"the embeddings {folder}")
-        pictures, texts = _column(folder, "pictures", "picture_id"), _column(folder, "texts", "text")
-        masked_pictures = _column(folder, "masked_pictures", "picture_id")
+        pictures, texts = _read_column(folder, "pictures", "picture_id"), _read_column(folder, "texts", "text")
+        masked_pictures = _read_column(folder, "masked_pictures", "picture_id")
         return cls(
             encoder=manifest,
-            pictures=_rows(folder, "pictures", len(pictures)),
+            pictures=_open_rows(folder, "pictures", len(pictures)),
             picture_row={picture: row for row, picture in enumerate(pictures)},
-            texts_pooled=_rows(folder, "texts_pooled", len(texts)),
+            texts_pooled=_open_rows(folder, "texts_pooled", len(texts)),
             text_row={text: row for row, text in enumerate(texts)},
-            masked=_rows(folder, "masked", len(masked_pictures)),
+            masked=_open_rows(folder, "masked", len(masked_pictures)),
             masked_pictures=masked_pictures,
-            masked_splits=_column(folder, "masked_pictures", "split"),
-            masked_targets=_column(folder, "masked_pictures", "target"),
-            _text_tokens=_array(folder, "text_tokens"),
-            _text_offsets=_rows(folder, "text_offsets", len(texts) + 1),
-            _packed_masks=_rows(folder, "masks", len(masked_pictures)),
+            masked_splits=_read_column(folder, "masked_pictures", "split"),
+            masked_targets=_read_column(folder, "masked_pictures", "target"),
+            _text_tokens=_open_array(folder, "text_tokens"),
+            _text_offsets=_open_rows(folder, "text_offsets", len(texts) + 1),
+            _packed_masks=_open_rows(folder, "masks", len(masked_pictures)),
         )
 
     def tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
@@ -105,7 +105,7 @@ class Embeddings:
         return next((row for row in rows if np.array_equal(self._packed_masks[row], packed)), None)
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
@@ -113,7 +113,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     return content
 
 
-def _array(folder: Path, name: str) -> NDArray[Any]:
+def _open_array(folder: Path, name: str) -> NDArray[Any]:
     path = folder / f"{name}.npy"
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -124,14 +124,14 @@ def _array(folder: Path, name: str) -> NDArray[Any]:
     return array
 
 
-def _rows(folder: Path, name: str, count: int) -> NDArray[Any]:
-    array = _array(folder, name)
+def _open_rows(folder: Path, name: str, count: int) -> NDArray[Any]:
+    array = _open_array(folder, name)
     if len(array) != count:
         raise InputInvalid(f"{folder / name}.npy has {len(array)} rows, its table {count}; {_REMAKE}")
     return array
 
 
-def _column(folder: Path, table: str, column: str) -> list[str]:
+def _read_column(folder: Path, table: str, column: str) -> list[str]:
     path = folder / f"{table}.parquet"
     try:
         return pd.read_parquet(path)[column].astype(str).tolist()

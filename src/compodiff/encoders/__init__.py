@@ -4,7 +4,7 @@
 ViT-L-14 with the weights `openai`); `embedded_encoder` assembles the default from two pinned packages, offline.
 """
 
-from compodiff.encoders.embedded import embedded_encoder
+from compodiff.encoders.embedded import load_embedded_encoder
 from compodiff.encoders.encoder import Encoder, TextEncoding
 from compodiff.encoders.loading import KIND, load_encoder, open_clip_encoder, save_encoder
 from compodiff.encoders.manifest import EncoderManifest, require_same
@@ -16,7 +16,7 @@ __all__ = [
     "Encoder",
     "EncoderManifest",
     "TextEncoding",
-    "embedded_encoder",
+    "load_embedded_encoder",
     "load_encoder",
     "open_clip_encoder",
     "require_same",

@@ -150,7 +150,7 @@ class Encoder:
     @cached_property
     def _image_tower(self) -> str:
         visual: Any = self.model.visual
-        return f"maps {weights_digest(visual.trunk)} {self.manifest.grids}"
+        return f"maps {digest_weights(visual.trunk)} {self.manifest.grids}"
 
     def encode_images(self, pictures: Iterable[Image.Image], batch_size: int = 32) -> Tensor:
         """Embed pictures of any size and mode -> (N, D) float32, not normalised."""
@@ -194,7 +194,7 @@ class Encoder:
         ids = self.tokenize(list(texts)).to(self.device)
         if self._is_transformer:
             compiled = self._compiled.states if self._compiled else None
-            return TextEncoding(*transformer_states(self.model.text, ids, compiled))
+            return TextEncoding(*run_transformer(self.model.text, ids, compiled))
         outputs: dict[str, Any] = self.model.forward_intermediates(  # type: ignore[operator]
             text=ids, text_indices=1, normalize=False, normalize_intermediates=True
         )
@@ -210,7 +210,7 @@ class Encoder:
     @cached_property
     def _text_tower(self) -> str:
         text: Any = self.model.text if self._is_transformer else None
-        return f"text {self.manifest.weights_digest if text is None else weights_digest(text.transformer)}"
+        return f"text {self.manifest.weights_digest if text is None else digest_weights(text.transformer)}"
 
 
 def _project(projection: nn.Module, maps: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ def _project(projection: nn.Module, maps: Tensor) -> Tensor:
     return torch.cat([projection(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
 
 
-def transformer_states(
+def run_transformer(
     tower: Any, ids: Tensor, states_of: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a text tower from transformers on ids (B, L), without its projection.
@@ -248,7 +248,7 @@ def transformer_states(
     return tower.pooler(BaseModelOutput(last_hidden_state=states), mask.long()), states, mask
 
 
-def weights_digest(model: nn.Module) -> str:
+def digest_weights(model: nn.Module) -> str:
     """The sha256 that `model`'s weights have as a safetensors file."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     return hashlib.sha256(safetensors.torch.save(state)).hexdigest()

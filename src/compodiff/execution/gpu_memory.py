@@ -57,10 +57,10 @@ class MemoryBound:
         start = 0
         while start < len(items) or not start:
             rest = items[start:]
-            size, result = self.call(partial(_first, function, rest), len(rest))
+            size, result = self.call(partial(_run_first, function, rest), len(rest))
             yield result
             start += max(size, 1)
 
 
-def _first(function: Callable[[Items], Result], items: Items, size: int) -> tuple[int, Result]:
+def _run_first(function: Callable[[Items], Result], items: Items, size: int) -> tuple[int, Result]:
     return size, function(items[:size])

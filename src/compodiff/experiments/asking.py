@@ -20,7 +20,7 @@ W_IMAGE = (0.5, 1.0, 1.5, 2.0, 3.0)
 W_TEXT = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5)
 
 
-def steps_solver(ground: Ground) -> Iterator[Point]:
+def vary_steps_and_solver(ground: Ground) -> Iterator[Point]:
     """Solvers by number of network calls, with the seconds that a query takes (paper table 8 has one solver)."""
     for solver in SOLVERS:
         for steps in STEPS:
@@ -31,7 +31,7 @@ def steps_solver(ground: Ground) -> Iterator[Point]:
     yield Point({"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.composed(sampling), "mean"))
 
 
-def draws_fusion(ground: Ground) -> Iterator[Point]:
+def vary_draws_and_fusion(ground: Ground) -> Iterator[Point]:
     """Draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one that adds noise."""
     noisy = ground.sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
     for sampling in (ground.params.sampling, noisy):
@@ -43,7 +43,7 @@ def draws_fusion(ground: Ground) -> Iterator[Point]:
                 yield Point({"sampler": sampler, "fusion": fusion, "draws": draws}, metrics)
 
 
-def guidance(ground: Ground) -> Iterator[Point]:
+def vary_guidance(ground: Ground) -> Iterator[Point]:
     """The two guidance weights against each other."""
     for w_image in W_IMAGE:
         for w_text in W_TEXT:
@@ -52,7 +52,7 @@ def guidance(ground: Ground) -> Iterator[Point]:
             yield Point({"w_image": w_image, "w_text": w_text}, metrics)
 
 
-def conditions(ground: Ground) -> Iterator[Point]:
+def vary_conditions(ground: Ground) -> Iterator[Point]:
     """Which conditions are present. A query takes part in `negative` and `mask` where it has one."""
     bench, model = ground.bench, ground.composed()
     alone = replace(model, has_reference=False)
@@ -60,7 +60,7 @@ def conditions(ground: Ground) -> Iterator[Point]:
     wordless = replace(bench, asked=tuple(replace(asked, text=asked.negative) for asked in bench.asked))
     yield Point({"conditions": "reference", "queries": bench.queries}, wordless.answer(model, "reference"))
     yield Point({"conditions": "both", "queries": bench.queries}, bench.answer(model, "both"))
-    for name, change in (("negative", with_negatives), ("mask", with_masks)):
+    for name, change in (("negative", add_negatives), ("mask", add_masks)):
         both = zip(bench.parts, bench.asked, strict=True)
         changed = [found for part, asked in both if (found := change(part, asked)) is not None]
         if not changed:
@@ -72,7 +72,7 @@ def conditions(ground: Ground) -> Iterator[Point]:
         yield Point({"conditions": f"both + {name}", "queries": special.queries}, special.answer(model, name))
 
 
-def with_negatives(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
+def add_negatives(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
     """The queries with a negative text: their own, or the caption of the query that goes the other way."""
     captions = {(query.reference, target): query.texts[0] for query in part.queries for target in query.targets}
     rows, negatives = [], []
@@ -88,7 +88,7 @@ def with_negatives(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | N
     return some, replace(Asked.of(some, asked.embeddings), negative=np.array(negatives))
 
 
-def with_masks(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
+def add_masks(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
     """The queries whose reference was embedded with a region masked, asked with that region masked."""
     masked = {name: row for row, name in enumerate(asked.embeddings.masked_pictures)}
     rows = [place for place, query in enumerate(part.queries) if query.reference in masked]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
+from compodiff.benchmarks.answers import Answering, Asked, read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.embedding import embed_benchmark, present
+from compodiff.benchmarks.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
-from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import Encoder
@@ -42,7 +42,7 @@ class Bench:
         """Metrics, each the mean over parts."""
         scorer = Scorer(chunk=self.chunk, skip_missing=True)
         scored = [
-            scorer.score(part, gallery_vectors(asked.embeddings), similarity).metrics
+            scorer.score(part, read_gallery_vectors(asked.embeddings), similarity).metrics
             for part, asked, similarity in zip(self.parts, self.asked, similarities, strict=True)
         ]
         return {name: float(np.mean([metrics[name] for metrics in scored])) for name in scored[0]}
@@ -75,7 +75,7 @@ class Bench:
         return replace(self, parts=tuple(parts), asked=asked)
 
 
-def emoji_bench(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> Bench:
+def open_emoji_benchmark(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> Bench:
     """The pipeline's own benchmark, from its artifacts."""
     parts = tuple(load_triplets(benchmark, split))
     return Bench(f"{EMOJI} {split}", parts, tuple(Asked.of(part, embeddings) for part in parts), chunk)
@@ -85,7 +85,7 @@ def load_field_benchmark(
     parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
 ) -> Bench:
     """Any benchmark, embedded once; pictures that are missing are an error."""
-    there = present(parts, skip_missing=False)
+    there = find_present(parts, skip_missing=False)
     embeddings = embed_benchmark(there, encoder, cache, params)
     first = there.parts[0]
     return Bench(first.label, there.parts, tuple(Asked.of(part, embeddings) for part in there.parts), chunk)
@@ -96,7 +96,7 @@ def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: 
     targets: dict[str, set[str]] = {}
     rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
     for picture, row in rows.items():
-        for caption in picture_captions(row):
+        for caption in list_picture_captions(row):
             targets.setdefault(caption, set()).add(catalogue.canonical(str(picture)))
     queries = [
         Query(caption, min(found), caption, (caption,), tuple(sorted(found))) for caption, found in targets.items()

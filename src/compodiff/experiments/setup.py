@@ -9,7 +9,7 @@ from compodiff.benchmarks.embedding import CACHE
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import EMOJI, Bench, emoji_bench, load_field_benchmark
+from compodiff.experiments.embedded_benchmark import EMOJI, Bench, load_field_benchmark, open_emoji_benchmark
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
@@ -50,7 +50,7 @@ class Ground:
         artifacts = project / ARTIFACTS
         embeddings = Embeddings.load(artifacts / "embeddings")
         if benchmark == EMOJI:
-            bench = emoji_bench(artifacts / "benchmark", embeddings, split, params.evaluation.chunk)
+            bench = open_emoji_benchmark(artifacts / "benchmark", embeddings, split, params.evaluation.chunk)
         elif root is None:
             raise InputInvalid(f"where is {benchmark}? name its folder with --root")
         else:

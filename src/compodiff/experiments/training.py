@@ -20,9 +20,9 @@ from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
-from compodiff.stages.training_material import captions_of, list_caption_queries, list_triplet_queries
-from compodiff.training.examples import training_examples
-from compodiff.training.fit import Material, fit, new_denoiser
+from compodiff.stages.training_material import list_caption_queries, list_triplet_queries, tabulate_captions
+from compodiff.training.examples import make_training_examples
+from compodiff.training.fit import Material, fit, make_denoiser
 
 MIXES = {
     "triplets only": (0.0, 0.0, 1.0),
@@ -52,41 +52,41 @@ class Data:
     triplets: pd.DataFrame
 
 
-def task_mix(ground: Ground) -> Iterator[Point]:
+def vary_task_mix(ground: Ground) -> Iterator[Point]:
     """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     texts = make_caption_benchmark(
         Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
     )
-    yield Point({"tasks": "stage 1 alone"}, _beside(ground.bench, texts, ground.prior()))
+    yield Point({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.prior()))
     for name, (text_to_image, masked, triplet) in MIXES.items():
         shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
-        model = stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
-        yield Point({"tasks": name}, _beside(ground.bench, texts, model))
+        model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
+        yield Point({"tasks": name}, _measure_both(ground.bench, texts, model))
 
 
-def data_scale(ground: Ground) -> Iterator[Point]:
+def vary_data_scale(ground: Ground) -> Iterator[Point]:
     """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     order = np.random.default_rng(ground.params.composed.seed).permutation(len(data.triplets))
     for fraction in FRACTIONS:
         some = data.triplets.iloc[np.sort(order[: max(1, round(fraction * len(order)))])]
-        model = stage_two(ground, replace(data, triplets=some), ground.params.composed)
+        model = train_stage_two(ground, replace(data, triplets=some), ground.params.composed)
         metrics = ground.bench.answer(model, f"{len(some):,} triplets")
         yield Point({"fraction": fraction, "triplets": len(some)}, metrics)
 
 
-def text_encoder(ground: Ground) -> Iterator[Point]:
+def vary_text_encoder(ground: Ground) -> Iterator[Point]:
     """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
     for name, embeddings in list_text_variants(ground.embeddings).items():
-        data = replace(all_data(ground), embeddings=embeddings)
-        model = stage_two(ground, data, ground.params.composed, start=stage_one(ground, data))
+        data = replace(open_all_data(ground), embeddings=embeddings)
+        model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
         yield Point({"text": name}, ground.bench.over(embeddings).answer(model, name))
 
 
-def domain_transfer(ground: Ground) -> Iterator[Point]:
+def transfer_domain(ground: Ground) -> Iterator[Point]:
     """Train on one style of pictures, or both, and test on each (another benchmark is tested as it is)."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     style = Catalogue.load(ground.project / "data").pictures["style"].to_dict()
     for trained in (*STYLES, "both"):
         styles = STYLES if trained == "both" else (trained,)
@@ -94,7 +94,7 @@ def domain_transfer(ground: Ground) -> Iterator[Point]:
         inside = pairs["reference"].map(style).isin(styles) & pairs["target"].map(style).isin(styles)
         captions = data.captions[data.captions["picture_id"].map(style).isin(styles)]
         own = replace(data, captions=captions, triplets=pairs[inside])
-        model = stage_two(ground, own, ground.params.composed, start=stage_one(ground, own))
+        model = train_stage_two(ground, own, ground.params.composed, start=train_stage_one(ground, own))
         for tested in STYLES if ground.is_emoji else (ground.bench.name,):
             bench = ground.bench
             if ground.is_emoji:
@@ -102,22 +102,22 @@ def domain_transfer(ground: Ground) -> Iterator[Point]:
             yield Point({"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}"))
 
 
-def objective(ground: Ground) -> Iterator[Point]:
+def vary_objective(ground: Ground) -> Iterator[Point]:
     """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     for name in OBJECTIVES:
         changes = {"objective": name}
-        start = stage_one(ground, data, ground.params.prior.model_copy(update=changes))
-        model = stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
+        start = train_stage_one(ground, data, ground.params.prior.model_copy(update=changes))
+        model = train_stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
         if name == "regression":
             model = model.sampled(ground.sampling(solver="mean", num_inference_steps=1))
         yield Point({"objective": name}, ground.bench.answer(model, name))
 
 
-def all_data(ground: Ground) -> Data:
+def open_all_data(ground: Ground) -> Data:
     """What the pipeline's stage 2 learns from."""
     accepted = pd.read_parquet(ground.artifact("validation") / "accepted.parquet")
-    captions = captions_of(Catalogue.load(ground.project / "data"), "train")
+    captions = tabulate_captions(Catalogue.load(ground.project / "data"), "train")
     return Data(ground.embeddings, captions, accepted[accepted["split"] == "train"])
 
 
@@ -138,35 +138,37 @@ def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
     }
 
 
-def stage_one(ground: Ground, data: Data, params: TrainingParams | None = None) -> Answering:
+def train_stage_one(ground: Ground, data: Data, params: TrainingParams | None = None) -> Answering:
     """A prior, trained from random weights on the captions of `data`."""
     params = params or ground.params.prior
     encoder = data.embeddings.encoder
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
     process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
     queries = list_caption_queries(Catalogue.load(ground.project / "data"), params)
-    material = Material(data.embeddings, training_examples(data.embeddings, data.captions), queries, _gallery(ground))
-    denoiser = new_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
-    return _trained(
+    material = Material(
+        data.embeddings, make_training_examples(data.embeddings, data.captions), queries, _list_gallery(ground)
+    )
+    denoiser = make_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
+    return _train_once(
         ground, data, params, material, Answering(denoiser, ModelCard(shape, process), ground.params.sampling)
     )
 
 
-def stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answering | None = None) -> Answering:
+def train_stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answering | None = None) -> Answering:
     """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
     if start is None:
         denoiser, card = load_model(ground.artifact("prior"))
         start = Answering(denoiser, card, ground.params.sampling)
     material = Material(
         data.embeddings,
-        training_examples(data.embeddings, data.captions, data.triplets),
+        make_training_examples(data.embeddings, data.captions, data.triplets),
         list_triplet_queries(ground.artifact("benchmark"), params),
-        _gallery(ground),
+        _list_gallery(ground),
     )
-    return _trained(ground, data, params, material, start)
+    return _train_once(ground, data, params, material, start)
 
 
-def _trained(ground: Ground, data: Data, params: TrainingParams, material: Material, start: Answering) -> Answering:
+def _train_once(ground: Ground, data: Data, params: TrainingParams, material: Material, start: Answering) -> Answering:
     """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
     steps = ground.training_steps
     short = params.model_copy(
@@ -207,25 +209,25 @@ def _digest(params: TrainingParams, data: Data, start: Answering) -> str:
     return digest.hexdigest()[:16]
 
 
-def _gallery(ground: Ground) -> list[str]:
+def _list_gallery(ground: Ground) -> list[str]:
     return Catalogue.load(ground.project / "data").distinct()
 
 
-def _beside(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
+def _measure_both(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
     """Composed retrieval, and text-to-image retrieval asked by the text alone."""
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
     return bench.answer(model, "composed") | kept
 
 
-def distillation(ground: Ground) -> Iterator[Point]:
+def vary_distillation(ground: Ground) -> Iterator[Point]:
     """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
-    data, composed = all_data(ground), ground.params.composed
-    plain = stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
+    data, composed = open_all_data(ground), ground.params.composed
+    plain = train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
     models = {
         "plain": plain,
-        "plain, distilled": stage_two(ground, data, ground.params.distillation, start=plain),
-        "half at pure noise": stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.5})),
+        "plain, distilled": train_stage_two(ground, data, ground.params.distillation, start=plain),
+        "half at pure noise": train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.5})),
     }
     for name, model in models.items():
         for calls in CALLS:

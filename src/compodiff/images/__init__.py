@@ -1,7 +1,7 @@
 """Pictures: which files are some, how bytes become one, and the table that says where each one's bytes are."""
 
-from compodiff.images.decoding import decode, full_size
-from compodiff.images.files import Listing, list_pictures, loose_pictures, read_picture
+from compodiff.images.decoding import decode, read_full_size
+from compodiff.images.files import Listing, list_loose_pictures, list_pictures, read_picture
 from compodiff.images.kinds import SUFFIXES
 from compodiff.images.table import COLUMNS, Pictures, tabulate
 
@@ -11,9 +11,9 @@ __all__ = [
     "Listing",
     "Pictures",
     "decode",
-    "full_size",
+    "list_loose_pictures",
     "list_pictures",
-    "loose_pictures",
+    "read_full_size",
     "read_picture",
     "tabulate",
 ]

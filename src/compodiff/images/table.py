@@ -16,7 +16,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
 from compodiff.images.files import is_regular
-from compodiff.storage.names import stays_inside
+from compodiff.storage.names import is_inside
 
 COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 
@@ -44,7 +44,7 @@ class Pictures:
         """
         name, offset, length = self._at[picture_id]
         path = self.path(picture_id)
-        if not stays_inside(name):
+        if not is_inside(name):
             raise InputInvalid(f"the picture {picture_id} lies outside {self.root}; build the index again")
         if not is_regular(path):  # a pipe would be waited for
             raise InputInvalid(f"the picture {picture_id} is no longer at {path}; build the index again")

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compodiff.encoders import Encoder
-from compodiff.images import decode, full_size
+from compodiff.images import decode, read_full_size
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
-from compodiff.index.encoding import encoded
+from compodiff.index.encoding import encode_pixels
 from compodiff.index.index import Floats
 from compodiff.index.previous import Earlier
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 
 BATCH = 64  # pictures put down at a time
 
@@ -60,7 +60,7 @@ class Parts:
             InputInvalid: it does not decode.
         """
         picture = decode(content)
-        self._pending[sha256] = (self._encoder.preprocess(picture), compute_look(picture), full_size(picture))
+        self._pending[sha256] = (self._encoder.preprocess(picture), compute_look(picture), read_full_size(picture))
         if len(self._pending) == BATCH:
             self.flush()
 
@@ -71,12 +71,12 @@ class Parts:
         pixels, looks, shapes = zip(*self._pending.values(), strict=True)
         arrays = {
             "sha256": np.array(list(self._pending)),
-            "embeddings": encoded(self._encoder, pixels).cpu().numpy(),
+            "embeddings": encode_pixels(self._encoder, pixels).cpu().numpy(),
             "looks": np.stack(looks),
             "shapes": np.array(shapes, dtype=np.int32),
         }
         name = hashlib.sha256("".join(self._pending).encode()).hexdigest()[:16]
-        with atomic_path(self._folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+        with replace_path(self._folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         self._take(arrays)
         self.encoded += len(self._pending)
@@ -92,7 +92,7 @@ class Parts:
             self._known[digest] = Part(embedding, seen, (width, height))
 
 
-def stacked(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
+def stack(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
     """Embeddings (N, D) and looks (N, L)."""
     if not parts:
         return np.empty((0, dim), np.float32), np.empty((0, *LOOK_SHAPE), np.uint8)

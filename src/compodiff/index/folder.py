@@ -20,7 +20,7 @@ from compodiff.images import COLUMNS, Listing, list_pictures
 from compodiff.images.files import is_gone, read_regular
 from compodiff.index import index, metadata
 from compodiff.index.duplicates import NEW, group_duplicates
-from compodiff.index.encoded import Parts, stacked
+from compodiff.index.encoded import Parts, stack
 from compodiff.index.index import GROUP, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
@@ -107,22 +107,22 @@ def build_folder_index(
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     staging = out.with_name(f"{out.name}.parts")
-    with _alone(out):
-        earlier = _earlier_index(out, folder)
+    with _lock_index(out):
+        earlier = _open_earlier(out, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.at(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
-        whole, left_out = _pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
+        whole, left_out = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
             left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
             whole = earlier.without(scan.names).followed_by(whole)
         names = set(whole.table["path"])
         given = None if given is None else given.met_by(names)
-        own = _own_columns(todo, given, earlier)
+        own = _choose_own_columns(todo, given, earlier)
         if len(scan.rows) or not keeps or left_out != known or given is not None:
             _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
         delete_folder(staging, _PARTS)
@@ -131,7 +131,7 @@ def build_folder_index(
     return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
 
 
-def _earlier_index(out: Path, folder: Path) -> Earlier | None:
+def _open_earlier(out: Path, folder: Path) -> Earlier | None:
     """Open the index at `out`, which the new one will replace; None where there is none.
 
     Raises:
@@ -159,7 +159,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     open_index(out, folder)  # where there is none, no folder is made to lock
-    with _alone(out):
+    with _lock_index(out):
         earlier = Earlier(Index.load(out))
         held = earlier.index
         require_folder(out, held.manifest, folder)
@@ -174,7 +174,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
 
-def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
+def compare_folder(index_folder: Path, folder: Path) -> FolderStatus:
     """Compare the index at `index_folder` with the bytes that are now in `folder`.
 
     Raises:
@@ -212,7 +212,7 @@ def open_index(index_folder: Path, folder: Path) -> Index:
     return opened
 
 
-def _own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
+def _choose_own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
     before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
     if given is None:
         return before
@@ -226,14 +226,14 @@ def list_not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Pa
     return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
 
 
-def _pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
+def _collect_pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
     table = pd.DataFrame(scan.rows, columns=COLUMNS)
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
     known = metadata.of_files(folder, names, scan.modified_ns)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
-    return Pictures(table, *stacked(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
+    return Pictures(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
 def _write(
@@ -266,10 +266,10 @@ def _write(
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _lock_index(out: Path) -> Iterator[None]:
     """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
     try:
-        with lock_folder(_writable(out.parent)):
+        with lock_folder(_check_writable(out.parent)):
             yield
     except BlockingIOError as error:
         raise ResourceUnavailable(f"another compodiff index is writing in {out.parent}; wait for it to end") from error
@@ -290,7 +290,7 @@ def _digest(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _writable(folder: Path) -> Path:
+def _check_writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

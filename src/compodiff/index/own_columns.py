@@ -42,8 +42,8 @@ class OwnColumns:
         values = content.drop(columns=[name for name in content.columns if name.casefold() in KEYS])
         if clash := [name for name in values.columns if name.casefold() in COLUMNS_OF_FILES]:
             raise InputInvalid(f"the column {clash[0]} of {path} is one that the index has already; rename it")
-        paths = content[key].map(_text).astype(str)
-        return cls(values.apply(_storable).set_index(pd.Index(paths, name=_KEY)))
+        paths = content[key].map(_convert_to_text).astype(str)
+        return cls(values.apply(_make_storable).set_index(pd.Index(paths, name=_KEY)))
 
     def met_by(self, names: Collection[str]) -> "OwnColumns":
         """Return them by paths as the index writes them: with /, and without a leading ./.
@@ -53,7 +53,7 @@ class OwnColumns:
         Raises:
             InputInvalid: two rows name one picture.
         """
-        paths = self.table.index.map(lambda each: each if each in names else _path_of(each))
+        paths = self.table.index.map(lambda each: each if each in names else _normalise_path(each))
         if twice := sorted(set(paths[paths.duplicated()]))[:1]:
             raise InputInvalid(f"your table names {make_printable(twice[0])} twice; keep one row a picture")
         return OwnColumns(self.table.set_axis(pd.Index(paths, name=_KEY)))
@@ -136,11 +136,11 @@ def _require_names(path: Path, names: Sequence[str]) -> None:
             raise InputInvalid(f"the columns {other} and {name} of {path} are one name to a filter; rename one")
 
 
-def _text(cell: object) -> object:
+def _convert_to_text(cell: object) -> object:
     return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 
-def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def _make_storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """A column as a table of ours can hold it: texts where it holds numbers beyond 64 bits, or values of many kinds."""
     try:
         column.to_frame().to_parquet(io.BytesIO())
@@ -149,7 +149,7 @@ def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column
 
 
-def _path_of(name: str) -> str:
+def _normalise_path(name: str) -> str:
     path = name.replace("\\", "/")
     while path.startswith("./"):
         path = path[2:].lstrip("/")

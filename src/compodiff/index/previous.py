@@ -32,10 +32,10 @@ def stamp_of(status: os.stat_result) -> Stamp:
     """Size, time and inode of a file: while they stay the same, so do its bytes. UNSURE of one that is seconds old."""
     if time.time_ns() - status.st_mtime_ns < _COARSEST_CLOCK:
         return UNSURE
-    return tuple(map(within_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
+    return tuple(map(clip_to_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
 
 
-def within_64_bits(number: int) -> int:
+def clip_to_64_bits(number: int) -> int:
     """A number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
     return min(max(number, -(2**63)), 2**63 - 1)
 
@@ -70,10 +70,10 @@ class Earlier:
         """Open what stands beside `index`; an index of another make has none of it."""
         self.index = index
         count = index.manifest.count
-        self.looks = stored_looks(index)
-        stamps = _beside(index.folder / _STAMPS, (count, len(UNSURE)))
+        self.looks = read_looks(index)
+        stamps = _open_array(index.folder / _STAMPS, (count, len(UNSURE)))
         self._stamps = np.zeros((count, len(UNSURE)), np.int64) if stamps is None else np.array(stamps)
-        self._duplicate_cosine = stored_cosine(index)
+        self._duplicate_cosine = read_cosine(index)
         self._sha256: list[str] = index.pictures["sha256"].tolist()
         self.own = OwnColumns.beside(index.folder, index.pictures)
 
@@ -124,19 +124,19 @@ class Earlier:
         return np.array([NEW if group is None else row_of.get(group, NEW) for group in found], dtype=np.int64)
 
 
-def stored_looks(index: Index) -> Looks | None:
+def read_looks(index: Index) -> Looks | None:
     """How the pictures of an index look, (N, L); None of an index that is not of a folder, or of another make."""
-    looks: Looks | None = _beside(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
+    looks: Looks | None = _open_array(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
     return looks
 
 
-def stored_cosine(index: Index) -> float | None:
+def read_cosine(index: Index) -> float | None:
     """From which cosine pictures of an index may be near-duplicates; None where it has none."""
-    cosine = _beside(index.folder / _COSINE, ())
+    cosine = _open_array(index.folder / _COSINE, ())
     return None if cosine is None else float(cosine)
 
 
-def _beside(path: Path, shape: tuple[int, ...]) -> Any:
+def _open_array(path: Path, shape: tuple[int, ...]) -> Any:
     """An array of an index, memory-mapped; None where there is none, or one of another make."""
     if not path.is_file():
         return None

@@ -10,7 +10,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images import Pictures
 from compodiff.images.looks import Looks, compute_look, look_the_same
 from compodiff.index.index import NO_PICTURE, Index
-from compodiff.index.previous import stored_cosine, stored_looks
+from compodiff.index.previous import read_cosine, read_looks
 
 _LEAST_COSINE = 0.9  # where the index does not say
 _NEAREST, _NEAREST_READ = 64, 8  # pictures that are compared: by stored looks, or read for it
@@ -22,8 +22,8 @@ class Recognition:
     def __init__(self, index: Index, pictures: Pictures) -> None:
         """Open what the index knows of its pictures' looks; where it does not, `pictures` are read."""
         self._index, self._pictures = index, pictures
-        self._looks = stored_looks(index)
-        stored = stored_cosine(index)
+        self._looks = read_looks(index)
+        stored = read_cosine(index)
         self._least = _LEAST_COSINE if stored is None else stored
 
     def find(self, seen: Looks, embedding: NDArray[np.float32]) -> tuple[str, ...]:

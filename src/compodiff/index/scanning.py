@@ -15,7 +15,7 @@ from compodiff.images.files import is_there, read_regular
 from compodiff.images.kinds import NAMED, KindNotRead
 from compodiff.index.encoded import Parts
 from compodiff.index.left_out import LeftOut, Reason
-from compodiff.index.previous import UNSURE, Earlier, Stamp, stamp_of, within_64_bits
+from compodiff.index.previous import UNSURE, Earlier, Stamp, clip_to_64_bits, stamp_of
 
 _NAMED_IN_ERROR = 5
 
@@ -35,7 +35,7 @@ class Scan:
         """Add a file that is encoded."""
         self.rows.append((name, name, name, 0, status.st_size, sha256))
         self.stamps.append(stamp_of(status))
-        self.modified_ns.append(within_64_bits(status.st_mtime_ns))
+        self.modified_ns.append(clip_to_64_bits(status.st_mtime_ns))
 
     @property
     def names(self) -> set[str]:
@@ -114,7 +114,7 @@ def name_in(folder: Path, path: Path) -> str:
     return str(path)[len(f"{folder}/") :]
 
 
-def path_inside(folder: Path, file: Path) -> Path:
+def find_path_inside(folder: Path, file: Path) -> Path:
     """A picture's path, given from here or from the folder.
 
     Raises:

@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.interchange import lasco, tables, tars
 from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
 from compodiff.interchange.records import Record
@@ -77,18 +77,18 @@ class LascoPart:
 
     def records(self) -> Iterator[Record]:
         """Read their pictures."""
-        return lasco.records(self.triplets, self.pictures, self.captions)
+        return lasco.read_records(self.triplets, self.pictures, self.captions)
 
 
-def _webdataset(source: Source, _skip_faulty: bool) -> list[Part]:
-    return [TarPart(path, source.columns) for path in tars.tars_in(source.folder)]
+def _list_tar_parts(source: Source, _skip_faulty: bool) -> list[Part]:
+    return [TarPart(path, source.columns) for path in tars.list_tars(source.folder)]
 
 
-def _parquet(source: Source, skip_faulty: bool) -> list[Part]:
+def _list_table_parts(source: Source, skip_faulty: bool) -> list[Part]:
     parts: list[Part] = []
-    for path in tables.tables_in(source.folder):
+    for path in tables.list_tables(source.folder):
         try:
-            groups = tables.row_groups(path)
+            groups = tables.count_row_groups(path)
         except InputInvalid:
             if not skip_faulty:
                 raise
@@ -97,7 +97,7 @@ def _parquet(source: Source, skip_faulty: bool) -> list[Part]:
     return parts
 
 
-def _lasco(source: Source, _skip_faulty: bool) -> list[Part]:
+def _list_lasco_parts(source: Source, _skip_faulty: bool) -> list[Part]:
     if source.annotations is None or not source.captions:
         raise InputInvalid(
             "LaSCo has no captions; give --annotations lasco_train.json --captions captions_train2014.json"
@@ -114,9 +114,9 @@ def _lasco(source: Source, _skip_faulty: bool) -> list[Part]:
 
 
 FORMATS: dict[str, Callable[[Source, bool], list[Part]]] = {
-    "webdataset": _webdataset,
-    "parquet": _parquet,
-    "lasco": _lasco,
+    "webdataset": _list_tar_parts,
+    "parquet": _list_table_parts,
+    "lasco": _list_lasco_parts,
 }
 
 
@@ -137,20 +137,20 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     if not parts:
         raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
     require_apart(to, source.folder)
-    shards.claim_folder(to, _fingerprint(source, importer, parts), "imported triplets", shards.OF_TRIPLETS)
-    planned = _planned(parts, to, importer.split)
+    shards.claim_folder(to, _make_fingerprint(source, importer, parts), "imported triplets", shards.OF_TRIPLETS)
+    planned = _plan_shards(parts, to, importer.split)
     missing = [each for each in planned if not shards.is_done(each.path)]
-    made = map_shards(importer, missing, workers=worker_count())
+    made = map_shards(importer, missing, workers=count_workers())
     bar = tqdm(made, "importing", len(planned), initial=len(planned) - len(missing), unit=" shards", disable=None)
     faults = sum(faults for _, faults in bar)
     finish(to, [each.path for each in planned])
     rows = shards.read_table(to / "manifest.parquet")
-    shards.write_table(to / "pictures.parquet", _pictures(rows))
+    shards.write_table(to / "pictures.parquet", _tabulate_pictures(rows))
     write_json(to / "source.json", {"folder": source.folder.name, "format": source.format, "parts": len(parts)})
     return {"triplets": len(rows), "accepted": int(rows["accepted"].sum()), "faulty": faults}
 
 
-def _planned(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:
+def _plan_shards(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:
     """Name the shards by the split that a file's name begins with and a number, as ours are."""
     counts: Counter[str] = Counter()
     planned = []
@@ -161,14 +161,14 @@ def _planned(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:
     return planned
 
 
-def _pictures(rows: pd.DataFrame) -> pd.DataFrame:
+def _tabulate_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     """The pictures that the set brings, with their split; one in both is held out from training."""
     ends = [rows[[end, "split"]].rename(columns={end: "picture_id"}) for end in ("reference", "target")]
     held_out_last = pd.concat(ends).sort_values(["picture_id", "split"])
     return held_out_last.drop_duplicates("picture_id", keep="last", ignore_index=True)
 
 
-def _fingerprint(source: Source, importer: Importer, parts: Sequence[Part]) -> dict[str, Any]:
+def _make_fingerprint(source: Source, importer: Importer, parts: Sequence[Part]) -> dict[str, Any]:
     return {
         "files": {str(path): path.stat().st_size for path in sorted({part.path for part in parts})},
         "parts": len(parts),

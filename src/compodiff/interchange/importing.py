@@ -22,9 +22,9 @@ from compodiff.catalogue.pictures import paint_on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
-from compodiff.images.mask_cells import Cells, cells_of_box, cells_of_mask
+from compodiff.images.mask_cells import Cells, find_box_cells, find_mask_cells
 from compodiff.interchange.records import SCORES, Record
-from compodiff.interchange.wording import change_between, same_said, strip_article, word_change
+from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
 from compodiff.language.terms import Tagger
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
@@ -131,7 +131,7 @@ class Importer:
 
     def _pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
         random = Random(f"{self.seed}-{planned.number}")
-        for number, record in enumerate(_chained(first, others)):
+        for number, record in enumerate(_chain(first, others)):
             pair = self._sound(record, partial(self._pair, planned, number, random))
             if pair is not None:
                 yield pair
@@ -154,22 +154,22 @@ class Importer:
         return None
 
     def _pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
-        if fault := _fault_of(record):
+        if fault := _find_fault(record):
             raise InputInvalid(fault)
         own = re.sub(r"[^\w-]+", "_", record.key)[:_LONGEST_KEY]  # so that a triplet can be traced
         key = f"{planned.path.stem}-{number:06d}" + (f"-{own}" if own else "")
-        reference, target = _decoded(record.reference), _decoded(record.target)
+        reference, target = _decode(record.reference), _decode(record.target)
         return PicturePair(self._captions(record, key, random), reference, target, self._mask(record, reference.size))
 
     def _mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
         """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
         if record.box is not None:
-            return cells_of_box(record.box, size, self._resize_mode)
+            return find_box_cells(record.box, size, self._resize_mode)
         if record.mask is None:
             return None
         mask = decode(record.mask).convert("L")
         white = np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
-        cells = cells_of_mask(white, self._resize_mode)
+        cells = find_mask_cells(white, self._resize_mode)
         return cells if cells.any() else None
 
     @cached_property
@@ -184,7 +184,7 @@ class Importer:
     def _captions(self, record: Record, key: str, random: Random) -> CaptionPair:
         """What the triplet says; a change that the set does not name is found in the captions."""
         texts = record.texts
-        change = change_between(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
+        change = find_change(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
         own_words = texts.get("relative_caption")
         # The keyword-image filter looks for the term that came; where a person or a model wrote the relative caption,
         # for that, as the paper does.
@@ -196,7 +196,7 @@ class Importer:
             target=f"{key}-target",
             reference_caption=texts["reference_caption"],
             target_caption=texts["target_caption"],
-            relative_caption=own_words or word_change(change, random),
+            relative_caption=own_words or put_in_words(change, random),
             relation=texts.get("relation") or (WRITTEN if own_words else change.relation),
             keyword=keyword,
         )
@@ -205,14 +205,14 @@ class Importer:
         """Take over an export of ours as it is."""
         with shards.open_shard_writer(planned.path) as shard:
             rows = []
-            for record in _chained(first, others):
+            for record in _chain(first, others):
                 if not record.is_complete:
                     raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
-                whole = self._sound(record, lambda each: (_files(each), own_row(each, planned.path.name)))
+                whole = self._sound(record, lambda each: (_check_files(each), restore_row(each, planned.path.name)))
                 if whole is None:
                     continue
                 files, row = whole
-                text = json.dumps(row | _keyword(record), sort_keys=True, ensure_ascii=False).encode()
+                text = json.dumps(row | _find_keyword(record), sort_keys=True, ensure_ascii=False).encode()
                 shard.add(record.key, {**files, "json": text})
                 rows.append(row)
             if rows:
@@ -229,28 +229,28 @@ class _Handed:
         yield from self.read
 
 
-def _files(record: Record) -> dict[str, bytes]:
+def _check_files(record: Record) -> dict[str, bytes]:
     """The picture files of a record, each of which decodes."""
     files = {"reference.png": record.reference, "target.png": record.target}
     if record.mask is not None:
         files["mask.png"] = record.mask
     for content in files.values():
-        _decoded(content)
+        _decode(content)
     return files
 
 
-def _fault_of(record: Record) -> str:
+def _find_fault(record: Record) -> str:
     """What its texts say wrong, "" for nothing."""
     before, after = (record.texts[role] for role in ("reference_caption", "target_caption"))
     keyword = record.texts.get("keyword", "")
-    if same_said(before, after):
+    if say_the_same(before, after):
         return f"both captions say {after!r}"
     if keyword.casefold() not in after.casefold():
         return f"the keyword {keyword!r} is missing in the target caption {after!r}"
     return ""
 
 
-def own_row(record: Record, shard: str) -> dict[str, Any]:
+def restore_row(record: Record, shard: str) -> dict[str, Any]:
     """The row of our manifest that an export of ours came from, in the manifest's order.
 
     Raises:
@@ -266,16 +266,16 @@ def own_row(record: Record, shard: str) -> dict[str, Any]:
     return names | texts | scores | {"accepted": bool(own["accepted"]), "rejected_by": str(own["rejected_by"])}
 
 
-def _keyword(record: Record) -> dict[str, str]:
+def _find_keyword(record: Record) -> dict[str, str]:
     return {"keyword": record.texts["keyword"]} if "keyword" in record.texts else {}
 
 
-def _chained(first: Record, others: Iterator[Record]) -> Iterator[Record]:
+def _chain(first: Record, others: Iterator[Record]) -> Iterator[Record]:
     yield first
     yield from others
 
 
-def _decoded(content: bytes) -> Image.Image:
+def _decode(content: bytes) -> Image.Image:
     """A picture of a set.
 
     Raises:

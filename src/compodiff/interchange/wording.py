@@ -33,9 +33,9 @@ class Change:
     noun: str = ""
 
 
-def change_between(before: TaggedCaption, after: TaggedCaption) -> Change:
+def find_change(before: TaggedCaption, after: TaggedCaption) -> Change:
     """Find the words that differ; `rewritten` with both whole captions where these make no term."""
-    gone, come = _differing(_Words(before), _Words(after))
+    gone, come = _find_differing(_Words(before), _Words(after))
     whole = Change(REWRITTEN, gone.whole, come.whole)
     noun = come.noun_after
     if gone.is_attribute and come.is_attribute and noun and noun == gone.noun_after:
@@ -53,13 +53,13 @@ def change_between(before: TaggedCaption, after: TaggedCaption) -> Change:
     return Change(REMOVE, one.text, "") if len(gone) else Change(ADD, "", one.text)
 
 
-def same_said(one: str, other: str) -> bool:
+def say_the_same(one: str, other: str) -> bool:
     """Whether two captions differ by nothing but articles, case and punctuation."""
     plain = ([word for word in re.findall(r"\w+", text.lower()) if word not in _ARTICLES] for text in (one, other))
     return next(plain) == next(plain)
 
 
-def word_change(change: Change, random: Random) -> str:
+def put_in_words(change: Change, random: Random) -> str:
     """Ask for the change in one of our templates."""
     if change.relation == REWRITTEN:
         return random.choice(_WHOLE).format(target=change.target)
@@ -166,7 +166,7 @@ class _Span:
         return self.last
 
 
-def _differing(before: _Words, after: _Words) -> tuple[_Span, _Span]:
+def _find_differing(before: _Words, after: _Words) -> tuple[_Span, _Span]:
     """The words of each caption between those that both begin and those that both end with."""
     one, other = ([word.lower() for word in it.words] for it in (before, after))
     first, shorter = 0, min(len(one), len(other))

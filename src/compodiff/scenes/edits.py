@@ -18,15 +18,15 @@ from compodiff.scenes.captions import (
     REMOVE,
     REPLACE,
     SCENE_RELATIONS,
-    countable,
-    numbered,
-    plural_of,
-    scene_caption,
-    with_article,
-    wordings,
+    add_article,
+    describe_scene,
+    is_countable,
+    list_wordings,
+    make_plural,
+    number_things,
 )
-from compodiff.scenes.objects import MOST_OBJECTS, Stock, one
-from compodiff.scenes.scene import PLACES, Placed, Scene, drawn_ground, placed
+from compodiff.scenes.objects import MOST_OBJECTS, Stock, draw_one
+from compodiff.scenes.scene import PLACES, Placed, Scene, draw_ground, place_object
 
 _COUNTS = (0.2, 0.45, 0.35)  # chances of one, two and three objects in a base scene
 _TRIES = 20  # draws of an edit, until there are enough that no earlier one equals
@@ -52,7 +52,7 @@ class Edit:
 
     def relative_captions(self) -> tuple[list[str], list[str]]:
         """All wordings of the edit, and of what undoes it."""
-        return wordings(self.relation, self.there), wordings(self.back, self.undone)
+        return list_wordings(self.relation, self.there), list_wordings(self.back, self.undone)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Family:
         return (self.base, *(edit.after for edit in self.edits))
 
 
-def family_generator(seed: int, split: str, number: int) -> Generator:
+def make_family_generator(seed: int, split: str, number: int) -> Generator:
     """The generator of one family: families can be drawn in any order, in any process."""
     return np.random.default_rng([seed, *split.encode(), number])
 
@@ -81,8 +81,8 @@ def draw_family(stock: Stock, edits_per_relation: int, generator: Generator) -> 
     while len(pictures) < count:
         pictures.append(stock.another(style, tuple(pictures), generator))
     places = generator.permutation(list(PLACES))[:count]
-    objects = (placed(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
-    base = Scene(*drawn_ground(generator), tuple(objects))
+    objects = (place_object(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
+    base = Scene(*draw_ground(generator), tuple(objects))
     editor = _Editor(stock, style, base, generator)
     edits: dict[str, Edit] = {}
     for relation in SCENE_RELATIONS:
@@ -116,7 +116,7 @@ class _Editor:
         if not self.base.free:
             return None
         picture = self._another()
-        new = placed(picture, self._free_place(), self.generator)
+        new = place_object(picture, self._free_place(), self.generator)
         after = replace(self.base, objects=(*self.base.objects, new))
         terms = self._terms(new)
         return self._edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
@@ -124,43 +124,47 @@ class _Editor:
     def _remove(self) -> Edit | None:
         if len(self.base.objects) == 1:
             return None
-        old = one(self.base.objects, self.generator)
+        old = draw_one(self.base.objects, self.generator)
         terms = self._terms(old)
         return self._edit(self._without(old), (REMOVE, ADD), terms | {"keyword": ""}, terms)
 
     def _replace(self) -> Edit:
-        old = one(self.base.objects, self.generator)
+        old = draw_one(self.base.objects, self.generator)
         new = replace(old, picture=self._another())
         return self._edit(self._without(old, new), (REPLACE, REPLACE), self._into(old, new), self._into(new, old))
 
     def _recolour(self) -> Edit | None:
-        old = one(self.base.objects, self.generator)
+        old = draw_one(self.base.objects, self.generator)
         changes = self.stock.recolourings(old.picture)
         if not changes:
             return None
-        change = one(changes, self.generator)
+        change = draw_one(changes, self.generator)
         new = replace(old, picture=change.target)
         terms = change.reference_term, change.target_term
         there, undone = self._into(old, new, *terms), self._into(new, old, *reversed(terms))
         return self._edit(self._without(old, new), (RECOLOUR, RECOLOUR), there, undone)
 
     def _move(self) -> Edit | None:
-        old = one(self.base.objects, self.generator)
+        old = draw_one(self.base.objects, self.generator)
         new = replace(old, place=self._free_place())
         after = self._without(old, new)
         return self._edit(after, (MOVE, MOVE), self._terms(new), self._terms(old), moved=(old, new))
 
     def _count(self) -> Edit | None:
         """Copies of an object, each of the object's size, at free places."""
-        old = one(self.base.objects, self.generator)
+        old = draw_one(self.base.objects, self.generator)
         name = self.stock.names[old.picture]
-        if not countable(name):
+        if not is_countable(name):
             return None
         free = self.generator.permutation(self.base.free)[: self.generator.integers(1, 3)]
         after = replace(self.base, objects=(*self.base.objects, *(replace(old, place=str(place)) for place in free)))
         there, undone = (
-            {"number": NUMBERS[count], "names": numbered(name, count).partition(" ")[2], "plural": plural_of(name)}
-            | {"keyword": numbered(name, count)}
+            {
+                "number": NUMBERS[count],
+                "names": number_things(name, count).partition(" ")[2],
+                "plural": make_plural(name),
+            }
+            | {"keyword": number_things(name, count)}
             for count in (1 + len(free), 1)
         )
         return self._edit(after, (COUNT, COUNT), there, undone)
@@ -187,17 +191,17 @@ class _Editor:
             self.stock.names[each.picture] + (f" at the {each.place}" if each == moved else "")
             for each in sorted(scene.objects)
         ]
-        return scene_caption(names, (scene.top, scene.bottom))
+        return describe_scene(names, (scene.top, scene.bottom))
 
     def _terms(self, each: Placed) -> dict[str, str]:
         name = self.stock.names[each.picture]
-        return {"name": name, "a_name": with_article(name), "place": each.place, "keyword": name}
+        return {"name": name, "a_name": add_article(name), "place": each.place, "keyword": name}
 
     def _into(self, old: Placed, new: Placed, old_term: str = "", new_term: str = "") -> dict[str, str]:
         """Terms of a replacement, or with the attribute's terms those of a recolouring."""
         name, becomes = self.stock.names[old.picture], self.stock.names[new.picture]
         bare = name.removeprefix(f"{old_term} ").removesuffix(f" with {old_term}").removesuffix(f", {old_term}")
-        own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": with_article(becomes)}
+        own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": add_article(becomes)}
         return {"name": name, "keyword": becomes, **own}
 
     def _without(self, old: Placed, *new: Placed) -> Scene:
@@ -207,4 +211,4 @@ class _Editor:
         return self.stock.another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
 
     def _free_place(self) -> str:
-        return one(self.base.free, self.generator)
+        return draw_one(self.base.free, self.generator)

@@ -14,14 +14,14 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SynthesisParams
-from compodiff.scenes.edits import Family, draw_family, family_generator
-from compodiff.scenes.objects import Stock, one
+from compodiff.scenes.edits import Family, draw_family, make_family_generator
+from compodiff.scenes.objects import Stock, draw_one
 from compodiff.scenes.scene import Painter, Scene
 
 PREFIX = "sprites"
 
 
-def sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator[CaptionPair]:
+def make_sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator[CaptionPair]:
     """Caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
 
     Raises:
@@ -32,9 +32,9 @@ def sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator[Capt
             continue
         stock = Stock(catalogue, split)
         for number in range(families):
-            generator = family_generator(params.seed, split, number)
+            generator = make_family_generator(params.seed, split, number)
             family = draw_family(stock, params.sprites.edits_per_relation, generator)
-            yield from _pairs(f"{PREFIX}-{split}-{number:06d}", split, family, generator)
+            yield from _make_pairs(f"{PREFIX}-{split}-{number:06d}", split, family, generator)
 
 
 class SpriteGenerator:
@@ -63,12 +63,12 @@ class SpriteGenerator:
             yield PicturePair(pair, self._picture(before), self._picture(after), self._painter.mask(before, after))
 
     def _drawn(self, family_key: str, split: str) -> dict[str, Scene]:
-        generator = family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
+        generator = make_family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
         family = draw_family(self._stock(split), self._params.sprites.edits_per_relation, generator)
         return {scene.name: scene for scene in family.scenes}
 
 
-def _pairs(family_key: str, split: str, family: Family, generator: Generator) -> Iterator[CaptionPair]:
+def _make_pairs(family_key: str, split: str, family: Family, generator: Generator) -> Iterator[CaptionPair]:
     """Two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
         base, after = family.base.name, edit.after.name
@@ -80,7 +80,7 @@ def _pairs(family_key: str, split: str, family: Family, generator: Generator) ->
             target=after,
             reference_caption=edit.captions[0],
             target_caption=edit.captions[1],
-            relative_caption=one(there, generator),
+            relative_caption=draw_one(there, generator),
             relation=edit.relation,
             keyword=edit.there["keyword"],
         )
@@ -91,7 +91,7 @@ def _pairs(family_key: str, split: str, family: Family, generator: Generator) ->
             target=base,
             reference_caption=edit.captions[1],
             target_caption=edit.captions[0],
-            relative_caption=one(undone, generator),
+            relative_caption=draw_one(undone, generator),
             relation=edit.back,
             keyword=edit.undone["keyword"],
         )

@@ -67,12 +67,12 @@ class Stock:
         names = sorted(concepts)
         while (concept := names[generator.integers(len(names))]) in present:
             pass
-        return one(concepts[concept], generator)
+        return draw_one(concepts[concept], generator)
 
     def changing(self, style: str, generator: Generator) -> str:
         """Draw a picture whose colour or skin tone can change: the attribute first, then the concept."""
-        by_concept = one(list(self._recolourings[style].values()), generator)
-        return one(one(list(by_concept.values()), generator), generator).reference
+        by_concept = draw_one(list(self._recolourings[style].values()), generator)
+        return draw_one(draw_one(list(by_concept.values()), generator), generator).reference
 
     def recolourings(self, picture: str) -> list[Recolouring]:
         """What the picture can become."""
@@ -101,6 +101,6 @@ class Stock:
         return found
 
 
-def one(items: Sequence[T], generator: Generator) -> T:
+def draw_one(items: Sequence[T], generator: Generator) -> T:
     """Draw one of several, as it is (`Generator.choice` would make an array's element of it)."""
     return items[int(generator.integers(len(items)))]

@@ -82,14 +82,14 @@ class Scene:
         return [place for place in PLACES if place not in taken]
 
 
-def placed(picture: str, place: str, generator: Generator) -> Placed:
+def place_object(picture: str, place: str, generator: Generator) -> Placed:
     """Put a picture somewhere into a quarter of the canvas, at a drawn size."""
     size = int(generator.integers(SMALLEST, QUARTER + 1))
     right, down = (int(shift) for shift in generator.integers(0, QUARTER - size + 1, 2))
     return Placed(place, picture, size, right, down)
 
 
-def drawn_ground(generator: Generator) -> tuple[str, str]:
+def draw_ground(generator: Generator) -> tuple[str, str]:
     """Draw the two colours of a ground; half of all grounds are plain."""
     top, bottom = (str(colour) for colour in generator.choice(list(GROUNDS), 2, replace=False))
     return (top, top) if generator.random() < 0.5 else (top, bottom)
@@ -105,7 +105,7 @@ class Painter:
 
     def picture(self, scene: Scene) -> Image.Image:
         """The scene, RGB, CANVAS x CANVAS."""
-        canvas = _ground(scene.top, scene.bottom)
+        canvas = _paint_ground(scene.top, scene.bottom)
         for each in scene.objects:
             canvas.alpha_composite(self._sprite(each.picture, each.size), each.corner)
         return canvas.convert("RGB")
@@ -130,12 +130,12 @@ class Painter:
 
 
 @lru_cache(maxsize=len(GROUNDS) ** 2)
-def _shades(top: str, bottom: str) -> bytes:
+def _compute_shades(top: str, bottom: str) -> bytes:
     share = np.linspace(0, 1, CANVAS)[:, None]
     column = (1 - share) * np.array(GROUNDS[top]) + share * np.array(GROUNDS[bottom])
     pixels = np.broadcast_to(column[:, None].round().astype(np.uint8), (CANVAS, CANVAS, 3))
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGBA").tobytes()
 
 
-def _ground(top: str, bottom: str) -> Image.Image:
-    return Image.frombytes("RGBA", (CANVAS, CANVAS), _shades(top, bottom))
+def _paint_ground(top: str, bottom: str) -> Image.Image:
+    return Image.frombytes("RGBA", (CANVAS, CANVAS), _compute_shades(top, bottom))

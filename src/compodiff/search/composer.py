@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from compodiff.embeddings.drawn_masks import check_cells, mask_cells, stack_masks
+from compodiff.embeddings.drawn_masks import check_cells, compute_cells, stack_masks
 from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
-from compodiff.index.encoding import encoded
+from compodiff.index.encoding import encode_pixels
 from compodiff.model.checkpoint import ModelCard, load_model
-from compodiff.model.inference import for_inference
+from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
@@ -63,7 +63,7 @@ class Composer:
         loaded = load_encoder(encoder)
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
         sampling = SamplingParams.model_validate(card.trained_with["sampling"])
-        return cls(loaded, for_inference(denoiser, sampling.precision), card, sampling)
+        return cls(loaded, prepare_for_inference(denoiser, sampling.precision), card, sampling)
 
     def prepare(self, query: Query) -> PreparedQuery:
         """Check a query and make pixels of its pictures and cells of its mask; the model does not run.
@@ -194,7 +194,7 @@ class Composer:
         if isinstance(query.mask, Image.Image):
             if not isinstance(query.reference, Image.Image):
                 raise InputInvalid("a mask needs the reference as a picture, the one it was drawn on")
-            return mask_cells(query.mask, query.reference, self.encoder).numpy()
+            return compute_cells(query.mask, query.reference, self.encoder).numpy()
         if query.reference is None or isinstance(query.reference, Blend):
             raise InputInvalid("a mask needs one reference, the one it was drawn on")
         return check_cells(query.mask).numpy()
@@ -208,7 +208,7 @@ class Composer:
             for part in blend.parts
             if isinstance(part, Tensor)
         ]
-        embeddings = iter(encoded(self.encoder, pixels) if pixels else ())
+        embeddings = iter(encode_pixels(self.encoder, pixels) if pixels else ())
         means = []
         for blend in blends:
             parts = [next(embeddings) if isinstance(part, Tensor) else self._placed(part) for part in blend.parts]

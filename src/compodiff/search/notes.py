@@ -1,6 +1,6 @@
 """What a person should know about an answer that is right but may surprise: one line each."""
 
-from compodiff.model.sampling.guidance import branches
+from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import Query
 
@@ -15,7 +15,7 @@ def note_on_negative(query: Query, options: SamplerOptions) -> str | None:
     if query.mode != "composed":
         return f"the negative text has no effect in the mode {query.mode}; take the mode composed"
     has_image = query.reference is not None
-    used = branches(w_image=options.w_image, w_text=options.w_text, has_text=True, has_image=has_image)
+    used = list_branches(w_image=options.w_image, w_text=options.w_text, has_text=True, has_image=has_image)
     if not all(branch.text for branch in used):
         return None
     dials = f"w_image {options.w_image:g} and w_text {options.w_text:g}" if has_image else f"w_text {options.w_text:g}"

@@ -121,14 +121,14 @@ class PreparedQuery:
     allowed: Rows | None = field(default=None, repr=False)
 
 
-def parts_of(reference: Reference) -> tuple[Part, ...]:
+def list_parts(reference: Reference) -> tuple[Part, ...]:
     """Return the parts of a reference, in their order."""
     if reference is None:
         return ()
     return reference.parts if isinstance(reference, Blend) else (reference,)
 
 
-def mode_of(name: str) -> Mode:
+def find_mode(name: str) -> Mode:
     """Return the mode of that name.
 
     Raises:

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from compodiff.images import Pictures, read_picture
 from compodiff.images.looks import compute_look
-from compodiff.index.encoding import encoded
+from compodiff.index.encoding import encode_pixels
 from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
 from compodiff.search.composer import Composer, Composition
-from compodiff.search.locate import CHAMPION, GALLERY, index_folder, model_parts
+from compodiff.search.locate import CHAMPION, GALLERY, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import note_on_negative, note_on_nothing
 from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference, parts_of
+from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
-from compodiff.tracking.store import project_of
+from compodiff.tracking.store import find_project
 
 __all__ = ["Blend", "Dials", "Hit", "Query", "Ranking", "Searcher"]
 
@@ -89,12 +89,12 @@ class Searcher:
             IndexMismatch: the index was made with another encoder, or is damaged.
             ResourceUnavailable: the registry cannot be reached.
         """
-        parts = model_parts(model)
+        parts = find_model_parts(model)
         # The index is opened first: it is the part that a user most often has to make.
         if index is None:
-            opened, pictures_root = Index.load(parts.index), project_of(Path.cwd()) / GALLERY
+            opened, pictures_root = Index.load(parts.index), find_project(Path.cwd()) / GALLERY
         else:
-            opened, pictures_root = Index.load(index_folder(Path(index))), None
+            opened, pictures_root = Index.load(find_index_folder(Path(index))), None
         return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
 
     @property
@@ -172,12 +172,12 @@ class Searcher:
         """
         query.require()
         reference = query.reference
-        looks = tuple(compute_look(part) if isinstance(part, Image.Image) else None for part in parts_of(reference))
+        looks = tuple(compute_look(part) if isinstance(part, Image.Image) else None for part in list_parts(reference))
         if isinstance(reference, Blend):
             reference = Blend(tuple(self._look_up(part, query) for part in reference.parts), reference.weights)
         elif reference is not None:
             reference = self._look_up(reference, query)
-        ids = tuple(part for part in parts_of(query.reference) if isinstance(part, str))
+        ids = tuple(part for part in list_parts(query.reference) if isinstance(part, str))
         allowed = self.filters.rows(query.where) if query.where else None
         prepared = self.composer.prepare(replace(query, reference=reference))
         return replace(prepared, looks=looks, exclude=(*query.exclude, *ids), allowed=allowed)
@@ -225,14 +225,14 @@ class Searcher:
 
     def _recognise(self, prepared: PreparedQuery, composition: Composition) -> tuple[str, ...]:
         """Return the pictures of the index that parts of the reference are copies of."""
-        parts = parts_of(prepared.asked.reference)
+        parts = list_parts(prepared.asked.reference)
         found: list[str] = []
         for part, seen in zip(parts, prepared.looks, strict=True):
             if seen is None or not isinstance(part, Tensor):
                 continue
             alone = len(parts) == 1 and prepared.asked.mask is None
             known = composition.reference if alone and composition.reference is not None else None
-            embedding = encoded(self.composer.encoder, [part])[0] if known is None else known
+            embedding = encode_pixels(self.composer.encoder, [part])[0] if known is None else known
             found += self._recognition.find(seen, embedding.cpu().numpy())
         return tuple(dict.fromkeys(found))
 

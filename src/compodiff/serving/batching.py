@@ -86,13 +86,13 @@ class Batcher:
         started = time.perf_counter()
         searcher = batch[0].live.searcher
 
-        def told(progress: Progress) -> None:
+        def tell_progress(progress: Progress) -> None:
             for waiting in batch:
                 if waiting.listener is not None:
                     waiting.listener(progress)
 
         try:
-            answers = searcher.answer_all([waiting.prepared for waiting in batch], Watch(told))
+            answers = searcher.answer_all([waiting.prepared for waiting in batch], Watch(tell_progress))
         except CompoDiffError as error:
             if len(batch) == 1:
                 return [error]

@@ -64,7 +64,7 @@ class Champion:
         self.fault = ""  # why the pair is not the newest; "" where it is
         self.reloads = 0
         places = locate()
-        self.live = _opened(places, Composer.load(places.composed, places.encoder))
+        self.live = _open_live(places, Composer.load(places.composed, places.encoder))
 
     def refresh(self) -> None:
         """Open what `locate` finds now if it is another; on any fault keep what is served, and say why."""
@@ -76,7 +76,7 @@ class Champion:
                 return
             same_model = (places.composed, places.encoder) == (old.places.composed, old.places.encoder)
             composer = old.searcher.composer if same_model else Composer.load(places.composed, places.encoder)
-            self.live = _opened(places, composer)
+            self.live = _open_live(places, composer)
         except (CompoDiffError, OSError) as error:
             if str(error) != self.fault:
                 log.warning("still serving %s: %s", old.places.version, error)
@@ -87,7 +87,7 @@ class Champion:
         log.info("now serving %s over %s", places.version, places.index)
 
 
-def _opened(places: Places, composer: Composer) -> Live:
+def _open_live(places: Places, composer: Composer) -> Live:
     """Open the index and let the model answer once, so that the first query is not slower than others."""
     written = stamp(places.index)
     index = Index.load(places.index)

@@ -39,7 +39,7 @@ class Shown:
     etag: str
 
 
-def as_it_is(live: Live, picture_id: str) -> Shown:
+def read_original(live: Live, picture_id: str) -> Shown:
     """A picture's own bytes.
 
     Raises:
@@ -48,7 +48,7 @@ def as_it_is(live: Live, picture_id: str) -> Shown:
     content = live.searcher.pictures.read_bytes(picture_id)
     for magic, at, media_type in _TYPES:
         if content[at : at + len(magic)] == magic:
-            return Shown(content, media_type, _etag(live, picture_id, 0))
+            return Shown(content, media_type, _make_etag(live, picture_id, 0))
     raise InputInvalid(f"{picture_id} is no JPEG, PNG, WebP or GIF picture any more; build the index again")
 
 
@@ -67,19 +67,19 @@ class Thumbnails:
         Raises:
             InputInvalid: it cannot be read.
         """
-        key = _etag(live, picture_id, edge)
+        key = _make_etag(live, picture_id, edge)
         with self._alone:
             if key in self._kept:
                 return self._kept[key]
         with self._decoding:
-            shown = Shown(_webp(live.searcher.pictures, picture_id, edge), "image/webp", key)
+            shown = Shown(_make_webp(live.searcher.pictures, picture_id, edge), "image/webp", key)
         if len(shown.content) <= _KEPT:
             with self._alone:
                 self._kept[key] = shown
         return shown
 
 
-def _webp(pictures: Pictures, picture_id: str, edge: int) -> bytes:
+def _make_webp(pictures: Pictures, picture_id: str, edge: int) -> bytes:
     picture = pictures.read(picture_id)
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
@@ -87,7 +87,7 @@ def _webp(pictures: Pictures, picture_id: str, edge: int) -> bytes:
     return stream.getvalue()
 
 
-def _etag(live: Live, picture_id: str, edge: int) -> str:
+def _make_etag(live: Live, picture_id: str, edge: int) -> str:
     """By content: a picture that changed has another."""
     index = live.searcher.index
     digest = index.pictures["sha256"].iloc[index.row[picture_id]]

@@ -10,7 +10,7 @@ from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import PreparedQuery
 from compodiff.search.ranking import Hit, Ranking
 from compodiff.serving.champion import Live
-from compodiff.serving.form import SearchForm, encoded_cells, encoded_embedding
+from compodiff.serving.form import SearchForm, encode_cells, encode_embedding
 from compodiff.serving.limits import Limits
 
 
@@ -124,31 +124,31 @@ class ModelReply(BaseModel):
 PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
-def picture_address(picture_id: str) -> str:
+def make_picture_address(picture_id: str) -> str:
     """Where a picture's own bytes are."""
     return f"/pictures/{quote(picture_id, safe='/')}"
 
 
-def thumbnail_address(picture_id: str) -> str:
+def make_thumbnail_address(picture_id: str) -> str:
     """Where its small version is."""
     return f"/thumbnails/{quote(picture_id, safe='/')}"
 
 
-def ranking_reply(
+def make_ranking_reply(
     live: Live, form: SearchForm, prepared: PreparedQuery, answer: Ranking, seconds: Mapping[str, float]
 ) -> RankingReply:
     """Return the answer as it is sent."""
     return RankingReply(
-        query=_asked(live, form, answer, prepared.options),
-        results=_found(live, answer.hits),
-        embedding=encoded_embedding(answer.embedding),
+        query=_describe_query(live, form, answer, prepared.options),
+        results=_describe_hits(live, answer.hits),
+        embedding=encode_embedding(answer.embedding),
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
         notes=list(answer.notes),
         model=live.places.version,
     )
 
 
-def model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
+def make_model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
     """What is being served."""
     composer, index = live.searcher.composer, live.searcher.index
     return ModelReply(
@@ -166,19 +166,19 @@ def model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
     )
 
 
-def _asked(live: Live, form: SearchForm, answer: Ranking, options: SamplerOptions) -> Asked:
+def _describe_query(live: Live, form: SearchForm, answer: Ranking, options: SamplerOptions) -> Asked:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
     composer = live.searcher.composer
     return Asked(
         reference_id=form.reference_id if only_ids else [],
-        reference_embedding=[] if only_ids or answer.reference is None else [encoded_embedding(answer.reference)],
+        reference_embedding=[] if only_ids or answer.reference is None else [encode_embedding(answer.reference)],
         weight=form.weight if only_ids else [],
         exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id, *answer.own],
         text=form.text,
         negative=form.negative,
         subtract=form.subtract,
         subtract_weight=form.subtract_weight,
-        mask_cells=None if answer.cells is None else encoded_cells(answer.cells),
+        mask_cells=None if answer.cells is None else encode_cells(answer.cells),
         w_image=options.w_image,
         w_text=options.w_text,
         steps=options.num_inference_steps,
@@ -191,7 +191,7 @@ def _asked(live: Live, form: SearchForm, answer: Ranking, options: SamplerOption
     )
 
 
-def _found(live: Live, hits: Sequence[Hit]) -> list[HitReply]:
+def _describe_hits(live: Live, hits: Sequence[Hit]) -> list[HitReply]:
     index = live.searcher.index
     known = live.metadata.of([index.row[hit.picture_id] for hit in hits])
     return [
@@ -200,8 +200,8 @@ def _found(live: Live, hits: Sequence[Hit]) -> list[HitReply]:
             picture_id=hit.picture_id,
             name=hit.name,
             score=hit.score,
-            picture=picture_address(hit.picture_id),
-            thumbnail=thumbnail_address(hit.picture_id),
+            picture=make_picture_address(hit.picture_id),
+            thumbnail=make_thumbnail_address(hit.picture_id),
             duplicates=list(hit.duplicates),
             metadata=metadata,
         )

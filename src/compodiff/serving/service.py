@@ -13,11 +13,11 @@ from compodiff.search.progress import Progress
 from compodiff.search.query import PreparedQuery
 from compodiff.serving.batching import Batcher
 from compodiff.serving.champion import Champion, Live
-from compodiff.serving.form import SearchForm, Uploads, query_of
+from compodiff.serving.form import SearchForm, Uploads, make_query
 from compodiff.serving.limits import Limits
 from compodiff.serving.metrics import Metrics
 from compodiff.serving.pictures import Thumbnails
-from compodiff.serving.replies import RankingReply, ranking_reply
+from compodiff.serving.replies import RankingReply, make_ranking_reply
 
 _RETRY_SECONDS = 1
 
@@ -75,7 +75,7 @@ class Service:
         uploads = await Uploads.of(form)
 
         def prepare() -> PreparedQuery:
-            return live.searcher.prepare(query_of(form, uploads, self.limits.pixels))
+            return live.searcher.prepare(make_query(form, uploads, self.limits.pixels))
 
         with self._counted():
             done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
@@ -90,16 +90,16 @@ class Service:
         """
         loop = asyncio.get_running_loop()
 
-        def told(progress: Progress) -> None:
+        def tell_progress(progress: Progress) -> None:
             if listener is not None:
                 loop.call_soon_threadsafe(listener, progress)
 
         with self._counted():
-            answer, waited = await self._batcher.submit(begun.live, begun.prepared, told if listener else None)
+            answer, waited = await self._batcher.submit(begun.live, begun.prepared, tell_progress if listener else None)
         seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
-        return ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
+        return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -74,7 +74,7 @@ class Undertaking:
 
 def predict(costs: Costs, undertaking: Undertaking, gpus: Sequence[int], seed: int = 17) -> list[dict[str, Any]]:
     """Predict wall time and cost for each number of GPUs; the same seed gives the same figures."""
-    return [_row(costs, undertaking, count, seed) for count in gpus]
+    return [_predict_row(costs, undertaking, count, seed) for count in gpus]
 
 
 def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Generator) -> tuple[float, int]:
@@ -86,7 +86,7 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
     usual = costs.pair(it.candidates, it.kept) * it.per_shard
     took = usual * np.clip(generator.normal(1, it.spread, it.shards), 0.1, None)
     free = [it.start] * gpus
-    lifetimes = [_lifetime(it, generator) for _ in range(gpus)]
+    lifetimes = [_draw_lifetime(it, generator) for _ in range(gpus)]
     slots = [(when, slot) for slot, when in enumerate(free)]
     ends_of_life = [it.start + life for life in lifetimes]
     heapq.heapify(slots)
@@ -97,7 +97,7 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
             if now + seconds <= ends_of_life[slot]:
                 break
             back = max(now, ends_of_life[slot]) + it.start
-            ends_of_life[slot] = back + _lifetime(it, generator)
+            ends_of_life[slot] = back + _draw_lifetime(it, generator)
             kills += 1
             heapq.heappush(slots, (back, slot))
         last = max(last, now + seconds)
@@ -105,11 +105,11 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
     return last, kills
 
 
-def _lifetime(it: Undertaking, generator: np.random.Generator) -> float:
+def _draw_lifetime(it: Undertaking, generator: np.random.Generator) -> float:
     return float(generator.exponential(3600 * it.hours_between_kills))
 
 
-def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
+def _predict_row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
     seconds, kills = simulate(costs, it, gpus, np.random.default_rng([seed, gpus]))
     ideal = costs.pair(it.candidates, it.kept) * it.shards * it.per_shard / gpus
     hours = seconds / 3600

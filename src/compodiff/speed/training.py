@@ -17,7 +17,7 @@ from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.precision import DTYPES
 from compodiff.speed import plain
-from compodiff.speed.timing import machine, medians, one_thread, worthwhile_precisions
+from compodiff.speed.timing import describe_machine, list_worthwhile_precisions, measure_medians, use_one_thread
 
 BATCHES = (64, 256)
 DRAWS = 4
@@ -59,24 +59,24 @@ def run(batches: Sequence[int], repeats: int, config: DenoiserConfig = RELEASED)
     Raises:
         ArithmeticError: ours and plain do not give the same gradients.
     """
-    with one_thread():
-        agreement = gradient_error(config)
-        rows = [_row(config, batch, repeats) for batch in batches]
-        return {"machine": machine(), "equality": {"gradient_error_float32": agreement}, "rows": rows}
+    with use_one_thread():
+        agreement = measure_gradient_error(config)
+        rows = [_measure_row(config, batch, repeats) for batch in batches]
+        return {"machine": describe_machine(), "equality": {"gradient_error_float32": agreement}, "rows": rows}
 
 
-def gradient_error(config: DenoiserConfig) -> float:
+def measure_gradient_error(config: DenoiserConfig) -> float:
     """The largest difference of any gradient between the peers, float32, texts of 77 real tokens.
 
     Raises:
         ArithmeticError: it exceeds LARGEST_ERROR.
     """
-    denoiser = _denoiser(config, torch.float32)
+    denoiser = _make_denoiser(config, torch.float32)
     batch = Batch(config, 2, torch.float32)
     batch.packed = PackedText.pack(batch.padded)
     noised = batch.noised(1)
     gradients = []
-    for loss in (_our_loss, _plain_loss):
+    for loss in (_compute_our_loss, _compute_plain_loss):
         denoiser.zero_grad()
         torch.autograd.backward(loss(denoiser, batch, noised))
         gradients.append(
@@ -89,17 +89,17 @@ def gradient_error(config: DenoiserConfig) -> float:
     return error
 
 
-def _row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
-    dtype = DTYPES[worthwhile_precisions()[-1]]
+def _measure_row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
+    dtype = DTYPES[list_worthwhile_precisions()[-1]]
     batch = Batch(config, rows, dtype)
-    ours, theirs = _denoiser(config, dtype), _denoiser(config, dtype)
+    ours, theirs = _make_denoiser(config, dtype), _make_denoiser(config, dtype)
     fused = torch.optim.AdamW(ours.parameters(), lr=1e-4, weight_decay=0.06, fused=True)
     usual = torch.optim.AdamW(theirs.parameters(), lr=1e-4, weight_decay=0.06)
-    seconds = medians(
+    seconds = measure_medians(
         {
-            "plain": partial(_step, theirs, usual, batch, _plain_loss, 1),
-            "ours": partial(_step, ours, fused, batch, _our_loss, 1),
-            f"ours_{DRAWS}_draws": partial(_step, ours, fused, batch, _our_loss, DRAWS),
+            "plain": partial(_step, theirs, usual, batch, _compute_plain_loss, 1),
+            "ours": partial(_step, ours, fused, batch, _compute_our_loss, 1),
+            f"ours_{DRAWS}_draws": partial(_step, ours, fused, batch, _compute_our_loss, DRAWS),
         },
         repeats,
     )
@@ -111,7 +111,7 @@ def _row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
 
 def train_step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     """Make one optimizer step of ours."""
-    _step(denoiser, optimizer, batch, _our_loss, 1)
+    _step(denoiser, optimizer, batch, _compute_our_loss, 1)
 
 
 Noised = tuple[Tensor, Tensor, Tensor]
@@ -124,14 +124,14 @@ def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch, lo
     optimizer.step()
 
 
-def _our_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
+def _compute_our_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
     context = denoiser.context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
     x0: Tensor = denoiser(x_t, timestep, context)
     return (x0 - target).square().mean()
 
 
-def _plain_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
+def _compute_plain_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
     dtype = denoiser.dtype
     weights = dict(denoiser.named_parameters()) | dict(denoiser.named_buffers())
@@ -140,7 +140,7 @@ def _plain_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
     return (x0.float() - target).square().mean()
 
 
-def _denoiser(config: DenoiserConfig, dtype: torch.dtype) -> Denoiser:
+def _make_denoiser(config: DenoiserConfig, dtype: torch.dtype) -> Denoiser:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Denoiser(config).to(dtype)

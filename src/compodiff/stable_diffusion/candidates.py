@@ -8,7 +8,7 @@ import numpy as np
 
 from compodiff.encoders import Encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
-from compodiff.pairs.similarity import directional
+from compodiff.pairs.similarity import compare_directions
 from compodiff.params import DiffusionParams
 
 
@@ -22,7 +22,7 @@ class Draw:
     guidance: float
 
 
-def draws_of(pair: CaptionPair, params: DiffusionParams, seed: int) -> list[Draw]:
+def list_draws(pair: CaptionPair, params: DiffusionParams, seed: int) -> list[Draw]:
     """Draw what the candidates of a caption pair differ in, and name them."""
     draws = []
     for number in range(params.candidates):
@@ -57,5 +57,5 @@ class BestByDirection:
             self._encoder.encode_images(pictures, self._batch_size).cpu().numpy()
             for pictures in ([it.reference for it in candidates], [it.target for it in candidates])
         )
-        scores = directional(references, targets, texts[:1], texts[1:])
+        scores = compare_directions(references, targets, texts[:1], texts[1:])
         return [candidates[place] for place in np.argsort(-scores, kind="stable")[: self._kept]]

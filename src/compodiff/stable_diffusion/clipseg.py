@@ -130,13 +130,13 @@ class MaskedGenerator:
         """What to find in which picture of a pair."""
         it = pair.captions
         before, after = self._tagger.tag([it.reference_caption, it.target_caption])
-        goes = mask_phrase(before, after.caption)
-        comes = mask_phrase(after, before.caption, it.keyword)
+        goes = choose_mask_phrase(before, after.caption)
+        comes = choose_mask_phrase(after, before.caption, it.keyword)
         found = [(picture, phrase) for picture, phrase in ((pair.reference, goes), (pair.target, comes)) if phrase]
-        return found or [(pair.target, mask_phrase(after, ""))]
+        return found or [(pair.target, choose_mask_phrase(after, ""))]
 
 
-def mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
+def choose_mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
     """What of a picture its mask covers: what its caption names and the other caption does not.
 
     Args:

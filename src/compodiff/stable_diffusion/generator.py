@@ -24,8 +24,8 @@ from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import DiffusionParams
-from compodiff.stable_diffusion.candidates import BestByDirection, Draw, draws_of
-from compodiff.stable_diffusion.prompt_to_prompt import Sharing, Word, align, shared_attention, words_of
+from compodiff.stable_diffusion.candidates import BestByDirection, Draw, list_draws
+from compodiff.stable_diffusion.prompt_to_prompt import Sharing, Word, align, group_words, share_attention
 
 Picker = Callable[[Sequence[PicturePair]], list[PicturePair]]
 UNSAFE = "unsafe"
@@ -73,7 +73,7 @@ class SafetyChecker:
             network = StableDiffusionSafetyChecker.from_pretrained(place, use_safetensors=True)
             return cls(network, CLIPImageProcessor.from_pretrained(place))
         except (OSError, ValueError, SafetensorError) as error:
-            raise _unloadable("safety checker", place, error) from error
+            raise _make_load_error("safety checker", place, error) from error
 
     @torch.inference_mode()
     def unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
@@ -108,7 +108,7 @@ class DiffusionGenerator:
             ResourceUnavailable: not even one pair fits the GPU's memory.
         """
         count = 0
-        draws = chain.from_iterable(draws_of(pair, self._params, self._seed) for pair in pairs)
+        draws = chain.from_iterable(list_draws(pair, self._params, self._seed) for pair in pairs)
         candidates = enumerate(self._checked(pair) for pair in self._drawn(draws))
         with tqdm(total=len(pairs), desc="drawing", unit=" pairs", disable=None) as bar:
             for _, of_one in groupby(candidates, key=lambda numbered: numbered[0] // self._params.candidates):
@@ -143,7 +143,7 @@ class DiffusionGenerator:
             sharing.advance((step + 1) / running.num_timesteps)
             return {}
 
-        with shared_attention(pipeline.unet, sharing):
+        with share_attention(pipeline.unet, sharing):
             pictures = pipeline(
                 prompt=references + targets,
                 height=self._params.picture_size,
@@ -159,10 +159,12 @@ class DiffusionGenerator:
 
     def _words(self, captions: list[str]) -> list[list[Word]]:
         tokens = self._pipeline.tokenizer(captions, truncation=True)
-        return [words_of(ids, tokens.word_ids(row)) for row, ids in enumerate(tokens.input_ids)]
+        return [group_words(ids, tokens.word_ids(row)) for row, ids in enumerate(tokens.input_ids)]
 
 
-def diffusion_generator(params: DiffusionParams, *, seed: int, encoder: Path, batch_size: int) -> DiffusionGenerator:
+def load_diffusion_generator(
+    params: DiffusionParams, *, seed: int, encoder: Path, batch_size: int
+) -> DiffusionGenerator:
     """Load a generator, on the GPU where there is one.
 
     Args:
@@ -210,7 +212,7 @@ def load_pipeline(params: DiffusionParams) -> Any:
             place, revision=params.revision, use_safetensors=True, dtype=getattr(torch, params.precision)
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unloadable("pipeline", place, error) from error
+        raise _make_load_error("pipeline", place, error) from error
     # The SDE solver draws noise that no generator decides.
     fitting = {each.__name__: each for each in pipeline.scheduler.compatibles if "SDE" not in each.__name__}
     if params.scheduler not in fitting:
@@ -221,7 +223,7 @@ def load_pipeline(params: DiffusionParams) -> Any:
     return pipeline
 
 
-def _unloadable(what: str, place: str, error: Exception) -> CompoDiffError:
+def _make_load_error(what: str, place: str, error: Exception) -> CompoDiffError:
     reason = " ".join(str(error).split())[:300]
     if Path(place).is_dir():
         return InputInvalid(f"{place} holds no {what} in safetensors: {reason}")

@@ -59,7 +59,7 @@ class Declaration:
     outputs: dict[str, str]
 
 
-def declaration_of(name: str) -> Declaration:
+def read_declaration(name: str) -> Declaration:
     """Read the declaration of stage `name` from its function's signature.
 
     Raises:
@@ -89,7 +89,7 @@ def run_stage(name: str, root: Path) -> None:
         InputInvalid: there is no such stage, or an input path does not exist.
         ParamsInvalid: params.yaml does not fit.
     """
-    declaration = declaration_of(name)
+    declaration = read_declaration(name)
     params = load_params(root / "params.yaml")
     arguments: dict[str, Any] = {argument: getattr(params, argument) for argument in declaration.sections}
     for argument, path in declaration.inputs.items():

@@ -13,7 +13,7 @@ from PIL import Image
 from compodiff.benchmarks.datasets.pictures import GalleryFolder
 from compodiff.catalogue.emoji_benchmark import SPLITS, BenchmarkQuery, read_queries
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import material_of
+from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import ExactMask, Material, make_embeddings
 from compodiff.embeddings.generated import Generated
 from compodiff.encoders import MEMO, load_encoder
@@ -51,17 +51,17 @@ def embed(  # a stage's arguments are its declaration
     queries = [query for folder in (benchmark, scenes) for split in SPLITS for query in read_queries(folder, split)]
     texts = [text for query in queries for text in (query.relative_caption, query.negative)]
     texts += [*accepted["relative_caption"], *captions["reference_caption"], *captions["target_caption"]]
-    material = material_of(catalogue, texts)
-    material = _with_pictures(material, dict.fromkeys(sorted(generated.places), generated.read), generated.digest)
+    material = collect_material(catalogue, texts)
+    material = _add_pictures(material, dict.fromkeys(sorted(generated.places), generated.read), generated.digest)
     gallery = GalleryFolder.scan(scenes / "gallery")
     digest = digest_files(sorted((scenes / "gallery").rglob("*.tar")))
-    material = _with_pictures(material, dict.fromkeys(gallery.ids, gallery.read), digest)
-    masks = ChainMap(generated.masks, _query_masks(scenes))
+    material = _add_pictures(material, dict.fromkeys(gallery.ids, gallery.read), digest)
+    masks = ChainMap(generated.masks, _list_query_masks(scenes))
     towers = load_encoder(encoder).for_many().remembering(encoder.with_name(MEMO))
     make_embeddings(embeddings, towers, replace(material, exact_masks=masks), embedding)
 
 
-def _with_pictures(material: Material, readers: dict[str, Callable[[str], Image.Image]], digest: str) -> Material:
+def _add_pictures(material: Material, readers: dict[str, Callable[[str], Image.Image]], digest: str) -> Material:
     """Add pictures under new names."""
 
     def read(name: str) -> Image.Image:
@@ -71,15 +71,15 @@ def _with_pictures(material: Material, readers: dict[str, Callable[[str], Image.
     return replace(material, pictures=pictures, read=read, digest=f"{material.digest} {digest}")
 
 
-def _query_masks(folder: Path) -> dict[str, list[ExactMask]]:
+def _list_query_masks(folder: Path) -> dict[str, list[ExactMask]]:
     """The masks that queries of a benchmark put on their references."""
     masks: dict[str, list[ExactMask]] = defaultdict(list)
     for split in SPLITS:
         for query in read_queries(folder, split):
             if query.mask:
-                masks[query.reference].append(ExactMask(query.targets[0], split, _cells(folder, query)))
+                masks[query.reference].append(ExactMask(query.targets[0], split, _read_cells(folder, query)))
     return masks
 
 
-def _cells(folder: Path, query: BenchmarkQuery) -> NDArray[np.bool_]:
+def _read_cells(folder: Path, query: BenchmarkQuery) -> NDArray[np.bool_]:
     return np.asarray(read_picture(folder / query.mask).convert("L")) > 127

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from torch import Tensor
 
-from compodiff.benchmarks.answers import Answering, gallery_vectors
+from compodiff.benchmarks.answers import Answering, read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, Page
@@ -71,12 +71,12 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
 
     def compare(name: str, folder: Path) -> Comparison:
         (test,), (validation,) = (load_triplets(folder, split) for split in ("test", "validation"))
-        source = Source(encoded, partial(embedded_mask, encoded, folder))
+        source = Source(encoded, partial(look_up_mask, encoded, folder))
         return run_benchmark(BenchmarkRun([replace(test, name=name)], source, models, validation, evaluation, settings))
 
     emoji = compare("emoji", benchmark)
     page = Page("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
-    _write(emoji.noting(index=served_recall(served, emoji)), page, encoded, metrics, report)
+    _write(emoji.noting(index=measure_served_recall(served, emoji)), page, encoded, metrics, report)
     page = replace(page, title="Scenes benchmark: edits of unseen objects")
     _write(compare("scenes", scenes), page, encoded, scenes_metrics, scenes_report)
 
@@ -84,10 +84,10 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
 def _write(comparison: Comparison, page: Page, encoded: Embeddings, metrics: Path, report: Path) -> None:
     """Write the figures, and the report as a folder."""
     write_json(metrics, comparison.figures(page.metrics))
-    page.write(report, comparison, gallery_vectors(encoded))
+    page.write(report, comparison, read_gallery_vectors(encoded))
 
 
-def embedded_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+def look_up_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
     """Return the cells (64, 64) of a query's mask, and the embedding (D,) of its reference made with that mask.
 
     Raises:
@@ -100,7 +100,7 @@ def embedded_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Qu
     return check_cells(cells), encoded.masked[row]
 
 
-def served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:
+def measure_served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:
     """Recall@10 of the answers as the index serves them: equals the exact one where the index is flat."""
     (row,) = comparison.rows[COMPOSED]
     queries = row.scored.benchmark.queries

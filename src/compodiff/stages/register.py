@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 from compodiff.tracking.registry import MODEL, Candidate, register_model
-from compodiff.tracking.store import project_of
+from compodiff.tracking.store import find_project
 
 
 def register(
@@ -32,13 +32,13 @@ def register(
     measured = (metrics, scenes)  # one file a benchmark, by whose name params.yaml has its gate
     candidate = Candidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
-        figures={file.stem: _rows(file) for file in measured},
+        figures={file.stem: _collect_rows(file) for file in measured},
         files=[*measured, report],
     )
-    version = register_model(project_of(registration.parent), candidate)
+    version = register_model(find_project(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
 
 
-def _rows(metrics: Path) -> dict[str, Any]:
+def _collect_rows(metrics: Path) -> dict[str, Any]:
     figures = json.loads(metrics.read_text(encoding="utf-8"))
     return {method: row for method, row in figures.items() if method != "record"}

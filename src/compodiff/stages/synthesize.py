@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 from tqdm import tqdm
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.params import SynthesisParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage import shards
@@ -15,7 +15,7 @@ from compodiff.storage.digests import digest_files
 from compodiff.triplets.imported import REPORT
 from compodiff.triplets.making import ShardPlan, TripletMaker, plan_sources
 from compodiff.triplets.manifest import finish
-from compodiff.triplets.sources import sources_of, survey_sources
+from compodiff.triplets.sources import list_sources, survey_sources
 
 # The rooms whose code decides the bytes of a shard beside its inputs: those that dvc.yaml watches for this stage.
 ROOMS = ("catalogue", "encoders", "images", "language", "pairs", "scenes", "stable_diffusion", "triplets")
@@ -38,7 +38,7 @@ def synthesize(
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
     catalogue = Catalogue.load(data)
-    sources = sources_of(synthesis, catalogue, data, encoder)
+    sources = list_sources(synthesis, catalogue, data, encoder)
     count, captions = survey_sources(sources)
     shards.claim_folder(
         triplets,
@@ -48,7 +48,7 @@ def synthesize(
             "captions": captions,
             "pictures": digest_files([data / "pictures.parquet"]),
             "encoder": digest_files([encoder / "manifest.json"]),
-            "code": digest_files(_code()),
+            "code": digest_files(_list_code()),
         },
         "triplets",
         shards.OF_TRIPLETS,
@@ -58,12 +58,14 @@ def synthesize(
     places: list[tuple[int, Path]] = []
     with tqdm(desc="synthesizing", total=count, unit=" pairs", disable=None) as bar:
         plans = plan_sources(triplets, [source.pairs for source in sources], synthesis.pairs_per_shard)
-        for plan, _ in map_shards(maker, _missing(plans, places, bar), workers=worker_count()):
+        for plan, _ in map_shards(maker, _list_missing(plans, places, bar), workers=count_workers()):
             bar.update(len(plan.pairs))
     finish(triplets, [path for _, path in sorted(places)], set(catalogue.pictures.index))
 
 
-def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "tqdm[NoReturn]") -> Iterator[ShardPlan]:
+def _list_missing(
+    plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "tqdm[NoReturn]"
+) -> Iterator[ShardPlan]:
     """Yield the plans of shards that are still to be made; note the place of every one in the manifest."""
     for plan in plans:
         places.append((plan.source, plan.path))
@@ -75,6 +77,6 @@ def _missing(plans: Iterable[ShardPlan], places: list[tuple[int, Path]], bar: "t
             yield plan
 
 
-def _code() -> list[Path]:
+def _list_code() -> list[Path]:
     package = Path(__file__).parents[1]
     return [path for room in ROOMS for path in sorted((package / room).rglob("*.py"))]

@@ -12,8 +12,8 @@ from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.sampling.process import Process
 from compodiff.params import SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import collect_composed_material, with_precision
-from compodiff.tracking.runs import training_run
+from compodiff.stages.training_material import choose_training_precision, collect_composed_material
+from compodiff.tracking.runs import record_training
 from compodiff.training.fit import fit
 
 
@@ -35,7 +35,7 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
         EncoderMismatch: the prior was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
-    composed = with_precision(composed, "train_composed")
+    composed = choose_training_precision(composed, "train_composed")
     encoded = Embeddings.load(embeddings)
     denoiser, prior_card = load_model(prior)
     require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")
@@ -48,6 +48,6 @@ def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
         trained_with=params,
     )
     denoiser.train().requires_grad_()
-    with training_run("train_composed", params, folder) as run:
+    with record_training("train_composed", params, folder) as run:
         fit(denoiser, card, material, composed, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -10,10 +10,10 @@ from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import DenoiserParams, SamplingParams, TrainingParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import captions_of, list_caption_queries, with_precision
-from compodiff.tracking.runs import training_run
-from compodiff.training.examples import training_examples
-from compodiff.training.fit import Material, fit, new_denoiser
+from compodiff.stages.training_material import choose_training_precision, list_caption_queries, tabulate_captions
+from compodiff.tracking.runs import record_training
+from compodiff.training.examples import make_training_examples
+from compodiff.training.fit import Material, fit, make_denoiser
 
 
 def train_prior(
@@ -31,11 +31,11 @@ def train_prior(
     Raises:
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
-    prior = with_precision(prior, "train_prior")
+    prior = choose_training_precision(prior, "train_prior")
     catalogue, encoded = Catalogue.load(data), Embeddings.load(embeddings)
     material = Material(
         embeddings=encoded,
-        examples=training_examples(encoded, captions_of(catalogue, "train")),
+        examples=make_training_examples(encoded, tabulate_captions(catalogue, "train")),
         queries=list_caption_queries(catalogue, prior),
         gallery=catalogue.distinct(),
     )
@@ -48,7 +48,7 @@ def train_prior(
         encoder=encoded.encoder.to_json(),
         trained_with=params,
     )
-    network = new_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)
-    with training_run("train_prior", params, folder) as run:
+    network = make_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)
+    with record_training("train_prior", params, folder) as run:
         fit(network, card, material, prior, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.emoji_benchmark import read_queries
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
@@ -20,13 +20,13 @@ from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision, describe_choice
 from compodiff.storage.shards import read_table
 from compodiff.training.curve import ValidationQuery
-from compodiff.training.examples import training_examples
+from compodiff.training.examples import make_training_examples
 from compodiff.training.fit import Material
 
 Training = TypeVar("Training", bound=TrainingParams)
 
 
-def with_precision(params: Training, stage: str) -> Training:
+def choose_training_precision(params: Training, stage: str) -> Training:
     """Return `params` with the precision that this machine trains in, and say which: model card and run name it.
 
     Args:
@@ -39,12 +39,12 @@ def with_precision(params: Training, stage: str) -> Training:
     return params.model_copy(update={"precision": choose_precision(params.precision, device)})
 
 
-def captions_of(catalogue: Catalogue, split: str) -> pd.DataFrame:
+def tabulate_captions(catalogue: Catalogue, split: str) -> pd.DataFrame:
     """Every caption of every picture of a split: columns picture_id, caption."""
-    return pd.DataFrame(_captions(catalogue, split), columns=["picture_id", "caption"])
+    return pd.DataFrame(_list_captions(catalogue, split), columns=["picture_id", "caption"])
 
 
-def captions_of_generated(catalogue: Catalogue, triplets: pd.DataFrame) -> pd.DataFrame:
+def tabulate_generated_captions(catalogue: Catalogue, triplets: pd.DataFrame) -> pd.DataFrame:
     """Each caption of each picture of `triplets` that is not the catalogue's: columns picture_id, caption."""
     ends = (
         triplets[[end, f"{end}_caption"]].set_axis(["picture_id", "caption"], axis="columns")
@@ -65,10 +65,10 @@ def collect_composed_material(
     catalogue = Catalogue.load(data)
     accepted = read_table(validated / "accepted.parquet")
     accepted = accepted[accepted["split"] == "train"]
-    captions = pd.concat([captions_of(catalogue, "train"), captions_of_generated(catalogue, accepted)])
+    captions = pd.concat([tabulate_captions(catalogue, "train"), tabulate_generated_captions(catalogue, accepted)])
     return Material(
         embeddings=embeddings,
-        examples=training_examples(embeddings, captions, accepted),
+        examples=make_training_examples(embeddings, captions, accepted),
         queries=list_triplet_queries(benchmark, params),
         gallery=catalogue.distinct(),
     )
@@ -77,9 +77,9 @@ def collect_composed_material(
 def list_caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[ValidationQuery]:
     """Captions of unseen concepts, each to find any picture that has it."""
     targets: dict[str, set[str]] = defaultdict(set)
-    for picture_id, caption in _captions(catalogue, "validation"):
+    for picture_id, caption in _list_captions(catalogue, "validation"):
         targets[caption].add(catalogue.canonical(picture_id))
-    return _some([ValidationQuery(caption, tuple(sorted(found))) for caption, found in targets.items()], params)
+    return _draw_some([ValidationQuery(caption, tuple(sorted(found))) for caption, found in targets.items()], params)
 
 
 def list_triplet_queries(benchmark: Path, params: TrainingParams) -> list[ValidationQuery]:
@@ -89,18 +89,18 @@ def list_triplet_queries(benchmark: Path, params: TrainingParams) -> list[Valida
         InputInvalid: the benchmark is missing or damaged.
     """
     queries = read_queries(benchmark, "validation")
-    return _some(
+    return _draw_some(
         [ValidationQuery(query.relative_caption, tuple(query.targets), query.reference) for query in queries], params
     )
 
 
-def _captions(catalogue: Catalogue, split: str) -> Iterator[tuple[str, str]]:
+def _list_captions(catalogue: Catalogue, split: str) -> Iterator[tuple[str, str]]:
     rows: dict[Any, dict[Any, Any]] = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
     for picture_id, row in rows.items():
-        for caption in picture_captions(row):
+        for caption in list_picture_captions(row):
             yield str(picture_id), caption
 
 
-def _some(queries: list[ValidationQuery], params: TrainingParams) -> list[ValidationQuery]:
+def _draw_some(queries: list[ValidationQuery], params: TrainingParams) -> list[ValidationQuery]:
     drawn = np.random.default_rng(params.seed).permutation(len(queries))[: params.validation_queries]
     return [queries[number] for number in sorted(drawn)]

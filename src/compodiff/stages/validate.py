@@ -5,12 +5,12 @@ from typing import Annotated
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.errors import DataRejected
-from compodiff.execution import worker_count
+from compodiff.execution import count_workers
 from compodiff.params import SynthesisParams, ValidationParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage import shards
-from compodiff.storage.atomic import atomic_folder, write_json
-from compodiff.validation import has_schema, validate_triplets, with_evidence
+from compodiff.storage.atomic import replace_folder, write_json
+from compodiff.validation import add_evidence, has_schema, validate_triplets
 
 
 def validate(
@@ -31,14 +31,14 @@ def validate(
     rows = shards.read_table(triplets / "manifest.parquet")
     if has_schema(rows):
         catalogue = Catalogue.load(data)
-        rows = with_evidence(
+        rows = add_evidence(
             rows[rows["accepted"]],
             triplets,
             catalogue.pictures,
             lambda name: paint_on_white(catalogue.read(name)),
-            workers=worker_count(),
+            workers=count_workers(),
         )
-    with atomic_folder(validated, "validation") as folder:
+    with replace_folder(validated, "validation") as folder:
         verdict = validate_triplets(rows, synthesis.floors, validation, docs=folder / "docs")
         shards.write_table(folder / "quarantine.parquet", verdict.quarantine)
         write_json(folder / "result.json", verdict.to_json())

@@ -24,17 +24,17 @@ _LEFT_BY_FILE_MANAGERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _SEARCHED = 2**16  # bytes at each end of a file, where its signature may stand
 
 
-def signature(kind: str) -> str:
+def make_signature(kind: str) -> str:
     """The words by which a file of this kind is known as written by this program."""
     return f"compodiff:{kind}"
 
 
-def partial_name(path: Path) -> Path:
+def name_partial(path: Path) -> Path:
     """The name beside `path` under which this process writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}.{_PARTIAL}")
 
 
-def retired_name(path: Path) -> Path:
+def name_retired(path: Path) -> Path:
     """The name beside `path` under which an earlier one waits until the new one is in place."""
     return path.with_name(f".{path.name}.{os.getpid()}.{_RETIRED}")
 
@@ -62,7 +62,7 @@ def mark_folder(folder: Path, kind: str, patterns: Sequence[str] | None = None) 
         content = {"kind": kind, "files": sorted(name for name in _walk(folder) if name != MARKER)}
     else:
         content = {"kind": kind, "patterns": sorted(patterns)}
-    temporary = partial_name(folder / MARKER)
+    temporary = name_partial(folder / MARKER)
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / MARKER)
 
@@ -72,7 +72,7 @@ def is_marked(folder: Path) -> bool:
     return _read_marker(folder) is not None
 
 
-def marked_patterns(folder: Path) -> frozenset[str]:
+def read_marked_patterns(folder: Path) -> frozenset[str]:
     """The patterns of names that the marker of `folder` allows; none where there is no marker."""
     marker = _read_marker(folder)
     return frozenset(marker.patterns) if marker else frozenset()
@@ -122,7 +122,7 @@ def is_signed(path: Path, kind: str) -> bool:
     with path.open("rb") as file:
         start = file.read(_SEARCHED)
         file.seek(max(0, path.stat().st_size - _SEARCHED))
-        return signature(kind).encode() in start + b"\n" + file.read(_SEARCHED)
+        return make_signature(kind).encode() in start + b"\n" + file.read(_SEARCHED)
 
 
 def require_apart(written: Path, *read: Path) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_path, open_work_folder, write_json
+from compodiff.storage.atomic import open_work_folder, replace_path, write_json
 from compodiff.storage.digests import digest_file
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 
@@ -68,15 +68,15 @@ def open_shard_writer(path: Path) -> Iterator[Shard]:
     """
     from webdataset import TarWriter
 
-    with atomic_path(path) as temporary:
+    with replace_path(path) as temporary:
         with temporary.open("wb") as stream, TarWriter(stream, encoder=False, mtime=0, user="", group="") as tar:
             shard = Shard(tar)
             yield shard
         seal = {"bytes": temporary.stat().st_size, "sha256": digest_file(temporary), "entries": shard.entries}
-    write_table(sidecar_of(path), shard.rows(), metadata=seal)
+    write_table(name_sidecar(path), shard.rows(), metadata=seal)
 
 
-def sidecar_of(path: Path) -> Path:
+def name_sidecar(path: Path) -> Path:
     """The parquet file whose presence says that the shard `path` is done."""
     return path.with_suffix(".parquet")
 
@@ -87,9 +87,9 @@ def seal_of(path: Path) -> dict[str, Any]:
     Raises:
         InputInvalid: the sidecar is missing or unreadable.
     """
-    seal = _read(sidecar_of(path), _REMAKE).schema.metadata.get(b"compodiff")
+    seal = _read(name_sidecar(path), _REMAKE).schema.metadata.get(b"compodiff")
     if seal is None:
-        raise InputInvalid(f"{sidecar_of(path)} is no sidecar of a shard; delete it and {_REMAKE}")
+        raise InputInvalid(f"{name_sidecar(path)} is no sidecar of a shard; delete it and {_REMAKE}")
     content: dict[str, Any] = json.loads(seal)
     return content
 
@@ -124,7 +124,7 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             if name != key and files:
                 yield key, files
                 files = {}
-            key, files[extension] = name, _content(tar, member)
+            key, files[extension] = name, _read_member(tar, member)
     if files:
         yield key, files
 
@@ -143,7 +143,7 @@ class Merger:
         Raises:
             InputInvalid: its sidecar is missing or unreadable.
         """
-        table = _read(sidecar_of(path), _REMAKE)
+        table = _read(name_sidecar(path), _REMAKE)
         if table.num_rows:
             self._held.append(table.replace_schema_metadata({b"pandas": table.schema.metadata[b"pandas"]}))
             if sum(held.num_rows for held in self._held) >= _ROWS_PER_GROUP:
@@ -173,7 +173,7 @@ def open_merged_table(target: Path) -> Iterator[Merger]:
         InputInvalid: there was no row.
         ResourceUnavailable: the disk is full; nothing is left.
     """
-    with atomic_path(target) as temporary:
+    with replace_path(target) as temporary:
         merger = Merger(temporary)
         yield merger
         merger.close()
@@ -188,7 +188,7 @@ def write_table(path: Path, rows: pd.DataFrame, *, metadata: Mapping[str, Any] |
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"compodiff": json.dumps(metadata, sort_keys=True).encode()}
         )
-    with atomic_path(path) as temporary:
+    with replace_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
@@ -263,6 +263,6 @@ def _read(path: Path, remedy: str) -> pa.Table:
         raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {remedy}") from error
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file: IO[bytes] | None = tar.extractfile(member)
     return file.read() if file is not None else b""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, number_at
+from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, find_number_at
 from compodiff.tracking.store import Store, require_answers
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ class Decision:
     figures: Mapping[str, Mapping[str, float]]
 
 
-def settled(store: Store) -> Standing:
+def settle_aliases(store: Store) -> Standing:
     """Return who is champion, and have the aliases say so, whatever a kill or a hand left them at.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached.
     """
-    standing = _replayed(store)
-    found = (number_at(store, CHAMPION), number_at(store, PREVIOUS))
+    standing = _replay(store)
+    found = (find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
     if found == (standing.champion, standing.previous):
         return standing
     with require_answers(store.uri):
@@ -106,8 +106,8 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
         ensure_registered_model(store, DECISIONS, "Who became champion, when and why; one version is one decision.")
         client.create_model_version(DECISIONS, f"{run.info.artifact_uri}/decision.json", run_id, tags=record)
     standing, ours = before, False
-    for entry in _counting(store):
-        standing, ours = _after(standing, entry), ours or entry.run_id == run_id
+    for entry in _list_counting(store):
+        standing, ours = _apply(standing, entry), ours or entry.run_id == run_id
     if ours:
         with require_answers(store.uri):
             text = f"{decision.verdict} by {decision.by} at {decision.at}, decision {standing.last}"
@@ -123,20 +123,20 @@ def _follow(store: Store, standing: Standing) -> None:
             for alias, number in ((PREVIOUS, standing.previous), (CHAMPION, standing.champion)):
                 if number is not None:
                     store.client.set_registered_model_alias(MODEL, alias, number)
-        now = _replayed(store)
+        now = _replay(store)
         if now.last == standing.last:
             return
         standing = now
 
 
-def _replayed(store: Store) -> Standing:
-    standing = Standing(0, number_at(store, CHAMPION), number_at(store, PREVIOUS))
-    for entry in _counting(store):
-        standing = _after(standing, entry)
+def _replay(store: Store) -> Standing:
+    standing = Standing(0, find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
+    for entry in _list_counting(store):
+        standing = _apply(standing, entry)
     return standing
 
 
-def _counting(store: Store) -> Iterator["ModelVersion"]:
+def _list_counting(store: Store) -> Iterator["ModelVersion"]:
     """Yield the decisions that count, in order."""
     entries: list[ModelVersion] = []
     token: str | None = None
@@ -154,7 +154,7 @@ def _counting(store: Store) -> Iterator["ModelVersion"]:
             yield entry
 
 
-def _after(standing: Standing, entry: "ModelVersion") -> Standing:
+def _apply(standing: Standing, entry: "ModelVersion") -> Standing:
     champion, previous = (None if entry.tags[key] == _NONE else entry.tags[key] for key in ("to", "previous"))
     fallen = standing.fallen
     if entry.tags["verdict"] == ROLLED_BACK:

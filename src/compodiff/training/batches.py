@@ -84,12 +84,12 @@ class Batches:
             InputInvalid: one has none.
         """
         self._embeddings, self._examples, self._params, self._process = embeddings, examples, params, process
-        self._counts = whole_counts(params.batch_size, params.tasks.model_dump())
+        self._counts = divide_rows(params.batch_size, params.tasks.model_dump())
         for task, count in self._counts.items():
             if count and not len(getattr(examples, task)):
                 raise InputInvalid(f"no example trains the task {task}; set its share in params.yaml to 0")
         self._pictures = np.unique(examples.text_to_image[:, TARGET])
-        self._triplet_chances = triplet_chances(examples.relation_starts, params.relation_exponent)
+        self._triplet_chances = compute_triplet_chances(examples.relation_starts, params.relation_exponent)
 
     def microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
         """The batches that process `rank` of `world_size` accumulates in `step`."""
@@ -124,7 +124,7 @@ class Batches:
         """Timesteps as the process draws them, but for the share that is pure noise. -> (count,)."""
         timesteps = self._process.draw_timesteps(count, generator)
         is_pure = torch.rand(count, generator=generator) < self._params.pure_noise_share
-        return timesteps.masked_fill(is_pure, noisiest(self._process))
+        return timesteps.masked_fill(is_pure, find_noisiest(self._process))
 
     def _partners(self, drawn: Rows, rng: Generator) -> Rows:
         """For each drawn triplet another one of its relation."""
@@ -153,7 +153,7 @@ class Batches:
             texts=PackedText(torch.as_tensor(tokens).float(), torch.as_tensor(lengths)),
             images=torch.from_numpy(images),
             masks=torch.from_numpy(self._embeddings.masks(rows[has_mask, MASK])),
-            rows=ContextRows(torch.from_numpy(text), _positions(has_image), _positions(has_mask)),
+            rows=ContextRows(torch.from_numpy(text), _find_positions(has_image), _find_positions(has_mask)),
             target=torch.from_numpy(target),
             others=others,
             noise=noise,
@@ -171,17 +171,17 @@ class Batches:
         return images
 
 
-def _positions(present: NDArray[np.bool_]) -> Tensor:
+def _find_positions(present: NDArray[np.bool_]) -> Tensor:
     """Where each row stands among those present, NULL for the absent. present: (B,) -> (B,)."""
     return torch.from_numpy(np.where(present, np.cumsum(present) - 1, NULL))
 
 
-def noisiest(process: Process) -> int:
+def find_noisiest(process: Process) -> int:
     """The timestep at which nothing is left of x0, where every sampler starts."""
     return process.num_train_timesteps - (process.objective != "flow_matching")
 
 
-def whole_counts(total: int, shares: dict[str, float]) -> dict[str, int]:
+def divide_rows(total: int, shares: dict[str, float]) -> dict[str, int]:
     """Divide `total` rows in the proportion of `shares` (largest remainders), so that the counts add up to it."""
     counts = {task: int(share * total) for task, share in shares.items()}
     by_remainder = sorted(shares, key=lambda task: counts[task] - shares[task] * total)
@@ -190,7 +190,7 @@ def whole_counts(total: int, shares: dict[str, float]) -> dict[str, int]:
     return counts
 
 
-def triplet_chances(relation_starts: Rows, exponent: float) -> NDArray[np.float64]:
+def compute_triplet_chances(relation_starts: Rows, exponent: float) -> NDArray[np.float64]:
     """Cumulative chances of the triplets, each in proportion to the number of its relation's to the `exponent`."""
     sizes = np.diff(relation_starts).astype(np.float64)
     weights = np.repeat(sizes**exponent, sizes.astype(np.int64))

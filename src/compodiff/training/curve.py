@@ -19,7 +19,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 from compodiff.training.batches import NULL_TEXT
 
 RECALLED = 10
@@ -66,7 +66,7 @@ class Point:
 
 def write_curve(path: Path, points: Sequence[Point]) -> None:
     """Write the whole curve, or nothing."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replace_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(point) for point in points)
@@ -131,8 +131,8 @@ def gather_queries(
         ) from error
     return GatheredQueries(
         conditions=Conditions(
-            null_text=_packed(embeddings, [NULL_TEXT], device),
-            text=_packed(embeddings, texts, device),
+            null_text=_pack_texts(embeddings, [NULL_TEXT], device),
+            text=_pack_texts(embeddings, texts, device),
             image=torch.from_numpy(embeddings.pictures[references]).to(device) if references else None,
         ),
         is_target=is_target,
@@ -153,6 +153,6 @@ def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, s
     }
 
 
-def _packed(embeddings: Embeddings, rows: Sequence[int], device: torch.device) -> PackedText:
+def _pack_texts(embeddings: Embeddings, rows: Sequence[int], device: torch.device) -> PackedText:
     tokens, lengths = embeddings.tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))

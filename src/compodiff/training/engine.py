@@ -74,14 +74,14 @@ class Engine:
         self.worker = worker
         self.objective = objective.to(worker.device)
         optimizer = torch.optim.AdamW(
-            parameter_groups(objective, params.weight_decay), lr=params.learning_rate, betas=(0.9, 0.999), fused=True
+            group_parameters(objective, params.weight_decay), lr=params.learning_rate, betas=(0.9, 0.999), fused=True
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, params))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: compute_learning_rate_factor(step, params))
         self._deepspeed, *_ = _import_deepspeed(worker.device).initialize(
             model=objective,
             optimizer=optimizer,
             lr_scheduler=schedule,
-            config=deepspeed_config(params, rows_per_microbatch(params, worker.world_size), worker.device),
+            config=make_deepspeed_config(params, divide_batch(params, worker.world_size), worker.device),
         )
 
     @property
@@ -118,14 +118,14 @@ class Engine:
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Restore what `save` wrote and return its `state`; a checkpoint that holds anything but data is an error."""
-        with _data_only():
+        with _read_data_only():
             _, client_state = self._deepspeed.load_checkpoint(str(folder), tag)
         state: dict[str, Any] = client_state["training"]
         return state
 
 
 @contextmanager
-def _data_only() -> Iterator[None]:
+def _read_data_only() -> Iterator[None]:
     """Have DeepSpeed, which would unpickle anything, read tensors, plain values and its own records alone."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
@@ -143,7 +143,7 @@ def _data_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def rows_per_microbatch(params: TrainingParams, world_size: int) -> int:
+def divide_batch(params: TrainingParams, world_size: int) -> int:
     """Rows of one process's microbatch.
 
     Raises:
@@ -158,14 +158,14 @@ def rows_per_microbatch(params: TrainingParams, world_size: int) -> int:
     return params.batch_size // parts
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Decay matrices; leave gains, biases and other vectors alone."""
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def learning_rate_factor(step: int, params: TrainingParams) -> float:
+def compute_learning_rate_factor(step: int, params: TrainingParams) -> float:
     """What the learning rate is multiplied with at `step`: a linear warm-up, then a cosine to 0 or a constant."""
     if step < params.warmup_steps:
         return (step + 1) / params.warmup_steps
@@ -175,7 +175,7 @@ def learning_rate_factor(step: int, params: TrainingParams) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def deepspeed_config(params: TrainingParams, rows: int, device: torch.device) -> dict[str, Any]:
+def make_deepspeed_config(params: TrainingParams, rows: int, device: torch.device) -> dict[str, Any]:
     """DeepSpeed's settings for microbatches of `rows` rows on `device`."""
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": rows,

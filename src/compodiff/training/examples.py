@@ -37,7 +37,9 @@ class Examples:
     relation_starts: Rows
 
 
-def training_examples(embeddings: Embeddings, captions: pd.DataFrame, triplets: pd.DataFrame | None = None) -> Examples:
+def make_training_examples(
+    embeddings: Embeddings, captions: pd.DataFrame, triplets: pd.DataFrame | None = None
+) -> Examples:
     """Look up the rows of the training split.
 
     Where a triplet's mask is known, the masked picture, the mask and the relative caption find the target as well.
@@ -50,19 +52,19 @@ def training_examples(embeddings: Embeddings, captions: pd.DataFrame, triplets: 
     Raises:
         InputInvalid: a picture or text has no embedding, or a triplet's two pictures are one.
     """
-    captioned = _table(
-        text=rows_of(captions["caption"], embeddings.text_row),
-        target=rows_of(captions["picture_id"], embeddings.picture_row),
+    captioned = _make_table(
+        text=find_rows(captions["caption"], embeddings.text_row),
+        target=find_rows(captions["picture_id"], embeddings.picture_row),
     )
     return Examples(
         text_to_image=captioned,
-        masked=np.concatenate([_masked(embeddings, captioned), _masked_edits(embeddings, triplets)]),
-        triplet=_table(text=NO_ROWS, target=NO_ROWS) if triplets is None else _triplets(embeddings, triplets),
-        relation_starts=np.zeros(1, dtype=np.int64) if triplets is None else _starts(triplets["relation"]),
+        masked=np.concatenate([_list_masked(embeddings, captioned), _list_masked_edits(embeddings, triplets)]),
+        triplet=_make_table(text=NO_ROWS, target=NO_ROWS) if triplets is None else _list_triplets(embeddings, triplets),
+        relation_starts=np.zeros(1, dtype=np.int64) if triplets is None else _find_starts(triplets["relation"]),
     )
 
 
-def rows_of(keys: "pd.Series[str]", rows: dict[str, int]) -> Rows:
+def find_rows(keys: "pd.Series[str]", rows: dict[str, int]) -> Rows:
     """The row of each picture id or text.
 
     Raises:
@@ -74,39 +76,39 @@ def rows_of(keys: "pd.Series[str]", rows: dict[str, int]) -> Rows:
     return np.asarray(found, dtype=np.int64)
 
 
-def _table(*, text: Rows, target: Rows, image: Rows | int = NOTHING, mask: Rows | int = NOTHING) -> Rows:
+def _make_table(*, text: Rows, target: Rows, image: Rows | int = NOTHING, mask: Rows | int = NOTHING) -> Rows:
     table = np.full((len(text), 4), NOTHING, dtype=np.int64)
     table[:, TEXT], table[:, IMAGE], table[:, MASK], table[:, TARGET] = text, image, mask, target
     return table
 
 
-def _masked(embeddings: Embeddings, captioned: Rows) -> Rows:
+def _list_masked(embeddings: Embeddings, captioned: Rows) -> Rows:
     """Every masked picture of the split with each caption of its picture, and with those of what it can become."""
     captions = pd.DataFrame({"text": captioned[:, TEXT], "target": captioned[:, TARGET]})
     wholes = pd.DataFrame({"target": embeddings.masked_pictures, "mask": np.arange(len(embeddings.masked))})
     edited = wholes.assign(target=embeddings.masked_targets)
     pictures = pd.concat([wholes, edited[edited["target"] != ""]], ignore_index=True)
-    joined = pictures.assign(target=rows_of(pictures["target"], embeddings.picture_row)).merge(captions, on="target")
-    return _masked_table(embeddings, joined)
+    joined = pictures.assign(target=find_rows(pictures["target"], embeddings.picture_row)).merge(captions, on="target")
+    return _tabulate_masked(embeddings, joined)
 
 
-def _masked_edits(embeddings: Embeddings, triplets: pd.DataFrame | None) -> Rows:
+def _list_masked_edits(embeddings: Embeddings, triplets: pd.DataFrame | None) -> Rows:
     """Every triplet whose mask is known, in either direction: outside the mask both its pictures are equal."""
     if triplets is None:
-        return _table(text=NO_ROWS, target=NO_ROWS)
+        return _make_table(text=NO_ROWS, target=NO_ROWS)
     ends = [embeddings.masked_pictures, embeddings.masked_targets]
     there, back = (
         pd.DataFrame({"reference": a, "target": b, "mask": np.arange(len(a))}) for a, b in (ends, reversed(ends))
     )
     joined = pd.concat([there, back]).merge(triplets, on=["reference", "target"])
-    text = rows_of(joined["relative_caption"], embeddings.text_row)
-    target = rows_of(joined["target"], embeddings.picture_row)
-    return _masked_table(embeddings, joined.assign(text=text, target=target))
+    text = find_rows(joined["relative_caption"], embeddings.text_row)
+    target = find_rows(joined["target"], embeddings.picture_row)
+    return _tabulate_masked(embeddings, joined.assign(text=text, target=target))
 
 
-def _masked_table(embeddings: Embeddings, joined: pd.DataFrame) -> Rows:
+def _tabulate_masked(embeddings: Embeddings, joined: pd.DataFrame) -> Rows:
     mask = joined["mask"].to_numpy()
-    return _table(
+    return _make_table(
         text=joined["text"].to_numpy(),
         image=len(embeddings.pictures) + mask,
         mask=mask,
@@ -114,20 +116,20 @@ def _masked_table(embeddings: Embeddings, joined: pd.DataFrame) -> Rows:
     )
 
 
-def _triplets(embeddings: Embeddings, triplets: pd.DataFrame) -> Rows:
+def _list_triplets(embeddings: Embeddings, triplets: pd.DataFrame) -> Rows:
     equal = triplets["reference"] == triplets["target"]
     if equal.any():
         twin = triplets["reference"][equal].iloc[0]
         raise InputInvalid(f"{twin} is reference and target of one triplet; run: dvc repro --single-item validate")
     ordered = triplets.sort_values("relation", kind="stable")
-    return _table(
-        text=rows_of(ordered["relative_caption"], embeddings.text_row),
-        image=rows_of(ordered["reference"], embeddings.picture_row),
-        target=rows_of(ordered["target"], embeddings.picture_row),
+    return _make_table(
+        text=find_rows(ordered["relative_caption"], embeddings.text_row),
+        image=find_rows(ordered["reference"], embeddings.picture_row),
+        target=find_rows(ordered["target"], embeddings.picture_row),
     )
 
 
-def _starts(relations: "pd.Series[str]") -> Rows:
+def _find_starts(relations: "pd.Series[str]") -> Rows:
     """Where each relation begins once they are sorted, and the number of all: (relations + 1,)."""
     counts = relations.value_counts().sort_index().to_numpy()
     return np.concatenate([NO_ROWS, [0], np.cumsum(counts)]).astype(np.int64)

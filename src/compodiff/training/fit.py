@@ -18,11 +18,11 @@ from compodiff.precision import choose_precision
 from compodiff.storage.ownership import require_replaceable_folder
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
-from compodiff.training.distillation import aim_of
+from compodiff.training.distillation import make_teacher
 from compodiff.training.engine import Engine, Worker, join_workers
 from compodiff.training.examples import TARGET, Examples
 from compodiff.training.loop import Training, train
-from compodiff.training.resume import Checkpoints, digest, weights_digest
+from compodiff.training.resume import Checkpoints, digest, digest_weights
 from compodiff.training.tasks import Objective
 
 ROWS_DIGESTED = 1024
@@ -77,8 +77,8 @@ def fit(
     worker = join_workers()
     average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
     queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
-    aim = aim_of(denoiser, card.process, params)
-    known = identity(denoiser, card, material, params, worker)
+    aim = make_teacher(denoiser, card.process, params)
+    known = make_identity(denoiser, card, material, params, worker)
     training = Training(
         params=params,
         batches=Batches(material.embeddings, material.examples, params, card.process),
@@ -96,7 +96,7 @@ def fit(
     training.engine.wait_for_all()
 
 
-def new_denoiser(config: DenoiserConfig, material: Material, *, standardise: bool, seed: int) -> Denoiser:
+def make_denoiser(config: DenoiserConfig, material: Material, *, standardise: bool, seed: int) -> Denoiser:
     """A denoiser with random weights.
 
     Args:
@@ -121,23 +121,23 @@ def new_denoiser(config: DenoiserConfig, material: Material, *, standardise: boo
     return denoiser
 
 
-def identity(
+def make_identity(
     denoiser: Denoiser, card: ModelCard, material: Material, params: TrainingParams, worker: Worker
 ) -> dict[str, Any]:
     """All that decides the losses, flat; a checkpoint of another identity is refused."""
     known = {
-        **_flat(params.model_dump()),
+        **_flatten(params.model_dump()),
         "precision": choose_precision(params.precision, worker.device),
         "num_train_timesteps": card.process.num_train_timesteps,
-        "data": digest(_sampled(material)),
-        "weights at the start": weights_digest(denoiser),
+        "data": digest(_sample_examples(material)),
+        "weights at the start": digest_weights(denoiser),
     }
     if params.zero_stage > 0:
         known["processes"] = worker.world_size  # each holds its part of the optimizer
     return known
 
 
-def _sampled(material: Material) -> Iterator[bytes]:
+def _sample_examples(material: Material) -> Iterator[bytes]:
     """The examples, and some embeddings: all of them may be many gigabytes."""
     yield str(material.embeddings.encoder.to_json()).encode()
     examples, pictures = material.examples, material.embeddings.pictures
@@ -145,7 +145,7 @@ def _sampled(material: Material) -> Iterator[bytes]:
     yield np.ascontiguousarray(pictures[:: max(1, len(pictures) // ROWS_DIGESTED)]).tobytes()
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= {f"{key}.{inner}": part for inner, part in value.items()} if isinstance(value, dict) else {key: value}

@@ -74,7 +74,7 @@ def train(training: Training) -> None:
     params, engine, worker = training.params, training.engine, training.engine.worker
     progress = _resume(training)
     timer = _Timer()
-    with _progress_bar(training, progress.step) as bar:
+    with _make_progress_bar(training, progress.step) as bar:
         while progress.step < params.steps:
             learning_rate = engine.learning_rate
             loss = 0.0
@@ -91,7 +91,7 @@ def train(training: Training) -> None:
             if progress.step % params.validate_every == 0 or progress.step == params.steps:
                 _log_point(training, progress, learning_rate, timer)
             if progress.step % params.checkpoint_every == 0 and progress.step < params.steps:
-                training.checkpoints.save(engine, progress.step, _state(training, progress))
+                training.checkpoints.save(engine, progress.step, _collect_state(training, progress))
 
 
 def average_weights(average: nn.Module, network: nn.Module, *, step: int, decay: float) -> None:
@@ -130,7 +130,7 @@ def _log_point(training: Training, progress: Progress, learning_rate: float, tim
     timer.restart()
 
 
-def _state(training: Training, progress: Progress) -> dict[str, Any]:
+def _collect_state(training: Training, progress: Progress) -> dict[str, Any]:
     return {**asdict(progress), "average": training.average.state_dict()}
 
 
@@ -150,7 +150,7 @@ def _require_finite(loss: float, step: int, params: TrainingParams) -> None:
         )
 
 
-def _progress_bar(training: Training, steps_done: int) -> "tqdm[Any]":
+def _make_progress_bar(training: Training, steps_done: int) -> "tqdm[Any]":
     params = training.params
     return tqdm(
         total=params.steps * params.batch_size,

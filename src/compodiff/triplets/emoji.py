@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compodiff.catalogue.captions import picture_captions, relative_captions
+from compodiff.catalogue.captions import list_picture_captions, list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.catalogue.relations import STYLE
 from compodiff.pairs.pair import CaptionPair
@@ -19,7 +19,7 @@ from compodiff.params import SynthesisParams
 SPLITS = ("train", "validation")  # nothing is ever synthesized from test concepts
 
 
-def caption_pairs(catalogue: Catalogue, params: SynthesisParams) -> list[CaptionPair]:
+def make_caption_pairs(catalogue: Catalogue, params: SynthesisParams) -> list[CaptionPair]:
     """Caption pairs of all relations between train and between validation concepts.
 
     Pairs of one concept are neighbours, so that a shard holds few distinct pictures. The same catalogue and params
@@ -28,12 +28,12 @@ def caption_pairs(catalogue: Catalogue, params: SynthesisParams) -> list[Caption
     generator = np.random.default_rng(params.seed)
     relations = catalogue.relations[catalogue.relations["split"].isin(SPLITS)]
     concepts = catalogue.pictures["concept"].loc[relations["reference"]].to_numpy()
-    chosen = _capped(relations.assign(concept=concepts), params.max_pairs_per_relation, generator)
+    chosen = _cap(relations.assign(concept=concepts), params.max_pairs_per_relation, generator)
     ordered = chosen.sort_values(["split", "concept", "reference", "target", "relation"], ignore_index=True)
-    return list(_worded(ordered, catalogue.pictures, params.captions_per_pair, generator))
+    return list(_word_rows(ordered, catalogue.pictures, params.captions_per_pair, generator))
 
 
-def _capped(relations: pd.DataFrame, most: int, generator: np.random.Generator) -> pd.DataFrame:
+def _cap(relations: pd.DataFrame, most: int, generator: np.random.Generator) -> pd.DataFrame:
     """Keep at most `most` pairs of a relation in a split; concepts take turns, so those with many pairs lose first."""
     shuffled = relations.iloc[generator.permutation(len(relations))]
     turn = shuffled.groupby(["split", "relation", "concept"]).cumcount()
@@ -41,22 +41,22 @@ def _capped(relations: pd.DataFrame, most: int, generator: np.random.Generator) 
     return in_turns.groupby(["split", "relation"]).head(most).drop(columns="turn")
 
 
-def _worded(
+def _word_rows(
     rows: pd.DataFrame, pictures: pd.DataFrame, captions_per_pair: int, generator: np.random.Generator
 ) -> Iterator[CaptionPair]:
     """Give each row its captions, and relative captions drawn without repetition."""
     described: dict[Any, Any] = pictures[["caption", "style"]].to_dict("index")
     numbers = dict.fromkeys(SPLITS, 0)
     for row in rows.to_dict("records"):
-        wordings = relative_captions(row["relation"], row["reference_term"], row["target_term"])
+        wordings = list_relative_captions(row["relation"], row["reference_term"], row["target_term"])
         for wording in generator.permutation(len(wordings))[:captions_per_pair]:
             yield CaptionPair(
                 key=f"{row['split']}-{numbers[row['split']]:08d}",
                 split=row["split"],
                 reference=row["reference"],
                 target=row["target"],
-                reference_caption=_caption(described[row["reference"]], row["relation"]),
-                target_caption=_caption(described[row["target"]], row["relation"]),
+                reference_caption=_describe(described[row["reference"]], row["relation"]),
+                target_caption=_describe(described[row["target"]], row["relation"]),
                 relative_caption=wordings[wording],
                 relation=row["relation"],
                 keyword=row["target_term"],
@@ -64,7 +64,7 @@ def _worded(
             numbers[row["split"]] += 1
 
 
-def _caption(picture: dict[str, Any], relation: str) -> str:
+def _describe(picture: dict[str, Any], relation: str) -> str:
     """A caption names the style only where the style is what changes."""
-    plain, in_style, *_ = picture_captions(picture)
+    plain, in_style, *_ = list_picture_captions(picture)
     return in_style if relation == STYLE else plain

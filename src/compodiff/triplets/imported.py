@@ -40,7 +40,7 @@ class ImportedPair(CaptionPair):
     shard: str = ""
 
 
-def imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[ImportedPair]:
+def read_imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[ImportedPair]:
     """Yield the caption pairs of a folder's accepted triplets, in the order of its shards and in bounded memory.
 
     Args:
@@ -51,7 +51,7 @@ def imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[Importe
         InputInvalid: the manifest is missing, damaged or of another kind, names an unknown split, or is unfinished.
     """
     rows = read_rows(folder / "manifest.parquet", ("key", "reference", "target", "accepted", *_SAME), remedy=_REMEDY)
-    prefix = prefix_of(folder)
+    prefix = make_prefix(folder)
     for row in rows:
         if not row.pop("accepted"):
             continue
@@ -77,7 +77,7 @@ class ImportedGenerator:
         Raises:
             InputInvalid: a shard is missing, cut short or damaged, lacks a triplet, or a picture does not decode.
         """
-        prefix = prefix_of(self._folder)
+        prefix = make_prefix(self._folder)
         own = (pair for pair in pairs if isinstance(pair, ImportedPair))
         for shard, of_shard in groupby(own, lambda pair: pair.shard):
             path = resolve_inside(self._folder, shard)
@@ -89,16 +89,16 @@ class ImportedGenerator:
                 raise InputInvalid(f"{path} lacks the triplet {next(iter(wanted))}; import the set again")
 
 
-def prefix_of(folder: Path) -> str:
+def make_prefix(folder: Path) -> str:
     """What the names of a folder's triplets begin with: without dots, which end a key."""
     return re.sub(r"[^\w-]", "_", folder.resolve().name) + "-"
 
 
 def _read(pair: CaptionPair, files: dict[str, bytes], where: str) -> PicturePair:
     keyword = json.loads(files["json"]).get("keyword") or ""
-    mask = _mask(files["mask.png"]) if "mask.png" in files else None
+    mask = _read_mask(files["mask.png"]) if "mask.png" in files else None
     try:
-        reference, target = (_decoded(files[f"{end}.png"]) for end in ("reference", "target"))
+        reference, target = (_decode(files[f"{end}.png"]) for end in ("reference", "target"))
     except (KeyError, InputInvalid) as error:
         raise InputInvalid(
             f"{where}: a picture is missing or does not decode ({error}); leave such out: compodiff dataset clean"
@@ -106,9 +106,9 @@ def _read(pair: CaptionPair, files: dict[str, bytes], where: str) -> PicturePair
     return PicturePair(replace(pair, keyword=keyword), reference, target, mask)
 
 
-def _decoded(content: bytes) -> Image.Image:
+def _decode(content: bytes) -> Image.Image:
     return paint_on_white(decode(content))
 
 
-def _mask(content: bytes) -> NDArray[np.bool_]:
+def _read_mask(content: bytes) -> NDArray[np.bool_]:
     return np.asarray(decode(content).convert("L")) > 127

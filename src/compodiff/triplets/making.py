@@ -52,7 +52,7 @@ def plan_sources(folder: Path, sources: Iterable[Iterable[CaptionPair]], pairs_p
     """
     numbers: Counter[str] = Counter()
 
-    def planned(split: str, own: list[CaptionPair], source: int) -> ShardPlan:
+    def plan_shard(split: str, own: list[CaptionPair], source: int) -> ShardPlan:
         numbers[split] += 1
         return ShardPlan(folder / f"{split}-{numbers[split] - 1:05d}.tar", tuple(own), source)
 
@@ -62,11 +62,11 @@ def plan_sources(folder: Path, sources: Iterable[Iterable[CaptionPair]], pairs_p
             own = held.setdefault(pair.split, [])
             own.append(pair)
             if len(own) == pairs_per_shard:
-                yield planned(pair.split, own, source)
+                yield plan_shard(pair.split, own, source)
                 own.clear()
         for split, own in held.items():
             if own:
-                yield planned(split, own, source)
+                yield plan_shard(split, own, source)
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,23 @@ class TripletMaker:
         """Make one shard: all candidates with their scores in its sidecar, the accepted ones in its tar."""
         memo = _Memo(self._encoder, self.batch_size)
         with shards.open_shard_writer(plan.path) as shard:
-            for batch in _batched(self._generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
+            for batch in _split_batches(self._generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
                 scores = score(memo.embedded(batch))
                 verdicts = judge(scores, self.floors, [pair.rejected_by for pair in batch])
-                rows = pd.concat([_described(batch, plan.path.name), scores, verdicts], axis="columns")
+                rows = pd.concat([_describe(batch, plan.path.name), scores, verdicts], axis="columns")
                 shard.record(rows)
                 kept = [
                     (pair, row) for pair, row in zip(batch, rows.to_dict("records"), strict=True) if row["accepted"]
                 ]
-                pngs = {name: _png(picture) for name, picture in _distinct(pair for pair, _ in kept).items()}
+                pngs = {
+                    name: _save_png(picture) for name, picture in _select_distinct(pair for pair, _ in kept).items()
+                }
                 for pair, row in kept:
                     it = pair.captions
                     text = json.dumps(row | {"keyword": it.keyword}, sort_keys=True, ensure_ascii=False).encode()
                     files = {"reference.png": pngs[it.reference], "target.png": pngs[it.target], "json": text}
                     if pair.mask is not None:
-                        files["mask.png"] = _png(Image.fromarray(pair.mask))
+                        files["mask.png"] = _save_png(Image.fromarray(pair.mask))
                     shard.add(it.key, files)
 
     def _generator(self, source: int) -> PictureGenerator:
@@ -135,14 +137,16 @@ class _Memo:
 
     def embedded(self, batch: Sequence[PicturePair]) -> Embedded:
         captions = [pair.captions for pair in batch]
-        self._embed_pictures(_distinct(batch))
-        self._embed_texts([text for it in captions for text in (it.reference_caption, it.target_caption, _asked(it))])
+        self._embed_pictures(_select_distinct(batch))
+        self._embed_texts(
+            [text for it in captions for text in (it.reference_caption, it.target_caption, _choose_asked(it))]
+        )
         return Embedded(
             reference=np.stack([self._pictures[it.reference] for it in captions]),
             target=np.stack([self._pictures[it.target] for it in captions]),
             reference_caption=np.stack([self._texts[it.reference_caption] for it in captions]),
             target_caption=np.stack([self._texts[it.target_caption] for it in captions]),
-            asked=np.stack([self._texts[_asked(it)] for it in captions]),
+            asked=np.stack([self._texts[_choose_asked(it)] for it in captions]),
         )
 
     def _embed_pictures(self, pictures: dict[str, Image.Image]) -> None:
@@ -159,30 +163,30 @@ class _Memo:
             self._texts.update(zip(batch, self._encoder.encode_texts(batch).pooled.cpu().numpy(), strict=True))
 
 
-def _asked(pair: CaptionPair) -> str:
+def _choose_asked(pair: CaptionPair) -> str:
     """What the target is to show: the term that came in, or what a language model's relative caption asks for."""
     return pair.keyword or pair.relative_caption
 
 
-def _described(batch: Sequence[PicturePair], shard: str) -> pd.DataFrame:
+def _describe(batch: Sequence[PicturePair], shard: str) -> pd.DataFrame:
     captions = [asdict(pair.captions) for pair in batch]
     return pd.DataFrame(captions).assign(shard=shard)[["key", "shard", *COLUMNS]]
 
 
-def _distinct(pairs: Iterable[PicturePair]) -> dict[str, Image.Image]:
+def _select_distinct(pairs: Iterable[PicturePair]) -> dict[str, Image.Image]:
     pictures: dict[str, Image.Image] = {}
     for pair in pairs:
         pictures |= {pair.captions.reference: pair.reference, pair.captions.target: pair.target}
     return pictures
 
 
-def _png(picture: Image.Image) -> bytes:
+def _save_png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     # As small as zlib's default makes it, or a tenth larger, in a third of the time.
     picture.save(stream, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return stream.getvalue()
 
 
-def _batched(pairs: Iterator[PicturePair], size: int) -> Iterator[list[PicturePair]]:
+def _split_batches(pairs: Iterator[PicturePair], size: int) -> Iterator[list[PicturePair]]:
     while batch := list(islice(pairs, size)):
         yield batch

@@ -28,7 +28,10 @@ def finish(folder: Path, paths: Sequence[Path], catalogued: Container[str] | Non
         catalogued: names of the pictures that were not generated; None: nothing is said of splits.
     """
     acceptance = Acceptance()
-    with shards.open_merged_table(folder / "manifest.parquet") as manifest, _pictures(folder, catalogued) as pictures:
+    with (
+        shards.open_merged_table(folder / "manifest.parquet") as manifest,
+        _open_pictures(folder, catalogued) as pictures,
+    ):
         for path in paths:
             rows = manifest.add(path)
             acceptance.add(rows)
@@ -73,7 +76,7 @@ class Acceptance:
         }
 
 
-def acceptance(rows: pd.DataFrame) -> dict[str, Any]:
+def measure_acceptance(rows: pd.DataFrame) -> dict[str, Any]:
     """The report of `Acceptance` on a whole manifest."""
     counted = Acceptance()
     counted.add(rows)
@@ -106,7 +109,7 @@ class _NoPictures:
 
 
 @contextmanager
-def _pictures(folder: Path, catalogued: Container[str] | None) -> Iterator[_Pictures | _NoPictures]:
+def _open_pictures(folder: Path, catalogued: Container[str] | None) -> Iterator[_Pictures | _NoPictures]:
     if catalogued is None:
         yield _NoPictures()
         return

@@ -15,9 +15,9 @@ from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import read_caption_pairs
 from compodiff.pairs.pair import CaptionPair, CatalogueGenerator, PictureGenerator
 from compodiff.params import DrawnParams, SynthesisParams
-from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
-from compodiff.triplets.emoji import caption_pairs
-from compodiff.triplets.imported import ImportedGenerator, imported_pairs, prefix_of
+from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
+from compodiff.triplets.emoji import make_caption_pairs
+from compodiff.triplets.imported import ImportedGenerator, make_prefix, read_imported_pairs
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Source:
     make_generator: Callable[[], PictureGenerator]
 
 
-def sources_of(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encoder: Path) -> list[Source]:
+def list_sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encoder: Path) -> list[Source]:
     """All that triplets are made of: the catalogue, scenes of it, imported sets and captions of one's own.
 
     Args:
@@ -55,15 +55,15 @@ def sources_of(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, enc
     Raises:
         InputInvalid: two sets or files have one name.
     """
-    scenes = Reread(partial(sprite_pairs, catalogue, synthesis))
+    scenes = Reread(partial(make_sprite_pairs, catalogue, synthesis))
     sources = [
-        Source(caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
+        Source(make_caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
         Source(scenes, partial(SpriteGenerator, data, synthesis)),
-        *_imported([Path(folder).resolve() for folder in synthesis.imported], catalogue),
+        *_read_imported([Path(folder).resolve() for folder in synthesis.imported], catalogue),
     ]
     if synthesis.drawn is not None:
-        own = Reread(partial(_own_pairs, [Path(file) for file in synthesis.drawn.captions]))
-        sources.append(Source(own, partial(_drawing_generator, synthesis.drawn, synthesis, encoder)))
+        own = Reread(partial(_read_own_pairs, [Path(file) for file in synthesis.drawn.captions]))
+        sources.append(Source(own, partial(_load_drawing_generator, synthesis.drawn, synthesis, encoder)))
     return sources
 
 
@@ -81,17 +81,17 @@ def survey_sources(sources: Sequence[Source]) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:
+def _read_imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:
     """Triplets of sets that were imported or cleaned."""
-    names = Counter(prefix_of(folder) for folder in folders)
+    names = Counter(make_prefix(folder) for folder in folders)
     for folder in folders:
-        if names[prefix_of(folder)] > 1:
+        if names[make_prefix(folder)] > 1:
             raise InputInvalid(f"synthesis.imported has two folders of the name {folder.name}; rename one")
-        pairs = Reread(partial(imported_pairs, folder, catalogue.pictures.index))
+        pairs = Reread(partial(read_imported_pairs, folder, catalogue.pictures.index))
         yield Source(pairs, partial(ImportedGenerator, folder))
 
 
-def _own_pairs(files: Sequence[Path]) -> Iterator[CaptionPair]:
+def _read_own_pairs(files: Sequence[Path]) -> Iterator[CaptionPair]:
     """Caption pairs of the user's, their keys told apart by the files' names."""
     names = [file.stem.replace(".", "_") for file in files]
     if len(set(names)) < len(names):
@@ -101,13 +101,13 @@ def _own_pairs(files: Sequence[Path]) -> Iterator[CaptionPair]:
             yield replace(pair, key=f"{name}-{pair.key}")
 
 
-def _drawing_generator(drawn: DrawnParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
+def _load_drawing_generator(drawn: DrawnParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
     from compodiff.stable_diffusion.generator import (
-        diffusion_generator,  # seconds of imports that the default does without
+        load_diffusion_generator,  # seconds of imports that the default does without
     )
 
     batch_size = synthesis.batch_size
-    generator = diffusion_generator(drawn.diffusion, seed=synthesis.seed, encoder=encoder, batch_size=batch_size)
+    generator = load_diffusion_generator(drawn.diffusion, seed=synthesis.seed, encoder=encoder, batch_size=batch_size)
     if drawn.masks is None:
         return generator
     from compodiff.stable_diffusion.clipseg import MaskedGenerator

@@ -23,7 +23,7 @@ OWN_PICTURES = "pictures.parquet"
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
-def with_evidence(
+def add_evidence(
     rows: pd.DataFrame, triplets: Path, pictures: pd.DataFrame, read: Callable[[str], Image.Image], *, workers: int
 ) -> pd.DataFrame:
     """Read every picture of the triplets `rows` and add what was found.
@@ -45,16 +45,16 @@ def with_evidence(
         InputInvalid: a shard is missing, cut short or damaged.
     """
     paths = [resolve_inside(triplets, name) for name in sorted(rows["shard"].unique())]
-    found = map_shards(pixels_of_shard, paths, workers=workers, on_gpu=False)
+    found = map_shards(digest_shard, paths, workers=workers, on_gpu=False)
     progress = tqdm(found, "reading pictures", len(paths), unit=" shards", disable=None)
     entries = [entry for _, of_shard in progress for entry in of_shard]
     pixels = pd.DataFrame(entries, columns=["key", "reference_pixels", "target_pixels"], dtype=object)
     pixels = pixels.astype({"key": rows["key"].dtype})
     rows = rows.merge(pixels, on="key", how="left", validate="many_to_one")
-    held_out = {split: _digests(rows, pictures, later, read) for split, later in _HELD_OUT_FROM.items()}
+    held_out = {split: _digest_pictures(rows, pictures, later, read) for split, later in _HELD_OUT_FROM.items()}
     ends = zip(rows["split"], rows["reference_pixels"], rows["target_pixels"], strict=True)
     twins = [held_out.get(split, {}).get(a) or held_out.get(split, {}).get(b) for split, a, b in ends]
-    split_of = _splits(triplets, pictures)
+    split_of = _find_splits(triplets, pictures)
     return rows.assign(
         reference_split=rows["reference"].map(split_of),
         target_split=rows["target"].map(split_of),
@@ -62,7 +62,7 @@ def with_evidence(
     )
 
 
-def _digests(
+def _digest_pictures(
     rows: pd.DataFrame, pictures: pd.DataFrame, splits: Sequence[str], read: Callable[[str], Image.Image]
 ) -> dict[str, str]:
     """Digest -> name of the pictures of `splits`: as their triplets' shards have them, the others as `read` does."""
@@ -70,10 +70,10 @@ def _digests(
     found = pd.concat([end.set_axis(["name", "pixels", "split"], axis="columns") for end in ends])
     held = found[found["split"].isin(splits)].dropna()
     others = pictures.index[pictures["split"].isin(splits) & ~pictures.index.isin(found["name"])]
-    return dict(zip(held["pixels"], held["name"], strict=True)) | {pixel_digest(read(name)): name for name in others}
+    return dict(zip(held["pixels"], held["name"], strict=True)) | {digest_pixels(read(name)): name for name in others}
 
 
-def _splits(triplets: Path, pictures: pd.DataFrame) -> pd.Series:
+def _find_splits(triplets: Path, pictures: pd.DataFrame) -> pd.Series:
     """Split of each picture, of the catalogue and of the dataset's own; the catalogue's word counts first."""
     own = triplets / OWN_PICTURES
     if not own.exists():
@@ -83,23 +83,23 @@ def _splits(triplets: Path, pictures: pd.DataFrame) -> pd.Series:
     return every
 
 
-def pixels_of_shard(path: Path) -> list[tuple[str, str | None, str | None]]:
+def digest_shard(path: Path) -> list[tuple[str, str | None, str | None]]:
     """Decode both pictures of every entry of a shard; return key, digest of the reference and of the target."""
     return [
-        (key, _decoded(files.get("reference.png", b"")), _decoded(files.get("target.png", b"")))
+        (key, _decode_and_digest(files.get("reference.png", b"")), _decode_and_digest(files.get("target.png", b"")))
         for key, files in shards.read_entries(path)
     ]
 
 
-def pixel_digest(picture: Image.Image) -> str:
+def digest_pixels(picture: Image.Image) -> str:
     """Name an RGB picture by its size and pixels."""
     return hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
 
 
 @lru_cache(maxsize=512)  # neighbouring triplets share pictures
-def _decoded(png: bytes) -> str | None:
+def _decode_and_digest(png: bytes) -> str | None:
     try:
         with Image.open(io.BytesIO(png)) as picture:
-            return pixel_digest(picture.convert("RGB"))
+            return digest_pixels(picture.convert("RGB"))
     except _UNDECODABLE:
         return None

@@ -54,10 +54,12 @@ def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams,
 
     An expectation that cannot be held against the table, for want of a column or for its type, has failed.
     """
-    gx = _great_expectations()
-    context = _context(docs)
+    gx = _import_great_expectations()
+    context = _make_context(docs)
     asset = context.data_sources.add_pandas("triplets").add_dataframe_asset("manifest")
-    suite = context.suites.add(gx.ExpectationSuite(name="triplets", expectations=_schema() + _contents(floors, params)))
+    suite = context.suites.add(
+        gx.ExpectationSuite(name="triplets", expectations=_list_schema() + _list_contents(floors, params))
+    )
     batch = asset.add_batch_definition_whole_dataframe("accepted")
     definition = gx.ValidationDefinition(name="triplets", data=batch, suite=suite)
     checkpoint = gx.Checkpoint(
@@ -73,10 +75,10 @@ def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams,
     # It sorts by column; schema first reads better.
     kinds = [expectation.expectation_type for expectation in suite.expectations]
     results = sorted(outcome.results, key=lambda result: kinds.index(result.expectation_config.type))
-    return [_finding(result.to_json_dict()) for result in results]
+    return [_make_finding(result.to_json_dict()) for result in results]
 
 
-def _great_expectations() -> Any:
+def _import_great_expectations() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python renamed
@@ -84,7 +86,7 @@ def _great_expectations() -> Any:
     return great_expectations
 
 
-def _context(docs: Path) -> Any:
+def _make_context(docs: Path) -> Any:
     """A context in memory whose only site is the folder `docs`."""
     import great_expectations as gx
     from great_expectations.data_context.types import base
@@ -99,18 +101,18 @@ def _context(docs: Path) -> Any:
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _schema() -> list[Any]:
+def _list_schema() -> list[Any]:
     from great_expectations import expectations as expect
 
     typed = [expect.ExpectColumnValuesToBeOfType(column=column, type_=kind) for column, kind in MANIFEST.items()]
     return [expect.ExpectTableColumnsToMatchSet(column_set=[*MANIFEST, *EVIDENCE]), *typed]
 
 
-def _contents(floors: SimilarityFloors, params: ValidationParams) -> list[Any]:
+def _list_contents(floors: SimilarityFloors, params: ValidationParams) -> list[Any]:
     from great_expectations import expectations as expect
 
     mostly = 1 - params.max_rejected_fraction
-    similarity_at_least = _similarity_expectation()
+    similarity_at_least = _make_similarity_expectation()
     lengths = {"min_value": 1, "max_value": params.max_text_length, "mostly": mostly}
     return [
         expect.ExpectTableRowCountToBeBetween(min_value=params.min_triplets),
@@ -137,7 +139,7 @@ def _contents(floors: SimilarityFloors, params: ValidationParams) -> list[Any]:
 
 
 @cache
-def _similarity_expectation() -> Any:
+def _make_similarity_expectation() -> Any:
     """Return the expectation that cosines reach a floor, to the float32 precision they are stored with."""
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.expectations.expectation import ColumnMapExpectation
@@ -162,7 +164,7 @@ def _similarity_expectation() -> Any:
     return ExpectSimilarityAtLeast
 
 
-def _finding(result: dict[str, Any]) -> Finding:
+def _make_finding(result: dict[str, Any]) -> Finding:
     config, found = result["expectation_config"], result["result"]
     kwargs = config["kwargs"]
     columns = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]

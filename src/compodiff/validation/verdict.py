@@ -37,7 +37,7 @@ class Verdict:
 
     def reasons(self) -> str:
         """Name the first expectations that failed and their first rows, in one line."""
-        failed = [_reason(finding) for finding in self.findings if not finding.passed]
+        failed = [_describe_reason(finding) for finding in self.findings if not finding.passed]
         more = len(failed) - _REASONS_IN_MESSAGE
         return "; ".join(failed[:_REASONS_IN_MESSAGE] + [f"and {more} more"] * (more > 0))
 
@@ -84,11 +84,11 @@ def validate_triplets(rows: pd.DataFrame, floors: SimilarityFloors, params: Vali
         accepted=rows.loc[names == "", [column for column in rows if column in MANIFEST]].reset_index(drop=True),
         quarantine=rows.assign(failed=names)[names != ""].reset_index(drop=True),
         findings=findings,
-        shards=_by_shard(rows, names, findings),
+        shards=_judge_shards(rows, names, findings),
     )
 
 
-def _by_shard(rows: pd.DataFrame, failed: pd.Series, findings: list[Finding]) -> dict[str, dict[str, Any]]:
+def _judge_shards(rows: pd.DataFrame, failed: pd.Series, findings: list[Finding]) -> dict[str, dict[str, Any]]:
     """Judge each shard of the table by what was found of its rows."""
     if not {"key", "shard"} <= set(rows):
         return {}
@@ -110,7 +110,7 @@ def _by_shard(rows: pd.DataFrame, failed: pd.Series, findings: list[Finding]) ->
     }
 
 
-def _reason(finding: Finding) -> str:
+def _describe_reason(finding: Finding) -> str:
     if not finding.keys:
         return f"{finding.expectation} found {finding.observed}"
     more = ", ..." if len(finding.keys) > _KEYS_IN_MESSAGE else ""

@@ -7,9 +7,9 @@ import pytest
 import torch
 from worlds.benchmark import SAMPLING, make_world
 
-from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
+from compodiff.benchmarks.answers import Answering, Asked, read_gallery_vectors
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.scoring.ranking import candidate_scores, unit
+from compodiff.benchmarks.scoring.ranking import normalise, score_candidates
 from compodiff.embeddings import Embeddings
 from compodiff.model.checkpoint import load_model
 from compodiff.model.network.context import PackedText
@@ -56,19 +56,19 @@ def drawn(asked, model):
 @pytest.mark.parametrize("fusion", ["average", "mean_score", "max_score"])
 def test_pictures_are_scored_by_the_fusion_of_the_draws(asked_and_model, fusion):
     asked, model = asked_and_model
-    gallery = unit(gallery_vectors(asked.embeddings).embeddings, np.float64)
+    gallery = normalise(read_gallery_vectors(asked.embeddings).embeddings, np.float64)
     draws = drawn(asked, model)
-    cosines = unit(draws, np.float64) @ gallery.T
+    cosines = normalise(draws, np.float64) @ gallery.T
     expected = {
-        "average": unit(draws.mean(1), np.float64) @ gallery.T,
+        "average": normalise(draws.mean(1), np.float64) @ gallery.T,
         "mean_score": cosines.mean(1),
         "max_score": cosines.max(1),
     }
     answers = model.sampled(model.sampling.model_copy(update={"fusion": fusion})).answer(asked, fusion)
     everything = np.tile(np.arange(len(gallery)), (len(draws), 1))
-    scores = candidate_scores(answers, gallery, everything)
+    scores = score_candidates(answers, gallery, everything)
     if fusion == "mean_score":  # but for a factor of the query
-        scores *= np.linalg.norm(unit(draws, np.float64).mean(1), axis=1, keepdims=True)
+        scores *= np.linalg.norm(normalise(draws, np.float64).mean(1), axis=1, keepdims=True)
     np.testing.assert_allclose(scores, expected[fusion], atol=1e-5)
     others = [values for name, values in expected.items() if name != fusion]
     assert all(np.abs(scores - values).max() > 1e-3 for values in others)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from compodiff.captions.by_keywords import KeywordRun
 from compodiff.captions.edits import Editor
-from compodiff.captions.replacements import Replacements, embed_terms, find_replacements, near_synonyms
+from compodiff.captions.replacements import Replacements, are_near_synonyms, embed_terms, find_replacements
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article_of
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, choose_article
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, PLURAL, SINGULAR, Occurrence, TaggedCaption, Tagger, TermCounts
 from compodiff.pairs.caption_file import COLUMNS, read_caption_pairs
@@ -169,7 +169,7 @@ def test_replacements_are_of_the_form_and_the_band_and_no_synonyms():
     ],
 )
 def test_near_synonyms_by_their_letters(one, other, same):
-    assert near_synonyms(one, other) == near_synonyms(other, one) == same
+    assert are_near_synonyms(one, other) == are_near_synonyms(other, one) == same
 
 
 # --- edits
@@ -187,7 +187,7 @@ def test_there_are_at_least_forty_templates_all_different():
     ("word", "expected"), [("owl", "an"), ("unicorn", "a"), ("hour", "an"), ("umbrella", "an"), ("house", "a")]
 )
 def test_articles_follow_the_sound(word, expected):
-    assert article_of(word) == expected
+    assert choose_article(word) == expected
 
 
 def only(kind, **changes):
@@ -208,7 +208,7 @@ def test_an_edit_changes_what_it_says(kind, seed, edited_captions):
             for caption in (edit.reference_caption, edit.target_caption):
                 for before, after in zip(caption.split(), caption.split()[1:], strict=False):
                     if before in ("a", "an"):
-                        assert before == article_of(after)
+                        assert before == choose_article(after)
             if kind in (REPLACE, ADD, ATTRIBUTE):
                 assert edit.keyword in edit.relative_caption
                 assert edit.keyword not in edit.reference_caption

@@ -13,10 +13,10 @@ from compodiff.captions.edit_rows import EditRow, is_change, parse_edit, read_ed
 from compodiff.captions.language_model import (
     RowTokens,
     Writer,
+    add_lora,
     fine_tune,
     load_language_model,
     save_language_model,
-    with_lora,
 )
 from compodiff.captions.tuning_checkpoint import TuningCheckpoint
 from compodiff.errors import CheckpointMismatch, InputInvalid, ResourceUnavailable
@@ -56,7 +56,7 @@ def trained(folder, to, numbers, checkpoint, *, rows=ROWS, lora=False, stop_afte
     model, tokenizer = load_language_model(folder, to_train=True)
     tokens = RowTokens(rows, tokenizer, numbers.max_tokens)
     if lora:
-        model = with_lora(model, numbers.lora_rank, seed=17)
+        model = add_lora(model, numbers.lora_rank, seed=17)
     losses = []
     for step, loss in fine_tune(model, tokens, numbers, checkpoint, seed=17):
         losses.append(loss)
@@ -180,7 +180,7 @@ def test_rows_are_told_from_others_of_the_same_size(untrained):
 
 def test_low_rank_adapters_learn_alone_and_are_merged(untrained, tmp_path):
     model, _ = load_language_model(untrained, to_train=True)
-    names = [name for name, it in with_lora(model, 4, seed=17).named_parameters() if it.requires_grad]
+    names = [name for name, it in add_lora(model, 4, seed=17).named_parameters() if it.requires_grad]
     assert names
     assert all("lora_" in name for name in names)
     numbers = params(epochs=4).language_model

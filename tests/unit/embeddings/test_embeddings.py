@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import material_of
+from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import (
     MASK_SIZE,
     Embeddings,
@@ -31,7 +31,7 @@ PARAMS = EmbeddingParams(seed=17, batch_size=8, masks_per_picture=2, min_mask_fr
 
 @pytest.fixture(scope="module")
 def material(small_catalogue: Catalogue) -> Material:
-    return material_of(small_catalogue, ["but with dark skin tone", "a much longer wish: make it a blue circle"])
+    return collect_material(small_catalogue, ["but with dark skin tone", "a much longer wish: make it a blue circle"])
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from compodiff.encoder_training.projections import (
     Examples,
+    compute_contrastive_loss,
+    find_principal_directions,
     map_components,
-    multi_positive_loss,
-    principal_directions,
     train_projections,
 )
 from compodiff.params import EmbeddedEncoderParams, MapParams
@@ -98,7 +98,7 @@ def test_directions_are_those_of_the_full_decomposition(rows: int, width: int, c
     generator = torch.Generator().manual_seed(seed)
     spectrum = 3.0 ** -torch.arange(width)
     centred = torch.randn(rows, width, generator=generator) * spectrum
-    directions = principal_directions(centred, count, generator)
+    directions = find_principal_directions(centred, count, generator)
     expected = torch.linalg.svd(centred, full_matrices=False).Vh[:count]
     agreement = (directions.T * expected).sum(dim=1).abs()
     torch.testing.assert_close(agreement, torch.ones(count), atol=1e-3, rtol=0)
@@ -137,7 +137,7 @@ def test_the_loss_is_the_plain_one(size: int, seed: int) -> None:
     logits = 3 * torch.randn(size, size, generator=generator)
     positive = (torch.rand(size, size, generator=generator) < 0.3) | torch.eye(size, dtype=torch.bool)
     torch.testing.assert_close(
-        multi_positive_loss(logits, positive), plain_loss(logits, positive), atol=1e-5, rtol=1e-5
+        compute_contrastive_loss(logits, positive), plain_loss(logits, positive), atol=1e-5, rtol=1e-5
     )
 
 
@@ -145,7 +145,7 @@ def test_with_one_right_answer_each_it_is_clip_s_loss() -> None:
     logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(6))
     own = torch.arange(5)
     clip = (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
-    torch.testing.assert_close(multi_positive_loss(logits, torch.eye(5, dtype=torch.bool)), clip)
+    torch.testing.assert_close(compute_contrastive_loss(logits, torch.eye(5, dtype=torch.bool)), clip)
 
 
 @pytest.mark.parametrize("steps", [0, -1])

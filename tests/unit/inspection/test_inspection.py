@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compodiff.errors import InputInvalid
 from compodiff.inspection.card import Origin, write_card
 from compodiff.inspection.drawing import draw
-from compodiff.inspection.ratings import compute_kappa, read_ratings, summary, wilson_interval
+from compodiff.inspection.ratings import compute_kappa, compute_wilson_interval, read_ratings, summarise_ratings
 from compodiff.params import SimilarityFloors
 
 
@@ -53,8 +53,8 @@ def test_relations_take_turns_in_a_draw(counts, count, seed):
 
 
 def test_the_interval_of_a_share_is_wilsons():
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)  # Wilson 1927, as tables give it
-    low, high = wilson_interval(0, 20)
+    assert compute_wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)  # Wilson 1927, as tables give it
+    low, high = compute_wilson_interval(0, 20)
     assert low == 0
     assert high == pytest.approx(0.1611, abs=5e-5)
 
@@ -82,11 +82,11 @@ def test_ratings_are_summed_up_by_relation(tmp_path):
     good = dict.fromkeys(("k00001", "k00002", "k00003", "k00011"), "good")
     first = export(tmp_path / "ann.csv", {**good, "k00000": "wrong_caption", "k00012": "wrong_target"}, "Ann")
     second = export(tmp_path / "ben.json", {"k00001": "good", "k00002": "no_change"}, "")
-    found = summary(read_ratings([first, second]), rows)
+    found = summarise_ratings(read_ratings([first, second]), rows)
     assert found["all"]["rated"] == 8
     add = found["relations"]["add"]
     assert (add["rated"], add["good"], add["faults"]) == (6, 4 / 6, {"wrong_caption": 1, "no_change": 1})
-    assert add["good_interval"] == list(wilson_interval(4, 6))
+    assert add["good_interval"] == list(compute_wilson_interval(4, 6))
     assert add["agrees_with_filters"] == 5 / 6  # all but Ben's no_change of an accepted one
     (pair,) = found["raters"]
     assert (pair["raters"], pair["both_rated"], pair["agree"]) == (["Ann", "ben"], 2, 0.5)
@@ -98,9 +98,9 @@ def test_what_is_no_rating_is_said(tmp_path):
     with pytest.raises(InputInvalid, match=r"'fine' is no rating; the sheet knows: good, wrong_caption"):
         read_ratings([export(tmp_path / "a.csv", {"k00001": "fine"}, "Ann")])
     with pytest.raises(InputInvalid, match=r"'k77777' is no triplet of this dataset"):
-        summary(read_ratings([export(tmp_path / "b.csv", {"k77777": "good"}, "Ann")]), rows)
+        summarise_ratings(read_ratings([export(tmp_path / "b.csv", {"k77777": "good"}, "Ann")]), rows)
     with pytest.raises(InputInvalid, match="nothing is rated"):
-        summary(read_ratings([export(tmp_path / "c.json", {}, "Ann")]), rows)
+        summarise_ratings(read_ratings([export(tmp_path / "c.json", {}, "Ann")]), rows)
     (tmp_path / "d.json").write_text("{}")
     with pytest.raises(InputInvalid, match=r"d\.json is no export of the sheet"):
         read_ratings([tmp_path / "d.json"])

@@ -21,12 +21,12 @@ from compodiff.interchange import lasco
 from compodiff.interchange.exporting import export_triplets
 from compodiff.interchange.formats import Source, import_triplets
 from compodiff.interchange.importing import Importer
-from compodiff.interchange.wording import Change, change_between, word_change
+from compodiff.interchange.wording import Change, find_change, put_in_words
 from compodiff.language.terms import Tagger
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 from compodiff.triplets.manifest import finish
-from compodiff.validation import MANIFEST, has_schema, with_evidence
+from compodiff.validation import MANIFEST, add_evidence, has_schema
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
 CAPTIONS = ("a red disc", "a blue disc", "make it blue")
@@ -168,7 +168,7 @@ def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encod
     (_, first), *_ = shards.read_entries(tmp_path / "back" / "train-00000.tar")
     assert json.loads(first["json"])["keyword"] == "cat"
     catalogue = pd.DataFrame({"split": ["test"]}, index=["elsewhere"])
-    evidence = with_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
+    evidence = add_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
     assert set(evidence["reference_split"]) == set(evidence["target_split"]) == {"train"}
     assert evidence["target_pixels"].notna().all()
     report = json.loads((tmp_path / "back" / "report.json").read_text())
@@ -348,9 +348,9 @@ def tagger() -> Tagger:
 
 @pytest.mark.parametrize("captions", CHANGES)
 def test_a_change_is_found_between_captions_and_named(tagger, captions):
-    change = change_between(*tagger.tag(captions))
+    change = find_change(*tagger.tag(captions))
     assert change == CHANGES[captions]
-    asked = {word_change(change, Random(seed)) for seed in range(40)}
+    asked = {put_in_words(change, Random(seed)) for seed in range(40)}
     assert len(asked) >= 4
     assert all(change.target in text for text in asked if change.target)
 

@@ -11,7 +11,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.network.attention import Projected, Unprojected
 from compodiff.model.network.context import NULL, ContextRows, PackedText
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
-from compodiff.model.network.inputs import sinusoid
+from compodiff.model.network.inputs import embed_timestep
 from compodiff.params import DenoiserParams, compose_params
 from compodiff.speed import plain
 
@@ -140,7 +140,7 @@ def test_constants_stay_float32_in_a_bfloat16_network(denoiser: Denoiser) -> Non
 
 
 def test_timesteps_may_be_real_numbers() -> None:
-    whole, between = sinusoid(torch.tensor([3, 4]), 8), sinusoid(torch.tensor([3.0, 3.5]), 8)
+    whole, between = embed_timestep(torch.tensor([3, 4]), 8), embed_timestep(torch.tensor([3.0, 3.5]), 8)
     assert torch.equal(whole[0], between[0])
     assert not torch.equal(whole[1], between[1])
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.model.sampling.sampler import sample
-from compodiff.model.sampling.schedule import CLEAN, cosine_betas, cosine_schedule
+from compodiff.model.sampling.schedule import CLEAN, compute_cosine_betas, make_cosine_schedule
 from compodiff.model.sampling.solvers import Ddim, DpmSolver, LegacyDdim, Solver, UniPc
 
 PROCESS = Process("diffusion", 1000)
-SCHEDULE = cosine_schedule(1000)
+SCHEDULE = make_cosine_schedule(1000)
 
 
 def options(steps: int, solver: str, eta: float = 0.0) -> SamplerOptions:
@@ -35,7 +35,7 @@ def peers() -> dict[str, Callable[[], Any]]:
         warnings.simplefilter("ignore")
         from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
     shared: dict[str, Any] = {"prediction_type": "sample", "timestep_spacing": "trailing", "num_train_timesteps": 1000}
-    shared["trained_betas"] = cosine_betas(1000).tolist()
+    shared["trained_betas"] = compute_cosine_betas(1000).tolist()
     return {
         "ddim": lambda: DDIMScheduler(**shared, clip_sample=False, set_alpha_to_one=True),
         "dpm_solver": lambda: DPMSolverMultistepScheduler(**shared, final_sigmas_type="zero"),

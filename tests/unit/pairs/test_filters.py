@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from compodiff.pairs.similarity import (
     Embedded,
-    directional,
-    image_caption,
-    image_image,
+    compare_directions,
+    compare_images,
+    compare_with_caption,
+    compare_with_keyword,
     judge,
-    keyword_image,
     score,
 )
 from compodiff.params import SimilarityFloors
@@ -48,7 +48,7 @@ def test_scores_are_the_cosines_that_torch_computes(seed):
         np.testing.assert_allclose(scores[name], values, atol=6e-5)  # half of the last decimal that is kept
 
 
-@pytest.mark.parametrize("similarity", [image_image, image_caption, keyword_image])
+@pytest.mark.parametrize("similarity", [compare_images, compare_with_caption, compare_with_keyword])
 def test_a_similarity_is_one_for_parallel_and_zero_for_orthogonal_or_empty(similarity):
     a = vectors([1, 0], [1, 0], [1, 0], [0, 0])
     b = vectors([5, 0], [-2, 0], [0, 3], [1, 0])
@@ -58,7 +58,7 @@ def test_a_similarity_is_one_for_parallel_and_zero_for_orthogonal_or_empty(simil
 def test_a_change_the_way_of_the_caption_is_one_and_no_change_is_zero():
     reference, reference_caption = vectors([1, 1], [1, 1], [1, 1]), vectors([0, 2], [0, 2], [0, 2])
     target, target_caption = vectors([3, 1], [0, 1], [1, 1]), vectors([1, 2], [1, 2], [1, 2])
-    np.testing.assert_allclose(directional(reference, target, reference_caption, target_caption), [1, -1, 0])
+    np.testing.assert_allclose(compare_directions(reference, target, reference_caption, target_caption), [1, -1, 0])
 
 
 def test_a_floor_lets_through_what_reaches_it():

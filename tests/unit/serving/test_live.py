@@ -165,6 +165,6 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
 
 def test_a_version_and_its_folder_belong_together_though_the_alias_moves_between_the_looks(project, monkeypatch):
     looks = iter(["version 1", "version 2", "version 2", "version 2"])
-    monkeypatch.setattr(serve, "_version", lambda _: next(looks))
+    monkeypatch.setattr(serve, "_describe_version", lambda _: next(looks))
     assert serve._model_and_version("artifacts")[1] == "version 2"
     assert next(looks, None) is None

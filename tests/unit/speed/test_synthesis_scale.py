@@ -6,7 +6,7 @@ import pytest
 
 from compodiff.params import SynthesisParams, compose_params
 from compodiff.speed.scale import Costs, Undertaking, predict, simulate
-from compodiff.speed.synthesis import seconds_per_picture
+from compodiff.speed.synthesis import estimate_seconds_per_picture
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,7 +37,7 @@ def test_a_shard_of_the_papers_params_is_made_between_two_kills():
     synthesis = SynthesisParams.model_validate(compose_params(ROOT, "paper")["synthesis"])
     assert synthesis.drawn
     drawing = synthesis.drawn.diffusion
-    costs = Costs(caption=0, picture=seconds_per_picture(steps=drawing.steps), embed=0, keep=0)
+    costs = Costs(caption=0, picture=estimate_seconds_per_picture(steps=drawing.steps), embed=0, keep=0)
     hours = costs.pair(drawing.candidates, drawing.kept) * synthesis.pairs_per_shard / 3600
     assert 0.2 < hours < 2
 
@@ -61,5 +61,5 @@ def test_kills_cost_the_shards_under_way_and_the_starts():
 
 
 def test_a_picture_is_estimated_from_counted_work():
-    assert seconds_per_picture() == pytest.approx(0.64, abs=0.01)
-    assert seconds_per_picture(tflops=624) == pytest.approx(seconds_per_picture() / 2)
+    assert estimate_seconds_per_picture() == pytest.approx(0.64, abs=0.01)
+    assert estimate_seconds_per_picture(tflops=624) == pytest.approx(estimate_seconds_per_picture() / 2)

@@ -13,10 +13,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.decision_log import DECISIONS, Decision, settled
+from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
-from compodiff.tracking.promotion import Change, promote, rollback
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, version_at
+from compodiff.tracking.promotion import Change, promote, roll_back
+from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_version_at
 from compodiff.tracking.store import open_store
 
 LIMITS = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.1)
@@ -48,7 +48,7 @@ def register(project: Path, recall: float, **relations: float) -> str:
 
 def aliases(project: Path) -> dict[str, str | None]:
     store = open_store(project)
-    found = {alias: version_at(store, alias) for alias in (CHAMPION, PREVIOUS)}
+    found = {alias: find_version_at(store, alias) for alias in (CHAMPION, PREVIOUS)}
     return {alias: version.number if version else None for alias, version in found.items()}
 
 
@@ -117,12 +117,12 @@ def test_rollback_goes_back_and_can_itself_be_rolled_back(project: Path) -> None
     register(project, 0.5)
     decide(project)
     with pytest.raises(InputInvalid, match="no previous champion"):
-        rollback(project)
+        roll_back(project)
     register(project, 0.6)
     decide(project)
-    assert rollback(project) == Change("2", "1")
+    assert roll_back(project) == Change("2", "1")
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
-    assert rollback(project) == Change("1", "2")
+    assert roll_back(project) == Change("1", "2")
 
 
 def test_two_promotions_at_once_make_one_change(project: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_was_rolled_back_from_is_not_promoted_again(project: Path) -> None:
     for recall in (0.5, 0.6):
         register(project, recall)
         decide(project)
-    rollback(project, "answers in the wrong style")
+    roll_back(project, "answers in the wrong style")
     assert decisions(project)[-1].tags["reasons"] == "answers in the wrong style"
     with pytest.raises(PromotionRefused, match="it was rolled back from; register another"):
         decide(project)
@@ -170,7 +170,7 @@ def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project
     decide(project)
     for recall in (0.6, 0.7):
         register(project, recall)
-    standing = settled(store)
+    standing = settle_aliases(store)
     one, other = (Decision("promoted", "a", "now", number, number, "1", (), {}) for number in ("2", "3"))
     assert taken(store, standing, one)
     assert not taken(store, standing, other)

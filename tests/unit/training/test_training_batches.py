@@ -12,7 +12,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.network.context import NULL
 from compodiff.model.sampling.process import Objective, Process
 from compodiff.params import TaskShares
-from compodiff.training.batches import Batch, Batches, triplet_chances, whole_counts
+from compodiff.training.batches import Batch, Batches, compute_triplet_chances, divide_rows
 from compodiff.training.examples import TARGET
 from compodiff.training.fit import Material
 
@@ -142,7 +142,7 @@ def test_a_task_without_examples_is_refused(material: Material) -> None:
     st.lists(st.floats(0.01, 1), min_size=1, max_size=4).map(lambda shares: [share / sum(shares) for share in shares]),
 )
 def test_whole_counts_add_up_and_are_near_their_shares(total: int, shares: list[float]) -> None:
-    counts = whole_counts(total, {str(number): share for number, share in enumerate(shares)})
+    counts = divide_rows(total, {str(number): share for number, share in enumerate(shares)})
     assert sum(counts.values()) == total
     assert all(abs(counts[str(number)] - share * total) < 1 + 1e-6 for number, share in enumerate(shares))
 
@@ -150,7 +150,7 @@ def test_whole_counts_add_up_and_are_near_their_shares(total: int, shares: list[
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(-1, 0))
 def test_chances_of_a_relation_follow_its_count_to_the_power(sizes: list[int], exponent: float) -> None:
     starts = np.cumsum([0, *sizes])
-    chances = np.concatenate([[0.0], triplet_chances(starts, exponent)])
+    chances = np.concatenate([[0.0], compute_triplet_chances(starts, exponent)])
     expected = np.array([size ** (1 + exponent) for size in sizes])
     assert np.diff(chances[starts]) == pytest.approx(expected / expected.sum())
     assert chances[-1] == 1.0

@@ -12,7 +12,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.sampler import compose
 from compodiff.training.curve import ONE_CALL, Point, ValidationQuery, gather_queries, measure, write_curve
-from compodiff.training.fit import new_denoiser
+from compodiff.training.fit import make_denoiser
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def test_measure_equals_a_count_picture_by_picture(world: Path, with_reference: 
         else ValidationQuery("make it blue", (gallery[number],))
         for number in range(12)
     ]
-    denoiser = new_denoiser(training_world.NETWORK, material, standardise=True, seed=4)
+    denoiser = make_denoiser(training_world.NETWORK, material, standardise=True, seed=4)
     gathered = gather_queries(embeddings, queries, gallery, CPU)
     measured = measure(denoiser, gathered, process, seed=9)
     generator = torch.Generator().manual_seed(9)

@@ -13,8 +13,8 @@ from compodiff.model.network.context import NULL, Context
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.training.batches import Batch, Batches
-from compodiff.training.fit import Material, new_denoiser
-from compodiff.training.tasks import Objective, contrastive_loss, loss_weight
+from compodiff.training.fit import Material, make_denoiser
+from compodiff.training.tasks import Objective, compute_contrastive_loss, compute_loss_weight
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 @pytest.fixture
 def denoiser(material: Material) -> Denoiser:
-    return new_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
+    return make_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
 
 
 def draw(material: Material, process: Process, **changes: object) -> Batch:
@@ -56,14 +56,14 @@ def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser
             timestep = batch.timestep[row, draw_number : draw_number + 1]
             x_t = process.add_noise(x0, batch.noise[row, draw_number : draw_number + 1], timestep)
             error = (denoiser(x_t, timestep, context) - x0).square().mean()
-            losses.append(error * loss_weight(process, timestep)[0])
+            losses.append(error * compute_loss_weight(process, timestep)[0])
     assert whole.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 
 def test_many_draws_share_their_rows_keys_and_change_no_number(material: Material) -> None:
     # Wide heads and many slots: projecting them for a single draw would not pay.
     network = replace(NETWORK, residual=False, image_slots=16, cross_heads=1, head_width=128)
-    denoiser = new_denoiser(network, material, standardise=True, seed=3)
+    denoiser = make_denoiser(network, material, standardise=True, seed=3)
     process = Process("diffusion", 1000)
     batch = draw(material, process, noise_draws=16)
     contexts: list[Context] = []
@@ -101,7 +101,9 @@ def test_flow_matching_counts_errors_of_the_velocity() -> None:
     x_u = process.add_noise(x0, noise, timestep)
     u = (timestep / 1000)[:, None]
     velocity_error = ((x_u - guess) / u - (noise - x0)).square().mean(-1)
-    assert torch.allclose(loss_weight(process, timestep) * (guess - x0).square().mean(-1), velocity_error, rtol=1e-4)
+    assert torch.allclose(
+        compute_loss_weight(process, timestep) * (guess - x0).square().mean(-1), velocity_error, rtol=1e-4
+    )
 
 
 def test_contrastive_loss_equals_the_textbook() -> None:
@@ -113,18 +115,20 @@ def test_contrastive_loss_equals_the_textbook() -> None:
     )
     scores = np.exp(answers @ keys.T / 0.5)
     expected = -np.mean([np.log(scores[row, row // 2] / scores[row].sum()) for row in range(8)])
-    assert float(contrastive_loss(denoised, targets, others, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_contrastive_loss(denoised, targets, others, temperature=0.5)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_contrastive_loss_spares_other_pictures_that_show_the_target() -> None:
     generator = torch.Generator().manual_seed(2)
     target, other = torch.randn(2, 1, 16, generator=generator)
     answer = target + 0.5 * other
-    assert float(contrastive_loss(answer, target, 3 * target, temperature=0.1)) == 0.0
-    plain = contrastive_loss(answer, target, other, temperature=0.1)
-    with_twin = contrastive_loss(answer, target, torch.cat([other, 3 * target]), temperature=0.1)
+    assert float(compute_contrastive_loss(answer, target, 3 * target, temperature=0.1)) == 0.0
+    plain = compute_contrastive_loss(answer, target, other, temperature=0.1)
+    with_twin = compute_contrastive_loss(answer, target, torch.cat([other, 3 * target]), temperature=0.1)
     assert float(with_twin) == pytest.approx(float(plain), rel=1e-6)
-    assert float(contrastive_loss(answer, target, torch.cat([other, answer]), temperature=0.1)) > float(plain)
+    assert float(compute_contrastive_loss(answer, target, torch.cat([other, answer]), temperature=0.1)) > float(plain)
 
 
 def test_references_and_drawn_pictures_are_wrong_answers(material: Material, denoiser: Denoiser) -> None:
@@ -137,7 +141,7 @@ def test_references_and_drawn_pictures_are_wrong_answers(material: Material, den
     wrong = torch.cat([batch.images, batch.others])
     assert len(batch.others) == PARAMS.contrastive_negatives
     answers = denoiser.restore(denoised[0])
-    contrast = contrastive_loss(answers, batch.target, wrong, temperature=PARAMS.contrastive_temperature)
+    contrast = compute_contrastive_loss(answers, batch.target, wrong, temperature=PARAMS.contrastive_temperature)
     assert (both - plain).item() == pytest.approx(0.5 * contrast.item(), rel=1e-4)
 
 

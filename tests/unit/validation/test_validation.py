@@ -9,7 +9,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors, ValidationParams
 from compodiff.storage import shards
-from compodiff.validation import MANIFEST, Verdict, has_schema, validate_triplets, with_evidence
+from compodiff.validation import MANIFEST, Verdict, add_evidence, has_schema, validate_triplets
 
 FLOORS = SimilarityFloors(
     image_image=0.5, image_caption_reference=0.2, image_caption_target=0.2, directional=0.1, keyword_image=0.1
@@ -174,7 +174,7 @@ def shown(tmp_path, entries: dict[str, tuple[str, bytes, bytes]]) -> pd.DataFram
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key, (_, reference, target) in entries.items():
             shard.add(key, {"reference.png": reference, "target.png": target})
-    return with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
+    return add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
 
 
 def test_evidence_finds_what_does_not_decode_and_whose_twin_is_held_out(tmp_path):
@@ -201,13 +201,13 @@ def test_evidence_knows_a_row_without_entry_and_a_picture_of_no_split(tmp_path):
     rows = triplets(6)[list(MANIFEST)].iloc[:2].assign(reference=["red", "unknown"])
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         shard.add("train-000", {"reference.png": png("red"), "target.png": png("blue")})
-    rows = with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_pixels"].isna().tolist() == [False, True]
     assert rows["reference_split"].isna().tolist() == [False, True]
 
 
 def test_evidence_of_no_rows_has_its_columns(tmp_path):
-    rows = with_evidence(triplets(6)[list(MANIFEST)].iloc[:0], tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(triplets(6)[list(MANIFEST)].iloc[:0], tmp_path, PICTURES, painted, workers=1)
     assert {"reference_pixels", "target_split", "held_out_twin"} <= set(rows)
 
 
@@ -217,7 +217,7 @@ def test_a_shard_cut_short_is_bad_input_not_bad_data(tmp_path):
     path = tmp_path / "train-00000.tar"
     path.write_bytes(path.read_bytes()[:512])
     with pytest.raises(InputInvalid, match=r"train-00000\.tar is cut short"):
-        with_evidence(triplets(6)[list(MANIFEST)], tmp_path, PICTURES, painted, workers=1)
+        add_evidence(triplets(6)[list(MANIFEST)], tmp_path, PICTURES, painted, workers=1)
 
 
 def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
@@ -231,7 +231,7 @@ def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key in ("a", "b"):
             shard.add(key, {"reference.png": png("red"), "target.png": png("blue")})
-    rows = with_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_split"].tolist() == ["train", "train"]  # the catalogue's, whatever the dataset says
     assert rows["target_split"].fillna("?").tolist() == ["train", "?"]
 

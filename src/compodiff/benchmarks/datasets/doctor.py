@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.datasets.loading import Choices, entry_of, load_benchmark
+from compodiff.benchmarks.datasets.loading import Choices, find_entry, load_benchmark
 from compodiff.errors import InputInvalid
 
 _NAMED_MISSING = 3
@@ -64,10 +64,10 @@ def examine(name: str, root: Path) -> Iterator[Finding]:
     Raises:
         InputInvalid: there is no such benchmark, or `root` is no folder.
     """
-    entry = entry_of(name)
+    entry = find_entry(name)
     if not root.is_dir():
         raise InputInvalid(f"{root} is not a folder; give the benchmark's folder with --root")
-    for split in entry.splits or _splits_of(root) or (entry.default_split,):
+    for split in entry.splits or _find_splits(root) or (entry.default_split,):
         try:
             parts = load_benchmark(name, root, split, Choices())
         except InputInvalid as error:
@@ -75,23 +75,23 @@ def examine(name: str, root: Path) -> Iterator[Finding]:
             continue
         published = PUBLISHED.get((name, split), [])
         for place, part in enumerate(parts):
-            yield _counts(part, published[place] if place < len(published) else None)
-            yield _pictures(part)
+            yield _check_counts(part, published[place] if place < len(published) else None)
+            yield _check_pictures(part)
 
 
-def sources(name: str) -> tuple[str, ...]:
+def list_sources(name: str) -> tuple[str, ...]:
     """Where people get what the benchmark needs."""
     if name.startswith("genecis"):
         return _GENECIS
     return {"cirr": _CIRR, "fashioniq": _FASHIONIQ, "circo": _CIRCO, "triplets": _TRIPLETS}[name]
 
 
-def _splits_of(root: Path) -> tuple[str, ...]:
+def _find_splits(root: Path) -> tuple[str, ...]:
     """Splits of a `triplets` folder, by the names of its files."""
     return tuple(sorted(path.name.split(".")[1] for path in root.glob("queries.*.jsonl")))
 
 
-def _counts(part: Benchmark, published: tuple[int, int | None] | None) -> Finding:
+def _check_counts(part: Benchmark, published: tuple[int, int | None] | None) -> Finding:
     label = f"{part.split} {part.part}".rstrip()
     listed = "gallery not listed" if part.gallery is None else f"gallery {len(part.gallery):,}"
     queries = f"{label}: {len(part.queries):,} queries, {listed}"
@@ -108,7 +108,7 @@ def _counts(part: Benchmark, published: tuple[int, int | None] | None) -> Findin
     return Finding(False, f"{queries}{hidden}; published are {expected_queries:,}{of_gallery}: another release?")
 
 
-def _pictures(part: Benchmark) -> Finding:
+def _check_pictures(part: Benchmark) -> Finding:
     if part.gallery is None and part.protocol.recall_ks:
         what = "neither the gallery's list nor its pictures; `run` needs them, `score` takes the gallery from G.npz"
         return Finding(False, f"{part.split}: {what}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from compodiff.benchmarks.datasets.annotations import find, number_id, read_list, take
+from compodiff.benchmarks.datasets.annotations import find, read_list, shorten_to_number, take
 from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
 from compodiff.benchmarks.datasets.pictures import FilePictures, Pictures
 from compodiff.benchmarks.datasets.templates import fill_template
@@ -25,7 +25,7 @@ _FARTHEST = 2**31  # pixels, of what a picture may have
 DILATION = 0.7
 _NESTED = ("genecis", "GeneCIS")
 
-canonical_id = number_id
+canonical_id = shorten_to_number
 Box = tuple[float, float, float, float]
 
 
@@ -39,8 +39,10 @@ def load_genecis(root: Path, task: str, *, template: str = TEMPLATE) -> list[Ben
         raise InputInvalid(f"there is no GeneCIS task {task!r}; choose from: {', '.join(TASKS)}")
     path = find(root, f"{task.replace('-', '_')}.json", _NESTED)
     crops: dict[str, tuple[str, Box]] = {}
-    queries = tuple(_query(item, i, f"{path}: item {i}", crops, template) for i, item in enumerate(read_list(path)))
-    files = FilePictures(lambda name: _places(root, path.parent, name))
+    queries = tuple(
+        _make_query(item, i, f"{path}: item {i}", crops, template) for i, item in enumerate(read_list(path))
+    )
+    files = FilePictures(lambda name: _list_places(root, path.parent, name))
     benchmark = Benchmark(
         name=f"genecis-{task}",
         split="val",
@@ -95,13 +97,15 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     return square
 
 
-def _query(item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[str, Box]], template: str) -> Query:
+def _make_query(
+    item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[str, Box]], template: str
+) -> Query:
     caption = take(item, "condition", str, where)
-    gallery = [_picture(one, f"{where}: gallery", crops) for one in take(item, "gallery", list, where)]
-    target = _picture(take(item, "target", dict, where), f"{where}: target", crops)
+    gallery = [_name_picture(one, f"{where}: gallery", crops) for one in take(item, "gallery", list, where)]
+    target = _name_picture(take(item, "target", dict, where), f"{where}: target", crops)
     return Query(
         key=str(place),
-        reference=_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
+        reference=_name_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
         relative_caption=caption,
         texts=(fill_template(template, relative_caption=caption),),
         targets=(target,),
@@ -110,7 +114,7 @@ def _query(item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[
     )
 
 
-def _picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]]) -> str:
+def _name_picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]]) -> str:
     """The id of a COCO picture, or of a crop of a Visual Genome picture, which is also noted in `crops`."""
     if "val_image_id" in one:
         return str(take(one, "val_image_id", int, where))
@@ -124,7 +128,7 @@ def _picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]])
     return crop_id
 
 
-def _places(root: Path, home: Path, name: str) -> list[Path]:
+def _list_places(root: Path, home: Path, name: str) -> list[Path]:
     names = (f"{int(name):012d}.jpg", f"{name}.jpg")
     folders = ("val2017", "coco/val2017", "images", "VG_100K_all", "VG_100K", "VG_100K_2", ".")
     return [base / folder / file for base in dict.fromkeys((root, home)) for folder in folders for file in names]

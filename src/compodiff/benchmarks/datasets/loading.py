@@ -50,7 +50,7 @@ def load_benchmark(name: str, root: Path, split: str | None, choices: Choices) -
     Raises:
         InputInvalid: no such benchmark, split or choice, or an annotation file is missing or broken.
     """
-    entry = entry_of(name)
+    entry = find_entry(name)
     split = split or entry.default_split
     if entry.splits and split not in entry.splits:
         raise InputInvalid(f"{name} has no split {split!r}; choose from: {', '.join(entry.splits)}")
@@ -66,7 +66,7 @@ def load_benchmark(name: str, root: Path, split: str | None, choices: Choices) -
     return entry.load(root, split, choices)
 
 
-def entry_of(name: str) -> Entry:
+def find_entry(name: str) -> Entry:
     """Return the entry of benchmark `name`.
 
     Raises:
@@ -77,15 +77,15 @@ def entry_of(name: str) -> Entry:
     return ENTRIES[name]
 
 
-def _cirr(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_cirr(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     return cirr.load_cirr(root, split, template=choices.template or cirr.TEMPLATE)
 
 
-def _circo(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_circo(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     return circo.load_circo(root, split, template=choices.template or circo.TEMPLATE)
 
 
-def _fashioniq(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_fashioniq(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     return fashioniq.load_fashioniq(
         root,
         split,
@@ -95,27 +95,27 @@ def _fashioniq(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     )
 
 
-def _genecis(task: str, root: Path, _split: str, choices: Choices) -> list[Benchmark]:
+def _load_genecis(task: str, root: Path, _split: str, choices: Choices) -> list[Benchmark]:
     return genecis.load_genecis(root, task, template=choices.template or genecis.TEMPLATE)
 
 
-def _all_genecis(root: Path, split: str, choices: Choices) -> list[Benchmark]:
-    tasks = [_genecis(task, root, split, choices)[0] for task in genecis.TASKS]
+def _load_all_genecis(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+    tasks = [_load_genecis(task, root, split, choices)[0] for task in genecis.TASKS]
     return [replace(benchmark, name="genecis", part=task) for benchmark, task in zip(tasks, genecis.TASKS, strict=True)]
 
 
-def _triplets(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_triplets(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     return own.load_triplets(root, split, template=choices.template or own.TEMPLATE)
 
 
 ENTRIES = {
-    "cirr": Entry(cirr.SPLITS, "val", cirr.canonical_id, _cirr),
-    "fashioniq": Entry(fashioniq.SPLITS, "val", fashioniq.canonical_id, _fashioniq),
-    "circo": Entry(circo.SPLITS, "val", circo.canonical_id, _circo),
+    "cirr": Entry(cirr.SPLITS, "val", cirr.shorten_id, _load_cirr),
+    "fashioniq": Entry(fashioniq.SPLITS, "val", fashioniq.shorten_id, _load_fashioniq),
+    "circo": Entry(circo.SPLITS, "val", circo.canonical_id, _load_circo),
     **{
-        f"genecis-{task}": Entry(genecis.SPLITS, "val", genecis.canonical_id, partial(_genecis, task))
+        f"genecis-{task}": Entry(genecis.SPLITS, "val", genecis.canonical_id, partial(_load_genecis, task))
         for task in genecis.TASKS
     },
-    "genecis": Entry(genecis.SPLITS, "val", genecis.canonical_id, _all_genecis),
-    "triplets": Entry((), "test", own.canonical_id, _triplets),
+    "genecis": Entry(genecis.SPLITS, "val", genecis.canonical_id, _load_all_genecis),
+    "triplets": Entry((), "test", own.canonical_id, _load_triplets),
 }

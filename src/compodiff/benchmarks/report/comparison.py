@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.report.page import Report, ShownQuery, report_page
-from compodiff.benchmarks.report.plots import group_bars, interval_bars
+from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
+from compodiff.benchmarks.report.plots import group_bars, plot_intervals
 from compodiff.benchmarks.report.showcase import Row, Showcase
 from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Similarity
-from compodiff.benchmarks.scoring.results import record, summary
+from compodiff.benchmarks.scoring.results import record, summarise_parts
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
-from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.ownership import PAGE
 
 COMPOSED = "composed"
@@ -79,7 +79,7 @@ def compare_rows(
     }
     least = params.min_relation_queries
     summaries = {
-        name: summary([row.scored for row in of_parts], bootstrap, min_group_queries=least)
+        name: summarise_parts([row.scored for row in of_parts], bootstrap, min_group_queries=least)
         for name, of_parts in scored.items()
     }
     return Comparison(scored, summaries, record([row.scored for row in scored[COMPOSED]], bootstrap))
@@ -97,7 +97,7 @@ class Page:
     def write(self, folder: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write report.html and its plots as the folder `folder`, whole or not at all."""
         plots = self.plots(comparison)
-        with atomic_folder(folder, "report") as temporary:
+        with replace_folder(folder, "report") as temporary:
             for name, png in plots.items():
                 (temporary / f"{name}.png").write_bytes(png)
             html = self.render(comparison, vectors, plots)
@@ -106,12 +106,12 @@ class Page:
     def write_file(self, path: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write the page alone."""
         html = self.render(comparison, vectors, self.plots(comparison))
-        with atomic_path(path, PAGE) as temporary:
+        with replace_path(path, PAGE) as temporary:
             temporary.write_text(html, encoding="utf-8")
 
     def plots(self, comparison: Comparison) -> dict[str, bytes]:
         """Plots by name: all queries, and each metric's groups where the queries have any."""
-        plots = {"all_queries": interval_bars(comparison.summaries, self.metrics)}
+        plots = {"all_queries": plot_intervals(comparison.summaries, self.metrics)}
         groups = list(comparison.summaries[COMPOSED].get("groups", ()))
         if groups:
             plots |= {f"{name}_by_group": group_bars(comparison.summaries, name, groups) for name in self.metrics}
@@ -128,7 +128,7 @@ class Page:
         report = Report(
             self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution
         )
-        return report_page(report, parts[0].scored.benchmark.pictures)
+        return render_report(report, parts[0].scored.benchmark.pictures)
 
 
 def write_result(

@@ -9,7 +9,7 @@ import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import ShownQuery
-from compodiff.benchmarks.scoring.ranking import Ints, Similarity, candidate_scores, top_rows
+from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
 from compodiff.benchmarks.scoring.scorer import Scored, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
@@ -81,12 +81,12 @@ class Showcase:
             rows = np.full((len(queries), max(map(len, columns))), -1, dtype=np.int64)
             for i, column in enumerate(columns):
                 rows[i, : len(column)] = column
-            order = np.argsort(-candidate_scores(asked, gallery.embeddings, rows), axis=1, kind="stable")
+            order = np.argsort(-score_candidates(asked, gallery.embeddings, rows), axis=1, kind="stable")
             top = np.take_along_axis(rows, order, axis=1)[:, : self.pictures]
         else:
             removed = benchmark.protocol.excludes_reference
             excluded = [gallery.rows.get(query.reference, -1) if removed else -1 for query in queries]
-            top = top_rows(asked, gallery.embeddings, self.pictures, excluded=np.array(excluded), chunk=self.chunk)
+            top = find_top_rows(asked, gallery.embeddings, self.pictures, excluded=np.array(excluded), chunk=self.chunk)
         return [tuple(gallery.ids[row] for row in found if row >= 0) for found in top]
 
 

@@ -102,19 +102,19 @@ class Scorer:
         outcomes: dict[str, Reals] = {}
         if protocol.candidate_ks:
             marks = mark_candidates(queries, gallery, similarity)
-            outcomes |= _target_outcomes(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
+            outcomes |= _measure_targets(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
             if protocol.soft:
-                outcomes |= _soft_outcomes(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
+                outcomes |= _measure_soft(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
         if protocol.recall_ks:
             removed = protocol.excludes_reference
             marks = mark_gallery(
                 queries, gallery, similarity, excludes_reference=removed, chunk=self.chunk, progress=self.progress
             )
-            outcomes |= _target_outcomes(marks, queries, "recall", protocol.recall_ks)
+            outcomes |= _measure_targets(marks, queries, "recall", protocol.recall_ks)
             if protocol.map_ks:
-                outcomes |= _precision_outcomes(marks, queries, protocol.map_ks)
+                outcomes |= _measure_precision(marks, queries, protocol.map_ks)
             if protocol.soft:
-                outcomes |= _soft_outcomes(marks, queries, "soft_recall", protocol.recall_ks)
+                outcomes |= _measure_soft(marks, queries, "soft_recall", protocol.recall_ks)
         return outcomes
 
 
@@ -148,25 +148,25 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
         require_distinct(list(names), f"{benchmark.label}: in the list of query {query.key} picture")
     marks = mark_lists(benchmark.queries, lists)
     protocol = benchmark.protocol
-    outcomes = _target_outcomes(marks, benchmark.queries, "recall", protocol.recall_ks)
+    outcomes = _measure_targets(marks, benchmark.queries, "recall", protocol.recall_ks)
     del outcomes["rank"]
-    return _precision_outcomes(marks, benchmark.queries, protocol.map_ks) | outcomes
+    return _measure_precision(marks, benchmark.queries, protocol.map_ks) | outcomes
 
 
-def _target_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_targets(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
     weights = marks.weights([dict.fromkeys(query.targets, 1.0) for query in queries])
     ranks = marks.ranks(weights)
     best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks} | {"rank": best.astype(np.float64)}
 
 
-def _soft_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_soft(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
     weights = marks.weights([query.label_weights for query in queries])
     ranks = marks.ranks(weights)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
 
 
-def _precision_outcomes(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_precision(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:
     relevant = [{*query.targets, *query.also_relevant} for query in queries]
     weights = marks.weights([dict.fromkeys(names, 1.0) for names in relevant])
     total = np.array([len(names) for names in relevant])

@@ -21,12 +21,12 @@ SMALLEST_NORM = 1e-12
 ZERO_KEY, NULL_KEY, FIRST_TOKEN = 0, 1, 2
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
+def make_layer_norm(width: int) -> nn.LayerNorm:
     """LayerNorm with a gain and no offset, as everywhere in this network."""
     return nn.LayerNorm(width, eps=1e-5, bias=False)
 
 
-def rotation_factors(frequencies: Tensor, head_width: int) -> Tensor:
+def compute_rotation_factors(frequencies: Tensor, head_width: int) -> Tensor:
     """Rotary embedding of the two positions as complex factors, (2, 1, E / 2) complex64.
 
     frequencies: (F,) radians a position. The pairs are the dims (0, 1), (2, 3), ... of a head; those beyond F stay.
@@ -53,11 +53,11 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.to_qkv = Linear(width, (heads + 2) * head_width, bias=False)
         self.null_kv = nn.Parameter(torch.randn(2, head_width))
         self.out = Linear(heads * head_width, width, bias=False)
-        self.out_norm = layer_norm(width)
+        self.out_norm = make_layer_norm(width)
 
     def forward(self, x: Tensor, positions: Positions, queries: int) -> Tensor:
         """x: (N, 2, W); the first `queries` tokens ask -> (N, queries, W).
@@ -131,11 +131,11 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.to_q = Linear(width, heads * head_width, bias=False)
         self.keys_values = KeysValues(width, heads, head_width)
         self.out = Linear(heads * head_width, width, bias=False)
-        self.out_norm = layer_norm(width)
+        self.out_norm = make_layer_norm(width)
 
     def forward(self, x: Tensor, context: Projected | Unprojected) -> Tensor:
         """x: (N, Q, W) -> (N, Q, W); the draws of a context row share its keys."""
@@ -181,7 +181,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.up = Linear(width, 2 * factor * width, bias=False)
         self.down = Linear(factor * width, width, bias=False)
 

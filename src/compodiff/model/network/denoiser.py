@@ -23,11 +23,11 @@ from compodiff.model.network.attention import (
     Positions,
     Projected,
     Unprojected,
-    layer_norm,
-    rotation_factors,
+    compute_rotation_factors,
+    make_layer_norm,
 )
-from compodiff.model.network.context import Context, ContextRows, PackedText, key_rows
-from compodiff.model.network.inputs import Constants, mlp, sinusoid
+from compodiff.model.network.context import Context, ContextRows, PackedText, find_key_rows
+from compodiff.model.network.inputs import Constants, embed_timestep, make_mlp
 from compodiff.model.network.linears import Linear
 from compodiff.params import DenoiserParams
 
@@ -80,14 +80,14 @@ class Denoiser(nn.Module):
         as_it_is = fits and config.image_slots == 1
         slots = config.image_slots * width
         self.image_projection = nn.Identity() if as_it_is else Linear(config.embedding_dim, slots, bias=False)
-        self.time_mlp = mlp(width, width)
-        self.mask_mlp = mlp(config.mask_size**2, width)
+        self.time_mlp = make_mlp(width, width)
+        self.mask_mlp = make_mlp(config.mask_size**2, width)
         self.relative_bias = nn.Parameter(torch.randn(RELATIVE_BUCKETS, config.heads))
         self.blocks = nn.ModuleList(
             Block(width, config.heads, config.cross_heads, config.head_width, config.feed_forward_factor)
             for _ in range(config.depth)
         )
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.output_projection = Linear(width, config.embedding_dim, bias=False)
         if config.residual:
             nn.init.zeros_(self.output_projection.weight)
@@ -137,7 +137,7 @@ class Denoiser(nn.Module):
                 self.mask_mlp(self._pooled(masks)),
             )
         )
-        index, padding = key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
+        index, padding = find_key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
         padding = None if padding is None else padding.to(tokens.device)
         return Context(
             layers=self._layers(tokens, index.to(tokens.device), padding, uses),
@@ -147,7 +147,7 @@ class Denoiser(nn.Module):
 
     def embed_time(self, timestep: Tensor) -> Tensor:
         """The timestep's token. timestep: (N,) -> (N, W)."""
-        tokens: Tensor = self.time_mlp(sinusoid(timestep, self.config.width).to(self.dtype))
+        tokens: Tensor = self.time_mlp(embed_timestep(timestep, self.config.width).to(self.dtype))
         return tokens
 
     def forward(self, x_t: Tensor, timestep: Tensor, context: Context) -> Tensor:
@@ -223,7 +223,7 @@ class Denoiser(nn.Module):
         # key, which stands one place before x_t's own index, is behind, and only seen from the timestep token.
         buckets = torch.zeros(QUERY_TOKENS, QUERY_TOKENS + 1, dtype=torch.long, device=self.relative_bias.device)
         buckets[1, 0] = 1
-        rotation = rotation_factors(self.constants.rotary_frequencies, self.config.head_width)
+        rotation = compute_rotation_factors(self.constants.rotary_frequencies, self.config.head_width)
         return Positions(rotation, self.relative_bias[buckets].transpose(0, 1).float())
 
     def _stable_norm(self, x: Tensor) -> Tensor:
