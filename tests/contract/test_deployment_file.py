@@ -49,7 +49,7 @@ def test_every_flow_can_be_deployed() -> None:
         "dataset.dataset",
         "training.training",
         "champion.champion",
-        "index_refresh.index_refresh",
+        "index_refresh.refresh_index",
         "evaluation.evaluation",
         "promotion.promotion",
         "promotion.rollback",

@@ -46,7 +46,7 @@ def test_copies_lie_above_the_threshold_and_looks_tell_the_rest_apart() -> None:
         pytest.skip("no encoder; run: make run")
     torch.set_num_threads(1)
     encoder, catalogue = load_encoder(ROOT / "artifacts" / "encoder"), Catalogue.load(ROOT / "data")
-    names = np.random.default_rng(17).permutation(catalogue.distinct())[:PICTURES]
+    names = np.random.default_rng(17).permutation(catalogue.list_distinct())[:PICTURES]
     originals = [paint_on_white(catalogue.read(str(name))) for name in names]
     units = embed_as_units(encoder, originals, 16).astype(np.float32)
     looks = np.stack([compute_look(it) for it in originals])

@@ -89,7 +89,7 @@ def test_generated_pictures_are_those_of_the_shards_and_bring_their_masks(
         expected = encoder.encode_images([made.target], 1)[0].numpy()
         np.testing.assert_allclose(embeddings.pictures[embeddings.picture_row[it.target]], expected, atol=1e-4)
         row = row_of[frozenset((it.reference, it.target))]
-        np.testing.assert_array_equal(embeddings.masks([row])[0], made.mask)
+        np.testing.assert_array_equal(embeddings.read_masks([row])[0], made.mask)
         assert embeddings.masked_splits[row] == it.split
     for query in read_queries(root / "artifacts" / "scenes", "test"):
         if query.mask:

@@ -104,12 +104,12 @@ def test_other_experiments_that_train(project, monkeypatch, name):
 def test_text_variants_have_one_token_each_but_the_first(project):
     embeddings = Embeddings.load(project / "artifacts" / "embeddings")
     variants = training.list_text_variants(embeddings)
-    tokens, lengths = embeddings.tokens([5])
-    mean, one = variants["mean of token states"].tokens([5])
+    tokens, lengths = embeddings.read_tokens([5])
+    mean, one = variants["mean of token states"].read_tokens([5])
     assert (lengths > 1).all()
     assert one.tolist() == [1]
     assert mean[0] == pytest.approx(tokens.astype(float).mean(axis=0), abs=2e-3)
-    pooled, one = variants["pooled embedding"].tokens([5, 6])
+    pooled, one = variants["pooled embedding"].read_tokens([5, 6])
     assert one.tolist() == [1, 1]
     assert pooled.shape == (2, tokens.shape[1])
 
@@ -117,7 +117,7 @@ def test_text_variants_have_one_token_each_but_the_first(project):
 def test_a_bench_of_one_style_ranks_and_asks_that_style_only(project):
     ground = ground_of(project, load_params(project / "params.yaml"))
     style = Catalogue.load(project / "data").pictures["style"].to_dict()
-    bench = ground.bench.only(lambda picture: style[picture] == "twemoji")
+    bench = ground.bench.select_pictures(lambda picture: style[picture] == "twemoji")
     (part,) = bench.parts
     assert {style[name] for name in part.gallery or ()} == {"twemoji"}
     assert 0 < bench.queries < ground.bench.queries

@@ -73,7 +73,7 @@ def test_network(
 ) -> None:
     denoiser, _ = model
     assert conditions.text is not None
-    context = denoiser.context(conditions.text, conditions.image, conditions.mask, uses=uses)
+    context = denoiser.prepare_context(conditions.text, conditions.image, conditions.mask, uses=uses)
     x0 = denoiser(recorded["x"][:, 0], recorded["timesteps"], context)
     assert error(x0[:, None], recorded["net_out"]) <= NETWORK_TOLERANCE
 

@@ -28,7 +28,7 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     encoder = load_embedded_encoder(embedding_dim=32, image_size=64, generator=torch.Generator().manual_seed(1))
     manifest = save_encoder(encoder, artifacts / "encoder")
     write_benchmark(artifacts / "benchmark", catalogue, params.benchmark)
-    material = Material(catalogue.distinct(), catalogue.read, "small", {}, [])
+    material = Material(catalogue.list_distinct(), catalogue.read, "small", {}, [])
     make_embeddings(artifacts / "embeddings", load_encoder(artifacts / "encoder"), material, params.embedding)
     build_index(
         index=params.index,

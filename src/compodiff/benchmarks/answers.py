@@ -67,11 +67,11 @@ class Asked:
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 
-    def masked(self, references: Floats, masks: Tensor) -> "Asked":
+    def mask_references(self, references: Floats, masks: Tensor) -> "Asked":
         """The same queries where some mask a region of their reference."""
         return replace(self, references=references, masks=masks)
 
-    def mean_over_texts(self, values: Floats) -> Floats:
+    def average_over_texts(self, values: Floats) -> Floats:
         """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
         total = np.zeros((len(self.references), values.shape[1]))
         np.add.at(total, self.query, normalise(values, np.float64))
@@ -80,7 +80,7 @@ class Asked:
     @property
     def texts(self) -> Floats:
         """Pooled text (Q, D) of each query, of length 1."""
-        return self.mean_over_texts(self.embeddings.texts_pooled[self.text])
+        return self.average_over_texts(self.embeddings.texts_pooled[self.text])
 
 
 def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
@@ -112,7 +112,7 @@ class Answering:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
         return cls(denoiser, card, sampling, has_reference)
 
-    def sampled(self, sampling: SamplingParams) -> "Answering":
+    def sample_with(self, sampling: SamplingParams) -> "Answering":
         """The same model, sampled otherwise."""
         return replace(self, sampling=sampling)
 
@@ -132,14 +132,14 @@ class Answering:
             for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
                 pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
                 own = [_copy(generators[query]) for query in asked.query[pairs]]
-                conditions = self._conditions(asked, pairs)
+                conditions = self._make_conditions(asked, pairs)
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
                 answers.append(fuse_draws(draws, self.sampling.fusion).cpu().numpy())
                 progress.update(len(pairs))
         vectors = np.concatenate(answers)
-        return Similarity(tuple(asked.mean_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
+        return Similarity(tuple(asked.average_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
 
-    def _conditions(self, asked: Asked, pairs: Ints) -> Conditions:
+    def _make_conditions(self, asked: Asked, pairs: Ints) -> Conditions:
         device = self.denoiser.relative_bias.device
         query, negative = asked.query[pairs], asked.negative[pairs]
         null_text = negative[:1] if (negative == negative[0]).all() else negative
@@ -154,7 +154,7 @@ class Answering:
 
 
 def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
-    tokens, lengths = embeddings.tokens(rows)
+    tokens, lengths = embeddings.read_tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))
 
 

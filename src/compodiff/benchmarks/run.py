@@ -87,7 +87,7 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
     comparison = compare_rows(run.parts, vectors, rows, scorer, run.evaluation)
-    return comparison.noting(**run.settings, baselines=asdict(dials) | chosen)
+    return comparison.add_to_record(**run.settings, baselines=asdict(dials) | chosen)
 
 
 def ask_queries(part: Benchmark, source: Source) -> Asked:
@@ -100,7 +100,7 @@ def ask_queries(part: Benchmark, source: Source) -> Asked:
     references = asked.references.copy()
     for place in masked:
         masks[place], references[place] = source.mask(part, part.queries[place])
-    return asked.masked(references, masks)
+    return asked.mask_references(references, masks)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
         InputInvalid: a picture does not decode, or a dial of the model is out of its range.
         CheckpointMismatch, EncoderMismatch: the model's folder is damaged, or it works with another encoder.
     """
-    encoder = load_encoder(it.encoder).for_many()
+    encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
 
     def read_mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
@@ -160,7 +160,7 @@ def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingPa
     own = answering.card.trained_with.get("sampling")
     sampling = default if own is None else SamplingParams.model_validate(own)
     given = {dial: value for dial, value in it.sampling.items() if value is not None}
-    return answering.sampled(SamplingParams.model_validate(sampling.model_dump() | given))
+    return answering.sample_with(SamplingParams.model_validate(sampling.model_dump() | given))
 
 
 def digest_weights(model: Path) -> str:

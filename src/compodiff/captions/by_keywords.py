@@ -89,7 +89,7 @@ class KeywordRun:
         tallied: dict[str, int] = json.loads((self.work / TALLIED).read_text(encoding="utf-8"))
         return tallied
 
-    def frequent_terms(self) -> dict[str, int]:
+    def find_frequent_terms(self) -> dict[str, int]:
         """The terms to use, most frequent first, with their forms.
 
         Raises:
@@ -97,22 +97,22 @@ class KeywordRun:
         """
         it = self.params.keywords
         counts = TermCounts(COUNTED_PER_TERM * it.max_terms)
-        for tagged in self._tagged("counting terms"):
+        for tagged in self._tag_captions("counting terms"):
             counts.add(tagged)
-        frequent = counts.frequent(min_count=it.min_count, max_terms=it.max_terms)
+        frequent = counts.find_frequent(min_count=it.min_count, max_terms=it.max_terms)
         if not frequent:
             raise InputInvalid(
                 f"no term of {self.captions} occurs {it.min_count} times; lower captions.keywords.min_count"
             )
         return frequent
 
-    def replacements(self, encoder: Encoder) -> Replacements:
+    def find_replacements(self, encoder: Encoder) -> Replacements:
         """What may replace each term, by the similarity of `encoder`.
 
         Raises:
             InputInvalid: no term is frequent enough, or none has another within the band.
         """
-        it, forms = self.params.keywords, self.frequent_terms()
+        it, forms = self.params.keywords, self.find_frequent_terms()
         with tqdm(total=len(forms), desc="embedding terms", unit=" terms", disable=None) as bar:
             embeddings = embed_terms(list(forms), encoder, self.work, bar.update)
         found = find_replacements(
@@ -139,16 +139,16 @@ class KeywordRun:
         splits, dropped = Splits(), Counter(duplicate=0, other_split=0)
         without, started = 0, time.perf_counter()
         with open_pair_writer(to, "keyword") as pairs:
-            for tagged in self._tagged("editing"):
+            for tagged in self._tag_captions("editing"):
                 digest = digest_of(tagged.caption)
                 random.seed(digest ^ self.params.seed)  # of its own: a caption's edits do not depend on its neighbours
                 before = pairs.written
                 split = split_of(digest, self.params.validation_fraction)
-                for edit in editor.edits(tagged, random):
-                    if fault := splits.fault(split, edit.reference_caption, edit.target_caption):
+                for edit in editor.make_edits(tagged, random):
+                    if fault := splits.find_fault(split, edit.reference_caption, edit.target_caption):
                         dropped[fault] += 1
                         continue
-                    pairs.add(edit.pair(pairs.key(), split))
+                    pairs.add(edit.make_pair(pairs.make_key(), split))
                     by_relation[edit.relation] += 1
                 without += pairs.written == before
             if not pairs.written:
@@ -162,7 +162,7 @@ class KeywordRun:
             "captions_per_second": round(count_rows(self.work / TAGGED) / seconds),
         }
 
-    def _tagged(self, what: str) -> Iterator[TaggedCaption]:
+    def _tag_captions(self, what: str) -> Iterator[TaggedCaption]:
         path = self.work / TAGGED
         rows = read_rows(path, ["caption", "terms"], remedy=f"delete {self.work} and run again")
         for row in tqdm(rows, desc=what, total=count_rows(path), unit=" captions", unit_scale=True, disable=None):
@@ -182,9 +182,9 @@ def make_keyword_pairs(
     require_replaceable_file(to, KIND)
     shards.require_claimable(work, WORK)
     run = KeywordRun(captions, work, params)
-    network = load_encoder(encoder).for_many()  # a wrong one shows before hours of tagging
+    network = load_encoder(encoder).prepare_for_many()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger))
-    replacements = run.replacements(network)
+    replacements = run.find_replacements(network)
     written = run.write(replacements, to)
     return {"captions": tally, "terms": len(replacements.choices), **written}
 

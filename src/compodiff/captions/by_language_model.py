@@ -43,7 +43,7 @@ OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "ke
 class Answering(Protocol):
     """What writes edits; `language_model.Writer` does."""
 
-    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+    def answer(self, captions: Sequence[str], number: int) -> list[str]:
         """One answer for each caption of batch `number`."""
 
 
@@ -77,14 +77,14 @@ class WritingRun:
         shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
         with open_pair_writer(to, RELATION) as pairs:
-            for caption, answer in self._answered(writer, tally):
+            for caption, answer in self._answer_captions(writer, tally):
                 row = parse_edit(caption, answer)
-                outcome = self._outcome(row, splits)
+                outcome = self._write_pair(row, splits)
                 outcomes.update(("sampled", outcome))
                 if row is not None and outcome == "kept":
                     # No term is known: the filters take the relative caption instead.
                     edit = Edit(RELATION, row.caption, row.result, row.edit, keyword="")
-                    pairs.add(edit.pair(pairs.key(), self._split(row)))
+                    pairs.add(edit.make_pair(pairs.make_key(), self._split(row)))
                     progress(1)
                 self._stop_if_nothing_parses(outcomes, answer)
                 if pairs.written == wanted:
@@ -98,7 +98,7 @@ class WritingRun:
         delete_folder(self.work, WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
-    def _answered(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:
+    def _answer_captions(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:
         """Every usable caption with what the model wrote, part by part."""
         it = self.params.keywords
         usable = select_captions(
@@ -110,19 +110,19 @@ class WritingRun:
             if not path.exists():
                 batches = [part[first : first + size] for first in range(0, len(part), size)]
                 numbered = enumerate(batches, start=number * BATCHES_PER_PART)
-                write_json(path, [answer for count, batch in numbered for answer in writer.answers(batch, count)])
+                write_json(path, [answer for count, batch in numbered for answer in writer.answer(batch, count)])
             yield from zip(part, json.loads(path.read_text(encoding="utf-8")), strict=True)
             number += 1
 
     def _split(self, row: EditRow) -> str:
         return split_of(digest_of(row.caption), self.params.validation_fraction)
 
-    def _outcome(self, row: EditRow | None, splits: Splits) -> str:
+    def _write_pair(self, row: EditRow | None, splits: Splits) -> str:
         if row is None:
             return "malformed"
         if not is_change(row):
             return "unchanged"
-        return splits.fault(self._split(row), row.caption, row.result, row.edit) or "kept"
+        return splits.find_fault(self._split(row), row.caption, row.result, row.edit) or "kept"
 
     def _stop_if_nothing_parses(self, outcomes: Counter[str], answer: str) -> None:
         limit = self.params.language_model.give_up_after

@@ -130,13 +130,13 @@ class Seen:
         cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
         return cursor.rowcount == 1
 
-    def added(self, digests: Sequence[int]) -> set[int]:
+    def add_all(self, digests: Sequence[int]) -> set[int]:
         """Add digests; return those that are new."""
         rows = ",".join(["(?)"] * len(digests))
         cursor = self._database.execute(f"INSERT OR IGNORE INTO seen VALUES {rows} RETURNING digest", digests)  # noqa: S608
         return {digest for (digest,) in cursor}
 
-    def any(self, digests: Sequence[int]) -> bool:
+    def contains_any(self, digests: Sequence[int]) -> bool:
         """Whether one of the digests was added."""
         marks = ",".join("?" * len(digests))
         found = self._database.execute(f"SELECT 1 FROM seen WHERE digest IN ({marks}) LIMIT 1", digests)  # noqa: S608
@@ -149,15 +149,15 @@ class Splits:
     def __init__(self) -> None:
         self._seen = Seen()
 
-    def fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
+    def find_fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
         """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
         captions = [digest_of(caption) for caption in (reference_caption, target_caption)]
         # The last bit of a caption's digest says in which split it was seen.
         own, others = ([digest & ~1 | bit for digest in captions] for bit in ((0, 1) if split == "train" else (1, 0)))
-        if self._seen.any(others):
+        if self._seen.contains_any(others):
             return "other_split"
         pair = digest_of("\n".join((reference_caption, target_caption, relative_caption)))
-        return "" if pair in self._seen.added([pair, *own]) else "duplicate"
+        return "" if pair in self._seen.add_all([pair, *own]) else "duplicate"
 
 
 def require_end(path: Path) -> None:

@@ -78,7 +78,7 @@ class RowTokens:
         """Tells these rows, as these tokens, from others."""
         return hashlib.sha256(repr(self.rows).encode()).hexdigest()
 
-    def batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+    def make_batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """The rows `numbers`, padded at the right: input_ids, attention_mask, labels, each (B, L)."""
         chosen = [self.rows[number] for number in numbers]
         length = max(len(tokens) for tokens, _ in chosen)
@@ -115,7 +115,7 @@ def fine_tune(
     for step in range(first, total):
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * _compute_rate(step, total, params.warmup_steps)
-        batch = rows.batch(_order_rows(len(rows.rows), step, params, seed))
+        batch = rows.make_batch(_order_rows(len(rows.rows), step, params, seed))
         with _seed_generators(seed, step):
             loss = memory.call(partial(_accumulate_gradients, model, batch), params.batch_size)
         nn.utils.clip_grad_norm_([it for _, it in trained], params.clip_norm)
@@ -226,17 +226,17 @@ class Writer:
         self._seed = seed
         self._memory = MemoryBound("captions that it answers", "take a smaller model or max_tokens")
 
-    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+    def answer(self, captions: Sequence[str], number: int) -> list[str]:
         """One answer for each caption, as it is; `number` of the batch is part of the seed.
 
         Raises:
             ResourceUnavailable: the GPU's memory does not hold one caption.
         """
         with _seed_generators(self._seed, number):
-            return [answer for some in self._memory.parts(self._answers, captions) for answer in some]
+            return [answer for some in self._memory.run_by_parts(self._generate, captions) for answer in some]
 
     @torch.inference_mode()
-    def _answers(self, captions: Sequence[str]) -> list[str]:
+    def _generate(self, captions: Sequence[str]) -> list[str]:
         self._tokenizer.padding_side = "left"
         limit = find_longest_row(self._model, self._params)
         prompts = self._tokenizer(

@@ -54,7 +54,7 @@ def _draw_all(emoji: Iterable[Emoji], size: int) -> dict[str, Drawing]:
     found = {
         make_picture_id(style.key, codepoints): svg
         for style in STYLES
-        for codepoints, svg in style.drawings().items()
+        for codepoints, svg in style.list_drawings().items()
         if codepoints in wanted
     }
     progress = tqdm(sorted(found.items()), desc="drawing", unit=" pictures", disable=None)

@@ -21,7 +21,7 @@ class Style:
     folder: str
     licence: str | None
 
-    def distribution(self) -> Distribution:
+    def find_distribution(self) -> Distribution:
         """Return the installed package.
 
         Raises:
@@ -33,9 +33,9 @@ class Style:
             message = f"the {self.title} drawings are not installed; run: pip install {self.package}"
             raise ResourceUnavailable(message) from error
 
-    def drawings(self) -> dict[str, Path]:
+    def list_drawings(self) -> dict[str, Path]:
         """Return codepoints -> SVG file; codepoints as in names.py."""
-        folder = Path(str(self.distribution().locate_file(self.folder)))
+        folder = Path(str(self.find_distribution().locate_file(self.folder)))
         files = {_parse_codepoints(file.stem): file for file in folder.glob("*.svg")}
         if not files:
             raise ResourceUnavailable(f"the package {self.package} has no drawings in {folder}; install it anew")

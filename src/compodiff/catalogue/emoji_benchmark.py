@@ -61,7 +61,7 @@ def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams)
         (temporary / "gallery").mkdir()
         styles = catalogue.pictures["style"]
         for style in sorted(styles.unique()):
-            own = ((name, catalogue.read_bytes(name)) for name in catalogue.distinct() if styles[name] == style)
+            own = ((name, catalogue.read_bytes(name)) for name in catalogue.list_distinct() if styles[name] == style)
             pack_pictures(temporary / "gallery" / f"{style}.tar", own)
         for split in SPLITS:
             lines = map(format_line, draw_queries(catalogue, split, params))

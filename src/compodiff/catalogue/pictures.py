@@ -67,11 +67,11 @@ class Catalogue:
         """
         return decode_picture(self.read_bytes(picture_id), picture_id)
 
-    def distinct(self) -> list[str]:
+    def list_distinct(self) -> list[str]:
         """Return the ids of the gallery, sorted: pictures of equal pixels are merged into one of them."""
         return sorted(self.pictures.index[self.pictures["twin_of"] == self.pictures.index])
 
-    def canonical(self, picture_id: str) -> str:
+    def find_canonical(self, picture_id: str) -> str:
         """Return the id under which the gallery holds this picture's pixels."""
         return str(self.pictures.at[picture_id, "twin_of"])
 

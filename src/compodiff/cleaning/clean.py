@@ -166,7 +166,7 @@ Finding = tuple[str, str, str, str, float]
 def _find_contaminated(survey: Survey, gallery: Gallery, least: float) -> Iterator[Finding]:
     """Pictures that a benchmark has, each with the one it is nearest to."""
     first = 0
-    for shard in survey.by_shard():
+    for shard in survey.read_by_shard():
         unit = shard.astype(np.float32).reshape(-1, shard.shape[-1])
         nearest, match = np.full(len(unit), -np.inf, np.float32), np.zeros(len(unit), np.int64)
         for start in range(0, len(gallery.names), _AT_ONCE):
@@ -185,11 +185,13 @@ def _find_near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float)
     kept = np.empty(0, np.int64)
     for start in range(0, len(rows) if len(rows) > 1 else 0, _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
-        this = survey.embeddings(chunk), survey.looks(chunk)
+        this = survey.read_embeddings(chunk), survey.read_looks(chunk)
         twin_of = dict[int, tuple[int, float]]()  # place in the chunk -> row and cosine
         for first in range(0, len(kept), _AT_ONCE):
             others = kept[first : first + _AT_ONCE]
-            for place, other, cosine in _find_near(this, (survey.embeddings(others), survey.looks(others)), least):
+            for place, other, cosine in _find_near(
+                this, (survey.read_embeddings(others), survey.read_looks(others)), least
+            ):
                 twin_of.setdefault(place, (int(others[other]), cosine))
         for place, other, cosine in _find_near(this, this, least):
             if other < place and place not in twin_of and other not in twin_of:
@@ -250,7 +252,7 @@ def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Rule
         for path in paths:
             acceptance.add(manifest.add(path))
     left_out = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts()
-    report = acceptance.report() | {
+    report = acceptance.make_report() | {
         "shards": {path.name: shards.seal_of(path) for path in paths},
         "left_out": {str(name): int(count) for name, count in left_out.sort_index().items()},
         "rules": asdict(rules),

@@ -30,7 +30,7 @@ class Gallery:
     embeddings: NDArray[np.float16]
 
     @classmethod
-    def embedded(cls, pictures: Iterable[tuple[str, Image.Image]], encoder: Encoder, batch_size: int) -> "Gallery":
+    def embed(cls, pictures: Iterable[tuple[str, Image.Image]], encoder: Encoder, batch_size: int) -> "Gallery":
         """Embed named pictures, one batch in memory at a time."""
         names: list[str] = []
 
@@ -79,7 +79,7 @@ def embed_benchmarks(
     if (earlier := Gallery.load(kept, identity)) is not None:
         return earlier
     pictures = (named for folder in benchmarks for named in _read_pictures(folder, split))
-    gallery = Gallery.embedded(pictures, load_encoder(encoder).for_many(), batch_size)
+    gallery = Gallery.embed(pictures, load_encoder(encoder).prepare_for_many(), batch_size)
     gallery.save(kept, identity)
     return gallery
 

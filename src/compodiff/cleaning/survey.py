@@ -70,7 +70,7 @@ class Surveyor:
                 for digest, file in zip(pair, of_pair, strict=True)
                 if digest not in known
             }
-            known.update(zip(new, self._looked_at(list(new.values())), strict=True))
+            known.update(zip(new, self._look_at(list(new.values())), strict=True))
             keys += [key for key, _ in entries]
             rows += [(known[reference], known[target]) for reference, target in digests]
         width = self._encoder.manifest.embedding_dim
@@ -81,11 +81,11 @@ class Surveyor:
         lost = {key: [row[2] for row in pair] for key, pair in zip(keys, rows, strict=True) if any(r[2] for r in pair)}
         write_json(_name_facts(self.facts, shard), {"keys": keys, "lost": lost})
 
-    def _looked_at(self, files: Sequence[bytes]) -> list[Row]:
+    def _look_at(self, files: Sequence[bytes]) -> list[Row]:
         pictures = [_decode_or_none(file) for file in files]
         readable = [picture for picture in pictures if picture is not None]
         embeddings = iter(embed_as_units(self._encoder, readable, self.batch_size))
-        unsafe = iter(self._unsafe(readable))
+        unsafe = iter(self._find_unsafe(readable))
         nothing = np.zeros(self._encoder.manifest.embedding_dim, np.float16)
         return [
             (nothing, np.zeros(LOOK_SHAPE, np.uint8), UNREADABLE)
@@ -94,11 +94,11 @@ class Surveyor:
             for picture in pictures
         ]
 
-    def _unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
+    def _find_unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
         if self._checker is None:
             return [False] * len(pictures)
         some = range(0, len(pictures), self.batch_size)
-        return [flag for first in some for flag in self._checker.unsafe(pictures[first : first + self.batch_size])]
+        return [flag for first in some for flag in self._checker.find_unsafe(pictures[first : first + self.batch_size])]
 
     @cached_property
     def _encoder(self) -> "Encoder":
@@ -152,19 +152,19 @@ class Survey:
             _looks=arrays["looks"],
         )
 
-    def by_shard(self) -> Iterator[NDArray[np.float16]]:
+    def read_by_shard(self) -> Iterator[NDArray[np.float16]]:
         """Embeddings (T of the shard, 2, D) of one shard after the other."""
         yield from self._embeddings
 
-    def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), 2, D) of some triplets."""
-        return self._gathered(self._embeddings, rows).astype(np.float32)
+        return self._gather(self._embeddings, rows).astype(np.float32)
 
-    def looks(self, rows: NDArray[np.int64]) -> Looks:
+    def read_looks(self, rows: NDArray[np.int64]) -> Looks:
         """(len(rows), 2, L) of some triplets."""
-        return self._gathered(self._looks, rows)
+        return self._gather(self._looks, rows)
 
-    def _gathered(self, arrays: list[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    def _gather(self, arrays: list[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         places = np.searchsorted(self._starts, rows, side="right") - 1
         found = np.empty((len(rows), *arrays[0].shape[1:]), arrays[0].dtype)
         for place in np.unique(places):

@@ -106,7 +106,7 @@ def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
     from compodiff.params import load_params
 
     require_replaceable_index(index)
-    encoder = load_encoder(find_model_parts(model).encoder).for_many()
+    encoder = load_encoder(find_model_parts(model).encoder).prepare_for_many()
     params = load_params(find_project_root() / "params.yaml").index
     built = build_folder_index(folder, index, encoder, params, todo)
     for name, reason in built.unreadable.items():

@@ -53,7 +53,7 @@ def _time_towers(params: "Params") -> tuple[float, float]:
         image_size=size,
         generator=generator,
         grids={name: each.grid for name, each in maps.items()},
-    ).for_many()
+    ).prepare_for_many()
     pixels = torch.rand(_BATCH, 3, size, size, generator=generator)
     captions = ["a small red ball on the left of a dog"] * _TEXTS_AT_A_TIME
     picture = _shortest(lambda: encoder.encode_pixels(pixels))

@@ -84,7 +84,7 @@ class Embeddings:
             _packed_masks=_open_rows(folder, "masks", len(masked_pictures)),
         )
 
-    def tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,)."""
         chosen = np.asarray(rows, dtype=np.int64)
         starts = self._text_offsets[chosen]
@@ -93,12 +93,12 @@ class Embeddings:
         places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
         return self._text_tokens[places], lengths
 
-    def masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
+    def read_masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
         """Return the masks of rows of `masked`, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
         packed = self._packed_masks[np.asarray(rows, dtype=np.int64)]
         return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
 
-    def masked_row(self, picture: str, cells: NDArray[np.bool_]) -> int | None:
+    def find_masked_row(self, picture: str, cells: NDArray[np.bool_]) -> int | None:
         """Return a row of `masked` that is this picture with just these cells, (64, 64), set to zero."""
         packed = np.packbits(cells.reshape(-1))
         rows = (row for row, name in enumerate(self.masked_pictures) if name == picture)

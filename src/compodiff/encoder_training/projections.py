@@ -65,7 +65,7 @@ def train_projections(
     text.requires_grad_(True)
     losses = _train(mixing, text, kept, examples, params)
     text.requires_grad_(False)
-    weight, bias = components.folded(mixing.detach())
+    weight, bias = components.fold(mixing.detach())
     with torch.no_grad():
         image.weight.copy_(weight)
         image.bias.copy_(bias)
@@ -90,7 +90,7 @@ class Components:
         parts = [(block - mean) @ basis for block, mean, basis in zip(blocks, self.means, self.bases, strict=True)]
         return torch.cat(parts, dim=1)
 
-    def folded(self, mixing: Tensor) -> tuple[Tensor, Tensor]:
+    def fold(self, mixing: Tensor) -> tuple[Tensor, Tensor]:
         """One linear layer, weight (D, F) and bias (D,), for components mixed by `mixing` (D, K)."""
         parts = _split(mixing, [basis.shape[1] for basis in self.bases])
         weight = torch.cat([part @ basis.T for part, basis in zip(parts, self.bases, strict=True)], dim=1)

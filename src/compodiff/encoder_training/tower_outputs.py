@@ -26,12 +26,12 @@ def compute_picture_maps(
     def prepare_pixels(batch: Sequence[str]) -> Tensor:
         return torch.stack([encoder.preprocess(read(name)) for name in batch])
 
-    return _run_by_batches("pictures", names, prepare_pixels, encoder.joined_maps, batch_size)
+    return _run_by_batches("pictures", names, prepare_pixels, encoder.compute_joined_maps, batch_size)
 
 
 def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
     """Pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
-    return _run_by_batches("texts", texts, list, lambda batch: encoder.text_states(batch).pooled, batch_size)
+    return _run_by_batches("texts", texts, list, lambda batch: encoder.compute_text_states(batch).pooled, batch_size)
 
 
 def _run_by_batches(

@@ -33,11 +33,11 @@ class CompiledTowers:
         """Take the towers of an open_clip model: a StagedTower, and a text tower from transformers."""
         self._visual, self._transformer, self._image_size = model.visual, model.text.transformer, image_size
 
-    def joined_maps(self, pixels: Tensor) -> Tensor:
+    def compute_joined_maps(self, pixels: Tensor) -> Tensor:
         """What the image projection sees, pixels (B, 3, H, W) -> (B, F); a picture's do not depend on its batch."""
         return self._picture_tower(pixels)
 
-    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def compute_states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Last states of the text tower, ids and mask (B, L) -> (B, L, D_text); zeros for padding.
 
         A text's states do not depend on its batch: each runs alone and without padding.
@@ -75,7 +75,7 @@ class _Maps(nn.Module):
         self.tower = tower
 
     def forward(self, pixels: Tensor) -> Tensor:
-        maps: Tensor = self.tower.joined_maps(pixels)
+        maps: Tensor = self.tower.compute_joined_maps(pixels)
         return maps
 
 

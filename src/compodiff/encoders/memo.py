@@ -27,7 +27,7 @@ class TowerMemo:
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
-    def values(
+    def look_up(
         self, owner: str, contents: Sequence[bytes], make: Callable[[list[int]], list[bytes]], *, keep: bool = True
     ) -> list[bytes]:
         """Return the value of each of `contents`.

@@ -52,7 +52,7 @@ class MemoryBound:
             log.warning("the GPU's memory ends at %d %s: %d at a time from now on", most, self._what, size)
         return result
 
-    def parts(self, function: Callable[[Items], Result], items: Items) -> Iterator[Result]:
+    def run_by_parts(self, function: Callable[[Items], Result], items: Items) -> Iterator[Result]:
         """Yield function(part) of one part of `items` after the other, each as large as fits; of no items, once."""
         start = 0
         while start < len(items) or not start:

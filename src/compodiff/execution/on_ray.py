@@ -25,11 +25,11 @@ class RayWorker:
 
     def prepare(self) -> "Future[Any]":
         """Wait for its place in the cluster."""
-        return self._future(self._actor.__ray_ready__.remote())
+        return self._wrap_reference(self._actor.__ray_ready__.remote())
 
     def submit(self, item: Any) -> "Future[Any]":
         """Call the function in it."""
-        return self._future(self._actor.apply.remote(item))
+        return self._wrap_reference(self._actor.apply.remote(item))
 
     def collect(self, future: "Future[Any]") -> Any:
         """Take what the call returned or raised; whatever else Ray reports, the actor is lost."""
@@ -44,7 +44,7 @@ class RayWorker:
         """End it, so that two never write the same shard."""
         self._ray.kill(self._actor)
 
-    def _future(self, reference: Any) -> "Future[Any]":
+    def _wrap_reference(self, reference: Any) -> "Future[Any]":
         future: Future[Any] = reference.future()
         return future
 

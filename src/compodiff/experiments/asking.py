@@ -24,22 +24,24 @@ def vary_steps_and_solver(ground: Ground) -> Iterator[Point]:
     """Solvers by number of network calls, with the seconds that a query takes (paper table 8 has one solver)."""
     for solver in SOLVERS:
         for steps in STEPS:
-            sampling = ground.sampling(solver=solver, grid="trailing", num_inference_steps=steps)
-            metrics = ground.bench.answer(ground.composed(sampling), f"{solver}, {steps} steps")
+            sampling = ground.change_sampling(solver=solver, grid="trailing", num_inference_steps=steps)
+            metrics = ground.bench.answer(ground.load_composed(sampling), f"{solver}, {steps} steps")
             yield Point({"solver": solver, "num_inference_steps": steps}, metrics)
-    sampling = ground.sampling(solver="mean", num_inference_steps=1)
-    yield Point({"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.composed(sampling), "mean"))
+    sampling = ground.change_sampling(solver="mean", num_inference_steps=1)
+    yield Point(
+        {"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.load_composed(sampling), "mean")
+    )
 
 
 def vary_draws_and_fusion(ground: Ground) -> Iterator[Point]:
     """Draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one that adds noise."""
-    noisy = ground.sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
+    noisy = ground.change_sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
     for sampling in (ground.params.sampling, noisy):
         sampler = f"{sampling.solver}, eta {sampling.eta:g}, {sampling.num_inference_steps} steps"
         for fusion in FUSIONS:
             for draws in DRAWS:
                 own = sampling.model_copy(update={"draws": draws, "fusion": fusion})
-                metrics = ground.bench.answer(ground.composed(own), f"{sampler}, {draws} draws, {fusion}")
+                metrics = ground.bench.answer(ground.load_composed(own), f"{sampler}, {draws} draws, {fusion}")
                 yield Point({"sampler": sampler, "fusion": fusion, "draws": draws}, metrics)
 
 
@@ -47,14 +49,14 @@ def vary_guidance(ground: Ground) -> Iterator[Point]:
     """The two guidance weights against each other."""
     for w_image in W_IMAGE:
         for w_text in W_TEXT:
-            answering = ground.composed(ground.sampling(w_image=w_image, w_text=w_text))
+            answering = ground.load_composed(ground.change_sampling(w_image=w_image, w_text=w_text))
             metrics = ground.bench.answer(answering, f"w_image {w_image:g}, w_text {w_text:g}")
             yield Point({"w_image": w_image, "w_text": w_text}, metrics)
 
 
 def vary_conditions(ground: Ground) -> Iterator[Point]:
     """Which conditions are present. A query takes part in `negative` and `mask` where it has one."""
-    bench, model = ground.bench, ground.composed()
+    bench, model = ground.bench, ground.load_composed()
     alone = replace(model, has_reference=False)
     yield Point({"conditions": "text", "queries": bench.queries}, bench.answer(alone, "text"))
     wordless = replace(bench, asked=tuple(replace(asked, text=asked.negative) for asked in bench.asked))
@@ -67,7 +69,7 @@ def vary_conditions(ground: Ground) -> Iterator[Point]:
             continue
         parts, own = zip(*changed, strict=True)
         special = Bench(bench.name, parts, own, bench.chunk)
-        plain = special.over(own[0].embeddings)
+        plain = special.replace_embeddings(own[0].embeddings)
         yield Point({"conditions": f"both, of {name}", "queries": special.queries}, plain.answer(model, "both"))
         yield Point({"conditions": f"both + {name}", "queries": special.queries}, special.answer(model, name))
 
@@ -96,5 +98,5 @@ def add_masks(part: Benchmark, asked: Asked) -> tuple[Benchmark, Asked] | None:
         return None
     some = replace(part, queries=tuple(part.queries[row] for row in rows))
     variants = [masked[query.reference] for query in some.queries]
-    masks = torch.from_numpy(asked.embeddings.masks(variants))
-    return some, Asked.of(some, asked.embeddings).masked(asked.embeddings.masked[variants], masks)
+    masks = torch.from_numpy(asked.embeddings.read_masks(variants))
+    return some, Asked.of(some, asked.embeddings).mask_references(asked.embeddings.masked[variants], masks)

@@ -54,11 +54,11 @@ class Bench:
         seconds = (time.perf_counter() - start) / self.queries
         return self.score(similarities) | {"seconds_per_query": seconds}
 
-    def over(self, embeddings: Embeddings) -> "Bench":
+    def replace_embeddings(self, embeddings: Embeddings) -> "Bench":
         """The same queries over other embeddings of the same pictures and texts."""
         return replace(self, asked=tuple(Asked.of(part, embeddings) for part in self.parts))
 
-    def only(self, keep: Callable[[str], bool]) -> "Bench":
+    def select_pictures(self, keep: Callable[[str], bool]) -> "Bench":
         """The queries whose pictures are all kept, over the kept pictures of the gallery.
 
         Raises:
@@ -97,7 +97,7 @@ def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: 
     rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
     for picture, row in rows.items():
         for caption in list_picture_captions(row):
-            targets.setdefault(caption, set()).add(catalogue.canonical(str(picture)))
+            targets.setdefault(caption, set()).add(catalogue.find_canonical(str(picture)))
     queries = [
         Query(caption, min(found), caption, (caption,), tuple(sorted(found))) for caption, found in targets.items()
     ]
@@ -107,6 +107,6 @@ def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: 
         tuple(queries),
         Protocol(recall_ks=(1, 5, 10)),
         FilePictures(lambda _name: ()),  # ranked by their embeddings; none is shown
-        tuple(catalogue.distinct()),
+        tuple(catalogue.list_distinct()),
     )
     return Bench(f"text to image {split}", (part,), (Asked.of(part, embeddings),), chunk)

@@ -44,7 +44,7 @@ class Chart:
     log: bool = False
     fitted: bool = False
 
-    def series(self, point: Point) -> str:
+    def name_series(self, point: Point) -> str:
         """The line or the bars that a point belongs to."""
         return ", ".join(str(point.settings[name]) for name in self.by)
 
@@ -117,8 +117,8 @@ def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
 
 
 def _draw_lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
-    for name in dict.fromkeys(map(chart.series, points)):
-        own = [point for point in points if chart.series(point) == name]
+    for name in dict.fromkeys(map(chart.name_series, points)):
+        own = [point for point in points if chart.name_series(point) == name]
         xs = [point.settings[chart.x] for point in own]
         axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=name)
     if chart.fitted:
@@ -154,10 +154,10 @@ def _draw_heat_map(axes: Any, points: Sequence[Point], chart: Chart) -> None:
 
 def _draw_bars(axes: Any, points: Sequence[Point], chart: Chart) -> None:
     groups = list(dict.fromkeys(str(point.settings[chart.x]) for point in points))
-    series = list(dict.fromkeys(map(chart.series, points)))
+    series = list(dict.fromkeys(map(chart.name_series, points)))
     width = 0.84 / len(series)
     for place, name in enumerate(series):
-        own = [point for point in points if chart.series(point) == name]
+        own = [point for point in points if chart.name_series(point) == name]
         starts = [groups.index(str(point.settings[chart.x])) - 0.42 + (place + 0.5) * width for point in own]
         axes.bar(starts, [point.metrics[chart.metric] for point in own], width, label=name)
     axes.set_xticks(range(len(groups)), groups)

@@ -55,12 +55,12 @@ class Ground:
             raise InputInvalid(f"where is {benchmark}? name its folder with --root")
         else:
             parts = load_benchmark(benchmark, root, None, Choices())
-            encoder = load_encoder(artifacts / "encoder").for_many()
+            encoder = load_encoder(artifacts / "encoder").prepare_for_many()
             bench = load_field_benchmark(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
         work = artifacts / "experiments" / "models"
         return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
 
-    def artifact(self, name: str) -> Path:
+    def find_artifact(self, name: str) -> Path:
         """The path of a stage's output.
 
         Raises:
@@ -71,14 +71,14 @@ class Ground:
             raise InputInvalid(f"{path} is not there; run: make run")
         return path
 
-    def composed(self, sampling: SamplingParams | None = None) -> Answering:
+    def load_composed(self, sampling: SamplingParams | None = None) -> Answering:
         """The composed model of the pipeline."""
-        return Answering.load(self.artifact("composed"), sampling or self.params.sampling, self.embeddings)
+        return Answering.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
 
-    def prior(self) -> Answering:
+    def load_prior(self) -> Answering:
         """The prior of the pipeline, asked by text alone."""
-        return Answering.load(self.artifact("prior"), self.params.sampling, self.embeddings, has_reference=False)
+        return Answering.load(self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False)
 
-    def sampling(self, **changes: float | int | str) -> SamplingParams:
+    def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """The section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)

@@ -58,7 +58,7 @@ def vary_task_mix(ground: Ground) -> Iterator[Point]:
     texts = make_caption_benchmark(
         Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
     )
-    yield Point({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.prior()))
+    yield Point({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
     for name, (text_to_image, masked, triplet) in MIXES.items():
         shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
         model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
@@ -81,7 +81,7 @@ def vary_text_encoder(ground: Ground) -> Iterator[Point]:
     for name, embeddings in list_text_variants(ground.embeddings).items():
         data = replace(open_all_data(ground), embeddings=embeddings)
         model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
-        yield Point({"text": name}, ground.bench.over(embeddings).answer(model, name))
+        yield Point({"text": name}, ground.bench.replace_embeddings(embeddings).answer(model, name))
 
 
 def transfer_domain(ground: Ground) -> Iterator[Point]:
@@ -98,7 +98,7 @@ def transfer_domain(ground: Ground) -> Iterator[Point]:
         for tested in STYLES if ground.is_emoji else (ground.bench.name,):
             bench = ground.bench
             if ground.is_emoji:
-                bench = bench.only(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
+                bench = bench.select_pictures(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
             yield Point({"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}"))
 
 
@@ -110,13 +110,13 @@ def vary_objective(ground: Ground) -> Iterator[Point]:
         start = train_stage_one(ground, data, ground.params.prior.model_copy(update=changes))
         model = train_stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
         if name == "regression":
-            model = model.sampled(ground.sampling(solver="mean", num_inference_steps=1))
+            model = model.sample_with(ground.change_sampling(solver="mean", num_inference_steps=1))
         yield Point({"objective": name}, ground.bench.answer(model, name))
 
 
 def open_all_data(ground: Ground) -> Data:
     """What the pipeline's stage 2 learns from."""
-    accepted = pd.read_parquet(ground.artifact("validation") / "accepted.parquet")
+    accepted = pd.read_parquet(ground.find_artifact("validation") / "accepted.parquet")
     captions = tabulate_captions(Catalogue.load(ground.project / "data"), "train")
     return Data(ground.embeddings, captions, accepted[accepted["split"] == "train"])
 
@@ -124,7 +124,7 @@ def open_all_data(ground: Ground) -> Data:
 def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
     """The embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
     rows = np.arange(len(embeddings.text_row))
-    tokens, lengths = embeddings.tokens(rows)
+    tokens, lengths = embeddings.read_tokens(rows)
     starts = np.cumsum(lengths) - lengths
     mean = np.add.reduceat(tokens.astype(np.float32), starts) / lengths[:, None]
     # The pooled embedding has another width than a token: a fixed random projection keeps its inner products.
@@ -157,12 +157,12 @@ def train_stage_one(ground: Ground, data: Data, params: TrainingParams | None = 
 def train_stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answering | None = None) -> Answering:
     """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
     if start is None:
-        denoiser, card = load_model(ground.artifact("prior"))
+        denoiser, card = load_model(ground.find_artifact("prior"))
         start = Answering(denoiser, card, ground.params.sampling)
     material = Material(
         data.embeddings,
         make_training_examples(data.embeddings, data.captions, data.triplets),
-        list_triplet_queries(ground.artifact("benchmark"), params),
+        list_triplet_queries(ground.find_artifact("benchmark"), params),
         _list_gallery(ground),
     )
     return _train_once(ground, data, params, material, start)
@@ -203,14 +203,14 @@ def _digest(params: TrainingParams, data: Data, start: Answering) -> str:
     digest = hashlib.sha256(json.dumps([params.model_dump(), data.embeddings.encoder.to_json()]).encode())
     for table in (data.captions, data.triplets):
         digest.update(np.ascontiguousarray(pd.util.hash_pandas_object(table, index=False)).tobytes())
-    digest.update(data.embeddings.tokens(np.arange(min(64, len(data.embeddings.text_row))))[0].tobytes())
+    digest.update(data.embeddings.read_tokens(np.arange(min(64, len(data.embeddings.text_row))))[0].tobytes())
     for name, tensor in sorted(start.denoiser.state_dict().items()):
         digest.update(name.encode() + tensor.float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def _list_gallery(ground: Ground) -> list[str]:
-    return Catalogue.load(ground.project / "data").distinct()
+    return Catalogue.load(ground.project / "data").list_distinct()
 
 
 def _measure_both(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
@@ -231,5 +231,7 @@ def vary_distillation(ground: Ground) -> Iterator[Point]:
     }
     for name, model in models.items():
         for calls in CALLS:
-            asked = model.sampled(ground.sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls))
+            asked = model.sample_with(
+                ground.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
+            )
             yield Point({"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}"))

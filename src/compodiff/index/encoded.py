@@ -42,7 +42,7 @@ class Parts:
         identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
-        self._known = _take_over(earlier) if earlier and earlier.fits(encoder.manifest) else {}
+        self._known = _take_over(earlier) if earlier and earlier.has_encoder(encoder.manifest) else {}
         self._pending: dict[str, tuple[Tensor, Looks, tuple[int, int]]] = {}
         self.encoded = 0
         for part in sorted(self._folder.glob("*.npz")):

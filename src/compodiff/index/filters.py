@@ -52,7 +52,7 @@ class Filters:
         self._alone = threading.Lock()
         self._kept: LRUCache[str, Rows] = LRUCache(_KEPT)
 
-    def rows(self, condition: str) -> Rows:
+    def find_rows(self, condition: str) -> Rows:
         """Rows of the pictures for which `condition` holds, ascending.
 
         Raises:
@@ -60,10 +60,10 @@ class Filters:
         """
         with self._alone:
             if condition not in self._kept:
-                self._kept[condition] = self._asked(condition)
+                self._kept[condition] = self._query_rows(condition)
             return self._kept[condition]
 
-    def _asked(self, condition: str) -> Rows:
+    def _query_rows(self, condition: str) -> Rows:
         # DuckDB complains on stderr of what is alive when Python ends: no connection outlives its question, and no
         # module holds it, as typing's caches keep modules.
         import duckdb
@@ -71,9 +71,9 @@ class Filters:
         with duckdb.connect(":memory:", config=_SETTINGS) as database:
             self._require_harmless(database, condition)
             database.register("pictures", self._table)
-            return self._found(database, condition)
+            return self._run_condition(database, condition)
 
-    def _found(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:
+    def _run_condition(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:
         import duckdb
 
         try:

@@ -111,23 +111,23 @@ def build_folder_index(
         earlier = _open_earlier(out, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
-        known = LeftOut.at(out)
+        known = LeftOut.read_beside(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
         whole, left_out = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
-            left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
-            whole = earlier.without(scan.names).followed_by(whole)
+            left_out = known.join(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
+            whole = earlier.remove(scan.names).join(whole)
         names = set(whole.table["path"])
-        given = None if given is None else given.met_by(names)
+        given = None if given is None else given.match_names(names)
         own = _choose_own_columns(todo, given, earlier)
         if len(scan.rows) or not keeps or left_out != known or given is not None:
             _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
         delete_folder(staging, _PARTS)
     unreadable, others = todo.listing.left_out | scan.unreadable, todo.listing.others + scan.others
-    unmet = None if given is None else given.unmet(names)
+    unmet = None if given is None else given.describe_unmatched(names)
     return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
 
 
@@ -138,7 +138,7 @@ def _open_earlier(out: Path, folder: Path) -> Earlier | None:
         InputInvalid: something else is there, or it is of another folder.
     """
     require_replaceable_index(out)
-    earlier = Earlier.at(out)
+    earlier = Earlier.open(out)
     if earlier is not None:
         require_folder(out, earlier.index.manifest, folder)
     return earlier
@@ -169,7 +169,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         if len(gone) == held.manifest.count:
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
-            left, left_out = earlier.without(gone), LeftOut.at(out)
+            left, left_out = earlier.remove(gone), LeftOut.read_beside(out)
             _write(folder, out, held.manifest.encoder, params, left, earlier, left_out, earlier.own)
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
@@ -182,7 +182,7 @@ def compare_folder(index_folder: Path, folder: Path) -> FolderStatus:
     """
     table = open_index(index_folder, folder).pictures
     indexed = dict(zip(table["path"], table["sha256"], strict=True))
-    known, listing = LeftOut.at(index_folder), list_pictures(folder)
+    known, listing = LeftOut.read_beside(index_folder), list_pictures(folder)
     present, left_out = dict[str, str](), dict(listing.left_out)
     for path in listing.files:
         name = name_in(folder, path)
@@ -216,12 +216,12 @@ def _choose_own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier |
     before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
     if given is None:
         return before
-    return before.followed_by(given) if todo.keep else given
+    return before.join(given) if todo.keep else given
 
 
 def list_not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
     """The files of `folder` that its index neither holds nor left out as they are now."""
-    held, known = open_index(index_folder, folder).row, LeftOut.at(index_folder)
+    held, known = open_index(index_folder, folder).row, LeftOut.read_beside(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}
     return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
 
@@ -247,9 +247,9 @@ def _write(
     own: OwnColumns,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
-    kept = earlier if earlier and earlier.fits(encoder) else None
+    kept = earlier if earlier and earlier.has_encoder(encoder) else None
     table, cosine = pictures.table, params.duplicate_cosine
-    known = kept.groups(table, cosine) if kept else np.full(len(table), NEW)
+    known = kept.find_groups(table, cosine) if kept else np.full(len(table), NEW)
     order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
     groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
     table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
@@ -260,7 +260,7 @@ def _write(
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        beside=pictures.beside(cosine) | left_out.beside() | own.files(),
+        beside=pictures.make_arrays(cosine) | left_out.make_arrays() | own.make_files(),
         earlier=kept.index if kept else None,
     )
 

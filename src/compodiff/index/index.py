@@ -117,10 +117,10 @@ class Index:
             InputInvalid: there is none.
             IndexMismatch: a file is missing, cut short or not what the manifest says.
         """
-        return open_settled(folder, lambda: cls._opened(folder))
+        return open_settled(folder, lambda: cls._open_files(folder))
 
     @classmethod
-    def _opened(cls, folder: Path) -> "Index":
+    def _open_files(cls, folder: Path) -> "Index":
         manifest = read_manifest(folder)
         for name, file in manifest.files.items():
             path = folder / name
@@ -156,7 +156,7 @@ class Index:
                 "dvc repro build_index"
             )
 
-    def embedding(self, picture_id: str) -> Floats:
+    def read_embedding(self, picture_id: str) -> Floats:
         """The stored embedding (D,) of a picture, as the encoder made it.
 
         Raises:
@@ -198,13 +198,13 @@ class Index:
         elif self.manifest.rerank:
             candidates = min(wanted * self.manifest.rerank, self.manifest.count)
             rows, scores = self._score_exactly(
-                unit, self._nearest.search(unit, candidates, params=self._only(allowed))[1]
+                unit, self._nearest.search(unit, candidates, params=self._select_rows(allowed))[1]
             )
         else:
-            scores, rows = self._nearest.search(unit, wanted, params=self._only(allowed))
-        return self._without(rows[:, :wanted], scores[:, :wanted], exclude, k)
+            scores, rows = self._nearest.search(unit, wanted, params=self._select_rows(allowed))
+        return self._drop_excluded(rows[:, :wanted], scores[:, :wanted], exclude, k)
 
-    def _only(self, allowed: Rows | None) -> Any:
+    def _select_rows(self, allowed: Rows | None) -> Any:
         """What tells FAISS to look at some rows only."""
         if allowed is None:
             return None
@@ -220,7 +220,9 @@ class Index:
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
-    def _without(self, rows: Rows, scores: Floats, exclude: Sequence[Sequence[str]], k: int) -> tuple[Rows, Floats]:
+    def _drop_excluded(
+        self, rows: Rows, scores: Floats, exclude: Sequence[Sequence[str]], k: int
+    ) -> tuple[Rows, Floats]:
         """Drop each query's excluded pictures and close the gaps."""
         dropped = rows == NO_PICTURE
         for query, ids in enumerate(exclude):

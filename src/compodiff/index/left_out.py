@@ -38,7 +38,7 @@ class LeftOut:
     reasons: Mapping[str, Reason] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, index_folder: Path) -> "LeftOut":
+    def read_beside(cls, index_folder: Path) -> "LeftOut":
         """What stands beside the index at `index_folder`; nothing if other kinds were read then than are now."""
         try:
             rows = np.load(index_folder / _FILE, allow_pickle=False)
@@ -57,11 +57,11 @@ class LeftOut:
         known = self.reasons.get(name)
         return known is not None and stamp != UNSURE and known.stamp == stamp
 
-    def followed_by(self, more: "LeftOut", *, gone: Callable[[str], bool]) -> "LeftOut":
+    def join(self, more: "LeftOut", *, gone: Callable[[str], bool]) -> "LeftOut":
         """Both as one, without those that are `gone` from the first."""
         return LeftOut({name: why for name, why in self.reasons.items() if not gone(name)} | dict(more.reasons))
 
-    def beside(self) -> dict[str, NDArray[np.generic]]:
+    def make_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The array that stands beside an index for the next one; none where nothing was left out."""
         if not self.reasons:
             return {}

@@ -45,7 +45,7 @@ class OwnColumns:
         paths = content[key].map(_convert_to_text).astype(str)
         return cls(values.apply(_make_storable).set_index(pd.Index(paths, name=_KEY)))
 
-    def met_by(self, names: Collection[str]) -> "OwnColumns":
+    def match_names(self, names: Collection[str]) -> "OwnColumns":
         """Return them by paths as the index writes them: with /, and without a leading ./.
 
         A path that is one of `names` as it is written stays so.
@@ -59,7 +59,7 @@ class OwnColumns:
         return OwnColumns(self.table.set_axis(pd.Index(paths, name=_KEY)))
 
     @classmethod
-    def beside(cls, index_folder: Path, pictures: pd.DataFrame) -> "OwnColumns":
+    def read_beside(cls, index_folder: Path, pictures: pd.DataFrame) -> "OwnColumns":
         """Return those of an index; of one of an earlier make, what its table of `pictures` has besides the program's.
 
         Raises:
@@ -79,7 +79,7 @@ class OwnColumns:
         """The columns."""
         return list(self.table.columns)
 
-    def followed_by(self, more: "OwnColumns") -> "OwnColumns":
+    def join(self, more: "OwnColumns") -> "OwnColumns":
         """Both as one; of a path that both have, the row of `more`."""
         if not self.names:
             return more
@@ -89,7 +89,7 @@ class OwnColumns:
         """Return the columns for the pictures at `names`, in their order; empty where there is no row."""
         return self.table.reindex(list(names)).reset_index(drop=True)
 
-    def unmet(self, names: Collection[str]) -> str | None:
+    def describe_unmatched(self, names: Collection[str]) -> str | None:
         """Say how many rows name no picture of `names`; None where every row does."""
         strange = [str(path) for path in self.table.index if path not in names]
         if not strange:
@@ -99,7 +99,7 @@ class OwnColumns:
             f"for instance {make_printable(strange[0])}"
         )
 
-    def files(self) -> dict[str, Any]:
+    def make_files(self) -> dict[str, Any]:
         """Return what stands beside an index for the next one."""
         return {_FILE: self.table.reset_index(names=_KEY)} if self.names else {}
 

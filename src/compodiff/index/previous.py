@@ -49,7 +49,7 @@ class Pictures:
     looks: Looks
     stamps: NDArray[np.int64]
 
-    def followed_by(self, more: "Pictures") -> "Pictures":
+    def join(self, more: "Pictures") -> "Pictures":
         """Both as one."""
         return Pictures(
             pd.concat([self.table, more.table], ignore_index=True) if len(self.table) else more.table,
@@ -58,7 +58,7 @@ class Pictures:
             np.concatenate([self.stamps, more.stamps]),
         )
 
-    def beside(self, duplicate_cosine: float) -> dict[str, NDArray[np.generic]]:
+    def make_arrays(self, duplicate_cosine: float) -> dict[str, NDArray[np.generic]]:
         """The arrays that stand beside an index for the next one."""
         return {_LOOKS: self.looks, _STAMPS: self.stamps, _COSINE: np.array(duplicate_cosine)}
 
@@ -75,10 +75,10 @@ class Earlier:
         self._stamps = np.zeros((count, len(UNSURE)), np.int64) if stamps is None else np.array(stamps)
         self._duplicate_cosine = read_cosine(index)
         self._sha256: list[str] = index.pictures["sha256"].tolist()
-        self.own = OwnColumns.beside(index.folder, index.pictures)
+        self.own = OwnColumns.read_beside(index.folder, index.pictures)
 
     @classmethod
-    def at(cls, folder: Path) -> "Earlier | None":
+    def open(cls, folder: Path) -> "Earlier | None":
         """The index at `folder`, or None where there is none.
 
         Raises:
@@ -86,18 +86,18 @@ class Earlier:
         """
         return cls(Index.load(folder)) if (folder / MANIFEST).is_file() else None
 
-    def fits(self, encoder: EncoderManifest) -> bool:
+    def has_encoder(self, encoder: EncoderManifest) -> bool:
         """Whether its embeddings are what `encoder` would make."""
         return self.looks is not None and self.index.manifest.encoder == encoder
 
-    def unchanged(self, picture_id: str, stamp: Stamp) -> str | None:
+    def find_unchanged(self, picture_id: str, stamp: Stamp) -> str | None:
         """The sha256 of a picture's bytes, if its file is as it was when they were read."""
         row = self.index.row.get(picture_id)
         if row is None or stamp == UNSURE or tuple(self._stamps[row].tolist()) != stamp:
             return None
         return self._sha256[row]
 
-    def without(self, gone: set[str]) -> Pictures:
+    def remove(self, gone: set[str]) -> Pictures:
         """The pictures but those that are `gone`.
 
         Raises:
@@ -109,7 +109,7 @@ class Earlier:
         table = self.index.pictures.iloc[rows].reset_index(drop=True).drop(columns=self.own.names)
         return Pictures(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
 
-    def groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
+    def find_groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
         """Near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.
 
         A group that has lost its first picture is not known: the others need not look like each other.

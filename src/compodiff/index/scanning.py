@@ -63,7 +63,7 @@ def scan_files(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earli
             name.encode()
             status = path.stat()
             stamp = stamp_of(status)
-            sha256 = earlier.unchanged(name, stamp) if earlier else None
+            sha256 = earlier.find_unchanged(name, stamp) if earlier else None
             if sha256 is not None and sha256 in parts:
                 scan.take(name, sha256, status)
             elif earlier and known.is_unchanged(name, stamp):

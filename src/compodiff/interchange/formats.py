@@ -48,7 +48,7 @@ class TarPart:
     path: Path
     columns: Mapping[str, str]
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read it."""
         return tars.read_tar(self.path, self.columns)
 
@@ -61,7 +61,7 @@ class TablePart:
     group: int
     columns: Mapping[str, str]
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read it."""
         return tables.read_row_group(self.path, self.group, self.columns)
 
@@ -75,7 +75,7 @@ class LascoPart:
     triplets: Sequence[Mapping[str, Any]]
     captions: Mapping[int, str]
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read their pictures."""
         return lasco.read_records(self.triplets, self.pictures, self.captions)
 

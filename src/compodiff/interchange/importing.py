@@ -46,7 +46,7 @@ class Part(Protocol):
     def path(self) -> Path:
         """What is read, for messages."""
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read it, one triplet in memory at a time."""
 
 
@@ -88,7 +88,7 @@ class Importer:
             InputInvalid: the part cannot be read, or a picture does not decode, and such are not left out.
         """
         self._faults = 0
-        records = self._readable(planned.part)
+        records = self._read_part(planned.part)
         first = next(records, None)
         if first is None and not self.skip_faulty:
             raise InputInvalid(f"{planned.part.path} holds no triplet; leave it out")
@@ -100,24 +100,24 @@ class Importer:
         if first.is_complete:
             self._copy(planned, first, records)
         else:
-            self._generator.read = self._pairs(planned, first, records)
+            self._generator.read = self._make_pairs(planned, first, records)
             self._maker(ShardPlan(planned.path, ()))
         return self._faults
 
-    def _readable(self, part: Part) -> Iterator[Record]:
+    def _read_part(self, part: Part) -> Iterator[Record]:
         """Read a part as far as it can be read.
 
         Raises:
             InputInvalid: it is damaged, and such are not left out.
         """
         try:
-            yield from part.records()
+            yield from part.read_records()
         except InputInvalid as error:
             if not self.skip_faulty:
                 raise
-            self._left_out(str(error))
+            self._leave_out(str(error))
 
-    def _left_out(self, fault: str) -> None:
+    def _leave_out(self, fault: str) -> None:
         log.warning("%s; left out", fault)
         self._faults += 1
 
@@ -129,14 +129,14 @@ class Importer:
     def _maker(self) -> TripletMaker:
         return TripletMaker(lambda: self._generator, self.encoder, self.floors, self.batch_size)
 
-    def _pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
+    def _make_pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
         random = Random(f"{self.seed}-{planned.number}")
         for number, record in enumerate(_chain(first, others)):
-            pair = self._sound(record, partial(self._pair, planned, number, random))
+            pair = self._make_if_sound(record, partial(self._make_pair, planned, number, random))
             if pair is not None:
                 yield pair
 
-    def _sound(self, record: Record, made: Callable[[Record], Made]) -> Made | None:
+    def _make_if_sound(self, record: Record, made: Callable[[Record], Made]) -> Made | None:
         """What is made of a record, None if it has a fault and such are left out.
 
         Raises:
@@ -150,18 +150,20 @@ class Importer:
                 fault = str(error)
         if not self.skip_faulty:
             raise InputInvalid(f"{record.name}: {fault}; leave such out: --skip-faulty")
-        self._left_out(f"{record.name}: {fault}")
+        self._leave_out(f"{record.name}: {fault}")
         return None
 
-    def _pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
+    def _make_pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
         if fault := _find_fault(record):
             raise InputInvalid(fault)
         own = re.sub(r"[^\w-]+", "_", record.key)[:_LONGEST_KEY]  # so that a triplet can be traced
         key = f"{planned.path.stem}-{number:06d}" + (f"-{own}" if own else "")
         reference, target = _decode(record.reference), _decode(record.target)
-        return PicturePair(self._captions(record, key, random), reference, target, self._mask(record, reference.size))
+        return PicturePair(
+            self._make_captions(record, key, random), reference, target, self._make_mask(record, reference.size)
+        )
 
-    def _mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
+    def _make_mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
         """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
         if record.box is not None:
             return find_box_cells(record.box, size, self._resize_mode)
@@ -181,7 +183,7 @@ class Importer:
     def _tagger(self) -> Tagger:
         return Tagger()
 
-    def _captions(self, record: Record, key: str, random: Random) -> CaptionPair:
+    def _make_captions(self, record: Record, key: str, random: Random) -> CaptionPair:
         """What the triplet says; a change that the set does not name is found in the captions."""
         texts = record.texts
         change = find_change(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
@@ -208,7 +210,9 @@ class Importer:
             for record in _chain(first, others):
                 if not record.is_complete:
                     raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
-                whole = self._sound(record, lambda each: (_check_files(each), restore_row(each, planned.path.name)))
+                whole = self._make_if_sound(
+                    record, lambda each: (_check_files(each), restore_row(each, planned.path.name))
+                )
                 if whole is None:
                     continue
                 files, row = whole

@@ -152,7 +152,7 @@ class TermCounts:
         if len(counts) > self.capacity:
             self._forget()
 
-    def frequent(self, *, min_count: int, max_terms: int) -> dict[str, int]:
+    def find_frequent(self, *, min_count: int, max_terms: int) -> dict[str, int]:
         """The most frequent terms, at most `max_terms`, with the form in which each is replaced.
 
         A singular noun is ONE or, where "a" hardly ever precedes it, SINGULAR (a mass: "snow"). A term that is met in

@@ -27,7 +27,7 @@ class PairWriter:
         """How many pairs so far."""
         return self._table.rows
 
-    def key(self) -> str:
+    def make_key(self) -> str:
         """The key of the next pair: unique in the dataset as long as every command has its own prefix."""
         return f"{self._prefix}-{self._table.rows:09d}"
 

@@ -42,7 +42,7 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> No
         for split in SPLITS:
             families = _draw_families(Stock(catalogue, split), split, params)
             scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
-            pictures = ((name, _save_png(painter.picture(scenes[name]))) for name in sorted(scenes))
+            pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
             pack_pictures(temporary / "gallery" / f"{split}.tar", pictures)
             queries = [
                 query
@@ -50,7 +50,7 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> No
                 for query in _make_queries(family, f"{split} family {number}", generator)
             ]
             for query in (query for query in queries if query.mask):
-                mask = painter.mask(scenes[query.reference], scenes[query.targets[0]])
+                mask = painter.paint_mask(scenes[query.reference], scenes[query.targets[0]])
                 (temporary / query.mask).write_bytes(_save_png(Image.fromarray(mask)))
             lines = "".join(f"{format_line(query)}\n" for query in queries)
             (temporary / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
@@ -66,7 +66,7 @@ def _draw_families(stock: Stock, split: str, params: ScenesParams) -> list[tuple
 def _make_queries(family: Family, concept: str, generator: Generator) -> Iterator[BenchmarkQuery]:
     """A query of each edit, in a direction drawn: for additions and removals always from the base."""
     for edit in family.edits:
-        there, undone = edit.relative_captions()
+        there, undone = edit.list_relative_captions()
         ends = family.base.name, edit.after.name
         turned = edit.relation not in (ADD, REMOVE) and generator.random() < 0.5
         reference, target = reversed(ends) if turned else ends

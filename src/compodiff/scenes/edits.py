@@ -50,7 +50,7 @@ class Edit:
     undone: Mapping[str, str]
     captions: tuple[str, str]
 
-    def relative_captions(self) -> tuple[list[str], list[str]]:
+    def list_relative_captions(self) -> tuple[list[str], list[str]]:
         """All wordings of the edit, and of what undoes it."""
         return list_wordings(self.relation, self.there), list_wordings(self.back, self.undone)
 
@@ -75,18 +75,18 @@ def make_family_generator(seed: int, split: str, number: int) -> Generator:
 
 def draw_family(stock: Stock, edits_per_relation: int, generator: Generator) -> Family:
     """Draw a base scene of one to three objects and up to so many edits of each relation."""
-    style = stock.style(generator)
+    style = stock.draw_style(generator)
     count = int(generator.choice(MOST_OBJECTS, p=_COUNTS)) + 1
-    pictures = [stock.changing(style, generator)]
+    pictures = [stock.draw_changing(style, generator)]
     while len(pictures) < count:
-        pictures.append(stock.another(style, tuple(pictures), generator))
+        pictures.append(stock.draw_another(style, tuple(pictures), generator))
     places = generator.permutation(list(PLACES))[:count]
     objects = (place_object(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
     base = Scene(*draw_ground(generator), tuple(objects))
     editor = _Editor(stock, style, base, generator)
     edits: dict[str, Edit] = {}
     for relation in SCENE_RELATIONS:
-        for edit in editor.drawn(relation, edits_per_relation):
+        for edit in editor.draw_edits(relation, edits_per_relation):
             edits.setdefault(edit.after.name, edit)
     return Family(base, tuple(edits.values()))
 
@@ -100,7 +100,7 @@ class _Editor:
     base: Scene
     generator: Generator
 
-    def drawn(self, relation: str, most: int) -> Iterator[Edit]:
+    def draw_edits(self, relation: str, most: int) -> Iterator[Edit]:
         """Up to `most` edits of the relation, no two of which give the same scene."""
         draw = getattr(self, f"_{relation}")
         found: dict[str, Edit] = {}
@@ -115,40 +115,42 @@ class _Editor:
     def _add(self) -> Edit | None:
         if not self.base.free:
             return None
-        picture = self._another()
+        picture = self._draw_another()
         new = place_object(picture, self._free_place(), self.generator)
         after = replace(self.base, objects=(*self.base.objects, new))
-        terms = self._terms(new)
-        return self._edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
+        terms = self._list_terms(new)
+        return self._make_edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
 
     def _remove(self) -> Edit | None:
         if len(self.base.objects) == 1:
             return None
         old = draw_one(self.base.objects, self.generator)
-        terms = self._terms(old)
-        return self._edit(self._without(old), (REMOVE, ADD), terms | {"keyword": ""}, terms)
+        terms = self._list_terms(old)
+        return self._make_edit(self._remove_object(old), (REMOVE, ADD), terms | {"keyword": ""}, terms)
 
     def _replace(self) -> Edit:
         old = draw_one(self.base.objects, self.generator)
-        new = replace(old, picture=self._another())
-        return self._edit(self._without(old, new), (REPLACE, REPLACE), self._into(old, new), self._into(new, old))
+        new = replace(old, picture=self._draw_another())
+        return self._make_edit(
+            self._remove_object(old, new), (REPLACE, REPLACE), self._make_terms(old, new), self._make_terms(new, old)
+        )
 
     def _recolour(self) -> Edit | None:
         old = draw_one(self.base.objects, self.generator)
-        changes = self.stock.recolourings(old.picture)
+        changes = self.stock.find_recolourings(old.picture)
         if not changes:
             return None
         change = draw_one(changes, self.generator)
         new = replace(old, picture=change.target)
         terms = change.reference_term, change.target_term
-        there, undone = self._into(old, new, *terms), self._into(new, old, *reversed(terms))
-        return self._edit(self._without(old, new), (RECOLOUR, RECOLOUR), there, undone)
+        there, undone = self._make_terms(old, new, *terms), self._make_terms(new, old, *reversed(terms))
+        return self._make_edit(self._remove_object(old, new), (RECOLOUR, RECOLOUR), there, undone)
 
     def _move(self) -> Edit | None:
         old = draw_one(self.base.objects, self.generator)
         new = replace(old, place=self._free_place())
-        after = self._without(old, new)
-        return self._edit(after, (MOVE, MOVE), self._terms(new), self._terms(old), moved=(old, new))
+        after = self._remove_object(old, new)
+        return self._make_edit(after, (MOVE, MOVE), self._list_terms(new), self._list_terms(old), moved=(old, new))
 
     def _count(self) -> Edit | None:
         """Copies of an object, each of the object's size, at free places."""
@@ -167,9 +169,9 @@ class _Editor:
             | {"keyword": number_things(name, count)}
             for count in (1 + len(free), 1)
         )
-        return self._edit(after, (COUNT, COUNT), there, undone)
+        return self._make_edit(after, (COUNT, COUNT), there, undone)
 
-    def _edit(
+    def _make_edit(
         self,
         after: Scene,
         relations: tuple[str, str],
@@ -177,7 +179,7 @@ class _Editor:
         undone: Mapping[str, str],
         moved: tuple[Placed | None, Placed | None] = (None, None),
     ) -> Edit:
-        captions = self._caption(self.base, moved[0]), self._caption(after, moved[1])
+        captions = self._describe(self.base, moved[0]), self._describe(after, moved[1])
         # Where nothing comes in, the whole of what is left is looked for.
         there, undone = (
             terms | {"keyword": terms["keyword"] or caption}
@@ -185,7 +187,7 @@ class _Editor:
         )
         return Edit(after, *relations, there, undone, captions)
 
-    def _caption(self, scene: Scene, moved: Placed | None) -> str:
+    def _describe(self, scene: Scene, moved: Placed | None) -> str:
         """The place of an object is named only where that is what changes."""
         names = [
             self.stock.names[each.picture] + (f" at the {each.place}" if each == moved else "")
@@ -193,22 +195,22 @@ class _Editor:
         ]
         return describe_scene(names, (scene.top, scene.bottom))
 
-    def _terms(self, each: Placed) -> dict[str, str]:
+    def _list_terms(self, each: Placed) -> dict[str, str]:
         name = self.stock.names[each.picture]
         return {"name": name, "a_name": add_article(name), "place": each.place, "keyword": name}
 
-    def _into(self, old: Placed, new: Placed, old_term: str = "", new_term: str = "") -> dict[str, str]:
+    def _make_terms(self, old: Placed, new: Placed, old_term: str = "", new_term: str = "") -> dict[str, str]:
         """Terms of a replacement, or with the attribute's terms those of a recolouring."""
         name, becomes = self.stock.names[old.picture], self.stock.names[new.picture]
         bare = name.removeprefix(f"{old_term} ").removesuffix(f" with {old_term}").removesuffix(f", {old_term}")
         own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": add_article(becomes)}
         return {"name": name, "keyword": becomes, **own}
 
-    def _without(self, old: Placed, *new: Placed) -> Scene:
+    def _remove_object(self, old: Placed, *new: Placed) -> Scene:
         return replace(self.base, objects=(*(each for each in self.base.objects if each != old), *new))
 
-    def _another(self) -> str:
-        return self.stock.another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
+    def _draw_another(self) -> str:
+        return self.stock.draw_another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
 
     def _free_place(self) -> str:
         return draw_one(self.base.free, self.generator)

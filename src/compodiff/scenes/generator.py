@@ -45,9 +45,9 @@ class SpriteGenerator:
         catalogue = Catalogue.load(data)
         self._params = params
         self._stock = cache(partial(Stock, catalogue))
-        self._scenes = lru_cache(maxsize=2)(self._drawn)  # pairs of a family are neighbours
+        self._scenes = lru_cache(maxsize=2)(self._draw_family)  # pairs of a family are neighbours
         self._painter = Painter(catalogue.read)
-        self._picture = lru_cache(maxsize=32)(self._painter.picture)
+        self._picture = lru_cache(maxsize=32)(self._painter.paint_picture)
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield both scenes of each pair and the mask of what differs.
@@ -60,9 +60,11 @@ class SpriteGenerator:
             if not {pair.reference, pair.target} <= scenes.keys():
                 raise InputInvalid(f"{pair.key} was drawn with other params; run: compodiff run synthesize")
             before, after = scenes[pair.reference], scenes[pair.target]
-            yield PicturePair(pair, self._picture(before), self._picture(after), self._painter.mask(before, after))
+            yield PicturePair(
+                pair, self._picture(before), self._picture(after), self._painter.paint_mask(before, after)
+            )
 
-    def _drawn(self, family_key: str, split: str) -> dict[str, Scene]:
+    def _draw_family(self, family_key: str, split: str) -> dict[str, Scene]:
         generator = make_family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
         family = draw_family(self._stock(split), self._params.sprites.edits_per_relation, generator)
         return {scene.name: scene for scene in family.scenes}
@@ -72,7 +74,7 @@ def _make_pairs(family_key: str, split: str, family: Family, generator: Generato
     """Two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
         base, after = family.base.name, edit.after.name
-        there, undone = edit.relative_captions()
+        there, undone = edit.list_relative_captions()
         yield CaptionPair(
             key=f"{family_key}-{2 * number:02d}",
             split=split,

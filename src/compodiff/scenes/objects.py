@@ -56,11 +56,11 @@ class Stock:
         if self._recolourings.keys() != self._by_style.keys():
             raise InputInvalid(f"nothing in the split {split} changes colour or skin tone; take a larger catalogue")
 
-    def style(self, generator: Generator) -> str:
+    def draw_style(self, generator: Generator) -> str:
         """Draw the style of a scene."""
         return str(generator.choice(sorted(self._by_style)))
 
-    def another(self, style: str, scene: tuple[str, ...], generator: Generator) -> str:
+    def draw_another(self, style: str, scene: tuple[str, ...], generator: Generator) -> str:
         """Draw a picture of a concept that is not in the scene."""
         present = {self.concepts[picture] for picture in scene}
         concepts = self._by_style[style]
@@ -69,12 +69,12 @@ class Stock:
             pass
         return draw_one(concepts[concept], generator)
 
-    def changing(self, style: str, generator: Generator) -> str:
+    def draw_changing(self, style: str, generator: Generator) -> str:
         """Draw a picture whose colour or skin tone can change: the attribute first, then the concept."""
         by_concept = draw_one(list(self._recolourings[style].values()), generator)
         return draw_one(draw_one(list(by_concept.values()), generator), generator).reference
 
-    def recolourings(self, picture: str) -> list[Recolouring]:
+    def find_recolourings(self, picture: str) -> list[Recolouring]:
         """What the picture can become."""
         relations = self._recolourings[self._styles[picture]].values()
         own = (each.get(self.concepts[picture], []) for each in relations)

@@ -101,16 +101,16 @@ class Painter:
     def __init__(self, read: Callable[[str], Image.Image]) -> None:
         """`read`: picture_id -> RGBA picture."""
         self._picture = lru_cache(maxsize=256)(read)
-        self._sprite = lru_cache(maxsize=256)(self._resized)
+        self._sprite = lru_cache(maxsize=256)(self._resize)
 
-    def picture(self, scene: Scene) -> Image.Image:
+    def paint_picture(self, scene: Scene) -> Image.Image:
         """The scene, RGB, CANVAS x CANVAS."""
         canvas = _paint_ground(scene.top, scene.bottom)
         for each in scene.objects:
             canvas.alpha_composite(self._sprite(each.picture, each.size), each.corner)
         return canvas.convert("RGB")
 
-    def mask(self, before: Scene, after: Scene) -> NDArray[np.bool_]:
+    def paint_mask(self, before: Scene, after: Scene) -> NDArray[np.bool_]:
         """Where objects come, go or change: (MASK_SIZE, MASK_SIZE), True for every cell with a pixel of such an object.
 
         A pixel belongs to the cell that `embeddings.masking.blank_masked` blanks it with.
@@ -125,7 +125,7 @@ class Painter:
         mask[rows, columns] = True
         return mask
 
-    def _resized(self, picture: str, size: int) -> Image.Image:
+    def _resize(self, picture: str, size: int) -> Image.Image:
         return self._picture(picture).resize((size, size), Image.Resampling.BICUBIC)
 
 

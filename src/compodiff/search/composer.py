@@ -73,14 +73,14 @@ class Composer:
                 or a reference that is only an id (`Searcher` looks ids up).
         """
         query.require()
-        options = self._options(query)
+        options = self._choose_options(query)
         steps = self.card.process.num_train_timesteps
         if options.num_inference_steps > steps:
             raise InputInvalid(f"num_inference_steps is {options.num_inference_steps}; take a number from 1 to {steps}")
-        asked = replace(query, reference=self._as_tensors(query.reference), mask=self._mask_cells(query))
+        asked = replace(query, reference=self._convert_reference(query.reference), mask=self._find_cells(query))
         return PreparedQuery(asked, options)
 
-    def _options(self, query: Query) -> SamplerOptions:
+    def _choose_options(self, query: Query) -> SamplerOptions:
         """Return how a query is sampled: its own dials over the model's."""
         mixing = query.reference_mixing
         return SamplerOptions.of(
@@ -123,19 +123,19 @@ class Composer:
     def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: Watch) -> list[Composition]:
         """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]
-        with watch.phase("encode"):
+        with watch.time_phase("encode"):
             cells = [None if query.mask is None else check_cells(np.asarray(query.mask)) for query in queries]
-            references = None if first.reference is None else self._reference_embeddings(queries, cells)
-            conditions = self._conditions(queries, references, stack_masks(cells))
+            references = None if first.reference is None else self._embed_references(queries, cells)
+            conditions = self._make_conditions(queries, references, stack_masks(cells))
         if first.mode == "image" and references is not None:
             draws = references[:, None]
         elif first.mode == "text":
             draws = torch.stack([text.pooled for text in self._texts.encode([q.relative_caption for q in queries])])
             draws = draws[:, None]
         else:
-            with watch.phase("sample"):
+            with watch.time_phase("sample"):
                 draws = self._sample(queries, options, conditions, watch)
-        taken_off = [self._subtracted(query, each) for query, each in zip(queries, draws, strict=True)]
+        taken_off = [self._subtract(query, each) for query, each in zip(queries, draws, strict=True)]
         return [
             Composition(draw, None if references is None else references[place]) for place, draw in enumerate(taken_off)
         ]
@@ -149,7 +149,7 @@ class Composer:
         process = self.card.process
         return compose_draws(self.denoiser, conditions, options, generators, process, watch.step)
 
-    def _conditions(self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None) -> Conditions:
+    def _make_conditions(self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None) -> Conditions:
         said = [query.relative_caption for query in queries]
         unsaid = [query.negative_text for query in queries]
         has_text = queries[0].has_text
@@ -158,7 +158,7 @@ class Composer:
         text = pack_texts(encoded[len(queries) :]) if has_text else None
         return Conditions(null_text=pack_texts(null_text), text=text, image=references, mask=masks)
 
-    def _subtracted(self, query: Query, draws: Tensor) -> Tensor:
+    def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
         if not query.subtract:
             return draws
@@ -166,12 +166,12 @@ class Composer:
         lengths: Tensor = torch.linalg.vector_norm(draws, dim=1, keepdim=True)
         return draws - query.subtract_weight * lengths * direction
 
-    def _as_tensors(self, reference: Reference) -> Reference:
+    def _convert_reference(self, reference: Reference) -> Reference:
         if isinstance(reference, Blend):
-            return Blend(tuple(self._as_tensor(part) for part in reference.parts), reference.weights)
-        return None if reference is None else self._as_tensor(reference)
+            return Blend(tuple(self._convert_part(part) for part in reference.parts), reference.weights)
+        return None if reference is None else self._convert_part(reference)
 
-    def _as_tensor(self, part: Part) -> Part:
+    def _convert_part(self, part: Part) -> Part:
         """Pictures as pixels; embeddings as they are, checked."""
         if isinstance(part, Tensor):
             return part
@@ -188,7 +188,7 @@ class Composer:
             raise InputInvalid(f"a reference embedding is {length:.3g} long, as no picture's is; copy it as it came")
         return part
 
-    def _mask_cells(self, query: Query) -> NDArray[np.bool_] | None:
+    def _find_cells(self, query: Query) -> NDArray[np.bool_] | None:
         if query.mask is None:
             return None
         if isinstance(query.mask, Image.Image):
@@ -199,7 +199,7 @@ class Composer:
             raise InputInvalid("a mask needs one reference, the one it was drawn on")
         return check_cells(query.mask).numpy()
 
-    def _reference_embeddings(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
+    def _embed_references(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
         """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
         blends = [_blend(query.reference) for query in queries if query.reference is not None]
         pixels = [
@@ -211,12 +211,12 @@ class Composer:
         embeddings = iter(encode_pixels(self.encoder, pixels) if pixels else ())
         means = []
         for blend in blends:
-            parts = [next(embeddings) if isinstance(part, Tensor) else self._placed(part) for part in blend.parts]
+            parts = [next(embeddings) if isinstance(part, Tensor) else self._place_part(part) for part in blend.parts]
             weights = torch.tensor(blend.weights, device=parts[0].device) / sum(blend.weights)
             means.append((weights[:, None] * torch.stack(parts)).sum(0) if len(parts) > 1 else parts[0])
         return torch.stack(means)
 
-    def _placed(self, part: Part) -> Tensor:
+    def _place_part(self, part: Part) -> Tensor:
         return torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.encoder.device)
 
 

@@ -26,7 +26,7 @@ class Watch:
         self._phase, self._done = "", 0
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def time_phase(self, name: str) -> Iterator[None]:
         """Count the time of the block towards `name`."""
         self._phase, self._done = name, 0
         self._tell()

@@ -116,7 +116,7 @@ class Ranker:
             alike = self._find_alike(picture_id)
             seen.update(alike)
             others = tuple(each for each in alike if each != picture_id)
-            path = self._pictures.path(picture_id)
+            path = self._pictures.find_path(picture_id)
             hits.append(Hit(len(hits) + 1, picture_id, self._names[row], score, path, others))
         return hits
 

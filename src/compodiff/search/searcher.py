@@ -178,14 +178,14 @@ class Searcher:
         elif reference is not None:
             reference = self._look_up(reference, query)
         ids = tuple(part for part in list_parts(query.reference) if isinstance(part, str))
-        allowed = self.filters.rows(query.where) if query.where else None
+        allowed = self.filters.find_rows(query.where) if query.where else None
         prepared = self.composer.prepare(replace(query, reference=reference))
         return replace(prepared, looks=looks, exclude=(*query.exclude, *ids), allowed=allowed)
 
     def answer_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
         compositions = self.composer.compose_all(queries, watch)
-        with watch.phase("search"):
+        with watch.time_phase("search"):
             own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
             hits = [
                 self._ranker.rank(self._fuse(each.draws), query.asked.k, (*query.exclude, *same), query.allowed)
@@ -215,7 +215,7 @@ class Searcher:
         """Return the embedding of an id, or its picture where it is masked."""
         if not isinstance(part, str):
             return part
-        embedding = self.index.embedding(part)
+        embedding = self.index.read_embedding(part)
         return embedding if query.mask is None else self.pictures.read(part)
 
     def _fuse(self, draws: Tensor) -> NDArray[np.float32]:

@@ -44,16 +44,16 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        if not self._admits(scope["path"], headers):
+        if not self._is_admitted(scope["path"], headers):
             await refuse(send_counted, 401, "this server wants its token: Authorization: Bearer TOKEN", _BEARER)
         elif _read_length(headers) > self._upload_bytes:
             await refuse(
                 send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; make the pictures smaller"
             )
         else:
-            await self._app(scope, body.receive, body.replacing(send_counted))
+            await self._app(scope, body.receive, body._replace_answer(send_counted))
 
-    def _admits(self, path: str, headers: Headers) -> bool:
+    def _is_admitted(self, path: str, headers: Headers) -> bool:
         if not self._token or path in _OPEN or path.startswith("/page/"):
             return True
         kind, _, given = headers.get("authorization", "").partition(" ")
@@ -74,7 +74,7 @@ class _Body:
         self._left -= len(message.get("body", b""))
         return {"type": "http.disconnect"} if self._left < 0 else message
 
-    def replacing(self, send: Send) -> Send:
+    def _replace_answer(self, send: Send) -> Send:
         """Answer 413 in place of whatever the application makes of a body that was cut off."""
 
         async def send_replaced(message: Message) -> None:

@@ -75,7 +75,7 @@ def create_app(
 
     @asynccontextmanager
     async def run_service(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+        async with service.run():
             yield
 
     app = FastAPI(

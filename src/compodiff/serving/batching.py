@@ -54,7 +54,7 @@ class Batcher:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self._next_batch()
+            batch = await self._take_batch()
             outcomes = await asyncio.gather(
                 loop.run_in_executor(self._thread, self._answer, batch), return_exceptions=True
             )
@@ -68,7 +68,7 @@ class Batcher:
                 else:
                     waiting.answer.set_result(outcome)
 
-    async def _next_batch(self) -> list[Waiting]:
+    async def _take_batch(self) -> list[Waiting]:
         """All that waits for the model and index of the first, in order, up to the limit."""
         batch = [await self._queue.get()]
         others: list[Waiting] = []

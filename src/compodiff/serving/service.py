@@ -46,7 +46,7 @@ class Service:
         self._waiting = 0
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Answer queries and follow the champion for as long as the block lasts."""
         tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._follow())]
         try:
@@ -77,7 +77,7 @@ class Service:
         def prepare() -> PreparedQuery:
             return live.searcher.prepare(make_query(form, uploads, self.limits.pixels))
 
-        with self._counted():
+        with self._count_query():
             done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
         return Begun(live, form, done, since, time.perf_counter() - since)
 
@@ -94,7 +94,7 @@ class Service:
             if listener is not None:
                 loop.call_soon_threadsafe(listener, progress)
 
-        with self._counted():
+        with self._count_query():
             answer, waited = await self._batcher.submit(begun.live, begun.prepared, tell_progress if listener else None)
         seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
@@ -102,7 +102,7 @@ class Service:
         return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _count_query(self) -> Iterator[None]:
         """Count one query as being answered while the block runs."""
         self._waiting += 1
         self.metrics.waiting.set(self._waiting)

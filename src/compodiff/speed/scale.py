@@ -29,7 +29,7 @@ class Costs:
     embed: float
     keep: float
 
-    def pair(self, candidates: int = 1, kept: int = 1) -> float:
+    def compute_pair_cost(self, candidates: int = 1, kept: int = 1) -> float:
         """All that a caption pair costs, one thing after the other.
 
         Args:
@@ -83,7 +83,7 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
     Returns:
         Seconds until the last shard is done, and how many workers were killed.
     """
-    usual = costs.pair(it.candidates, it.kept) * it.per_shard
+    usual = costs.compute_pair_cost(it.candidates, it.kept) * it.per_shard
     took = usual * np.clip(generator.normal(1, it.spread, it.shards), 0.1, None)
     free = [it.start] * gpus
     lifetimes = [_draw_lifetime(it, generator) for _ in range(gpus)]
@@ -111,7 +111,7 @@ def _draw_lifetime(it: Undertaking, generator: np.random.Generator) -> float:
 
 def _predict_row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
     seconds, kills = simulate(costs, it, gpus, np.random.default_rng([seed, gpus]))
-    ideal = costs.pair(it.candidates, it.kept) * it.shards * it.per_shard / gpus
+    ideal = costs.compute_pair_cost(it.candidates, it.kept) * it.shards * it.per_shard / gpus
     hours = seconds / 3600
     return {
         "gpus": gpus,
@@ -128,6 +128,6 @@ def _predict_row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[st
 def describe_scale(costs: Costs, it: Undertaking) -> dict[str, Any]:
     """All that a prediction depends on, as JSON types."""
     return {
-        "seconds": asdict(costs) | {"pair": costs.pair(it.candidates, it.kept)},
+        "seconds": asdict(costs) | {"pair": costs.compute_pair_cost(it.candidates, it.kept)},
         "undertaking": asdict(it) | {"shards": it.shards},
     }

@@ -49,7 +49,7 @@ class Load:
     wall: float = 0.0
     cpu: float = 0.0  # seconds of the server's
 
-    def summary(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, Any]:
         """Throughput, percentiles in milliseconds, and how often each status came."""
         ordered = sorted(self.seconds) or [0.0]
         return {
@@ -127,7 +127,7 @@ async def _measure_load(
         together = await phase.run(clients=clients, seconds=seconds)
         watching.cancel()
     settled = memory[int(_SHARE_OF_MEMORY_TO_SETTLE * len(memory)) :]
-    one, many = alone.summary(), together.summary()
+    one, many = alone.summarise(), together.summarise()
     return {
         "clients": clients,
         "seconds": seconds,

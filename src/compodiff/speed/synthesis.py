@@ -55,7 +55,7 @@ def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: in
     looking, drawn = _time_work(lambda: list(generator.generate(chosen)))
     distinct = {pair.captions.reference: pair.reference for pair in drawn}
     distinct |= {pair.captions.target: pair.target for pair in drawn}
-    network = load_encoder(encoder).for_many()
+    network = load_encoder(encoder).prepare_for_many()
     network.encode_images(list(distinct.values())[:WARM], params.batch_size)
     embedding, _ = _time_work(lambda: network.encode_images(list(distinct.values()), params.batch_size))
     maker = TripletMaker(lambda: CatalogueGenerator(data), encoder, params.floors, params.batch_size)

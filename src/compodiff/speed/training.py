@@ -33,21 +33,21 @@ class Batch:
     def __init__(self, config: DenoiserConfig, rows: int, dtype: torch.dtype, longest: int = LONGEST) -> None:
         self.generator = torch.Generator().manual_seed(rows)
         lengths = torch.randint(min(SHORTEST, longest), longest + 1, (rows,), generator=self.generator)
-        padded = self.normal(rows, PADDED, config.token_dim)
+        padded = self.draw_normal(rows, PADDED, config.token_dim)
         self.packed = PackedText.pack(padded, torch.arange(PADDED) < lengths[:, None])
         self.padded = padded.to(dtype)
-        self.image, self.target = self.normal(rows, config.width), self.normal(rows, config.width)
+        self.image, self.target = self.draw_normal(rows, config.width), self.draw_normal(rows, config.width)
         self.mask = torch.zeros(rows, 64, 64)
 
-    def normal(self, *shape: int) -> Tensor:
+    def draw_normal(self, *shape: int) -> Tensor:
         """Standard normal numbers of the batch's own generator."""
         return torch.randn(shape, generator=self.generator)
 
-    def noised(self, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    def add_noise(self, draws: int) -> tuple[Tensor, Tensor, Tensor]:
         """Targets, x_t and timesteps, `draws` of each row adjacent."""
         target = self.target.repeat_interleave(draws, 0)
         timestep = PROCESS.draw_timesteps(len(target), self.generator)
-        return target, PROCESS.add_noise(target, self.normal(*target.shape), timestep), timestep
+        return target, PROCESS.add_noise(target, self.draw_normal(*target.shape), timestep), timestep
 
 
 def run(batches: Sequence[int], repeats: int, config: DenoiserConfig = RELEASED) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def measure_gradient_error(config: DenoiserConfig) -> float:
     denoiser = _make_denoiser(config, torch.float32)
     batch = Batch(config, 2, torch.float32)
     batch.packed = PackedText.pack(batch.padded)
-    noised = batch.noised(1)
+    noised = batch.add_noise(1)
     gradients = []
     for loss in (_compute_our_loss, _compute_plain_loss):
         denoiser.zero_grad()
@@ -120,13 +120,13 @@ Loss = Callable[[Denoiser, Batch, Noised], Tensor]
 
 def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch, loss: Loss, draws: int) -> None:
     optimizer.zero_grad()
-    torch.autograd.backward(loss(denoiser, batch, batch.noised(draws)))
+    torch.autograd.backward(loss(denoiser, batch, batch.add_noise(draws)))
     optimizer.step()
 
 
 def _compute_our_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
-    context = denoiser.context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
+    context = denoiser.prepare_context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
     x0: Tensor = denoiser(x_t, timestep, context)
     return (x0 - target).square().mean()
 

@@ -76,7 +76,7 @@ class SafetyChecker:
             raise _make_load_error("safety checker", place, error) from error
 
     @torch.inference_mode()
-    def unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
+    def find_unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
         """Say of each picture (RGB) whether it shows one of the checker's concepts."""
         pixels = self._preprocess(list(pictures), return_tensors="pt").pixel_values
         pixels = pixels.to(self._network.device, self._network.dtype)
@@ -109,7 +109,7 @@ class DiffusionGenerator:
         """
         count = 0
         draws = chain.from_iterable(list_draws(pair, self._params, self._seed) for pair in pairs)
-        candidates = enumerate(self._checked(pair) for pair in self._drawn(draws))
+        candidates = enumerate(self._check_safety(pair) for pair in self._draw_pairs(draws))
         with tqdm(total=len(pairs), desc="drawing", unit=" pairs", disable=None) as bar:
             for _, of_one in groupby(candidates, key=lambda numbered: numbered[0] // self._params.candidates):
                 made = [pair for _, pair in of_one]
@@ -121,21 +121,23 @@ class DiffusionGenerator:
         if count:
             log.warning("the safety checker took out %d of %d candidates", count, len(pairs) * self._params.candidates)
 
-    def _checked(self, pair: PicturePair) -> PicturePair:
-        unsafe = any(self._checker.unsafe([pair.reference, pair.target]))
+    def _check_safety(self, pair: PicturePair) -> PicturePair:
+        unsafe = any(self._checker.find_unsafe([pair.reference, pair.target]))
         return replace(pair, rejected_by=UNSAFE) if unsafe else pair
 
-    def _drawn(self, draws: Iterator[Draw]) -> Iterator[PicturePair]:
+    def _draw_pairs(self, draws: Iterator[Draw]) -> Iterator[PicturePair]:
         while batch := list(islice(draws, self._params.batch_size)):
-            yield from chain.from_iterable(self._memory.parts(self._together, batch))
+            yield from chain.from_iterable(self._memory.run_by_parts(self._draw_batch, batch))
 
-    def _together(self, draws: Sequence[Draw]) -> list[PicturePair]:
+    def _draw_batch(self, draws: Sequence[Draw]) -> list[PicturePair]:
         """Draw a batch, the references first and then the targets."""
         pipeline, rows = self._pipeline, [*draws, *draws]
         references = [draw.captions.reference_caption for draw in draws]
         targets = [draw.captions.target_caption for draw in draws]
         length = pipeline.tokenizer.model_max_length
-        alignments = [align(*pair, length) for pair in zip(self._words(references), self._words(targets), strict=True)]
+        alignments = [
+            align(*pair, length) for pair in zip(self._split_words(references), self._split_words(targets), strict=True)
+        ]
         guidance = torch.tensor([draw.guidance for draw in rows])[:, None, None, None]
         sharing = Sharing(alignments, [draw.shared for draw in draws], pipeline.device)
 
@@ -157,7 +159,7 @@ class DiffusionGenerator:
         both = zip(draws, pictures[: len(draws)], pictures[len(draws) :], strict=True)
         return [PicturePair(draw.captions, reference, target) for draw, reference, target in both]
 
-    def _words(self, captions: list[str]) -> list[list[Word]]:
+    def _split_words(self, captions: list[str]) -> list[list[Word]]:
         tokens = self._pipeline.tokenizer(captions, truncation=True)
         return [group_words(ids, tokens.word_ids(row)) for row, ids in enumerate(tokens.input_ids)]
 
@@ -190,7 +192,7 @@ def load_diffusion_generator(
             f"the pipeline {params.pipeline} brings no safety checker; name one in "
             "synthesis.drawn.diffusion.safety_checker, such as CompVis/stable-diffusion-safety-checker"
         )
-    picker = load_encoder(encoder).for_many()
+    picker = load_encoder(encoder).prepare_for_many()
     return DiffusionGenerator(
         pipeline, checker, BestByDirection(picker, kept=params.kept, batch_size=batch_size), params, seed
     )

@@ -57,7 +57,7 @@ def embed(  # a stage's arguments are its declaration
     digest = digest_files(sorted((scenes / "gallery").rglob("*.tar")))
     material = _add_pictures(material, dict.fromkeys(gallery.ids, gallery.read), digest)
     masks = ChainMap(generated.masks, _list_query_masks(scenes))
-    towers = load_encoder(encoder).for_many().remembering(encoder.with_name(MEMO))
+    towers = load_encoder(encoder).prepare_for_many().remember_in(encoder.with_name(MEMO))
     make_embeddings(embeddings, towers, replace(material, exact_masks=masks), embedding)
 
 

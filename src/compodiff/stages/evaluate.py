@@ -76,14 +76,14 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
 
     emoji = compare("emoji", benchmark)
     page = Page("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
-    _write(emoji.noting(index=measure_served_recall(served, emoji)), page, encoded, metrics, report)
+    _write(emoji.add_to_record(index=measure_served_recall(served, emoji)), page, encoded, metrics, report)
     page = replace(page, title="Scenes benchmark: edits of unseen objects")
     _write(compare("scenes", scenes), page, encoded, scenes_metrics, scenes_report)
 
 
 def _write(comparison: Comparison, page: Page, encoded: Embeddings, metrics: Path, report: Path) -> None:
     """Write the figures, and the report as a folder."""
-    write_json(metrics, comparison.figures(page.metrics))
+    write_json(metrics, comparison.describe_recalls(page.metrics))
     page.write(report, comparison, read_gallery_vectors(encoded))
 
 
@@ -94,7 +94,7 @@ def look_up_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Que
         InputInvalid: the reference was not embedded with that mask.
     """
     cells = np.asarray(read_picture(folder / query.mask).convert("L")) > 127
-    row = encoded.masked_row(query.reference, cells)
+    row = encoded.find_masked_row(query.reference, cells)
     if row is None:
         raise InputInvalid(f"{query.reference} is not embedded with {query.mask}; run: dvc repro embed")
     return check_cells(cells), encoded.masked[row]

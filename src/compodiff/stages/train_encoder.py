@@ -44,7 +44,7 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
         generator=torch.Generator().manual_seed(params.seed),
         grids={name: each.grid for name, each in params.maps.items()},
     )
-    encoder = encoder.for_many().remembering(folder.with_name(MEMO))
+    encoder = encoder.prepare_for_many().remember_in(folder.with_name(MEMO))
     examples = _make_examples(encoder, catalogue, params)
     model: Any = encoder.model
     train_projections(model.visual.proj, model.text.proj, examples, params)

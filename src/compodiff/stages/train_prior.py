@@ -37,7 +37,7 @@ def train_prior(
         embeddings=encoded,
         examples=make_training_examples(encoded, tabulate_captions(catalogue, "train")),
         queries=list_caption_queries(catalogue, prior),
-        gallery=catalogue.distinct(),
+        gallery=catalogue.list_distinct(),
     )
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump(), "sampling": sampling.model_dump()}
     card = ModelCard(

@@ -70,7 +70,7 @@ def collect_composed_material(
         embeddings=embeddings,
         examples=make_training_examples(embeddings, captions, accepted),
         queries=list_triplet_queries(benchmark, params),
-        gallery=catalogue.distinct(),
+        gallery=catalogue.list_distinct(),
     )
 
 
@@ -78,7 +78,7 @@ def list_caption_queries(catalogue: Catalogue, params: TrainingParams) -> list[V
     """Captions of unseen concepts, each to find any picture that has it."""
     targets: dict[str, set[str]] = defaultdict(set)
     for picture_id, caption in _list_captions(catalogue, "validation"):
-        targets[caption].add(catalogue.canonical(picture_id))
+        targets[caption].add(catalogue.find_canonical(picture_id))
     return _draw_some([ValidationQuery(caption, tuple(sorted(found))) for caption, found in targets.items()], params)
 
 

@@ -46,6 +46,6 @@ def validate(
             shards.write_table(folder / "accepted.parquet", verdict.accepted)
     if not verdict.passed:
         raise DataRejected(
-            f"{triplets} is not fit for training: {verdict.reasons()}; "
+            f"{triplets} is not fit for training: {verdict.describe_reasons()}; "
             f"see {validated / 'quarantine.parquet'} and {validated / 'docs' / 'index.html'}"
         )

@@ -97,7 +97,7 @@ def require_replaceable_folder(folder: Path, kind: str) -> None:
         return
     if marker.kind != kind:
         raise InputInvalid(f"{folder} is compodiff's {marker.kind}, not its {kind}; name another folder")
-    if foreign := next((name for name in _walk(folder) if not marker.names(name)), None):
+    if foreign := next((name for name in _walk(folder) if not marker.covers(name)), None):
         raise InputInvalid(f"{folder} holds {foreign!r}, which compodiff did not write; move it away and run again")
 
 
@@ -163,7 +163,7 @@ def delete_retired(folder: Path) -> None:
     if not folder.is_dir():
         return
     marker = _read_marker(folder)
-    if all(marker is not None and marker.names(name) for name in _walk(folder)):
+    if all(marker is not None and marker.covers(name) for name in _walk(folder)):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -175,7 +175,7 @@ def delete_inside(path: Path) -> None:
     """
     for folder in path.parents:
         marker = _read_marker(folder)
-        if marker is not None and marker.names(path.relative_to(folder).as_posix()):
+        if marker is not None and marker.covers(path.relative_to(folder).as_posix()):
             break
     else:
         raise InputInvalid(f"{path} is nothing that compodiff wrote; remove it yourself")
@@ -202,7 +202,7 @@ class _Marker:
     folders: frozenset[str]  # above the files; as patterns, above the patterns
     patterns: tuple[str, ...]
 
-    def names(self, name: str) -> bool:
+    def covers(self, name: str) -> bool:
         """Whether something in the folder, by its path from there, is ours."""
         base = name.rpartition("/")[2]
         if name == MARKER or name in self.files or name in self.folders or base in _LEFT_BY_FILE_MANAGERS:

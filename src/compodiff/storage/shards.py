@@ -54,7 +54,7 @@ class Shard:
         """Append rows to the sidecar."""
         self._rows.append(rows)
 
-    def rows(self) -> pd.DataFrame:
+    def make_rows(self) -> pd.DataFrame:
         """All rows recorded."""
         return pd.concat(self._rows, ignore_index=True) if self._rows else pd.DataFrame()
 
@@ -73,7 +73,7 @@ def open_shard_writer(path: Path) -> Iterator[Shard]:
             shard = Shard(tar)
             yield shard
         seal = {"bytes": temporary.stat().st_size, "sha256": digest_file(temporary), "entries": shard.entries}
-    write_table(name_sidecar(path), shard.rows(), metadata=seal)
+    write_table(name_sidecar(path), shard.make_rows(), metadata=seal)
 
 
 def name_sidecar(path: Path) -> Path:

@@ -91,7 +91,7 @@ class Batches:
         self._pictures = np.unique(examples.text_to_image[:, TARGET])
         self._triplet_chances = compute_triplet_chances(examples.relation_starts, params.relation_exponent)
 
-    def microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
+    def make_microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
         """The batches that process `rank` of `world_size` accumulates in `step`."""
         params = self._params
         rng = np.random.default_rng([params.seed, step])
@@ -99,8 +99,8 @@ class Batches:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         shape = (params.batch_size, params.noise_draws)
         noise = torch.randn((*shape, self._embeddings.pictures.shape[1]), generator=generator)
-        timestep = self._timesteps(noise.shape[:2].numel(), generator).view(shape)
-        others = torch.from_numpy(self._images(rng.choice(self._pictures, params.contrastive_negatives)))
+        timestep = self._draw_timesteps(noise.shape[:2].numel(), generator).view(shape)
+        others = torch.from_numpy(self._read_images(rng.choice(self._pictures, params.contrastive_negatives)))
         parts = np.split(np.arange(params.batch_size), world_size * params.accumulation_steps)
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
         return [self._read(plan, part, others, noise[part], timestep[part]) for part in mine]
@@ -113,27 +113,27 @@ class Batches:
         drawn = np.searchsorted(self._triplet_chances, rng.random(counts["triplet"]), side="right")
         first = [examples.text_to_image[captioned], examples.masked[masked]]
         rows = np.concatenate([*first, examples.triplet[drawn]])
-        partners = np.concatenate([*first, examples.triplet[self._partners(drawn, rng)]])
-        share = self._shares(rng)
+        partners = np.concatenate([*first, examples.triplet[self._draw_partners(drawn, rng)]])
+        share = self._read_shares(rng)
         rows[rng.random(size) < self._params.condition_dropout, TEXT] = NULL_TEXT
         rows[rng.random(size) < self._params.condition_dropout, IMAGE] = NOTHING
         order = rng.permutation(size)
         return _Plan(rows[order], partners[order], share[order])
 
-    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+    def _draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
         """Timesteps as the process draws them, but for the share that is pure noise. -> (count,)."""
         timesteps = self._process.draw_timesteps(count, generator)
         is_pure = torch.rand(count, generator=generator) < self._params.pure_noise_share
         return timesteps.masked_fill(is_pure, find_noisiest(self._process))
 
-    def _partners(self, drawn: Rows, rng: Generator) -> Rows:
+    def _draw_partners(self, drawn: Rows, rng: Generator) -> Rows:
         """For each drawn triplet another one of its relation."""
         starts = self._examples.relation_starts
         relation = np.searchsorted(starts, drawn, side="right") - 1
         sizes = starts[relation + 1] - starts[relation]
         return starts[relation] + (rng.random(len(drawn)) * sizes).astype(np.int64)
 
-    def _shares(self, rng: Generator) -> NDArray[np.float32]:
+    def _read_shares(self, rng: Generator) -> NDArray[np.float32]:
         concentration, size = self._params.mixup_concentration, (self._params.batch_size, 1)
         if concentration == 0:
             return np.ones(size, dtype=np.float32)
@@ -143,16 +143,16 @@ class Batches:
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
         texts, text = np.unique(rows[:, TEXT], return_inverse=True)
         has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
-        images, target = self._images(rows[has_image, IMAGE]), self._images(rows[:, TARGET])
+        images, target = self._read_images(rows[has_image, IMAGE]), self._read_images(rows[:, TARGET])
         if self._params.mixup_concentration > 0:
             own = share[has_image]
-            images = own * images + (1 - own) * self._images(partners[has_image, IMAGE])
-            target = share * target + (1 - share) * self._images(partners[:, TARGET])
-        tokens, lengths = self._embeddings.tokens(texts)
+            images = own * images + (1 - own) * self._read_images(partners[has_image, IMAGE])
+            target = share * target + (1 - share) * self._read_images(partners[:, TARGET])
+        tokens, lengths = self._embeddings.read_tokens(texts)
         return Batch(
             texts=PackedText(torch.as_tensor(tokens).float(), torch.as_tensor(lengths)),
             images=torch.from_numpy(images),
-            masks=torch.from_numpy(self._embeddings.masks(rows[has_mask, MASK])),
+            masks=torch.from_numpy(self._embeddings.read_masks(rows[has_mask, MASK])),
             rows=ContextRows(torch.from_numpy(text), _find_positions(has_image), _find_positions(has_mask)),
             target=torch.from_numpy(target),
             others=others,
@@ -160,7 +160,7 @@ class Batches:
             timestep=timestep,
         )
 
-    def _images(self, rows: Rows) -> NDArray[np.float32]:
+    def _read_images(self, rows: Rows) -> NDArray[np.float32]:
         """Embeddings of pictures; rows beyond them are masked pictures. rows: (U,) -> (U, D)."""
         embeddings = self._embeddings
         pictures = len(embeddings.pictures)

@@ -57,7 +57,7 @@ class Point:
     learning_rate: float
     samples_per_second: float
 
-    def metrics(self) -> dict[str, float]:
+    def list_metrics(self) -> dict[str, float]:
         """All but the step."""
         values = asdict(self)
         del values["step"]
@@ -154,5 +154,5 @@ def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, s
 
 
 def _pack_texts(embeddings: Embeddings, rows: Sequence[int], device: torch.device) -> PackedText:
-    tokens, lengths = embeddings.tokens(rows)
+    tokens, lengths = embeddings.read_tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))

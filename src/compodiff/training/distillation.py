@@ -39,7 +39,7 @@ class Teacher:
     def __call__(self, x0: Tensor, x_t: Tensor, timestep: Tensor, batch: Batch) -> Tensor:
         """Solve from x_t (N, D) at timestep (N,) -> (N, D); x0 itself is not looked at."""
         denoiser, alpha_bar = self._denoiser.to(x_t.device), self._alpha_bar.to(x_t.device)
-        context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+        context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
         x, answer = x_t, torch.zeros_like(x0)
         for left in range(self._calls, 0, -1):
             following = (timestep + 1) * (left - 1) // left + CLEAN

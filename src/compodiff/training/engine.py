@@ -89,7 +89,7 @@ class Engine:
         """The learning rate of the next step."""
         return float(self._deepspeed.get_lr()[0])
 
-    def forward_backward(self, batch: Batch) -> float:
+    def add_gradients(self, batch: Batch) -> float:
         """Add one microbatch's gradients and return its loss; a loss that is not finite leaves no gradient."""
         loss: Tensor = self._deepspeed(batch.to(self.worker.device))
         value = float(loss.detach())
@@ -101,7 +101,7 @@ class Engine:
         """Average gradients over processes, clip them, take AdamW's step and clear them."""
         self._deepspeed.step()
 
-    def mean(self, value: float) -> float:
+    def average(self, value: float) -> float:
         """The mean of `value` over all processes."""
         total = torch.tensor(value, dtype=torch.float64, device=self.worker.device)
         dist.all_reduce(total)

@@ -78,8 +78,10 @@ def train(training: Training) -> None:
         while progress.step < params.steps:
             learning_rate = engine.learning_rate
             loss = 0.0
-            for batch in training.batches.microbatches(progress.step, rank=worker.rank, world_size=worker.world_size):
-                loss += engine.forward_backward(batch) / params.accumulation_steps
+            for batch in training.batches.make_microbatches(
+                progress.step, rank=worker.rank, world_size=worker.world_size
+            ):
+                loss += engine.add_gradients(batch) / params.accumulation_steps
             _require_finite(loss, progress.step, params)
             engine.step()  # clips, steps and zeroes the gradients
             average_weights(training.average, engine.objective, step=progress.step, decay=params.ema_decay)
@@ -119,14 +121,14 @@ class _Timer:
 def _log_point(training: Training, progress: Progress, learning_rate: float, timer: _Timer) -> None:
     """Measure the average network and add a point to the curve."""
     speed = timer.rows_per_second
-    loss = training.engine.mean(sum(progress.losses) / len(progress.losses))
+    loss = training.engine.average(sum(progress.losses) / len(progress.losses))
     progress.losses = []
     if training.engine.worker.is_main:
         measured = training.measure()
         point = Point(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
         progress.points.append(point)
         write_curve(training.curve, progress.points)
-        training.on_metrics(point.step, point.metrics())
+        training.on_metrics(point.step, point.list_metrics())
     timer.restart()
 
 

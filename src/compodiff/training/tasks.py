@@ -38,7 +38,7 @@ class Objective(nn.Module):
         x0 = self.denoiser.standardise(batch.target).repeat_interleave(draws, 0)
         timestep = batch.timestep.flatten()
         x_t = self._process.add_noise(x0, batch.noise.flatten(0, 1), timestep)
-        context = self.denoiser.context(batch.texts, batch.images, batch.masks, batch.rows, uses=draws)
+        context = self.denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows, uses=draws)
         denoised = self.denoiser(x_t, timestep, context)
         wanted = x0 if self._aim is None else self._aim(x0, x_t, timestep, batch)
         loss: Tensor = (compute_loss_weight(self._process, timestep) * (denoised - wanted).square().mean(-1)).mean()

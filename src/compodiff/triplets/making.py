@@ -91,8 +91,8 @@ class TripletMaker:
         """Make one shard: all candidates with their scores in its sidecar, the accepted ones in its tar."""
         memo = _Memo(self._encoder, self.batch_size)
         with shards.open_shard_writer(plan.path) as shard:
-            for batch in _split_batches(self._generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
-                scores = score(memo.embedded(batch))
+            for batch in _split_batches(self._find_generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
+                scores = score(memo.embed(batch))
                 verdicts = judge(scores, self.floors, [pair.rejected_by for pair in batch])
                 rows = pd.concat([_describe(batch, plan.path.name), scores, verdicts], axis="columns")
                 shard.record(rows)
@@ -110,7 +110,7 @@ class TripletMaker:
                         files["mask.png"] = _save_png(Image.fromarray(pair.mask))
                     shard.add(it.key, files)
 
-    def _generator(self, source: int) -> PictureGenerator:
+    def _find_generator(self, source: int) -> PictureGenerator:
         if source not in self._generators:
             self._generators[source] = (self.make_generator, *self.make_others)[source]()
         return self._generators[source]
@@ -123,7 +123,7 @@ class TripletMaker:
     def _encoder(self) -> "Encoder":
         from compodiff.encoders import MEMO, load_encoder
 
-        return load_encoder(self.encoder).for_many().remembering(self.encoder.with_name(MEMO))
+        return load_encoder(self.encoder).prepare_for_many().remember_in(self.encoder.with_name(MEMO))
 
 
 class _Memo:
@@ -135,7 +135,7 @@ class _Memo:
         self._pictures: dict[str, Vectors] = {}
         self._texts: dict[str, Vectors] = {}
 
-    def embedded(self, batch: Sequence[PicturePair]) -> Embedded:
+    def embed(self, batch: Sequence[PicturePair]) -> Embedded:
         captions = [pair.captions for pair in batch]
         self._embed_pictures(_select_distinct(batch))
         self._embed_texts(

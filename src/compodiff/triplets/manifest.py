@@ -36,7 +36,9 @@ def finish(folder: Path, paths: Sequence[Path], catalogued: Container[str] | Non
             rows = manifest.add(path)
             acceptance.add(rows)
             pictures.add(rows)
-    write_json(folder / "report.json", acceptance.report() | {"shards": {p.name: shards.seal_of(p) for p in paths}})
+    write_json(
+        folder / "report.json", acceptance.make_report() | {"shards": {p.name: shards.seal_of(p) for p in paths}}
+    )
 
 
 class Acceptance:
@@ -54,7 +56,7 @@ class Acceptance:
         for names, count in rows["rejected_by"].value_counts().items():
             self._rejections.update(dict.fromkeys(str(names).split(","), int(count)))
 
-    def report(self) -> dict[str, Any]:
+    def make_report(self) -> dict[str, Any]:
         """Which fraction each filter lets through, and all of them together, over all and by relation.
 
         The five filters, and whatever else rejected a candidate ("unsafe").
@@ -80,7 +82,7 @@ def measure_acceptance(rows: pd.DataFrame) -> dict[str, Any]:
     """The report of `Acceptance` on a whole manifest."""
     counted = Acceptance()
     counted.add(rows)
-    return counted.report()
+    return counted.make_report()
 
 
 class _Pictures:

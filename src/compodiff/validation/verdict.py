@@ -35,7 +35,7 @@ class Verdict:
         """Whether every expectation holds for enough rows."""
         return all(finding.passed for finding in self.findings)
 
-    def reasons(self) -> str:
+    def describe_reasons(self) -> str:
         """Name the first expectations that failed and their first rows, in one line."""
         failed = [_describe_reason(finding) for finding in self.findings if not finding.passed]
         more = len(failed) - _REASONS_IN_MESSAGE

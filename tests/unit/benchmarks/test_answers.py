@@ -40,10 +40,10 @@ def asked_and_model(tmp_path_factory, tiny_encoder):
 def drawn(asked, model):
     """The draws (Q, S, D) of each query by itself."""
     seeds = torch.Generator().manual_seed(model.sampling.seed)
-    texts, (null, null_length) = asked.embeddings, map(torch.from_numpy, asked.embeddings.tokens([0]))
+    texts, (null, null_length) = asked.embeddings, map(torch.from_numpy, asked.embeddings.read_tokens([0]))
     answers = []
     for reference, text in zip(asked.references, asked.text, strict=True):
-        words, length = map(torch.from_numpy, texts.tokens([text]))
+        words, length = map(torch.from_numpy, texts.read_tokens([text]))
         conditions = Conditions(
             PackedText(null.float(), null_length), PackedText(words.float(), length), torch.tensor(reference)[None]
         )
@@ -64,7 +64,7 @@ def test_pictures_are_scored_by_the_fusion_of_the_draws(asked_and_model, fusion)
         "mean_score": cosines.mean(1),
         "max_score": cosines.max(1),
     }
-    answers = model.sampled(model.sampling.model_copy(update={"fusion": fusion})).answer(asked, fusion)
+    answers = model.sample_with(model.sampling.model_copy(update={"fusion": fusion})).answer(asked, fusion)
     everything = np.tile(np.arange(len(gallery)), (len(draws), 1))
     scores = score_candidates(answers, gallery, everything)
     if fusion == "mean_score":  # but for a factor of the query

@@ -111,10 +111,10 @@ def test_the_same_seed_writes_the_same_pairs_after_a_kill_too(editor, captions, 
         pass
 
     class KilledWriter:
-        def answers(self, some, number):
+        def answer(self, some, number):
             if number == 17:  # in the second part
                 raise Killed
-            return writer.answers(some, number)
+            return writer.answer(some, number)
 
     making, _ = run(captions, tmp_path / "two", editor, sampling_batch_size=1)
     with pytest.raises(Killed):
@@ -123,9 +123,9 @@ def test_the_same_seed_writes_the_same_pairs_after_a_kill_too(editor, captions, 
     asked = []
 
     class CountedWriter:
-        def answers(self, some, number):
+        def answer(self, some, number):
             asked.append(number)
-            return writer.answers(some, number)
+            return writer.answer(some, number)
 
     making.write(CountedWriter(), tmp_path / "resumed.parquet", 1000, lambda _: None)
     assert asked[0] == 16
@@ -197,7 +197,7 @@ def test_only_the_answer_counts_and_long_rows_are_left_out(untrained):
     _, tokenizer = load_language_model(untrained, to_train=True)
     tokens = RowTokens([ROWS[0], EditRow("a dog " * 50, "make it a cat", "a cat")], tokenizer, 64)
     assert tokens.too_long == 1
-    batch = tokens.batch([0])
+    batch = tokens.make_batch([0])
     counted = batch["labels"][0] != -100
     assert tokenizer.decode(batch["input_ids"][0][counted]) == ROWS[0].answer + "</s>"
     assert tokenizer.decode(batch["input_ids"][0][~counted]) == ROWS[0].prompt

@@ -23,14 +23,14 @@ def folder(small_catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory)
 
 def test_the_gallery_holds_each_distinct_picture_once(folder: Path, small_catalogue: Catalogue) -> None:
     gallery = GalleryFolder.scan(folder / "gallery")
-    assert list(gallery.ids) == small_catalogue.distinct()
+    assert list(gallery.ids) == small_catalogue.list_distinct()
     assert gallery.read("twemoji-1F34E").tobytes() == small_catalogue.read("twemoji-1F34E").tobytes()
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_queries_stay_in_their_split_and_in_the_gallery(folder: Path, small_catalogue: Catalogue, split: str) -> None:
     queries = read_queries(folder, split)
-    distinct = set(small_catalogue.distinct())
+    distinct = set(small_catalogue.list_distinct())
     concepts = small_catalogue.pictures.query("split == @split")["concept"].unique()
     assert queries
     for query in queries:
@@ -44,7 +44,7 @@ def test_queries_stay_in_their_split_and_in_the_gallery(folder: Path, small_cata
 def test_each_query_answers_to_a_relation(folder: Path, small_catalogue: Catalogue) -> None:
     known: dict[tuple[str, str, str], set[str]] = {}
     for row in small_catalogue.relations.to_dict("records"):
-        reference, target = (small_catalogue.canonical(row[end]) for end in ("reference", "target"))
+        reference, target = (small_catalogue.find_canonical(row[end]) for end in ("reference", "target"))
         for caption in list_relative_captions(row["relation"], row["reference_term"], row["target_term"]):
             known.setdefault((row["relation"], reference, caption), set()).add(target)
     for query in read_queries(folder, "test"):

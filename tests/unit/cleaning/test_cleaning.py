@@ -120,7 +120,7 @@ def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_p
 def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder, tiny_encoder, tmp_path):
     to = tmp_path / "clean"
     shown: Iterator[tuple[str, Image.Image]] = ((f"cirr/{seed}", picture(seed)) for seed in (40, 41, 8, 42))
-    gallery = Gallery.embedded(shown, tiny_encoder, 2)
+    gallery = Gallery.embed(shown, tiny_encoder, 2)
     rules = Rules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
     clean(dataset, to, surveyor(to, encoder_folder), gallery, rules)
     findings = shards.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")

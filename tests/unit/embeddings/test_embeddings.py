@@ -63,7 +63,7 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
     assert embeddings.text_row[""] == 0
     texts = ["but with dark skin tone", "", "a much longer wish: make it a blue circle", "red apple"]
     rows = [embeddings.text_row[text] for text in texts]
-    tokens, lengths = embeddings.tokens(rows)
+    tokens, lengths = embeddings.read_tokens(rows)
     encoding = tiny_encoder.encode_texts(texts)
     assert lengths.tolist() == encoding.mask.sum(dim=1).tolist()
     assert tokens.dtype == np.float16
@@ -81,7 +81,7 @@ def test_masked_pictures_are_embedded_as_their_mask_says(
     rows = [0, 1, len(embeddings.masked) - 1]
     pictures = [material.read(embeddings.masked_pictures[row]) for row in rows]
     pixels = torch.stack([tiny_encoder.preprocess(picture) for picture in pictures])
-    masks = embeddings.masks(rows)
+    masks = embeddings.read_masks(rows)
     expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(masks)))
     np.testing.assert_allclose(embeddings.masked[rows], expected.numpy(), atol=1e-5)
     for picture, mask in zip(pictures, masks, strict=True):
@@ -108,12 +108,12 @@ def test_known_masks_are_blanked_beside_the_drawn_ones(
     assert embeddings.masked_pictures == [third, first, first, first, first]
     assert embeddings.masked_splits == ["test", "train", "train", "train", "train"]
     assert embeddings.masked_targets == [first, "", "", second, third]
-    assert embeddings.masked_row(first, cells[1]) == 4
-    assert embeddings.masked_row(third, cells[1]) == 0
-    assert embeddings.masked_row(second, cells[1]) is None
-    assert embeddings.masked_row(third, cells[0]) is None
+    assert embeddings.find_masked_row(first, cells[1]) == 4
+    assert embeddings.find_masked_row(third, cells[1]) == 0
+    assert embeddings.find_masked_row(second, cells[1]) is None
+    assert embeddings.find_masked_row(third, cells[0]) is None
     for row, mask in ((0, cells[1]), (3, cells[0]), (4, cells[1])):
-        np.testing.assert_array_equal(embeddings.masks([row])[0], mask)
+        np.testing.assert_array_equal(embeddings.read_masks([row])[0], mask)
         pixels = tiny_encoder.preprocess(material.read(embeddings.masked_pictures[row]))[None]
         expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(mask)[None]))[0]
         np.testing.assert_allclose(embeddings.masked[row], expected.numpy(), atol=1e-5)

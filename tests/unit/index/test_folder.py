@@ -42,7 +42,7 @@ def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
     pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
     for picture_id in index.picture_ids:
         expected = encoder.encode_images([pictures.read(picture_id)])[0]
-        np.testing.assert_allclose(index.embedding(picture_id), expected, atol=1e-6)
+        np.testing.assert_allclose(index.read_embedding(picture_id), expected, atol=1e-6)
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [INSIDE]
 
 

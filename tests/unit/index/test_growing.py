@@ -73,7 +73,7 @@ def test_a_picture_added_again_takes_its_old_place_away(album, encoder):
     assert _add(album, encoder, album / "a" / "1.png").pictures == 8
     index = Index.load(album / INSIDE)
     expected = encoder.encode_images([_picture(30)])[0]
-    np.testing.assert_allclose(index.embedding("a/1.png"), expected, atol=1e-6)
+    np.testing.assert_allclose(index.read_embedding("a/1.png"), expected, atol=1e-6)
 
 
 def test_removing_leaves_the_rest_as_it_was(album, encoder):
@@ -84,7 +84,7 @@ def test_removing_leaves_the_rest_as_it_was(album, encoder):
     assert (done.pictures, done.removed) == (6, 2)
     assert set(before.picture_ids) - set(after.picture_ids) == {"a/1.png", "b/2.png"}
     for picture_id in after.picture_ids:
-        np.testing.assert_array_equal(after.embedding(picture_id), before.embedding(picture_id))
+        np.testing.assert_array_equal(after.read_embedding(picture_id), before.read_embedding(picture_id))
     with pytest.raises(InputInvalid, match=r"holds no picture 'a/1.png'"):
         remove_from_index(album, album / INSIDE, PARAMS, ["a/1.png"])
     with pytest.raises(InputInvalid, match="nothing would be left"):

@@ -27,7 +27,9 @@ def test_packed_is_plain(denoiser: Denoiser, texts: PackedText, precision: str, 
     image = torch.randn(3, denoiser.config.embedding_dim, generator=generator)
     x_t, timestep = torch.randn(image.shape, generator=generator), torch.tensor([600])
     for reference in (image, None):
-        plain, packed = (net(x_t, timestep, net.context(texts, reference, uses=uses)) for net in (denoiser, ready))
+        plain, packed = (
+            net(x_t, timestep, net.prepare_context(texts, reference, uses=uses)) for net in (denoiser, ready)
+        )
         assert packed.dtype == torch.float32
         torch.testing.assert_close(packed, plain, rtol=0, atol=tolerance * float(plain.abs().mean()))
 

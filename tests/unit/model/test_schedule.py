@@ -22,10 +22,10 @@ def test_cosine_schedule_follows_its_equation() -> None:
         return math.cos((step / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
 
     for timestep in (0, 10, 500, 990):
-        assert schedule.alpha_bar(timestep) == pytest.approx(alpha_bar(timestep + 1) / alpha_bar(0), rel=1e-9)
+        assert schedule.get_alpha_bar(timestep) == pytest.approx(alpha_bar(timestep + 1) / alpha_bar(0), rel=1e-9)
     # The last beta would be 1; it is clipped, so that a trace of x0 is left.
-    assert schedule.alpha_bar(999) == pytest.approx(schedule.alpha_bar(998) * 0.001)
-    assert schedule.alpha_bar(CLEAN) == 1
+    assert schedule.get_alpha_bar(999) == pytest.approx(schedule.get_alpha_bar(998) * 0.001)
+    assert schedule.get_alpha_bar(CLEAN) == 1
 
 
 @given(steps=st.integers(1, 1000))

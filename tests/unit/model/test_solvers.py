@@ -100,7 +100,7 @@ def test_noisy_ddim_keeps_the_marginal_distribution(eta: float) -> None:
     x0 = torch.full((200_000, 1), 3.0)
     x = SCHEDULE.add_noise(x0, noise(), torch.full((200_000,), 800))
     x = Ddim(SCHEDULE, eta, noise).step(x, x0, 800, 500)
-    alpha_bar = SCHEDULE.alpha_bar(500)
+    alpha_bar = SCHEDULE.get_alpha_bar(500)
     assert float(x.mean()) == pytest.approx(3 * math.sqrt(alpha_bar), abs=0.01)
     assert float(x.std()) == pytest.approx(math.sqrt(1 - alpha_bar), abs=0.01)
 

@@ -119,7 +119,7 @@ def test_a_mask_has_hardly_a_cell_too_many(drawn):
 
 
 def test_objects_of_a_scene_are_of_its_split_alone(families, small_catalogue):
-    split_of, distinct = small_catalogue.pictures["split"], set(small_catalogue.distinct())
+    split_of, distinct = small_catalogue.pictures["split"], set(small_catalogue.list_distinct())
     for split, own in families.items():
         pictures = {each.picture for family in own for scene in family.scenes for each in scene.objects}
         assert {split_of[picture] for picture in pictures} == {split}
@@ -172,7 +172,7 @@ def test_captions_say_what_is_drawn(families, small_catalogue):
                 assert caption.endswith(" ground") == (scene.top == scene.bottom)
                 assert scene.top in caption
                 assert scene.bottom in caption
-            there, undone = edit.relative_captions()
+            there, undone = edit.list_relative_captions()
             assert all("{" not in text for text in (*there, *undone))
             assert len(set(there)) == len(there) >= 7
 

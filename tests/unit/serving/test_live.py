@@ -141,7 +141,7 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
         store.client.set_registered_model_alias(MODEL, "champion", number)
 
     crown(numbers[0])
-    champion = Champion(lambda: serve._places(CHAMPION, None))
+    champion = Champion(lambda: serve._find_places(CHAMPION, None))
     moves = {100: numbers[1], 400: numbers[0]}
     with TestClient(create_app(champion, refresh_seconds=0.05)) as client:
 
@@ -166,5 +166,5 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
 def test_a_version_and_its_folder_belong_together_though_the_alias_moves_between_the_looks(project, monkeypatch):
     looks = iter(["version 1", "version 2", "version 2", "version 2"])
     monkeypatch.setattr(serve, "_describe_version", lambda _: next(looks))
-    assert serve._model_and_version("artifacts")[1] == "version 2"
+    assert serve._find_model_and_version("artifacts")[1] == "version 2"
     assert next(looks, None) is None

@@ -15,9 +15,9 @@ CALM = Undertaking(triplets=31_000, keep_rate=0.31, per_shard=100, start=0, hour
 
 
 def test_without_kills_and_spread_it_is_arithmetic():
-    assert COSTS.pair() == pytest.approx(1.025)
+    assert COSTS.compute_pair_cost() == pytest.approx(1.025)
     # 100 drawn and embedded, the best 4 embedded by the filters, scored and written
-    assert COSTS.pair(100, 4) == pytest.approx(0.001 + 200 * 0.5 + 208 * 0.01 + 4 * 0.004)
+    assert COSTS.compute_pair_cost(100, 4) == pytest.approx(0.001 + 200 * 0.5 + 208 * 0.01 + 4 * 0.004)
     assert CALM.shards == 1000
     for gpus in (1, 8, 64):
         seconds, kills = simulate(COSTS, CALM, gpus, np.random.default_rng(1))
@@ -29,7 +29,7 @@ def test_candidates_are_drawn_for_every_caption_pair():
     many = replace(CALM, candidates=100, kept=4)
     assert many.shards == CALM.shards
     few, much = (predict(COSTS, it, [8])[0]["gpu_hours"] for it in (CALM, many))
-    assert much / few == pytest.approx(COSTS.pair(100, 4) / COSTS.pair())
+    assert much / few == pytest.approx(COSTS.compute_pair_cost(100, 4) / COSTS.compute_pair_cost())
 
 
 def test_a_shard_of_the_papers_params_is_made_between_two_kills():
@@ -38,7 +38,7 @@ def test_a_shard_of_the_papers_params_is_made_between_two_kills():
     assert synthesis.drawn
     drawing = synthesis.drawn.diffusion
     costs = Costs(caption=0, picture=estimate_seconds_per_picture(steps=drawing.steps), embed=0, keep=0)
-    hours = costs.pair(drawing.candidates, drawing.kept) * synthesis.pairs_per_shard / 3600
+    hours = costs.compute_pair_cost(drawing.candidates, drawing.kept) * synthesis.pairs_per_shard / 3600
     assert 0.2 < hours < 2
 
 

@@ -191,7 +191,7 @@ def test_candidates_that_the_safety_checker_flags_are_rejected_and_counted(usual
 def test_one_unsafe_picture_is_enough_to_reject_its_pair(usual):
     made = generator(usual)
     verdicts = iter([[False, True], [False, False], [True, False]])
-    made._checker.unsafe = lambda _pictures: next(verdicts)  # type: ignore[method-assign]
+    made._checker.find_unsafe = lambda _pictures: next(verdicts)  # type: ignore[method-assign]
     verdict_of = {it.captions.key: it.rejected_by for it in made.generate([pair(0), pair(1), pair(2)])}
     assert verdict_of == {"train-00000000-00": "unsafe", "train-00000001-00": "", "train-00000002-00": "unsafe"}
 

@@ -26,7 +26,7 @@ def params(tmp_path: Path) -> SynthesisParams:
     captions = tmp_path / "captions.parquet"
     with open_pair_writer(captions, "mine") as writer:
         for number in range(PAIRS):
-            key = writer.key()
+            key = writer.make_key()
             ends = "a red apple on a table", "a green apple on a table"
             words = f"make the apple green, number {number}"
             writer.add(CaptionPair(key, "train", f"{key}-reference", f"{key}-target", *ends, words, "replace", "green"))

@@ -46,7 +46,7 @@ def middle(folder: str, picture: Image.Image, noun: str) -> float:
     for _ in range(30):
         threshold = (low + high) / 2
         made = ClipSegMasks(loaded._network, loaded._processor, params(folder, threshold=threshold))
-        (cells,) = made.cells([picture], [noun], "squash")
+        (cells,) = made.find_cells([picture], [noun], "squash")
         low, high = (threshold, high) if cells.mean() > 0.5 else (low, threshold)
     return threshold
 
@@ -60,7 +60,7 @@ def test_clipseg_masks_the_cells_whose_mean_probability_passes_the_threshold(fol
     # A cell is a pixel here, so what is compared with the threshold is the enlarged map itself.
     whole = torch.nn.functional.interpolate(logits.sigmoid(), size=(64, 64), mode="bilinear")[0, 0]
     threshold = float(whole.median())
-    (cells,) = finder(folder, threshold=threshold).cells([picture], ["dog"], "shortest")
+    (cells,) = finder(folder, threshold=threshold).find_cells([picture], ["dog"], "shortest")
     assert cells.shape == (64, 64)
     assert cells.dtype == np.bool_
     np.testing.assert_array_equal(cells, whole.numpy() > threshold)
@@ -71,18 +71,18 @@ def test_the_noun_decides_and_the_batch_does_not(folder):
     three = pictures()
     threshold = middle(folder, three[0], "dog")
     nouns = ["dog", "bicycle", "a very long description of a cat"]
-    one_by_one = list(finder(folder, threshold=threshold, batch_size=1).cells(three, nouns, "shortest"))
-    together = list(finder(folder, threshold=threshold, batch_size=2).cells(three, nouns, "shortest"))
+    one_by_one = list(finder(folder, threshold=threshold, batch_size=1).find_cells(three, nouns, "shortest"))
+    together = list(finder(folder, threshold=threshold, batch_size=2).find_cells(three, nouns, "shortest"))
     for alone, batched in zip(one_by_one, together, strict=True):
         assert (alone != batched).mean() < 0.01  # padding a text changes the last bits
     (dog,), (other,) = (
-        finder(folder, threshold=threshold).cells(three[:1], [noun], "squash") for noun in ("dog", "bicycle")
+        finder(folder, threshold=threshold).find_cells(three[:1], [noun], "squash") for noun in ("dog", "bicycle")
     )
     assert (dog != other).any()
 
 
 def test_a_noun_that_is_not_found_masks_nothing(folder):
-    for cells in finder(folder, threshold=0.999999).cells(pictures(), ["dog"] * 3, "shortest"):
+    for cells in finder(folder, threshold=0.999999).find_cells(pictures(), ["dog"] * 3, "shortest"):
         assert not cells.any()
 
 
@@ -163,7 +163,7 @@ def test_a_pairs_mask_is_what_goes_and_what_comes(folder, tagger):
     given = Given(PicturePair(captions, before, after), PicturePair(captions, before, after, rejected_by="unsafe"))
     masked = MaskedGenerator(given, masks, tagger, resize_mode="squash", batch_size=1)
     kept, unsafe = masked.generate([captions])
-    goes, comes = masks.cells([before, after], ["dog", "bicycle"], "squash")
+    goes, comes = masks.find_cells([before, after], ["dog", "bicycle"], "squash")
     assert goes.any()
     assert kept.mask is not None
     np.testing.assert_array_equal(kept.mask, goes | comes)

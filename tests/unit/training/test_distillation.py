@@ -35,7 +35,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def noisiest(material: Material) -> Batch:
     params = PARAMS.model_copy(update={"pure_noise_share": 1.0})
-    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).microbatches(7, rank=0, world_size=1)
+    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).make_microbatches(
+        7, rank=0, world_size=1
+    )
     return batch
 
 
@@ -45,7 +47,7 @@ def test_the_teacher_is_the_sampler(world: Path) -> None:
     torch.nn.init.normal_(denoiser.output_projection.weight, std=0.1)
     batch = noisiest(material)
     x_t, timestep = batch.noise.flatten(0, 1), batch.timestep.flatten()
-    context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+    context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
     options = SamplerOptions(10, "ddim", "trailing", 0.0, 1.0, 1.0, 1, 0.0, 0.0)
     with torch.no_grad():
         expected = sample(
@@ -73,7 +75,7 @@ def test_one_call_learns_what_ten_say(world: Path) -> None:
 
     def distance(folder: str) -> float:
         denoiser, _ = load_model(world / folder)
-        context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+        context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
         return float((denoiser(x_t, timestep, context) - taught).detach().square().mean())
 
     denoiser, card = load_model(world / "teacher")

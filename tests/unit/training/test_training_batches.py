@@ -47,9 +47,9 @@ def rows_of(batch: Batch) -> torch.Tensor:
 
 
 def test_same_seed_and_step_same_batch(material: Material) -> None:
-    one, two = (only(batches(material).microbatches(3, rank=0, world_size=1)) for _ in range(2))
+    one, two = (only(batches(material).make_microbatches(3, rank=0, world_size=1)) for _ in range(2))
     assert torch.equal(rows_of(one), rows_of(two))
-    other = only(batches(material).microbatches(4, rank=0, world_size=1))
+    other = only(batches(material).make_microbatches(4, rank=0, world_size=1))
     assert not torch.equal(one.noise, other.noise)
     assert not torch.equal(one.target, other.target)
 
@@ -58,15 +58,17 @@ def test_same_seed_and_step_same_batch(material: Material) -> None:
 def test_processes_and_microbatches_divide_the_same_rows(
     material: Material, world_size: int, accumulation: int
 ) -> None:
-    whole = only(batches(material).microbatches(7, rank=0, world_size=1))
+    whole = only(batches(material).make_microbatches(7, rank=0, world_size=1))
     divided = batches(material, accumulation_steps=accumulation)
-    parts = [part for rank in range(world_size) for part in divided.microbatches(7, rank=rank, world_size=world_size)]
+    parts = [
+        part for rank in range(world_size) for part in divided.make_microbatches(7, rank=rank, world_size=world_size)
+    ]
     assert len(parts) == world_size * accumulation
     assert torch.equal(torch.cat([rows_of(part) for part in parts]), rows_of(whole))
 
 
 def test_each_task_has_its_share_and_its_conditions(material: Material) -> None:
-    batch = only(batches(material, condition_dropout=0.0).microbatches(0, rank=0, world_size=1))
+    batch = only(batches(material, condition_dropout=0.0).make_microbatches(0, rank=0, world_size=1))
     has_image, has_mask = batch.rows.image != NULL, batch.rows.mask != NULL
     assert int((~has_image).sum()) == 10  # text-to-image: 30 % of 32 rows, rounded by largest remainder
     assert int(has_mask.sum()) == 9
@@ -78,7 +80,7 @@ def test_each_task_has_its_share_and_its_conditions(material: Material) -> None:
 
 def test_dropout_takes_texts_and_references_but_no_mask(material: Material) -> None:
     drawn = batches(material, condition_dropout=0.25, batch_size=4000)
-    batch = only(drawn.microbatches(0, rank=0, world_size=1))
+    batch = only(drawn.make_microbatches(0, rank=0, world_size=1))
     null_text = int((batch.texts.tokens == 0).all(1).nonzero())
     assert float((batch.rows.text == null_text).float().mean()) == pytest.approx(0.25, abs=0.03)
     assert int((batch.rows.mask != NULL).sum()) == 1200
@@ -90,14 +92,14 @@ def test_dropout_takes_texts_and_references_but_no_mask(material: Material) -> N
 def test_a_share_of_the_noisy_embeddings_is_pure_noise(material: Material, objective: Objective, noisiest: int) -> None:
     params = PARAMS.model_copy(update={"pure_noise_share": 0.4, "batch_size": 2000})
     drawn = Batches(material.embeddings, material.examples, params, Process(objective, 1000))
-    timestep = only(drawn.microbatches(0, rank=0, world_size=1)).timestep
+    timestep = only(drawn.make_microbatches(0, rank=0, world_size=1)).timestep
     expected = 1.0 if objective == "regression" else 0.4
     assert float((timestep == noisiest).float().mean()) == pytest.approx(expected, abs=0.04)
     assert timestep.max() == noisiest
 
 
 def test_negatives_are_pictures_of_the_training_split(material: Material) -> None:
-    batch = only(batches(material, contrastive_negatives=500).microbatches(0, rank=0, world_size=1))
+    batch = only(batches(material, contrastive_negatives=500).make_microbatches(0, rank=0, world_size=1))
     train = torch.from_numpy(material.embeddings.pictures[np.unique(material.examples.text_to_image[:, TARGET])])
     assert len(batch.others) == 500
     assert all((train == other).all(1).any() for other in batch.others)
@@ -106,10 +108,12 @@ def test_negatives_are_pictures_of_the_training_split(material: Material) -> Non
 def test_rare_relations_are_drawn_more_often_than_their_number(material: Material) -> None:
     changes = {"tasks": ONLY_TRIPLETS, "batch_size": 4000, "condition_dropout": 0.0}
     dark = material.embeddings.text_row["make it black"]
-    token = torch.from_numpy(material.embeddings.tokens([dark])[0].astype(np.float32))[-1]
+    token = torch.from_numpy(material.embeddings.read_tokens([dark])[0].astype(np.float32))[-1]
     shares = []
     for exponent in (0.0, -0.5, -1.0):
-        batch = only(batches(material, relation_exponent=exponent, **changes).microbatches(0, rank=0, world_size=1))
+        batch = only(
+            batches(material, relation_exponent=exponent, **changes).make_microbatches(0, rank=0, world_size=1)
+        )
         ends = batch.texts.lengths.cumsum(0) - 1
         is_dark = (batch.texts.tokens[ends] == token).all(1)
         shares.append(float(is_dark[batch.rows.text].float().mean()))
@@ -118,7 +122,7 @@ def test_rare_relations_are_drawn_more_often_than_their_number(material: Materia
 
 def test_mixup_joins_references_and_targets_of_one_relation(material: Material) -> None:
     changes = {"tasks": ONLY_TRIPLETS, "condition_dropout": 0.0, "mixup_concentration": 1.0}
-    batch = only(batches(material, **changes).microbatches(0, rank=0, world_size=1))
+    batch = only(batches(material, **changes).make_microbatches(0, rank=0, world_size=1))
     pictures = torch.from_numpy(np.array(material.embeddings.pictures))
     assert torch.cdist(batch.target, pictures).amin(1).median() > 0.1
     # The change of colour survives the mixture as a mixture of two such changes: it lies in their span.

@@ -31,7 +31,9 @@ def denoiser(material: Material) -> Denoiser:
 
 def draw(material: Material, process: Process, **changes: object) -> Batch:
     params = PARAMS.model_copy(update=changes)
-    (batch,) = Batches(material.embeddings, material.examples, params, process).microbatches(0, rank=0, world_size=1)
+    (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
+        0, rank=0, world_size=1
+    )
     return batch
 
 
@@ -47,7 +49,7 @@ def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser
     ):
         for draw_number in range(3):
             words = batch.texts.tokens[starts[text] : starts[text] + batch.texts.lengths[text]]
-            context = denoiser.context(
+            context = denoiser.prepare_context(
                 type(batch.texts)(words, batch.texts.lengths[text : text + 1]),
                 batch.images[image : image + 1] if image != NULL else None,
                 batch.masks[mask : mask + 1] if mask != NULL else None,

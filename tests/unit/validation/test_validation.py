@@ -74,7 +74,7 @@ def test_a_few_rows_with_faults_are_quarantined_and_the_rest_goes_on(tmp_path):
         rows.loc[place, column] = value
     rows.loc[20, ["reference", "target"]] = rows.loc[21, ["reference", "target"]]
     verdict = judged(rows, tmp_path / "docs")
-    assert verdict.passed, verdict.reasons()
+    assert verdict.passed, verdict.describe_reasons()
     twice = "expect_compound_columns_to_be_unique(reference, target, relative_caption)"
     expected = {rows.at[place, "key"]: name for place, (_, name) in enumerate(ROW_FAULTS.values())}
     expected |= {rows.at[20, "key"]: twice, rows.at[21, "key"]: twice}
@@ -93,7 +93,9 @@ def test_more_rows_with_faults_than_tolerated_fail_the_suite(tmp_path):
     failed = {it.expectation: it.keys for it in verdict.findings if not it.passed}
     for place, (_, name) in enumerate(ROW_FAULTS.values()):
         assert set(failed[name]) == set(rows["key"][5 * place : 5 * place + 5]), name
-    assert re.fullmatch(r"(expect_\S+ on 5 rows \((train-\d{3}, ){3}\.\.\.\); ){3}and 5 more", verdict.reasons())
+    assert re.fullmatch(
+        r"(expect_\S+ on 5 rows \((train-\d{3}, ){3}\.\.\.\); ){3}and 5 more", verdict.describe_reasons()
+    )
     assert verdict.quarantine["key"].tolist() == rows["key"][: 5 * len(ROW_FAULTS)].tolist()
 
 
@@ -128,7 +130,7 @@ def test_a_table_of_another_shape_is_rejected_as_a_whole(tmp_path):
     }
     for number, (reason, wrong) in enumerate(of_another_shape.items()):
         verdict = judged(wrong, tmp_path / str(number))
-        assert verdict.reasons().startswith(reason)
+        assert verdict.describe_reasons().startswith(reason)
         assert verdict.accepted.empty
         assert len(verdict.quarantine) == len(rows)
         assert has_schema(wrong) == (set(MANIFEST) <= set(wrong) and wrong["directional"].dtype == np.float32)
@@ -136,7 +138,7 @@ def test_a_table_of_another_shape_is_rejected_as_a_whole(tmp_path):
 
 def test_too_few_triplets_are_rejected_as_a_whole(tmp_path):
     verdict = judged(triplets(19), tmp_path / "docs")
-    assert verdict.reasons() == "expect_table_row_count_to_be_between found 19"
+    assert verdict.describe_reasons() == "expect_table_row_count_to_be_between found 19"
     assert len(verdict.quarantine) == 19
 
 

@@ -46,26 +46,26 @@ class FilePictures:
 
     def has(self, picture: str) -> bool:
         """Whether one of its places holds a file."""
-        return self._file(picture) is not None
+        return self._find_file(picture) is not None
 
     def is_broken(self, picture: str) -> bool:
         """Whether its file is no picture, or is cut short."""
-        path = self._file(picture)
+        path = self._find_file(picture)
         return path is not None and not is_whole(path)
 
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file; empty where there is none."""
-        path = self._file(picture)
+        path = self._find_file(picture)
         return stamp_file(path) if path else ""
 
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
-        if path := self._file(picture):
+        if path := self._find_file(picture):
             return decode_as(f"{picture} ({path})", path.read_bytes())
         tried = next(iter(self.places(picture)), "anywhere")
         raise InputInvalid(f"picture {picture} is not there (looked for {tried}); see: compodiff benchmark doctor")
 
-    def _file(self, picture: str) -> Path | None:
+    def _find_file(self, picture: str) -> Path | None:
         """Return the first of its places that holds a file; an id that leads out of the benchmark's folder has none."""
         return next((path for path in self.places(picture) if is_inside(picture) and is_regular(path)), None)
 

@@ -36,15 +36,15 @@ class Comparison:
     summaries: Mapping[str, Mapping[str, Any]]
     record: Mapping[str, Any]
 
-    def noting(self, **settings: Any) -> "Comparison":
+    def add_to_record(self, **settings: Any) -> "Comparison":
         """The same with more in the record."""
         return replace(self, record={**self.record, **settings})
 
-    def result(self) -> dict[str, Any]:
+    def describe_result(self) -> dict[str, Any]:
         """As JSON: the composed row's metrics, every row, and the record."""
         return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
 
-    def figures(self, recalls: Sequence[str]) -> dict[str, Any]:
+    def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
         """As artifacts/metrics/emoji.json has it: recalls, their intervals, the same for each relation; the record."""
         rows = {
             name: {
@@ -96,7 +96,7 @@ class Page:
 
     def write(self, folder: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write report.html and its plots as the folder `folder`, whole or not at all."""
-        plots = self.plots(comparison)
+        plots = self.make_plots(comparison)
         with replace_folder(folder, "report") as temporary:
             for name, png in plots.items():
                 (temporary / f"{name}.png").write_bytes(png)
@@ -105,11 +105,11 @@ class Page:
 
     def write_file(self, path: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write the page alone."""
-        html = self.render(comparison, vectors, self.plots(comparison))
+        html = self.render(comparison, vectors, self.make_plots(comparison))
         with replace_path(path, PAGE) as temporary:
             temporary.write_text(html, encoding="utf-8")
 
-    def plots(self, comparison: Comparison) -> dict[str, bytes]:
+    def make_plots(self, comparison: Comparison) -> dict[str, bytes]:
         """Plots by name: all queries, and each metric's groups where the queries have any."""
         plots = {"all_queries": plot_intervals(comparison.summaries, self.metrics)}
         groups = list(comparison.summaries[COMPOSED].get("groups", ()))
@@ -136,7 +136,7 @@ def write_result(
 ) -> list[Path]:
     """Write the result as JSON, and a page of queries with their ranked pictures, where asked for; return the files."""
     if json is not None:
-        write_json(json, comparison.result(), RESULT)
+        write_json(json, comparison.describe_result(), RESULT)
     if html is not None:
         metrics = list(comparison.summaries[COMPOSED]["metrics"])
         title = f"{comparison.record['benchmark']} {comparison.record['split']}"

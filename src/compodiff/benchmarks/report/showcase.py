@@ -49,15 +49,15 @@ class Showcase:
         best = spread(np.lexsort((-others, scored.ranks)), groups, self.queries)
         chosen = set(best)
         worst = spread([i for i in np.lexsort((others, -scored.ranks)) if i not in chosen], groups, self.queries)
-        shown = self._ranked([*best, *worst], rows, vectors)
+        shown = self._list_queries([*best, *worst], rows, vectors)
         return {"Best queries": shown[: len(best)], "Worst queries": shown[len(best) :]}
 
-    def _ranked(self, kept: Sequence[int], rows: Mapping[str, Row], vectors: Vectors) -> list[ShownQuery]:
+    def _list_queries(self, kept: Sequence[int], rows: Mapping[str, Row], vectors: Vectors) -> list[ShownQuery]:
         scored = rows["composed"].scored
         benchmark = scored.benchmark
         gallery, _ = restrict(benchmark, vectors, skip_missing=True)
         places = scored.places[list(kept)]
-        found = {name: self.rankings(benchmark, gallery, row.similarity, places) for name, row in rows.items()}
+        found = {name: self.rank_pictures(benchmark, gallery, row.similarity, places) for name, row in rows.items()}
         return [
             ShownQuery(
                 relative_caption=query.relative_caption,
@@ -71,7 +71,7 @@ class Showcase:
             for query in (scored.kept[i],)
         ]
 
-    def rankings(
+    def rank_pictures(
         self, benchmark: Benchmark, gallery: Vectors, similarity: Similarity, places: Ints
     ) -> list[tuple[str, ...]]:
         """Ids of the first pictures of each query at `places`, over the gallery or, where there is none, candidates."""

@@ -41,14 +41,14 @@ class Marks:
     at_least: Ints
     excluded: Bools
 
-    def weights(self, weight_of: Sequence[Mapping[str, float]]) -> Reals:
+    def look_up_weights(self, weight_of: Sequence[Mapping[str, float]]) -> Reals:
         """Weight (Q, T) of each mark: what its query's mapping says, otherwise 0."""
         weights = np.zeros(self.scores.shape)
         for row, (names, known) in enumerate(zip(self.names, weight_of, strict=True)):
             weights[row, : len(names)] = [known.get(name, 0.0) for name in names]
         return weights
 
-    def ranks(self, weights: Reals) -> Ints:
+    def compute_ranks(self, weights: Reals) -> Ints:
         """Rank (Q, T) of every mark, from 1, in the worst order that ties allow.
 
         Among equal scores the unmarked come first, then the marks by rising weight (Q, T). An excluded mark and
@@ -81,7 +81,7 @@ def mark_gallery(
     query, slot = _number_slots(names)
     rows = np.array([gallery.rows[name] for marked in names for name in marked], dtype=np.int64)
     scores = np.full((len(queries), max(map(len, names))), np.nan)
-    scores[query, slot] = score_pairs(similarity.unit(np.float64), gallery.embeddings, query, rows)
+    scores[query, slot] = score_pairs(similarity.normalise(np.float64), gallery.embeddings, query, rows)
     at_least = count_at_least(similarity, gallery.embeddings, scores, chunk=chunk, progress=progress)
     excluded = np.zeros(scores.shape, dtype=np.bool_)
     if excludes_reference:

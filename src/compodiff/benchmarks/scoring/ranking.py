@@ -72,7 +72,7 @@ class Similarity:
         """The similarity of the given queries alone."""
         return replace(self, parts=tuple(part[rows] for part in self.parts))
 
-    def unit(self, dtype: type[np.floating]) -> "Similarity":
+    def normalise(self, dtype: type[np.floating]) -> "Similarity":
         """The same with its parts normalised, in `dtype`."""
         return replace(self, parts=tuple(normalise(part, dtype) for part in self.parts))
 
@@ -122,7 +122,7 @@ def count_at_least(
     # The queries with most thresholds first, so that those with a t-th threshold are always the first n_t rows.
     order = np.argsort(np.isnan(thresholds).sum(axis=1), kind="stable")
     ordered, limit = similarity.take(order), thresholds[order] - TIE
-    rough, exact = ordered.unit(np.float32), ordered.unit(np.float64)
+    rough, exact = ordered.normalise(np.float32), ordered.normalise(np.float64)
     having = (~np.isnan(limit)).sum(axis=0)
     counts = np.zeros(thresholds.shape, dtype=np.int64)
     for start in range(0, len(gallery), chunk):
@@ -151,7 +151,7 @@ def score_candidates(similarity: Similarity, gallery: Floats, rows: Ints) -> Rea
     """Exact scores (Q, C) of each query's own candidates, -inf where `rows` (Q, C) is -1."""
     query, column = np.nonzero(rows >= 0)
     scores = np.full(rows.shape, -np.inf)
-    scores[query, column] = score_pairs(similarity.unit(np.float64), gallery, query, rows[query, column])
+    scores[query, column] = score_pairs(similarity.normalise(np.float64), gallery, query, rows[query, column])
     return scores
 
 
@@ -165,7 +165,7 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
         excluded: (Q,) a row that is left out, or -1.
         chunk: gallery rows scored at once; changes memory and speed only.
     """
-    queries = similarity.unit(np.float32)
+    queries = similarity.normalise(np.float32)
     best = np.full((similarity.queries, k), -np.inf, dtype=np.float32)
     pools: list[tuple[Ints, Ints, Floats]] = []
     for start in range(0, len(gallery), chunk):
@@ -179,7 +179,7 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
     query, row, rough = (np.concatenate(columns) for columns in zip(*pools, strict=True))
     kept = (rough >= _bound_reachable(best, similarity.slack)[query]) & (rough > -np.inf)
     query, row = query[kept], row[kept]
-    exact = score_pairs(similarity.unit(np.float64), gallery, query, row)
+    exact = score_pairs(similarity.normalise(np.float64), gallery, query, row)
     # Scores that tie are made equal by rounding, so that the order among them is that of the rows.
     order = np.lexsort((row, -np.round(exact / TIE), query))
     place = np.arange(len(order)) - np.searchsorted(query[order], query[order])

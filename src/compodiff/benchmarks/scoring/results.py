@@ -54,7 +54,7 @@ def summarise_parts(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_
     concepts = [[query.concept for query in part.kept] for part in parts]
     found: dict[str, Any] = {
         "metrics": {name: float(np.mean([part.metrics[name] for part in parts])) for name in names},
-        "intervals": bootstrap.intervals([part.outcomes for part in parts], concepts),
+        "intervals": bootstrap.estimate_intervals([part.outcomes for part in parts], concepts),
     }
     if len(parts) > 1:
         found["parts"] = {part.benchmark.part: part.metrics for part in parts}

@@ -87,14 +87,14 @@ class Scorer:
         for start in range(0, len(kept), _QUERIES_AT_ONCE):
             rows = kept[start : start + _QUERIES_AT_ONCE]
             queries = [benchmark.queries[row] for row in rows]
-            for name, values in self._outcomes(benchmark, queries, gallery, similarity.take(rows)).items():
+            for name, values in self._measure_outcomes(benchmark, queries, gallery, similarity.take(rows)).items():
                 outcomes.setdefault(name, []).append(values)
         joined = {name: np.concatenate(values) for name, values in outcomes.items()}
         ranks = joined.pop("rank").astype(np.int64)
         kept_queries = tuple(benchmark.queries[row] for row in kept)
         return Scored(benchmark, kept_queries, kept, joined, ranks, missing, len(gallery.ids))
 
-    def _outcomes(
+    def _measure_outcomes(
         self, benchmark: Benchmark, queries: Sequence[Query], gallery: Vectors, similarity: Similarity
     ) -> dict[str, Reals]:
         """Outcome of each query by metric, and as `rank` the rank of its best target."""
@@ -154,23 +154,23 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
 
 
 def _measure_targets(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
-    weights = marks.weights([dict.fromkeys(query.targets, 1.0) for query in queries])
-    ranks = marks.ranks(weights)
+    weights = marks.look_up_weights([dict.fromkeys(query.targets, 1.0) for query in queries])
+    ranks = marks.compute_ranks(weights)
     best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks} | {"rank": best.astype(np.float64)}
 
 
 def _measure_soft(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
-    weights = marks.weights([query.label_weights for query in queries])
-    ranks = marks.ranks(weights)
+    weights = marks.look_up_weights([query.label_weights for query in queries])
+    ranks = marks.compute_ranks(weights)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
 
 
 def _measure_precision(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:
     relevant = [{*query.targets, *query.also_relevant} for query in queries]
-    weights = marks.weights([dict.fromkeys(names, 1.0) for names in relevant])
+    weights = marks.look_up_weights([dict.fromkeys(names, 1.0) for names in relevant])
     total = np.array([len(names) for names in relevant])
-    ranks = marks.ranks(weights)
+    ranks = marks.compute_ranks(weights)
     return {f"map_at_{k}": average_precision_at_k(ranks, weights > 0, total, k) for k in ks}
 
 

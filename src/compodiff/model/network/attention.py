@@ -114,7 +114,7 @@ class KeysValues(nn.Module):
         table[NULL_KEY] = self.null_kv[:, None].expand(-1, self.heads, -1).flatten()
         return table
 
-    def by_head(self) -> tuple[Tensor, Tensor]:
+    def split_by_head(self) -> tuple[Tensor, Tensor]:
         """The projections to keys and to values, (H, E, W) each."""
         keys, values = self.linear.weight.view(2, self.heads, self.head_width, -1).unbind()
         return keys, values
@@ -140,11 +140,15 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, context: Projected | Unprojected) -> Tensor:
         """x: (N, Q, W) -> (N, Q, W); the draws of a context row share its keys."""
         query = self.to_q(self.norm(x)) * self.head_width**-0.5
-        mixed = self._projected(query, context) if isinstance(context, Projected) else self._unprojected(query, context)
+        mixed = (
+            self._attend_projected(query, context)
+            if isinstance(context, Projected)
+            else self._attend_unprojected(query, context)
+        )
         out: Tensor = self.out_norm(self.out(mixed.reshape(query.shape)))
         return out
 
-    def _projected(self, query: Tensor, context: Projected) -> Tensor:
+    def _attend_projected(self, query: Tensor, context: Projected) -> Tensor:
         """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         keys, values, bias = context
         heads, rows, length, width = keys.shape
@@ -156,10 +160,10 @@ class CrossAttention(nn.Module):
         mixed = torch.bmm(scores.softmax(-1), values.view(-1, length, width))
         return mixed.view(heads, rows, -1, width).permute(1, 2, 0, 3)
 
-    def _unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
+    def _attend_unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
         """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         (tokens, bias), rows, heads = context, len(context.tokens), self.heads
-        to_keys, to_values = self.keys_values.by_head()
+        to_keys, to_values = self.keys_values.split_by_head()
         null_key, null_value = self.keys_values.null_kv.unbind()
         query = query.view(rows, -1, heads, self.head_width)
         asked = torch.bmm(query.flatten(0, 1).transpose(0, 1), to_keys)

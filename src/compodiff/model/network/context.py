@@ -59,7 +59,7 @@ class ContextRows:
     mask: Tensor
 
     @classmethod
-    def one_each(cls, texts: int, *, images: bool, masks: bool) -> "ContextRows":
+    def number_each(cls, texts: int, *, images: bool, masks: bool) -> "ContextRows":
         """Row i uses text i, and reference and mask i where there are any."""
         each, none = torch.arange(texts), torch.full((texts,), NULL)
         return cls(each, each if images else none, each if masks else none)

@@ -111,7 +111,7 @@ def guide(
         mask=torch.cat([no_image if conditions.mask is None else each] * len(chosen)),
     )
     uses = options.num_inference_steps * options.draws
-    context = denoiser.context(texts, conditions.image, conditions.mask, rows, uses)
+    context = denoiser.prepare_context(texts, conditions.image, conditions.mask, rows, uses)
     coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)
 
     known = denoiser.embed_time(torch.tensor(timesteps, device=coefficients.device))[:, None]

@@ -29,7 +29,7 @@ class Schedule:
         """T."""
         return len(self.alphas_cumprod)
 
-    def alpha_bar(self, timestep: int) -> float:
+    def get_alpha_bar(self, timestep: int) -> float:
         """alpha_bar at `timestep`; 1 at CLEAN."""
         return 1.0 if timestep == CLEAN else float(self.alphas_cumprod[timestep])
 
