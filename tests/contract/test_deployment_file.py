@@ -46,12 +46,12 @@ def test_parameters_of_other_types_or_out_of_range_are_refused(parameters: dict[
 def test_every_flow_can_be_deployed() -> None:
     deployed = {deployment["entrypoint"].split(".", 1)[1] for deployment in DEPLOYMENTS}
     assert deployed == {
-        "dataset.dataset",
-        "training.training",
-        "champion.champion",
+        "dataset.make_dataset",
+        "training.train_models",
+        "champion.score_champion",
         "index_refresh.refresh_index",
-        "evaluation.evaluation",
-        "promotion.promotion",
-        "promotion.rollback",
-        "pipeline.pipeline",
+        "evaluation.evaluate_models",
+        "promotion.run_promotion",
+        "promotion.run_rollback",
+        "pipeline.run_pipeline",
     }
