@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 
 from compodiff.params import load_params
 from compodiff.storage.atomic import replace_path
-from flows.processes.dvc import Ended, compare_data, has_remote, run_dvc, run_followed
+from flows.processes.dvc import CommandResult, compare_data, has_remote, run_dvc, run_followed
 from flows.tasks import PROGRAM, REFUSED, USERS_FAULTS, should_retry
 
 _LIMIT_SECONDS = 3600.0
@@ -50,7 +50,7 @@ def provide_data() -> State[Any]:
     return Completed(message="data/ is what data.dvc records")
 
 
-def _build(follow: Callable[[str], None]) -> Ended:
+def _build(follow: Callable[[str], None]) -> CommandResult:
     return run_followed([PROGRAM, "data"], follow, limit_seconds=_LIMIT_SECONDS)
 
 

@@ -22,13 +22,13 @@ from flows.processes.dvc import read_stage_graph, stop_running, stopping
 from flows.processes.reaper import tie_to_this_process
 from flows.processes.source_control import match_source_control
 from flows.processes.writer_lock import lock_writing
-from flows.tasks import Outcome, find_outcome, run_stage
+from flows.tasks import StageOutcome, find_outcome, run_stage
 
 # Most of the graph is one chain, and a laptop has few cores: more at once would only slow each other down.
 TWO_AT_ONCE: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
 
 
-def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[Outcome]:
+def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[StageOutcome]:
     """Run `targets` and all that they need (no target: the whole graph); the outcomes also become a table in Prefect.
 
     Args:
@@ -54,7 +54,7 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
     return outcomes
 
 
-def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list[Outcome]:
+def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list[StageOutcome]:
     data = provide_data.submit(return_state=False)
     futures: dict[str, PrefectFuture[Any]] = {"data": data}
     for name, upstreams in graph.items():
@@ -81,7 +81,7 @@ def _advance(progress: UUID, percent: float) -> None:
         get_run_logger().warning("%.0f %% done, which Prefect's server was not told: %s", percent, type(error).__name__)
 
 
-def conclude(outcomes: list[Outcome]) -> State[list[Outcome]]:
+def conclude(outcomes: list[StageOutcome]) -> State[list[StageOutcome]]:
     """Return the state that a flow with these outcomes ends in; a failed one names each failed stage and its cause."""
     failed = "; ".join(f"{each.stage} failed: {each.reason}" for each in outcomes if each.outcome == "failed")
     if failed:

@@ -24,7 +24,7 @@ from flows.notices import tell_failure
 from flows.processes.dvc import stop_running
 from flows.promotion import promote_registered
 from flows.results import publish_results, show_outcomes, show_results
-from flows.tasks import HOUR, Force, Outcome, Seconds
+from flows.tasks import HOUR, Force, Seconds, StageOutcome
 
 
 @flow(
@@ -35,7 +35,7 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def run_pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
+def run_pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[StageOutcome]]:
     """Bring the whole graph up to date, then put what it registered to the gate."""
     outcomes = run_graph([], force=force, limit_seconds=limit_seconds)
     if not any(each.outcome in ("failed", "not reached") for each in outcomes):

@@ -17,11 +17,11 @@ from flows.graph import conclude
 from flows.notices import tell, tell_failure
 from flows.processes.console import ignore_broken_pipes
 from flows.processes.writer_lock import lock_writing
-from flows.tasks import HOUR, Outcome, find_outcome, run_stage
+from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
 
 
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
-def promote_challenger() -> State[Outcome]:
+def promote_challenger() -> State[StageOutcome]:
     """Put the challenger to the gate of params.yaml; a refusal is an answer, not a failure."""
     from compodiff.tracking.promotion import promote
 
@@ -35,11 +35,11 @@ def promote_challenger() -> State[Outcome]:
         outcome = "promoted" if change.made else "champion already"
         reason = f"version {change.after}" + (f", before it {change.before or 'none'}" if change.made else "")
     _make_known(outcome, reason)
-    return Completed(name=outcome.capitalize(), data=Outcome("promote", outcome, 0.0, reason), message=reason)
+    return Completed(name=outcome.capitalize(), data=StageOutcome("promote", outcome, 0.0, reason), message=reason)
 
 
 @task(task_run_name="roll back", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
-def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
+def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
     """Make the previous champion champion again; a second attempt does not undo the first."""
     from compodiff.tracking.promotion import roll_back as roll_back_in
 
@@ -47,7 +47,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
     outcome = "rolled back" if change.made else "rolled back already"
     said = f"version {change.after}" + (f", instead of {change.before}: {reason}" if change.made else "")
     _make_known(outcome, said)
-    return Completed(name="Rolled back", data=Outcome("rollback", outcome, 0.0, said), message=said)
+    return Completed(name="Rolled back", data=StageOutcome("rollback", outcome, 0.0, said), message=said)
 
 
 @flow(
@@ -57,7 +57,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def run_promotion() -> State[list[Outcome]]:
+def run_promotion() -> State[list[StageOutcome]]:
     """Promote the challenger if it passes the gate."""
     ignore_broken_pipes()
     return conclude(promote_registered())
@@ -72,7 +72,7 @@ def run_promotion() -> State[list[Outcome]]:
 )
 def run_rollback(
     reason: Annotated[str, Field(min_length=1, description="why, for the record")],
-) -> State[list[Outcome]]:
+) -> State[list[StageOutcome]]:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
     ignore_broken_pipes()
     from compodiff.tracking.registry import CHAMPION, find_number_at
@@ -82,7 +82,7 @@ def run_rollback(
     return conclude([find_outcome("rollback", roll_back(reason, champion, return_state=True))])
 
 
-def promote_registered() -> list[Outcome]:
+def promote_registered() -> list[StageOutcome]:
     """Promote what the graph registered; register it again where the MLflow store is a new or another one."""
     outcomes = []
     if not _is_challenger(Path.cwd()):

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
-from flows.tasks import Outcome
+from flows.tasks import StageOutcome
 
 _BENCHMARKS = {
     "emoji": "Emoji benchmark, unseen concepts",
@@ -25,7 +25,7 @@ _METHODS = {
 _RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 
 
-def show_outcomes(outcomes: list[Outcome]) -> None:
+def show_outcomes(outcomes: list[StageOutcome]) -> None:
     """Print what became of each stage."""
     table = Table(title="Stages", title_justify="left")
     for column in ("stage", "outcome", "seconds", "reason"):

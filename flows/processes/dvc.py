@@ -25,7 +25,7 @@ stopping = threading.Event()  # set where the flow is being cancelled: nothing m
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command of DVC ended; `timed_out` says that it was stopped for taking too long."""
 
     code: int
@@ -100,7 +100,7 @@ def has_remote(project: Path) -> bool:
         return bool(repo.config["core"].get("remote"))
 
 
-def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
+def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> CommandResult:
     """Run `dvc ARGUMENTS` in the current folder; out of time, its stage is stopped with it (see `run_followed`)."""
     command = [sys.executable, "-P", str(_CHILD), str(os.getpid()), "--wait-for-lock", *arguments]
 
@@ -111,7 +111,7 @@ def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_second
     return run_followed(command, follow_all_but_advice, limit_seconds=limit_seconds)
 
 
-def run_followed(command: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
+def run_followed(command: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> CommandResult:
     """Run a command as if in a terminal, so that it shows its progress.
 
     Args:
@@ -120,7 +120,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         limit_seconds: time after which it is told to stop.
     """
     if stopping.is_set():
-        return Ended(1, ("the flow was stopped",), timed_out=False)
+        return CommandResult(1, ("the flow was stopped",), timed_out=False)
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 110))  # of a terminal without a width, no bar is drawn
     environment = {**os.environ, "NO_COLOR": "1"}
@@ -140,7 +140,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         late.cancel()
         _running.discard(process)
         os.close(terminal)
-    return Ended(code, tuple(lines), timed_out)
+    return CommandResult(code, tuple(lines), timed_out)
 
 
 def stop_running() -> None:

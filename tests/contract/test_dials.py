@@ -12,7 +12,7 @@ from compodiff.dials import DIALS, Dial
 from compodiff.errors import InputInvalid
 from compodiff.params import SamplingParams
 from compodiff.search.query import Query
-from compodiff.search.searcher import Dials, Searcher
+from compodiff.search.searcher import SearchDials, Searcher
 from compodiff.serving.form import SearchForm
 from compodiff.tracking.signature import make_signature
 
@@ -43,7 +43,7 @@ def test_the_form_has_it_within_what_one_request_may_ask_for(dial: Dial) -> None
 
 
 def test_python_has_it(dial: Dial) -> None:
-    assert dial.name in Dials.__annotations__ or dial.name in Searcher.search.__annotations__
+    assert dial.name in SearchDials.__annotations__ or dial.name in Searcher.search.__annotations__
     with pytest.raises(InputInvalid, match=f"^{dial.name} is -1; take (a number from )?{re.escape(dial.range)}$"):
         Query(None, "a", **{dial.name: -1}).require()
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from compodiff.inspection.drawing import Shown, draw, read_manifest, read_pictures
+from compodiff.inspection.drawing import SheetTriplet, draw, read_manifest, read_pictures
 from compodiff.inspection.sheet import render_sheet
 from compodiff.storage import shards
 from compodiff.triplets.manifest import finish
@@ -264,7 +264,7 @@ def test_a_thousand_triplets_are_usable_at_once(chromium, triplets, tmp_path):
     rows = read_manifest(triplets)
     shown = read_pictures(triplets, rows[rows["accepted"]])
     many = [
-        Shown({**it.row, "key": f"{it.row['key']}-{copy}"}, it.reference, it.target, it.mask)
+        SheetTriplet({**it.row, "key": f"{it.row['key']}-{copy}"}, it.reference, it.target, it.mask)
         for copy in range(21)
         for it in shown
     ]

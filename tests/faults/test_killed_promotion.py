@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
 from compodiff.tracking.decision_log import DECISIONS, settle_aliases
-from compodiff.tracking.promotion import Change, promote, roll_back
+from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_number_at
 from compodiff.tracking.store import open_store
 
@@ -52,7 +52,7 @@ def register(project: Path, recall: float) -> str:
     return str(version)
 
 
-def decide(project: Path) -> Change:
+def decide(project: Path) -> ChampionChange:
     return promote(project, GATE, min_relation_queries=50)
 
 
@@ -120,7 +120,7 @@ def in_process(target: Callable[..., Any], *arguments: Any, **named: Any) -> int
 @pytest.mark.parametrize("request_number", range(1, 9))
 @pytest.mark.parametrize(("command", "made"), [(decide, ("3", "2")), (roll_back, ("1", "2"))])
 def test_killed_at_each_change_one_champion_stands_and_the_next_try_completes(
-    project: Path, command: Callable[[Path], Change], made: tuple[str, str], request_number: int, after: bool
+    project: Path, command: Callable[[Path], ChampionChange], made: tuple[str, str], request_number: int, after: bool
 ) -> None:
     assert in_process(killed_at, project, command, request_number, after=after) == -signal.SIGKILL
     champion, previous = standing(project)

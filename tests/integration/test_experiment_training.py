@@ -17,7 +17,7 @@ from compodiff.cli import app
 from compodiff.embeddings import Embeddings, make_embeddings
 from compodiff.experiments import training
 from compodiff.experiments.embedded_benchmark import open_emoji_benchmark
-from compodiff.experiments.setup import Ground
+from compodiff.experiments.setup import ExperimentSetup
 from compodiff.params import load_params
 from compodiff.storage.atomic import replace_folder
 
@@ -63,7 +63,7 @@ def ground_of(root, params, steps=2):
     embeddings = Embeddings.load(root / "artifacts" / "embeddings")
     bench = open_emoji_benchmark(root / "artifacts" / "benchmark", embeddings, "validation", params.evaluation.chunk)
     work = root / "artifacts" / "experiments" / "models"
-    return Ground(root, params, embeddings, bench, True, "validation", steps, work)
+    return ExperimentSetup(root, params, embeddings, bench, True, "validation", steps, work)
 
 
 def run(project, monkeypatch, name):

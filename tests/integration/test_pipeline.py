@@ -23,7 +23,7 @@ from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
-from flows.tasks import Outcome, find_outcome, run_stage
+from flows.tasks import StageOutcome, find_outcome, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -76,7 +76,7 @@ def run(*targets: str, force: bool = False) -> tuple[State, dict[str, str]]:
         return conclude(run_graph(list(targets), force=force, limit_seconds=120))
 
     state = whole(return_state=True)
-    outcomes: list[Outcome] = state.result(raise_on_failure=False)
+    outcomes: list[StageOutcome] = state.result(raise_on_failure=False)
     return state, {each.stage: each.outcome for each in outcomes}
 
 
@@ -119,7 +119,7 @@ def test_what_another_attempt_may_mend_is_tried_again(project: Path) -> None:
     assert run("draw")[0].is_completed()
 
     @flow
-    def once() -> Outcome:
+    def once() -> StageOutcome:
         again = run_stage.with_options(retry_delay_seconds=0)
         return find_outcome("train", again(name="train", force=False, limit_seconds=60, return_state=True))
 

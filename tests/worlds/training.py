@@ -23,7 +23,7 @@ from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
 from compodiff.training.curve import ValidationQuery
 from compodiff.training.examples import make_training_examples
-from compodiff.training.fit import Material, fit, make_denoiser
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 COLOURS = ("red", "green", "blue", "white", "black")
 TRAIN_SHAPES = tuple(f"shape{number}" for number in range(40))
@@ -136,13 +136,13 @@ def triplets(shapes: tuple[str, ...] = TRAIN_SHAPES) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reference", "target", "relative_caption", "relation"])
 
 
-def material(folder: Path) -> Material:
+def material(folder: Path) -> TrainingMaterial:
     embeddings = Embeddings.load(folder)
     queries = [
         ValidationQuery(row.relative_caption, (row.target,), row.reference)
         for row in triplets(UNSEEN_SHAPES).itertuples()
     ]
-    return Material(
+    return TrainingMaterial(
         embeddings=embeddings,
         examples=make_training_examples(embeddings, captions(), triplets()),
         queries=queries[:: len(queries) // PARAMS.validation_queries],

@@ -32,7 +32,7 @@ _PAIRS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryArrays:
     """The queries of one part in arrays.
 
     Attributes:
@@ -52,7 +52,7 @@ class Asked:
     masks: Tensor | None = None
 
     @classmethod
-    def of(cls, part: Benchmark, embeddings: Embeddings) -> "Asked":
+    def of(cls, part: Benchmark, embeddings: Embeddings) -> "QueryArrays":
         """Look up what the queries of `part` name.
 
         Raises:
@@ -67,7 +67,7 @@ class Asked:
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 
-    def mask_references(self, references: Floats, masks: Tensor) -> "Asked":
+    def mask_references(self, references: Floats, masks: Tensor) -> "QueryArrays":
         """The same queries where some mask a region of their reference."""
         return replace(self, references=references, masks=masks)
 
@@ -89,7 +89,7 @@ def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
 
 
 @dataclass(frozen=True)
-class Answering:
+class RetrievalModel:
     """A denoiser and how it is asked; `has_reference` false asks by the text alone, as the prior is asked."""
 
     denoiser: Denoiser
@@ -100,7 +100,7 @@ class Answering:
     @classmethod
     def load(
         cls, folder: Path, sampling: SamplingParams, embeddings: Embeddings, *, has_reference: bool = True
-    ) -> "Answering":
+    ) -> "RetrievalModel":
         """Read a model folder that will be asked about `embeddings`.
 
         Raises:
@@ -112,11 +112,11 @@ class Answering:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
         return cls(denoiser, card, sampling, has_reference)
 
-    def sample_with(self, sampling: SamplingParams) -> "Answering":
+    def sample_with(self, sampling: SamplingParams) -> "RetrievalModel":
         """The same model, sampled otherwise."""
         return replace(self, sampling=sampling)
 
-    def answer(self, asked: Asked, label: str) -> Similarity:
+    def answer(self, asked: QueryArrays, label: str) -> Similarity:
         """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone.
 
         Args:
@@ -139,7 +139,7 @@ class Answering:
         vectors = np.concatenate(answers)
         return Similarity(tuple(asked.average_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
 
-    def _make_conditions(self, asked: Asked, pairs: Ints) -> Conditions:
+    def _make_conditions(self, asked: QueryArrays, pairs: Ints) -> Conditions:
         device = self.denoiser.relative_bias.device
         query, negative = asked.query[pairs], asked.negative[pairs]
         null_text = negative[:1] if (negative == negative[0]).all() else negative

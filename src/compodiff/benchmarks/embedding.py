@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.datasets.pictures import Pictures
-from compodiff.embeddings import Embeddings, Material, make_embeddings
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
+from compodiff.embeddings import EmbeddingMaterial, Embeddings, make_embeddings
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
@@ -20,7 +20,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Present:
+class PresentPictures:
     """What of a benchmark can be embedded.
 
     Attributes:
@@ -31,18 +31,18 @@ class Present:
     """
 
     parts: tuple[Benchmark, ...]
-    pictures: dict[str, Pictures]
+    pictures: dict[str, BenchmarkPictures]
     missing: tuple[str, ...]
     left_out: int
 
 
-def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
+def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> PresentPictures:
     """Look which pictures are there.
 
     Raises:
         InputInvalid: the gallery is not known, or a picture is missing and `skip_missing` is false.
     """
-    found: dict[str, Pictures] = {}
+    found: dict[str, BenchmarkPictures] = {}
     missing: dict[str, None] = {}
     for part in parts:
         if part.gallery is None and part.protocol.recall_ks:
@@ -68,10 +68,10 @@ def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
         raise InputInvalid(f"no query of {parts[0].label} has its reference; see: compodiff benchmark doctor")
     left_out = sum(len(part.queries) - len(own) for part, own in zip(parts, kept, strict=True))
     whole = tuple(replace(part, queries=own) for part, own in zip(parts, kept, strict=True))
-    return Present(whole, found, tuple(missing), left_out)
+    return PresentPictures(whole, found, tuple(missing), left_out)
 
 
-def embed_benchmark(there: Present, encoder: Encoder, cache: Path, params: EmbeddingParams) -> Embeddings:
+def embed_benchmark(there: PresentPictures, encoder: Encoder, cache: Path, params: EmbeddingParams) -> Embeddings:
     """Embed what is there, or read what an earlier run embedded from the same files with the same encoder.
 
     Args:
@@ -95,6 +95,6 @@ def embed_benchmark(there: Present, encoder: Encoder, cache: Path, params: Embed
         return there.pictures[name].read(name)
 
     if not folder.is_dir():
-        material = Material(list(there.pictures), read, digest, masked_splits={}, texts=texts)
+        material = EmbeddingMaterial(list(there.pictures), read, digest, masked_splits={}, texts=texts)
         make_embeddings(folder, encoder, material, params)
     return Embeddings.load(folder, encoder=encoder.manifest)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compodiff.benchmarks.answers import Answering, Asked, read_gallery_vectors
-from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, choose_dials, make_baselines
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
-from compodiff.benchmarks.embedding import Present, embed_benchmark
+from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
+from compodiff.benchmarks.baselines import CHOSEN_BY, BaselineDials, choose_dials, make_baselines
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
+from compodiff.benchmarks.embedding import PresentPictures, embed_benchmark
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
@@ -29,7 +29,7 @@ from compodiff.storage.digests import digest_file
 
 
 @dataclass(frozen=True)
-class Source:
+class EmbeddingSource:
     """Where the embeddings of a benchmark come from.
 
     Attributes:
@@ -39,7 +39,7 @@ class Source:
     """
 
     embeddings: Embeddings
-    mask: Callable[[Benchmark, Query], tuple[Tensor, Floats]]
+    mask: Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class BenchmarkRun:
     """
 
     parts: Sequence[Benchmark]
-    source: Source
-    models: Mapping[str, Answering]
-    baselines: Dials | Benchmark
+    source: EmbeddingSource
+    models: Mapping[str, RetrievalModel]
+    baselines: BaselineDials | Benchmark
     evaluation: EvaluationParams
     settings: Mapping[str, Any]
     skip_missing: bool = False
@@ -74,7 +74,7 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     vectors = read_gallery_vectors(run.source.embeddings)
     scorer = Scorer(chunk=run.evaluation.chunk, skip_missing=run.skip_missing)
     asked = [ask_queries(part, run.source) for part in run.parts]
-    if isinstance(run.baselines, Dials):
+    if isinstance(run.baselines, BaselineDials):
         dials, chosen = run.baselines, {}
     else:
         validation = ask_queries(run.baselines, run.source)
@@ -90,9 +90,9 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     return comparison.add_to_record(**run.settings, baselines=asdict(dials) | chosen)
 
 
-def ask_queries(part: Benchmark, source: Source) -> Asked:
+def ask_queries(part: Benchmark, source: EmbeddingSource) -> QueryArrays:
     """Return the queries of `part` in arrays; a masked reference is embedded with the masked region blanked."""
-    asked = Asked.of(part, source.embeddings)
+    asked = QueryArrays.of(part, source.embeddings)
     masked = [place for place, query in enumerate(part.queries) if query.mask]
     if not masked:
         return asked
@@ -123,7 +123,7 @@ class Preparation:
     sampling: Mapping[str, float | int | None]
 
 
-def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -> BenchmarkRun:
+def prepare_run(it: Preparation, there: PresentPictures, dials: BaselineDials, params: Params) -> BenchmarkRun:
     """Embed a benchmark, unless an earlier run did, and load the model that answers it.
 
     Raises:
@@ -133,7 +133,7 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
     encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
 
-    def read_mask(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+    def read_mask(part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
         picture = part.pictures.read(query.reference)
         cells = compute_cells(read_picture(it.root / query.mask), picture, encoder)
         pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
@@ -149,14 +149,14 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
         "sampling": answering.sampling.model_dump(),
         "model": it.model,
     }
-    models, source = {COMPOSED: answering}, Source(embeddings, read_mask)
+    models, source = {COMPOSED: answering}, EmbeddingSource(embeddings, read_mask)
     # What may be missing was decided when the pictures were looked for.
     return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
 
 
-def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> Answering:
+def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> RetrievalModel:
     """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
-    answering = Answering.load(it.composed, default, embeddings)
+    answering = RetrievalModel.load(it.composed, default, embeddings)
     own = answering.card.trained_with.get("sampling")
     sampling = default if own is None else SamplingParams.model_validate(own)
     given = {dial: value for dial, value in it.sampling.items() if value is not None}

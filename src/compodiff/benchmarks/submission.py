@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.circo import VAL_QUERIES
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
 from compodiff.benchmarks.scoring.scorer import list_outcomes, require_fit, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
@@ -70,7 +70,7 @@ def load_server_benchmark(name: str, root: Path, split: str | None, file: Path |
         raise InputInvalid(f"{name} has no test server; choose from: {', '.join(_SERVER_SPLITS)}")
     if split is None and name == "circo" and file is not None and len(_read(file)) == VAL_QUERIES:
         split = "val"
-    (benchmark,) = load_benchmark(name, root, split or _SERVER_SPLITS[name], Choices())
+    (benchmark,) = load_benchmark(name, root, split or _SERVER_SPLITS[name], BenchmarkChoices())
     return benchmark
 
 
@@ -89,7 +89,7 @@ def check_cirr(path: Path, benchmark: Benchmark) -> str:
         raise InputInvalid(f"{path}: metric is {metric!r}, not 'recall' or 'recall_subset'")
     known = set(benchmark.gallery or ())
 
-    def find_fault(query: Query, name: Any) -> str:
+    def find_fault(query: BenchmarkQuery, name: Any) -> str:
         if not isinstance(name, str):
             return f"{json.dumps(name)} is not a picture's name"
         if name == query.reference:
@@ -116,7 +116,7 @@ def check_circo(path: Path, benchmark: Benchmark) -> str:
     """
     known = None if benchmark.gallery is None else set(benchmark.gallery)
 
-    def find_fault(_query: Query, name: Any) -> str:
+    def find_fault(_query: BenchmarkQuery, name: Any) -> str:
         if not isinstance(name, int) or isinstance(name, bool) or name < 0:
             return f"{json.dumps(name)} is not a picture's number"
         return "" if known is None or str(name) in known else f"{name} is not a picture of the gallery"
@@ -142,7 +142,9 @@ def _rank_gallery(benchmark: Benchmark, gallery: Vectors, similarity: Similarity
     return [[gallery.ids[row] for row in found] for found in rows]
 
 
-def _rank_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Similarity) -> dict[str, list[str]]:
+def _rank_candidates(
+    queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
+) -> dict[str, list[str]]:
     rows: Ints = np.array([[gallery.rows[name] for name in query.candidates] for query in queries])
     order = np.argsort(-score_candidates(similarity, gallery.embeddings, rows), axis=1, kind="stable")
     return {
@@ -191,7 +193,7 @@ def _check(
     benchmark: Benchmark,
     lists: Mapping[str, Any],
     length: int,
-    allowed: Callable[[Query, Any], str],
+    allowed: Callable[[BenchmarkQuery, Any], str],
 ) -> None:
     """Refuse missing and unknown queries, lists of the wrong length, duplicates and what `allowed` finds fault with."""
     queries = {query.key: query for query in benchmark.queries}
@@ -205,7 +207,9 @@ def _check(
         raise InputInvalid(f"{path}: {'; '.join(faults[:_NAMED_FAULTS])}{more}")
 
 
-def _list_faults(query: Query, names: Any, length: int, allowed: Callable[[Query, Any], str]) -> list[str]:
+def _list_faults(
+    query: BenchmarkQuery, names: Any, length: int, allowed: Callable[[BenchmarkQuery, Any], str]
+) -> list[str]:
     if not isinstance(names, list):
         return [f"query {query.key} has {json.dumps(names)[:40]}, not a list"]
     if len(names) != length:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from compodiff.captions.caption_sets import (
     TALLY,
-    Splits,
+    PairSplits,
     digest_of,
     make_unusable_error,
     read_captions,
@@ -30,7 +30,7 @@ from compodiff.captions.caption_sets import (
     split_of,
     stamp_files,
 )
-from compodiff.captions.edits import Editor
+from compodiff.captions.edits import CaptionEditor
 from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
@@ -134,9 +134,9 @@ class KeywordRun:
         Raises:
             InputInvalid: no caption gave a pair.
         """
-        editor, random = Editor(replacements, self.params.keywords), Random()
+        editor, random = CaptionEditor(replacements, self.params.keywords), Random()
         by_relation: Counter[str] = Counter()
-        splits, dropped = Splits(), Counter(duplicate=0, other_split=0)
+        splits, dropped = PairSplits(), Counter(duplicate=0, other_split=0)
         without, started = 0, time.perf_counter()
         with open_pair_writer(to, "keyword") as pairs:
             for tagged in self._tag_captions("editing"):

@@ -81,7 +81,7 @@ def select_captions(
     """
     from simplemma import in_target_language
 
-    seen = Seen()
+    seen = SeenTexts()
     for raw in captions:
         caption = " ".join(raw.split())
         tally["read"] += 1
@@ -113,7 +113,7 @@ def _is_foreign(caption: str) -> bool:
     return sum(word in _FOREIGN for word in caption.lower().split()) > 1
 
 
-class Seen:
+class SeenTexts:
     """A set of texts, up to case, that grows on disk and not in memory: SQLite over digests of 8 bytes."""
 
     def __init__(self) -> None:
@@ -143,11 +143,11 @@ class Seen:
         return found.fetchone() is not None
 
 
-class Splits:
+class PairSplits:
     """Keeps caption pairs apart: none twice, and no caption in pairs of both splits; who comes first stays."""
 
     def __init__(self) -> None:
-        self._seen = Seen()
+        self._seen = SeenTexts()
 
     def find_fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
         """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""

@@ -19,7 +19,7 @@ _WORD = re.compile(r"[\w'-]+")
 
 
 @dataclass(frozen=True)
-class Edit:
+class CaptionEdit:
     """A caption before and after a change, and the change in words."""
 
     relation: str
@@ -33,7 +33,7 @@ class Edit:
         return CaptionPair(key=key, split=split, reference=f"{key}-reference", target=f"{key}-target", **asdict(self))
 
 
-class Editor:
+class CaptionEditor:
     """Draws edits; the same caption and random numbers give the same edit."""
 
     def __init__(self, replacements: Replacements, params: KeywordParams) -> None:
@@ -41,14 +41,14 @@ class Editor:
         self._params = params
         self._kinds = list(params.shares.model_dump())
         self._weights = list(params.shares.model_dump().values())
-        self._draw: Mapping[str, Callable[[TaggedCaption, Random], Edit | None]] = {
+        self._draw: Mapping[str, Callable[[TaggedCaption, Random], CaptionEdit | None]] = {
             REPLACE: self._replace,
             ADD: self._add,
             REMOVE: self._remove,
             ATTRIBUTE: self._attribute,
         }
 
-    def make_edits(self, tagged: TaggedCaption, random: Random) -> Iterator[Edit]:
+    def make_edits(self, tagged: TaggedCaption, random: Random) -> Iterator[CaptionEdit]:
         """Yield up to `pairs_per_caption` different edits; none where no term of the caption has a replacement."""
         usable = TaggedCaption(tagged.caption, tuple(it for it in tagged.occurrences if self._is_usable(tagged, it)))
         if not usable.occurrences:
@@ -60,7 +60,7 @@ class Editor:
                 seen.add((edit.reference_caption, edit.target_caption))
                 yield edit
 
-    def _make_edit(self, tagged: TaggedCaption, random: Random) -> Edit | None:
+    def _make_edit(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
         first = random.choices(self._kinds, self._weights)[0]
         others = [kind for kind, share in zip(self._kinds, self._weights, strict=True) if share and kind != first]
         for kind in (first, *others):
@@ -75,7 +75,7 @@ class Editor:
         form = self._replacements.forms.get(term)
         return term in self._replacements.choices and (it.form == form or (it.form == SINGULAR and form == ONE))
 
-    def _replace(self, tagged: TaggedCaption, random: Random) -> Edit | None:
+    def _replace(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
         drawn = self._draw_replacement(tagged, random, adjective=False)
         if drawn is None:
             return None
@@ -83,9 +83,9 @@ class Editor:
         reference = _read_form(tagged, occurrence).lower()
         after = _splice(tagged.caption, occurrence, target)
         before, after, reference, target = self._swap_sometimes((tagged.caption, after, reference, target), random)
-        return Edit(REPLACE, before, after, self._word_edit(REPLACE, random, reference, target), target)
+        return CaptionEdit(REPLACE, before, after, self._word_edit(REPLACE, random, reference, target), target)
 
-    def _attribute(self, tagged: TaggedCaption, random: Random) -> Edit | None:
+    def _attribute(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
         drawn = self._draw_replacement(tagged, random, adjective=True)
         if drawn is None:
             return None
@@ -98,17 +98,19 @@ class Editor:
         before, after, reference, target = self._swap_sometimes((tagged.caption, after, reference, target), random)
         template = random.choice(TEMPLATES[ATTRIBUTE])
         noun = _read_form(tagged, described).lower()
-        return Edit(ATTRIBUTE, before, after, template.format(reference=reference, target=target, noun=noun), target)
+        return CaptionEdit(
+            ATTRIBUTE, before, after, template.format(reference=reference, target=target, noun=noun), target
+        )
 
-    def _add(self, tagged: TaggedCaption, random: Random) -> Edit | None:
+    def _add(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
         drawn = self._draw_replacement(tagged, random, adjective=False)
         if drawn is None:
             return None
         _, new = drawn
         after = self._join_term(tagged.caption, new, random)
-        return Edit(ADD, tagged.caption, after, self._word_edit(ADD, random, "", new), new)
+        return CaptionEdit(ADD, tagged.caption, after, self._word_edit(ADD, random, "", new), new)
 
-    def _remove(self, tagged: TaggedCaption, random: Random) -> Edit | None:
+    def _remove(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
         """What `_add` would add was there and goes; the keyword is a term that stays."""
         drawn = self._draw_replacement(tagged, random, adjective=False)
         if drawn is None:
@@ -116,7 +118,7 @@ class Editor:
         stays, gone = drawn
         before = self._join_term(tagged.caption, gone, random)
         keyword = _read_form(tagged, stays).lower()
-        return Edit(REMOVE, before, tagged.caption, self._word_edit(REMOVE, random, gone, ""), keyword)
+        return CaptionEdit(REMOVE, before, tagged.caption, self._word_edit(REMOVE, random, gone, ""), keyword)
 
     def _join_term(self, caption: str, term: str, random: Random) -> str:
         """The caption with another thing in it, before its closing marks."""

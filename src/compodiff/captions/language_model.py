@@ -216,7 +216,7 @@ def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: s
     return counts | {"loss": round(sum(last) / len(last), 4)}
 
 
-class Writer:
+class LanguageModelWriter:
     """Samples answers of a language model."""
 
     def __init__(self, model: Any, tokenizer: Any, params: LanguageModelParams, *, seed: int) -> None:

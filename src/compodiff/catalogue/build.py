@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from compodiff.catalogue.attribution import write_attribution
-from compodiff.catalogue.drawing import STYLES, Drawing, draw
+from compodiff.catalogue.drawing import STYLES, EmojiDrawing, draw
 from compodiff.catalogue.families import DIRECTION
 from compodiff.catalogue.names import GENDER, HAIR, SKIN_TONE, Emoji, name_codepoints, parse_emoji
 from compodiff.catalogue.packing import Extent, pack_pictures
@@ -48,7 +48,7 @@ def name_shard(style: str) -> str:
     return f"pictures/{style}.tar"
 
 
-def _draw_all(emoji: Iterable[Emoji], size: int) -> dict[str, Drawing]:
+def _draw_all(emoji: Iterable[Emoji], size: int) -> dict[str, EmojiDrawing]:
     """Return picture_id -> drawing, sorted, of the emoji that each style has."""
     wanted = {each.codepoints for each in emoji}
     found = {
@@ -77,7 +77,7 @@ def _split(emoji: Iterable[Emoji], digests: Mapping[str, str], params: DataParam
     return split_concepts(groups, strata, params)
 
 
-def _pack(folder: Path, drawings: Mapping[str, Drawing]) -> dict[str, Extent]:
+def _pack(folder: Path, drawings: Mapping[str, EmojiDrawing]) -> dict[str, Extent]:
     extents: dict[str, Extent] = {}
     (folder / "pictures").mkdir()
     for style in STYLES:

@@ -49,14 +49,14 @@ STYLES = (
 
 
 @dataclass(frozen=True)
-class Drawing:
+class EmojiDrawing:
     """One drawn picture: PNG bytes (RGBA) and the digest of its pixels."""
 
     png: bytes
     pixel_digest: str
 
 
-def draw(svg: Path, size: int) -> Drawing:
+def draw(svg: Path, size: int) -> EmojiDrawing:
     """Draw `svg` as a `size` x `size` RGBA PNG; no system font or locale enters, so that bytes repeat anywhere."""
     import resvg_py
 
@@ -66,7 +66,7 @@ def draw(svg: Path, size: int) -> Drawing:
     except ValueError as error:
         raise InputInvalid(f"{svg} cannot be drawn: {error}; install its package anew") from error
     with Image.open(io.BytesIO(png)) as picture:
-        return Drawing(png, hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest())
+        return EmojiDrawing(png, hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest())
 
 
 def _parse_codepoints(stem: str) -> str:

@@ -26,7 +26,7 @@ SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class BenchmarkQuery:
+class QueryLine:
     """A line of queries.*.jsonl.
 
     Attributes:
@@ -45,7 +45,7 @@ class BenchmarkQuery:
     mask: str = ""
 
 
-def format_line(query: BenchmarkQuery) -> str:
+def format_line(query: QueryLine) -> str:
     """The query as JSON, without what it has not."""
     given = {key: value for key, value in asdict(query).items() if value != ""}
     return json.dumps(given, ensure_ascii=False)
@@ -68,7 +68,7 @@ def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams)
             (temporary / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def draw_queries(catalogue: Catalogue, split: str, params: BenchmarkParams) -> list[BenchmarkQuery]:
+def draw_queries(catalogue: Catalogue, split: str, params: BenchmarkParams) -> list[QueryLine]:
     """Draw the queries of a split: at most `params.max_queries_per_relation` of a relation, spread over its concepts.
 
     Where one request has several answers, as when the reference stands for two twins, all are targets of one query.
@@ -82,11 +82,11 @@ def draw_queries(catalogue: Catalogue, split: str, params: BenchmarkParams) -> l
             captions = list_relative_captions(relation, request.reference_term, request.target_term)
             caption = captions[generator.integers(len(captions))]
             targets = sorted(requests[request])
-            queries.append(BenchmarkQuery(request.reference, caption, targets, relation, request.concept))
+            queries.append(QueryLine(request.reference, caption, targets, relation, request.concept))
     return queries
 
 
-def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
+def read_queries(folder: Path, split: str) -> list[QueryLine]:
     """Read the queries of a benchmark folder of ours.
 
     Raises:
@@ -94,7 +94,7 @@ def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
     """
     path = folder / f"queries.{split}.jsonl"
     try:
-        return [BenchmarkQuery(**item) for _, item in read_json_lines(path)]
+        return [QueryLine(**item) for _, item in read_json_lines(path)]
     except InputInvalid as error:
         raise InputInvalid(f"{error}; run: dvc repro") from error
     except TypeError as error:

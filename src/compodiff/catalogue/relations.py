@@ -15,7 +15,7 @@ RELATIONS = (HAIR, CAT_FACE, CLOCK_TIME, COLOUR, DIRECTION, GENDER, SKIN_TONE, S
 
 
 @dataclass(frozen=True)
-class Change:
+class PictureChange:
     """An ordered pair of pictures and the words that change between them."""
 
     reference: str
@@ -45,7 +45,7 @@ def find_changes(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
     ]
 
 
-def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Change]:
+def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[PictureChange]:
     """Yield every change between drawn pictures, in a fixed order.
 
     One style draws some emoji alike. Pairs of equal pictures are left out, pairs that repeat another's two pictures and
@@ -80,19 +80,19 @@ def _find_toneless(emoji: Iterable[Emoji], drawn: dict[str, str]) -> set[str]:
     return {digest for digest, shown in tones.items() if len(shown) > 1}
 
 
-def _list_candidates(emoji: Sequence[Emoji]) -> Iterator[Change]:
+def _list_candidates(emoji: Sequence[Emoji]) -> Iterator[PictureChange]:
     for reference, target, attribute in find_changes(emoji):
         terms = reference.attributes[attribute], target.attributes[attribute]
         for style in STYLES:
             ends = make_picture_id(style.key, reference.codepoints), make_picture_id(style.key, target.codepoints)
-            yield Change(*ends, attribute, *terms)
+            yield PictureChange(*ends, attribute, *terms)
     for each in emoji:
         for reference_style, target_style in permutations(STYLES, 2):
             ends = (
                 make_picture_id(reference_style.key, each.codepoints),
                 make_picture_id(target_style.key, each.codepoints),
             )
-            yield Change(*ends, STYLE, reference_style.title, target_style.title)
+            yield PictureChange(*ends, STYLE, reference_style.title, target_style.title)
 
 
 def _is_one_change(attribute: str, reference: Emoji, target: Emoji) -> bool:

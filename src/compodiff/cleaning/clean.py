@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import ENDS, Survey, Surveyor
 from compodiff.errors import InputInvalid
 from compodiff.execution import count_workers, map_shards
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rules:
+class CleaningRules:
     """What is left out.
 
     Attributes:
@@ -53,7 +53,9 @@ class Rules:
     contaminated: float
 
 
-def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: Rules) -> dict[str, Any]:
+def clean(
+    dataset: Path, to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: CleaningRules
+) -> dict[str, Any]:
     """Write the clean copy of a dataset.
 
     Args:
@@ -131,7 +133,7 @@ def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
     return rows
 
 
-def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> pd.DataFrame:
+def find(survey: Survey, rows: pd.DataFrame, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
     """What is to be left out and why: columns key, rejected_by, picture (reference or target), match, cosine.
 
     Args:
@@ -163,7 +165,7 @@ def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> 
 Finding = tuple[str, str, str, str, float]
 
 
-def _find_contaminated(survey: Survey, gallery: Gallery, least: float) -> Iterator[Finding]:
+def _find_contaminated(survey: Survey, gallery: BenchmarkGallery, least: float) -> Iterator[Finding]:
     """Pictures that a benchmark has, each with the one it is nearest to."""
     first = 0
     for shard in survey.read_by_shard():
@@ -246,7 +248,7 @@ def _forget_copies_of_other(findings: pd.DataFrame, to: Path) -> None:
     shards.write_table(path, findings)
 
 
-def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Rules) -> dict[str, Any]:
+def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: CleaningRules) -> dict[str, Any]:
     acceptance = Acceptance()
     with shards.open_merged_table(to / "manifest.parquet") as manifest:
         for path in paths:

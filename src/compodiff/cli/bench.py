@@ -79,7 +79,7 @@ def time_synthesis(
     from compodiff.params import load_params
     from compodiff.project import find_project_root
     from compodiff.speed import synthesis as bench
-    from compodiff.speed.scale import Undertaking
+    from compodiff.speed.scale import PlannedSynthesis
 
     root = find_project_root()
     params = load_params(root / "params.yaml").synthesis
@@ -91,7 +91,7 @@ def time_synthesis(
         bench.estimate_seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
     )
     kept = min(candidates, drawing.kept if drawing else 1)
-    wanted = Undertaking(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
+    wanted = PlannedSynthesis(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
     _show(bench.run(measured, per_picture, wanted, gpus or [1, 8, 64]), as_json)
 
 

@@ -66,8 +66,8 @@ def run(
     """Embed (once), retrieve and score; all that the score depends on stands in the result."""
     from compodiff.benchmarks import run as use_case
     from compodiff.benchmarks.answers import read_gallery_vectors
-    from compodiff.benchmarks.baselines import Dials
-    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+    from compodiff.benchmarks.baselines import BaselineDials
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
     from compodiff.benchmarks.embedding import CACHE, find_present
     from compodiff.benchmarks.report.comparison import RESULT, write_result
     from compodiff.params import load_params
@@ -78,12 +78,12 @@ def run(
     require_replaceable_file(html, PAGE)
     project = find_project_root()
     params = load_params(project / "params.yaml")
-    parts = load_benchmark(name, root, split, Choices(category, gallery_variant, template, caption_order))
+    parts = load_benchmark(name, root, split, BenchmarkChoices(category, gallery_variant, template, caption_order))
     there = find_present(parts, skip_missing=skip_missing)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
     folders = find_model_parts(model)
     told = use_case.Preparation(root, cache or project / CACHE, model, folders.composed, folders.encoder, given)
-    prepared = use_case.prepare_run(told, there, Dials(sum_weight, product_offset), params)
+    prepared = use_case.prepare_run(told, there, BaselineDials(sum_weight, product_offset), params)
     comparison = use_case.run_benchmark(prepared)
     _print_comparison(f"{name} {parts[0].split}", comparison)
     vectors = read_gallery_vectors(prepared.source.embeddings)
@@ -110,14 +110,14 @@ def score(
     """Score embeddings of any model; pictures are not needed, embeddings need not be normalised."""
     from tqdm import tqdm
 
-    from compodiff.benchmarks.datasets.loading import Choices, find_entry, load_benchmark
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry, load_benchmark
     from compodiff.benchmarks.scoring.metrics import Bootstrap
     from compodiff.benchmarks.scoring.results import score_embeddings
     from compodiff.benchmarks.scoring.scorer import Scorer
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
 
-    parts = load_benchmark(name, root, split, Choices(category=category, gallery_variant=gallery_variant))
-    pictures = load_gallery(gallery, find_entry(name).canonical_id)
+    parts = load_benchmark(name, root, split, BenchmarkChoices(category=category, gallery_variant=gallery_variant))
+    pictures = load_gallery(gallery, find_entry(name).shorten_id)
     with tqdm(desc="scoring", unit=" pictures", unit_scale=True, disable=None) as bar:
         scorer = Scorer(chunk=chunk, skip_missing=skip_missing, progress=bar.update)
         result = score_embeddings(parts, pictures, load_queries(queries), scorer, Bootstrap(draws, seed))
@@ -143,7 +143,7 @@ def submit(
     from compodiff.benchmarks.submission import WRITERS, load_server_benchmark
 
     benchmark = load_server_benchmark(name, root, split)
-    pictures = load_gallery(gallery, find_entry(name).canonical_id)
+    pictures = load_gallery(gallery, find_entry(name).shorten_id)
     for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
         echo(path)
 

@@ -62,7 +62,7 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the copy's report as one JSON object.")] = False,
 ) -> None:
     """Copy DATASET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones."""
-    from compodiff.cleaning.clean import FINDINGS, Rules
+    from compodiff.cleaning.clean import FINDINGS, CleaningRules
     from compodiff.cleaning.clean import clean as clean_copy
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
@@ -71,7 +71,7 @@ def clean(
     kept = to.with_name(f"{to.name}.gallery.npz")
     gallery = embed_benchmarks(benchmark or [], split, folder, batch_size, kept)
     surveyor = Surveyor(to / "facts", folder, safety_checker, batch_size)
-    report = clean_copy(dataset, to, surveyor, gallery, Rules(near_duplicate, any_caption, contaminated))
+    report = clean_copy(dataset, to, surveyor, gallery, CleaningRules(near_duplicate, any_caption, contaminated))
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
         return

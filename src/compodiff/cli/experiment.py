@@ -9,7 +9,7 @@ from compodiff.cli.output import Column, echo, print_table
 from compodiff.project import find_project_root
 
 if TYPE_CHECKING:
-    from compodiff.experiments.outcome import Outcome, Point
+    from compodiff.experiments.outcome import ExperimentOutcome, Measurement
 
 EXPERIMENTS = (
     "steps-solver, draws, guidance, conditions, task-mix, data-scale, text-encoder, domain-transfer, objective or "
@@ -39,15 +39,15 @@ def run_experiment(
     """Answer one question by measurement: points.csv, outcome.json, plot.png, and a run in MLflow."""
     from compodiff.experiments.outcome import KIND
     from compodiff.experiments.registry import find_experiment
-    from compodiff.experiments.setup import Ground
+    from compodiff.experiments.setup import ExperimentSetup
     from compodiff.storage.ownership import require_replaceable_folder
 
     chosen = find_experiment(name)
     folder = out or find_project_root() / OUT / name
     require_replaceable_folder(folder, KIND)
-    ground = Ground.of_project(find_project_root(), benchmark, root, split, training_steps)
+    ground = ExperimentSetup.of_project(find_project_root(), benchmark, root, split, training_steps)
 
-    def show(point: "Point") -> None:
+    def show(point: "Measurement") -> None:
         settings = ", ".join(f"{key} {value}" for key, value in point.settings.items())
         echo(f"{settings}: {chosen.chart.metric} {point.metrics[chosen.chart.metric]:.4f}")
 
@@ -59,7 +59,7 @@ def run_experiment(
         outcome.track(folder)
 
 
-def _print(outcome: "Outcome") -> None:
+def _print(outcome: "ExperimentOutcome") -> None:
     metrics = [name for name in outcome.columns if name in SHOWN]
     settings = list(dict.fromkeys(name for point in outcome.points for name in point.settings))
     rows = []

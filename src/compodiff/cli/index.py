@@ -12,7 +12,7 @@ from compodiff.project import find_project_root
 from compodiff.search.locate import CHAMPION, find_model_parts
 
 if TYPE_CHECKING:
-    from compodiff.index.folder import Todo
+    from compodiff.index.folder import BuildPlan
 
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
@@ -49,13 +49,13 @@ def build(
 ) -> None:
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
     from compodiff.images import list_pictures
-    from compodiff.index.folder import Todo
+    from compodiff.index.folder import BuildPlan
 
     folder, index = _resolve(folder, out)
     listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
-    todo = Todo(listing.files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
+    todo = BuildPlan(listing.files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
     _build(folder, index, model, todo)
 
 
@@ -69,20 +69,20 @@ def add(
     skip_unreadable: Skip = False,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
-    from compodiff.images import Listing, list_pictures
-    from compodiff.index.folder import Todo, list_not_held
+    from compodiff.images import PictureListing, list_pictures
+    from compodiff.index.folder import BuildPlan, list_not_held
     from compodiff.index.scanning import find_path_inside
 
     folder, index = _resolve(folder, out)
     if files:
-        listing, chosen = Listing(), [find_path_inside(folder, file) for file in files]
+        listing, chosen = PictureListing(), [find_path_inside(folder, file) for file in files]
     else:
         listing = list_pictures(folder)
         chosen = list_not_held(index, folder, listing)
     if not chosen and not strict and columns is None:
         echo("nothing to add")
         return
-    _build(folder, index, model, Todo(chosen, listing, strict, keep=True, columns=columns))
+    _build(folder, index, model, BuildPlan(chosen, listing, strict, keep=True, columns=columns))
 
 
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
@@ -98,7 +98,7 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
+def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.images.files import name_others
     from compodiff.index.folder import build_folder_index

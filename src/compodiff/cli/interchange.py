@@ -53,7 +53,7 @@ def import_(
 
     An export of ours comes back as it was. An import that was stopped continues.
     """
-    from compodiff.interchange.formats import FORMATS, Source, import_triplets
+    from compodiff.interchange.formats import FORMATS, ForeignSet, import_triplets
     from compodiff.interchange.importing import SPLITS, Importer
     from compodiff.params import load_params
 
@@ -61,7 +61,7 @@ def import_(
     _check_known(split, list(SPLITS))
     root = find_project_root()
     synthesis = load_params(root / "params.yaml").synthesis
-    source = Source(folder, format_name, _parse_columns(column or []), annotations, tuple(captions or ()))
+    source = ForeignSet(folder, format_name, _parse_columns(column or []), annotations, tuple(captions or ()))
     importer = Importer(
         encoder=(encoder or root / "artifacts" / "encoder").resolve(),
         floors=synthesis.floors,

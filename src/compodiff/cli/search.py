@@ -63,7 +63,7 @@ def search(
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.images import read_picture
-    from compodiff.search.progress import Watch
+    from compodiff.search.progress import PhaseTimer
     from compodiff.search.query import Query, find_mode
     from compodiff.search.searcher import Searcher
     from compodiff.storage.ownership import PAGE, require_replaceable_file
@@ -92,7 +92,7 @@ def search(
     )
     loaded = time.perf_counter()
     prepared = searcher.prepare(query)
-    (ranking,) = searcher.answer_all([prepared], Watch())
+    (ranking,) = searcher.answer_all([prepared], PhaseTimer())
     answered = time.perf_counter()
     if html is not None:
         _write_page(html, searcher, query.reference, prepared, ranking, attribution="" if index else ATTRIBUTION)
@@ -171,7 +171,7 @@ def _write_page(
 ) -> None:
     from PIL import Image
 
-    from compodiff.search.html_page import Shown, render_result_page
+    from compodiff.search.html_page import CaptionedPicture, render_result_page
     from compodiff.search.query import list_parts
     from compodiff.storage.atomic import replace_path
     from compodiff.storage.ownership import PAGE
@@ -180,16 +180,16 @@ def _write_page(
     for part in list_parts(reference):
         if isinstance(part, str):
             name = searcher.index.pictures["name"].iloc[searcher.index.row[part]]
-            shown.append(Shown(searcher.pictures.read(part), str(name)))
+            shown.append(CaptionedPicture(searcher.pictures.read(part), str(name)))
         elif isinstance(part, Image.Image):
-            shown.append(Shown(part, "reference"))
+            shown.append(CaptionedPicture(part, "reference"))
     query, options = prepared.asked, prepared.options
     page = render_result_page(
         references=shown,
         relative_caption=query.relative_caption,
         negative_text=query.negative_text,
         dials=f"w_image {options.w_image:g}, w_text {options.w_text:g}, {options.num_inference_steps} steps",
-        results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in ranking],
+        results=[(CaptionedPicture(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in ranking],
         attribution=attribution,
     )
     with replace_path(path, PAGE) as temporary:

@@ -11,7 +11,7 @@ from compodiff.project import ATTRIBUTION, find_project_root
 from compodiff.search.locate import CHAMPION, GALLERY, ModelParts, find_index_folder, find_model_parts
 
 if TYPE_CHECKING:
-    from compodiff.serving.champion import Places
+    from compodiff.serving.champion import ServedPaths
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
@@ -71,15 +71,15 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _find_places(model: str, index: Path | None) -> "Places":
+def _find_places(model: str, index: Path | None) -> "ServedPaths":
     """Where the model and the index are now; asked again and again, as an alias may move."""
-    from compodiff.serving.champion import Places
+    from compodiff.serving.champion import ServedPaths
 
     parts, version = _find_model_and_version(model)
     if index is None:
         gallery = (find_project_root() / GALLERY).resolve()
-        return Places(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
-    return Places(model, version, parts.composed, parts.encoder, find_index_folder(index.resolve()))
+        return ServedPaths(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
+    return ServedPaths(model, version, parts.composed, parts.encoder, find_index_folder(index.resolve()))
 
 
 def _find_model_and_version(model: str) -> tuple[ModelParts, str]:

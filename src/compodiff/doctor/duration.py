@@ -67,7 +67,7 @@ def _time_row(params: "Params") -> float:
 
     from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
     from compodiff.precision import DTYPES, choose_precision
-    from compodiff.speed.training import Batch, train_step
+    from compodiff.speed.training import TimedBatch, train_step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = DTYPES[choose_precision(params.composed.precision, device)]
@@ -75,7 +75,7 @@ def _time_row(params: "Params") -> float:
     config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dim=width)
     with torch.random.fork_rng():
         denoiser = Denoiser(config).to(dtype)
-    batch = Batch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)
+    batch = TimedBatch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)
     optimizer = torch.optim.AdamW(denoiser.parameters(), fused=True)
     return _shortest(lambda: train_step(denoiser, optimizer, batch)) / params.composed.batch_size
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from compodiff.doctor import examine
-from compodiff.doctor.finding import Finding
+from compodiff.doctor.finding import MachineFinding
 
 _MARKS = {"well": " ", "note": "-", "fault": "!"}
 _NAME_WIDTH, _WIDTH = 13, 120
@@ -28,7 +28,7 @@ def write_report(project: Path, write: Callable[[str], object], *, as_json: bool
     return 1 if faults else 0
 
 
-def _format_finding(finding: Finding) -> str:
+def _format_finding(finding: MachineFinding) -> str:
     """Return one finding: its mark (! for a fault, - for a note), its name, the answer, and below it the way out."""
     blank = " " * (_NAME_WIDTH + 2)
     head = f"{_MARKS[finding.state]} {finding.name:<{_NAME_WIDTH}}"

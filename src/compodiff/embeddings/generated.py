@@ -19,7 +19,7 @@ Extent = tuple[Path, int, int]  # tar, offset, bytes
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedPictures:
     """The generated pictures of triplets.
 
     Attributes:
@@ -33,7 +33,7 @@ class Generated:
     digest: str
 
     @classmethod
-    def find(cls, triplets: Path, rows: pd.DataFrame, catalogued: Container[str]) -> "Generated":
+    def find(cls, triplets: Path, rows: pd.DataFrame, catalogued: Container[str]) -> "GeneratedPictures":
         """Look through the shards that hold the triplets `rows`.
 
         Args:

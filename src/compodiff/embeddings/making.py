@@ -53,7 +53,7 @@ class ExactMask:
 
 
 @dataclass(frozen=True)
-class Material:
+class EmbeddingMaterial:
     """What is embedded.
 
     Attributes:
@@ -73,7 +73,7 @@ class Material:
     exact_masks: Mapping[str, Sequence[ExactMask]] = field(default_factory=dict)
 
 
-def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: EmbeddingParams) -> None:
+def make_embeddings(folder: Path, encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams) -> None:
     """Embed `material` and write it as the folder `folder` (layout in stored.py), whole or not at all.
 
     Finished chunks wait in a hidden folder beside it; they are used again only for the same material, encoder and
@@ -112,7 +112,7 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
 
 
 def _make_fingerprint(
-    encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams
+    encoder: Encoder, material: EmbeddingMaterial, texts: Sequence[str], params: EmbeddingParams
 ) -> dict[str, Any]:
     exact = [
         (name, mask.target, mask.split, mask.cells.tobytes())
@@ -145,7 +145,9 @@ def _write_chunks(
     return [path for path, _ in plan]
 
 
-def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParams, names: Sequence[str]) -> Arrays:
+def _embed_pictures(
+    encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams, names: Sequence[str]
+) -> Arrays:
     """Embed pictures, (n, D), and their masked variants, (m, D), with the packed masks, (m, 512)."""
     width = encoder.manifest.embedding_dim
     embedded, masked = [np.empty((0, width), np.float32)], [np.empty((0, width), np.float32)]
@@ -161,7 +163,7 @@ def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParam
 
 
 def _prepare_pictures(
-    encoder: Encoder, material: Material, params: EmbeddingParams, names: Sequence[str]
+    encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams, names: Sequence[str]
 ) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.bool_]]:
     """Read a batch: pixels (n, 3, H, W), those of its masked variants (m, 3, H, W), and their masks (m, 64, 64)."""
     pictures = [material.read(name) for name in names]
@@ -177,7 +179,7 @@ def _encode(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
     return vectors
 
 
-def _list_variants(name: str, material: Material, params: EmbeddingParams) -> list[dict[str, str]]:
+def _list_variants(name: str, material: EmbeddingMaterial, params: EmbeddingParams) -> list[dict[str, str]]:
     """Describe a picture's masked variants, those of drawn masks first; they have no target."""
     drawn = params.masks_per_picture if name in material.masked_splits else 0
     of_drawn = {"picture_id": name, "split": material.masked_splits.get(name, ""), "target": ""}
@@ -185,8 +187,10 @@ def _list_variants(name: str, material: Material, params: EmbeddingParams) -> li
     return [of_drawn] * drawn + [{"picture_id": name, "split": it.split, "target": it.target} for it in exact]
 
 
-def _make_masks(name: str, picture: Image.Image, material: Material, params: EmbeddingParams) -> NDArray[np.bool_]:
-    """A picture's masks in the order of `_variants`, (variants, 64, 64); name and seed decide the drawn ones."""
+def _make_masks(
+    name: str, picture: Image.Image, material: EmbeddingMaterial, params: EmbeddingParams
+) -> NDArray[np.bool_]:
+    """A picture's masks in the order of `_list_variants`, (variants, 64, 64); name and seed decide the drawn ones."""
     generator = np.random.default_rng([params.seed, zlib.crc32(name.encode())])
     fractions = {"min_fraction": params.min_mask_fraction, "max_fraction": params.max_mask_fraction}
     masks = [mask.cells for mask in material.exact_masks.get(name, ())]

@@ -27,7 +27,7 @@ FIRST_LOGIT_SCALE = 1 / 0.03
 
 
 @dataclass(frozen=True)
-class Examples:
+class ProjectionExamples:
     """Pictures with what the towers make of them.
 
     Attributes:
@@ -46,7 +46,7 @@ class Examples:
 
 
 def train_projections(
-    image: nn.Linear, text: nn.Module, examples: Examples, params: EmbeddedEncoderParams
+    image: nn.Linear, text: nn.Module, examples: ProjectionExamples, params: EmbeddedEncoderParams
 ) -> list[float]:
     """Set the weights of both projections.
 
@@ -97,7 +97,7 @@ class Components:
         return weight, -weight @ torch.cat(list(self.means))
 
 
-def map_components(examples: Examples, params: EmbeddedEncoderParams) -> Components:
+def map_components(examples: ProjectionExamples, params: EmbeddedEncoderParams) -> Components:
     """Find the components of each map; values are standardised first, and each map's total variance is one."""
     generator = torch.Generator().manual_seed(params.seed)
     means, bases = [], []
@@ -149,7 +149,11 @@ def _select_first_components(names: Iterable[str], components: Components, param
 
 
 def _train(
-    mixing: nn.Parameter, text: nn.Module, components: Tensor, examples: Examples, params: EmbeddedEncoderParams
+    mixing: nn.Parameter,
+    text: nn.Module,
+    components: Tensor,
+    examples: ProjectionExamples,
+    params: EmbeddedEncoderParams,
 ) -> list[float]:
     logit_scale = nn.Parameter(torch.tensor(FIRST_LOGIT_SCALE).log())
     optimizer = torch.optim.AdamW(

@@ -1,6 +1,6 @@
 """What the frozen towers of the default encoder make of pictures and texts: the projections train on nothing else.
 
-An encoder that remembers (`Encoder.remembering`) keeps the outputs: a run that was killed makes only what is missing.
+An encoder that remembers (`Encoder.remember_in`) keeps the outputs: a run that was killed makes only what is missing.
 Shapes: N pictures, T texts, F joined map values, D_text width of the text tower.
 """
 

@@ -1,7 +1,7 @@
 """Pictures and texts into one space: any open_clip model, or the small one assembled from packaged weights.
 
 `load_encoder` reads what `save_encoder` wrote; `open_clip_encoder` takes a model of open_clip's list (the paper's is
-ViT-L-14 with the weights `openai`); `embedded_encoder` assembles the default from two pinned packages, offline.
+ViT-L-14 with the weights `openai`); `load_embedded_encoder` assembles the default from two pinned packages, offline.
 """
 
 from compodiff.encoders.embedded import load_embedded_encoder

@@ -17,7 +17,7 @@ Value = str | float | int
 
 
 @dataclass(frozen=True)
-class Point:
+class Measurement:
     """One measurement: the settings that were varied, and the metrics they gave."""
 
     settings: dict[str, Value]
@@ -44,7 +44,7 @@ class Chart:
     log: bool = False
     fitted: bool = False
 
-    def name_series(self, point: Point) -> str:
+    def name_series(self, point: Measurement) -> str:
         """The line or the bars that a point belongs to."""
         return ", ".join(str(point.settings[name]) for name in self.by)
 
@@ -58,12 +58,12 @@ KIND = "experiment"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """All points of an experiment, with what follows from them and what they were measured on."""
 
     name: str
     question: str
-    points: Sequence[Point]
+    points: Sequence[Measurement]
     chart: Chart
     notes: dict[str, Any]
 
@@ -96,14 +96,14 @@ class Outcome:
         return [*settings, *metrics]
 
 
-def log_line(points: Sequence[Point], x: str, metric: str) -> tuple[float, float]:
+def log_line(points: Sequence[Measurement], x: str, metric: str) -> tuple[float, float]:
     """Least squares of metric = a + b log2(x) -> (a, b)."""
     logs = np.log2([float(point.settings[x]) for point in points])
     gain, start = np.polyfit(logs, [point.metrics[metric] for point in points], 1)
     return float(start), float(gain)
 
 
-def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
+def plot(points: Sequence[Measurement], chart: Chart, title: str) -> bytes:
     """Draw the points as PNG."""
     from matplotlib.figure import Figure
 
@@ -116,7 +116,7 @@ def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
     return stream.getvalue()
 
 
-def _draw_lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+def _draw_lines(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
     for name in dict.fromkeys(map(chart.name_series, points)):
         own = [point for point in points if chart.name_series(point) == name]
         xs = [point.settings[chart.x] for point in own]
@@ -133,7 +133,7 @@ def _draw_lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
         axes.legend(title=chart.legend, frameon=False)
 
 
-def _draw_heat_map(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+def _draw_heat_map(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
     xs = sorted({float(point.settings[chart.x]) for point in points})
     (by,) = chart.by
     ys = sorted({float(point.settings[by]) for point in points})
@@ -152,7 +152,7 @@ def _draw_heat_map(axes: Any, points: Sequence[Point], chart: Chart) -> None:
     axes.figure.colorbar(image, ax=axes, label=chart.metric.replace("_", " "))
 
 
-def _draw_bars(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+def _draw_bars(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
     groups = list(dict.fromkeys(str(point.settings[chart.x]) for point in points))
     series = list(dict.fromkeys(map(chart.name_series, points)))
     width = 0.84 / len(series)

@@ -8,19 +8,19 @@ import numpy as np
 
 from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
-from compodiff.experiments.outcome import Chart, Outcome, Point, log_line
-from compodiff.experiments.setup import Ground
+from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement, log_line
+from compodiff.experiments.setup import ExperimentSetup
 
-Notes = Callable[[Sequence[Point], str], dict[str, Any]]
+Notes = Callable[[Sequence[Measurement], str], dict[str, Any]]
 
 
-def find_best_point(points: Sequence[Point], metric: str) -> dict[str, Any]:
+def find_best_point(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
     """The settings with the highest metric."""
     best = max(points, key=lambda point: point.metrics[metric])
     return {"best": {**best.settings, metric: best.metrics[metric]}}
 
 
-def log_fit(points: Sequence[Point], metric: str) -> dict[str, Any]:
+def log_fit(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
     """Least squares of metric = a + b log2(triplets), what it says of ten times the data, and its residual."""
     logs = np.log2([float(point.settings["triplets"]) for point in points])
     values = np.array([point.metrics[metric] for point in points])
@@ -46,12 +46,12 @@ class Experiment:
     """
 
     question: str
-    measure: Callable[[Ground], Iterator[Point]]
+    measure: Callable[[ExperimentSetup], Iterator[Measurement]]
     chart: Chart
     notes: Notes = find_best_point
     trains: bool = False
 
-    def run(self, name: str, ground: Ground, show: Callable[[Point], None]) -> Outcome:
+    def run(self, name: str, ground: ExperimentSetup, show: Callable[[Measurement], None]) -> ExperimentOutcome:
         """Measure the points, each of which is given to `show`, and say what follows from them."""
         points = []
         for point in self.measure(ground):
@@ -64,7 +64,7 @@ class Experiment:
             **({"training_steps": ground.training_steps} if self.trains else {}),
             **self.notes(points, self.chart.metric),
         }
-        return Outcome(name, self.question, points, self.chart, notes)
+        return ExperimentOutcome(name, self.question, points, self.chart, notes)
 
 
 EXPERIMENTS = {

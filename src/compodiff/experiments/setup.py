@@ -3,20 +3,25 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from compodiff.benchmarks.answers import Answering
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.answers import RetrievalModel
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.benchmarks.embedding import CACHE
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import EMOJI, Bench, load_field_benchmark, open_emoji_benchmark
+from compodiff.experiments.embedded_benchmark import (
+    EMOJI,
+    EmbeddedBenchmark,
+    load_field_benchmark,
+    open_emoji_benchmark,
+)
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True)
-class Ground:
+class ExperimentSetup:
     """What an experiment is given.
 
     Attributes:
@@ -33,14 +38,16 @@ class Ground:
     project: Path
     params: Params
     embeddings: Embeddings
-    bench: Bench
+    bench: EmbeddedBenchmark
     is_emoji: bool
     split: str
     training_steps: int
     work: Path
 
     @classmethod
-    def of_project(cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int) -> "Ground":
+    def of_project(
+        cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int
+    ) -> "ExperimentSetup":
         """Read the artifacts of a project, and embed a benchmark (once) that is not its own.
 
         Raises:
@@ -54,7 +61,7 @@ class Ground:
         elif root is None:
             raise InputInvalid(f"where is {benchmark}? name its folder with --root")
         else:
-            parts = load_benchmark(benchmark, root, None, Choices())
+            parts = load_benchmark(benchmark, root, None, BenchmarkChoices())
             encoder = load_encoder(artifacts / "encoder").prepare_for_many()
             bench = load_field_benchmark(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
         work = artifacts / "experiments" / "models"
@@ -71,13 +78,15 @@ class Ground:
             raise InputInvalid(f"{path} is not there; run: make run")
         return path
 
-    def load_composed(self, sampling: SamplingParams | None = None) -> Answering:
+    def load_composed(self, sampling: SamplingParams | None = None) -> RetrievalModel:
         """The composed model of the pipeline."""
-        return Answering.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
+        return RetrievalModel.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
 
-    def load_prior(self) -> Answering:
+    def load_prior(self) -> RetrievalModel:
         """The prior of the pipeline, asked by text alone."""
-        return Answering.load(self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False)
+        return RetrievalModel.load(
+            self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False
+        )
 
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """The section `sampling` with some values changed."""

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compodiff.benchmarks.answers import Answering
+from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.experiments.embedded_benchmark import Bench, make_caption_benchmark
-from compodiff.experiments.outcome import Point
-from compodiff.experiments.setup import Ground
+from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, make_caption_benchmark
+from compodiff.experiments.outcome import Measurement
+from compodiff.experiments.setup import ExperimentSetup
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
 from compodiff.stages.training_material import list_caption_queries, list_triplet_queries, tabulate_captions
 from compodiff.training.examples import make_training_examples
-from compodiff.training.fit import Material, fit, make_denoiser
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 MIXES = {
     "triplets only": (0.0, 0.0, 1.0),
@@ -38,7 +38,7 @@ PROJECTION_SEED = 0
 
 
 @dataclass(frozen=True)
-class Data:
+class VariantData:
     """What a variant learns from.
 
     Attributes:
@@ -52,20 +52,20 @@ class Data:
     triplets: pd.DataFrame
 
 
-def vary_task_mix(ground: Ground) -> Iterator[Point]:
+def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
     data = open_all_data(ground)
     texts = make_caption_benchmark(
         Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
     )
-    yield Point({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
+    yield Measurement({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
     for name, (text_to_image, masked, triplet) in MIXES.items():
         shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
         model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
-        yield Point({"tasks": name}, _measure_both(ground.bench, texts, model))
+        yield Measurement({"tasks": name}, _measure_both(ground.bench, texts, model))
 
 
-def vary_data_scale(ground: Ground) -> Iterator[Point]:
+def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
     data = open_all_data(ground)
     order = np.random.default_rng(ground.params.composed.seed).permutation(len(data.triplets))
@@ -73,18 +73,18 @@ def vary_data_scale(ground: Ground) -> Iterator[Point]:
         some = data.triplets.iloc[np.sort(order[: max(1, round(fraction * len(order)))])]
         model = train_stage_two(ground, replace(data, triplets=some), ground.params.composed)
         metrics = ground.bench.answer(model, f"{len(some):,} triplets")
-        yield Point({"fraction": fraction, "triplets": len(some)}, metrics)
+        yield Measurement({"fraction": fraction, "triplets": len(some)}, metrics)
 
 
-def vary_text_encoder(ground: Ground) -> Iterator[Point]:
+def vary_text_encoder(ground: ExperimentSetup) -> Iterator[Measurement]:
     """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
     for name, embeddings in list_text_variants(ground.embeddings).items():
         data = replace(open_all_data(ground), embeddings=embeddings)
         model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
-        yield Point({"text": name}, ground.bench.replace_embeddings(embeddings).answer(model, name))
+        yield Measurement({"text": name}, ground.bench.replace_embeddings(embeddings).answer(model, name))
 
 
-def transfer_domain(ground: Ground) -> Iterator[Point]:
+def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Train on one style of pictures, or both, and test on each (another benchmark is tested as it is)."""
     data = open_all_data(ground)
     style = Catalogue.load(ground.project / "data").pictures["style"].to_dict()
@@ -99,10 +99,12 @@ def transfer_domain(ground: Ground) -> Iterator[Point]:
             bench = ground.bench
             if ground.is_emoji:
                 bench = bench.select_pictures(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
-            yield Point({"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}"))
+            yield Measurement(
+                {"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}")
+            )
 
 
-def vary_objective(ground: Ground) -> Iterator[Point]:
+def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
     data = open_all_data(ground)
     for name in OBJECTIVES:
@@ -111,14 +113,14 @@ def vary_objective(ground: Ground) -> Iterator[Point]:
         model = train_stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
         if name == "regression":
             model = model.sample_with(ground.change_sampling(solver="mean", num_inference_steps=1))
-        yield Point({"objective": name}, ground.bench.answer(model, name))
+        yield Measurement({"objective": name}, ground.bench.answer(model, name))
 
 
-def open_all_data(ground: Ground) -> Data:
+def open_all_data(ground: ExperimentSetup) -> VariantData:
     """What the pipeline's stage 2 learns from."""
     accepted = pd.read_parquet(ground.find_artifact("validation") / "accepted.parquet")
     captions = tabulate_captions(Catalogue.load(ground.project / "data"), "train")
-    return Data(ground.embeddings, captions, accepted[accepted["split"] == "train"])
+    return VariantData(ground.embeddings, captions, accepted[accepted["split"] == "train"])
 
 
 def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
@@ -138,28 +140,30 @@ def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
     }
 
 
-def train_stage_one(ground: Ground, data: Data, params: TrainingParams | None = None) -> Answering:
+def train_stage_one(ground: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
     """A prior, trained from random weights on the captions of `data`."""
     params = params or ground.params.prior
     encoder = data.embeddings.encoder
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
     process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
     queries = list_caption_queries(Catalogue.load(ground.project / "data"), params)
-    material = Material(
+    material = TrainingMaterial(
         data.embeddings, make_training_examples(data.embeddings, data.captions), queries, _list_gallery(ground)
     )
     denoiser = make_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
     return _train_once(
-        ground, data, params, material, Answering(denoiser, ModelCard(shape, process), ground.params.sampling)
+        ground, data, params, material, RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
     )
 
 
-def train_stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answering | None = None) -> Answering:
+def train_stage_two(
+    ground: ExperimentSetup, data: VariantData, params: TrainingParams, start: RetrievalModel | None = None
+) -> RetrievalModel:
     """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
     if start is None:
         denoiser, card = load_model(ground.find_artifact("prior"))
-        start = Answering(denoiser, card, ground.params.sampling)
-    material = Material(
+        start = RetrievalModel(denoiser, card, ground.params.sampling)
+    material = TrainingMaterial(
         data.embeddings,
         make_training_examples(data.embeddings, data.captions, data.triplets),
         list_triplet_queries(ground.find_artifact("benchmark"), params),
@@ -168,7 +172,13 @@ def train_stage_two(ground: Ground, data: Data, params: TrainingParams, start: A
     return _train_once(ground, data, params, material, start)
 
 
-def _train_once(ground: Ground, data: Data, params: TrainingParams, material: Material, start: Answering) -> Answering:
+def _train_once(
+    ground: ExperimentSetup,
+    data: VariantData,
+    params: TrainingParams,
+    material: TrainingMaterial,
+    start: RetrievalModel,
+) -> RetrievalModel:
     """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
     steps = ground.training_steps
     short = params.model_copy(
@@ -195,10 +205,10 @@ def _train_once(ground: Ground, data: Data, params: TrainingParams, material: Ma
             curve=folder.with_suffix(".csv"),
             on_metrics=lambda _step, _metrics: None,
         )
-    return Answering.load(folder, ground.params.sampling, data.embeddings)
+    return RetrievalModel.load(folder, ground.params.sampling, data.embeddings)
 
 
-def _digest(params: TrainingParams, data: Data, start: Answering) -> str:
+def _digest(params: TrainingParams, data: VariantData, start: RetrievalModel) -> str:
     """A name for a training: its params, its data and the weights it starts from."""
     digest = hashlib.sha256(json.dumps([params.model_dump(), data.embeddings.encoder.to_json()]).encode())
     for table in (data.captions, data.triplets):
@@ -209,18 +219,18 @@ def _digest(params: TrainingParams, data: Data, start: Answering) -> str:
     return digest.hexdigest()[:16]
 
 
-def _list_gallery(ground: Ground) -> list[str]:
+def _list_gallery(ground: ExperimentSetup) -> list[str]:
     return Catalogue.load(ground.project / "data").list_distinct()
 
 
-def _measure_both(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
+def _measure_both(bench: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:
     """Composed retrieval, and text-to-image retrieval asked by the text alone."""
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
     return bench.answer(model, "composed") | kept
 
 
-def vary_distillation(ground: Ground) -> Iterator[Point]:
+def vary_distillation(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
     data, composed = open_all_data(ground), ground.params.composed
     plain = train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
@@ -234,4 +244,6 @@ def vary_distillation(ground: Ground) -> Iterator[Point]:
             asked = model.sample_with(
                 ground.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
             )
-            yield Point({"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}"))
+            yield Measurement(
+                {"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}")
+            )

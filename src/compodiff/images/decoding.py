@@ -52,7 +52,7 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """Bytes of a picture of any kind (images/kinds.py) as an upright RGB picture, or RGBA where it has transparency.
 
     Of an animation the first frame is taken; 16 bits are scaled to 8; EXIF orientation is applied. A picture of more
-    than `max_pixels` comes at a smaller scale; `full_size` says its own.
+    than `max_pixels` comes at a smaller scale; `read_full_size` says its own.
 
     Args:
         content: the bytes.

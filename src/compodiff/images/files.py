@@ -33,7 +33,7 @@ _KINDS_OF_FILES = (
 
 
 @dataclass(frozen=True)
-class Listing:
+class PictureListing:
     """What a folder of pictures holds.
 
     Attributes:
@@ -47,13 +47,13 @@ class Listing:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def list_pictures(root: Path) -> Listing:
+def list_pictures(root: Path) -> PictureListing:
     """List the picture files under `root`, at any depth; hidden files and folders are passed over.
 
     Raises:
         InputInvalid: `root` itself cannot be read.
     """
-    listing = Listing()
+    listing = PictureListing()
     _list_folder(str(root), "", listing)
     return listing
 
@@ -152,7 +152,7 @@ def name_others(others: Counter[str]) -> str:
     return f"{others.total():,} files of other kinds left out: {', '.join(named[:_NAMED_KINDS])}{more}"
 
 
-def _list_folder(root: str, below: str, listing: Listing) -> None:
+def _list_folder(root: str, below: str, listing: PictureListing) -> None:
     """Add what is in the folder `below`, a path from `root` that ends in a slash or is empty."""
     waiting = [below]
     while waiting:
@@ -176,7 +176,7 @@ def _list_folder(root: str, below: str, listing: Listing) -> None:
         waiting += reversed(folders)
 
 
-def _take(entry: "os.DirEntry[str]", name: str, listing: Listing) -> None:
+def _take(entry: "os.DirEntry[str]", name: str, listing: PictureListing) -> None:
     """Sort one entry that is no folder into what is read, what should be and is not, and what is of another kind."""
     suffix = os.path.splitext(entry.name)[1].lower()
     is_picture = suffix in SUFFIXES

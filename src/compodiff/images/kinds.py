@@ -33,14 +33,14 @@ EXTRA = "pip install 'compodiff[photos]'"
 class KindNotRead(InputInvalid):
     """A picture, whole for all we know, of a kind that is read only with an optional package."""
 
-    def __init__(self, kind: "Kind") -> None:
+    def __init__(self, kind: "PictureKind") -> None:
         """Name the kind and the way out."""
         super().__init__(f"is {kind.name}, which is read after: {EXTRA}")
         self.kind = kind
 
 
 @dataclass(frozen=True)
-class Kind:
+class PictureKind:
     """A kind of pictures.
 
     Attributes:
@@ -59,8 +59,8 @@ class Kind:
         return _is_installed(self.package) if self.package else _FEATURES.get(self.name, True)
 
 
-def _make_kind(name: str, suffixes: str, package: str = "") -> Kind:
-    return Kind(name, frozenset(f".{suffix}" for suffix in suffixes.split()), package)
+def _make_kind(name: str, suffixes: str, package: str = "") -> PictureKind:
+    return PictureKind(name, frozenset(f".{suffix}" for suffix in suffixes.split()), package)
 
 
 JPEG = _make_kind("JPEG", "jpg jpeg jpe jfif")
@@ -120,7 +120,7 @@ _BRANDS = (
 )
 
 
-def detect_kind(head: bytes) -> Kind | None:
+def detect_kind(head: bytes) -> PictureKind | None:
     """Tell a file's kind by its first HEAD bytes; None where it is no picture that could be read."""
     if head[:4] == b"RIFF":
         return WEBP if head[8:12] == b"WEBP" else None
@@ -130,7 +130,7 @@ def detect_kind(head: bytes) -> Kind | None:
     return next((kind for magic, kind in _HEADS if head.startswith(magic)), None)
 
 
-def open_kind(kind: Kind, stream: IO[bytes]) -> ImageFile.ImageFile:
+def open_kind(kind: PictureKind, stream: IO[bytes]) -> ImageFile.ImageFile:
     """Open a picture of a kind: its header is read, its pixels are not.
 
     Raises:
@@ -151,7 +151,7 @@ def name_readable_kinds() -> str:
     return " ".join(kind.name for kind in KINDS if kind.is_read)
 
 
-def find_kind(suffix: str) -> Kind | None:
+def find_kind(suffix: str) -> PictureKind | None:
     """Return the kind that names with a suffix (".nef") are of."""
     return next((kind for kind in KINDS if suffix in kind.suffixes), None)
 

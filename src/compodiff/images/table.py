@@ -21,7 +21,7 @@ from compodiff.storage.names import is_inside
 COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 
 
-class Pictures:
+class PictureTable:
     """A table of pictures and the folder that its paths start from."""
 
     def __init__(self, root: Path, table: pd.DataFrame) -> None:

@@ -19,14 +19,14 @@ from compodiff.images import decode, read_full_size
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.index.encoding import encode_pixels
 from compodiff.index.index import Floats
-from compodiff.index.previous import Earlier
+from compodiff.index.previous import EarlierIndex
 from compodiff.storage.atomic import replace_path
 
 BATCH = 64  # pictures put down at a time
 
 
 @dataclass(frozen=True)
-class Part:
+class EncodedPicture:
     """One encoded picture: its embedding (D,), its look (L,), and its width and height in pixels."""
 
     embedding: Floats
@@ -34,10 +34,10 @@ class Part:
     shape: tuple[int, int]
 
 
-class Parts:
+class EncodedPictures:
     """Parts of an earlier index, of a build that was killed, and those that are encoded now."""
 
-    def __init__(self, folder: Path, earlier: Earlier | None, encoder: Encoder) -> None:
+    def __init__(self, folder: Path, earlier: EarlierIndex | None, encoder: Encoder) -> None:
         """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
         identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
@@ -82,29 +82,29 @@ class Parts:
         self.encoded += len(self._pending)
         self._pending.clear()
 
-    def gather(self, sha256: Sequence[str]) -> list[Part]:
+    def gather(self, sha256: Sequence[str]) -> list[EncodedPicture]:
         """The pictures with these bytes, in their order."""
         return [self._known[digest] for digest in sha256]
 
     def _take(self, arrays: Any) -> None:
         columns = (arrays["sha256"].tolist(), arrays["embeddings"], arrays["looks"], arrays["shapes"].tolist())
         for digest, embedding, seen, (width, height) in zip(*columns, strict=True):
-            self._known[digest] = Part(embedding, seen, (width, height))
+            self._known[digest] = EncodedPicture(embedding, seen, (width, height))
 
 
-def stack(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
+def stack(parts: Sequence[EncodedPicture], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
     """Embeddings (N, D) and looks (N, L)."""
     if not parts:
         return np.empty((0, dim), np.float32), np.empty((0, *LOOK_SHAPE), np.uint8)
     return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])
 
 
-def _take_over(earlier: Earlier) -> dict[str, Part]:
+def _take_over(earlier: EarlierIndex) -> dict[str, EncodedPicture]:
     table = earlier.index.pictures
     # A row of a memmap is a memmap, which takes ten times as long to make as one of an array.
     rows = (np.asarray(earlier.index.embeddings), np.asarray(earlier.looks))
     columns: tuple[Any, ...] = (table["sha256"], *rows, table["width"], table["height"])
     return {
-        digest: Part(embedding, seen, (int(width), int(height)))
+        digest: EncodedPicture(embedding, seen, (int(width), int(height)))
         for digest, embedding, seen, width, height in zip(*columns, strict=True)
     }

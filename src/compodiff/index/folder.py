@@ -16,17 +16,17 @@ import pandas as pd
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.images import COLUMNS, Listing, list_pictures
+from compodiff.images import COLUMNS, PictureListing, list_pictures
 from compodiff.images.files import is_gone, read_regular
 from compodiff.index import index, metadata
 from compodiff.index.duplicates import NEW, group_duplicates
-from compodiff.index.encoded import Parts, stack
+from compodiff.index.encoded import EncodedPictures, stack
 from compodiff.index.index import GROUP, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
 from compodiff.index.own_columns import OwnColumns
-from compodiff.index.previous import UNSURE, Earlier, Pictures, Stamp, stamp_of
-from compodiff.index.scanning import Scan, judge, name_in, scan_files
+from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, Stamp, stamp_of
+from compodiff.index.scanning import FolderScan, judge, name_in, scan_files
 from compodiff.machine import lock_folder
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import open_work_folder
@@ -36,7 +36,7 @@ _PARTS = "encoded pictures"
 
 
 @dataclass(frozen=True)
-class Todo:
+class BuildPlan:
     """What a build takes in, and how.
 
     Attributes:
@@ -50,7 +50,7 @@ class Todo:
     """
 
     files: Iterable[Path]
-    listing: Listing = field(default_factory=Listing)
+    listing: PictureListing = field(default_factory=PictureListing)
     strict: bool = False
     keep: bool = False
     checksum: bool = False
@@ -62,7 +62,7 @@ class Todo:
 class FolderBuild:
     """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix.
 
-    `unmet` says how many rows of `Todo.columns` name no picture; None where each does.
+    `unmet` says how many rows of `BuildPlan.columns` name no picture; None where each does.
     """
 
     index: Path
@@ -89,7 +89,7 @@ def build_folder_index(
     out: Path,
     encoder: Encoder,
     params: IndexParams,
-    todo: Todo,
+    todo: BuildPlan,
 ) -> FolderBuild:
     """Encode the pictures of `folder` and put an index over them at `out`.
 
@@ -110,7 +110,7 @@ def build_folder_index(
     with _lock_index(out):
         earlier = _open_earlier(out, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
-        parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
+        parts = EncodedPictures(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.read_beside(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep
@@ -131,14 +131,14 @@ def build_folder_index(
     return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
 
 
-def _open_earlier(out: Path, folder: Path) -> Earlier | None:
+def _open_earlier(out: Path, folder: Path) -> EarlierIndex | None:
     """Open the index at `out`, which the new one will replace; None where there is none.
 
     Raises:
         InputInvalid: something else is there, or it is of another folder.
     """
     require_replaceable_index(out)
-    earlier = Earlier.open(out)
+    earlier = EarlierIndex.open(out)
     if earlier is not None:
         require_folder(out, earlier.index.manifest, folder)
     return earlier
@@ -160,7 +160,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
     """
     open_index(out, folder)  # where there is none, no folder is made to lock
     with _lock_index(out):
-        earlier = Earlier(Index.load(out))
+        earlier = EarlierIndex(Index.load(out))
         held = earlier.index
         require_folder(out, held.manifest, folder)
         gone = {name for name in held.picture_ids if is_gone(folder / name)} if names is None else set(names)
@@ -212,28 +212,28 @@ def open_index(index_folder: Path, folder: Path) -> Index:
     return opened
 
 
-def _choose_own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
+def _choose_own_columns(todo: BuildPlan, given: OwnColumns | None, earlier: EarlierIndex | None) -> OwnColumns:
     before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
     if given is None:
         return before
     return before.join(given) if todo.keep else given
 
 
-def list_not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
+def list_not_held(index_folder: Path, folder: Path, listing: PictureListing) -> list[Path]:
     """The files of `folder` that its index neither holds nor left out as they are now."""
     held, known = open_index(index_folder, folder).row, LeftOut.read_beside(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}
     return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
 
 
-def _collect_pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
+def _collect_pictures(folder: Path, scan: FolderScan, parts: EncodedPictures, dim: int) -> IndexRows:
     table = pd.DataFrame(scan.rows, columns=COLUMNS)
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
     known = metadata.of_files(folder, names, scan.modified_ns)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
-    return Pictures(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
+    return IndexRows(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
 def _write(
@@ -241,8 +241,8 @@ def _write(
     out: Path,
     encoder: EncoderManifest,
     params: IndexParams,
-    pictures: Pictures,
-    earlier: Earlier | None,
+    pictures: IndexRows,
+    earlier: EarlierIndex | None,
     left_out: LeftOut,
     own: OwnColumns,
 ) -> None:

@@ -41,7 +41,7 @@ def clip_to_64_bits(number: int) -> int:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class IndexRows:
     """Rows of an index to be: their table, embeddings (N, D), looks (N, L) and stamps (N, 3)."""
 
     table: pd.DataFrame
@@ -49,9 +49,9 @@ class Pictures:
     looks: Looks
     stamps: NDArray[np.int64]
 
-    def join(self, more: "Pictures") -> "Pictures":
+    def join(self, more: "IndexRows") -> "IndexRows":
         """Both as one."""
-        return Pictures(
+        return IndexRows(
             pd.concat([self.table, more.table], ignore_index=True) if len(self.table) else more.table,
             np.concatenate([self.embeddings, more.embeddings]),
             np.concatenate([self.looks, more.looks]),
@@ -63,7 +63,7 @@ class Pictures:
         return {_LOOKS: self.looks, _STAMPS: self.stamps, _COSINE: np.array(duplicate_cosine)}
 
 
-class Earlier:
+class EarlierIndex:
     """An index over a folder that the next one takes the place of."""
 
     def __init__(self, index: Index) -> None:
@@ -78,7 +78,7 @@ class Earlier:
         self.own = OwnColumns.read_beside(index.folder, index.pictures)
 
     @classmethod
-    def open(cls, folder: Path) -> "Earlier | None":
+    def open(cls, folder: Path) -> "EarlierIndex | None":
         """The index at `folder`, or None where there is none.
 
         Raises:
@@ -97,7 +97,7 @@ class Earlier:
             return None
         return self._sha256[row]
 
-    def remove(self, gone: set[str]) -> Pictures:
+    def remove(self, gone: set[str]) -> IndexRows:
         """The pictures but those that are `gone`.
 
         Raises:
@@ -107,7 +107,7 @@ class Earlier:
             raise IndexMismatch(f"the index {self.index.folder} cannot be changed; make it anew: compodiff index build")
         rows = np.flatnonzero(~self.index.pictures["picture_id"].isin(gone).to_numpy())
         table = self.index.pictures.iloc[rows].reset_index(drop=True).drop(columns=self.own.names)
-        return Pictures(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
+        return IndexRows(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
 
     def find_groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
         """Near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures
+from compodiff.images import PictureTable
 from compodiff.images.looks import Looks, compute_look, look_the_same
 from compodiff.index.index import NO_PICTURE, Index
 from compodiff.index.previous import read_cosine, read_looks
@@ -19,7 +19,7 @@ _NEAREST, _NEAREST_READ = 64, 8  # pictures that are compared: by stored looks, 
 class Recognition:
     """Recognises pictures of one index."""
 
-    def __init__(self, index: Index, pictures: Pictures) -> None:
+    def __init__(self, index: Index, pictures: PictureTable) -> None:
         """Open what the index knows of its pictures' looks; where it does not, `pictures` are read."""
         self._index, self._pictures = index, pictures
         self._looks = read_looks(index)

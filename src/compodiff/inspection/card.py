@@ -25,7 +25,7 @@ _SIZES = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class DatasetOrigin:
     """Whose a dataset is.
 
     Attributes:
@@ -43,7 +43,7 @@ class Origin:
     floors: Mapping[str, float] | None = None
 
 
-def find_origin(dataset: Path, name: str | None, attribution: Path | None, licences: tuple[str, ...]) -> Origin:
+def find_origin(dataset: Path, name: str | None, attribution: Path | None, licences: tuple[str, ...]) -> DatasetOrigin:
     """Say whose a dataset is: as the file `attribution` says, or the catalogue's where its pictures are shown.
 
     Raises:
@@ -56,10 +56,10 @@ def find_origin(dataset: Path, name: str | None, attribution: Path | None, licen
         said = attribution.read_text(encoding="utf-8")
     elif not (dataset / "source.json").exists() and (data := find_catalogue()) is not None:
         said, texts = (data / "ATTRIBUTION.md").read_text(encoding="utf-8"), data / "licences"
-    return Origin(name or dataset.resolve().name, said, licences, texts, read_floors(dataset))
+    return DatasetOrigin(name or dataset.resolve().name, said, licences, texts, read_floors(dataset))
 
 
-def write_card(triplets: Path, to: Path, origin: Origin) -> None:
+def write_card(triplets: Path, to: Path, origin: DatasetOrigin) -> None:
     """Write README.md with front matter of the Hugging Face hub, plots/ and licences/.
 
     Raises:
@@ -76,7 +76,7 @@ def write_card(triplets: Path, to: Path, origin: Origin) -> None:
         (folder / "README.md").write_text(render_card(rows, origin, _read_making(triplets)), encoding="utf-8")
 
 
-def render_card(rows: pd.DataFrame, origin: Origin, made: Mapping[str, Any]) -> str:
+def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: Mapping[str, Any]) -> str:
     """Return the card as Markdown."""
     accepted = rows[rows["accepted"]]
     licences = origin.licences or tuple(sorted({f"cc-{a}-{b}" for a, b in _LICENCE.findall(origin.attribution)}))

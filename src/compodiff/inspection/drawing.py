@@ -22,7 +22,7 @@ NEEDED = {"key", "shard", "relative_caption", "relation", "accepted"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetTriplet:
     """A triplet as the sheet shows it.
 
     Attributes:
@@ -78,7 +78,7 @@ def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 
 def read_pictures(
     triplets: Path, rows: pd.DataFrame, elsewhere: Callable[[str], Image.Image | None] = lambda _: None
-) -> list[Shown]:
+) -> list[SheetTriplet]:
     """Read the pictures of rows from the shards.
 
     Args:
@@ -89,7 +89,7 @@ def read_pictures(
     Raises:
         InputInvalid: a shard is missing, cut short or damaged, or a picture does not decode.
     """
-    found: dict[str, Shown] = {}
+    found: dict[str, SheetTriplet] = {}
     kept = rows[rows["accepted"]]
     by_shard = kept.groupby("shard", sort=True)
     for name, own in tqdm(by_shard, "reading shards", len(by_shard), unit=" shards", disable=None):
@@ -102,14 +102,14 @@ def read_pictures(
     return [found.get(str(row["key"])) or _make_rejected(row, elsewhere) for row in rows.to_dict("records")]
 
 
-def _make_rejected(row: dict[Any, Any], elsewhere: Callable[[str], Image.Image | None]) -> Shown:
-    return Shown(row, elsewhere(str(row.get("reference"))), elsewhere(str(row.get("target"))))
+def _make_rejected(row: dict[Any, Any], elsewhere: Callable[[str], Image.Image | None]) -> SheetTriplet:
+    return SheetTriplet(row, elsewhere(str(row.get("reference"))), elsewhere(str(row.get("target"))))
 
 
-def _make_drawn(row: dict[Any, Any], files: dict[str, bytes], where: str) -> Shown:
+def _make_drawn(row: dict[Any, Any], files: dict[str, bytes], where: str) -> SheetTriplet:
     pictures = {name: _decode(files[f"{name}.png"], f"{where}.{name}.png") for name in ("reference", "target")}
     mask = _decode(files["mask.png"], f"{where}.mask.png") if "mask.png" in files else None
-    return Shown(json.loads(files["json"]) | row, pictures["reference"], pictures["target"], mask)
+    return SheetTriplet(json.loads(files["json"]) | row, pictures["reference"], pictures["target"], mask)
 
 
 def _decode(content: bytes, where: str) -> Image.Image:

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.inspection.drawing import SCORES, Shown, draw, find_catalogue, read_floors, read_pictures
+from compodiff.inspection.drawing import SCORES, SheetTriplet, draw, find_catalogue, read_floors, read_pictures
 from compodiff.project import ATTRIBUTION
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.ownership import PAGE, make_signature
@@ -42,7 +42,7 @@ def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path, count: int, seed:
     return len(shown)
 
 
-def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float], attribution: str = "") -> str:
+def render_sheet(name: str, shown: Sequence[SheetTriplet], floors: Mapping[str, float], attribution: str = "") -> str:
     """Render the sheet.
 
     Args:
@@ -75,7 +75,7 @@ def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float],
     return document
 
 
-def _make_row(shown: Shown, pictures: dict[str, int]) -> dict[str, Any]:
+def _make_row(shown: SheetTriplet, pictures: dict[str, int]) -> dict[str, Any]:
     row = shown.row
     scores = {score: float(row[score]) for score in SCORES if row.get(score) is not None and row[score] == row[score]}
     return {

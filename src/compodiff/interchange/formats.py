@@ -12,7 +12,7 @@ from tqdm import tqdm
 from compodiff.errors import InputInvalid
 from compodiff.execution import count_workers, map_shards
 from compodiff.interchange import lasco, tables, tars
-from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
+from compodiff.interchange.importing import SPLITS, Importer, ImportPart, ImportPlan
 from compodiff.interchange.records import Record
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
@@ -23,7 +23,7 @@ PER_SHARD = 1000  # triplets of LaSCo
 
 
 @dataclass(frozen=True)
-class Source:
+class ForeignSet:
     """A set of somebody's.
 
     Attributes:
@@ -80,12 +80,12 @@ class LascoPart:
         return lasco.read_records(self.triplets, self.pictures, self.captions)
 
 
-def _list_tar_parts(source: Source, _skip_faulty: bool) -> list[Part]:
+def _list_tar_parts(source: ForeignSet, _skip_faulty: bool) -> list[ImportPart]:
     return [TarPart(path, source.columns) for path in tars.list_tars(source.folder)]
 
 
-def _list_table_parts(source: Source, skip_faulty: bool) -> list[Part]:
-    parts: list[Part] = []
+def _list_table_parts(source: ForeignSet, skip_faulty: bool) -> list[ImportPart]:
+    parts: list[ImportPart] = []
     for path in tables.list_tables(source.folder):
         try:
             groups = tables.count_row_groups(path)
@@ -97,14 +97,14 @@ def _list_table_parts(source: Source, skip_faulty: bool) -> list[Part]:
     return parts
 
 
-def _list_lasco_parts(source: Source, _skip_faulty: bool) -> list[Part]:
+def _list_lasco_parts(source: ForeignSet, _skip_faulty: bool) -> list[ImportPart]:
     if source.annotations is None or not source.captions:
         raise InputInvalid(
             "LaSCo has no captions; give --annotations lasco_train.json --captions captions_train2014.json"
         )
     triplets = lasco.read_triplets(source.annotations)
     captions = lasco.read_captions(source.captions)
-    parts: list[Part] = []
+    parts: list[ImportPart] = []
     for first in range(0, len(triplets), PER_SHARD):
         some = triplets[first : first + PER_SHARD]
         needed = {int(triplet[role][0]) for triplet in some for role in ("query-image", "target-image")}
@@ -113,14 +113,14 @@ def _list_lasco_parts(source: Source, _skip_faulty: bool) -> list[Part]:
     return parts
 
 
-FORMATS: dict[str, Callable[[Source, bool], list[Part]]] = {
+FORMATS: dict[str, Callable[[ForeignSet, bool], list[ImportPart]]] = {
     "webdataset": _list_tar_parts,
     "parquet": _list_table_parts,
     "lasco": _list_lasco_parts,
 }
 
 
-def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, int]:
+def import_triplets(source: ForeignSet, importer: Importer, to: Path) -> dict[str, int]:
     """Write `to`: shards, manifest.parquet, report.json, pictures.parquet and source.json.
 
     An import that was killed continues with the parts that are missing; another source or another importer starts
@@ -150,13 +150,13 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     return {"triplets": len(rows), "accepted": int(rows["accepted"].sum()), "faulty": faults}
 
 
-def _plan_shards(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:
+def _plan_shards(parts: Sequence[ImportPart], to: Path, split: str) -> list[ImportPlan]:
     """Name the shards by the split that a file's name begins with and a number, as ours are."""
     counts: Counter[str] = Counter()
     planned = []
     for number, part in enumerate(parts):
         prefix = next((name for name in SPLITS if part.path.name.startswith(name)), split)
-        planned.append(Planned(to / f"{prefix}-{counts[prefix]:05d}.tar", number, part))
+        planned.append(ImportPlan(to / f"{prefix}-{counts[prefix]:05d}.tar", number, part))
         counts[prefix] += 1
     return planned
 
@@ -168,7 +168,7 @@ def _tabulate_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     return held_out_last.drop_duplicates("picture_id", keep="last", ignore_index=True)
 
 
-def _make_fingerprint(source: Source, importer: Importer, parts: Sequence[Part]) -> dict[str, Any]:
+def _make_fingerprint(source: ForeignSet, importer: Importer, parts: Sequence[ImportPart]) -> dict[str, Any]:
     return {
         "files": {str(path): path.stat().st_size for path in sorted({part.path for part in parts})},
         "parts": len(parts),

@@ -39,7 +39,7 @@ Made = TypeVar("Made")
 log = logging.getLogger(__name__)
 
 
-class Part(Protocol):
+class ImportPart(Protocol):
     """A unit of work; picklable."""
 
     @property
@@ -51,12 +51,12 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class Planned:
+class ImportPlan:
     """A part, and the shard that it becomes."""
 
     path: Path
     number: int
-    part: Part
+    part: ImportPart
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Importer:
     skip_faulty: bool = False
     _faults: int = field(default=0, init=False, compare=False)
 
-    def __call__(self, planned: Planned) -> int:
+    def __call__(self, planned: ImportPlan) -> int:
         """Make one shard; return how many faults were left out: triplets, and one for a part that breaks off.
 
         Raises:
@@ -104,7 +104,7 @@ class Importer:
             self._maker(ShardPlan(planned.path, ()))
         return self._faults
 
-    def _read_part(self, part: Part) -> Iterator[Record]:
+    def _read_part(self, part: ImportPart) -> Iterator[Record]:
         """Read a part as far as it can be read.
 
         Raises:
@@ -122,14 +122,14 @@ class Importer:
         self._faults += 1
 
     @cached_property
-    def _generator(self) -> "_Handed":
-        return _Handed()
+    def _generator(self) -> "_ReadyGenerator":
+        return _ReadyGenerator()
 
     @cached_property
     def _maker(self) -> TripletMaker:
         return TripletMaker(lambda: self._generator, self.encoder, self.floors, self.batch_size)
 
-    def _make_pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
+    def _make_pairs(self, planned: ImportPlan, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
         random = Random(f"{self.seed}-{planned.number}")
         for number, record in enumerate(_chain(first, others)):
             pair = self._make_if_sound(record, partial(self._make_pair, planned, number, random))
@@ -153,7 +153,7 @@ class Importer:
         self._leave_out(f"{record.name}: {fault}")
         return None
 
-    def _make_pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
+    def _make_pair(self, planned: ImportPlan, number: int, random: Random, record: Record) -> PicturePair:
         if fault := _find_fault(record):
             raise InputInvalid(fault)
         own = re.sub(r"[^\w-]+", "_", record.key)[:_LONGEST_KEY]  # so that a triplet can be traced
@@ -203,7 +203,7 @@ class Importer:
             keyword=keyword,
         )
 
-    def _copy(self, planned: Planned, first: Record, others: Iterator[Record]) -> None:
+    def _copy(self, planned: ImportPlan, first: Record, others: Iterator[Record]) -> None:
         """Take over an export of ours as it is."""
         with shards.open_shard_writer(planned.path) as shard:
             rows = []
@@ -224,7 +224,7 @@ class Importer:
 
 
 @dataclass
-class _Handed:
+class _ReadyGenerator:
     """A generator whose pictures are already there."""
 
     read: Iterator[PicturePair] = field(default_factory=lambda: iter(()))

@@ -108,7 +108,7 @@ def record_of(
 
     Args:
         row: column -> value.
-        roles: role -> column, of `roles_of`.
+        roles: role -> column, of `find_roles`.
         pictures: role -> content of a picture file.
         name: what an error calls the row.
     """

@@ -23,7 +23,7 @@ DECIMALS = 4
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedPairs:
     """Embeddings of B triplets' pictures and texts, each (B, D).
 
     `asked` is the term that came in; where a language model wrote the pair and no term is known, the relative caption.
@@ -62,7 +62,7 @@ def compare_with_keyword(asked: Vectors, target: Vectors) -> Scores:
     return _compute_cosine(asked, target)
 
 
-def score(embedded: Embedded) -> pd.DataFrame:
+def score(embedded: EmbeddedPairs) -> pd.DataFrame:
     """Score B triplets: a float32 column per filter, named as in `SimilarityFloors`."""
     it = embedded
     scores = {

@@ -16,13 +16,13 @@ from pathlib import Path
 from numpy.random import Generator
 from PIL import Image
 
-from compodiff.catalogue.emoji_benchmark import SPLITS, BenchmarkQuery, format_line
+from compodiff.catalogue.emoji_benchmark import SPLITS, QueryLine, format_line
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.params import ScenesParams
 from compodiff.scenes.captions import ADD, REMOVE, REPLACE
-from compodiff.scenes.edits import Edit, Family, draw_family, make_family_generator
-from compodiff.scenes.objects import Stock, draw_one
+from compodiff.scenes.edits import SceneEdit, SceneFamily, draw_family, make_family_generator
+from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import Painter
 from compodiff.storage.atomic import replace_folder
 
@@ -40,7 +40,7 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> No
         (temporary / "gallery").mkdir()
         (temporary / "masks").mkdir()
         for split in SPLITS:
-            families = _draw_families(Stock(catalogue, split), split, params)
+            families = _draw_families(ObjectStock(catalogue, split), split, params)
             scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
             pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
             pack_pictures(temporary / "gallery" / f"{split}.tar", pictures)
@@ -56,14 +56,14 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> No
             (temporary / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
 
 
-def _draw_families(stock: Stock, split: str, params: ScenesParams) -> list[tuple[Family, Generator]]:
+def _draw_families(stock: ObjectStock, split: str, params: ScenesParams) -> list[tuple[SceneFamily, Generator]]:
     generators = [
         make_family_generator(params.seed, split, number) for number in range(params.families.model_dump()[split])
     ]
     return [(draw_family(stock, params.edits_per_relation, generator), generator) for generator in generators]
 
 
-def _make_queries(family: Family, concept: str, generator: Generator) -> Iterator[BenchmarkQuery]:
+def _make_queries(family: SceneFamily, concept: str, generator: Generator) -> Iterator[QueryLine]:
     """A query of each edit, in a direction drawn: for additions and removals always from the base."""
     for edit in family.edits:
         there, undone = edit.list_relative_captions()
@@ -71,12 +71,12 @@ def _make_queries(family: Family, concept: str, generator: Generator) -> Iterato
         turned = edit.relation not in (ADD, REMOVE) and generator.random() < 0.5
         reference, target = reversed(ends) if turned else ends
         caption = draw_one(undone if turned else there, generator)
-        query = BenchmarkQuery(reference, caption, [target], edit.back if turned else edit.relation, concept)
+        query = QueryLine(reference, caption, [target], edit.back if turned else edit.relation, concept)
         yield query
         yield from _make_harder(query, edit)
 
 
-def _make_harder(query: BenchmarkQuery, edit: Edit) -> Iterator[BenchmarkQuery]:
+def _make_harder(query: QueryLine, edit: SceneEdit) -> Iterator[QueryLine]:
     if edit.relation == REMOVE:
         yield replace(query, group=NEGATIVE, negative=edit.there["name"])
     if edit.relation == REPLACE:

@@ -142,7 +142,7 @@ def number_things(name: str, count: int) -> str:
 
 
 def make_plural(name: str) -> str:
-    """Several of a `countable` name."""
+    """Several of a `is_countable` name."""
     *first, last = name.split(" ")
     if last in _IRREGULAR:
         many = _IRREGULAR[last]

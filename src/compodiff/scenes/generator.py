@@ -14,8 +14,8 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SynthesisParams
-from compodiff.scenes.edits import Family, draw_family, make_family_generator
-from compodiff.scenes.objects import Stock, draw_one
+from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
+from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import Painter, Scene
 
 PREFIX = "sprites"
@@ -30,7 +30,7 @@ def make_sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator
     for split, families in params.sprites.families.model_dump().items():
         if families == 0:
             continue
-        stock = Stock(catalogue, split)
+        stock = ObjectStock(catalogue, split)
         for number in range(families):
             generator = make_family_generator(params.seed, split, number)
             family = draw_family(stock, params.sprites.edits_per_relation, generator)
@@ -38,13 +38,13 @@ def make_sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator
 
 
 class SpriteGenerator:
-    """Draws the scenes of `sprite_pairs`; each caption pair has one candidate."""
+    """Draws the scenes of `make_sprite_pairs`; each caption pair has one candidate."""
 
     def __init__(self, data: Path, params: SynthesisParams) -> None:
         """`data` is the catalogue's folder; the params are those of the pairs."""
         catalogue = Catalogue.load(data)
         self._params = params
-        self._stock = cache(partial(Stock, catalogue))
+        self._stock = cache(partial(ObjectStock, catalogue))
         self._scenes = lru_cache(maxsize=2)(self._draw_family)  # pairs of a family are neighbours
         self._painter = Painter(catalogue.read)
         self._picture = lru_cache(maxsize=32)(self._painter.paint_picture)
@@ -53,7 +53,7 @@ class SpriteGenerator:
         """Yield both scenes of each pair and the mask of what differs.
 
         Raises:
-            InputInvalid: a pair is not one of `sprite_pairs` for these params, or a picture does not decode.
+            InputInvalid: a pair is not one of `make_sprite_pairs` for these params, or a picture does not decode.
         """
         for pair in pairs:
             scenes = self._scenes(pair.key.rpartition("-")[0], pair.split)
@@ -70,7 +70,7 @@ class SpriteGenerator:
         return {scene.name: scene for scene in family.scenes}
 
 
-def _make_pairs(family_key: str, split: str, family: Family, generator: Generator) -> Iterator[CaptionPair]:
+def _make_pairs(family_key: str, split: str, family: SceneFamily, generator: Generator) -> Iterator[CaptionPair]:
     """Two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
         base, after = family.base.name, edit.after.name

@@ -32,7 +32,7 @@ class Recolouring:
     target_term: str
 
 
-class Stock:
+class ObjectStock:
     """The objects of one split.
 
     Attributes:

@@ -38,7 +38,7 @@ GROUNDS = {
 
 
 @dataclass(frozen=True, order=True)
-class Placed:
+class PlacedObject:
     """An object of a scene.
 
     Attributes:
@@ -67,7 +67,7 @@ class Scene:
 
     top: str
     bottom: str
-    objects: tuple[Placed, ...]
+    objects: tuple[PlacedObject, ...]
 
     @property
     def name(self) -> str:
@@ -82,11 +82,11 @@ class Scene:
         return [place for place in PLACES if place not in taken]
 
 
-def place_object(picture: str, place: str, generator: Generator) -> Placed:
+def place_object(picture: str, place: str, generator: Generator) -> PlacedObject:
     """Put a picture somewhere into a quarter of the canvas, at a drawn size."""
     size = int(generator.integers(SMALLEST, QUARTER + 1))
     right, down = (int(shift) for shift in generator.integers(0, QUARTER - size + 1, 2))
-    return Placed(place, picture, size, right, down)
+    return PlacedObject(place, picture, size, right, down)
 
 
 def draw_ground(generator: Generator) -> tuple[str, str]:

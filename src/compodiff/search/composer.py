@@ -24,9 +24,9 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
-from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference
-from compodiff.search.texts import TextEncodings, pack_texts
+from compodiff.search.progress import PhaseTimer
+from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart
+from compodiff.search.texts import TextCache, pack_texts
 
 _LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
 
@@ -44,7 +44,7 @@ class Composer:
 
     def __init__(self, encoder: Encoder, denoiser: Denoiser, card: ModelCard, sampling: SamplingParams) -> None:
         self.encoder, self.denoiser, self.card, self.sampling = encoder, denoiser, card, sampling
-        self._texts = TextEncodings(encoder)
+        self._texts = TextCache(encoder)
 
     @classmethod
     def load(cls, model: Path, encoder: Path) -> "Composer":
@@ -100,10 +100,11 @@ class Composer:
     def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
         """Every draw of every query, raw, B times (S, D); see `compose_all`."""
         return [
-            composition.draws for composition in self.compose_all([self.prepare(each) for each in queries], Watch())
+            composition.draws
+            for composition in self.compose_all([self.prepare(each) for each in queries], PhaseTimer())
         ]
 
-    def compose_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Composition]:
+    def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
         """Answer queries together; a query's answer does not depend on the others.
 
         Args:
@@ -120,7 +121,7 @@ class Composer:
             answers.update(zip(places, alike, strict=True))
         return [answers[place] for place in range(len(queries))]
 
-    def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: Watch) -> list[Composition]:
+    def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: PhaseTimer) -> list[Composition]:
         """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]
         with watch.time_phase("encode"):
@@ -141,7 +142,7 @@ class Composer:
         ]
 
     def _sample(
-        self, queries: Sequence[Query], options: SamplerOptions, conditions: Conditions, watch: Watch
+        self, queries: Sequence[Query], options: SamplerOptions, conditions: Conditions, watch: PhaseTimer
     ) -> Tensor:
         """Sample the draws (B, S, D)."""
         seeds = [self.sampling.seed if query.seed is None else query.seed for query in queries]
@@ -171,7 +172,7 @@ class Composer:
             return Blend(tuple(self._convert_part(part) for part in reference.parts), reference.weights)
         return None if reference is None else self._convert_part(reference)
 
-    def _convert_part(self, part: Part) -> Part:
+    def _convert_part(self, part: ReferencePart) -> ReferencePart:
         """Pictures as pixels; embeddings as they are, checked."""
         if isinstance(part, Tensor):
             return part
@@ -216,9 +217,9 @@ class Composer:
             means.append((weights[:, None] * torch.stack(parts)).sum(0) if len(parts) > 1 else parts[0])
         return torch.stack(means)
 
-    def _place_part(self, part: Part) -> Tensor:
+    def _place_part(self, part: ReferencePart) -> Tensor:
         return torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.encoder.device)
 
 
-def _blend(reference: Part | Blend) -> Blend:
+def _blend(reference: ReferencePart | Blend) -> Blend:
     return reference if isinstance(reference, Blend) else Blend((reference,), (1.0,))

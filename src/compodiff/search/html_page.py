@@ -31,7 +31,7 @@ footer { font-size: .75rem; color: var(--soft); }
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaptionedPicture:
     """A picture and what stands under it."""
 
     picture: Image.Image
@@ -40,11 +40,11 @@ class Shown:
 
 def render_result_page(
     *,
-    references: Sequence[Shown],
+    references: Sequence[CaptionedPicture],
     relative_caption: str,
     negative_text: str,
     dials: str,
-    results: Sequence[tuple[Shown, float]],
+    results: Sequence[tuple[CaptionedPicture, float]],
     attribution: str,
 ) -> str:
     """Render a query and its ranked pictures.
@@ -74,7 +74,7 @@ def render_result_page(
     )
 
 
-def _render_figure(shown: Shown, rank: str, score: str = "") -> str:
+def _render_figure(shown: CaptionedPicture, rank: str, score: str = "") -> str:
     caption = " ".join(part for part in (f"{rank}." if rank else "", shown.caption) if part)
     return (
         f'<figure><img src="{_make_uri(shown.picture)}" alt="{escape(shown.caption)}">'

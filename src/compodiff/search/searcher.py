@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from compodiff.images import Pictures, read_picture
+from compodiff.images import PictureTable, read_picture
 from compodiff.images.looks import compute_look
 from compodiff.index.encoding import encode_pixels
 from compodiff.index.filters import Filters
@@ -25,15 +25,15 @@ from compodiff.search.composer import Composer, Composition
 from compodiff.search.locate import CHAMPION, GALLERY, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import note_on_negative, note_on_nothing
-from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference, list_parts
+from compodiff.search.progress import PhaseTimer
+from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
 from compodiff.tracking.store import find_project
 
-__all__ = ["Blend", "Dials", "Hit", "Query", "Ranking", "Searcher"]
+__all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
 
-class Dials(TypedDict, total=False):
+class SearchDials(TypedDict, total=False):
     """What a search may say besides; what it does not say is the model's own (`Query`)."""
 
     w_image: float
@@ -69,7 +69,7 @@ class Searcher:
         index.require_encoder(composer.encoder.manifest)
         self.composer, self.index = composer, index
         root = pictures_root or index.folder / index.manifest.pictures_root
-        self.pictures = Pictures(root, index.pictures)
+        self.pictures = PictureTable(root, index.pictures)
         self.filters = Filters(index.pictures)
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
@@ -110,7 +110,7 @@ class Searcher:
         negative: str = "",
         mask: str | Path | Image.Image | NDArray[np.bool_] | None = None,
         k: int = 10,
-        **dials: Unpack[Dials],
+        **dials: Unpack[SearchDials],
     ) -> Ranking:
         """Find pictures like the reference, but ...
 
@@ -123,7 +123,7 @@ class Searcher:
             negative: what the answer should not be like.
             mask: white where the reference is to be replaced, of its shape; or 64 x 64 cells.
             k: how many pictures.
-            **dials: see `Dials`.
+            **dials: see `SearchDials`.
 
         Raises:
             InputInvalid: the query cannot be answered; the message says why.
@@ -146,7 +146,7 @@ class Searcher:
         """
         prepared = self.prepare(query)
         with self._alone:
-            (ranking,) = self.answer_all([prepared], Watch())
+            (ranking,) = self.answer_all([prepared], PhaseTimer())
         return ranking
 
     def find(self, reference: One | Sequence[One] | Blend | None) -> Reference:
@@ -168,7 +168,7 @@ class Searcher:
         """Do all of a query's work that needs no model: check, read pictures, look up ids, ask the condition.
 
         Raises:
-            InputInvalid: the query cannot be answered; see `Composer.prepare` and `Filters.rows`.
+            InputInvalid: the query cannot be answered; see `Composer.prepare` and `Filters.find_rows`.
         """
         query.require()
         reference = query.reference
@@ -182,7 +182,7 @@ class Searcher:
         prepared = self.composer.prepare(replace(query, reference=reference))
         return replace(prepared, looks=looks, exclude=(*query.exclude, *ids), allowed=allowed)
 
-    def answer_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Ranking]:
+    def answer_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
         compositions = self.composer.compose_all(queries, watch)
         with watch.time_phase("search"):
@@ -204,14 +204,14 @@ class Searcher:
             for query, composition, same, found in zip(queries, compositions, own, hits, strict=True)
         ]
 
-    def _find_one(self, reference: One | Part) -> Part:
+    def _find_one(self, reference: One | ReferencePart) -> ReferencePart:
         if isinstance(reference, Ranking):
             return reference.embedding
         if isinstance(reference, str | Path):
             return find_reference(str(reference), self.index)
         return reference
 
-    def _look_up(self, part: Part, query: Query) -> Part:
+    def _look_up(self, part: ReferencePart, query: Query) -> ReferencePart:
         """Return the embedding of an id, or its picture where it is masked."""
         if not isinstance(part, str):
             return part

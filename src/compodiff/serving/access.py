@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from compodiff.serving.metrics import Metrics
+from compodiff.serving.metrics import ServiceMetrics
 
 COOKIE = "compodiff_token"
 _OPEN = frozenset(("/", "/health", "/session", "/openapi.json", "/favicon.ico"))  # nothing of the pictures is in them
@@ -21,10 +21,10 @@ _HEADERS = {
 }
 
 
-class Guard:
+class AccessGuard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, token: str, upload_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, token: str, upload_bytes: int, metrics: ServiceMetrics) -> None:
         """Ask for `token` ("" for none) and refuse bodies of more than `upload_bytes`."""
         self._app, self._token, self._upload_bytes, self._metrics = app, token, upload_bytes, metrics
 

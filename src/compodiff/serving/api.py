@@ -18,23 +18,23 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse
 
 from compodiff.errors import CompoDiffError, ResourceUnavailable
-from compodiff.search.progress import Progress
-from compodiff.serving.access import COOKIE, Guard, is_right_token
-from compodiff.serving.champion import Champion, Live
+from compodiff.search.progress import SearchProgress
+from compodiff.serving.access import COOKIE, AccessGuard, is_right_token
+from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
-from compodiff.serving.pictures import Edge, Shown, read_original
+from compodiff.serving.pictures import ServedPicture, ThumbnailEdge, read_original
 from compodiff.serving.replies import (
-    Fault,
-    Health,
-    Listed,
-    Listing,
+    FaultReply,
+    HealthReply,
     ModelReply,
+    PictureReply,
+    PicturesReply,
     RankingReply,
     make_model_reply,
     make_thumbnail_address,
 )
-from compodiff.serving.service import Begun, Service
+from compodiff.serving.service import Service, StartedSearch
 
 PAGE = Path(__file__).with_name("page")
 STREAM = "application/x-ndjson"
@@ -50,7 +50,7 @@ def _describe_faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
         422: "The request cannot be answered as it is; the error says why.",
         429: "Too many queries are waiting.",
     }
-    return {status: {"model": Fault, "description": words[status]} for status in statuses}
+    return {status: {"model": FaultReply, "description": words[status]} for status in statuses}
 
 
 def create_app(
@@ -93,7 +93,7 @@ def create_app(
     _add_page(app)
     _add_errors(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-    app.add_middleware(Guard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
+    app.add_middleware(AccessGuard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
     return app
 
 
@@ -122,9 +122,9 @@ def _add_search(app: FastAPI, service: Service) -> None:
         return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _stream_lines(service: Service, begun: Begun) -> AsyncIterator[str]:
+async def _stream_lines(service: Service, begun: StartedSearch) -> AsyncIterator[str]:
     """Progress, then the answer or what went wrong, as lines of JSON."""
-    news: asyncio.Queue[Progress | None] = asyncio.Queue()
+    news: asyncio.Queue[SearchProgress | None] = asyncio.Queue()
     steps = begun.prepared.options.num_inference_steps
     answer = asyncio.create_task(service.finish(begun, news.put_nowait))
     answer.add_done_callback(lambda _: news.put_nowait(None))
@@ -150,16 +150,16 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         picture_id: Annotated[list[str], Query(max_length=MAX_LISTED, description="these, if there")] = [],  # noqa: B006
         offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
-    ) -> Listing:
+    ) -> PicturesReply:
         index = service.champion.live.searcher.index
         names = index.pictures["name"]
         rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
         if picture_id:
             rows = rows.intersection([index.row[each] for each in picture_id if each in index.row])
-        return Listing(
+        return PicturesReply(
             count=len(rows),
             pictures=[
-                Listed(
+                PictureReply(
                     picture_id=index.picture_ids[row],
                     name=names.iloc[row],
                     thumbnail=make_thumbnail_address(index.picture_ids[row]),
@@ -175,20 +175,22 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     @app.get("/thumbnails/{picture_id:path}", summary="A picture, small", **shown)
     def get_thumbnail(
-        request: Request, picture_id: str, edge: Annotated[Edge, Query(description="of its longer side")] = Edge.MIDDLE
+        request: Request,
+        picture_id: str,
+        edge: Annotated[ThumbnailEdge, Query(description="of its longer side")] = ThumbnailEdge.MIDDLE,
     ) -> Response:
         live = _find_live(service, picture_id)
         return _make_response(request, service.thumbnails.get(live, picture_id, edge))
 
 
-def _find_live(service: Service, picture_id: str) -> Live:
+def _find_live(service: Service, picture_id: str) -> ServedModel:
     live = service.champion.live
     if picture_id not in live.searcher.index.row:
         raise HTTPException(404, f"the index holds no picture {picture_id[:200]!r}")
     return live
 
 
-def _make_response(request: Request, shown: Shown) -> Response:
+def _make_response(request: Request, shown: ServedPicture) -> Response:
     headers = {"ETag": shown.etag, "Cache-Control": _KEPT}
     if request.headers.get("if-none-match") == shown.etag:
         return Response(status_code=304, headers=headers)
@@ -197,9 +199,9 @@ def _make_response(request: Request, shown: Shown) -> Response:
 
 def _add_operation(app: FastAPI, service: Service, token: str) -> None:
     @app.get("/health", summary="Whether queries are answered")
-    def get_health() -> Health:
+    def get_health() -> HealthReply:
         champion = service.champion
-        return Health(
+        return HealthReply(
             status="stale" if champion.fault else "ok",
             reason=champion.fault,
             model=champion.live.places.version,

@@ -16,7 +16,7 @@ from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.mask_cells import MASK_SIZE
-from compodiff.search.query import Blend, Mode, Part, Query, Reference
+from compodiff.search.query import Blend, Mode, Query, Reference, ReferencePart
 from compodiff.serving.limits import (
     MASK_CELLS,
     MAX_EMBEDDING,
@@ -140,7 +140,7 @@ def encode_cells(cells: NDArray[np.bool_]) -> str:
 
 
 def _read_reference(form: SearchForm, uploads: Uploads, max_pixels: int) -> Reference:
-    parts: list[Part] = [
+    parts: list[ReferencePart] = [
         *(_read_picture(content, "the reference", max_pixels) for content in uploads.references),
         *form.reference_id,
         *(_read_embedding(given) for given in form.reference_embedding),

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import PreparedQuery
 from compodiff.search.ranking import Hit, Ranking
-from compodiff.serving.champion import Live
+from compodiff.serving.champion import ServedModel
 from compodiff.serving.form import SearchForm, encode_cells, encode_embedding
 from compodiff.serving.limits import Limits
 
 
-class Fault(BaseModel):
+class FaultReply(BaseModel):
     """What is wrong, and the way out, in a line."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"error": "k: Input should be at most 1000"}]})
@@ -35,7 +35,7 @@ class HitReply(BaseModel):
     metadata: dict[str, Any]
 
 
-class Asked(BaseModel):
+class QueryReply(BaseModel):
     """A query with every dial that it was answered with: sent again, it has the same answer."""
 
     reference_id: list[str]
@@ -61,7 +61,7 @@ class Asked(BaseModel):
 class RankingReply(BaseModel):
     """The answer to a search."""
 
-    query: Asked
+    query: QueryReply
     results: list[HitReply]
     embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
@@ -81,7 +81,7 @@ class RankingReply(BaseModel):
     )
 
 
-class Listed(BaseModel):
+class PictureReply(BaseModel):
     """One picture of the index."""
 
     picture_id: str
@@ -89,14 +89,14 @@ class Listed(BaseModel):
     thumbnail: str
 
 
-class Listing(BaseModel):
+class PicturesReply(BaseModel):
     """Some pictures of the index."""
 
     count: int = Field(description="of all that match")
-    pictures: list[Listed]
+    pictures: list[PictureReply]
 
 
-class Health(BaseModel):
+class HealthReply(BaseModel):
     """Whether queries are answered."""
 
     status: str = Field(description="ok, or stale: a newer model or index cannot be opened, the old one answers")
@@ -135,7 +135,7 @@ def make_thumbnail_address(picture_id: str) -> str:
 
 
 def make_ranking_reply(
-    live: Live, form: SearchForm, prepared: PreparedQuery, answer: Ranking, seconds: Mapping[str, float]
+    live: ServedModel, form: SearchForm, prepared: PreparedQuery, answer: Ranking, seconds: Mapping[str, float]
 ) -> RankingReply:
     """Return the answer as it is sent."""
     return RankingReply(
@@ -148,7 +148,7 @@ def make_ranking_reply(
     )
 
 
-def make_model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
+def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelReply:
     """What is being served."""
     composer, index = live.searcher.composer, live.searcher.index
     return ModelReply(
@@ -166,10 +166,10 @@ def make_model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
     )
 
 
-def _describe_query(live: Live, form: SearchForm, answer: Ranking, options: SamplerOptions) -> Asked:
+def _describe_query(live: ServedModel, form: SearchForm, answer: Ranking, options: SamplerOptions) -> QueryReply:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
     composer = live.searcher.composer
-    return Asked(
+    return QueryReply(
         reference_id=form.reference_id if only_ids else [],
         reference_embedding=[] if only_ids or answer.reference is None else [encode_embedding(answer.reference)],
         weight=form.weight if only_ids else [],
@@ -191,7 +191,7 @@ def _describe_query(live: Live, form: SearchForm, answer: Ranking, options: Samp
     )
 
 
-def _describe_hits(live: Live, hits: Sequence[Hit]) -> list[HitReply]:
+def _describe_hits(live: ServedModel, hits: Sequence[Hit]) -> list[HitReply]:
     index = live.searcher.index
     known = live.metadata.of([index.row[hit.picture_id] for hit in hits])
     return [

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from compodiff.search.progress import Progress
+from compodiff.search.progress import SearchProgress
 from compodiff.search.query import PreparedQuery
 from compodiff.serving.batching import Batcher
-from compodiff.serving.champion import Champion, Live
+from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm, Uploads, make_query
 from compodiff.serving.limits import Limits
-from compodiff.serving.metrics import Metrics
+from compodiff.serving.metrics import ServiceMetrics
 from compodiff.serving.pictures import Thumbnails
 from compodiff.serving.replies import RankingReply, make_ranking_reply
 
@@ -23,10 +23,10 @@ _RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartedSearch:
     """A search whose query is known to be a good one; the model has not run yet."""
 
-    live: Live
+    live: ServedModel
     form: SearchForm
     prepared: PreparedQuery
     since: float
@@ -39,7 +39,7 @@ class Service:
     def __init__(self, champion: Champion, limits: Limits, refresh_seconds: float) -> None:
         """Serve what `champion` holds, and look for a newer one every `refresh_seconds`."""
         self.champion, self.limits = champion, limits
-        self.metrics, self.thumbnails = Metrics(), Thumbnails()
+        self.metrics, self.thumbnails = ServiceMetrics(), Thumbnails()
         self._batcher = Batcher(limits.batch, self.metrics.batches.observe)
         self._decoding = ThreadPoolExecutor(2, "decode")
         self._refresh_seconds = refresh_seconds
@@ -57,7 +57,7 @@ class Service:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def begin(self, form: SearchForm) -> Begun:
+    async def begin(self, form: SearchForm) -> StartedSearch:
         """Decode, look up and check; what is wrong with a query comes out here.
 
         Raises:
@@ -79,9 +79,11 @@ class Service:
 
         with self._count_query():
             done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
-        return Begun(live, form, done, since, time.perf_counter() - since)
+        return StartedSearch(live, form, done, since, time.perf_counter() - since)
 
-    async def finish(self, begun: Begun, listener: Callable[[Progress], None] | None = None) -> RankingReply:
+    async def finish(
+        self, begun: StartedSearch, listener: Callable[[SearchProgress], None] | None = None
+    ) -> RankingReply:
         """Answer.
 
         Args:
@@ -90,7 +92,7 @@ class Service:
         """
         loop = asyncio.get_running_loop()
 
-        def tell_progress(progress: Progress) -> None:
+        def tell_progress(progress: SearchProgress) -> None:
             if listener is not None:
                 loop.call_soon_threadsafe(listener, progress)
 

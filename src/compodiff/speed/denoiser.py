@@ -44,7 +44,7 @@ class Peers:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TimedInputs:
     """A batch of queries. text: (B, L, D_text); negative: (1, L, D_text); image: (B, D); x_t: (B * draws, D)."""
 
     text: Tensor
@@ -89,7 +89,7 @@ def make_peers(config: DenoiserConfig) -> Peers:
     return Peers(config, ours, copies)
 
 
-def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> Inputs:
+def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> TimedInputs:
     """Random queries, the same for the same shape."""
     generator = torch.Generator().manual_seed(batch)
 
@@ -97,16 +97,18 @@ def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> Inputs:
         return torch.randn(shape, generator=generator)
 
     text, negative = draw_normal(batch, TOKENS, config.token_dim), draw_normal(1, TOKENS, config.token_dim)
-    return Inputs(text, negative, draw_normal(batch, config.width), draw_normal(batch * draws, config.width), draws)
+    return TimedInputs(
+        text, negative, draw_normal(batch, config.width), draw_normal(batch * draws, config.width), draws
+    )
 
 
-def make_our_predict(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Predict:
+def make_our_predict(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) -> Predict:
     """Our guided network; all that the steps share is computed in here, once."""
     conditions = Conditions(PackedText.pack(inputs.negative), PackedText.pack(inputs.text), inputs.image)
     return guide(denoiser, conditions, options, call_timesteps(options, PROCESS))
 
 
-def make_plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: Inputs) -> Predict:
+def make_plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: TimedInputs) -> Predict:
     """The plain guided network; every call repeats all the work."""
     dtype = weights["relative_bias"].dtype
     text, negative, image = (
@@ -123,7 +125,7 @@ def make_plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], input
     return predict
 
 
-def compare_peers(peers: Peers, inputs: Inputs) -> dict[str, float]:
+def compare_peers(peers: Peers, inputs: TimedInputs) -> dict[str, float]:
     """How far ours is from plain float32: the network, a guided step and a whole sampling.
 
     Raises:
@@ -187,7 +189,7 @@ def _measure_row(peers: Peers, case: tuple[int, int, int], repeats: int, limits:
     return row
 
 
-def _sample(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Tensor:
+def _sample(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) -> Tensor:
     return sample(make_our_predict(denoiser, inputs, options), options, PROCESS, lambda: inputs.x_t)
 
 

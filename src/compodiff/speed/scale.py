@@ -14,7 +14,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Costs:
+class SynthesisCosts:
     """Seconds per item on one worker.
 
     Attributes:
@@ -41,7 +41,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Undertaking:
+class PlannedSynthesis:
     """What is to be made, and what is assumed of the machines.
 
     Attributes:
@@ -72,12 +72,16 @@ class Undertaking:
         return ceil(self.triplets / self.keep_rate / self.per_shard)
 
 
-def predict(costs: Costs, undertaking: Undertaking, gpus: Sequence[int], seed: int = 17) -> list[dict[str, Any]]:
+def predict(
+    costs: SynthesisCosts, undertaking: PlannedSynthesis, gpus: Sequence[int], seed: int = 17
+) -> list[dict[str, Any]]:
     """Predict wall time and cost for each number of GPUs; the same seed gives the same figures."""
     return [_predict_row(costs, undertaking, count, seed) for count in gpus]
 
 
-def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Generator) -> tuple[float, int]:
+def simulate(
+    costs: SynthesisCosts, it: PlannedSynthesis, gpus: int, generator: np.random.Generator
+) -> tuple[float, int]:
     """Give shards out one at a time, as `execution` does: a killed worker's shard is given out again.
 
     Returns:
@@ -105,11 +109,11 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
     return last, kills
 
 
-def _draw_lifetime(it: Undertaking, generator: np.random.Generator) -> float:
+def _draw_lifetime(it: PlannedSynthesis, generator: np.random.Generator) -> float:
     return float(generator.exponential(3600 * it.hours_between_kills))
 
 
-def _predict_row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
+def _predict_row(costs: SynthesisCosts, it: PlannedSynthesis, gpus: int, seed: int) -> dict[str, Any]:
     seconds, kills = simulate(costs, it, gpus, np.random.default_rng([seed, gpus]))
     ideal = costs.compute_pair_cost(it.candidates, it.kept) * it.shards * it.per_shard / gpus
     hours = seconds / 3600
@@ -125,7 +129,7 @@ def _predict_row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[st
     }
 
 
-def describe_scale(costs: Costs, it: Undertaking) -> dict[str, Any]:
+def describe_scale(costs: SynthesisCosts, it: PlannedSynthesis) -> dict[str, Any]:
     """All that a prediction depends on, as JSON types."""
     return {
         "seconds": asdict(costs) | {"pair": costs.compute_pair_cost(it.candidates, it.kept)},

@@ -41,7 +41,7 @@ _BROKEN: Sequence[dict[str, Any]] = (
 
 
 @dataclass
-class Load:
+class LoadResult:
     """What came back in one phase."""
 
     seconds: list[float] = field(default_factory=list)  # of the queries that were answered
@@ -153,8 +153,8 @@ class _Phase:
     ids: Sequence[str]
     generator: random.Random
 
-    async def run(self, *, clients: int, seconds: float) -> Load:
-        load = Load()
+    async def run(self, *, clients: int, seconds: float) -> LoadResult:
+        load = LoadResult()
         began, spent = time.perf_counter(), _read_cpu_seconds(self.server)
 
         async def ask_on(client: httpx.AsyncClient) -> None:
@@ -165,7 +165,7 @@ class _Phase:
         load.wall, load.cpu = time.perf_counter() - began, _read_cpu_seconds(self.server) - spent
         return load
 
-    async def _ask(self, client: httpx.AsyncClient, load: Load) -> None:
+    async def _ask(self, client: httpx.AsyncClient, load: LoadResult) -> None:
         broken = self.generator.random() < 0.1
         request = self.generator.choice(_BROKEN) if broken else _make_query(self.ids, self.generator)
         started = time.perf_counter()

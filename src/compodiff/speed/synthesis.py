@@ -11,7 +11,7 @@ from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CatalogueGenerator
 from compodiff.params import SynthesisParams
-from compodiff.speed.scale import Costs, Undertaking, describe_scale, predict
+from compodiff.speed.scale import PlannedSynthesis, SynthesisCosts, describe_scale, predict
 from compodiff.speed.timing import describe_machine, use_one_thread
 from compodiff.triplets.emoji import make_caption_pairs
 from compodiff.triplets.making import ShardPlan, TripletMaker
@@ -35,7 +35,7 @@ def estimate_seconds_per_picture(tflops: float = 312.0, utilisation: float = 0.4
     return steps * 2 * UNET_TFLOP / (tflops * utilisation)
 
 
-def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> Costs:
+def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> SynthesisCosts:
     """Make `pairs` candidates of the catalogue and time each step, on one core.
 
     Raises:
@@ -45,7 +45,7 @@ def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> C
         return _measure_costs(data, encoder, params, pairs)
 
 
-def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> Costs:
+def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> SynthesisCosts:
     catalogue = Catalogue.load(data)
     captions, every = _time_work(lambda: make_caption_pairs(catalogue, params))
     if len(every) <= WARM:
@@ -62,7 +62,7 @@ def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: in
     with tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
         maker(ShardPlan(Path(folder) / "warm.tar", tuple(every[:WARM])))
         whole, _ = _time_work(lambda: maker(ShardPlan(Path(folder) / "train-00000.tar", chosen)))
-    return Costs(
+    return SynthesisCosts(
         caption=captions / len(every),
         picture=looking / (2 * len(chosen)),
         embed=embedding / len(distinct),
@@ -70,12 +70,12 @@ def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: in
     )
 
 
-def run(measured: Costs, per_picture: float, undertaking: Undertaking, gpus: list[int]) -> dict[str, Any]:
+def run(measured: SynthesisCosts, per_picture: float, undertaking: PlannedSynthesis, gpus: list[int]) -> dict[str, Any]:
     """Predict from what was measured, with pictures drawn by a GPU in `per_picture` seconds each."""
-    costs = Costs(measured.caption, per_picture, measured.embed, measured.keep)
+    costs = SynthesisCosts(measured.caption, per_picture, measured.embed, measured.keep)
     return {
         "machine": describe_machine(),
-        "measured_here": describe_scale(measured, Undertaking())["seconds"],
+        "measured_here": describe_scale(measured, PlannedSynthesis())["seconds"],
         "assumed": ASSUMED,
         "predicted_from": describe_scale(costs, undertaking),
         "rows": predict(costs, undertaking, gpus),

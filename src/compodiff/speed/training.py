@@ -27,7 +27,7 @@ PROCESS = Process("diffusion", 1000)
 LARGEST_ERROR = 1e-3
 
 
-class Batch:
+class TimedBatch:
     """Random triplets; `padded` and `packed` are the same captions, padded to 77 tokens and without padding."""
 
     def __init__(self, config: DenoiserConfig, rows: int, dtype: torch.dtype, longest: int = LONGEST) -> None:
@@ -72,7 +72,7 @@ def measure_gradient_error(config: DenoiserConfig) -> float:
         ArithmeticError: it exceeds LARGEST_ERROR.
     """
     denoiser = _make_denoiser(config, torch.float32)
-    batch = Batch(config, 2, torch.float32)
+    batch = TimedBatch(config, 2, torch.float32)
     batch.packed = PackedText.pack(batch.padded)
     noised = batch.add_noise(1)
     gradients = []
@@ -91,7 +91,7 @@ def measure_gradient_error(config: DenoiserConfig) -> float:
 
 def _measure_row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
     dtype = DTYPES[list_worthwhile_precisions()[-1]]
-    batch = Batch(config, rows, dtype)
+    batch = TimedBatch(config, rows, dtype)
     ours, theirs = _make_denoiser(config, dtype), _make_denoiser(config, dtype)
     fused = torch.optim.AdamW(ours.parameters(), lr=1e-4, weight_decay=0.06, fused=True)
     usual = torch.optim.AdamW(theirs.parameters(), lr=1e-4, weight_decay=0.06)
@@ -109,29 +109,29 @@ def _measure_row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, A
     return row | {f"ratio_{name}": value / speed["plain"] for name, value in speed.items() if name != "plain"}
 
 
-def train_step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+def train_step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: TimedBatch) -> None:
     """Make one optimizer step of ours."""
     _step(denoiser, optimizer, batch, _compute_our_loss, 1)
 
 
 Noised = tuple[Tensor, Tensor, Tensor]
-Loss = Callable[[Denoiser, Batch, Noised], Tensor]
+Loss = Callable[[Denoiser, TimedBatch, Noised], Tensor]
 
 
-def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch, loss: Loss, draws: int) -> None:
+def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: TimedBatch, loss: Loss, draws: int) -> None:
     optimizer.zero_grad()
     torch.autograd.backward(loss(denoiser, batch, batch.add_noise(draws)))
     optimizer.step()
 
 
-def _compute_our_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
+def _compute_our_loss(denoiser: Denoiser, batch: TimedBatch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
     context = denoiser.prepare_context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
     x0: Tensor = denoiser(x_t, timestep, context)
     return (x0 - target).square().mean()
 
 
-def _compute_plain_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
+def _compute_plain_loss(denoiser: Denoiser, batch: TimedBatch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
     dtype = denoiser.dtype
     weights = dict(denoiser.named_parameters()) | dict(denoiser.named_buffers())

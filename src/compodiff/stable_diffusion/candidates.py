@@ -13,7 +13,7 @@ from compodiff.params import DiffusionParams
 
 
 @dataclass(frozen=True)
-class Draw:
+class CandidateDraw:
     """One candidate that is to be drawn; everything random about it follows from its key."""
 
     captions: CaptionPair
@@ -22,14 +22,14 @@ class Draw:
     guidance: float
 
 
-def list_draws(pair: CaptionPair, params: DiffusionParams, seed: int) -> list[Draw]:
+def list_draws(pair: CaptionPair, params: DiffusionParams, seed: int) -> list[CandidateDraw]:
     """Draw what the candidates of a caption pair differ in, and name them."""
     draws = []
     for number in range(params.candidates):
         key = f"{pair.key}-{number:02d}"
         generator = np.random.default_rng(list(hashlib.sha256(f"{seed}/{key}".encode()).digest()))
         draws.append(
-            Draw(
+            CandidateDraw(
                 replace(pair, key=key, reference=f"{key}-reference", target=f"{key}-target"),
                 noise=int(generator.integers(2**63)),
                 shared=generator.uniform(params.min_shared, params.max_shared),

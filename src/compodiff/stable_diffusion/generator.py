@@ -24,7 +24,7 @@ from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import DiffusionParams
-from compodiff.stable_diffusion.candidates import BestByDirection, Draw, list_draws
+from compodiff.stable_diffusion.candidates import BestByDirection, CandidateDraw, list_draws
 from compodiff.stable_diffusion.prompt_to_prompt import Sharing, Word, align, group_words, share_attention
 
 Picker = Callable[[Sequence[PicturePair]], list[PicturePair]]
@@ -125,11 +125,11 @@ class DiffusionGenerator:
         unsafe = any(self._checker.find_unsafe([pair.reference, pair.target]))
         return replace(pair, rejected_by=UNSAFE) if unsafe else pair
 
-    def _draw_pairs(self, draws: Iterator[Draw]) -> Iterator[PicturePair]:
+    def _draw_pairs(self, draws: Iterator[CandidateDraw]) -> Iterator[PicturePair]:
         while batch := list(islice(draws, self._params.batch_size)):
             yield from chain.from_iterable(self._memory.run_by_parts(self._draw_batch, batch))
 
-    def _draw_batch(self, draws: Sequence[Draw]) -> list[PicturePair]:
+    def _draw_batch(self, draws: Sequence[CandidateDraw]) -> list[PicturePair]:
         """Draw a batch, the references first and then the targets."""
         pipeline, rows = self._pipeline, [*draws, *draws]
         references = [draw.captions.reference_caption for draw in draws]

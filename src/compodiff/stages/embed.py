@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compodiff.benchmarks.datasets.pictures import GalleryFolder
-from compodiff.catalogue.emoji_benchmark import SPLITS, BenchmarkQuery, read_queries
+from compodiff.catalogue.emoji_benchmark import SPLITS, QueryLine, read_queries
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.catalogue.to_embed import collect_material
-from compodiff.embeddings import ExactMask, Material, make_embeddings
-from compodiff.embeddings.generated import Generated
+from compodiff.embeddings import EmbeddingMaterial, ExactMask, make_embeddings
+from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.encoders import MEMO, load_encoder
 from compodiff.images import read_picture
 from compodiff.params import EmbeddingParams
@@ -46,7 +46,7 @@ def embed(  # a stage's arguments are its declaration
     """
     catalogue = Catalogue.load(data)
     accepted = shards.read_table(validation / "accepted.parquet")
-    generated = Generated.find(triplets, accepted, set(catalogue.pictures.index))
+    generated = GeneratedPictures.find(triplets, accepted, set(catalogue.pictures.index))
     captions = accepted[accepted["reference"].isin(set(generated.places))]
     queries = [query for folder in (benchmark, scenes) for split in SPLITS for query in read_queries(folder, split)]
     texts = [text for query in queries for text in (query.relative_caption, query.negative)]
@@ -61,7 +61,9 @@ def embed(  # a stage's arguments are its declaration
     make_embeddings(embeddings, towers, replace(material, exact_masks=masks), embedding)
 
 
-def _add_pictures(material: Material, readers: dict[str, Callable[[str], Image.Image]], digest: str) -> Material:
+def _add_pictures(
+    material: EmbeddingMaterial, readers: dict[str, Callable[[str], Image.Image]], digest: str
+) -> EmbeddingMaterial:
     """Add pictures under new names."""
 
     def read(name: str) -> Image.Image:
@@ -81,5 +83,5 @@ def _list_query_masks(folder: Path) -> dict[str, list[ExactMask]]:
     return masks
 
 
-def _read_cells(folder: Path, query: BenchmarkQuery) -> NDArray[np.bool_]:
+def _read_cells(folder: Path, query: QueryLine) -> NDArray[np.bool_]:
     return np.asarray(read_picture(folder / query.mask).convert("L")) > 127

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import numpy as np
 from torch import Tensor
 
-from compodiff.benchmarks.answers import Answering, read_gallery_vectors
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
+from compodiff.benchmarks.answers import RetrievalModel, read_gallery_vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, Page
+from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, ReportLayout
 from compodiff.benchmarks.report.showcase import Showcase
-from compodiff.benchmarks.run import BenchmarkRun, Source, digest_weights, run_benchmark
+from compodiff.benchmarks.run import BenchmarkRun, EmbeddingSource, digest_weights, run_benchmark
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.embeddings import Embeddings
 from compodiff.embeddings.drawn_masks import check_cells
@@ -58,8 +58,8 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     served = Index.load(index)
     served.require_encoder(encoded.encoder)
     models = {
-        "prior": Answering.load(prior, sampling, encoded, has_reference=False),
-        COMPOSED: Answering.load(composed, sampling, encoded),
+        "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
+        COMPOSED: RetrievalModel.load(composed, sampling, encoded),
     }
     device = models[COMPOSED].denoiser.relative_bias.device
     settings = {
@@ -71,23 +71,23 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
 
     def compare(name: str, folder: Path) -> Comparison:
         (test,), (validation,) = (load_triplets(folder, split) for split in ("test", "validation"))
-        source = Source(encoded, partial(look_up_mask, encoded, folder))
+        source = EmbeddingSource(encoded, partial(look_up_mask, encoded, folder))
         return run_benchmark(BenchmarkRun([replace(test, name=name)], source, models, validation, evaluation, settings))
 
     emoji = compare("emoji", benchmark)
-    page = Page("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
+    page = ReportLayout("Emoji benchmark: unseen concepts", RECALLS, Showcase.of(evaluation), ATTRIBUTION)
     _write(emoji.add_to_record(index=measure_served_recall(served, emoji)), page, encoded, metrics, report)
     page = replace(page, title="Scenes benchmark: edits of unseen objects")
     _write(compare("scenes", scenes), page, encoded, scenes_metrics, scenes_report)
 
 
-def _write(comparison: Comparison, page: Page, encoded: Embeddings, metrics: Path, report: Path) -> None:
+def _write(comparison: Comparison, page: ReportLayout, encoded: Embeddings, metrics: Path, report: Path) -> None:
     """Write the figures, and the report as a folder."""
     write_json(metrics, comparison.describe_recalls(page.metrics))
     page.write(report, comparison, read_gallery_vectors(encoded))
 
 
-def look_up_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+def look_up_mask(encoded: Embeddings, folder: Path, _part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
     """Return the cells (64, 64) of a query's mask, and the embedding (D,) of its reference made with that mask.
 
     Raises:

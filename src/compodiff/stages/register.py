@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
-from compodiff.tracking.registry import MODEL, Candidate, register_model
+from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
 from compodiff.tracking.store import find_project
 
 
@@ -30,7 +30,7 @@ def register(
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
     measured = (metrics, scenes)  # one file a benchmark, by whose name params.yaml has its gate
-    candidate = Candidate(
+    candidate = ModelCandidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
         figures={file.stem: _collect_rows(file) for file in measured},
         files=[*measured, report],

@@ -8,7 +8,7 @@ import torch
 
 from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.encoder_training.projections import Examples, train_projections
+from compodiff.encoder_training.projections import ProjectionExamples, train_projections
 from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states
 from compodiff.encoders import KIND, MEMO, Encoder, load_embedded_encoder, open_clip_encoder, save_encoder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
@@ -51,7 +51,7 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     save_encoder(encoder, folder)
 
 
-def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> Examples:
+def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> ProjectionExamples:
     """The distinct train pictures with their captions, as the towers see them."""
     model: Any = encoder.model
     pictures = catalogue.pictures
@@ -60,7 +60,7 @@ def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncod
     # Sorted by length, so that a batch holds little padding.
     texts = sorted({caption for each in captions for caption in each}, key=lambda text: (len(text), text))
     row_of = {text: row for row, text in enumerate(texts)}
-    return Examples(
+    return ProjectionExamples(
         maps=compute_picture_maps(encoder, list(pictures.index), catalogue.read, params.tower_batch_size),
         widths=model.visual.widths,
         states=compute_pooled_states(encoder, texts, params.tower_batch_size),

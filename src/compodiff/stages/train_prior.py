@@ -13,7 +13,7 @@ from compodiff.stages.declaration import Input, Output
 from compodiff.stages.training_material import choose_training_precision, list_caption_queries, tabulate_captions
 from compodiff.tracking.runs import record_training
 from compodiff.training.examples import make_training_examples
-from compodiff.training.fit import Material, fit, make_denoiser
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 
 def train_prior(
@@ -33,7 +33,7 @@ def train_prior(
     """
     prior = choose_training_precision(prior, "train_prior")
     catalogue, encoded = Catalogue.load(data), Embeddings.load(embeddings)
-    material = Material(
+    material = TrainingMaterial(
         embeddings=encoded,
         examples=make_training_examples(encoded, tabulate_captions(catalogue, "train")),
         queries=list_caption_queries(catalogue, prior),

@@ -21,7 +21,7 @@ from compodiff.precision import choose_precision, describe_choice
 from compodiff.storage.shards import read_table
 from compodiff.training.curve import ValidationQuery
 from compodiff.training.examples import make_training_examples
-from compodiff.training.fit import Material
+from compodiff.training.fit import TrainingMaterial
 
 Training = TypeVar("Training", bound=TrainingParams)
 
@@ -56,7 +56,7 @@ def tabulate_generated_captions(catalogue: Catalogue, triplets: pd.DataFrame) ->
 
 def collect_composed_material(
     data: Path, embeddings: Embeddings, validated: Path, benchmark: Path, params: TrainingParams
-) -> Material:
+) -> TrainingMaterial:
     """What a composed model learns from and is measured on.
 
     Raises:
@@ -66,7 +66,7 @@ def collect_composed_material(
     accepted = read_table(validated / "accepted.parquet")
     accepted = accepted[accepted["split"] == "train"]
     captions = pd.concat([tabulate_captions(catalogue, "train"), tabulate_generated_captions(catalogue, accepted)])
-    return Material(
+    return TrainingMaterial(
         embeddings=embeddings,
         examples=make_training_examples(embeddings, captions, accepted),
         queries=list_triplet_queries(benchmark, params),

@@ -41,7 +41,7 @@ def replace_path(path: Path, kind: str = "") -> Iterator[Path]:
 
     Args:
         path: the file.
-        kind: what it is, in words ("page"), where a person chose its place: the block writes `signature(kind)` into
+        kind: what it is, in words ("page"), where a person chose its place: the block writes `make_signature(kind)` into
             it, and only a file that carries it is replaced. "" for a file in a folder of ours.
 
     Raises:
@@ -130,7 +130,7 @@ def write_json(path: Path, value: Any, kind: str = "") -> None:
     Args:
         path: the file.
         value: JSON types; with `kind`, an object.
-        kind: see `atomic_path`; the signature is the object's entry "written_by".
+        kind: see `replace_path`; the signature is the object's entry "written_by".
     """
     content = {**value, "written_by": make_signature(kind)} if kind else value
     with replace_path(path, kind) as temporary:

@@ -3,7 +3,7 @@
 A folder that this program made carries a marker, `.compodiff.json`, which says what kind of thing it is and names what
 was written into it: each file, or patterns of names where a folder is filled little by little. A folder that carries
 no marker, the marker of another kind, or anything that its marker does not name belongs to somebody: it is refused.
-A file that this program wrote at a place of a person's choice says so in its first or last 64 KiB (`signature`).
+A file that this program wrote at a place of a person's choice says so in its first or last 64 KiB (`make_signature`).
 """
 
 import json
@@ -149,7 +149,7 @@ def delete_folder(folder: Path, kind: str) -> None:
 
 
 def delete_partial(path: Path) -> None:
-    """Delete what `partial_name` named: a file or a folder that was not finished."""
+    """Delete what `name_partial` named: a file or a folder that was not finished."""
     if not path.name.endswith(_PARTIAL):
         raise ValueError(f"{path} is no partial name")
     if path.is_dir() and not path.is_symlink():
@@ -159,7 +159,7 @@ def delete_partial(path: Path) -> None:
 
 
 def delete_retired(folder: Path) -> None:
-    """Delete what `retired_name` named; what somebody put into it meanwhile keeps it where it is."""
+    """Delete what `name_retired` named; what somebody put into it meanwhile keeps it where it is."""
     if not folder.is_dir():
         return
     marker = _read_marker(folder)

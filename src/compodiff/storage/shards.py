@@ -129,7 +129,7 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, files
 
 
-class Merger:
+class ShardMerger:
     """A manifest while it is written out of sidecars; holds the rows of one group."""
 
     def __init__(self, target: Path) -> None:
@@ -166,7 +166,7 @@ class Merger:
 
 
 @contextmanager
-def open_merged_table(target: Path) -> Iterator[Merger]:
+def open_merged_table(target: Path) -> Iterator[ShardMerger]:
     """Yield what takes sidecars one by one; when the block ends well their rows appear as one parquet file, `target`.
 
     Raises:
@@ -174,7 +174,7 @@ def open_merged_table(target: Path) -> Iterator[Merger]:
         ResourceUnavailable: the disk is full; nothing is left.
     """
     with replace_path(target) as temporary:
-        merger = Merger(temporary)
+        merger = ShardMerger(temporary)
         yield merger
         merger.close()
         if not temporary.exists():

@@ -46,7 +46,7 @@ def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") ->
     Args:
         path: the parquet file.
         columns: name -> str, int, float or list[int].
-        kind: what it is, where a person chose its place (`atomic.atomic_path`).
+        kind: what it is, where a person chose its place (`atomic.replace_path`).
 
     Raises:
         ResourceUnavailable: the disk is full; nothing is left.

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Standing:
+class ChampionState:
     """Who is champion after the decisions so far.
 
     Attributes:
@@ -70,7 +70,7 @@ class Decision:
     figures: Mapping[str, Mapping[str, float]]
 
 
-def settle_aliases(store: Store) -> Standing:
+def settle_aliases(store: Store) -> ChampionState:
     """Return who is champion, and have the aliases say so, whatever a kill or a hand left them at.
 
     Raises:
@@ -90,7 +90,7 @@ def settle_aliases(store: Store) -> Standing:
     return standing
 
 
-def decide(store: Store, before: Standing, decision: Decision) -> bool:
+def decide(store: Store, before: ChampionState, decision: Decision) -> bool:
     """Make a decision taken at the standing `before`; return False where another decision came first.
 
     Raises:
@@ -116,7 +116,7 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
     return ours
 
 
-def _follow(store: Store, standing: Standing) -> None:
+def _follow(store: Store, standing: ChampionState) -> None:
     """Set the aliases, the champion's last, until no newer decision has come in between."""
     while True:
         with require_answers(store.uri):
@@ -129,8 +129,8 @@ def _follow(store: Store, standing: Standing) -> None:
         standing = now
 
 
-def _replay(store: Store) -> Standing:
-    standing = Standing(0, find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
+def _replay(store: Store) -> ChampionState:
+    standing = ChampionState(0, find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
     for entry in _list_counting(store):
         standing = _apply(standing, entry)
     return standing
@@ -154,15 +154,15 @@ def _list_counting(store: Store) -> Iterator["ModelVersion"]:
             yield entry
 
 
-def _apply(standing: Standing, entry: "ModelVersion") -> Standing:
+def _apply(standing: ChampionState, entry: "ModelVersion") -> ChampionState:
     champion, previous = (None if entry.tags[key] == _NONE else entry.tags[key] for key in ("to", "previous"))
     fallen = standing.fallen
     if entry.tags["verdict"] == ROLLED_BACK:
         fallen = (fallen | {entry.tags["from"]}) - {entry.tags["to"]}
-    return Standing(int(entry.version), champion, previous, fallen)
+    return ChampionState(int(entry.version), champion, previous, fallen)
 
 
-def _record(before: Standing, decision: Decision) -> dict[str, Any]:
+def _record(before: ChampionState, decision: Decision) -> dict[str, Any]:
     figures = [
         f"{name} {value:.4f} (version {number})"
         for number, values in decision.figures.items()

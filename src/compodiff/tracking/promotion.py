@@ -11,13 +11,21 @@ from pathlib import Path
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.machine import lock_file
 from compodiff.params import PromotionParams
-from compodiff.tracking.decision_log import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settle_aliases
+from compodiff.tracking.decision_log import (
+    PROMOTED,
+    REFUSED,
+    ROLLED_BACK,
+    ChampionState,
+    Decision,
+    decide,
+    settle_aliases,
+)
 from compodiff.tracking.gate import FIGURE, list_objections
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
     MODEL,
-    Version,
+    RegisteredVersion,
     find_number_at,
     find_version,
     find_version_at,
@@ -26,7 +34,7 @@ from compodiff.tracking.store import open_store
 
 
 @dataclass(frozen=True)
-class Change:
+class ChampionChange:
     """What a promotion or a rollback came to: the champion before (None: there was none) and after."""
 
     before: str | None
@@ -38,7 +46,7 @@ class Change:
         return self.before != self.after
 
 
-def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) -> Change:
+def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
     Args:
@@ -59,7 +67,7 @@ def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) 
             if challenger is None:
                 raise InputInvalid(f"no version of {MODEL} is registered; run: dvc repro register")
             if standing.champion == challenger.number:
-                return Change(standing.champion, standing.champion)
+                return ChampionChange(standing.champion, standing.champion)
             champion = find_version(store, standing.champion) if standing.champion else None
             old = champion.figures if champion else None
             reasons = list_objections(challenger.figures, old, gate, min_relation_queries=min_relation_queries)
@@ -69,10 +77,10 @@ def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) 
                 break
         if reasons:
             raise PromotionRefused(f"version {challenger.number} of {MODEL} is not promoted: {'; '.join(reasons)}")
-        return Change(standing.champion, challenger.number)
+        return ChampionChange(standing.champion, challenger.number)
 
 
-def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None) -> Change:
+def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None) -> ChampionChange:
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
     Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
@@ -93,7 +101,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
         while True:
             standing = settle_aliases(store)
             if standing.champion and standing.champion != seen:
-                return Change(standing.champion, standing.champion)
+                return ChampionChange(standing.champion, standing.champion)
             previous = standing.previous
             if previous is None or standing.champion is None or previous == standing.champion:
                 raise InputInvalid(f"{MODEL} has no previous champion to go back to; see: make ui")
@@ -110,10 +118,12 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
                 figures,
             )
             if decide(store, standing, decision):
-                return Change(standing.champion, previous)
+                return ChampionChange(standing.champion, previous)
 
 
-def _make_verdict(standing: Standing, challenger: Version, champion: Version | None, reasons: list[str]) -> Decision:
+def _make_verdict(
+    standing: ChampionState, challenger: RegisteredVersion, champion: RegisteredVersion | None, reasons: list[str]
+) -> Decision:
     figures = {each.number: _select_judged(each) for each in (challenger, champion) if each}
     about = challenger.number
     if reasons:
@@ -122,7 +132,7 @@ def _make_verdict(standing: Standing, challenger: Version, champion: Version | N
     return Decision(PROMOTED, _name_person(), _format_time(), about, about, standing.champion, (), figures)
 
 
-def _select_judged(version: Version) -> dict[str, float]:
+def _select_judged(version: RegisteredVersion) -> dict[str, float]:
     return {name: value for name, value in version.figures.items() if name.endswith(f"/composed/{FIGURE}")}
 
 

@@ -32,7 +32,7 @@ _REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "op
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelCandidate:
     """What is registered as one version.
 
     Attributes:
@@ -47,7 +47,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """One registered version; `figures` are metrics such as emoji/composed/recall_at_10."""
 
     number: str
@@ -55,7 +55,7 @@ class Version:
     figures: Mapping[str, float]
 
 
-def register_model(project: Path, candidate: Candidate) -> Version:
+def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersion:
     """Register `candidate` as a new version of the model, the challenger.
 
     Raises:
@@ -74,10 +74,10 @@ def register_model(project: Path, candidate: Candidate) -> Version:
             MODEL, source, run_id, tags=describe_origin(project), model_id=model_id
         )
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
-    return Version(str(made.version), run_id, figures)
+    return RegisteredVersion(str(made.version), run_id, figures)
 
 
-def find_version_at(store: Store, alias: str) -> Version | None:
+def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
     """Return the version that `alias` stands for, or None where it stands for none.
 
     Raises:
@@ -89,7 +89,7 @@ def find_version_at(store: Store, alias: str) -> Version | None:
     return _add_figures(store, found)
 
 
-def find_version(store: Store, number: str) -> Version:
+def find_version(store: Store, number: str) -> RegisteredVersion:
     """Return version `number`.
 
     Raises:
@@ -158,9 +158,11 @@ def find_registry_page(project: Path) -> str:
     return "make ui, then http://127.0.0.1:5000/#/models/" + MODEL
 
 
-def _add_figures(store: Store, found: "ModelVersion") -> Version:
+def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
     with require_answers(store.uri):
-        return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
+        return RegisteredVersion(
+            str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics
+        )
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -191,7 +193,7 @@ def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     return kept / "artifacts"
 
 
-def _log_run(store: Store, run_id: str, candidate: Candidate, figures: Mapping[str, float]) -> None:
+def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapping[str, float]) -> None:
     from mlflow.entities import Metric, Param
     from mlflow.utils.time import get_current_time_millis
 
@@ -208,7 +210,7 @@ def _log_run(store: Store, run_id: str, candidate: Candidate, figures: Mapping[s
         store.client.log_artifact(run_id, str(path))
 
 
-def _log_model(store: Store, run_id: str, candidate: Candidate) -> tuple[str, str]:
+def _log_model(store: Store, run_id: str, candidate: ModelCandidate) -> tuple[str, str]:
     """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc

@@ -1,6 +1,6 @@
 """A training as MLflow sees it: params, curves, system metrics, and what it was made from (data, graph, code).
 
-    with training_run("train_prior", params, artifacts / "prior") as run:
+    with record_training("train_prior", params, artifacts / "prior") as run:
         train(..., on_metrics=run.log_metrics)
 
 A store that is away never stops a training: what is to be told is kept (journal.py), said, and delivered later.
@@ -36,7 +36,7 @@ _SECONDS_BETWEEN_SYSTEM_METRICS = 10
 
 
 class Run(Protocol):
-    """What a training calls while it runs; `training_run` makes it."""
+    """What a training calls while it runs; `record_training` makes it."""
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record metrics of one step."""

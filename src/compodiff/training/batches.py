@@ -16,7 +16,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.network.context import NULL, ContextRows, PackedText
 from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
-from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, Examples, Rows
+from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, Rows, TrainingExamples
 
 NULL_TEXT = 0  # the row of the empty text
 
@@ -77,7 +77,9 @@ class _Plan:
 class Batches:
     """Draws each step's examples with replacement, in the tasks' shares."""
 
-    def __init__(self, embeddings: Embeddings, examples: Examples, params: TrainingParams, process: Process) -> None:
+    def __init__(
+        self, embeddings: Embeddings, examples: TrainingExamples, params: TrainingParams, process: Process
+    ) -> None:
         """Check that each task with a share has examples.
 
         Raises:

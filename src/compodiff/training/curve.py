@@ -38,7 +38,7 @@ ONE_CALL = SamplerOptions(
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One row of the curve's CSV.
 
     Attributes:
@@ -64,10 +64,10 @@ class Point:
         return values
 
 
-def write_curve(path: Path, points: Sequence[Point]) -> None:
+def write_curve(path: Path, points: Sequence[CurvePoint]) -> None:
     """Write the whole curve, or nothing."""
     with replace_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
+        writer = csv.DictWriter(file, [field.name for field in fields(CurvePoint)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(point) for point in points)
 
@@ -142,7 +142,7 @@ def gather_queries(
 
 
 def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, seed: int) -> dict[str, float]:
-    """Answer the queries by one network call each: their cosine and recall_at_10, as `Point` says."""
+    """Answer the queries by one network call each: their cosine and recall_at_10, as `CurvePoint` says."""
     answers = compose(denoiser, queries.conditions, ONE_CALL, torch.Generator().manual_seed(seed), process).cpu()
     scores = functional.normalize(answers, dim=-1) @ queries.gallery.T
     best = scores.masked_fill(~queries.is_target, -torch.inf).amax(1)

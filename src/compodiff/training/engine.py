@@ -1,7 +1,7 @@
 """DeepSpeed, and nothing else knows it: one process or torchrun's many, on the CPU (gloo) or on GPUs (NCCL).
 
     engine = Engine(objective, params, join_workers())
-    engine.forward_backward(batch)  # once a microbatch
+    engine.add_gradients(batch)  # once a microbatch
     engine.step()                   # averages over processes, clips, steps, clears the gradients
 
 Its configuration is made from params.yaml; there is no ds_config.json.
@@ -30,7 +30,7 @@ from compodiff.training.batches import Batch
 
 
 @dataclass(frozen=True)
-class Worker:
+class TrainingProcess:
     """This process among those that train together."""
 
     rank: int
@@ -43,7 +43,7 @@ class Worker:
         return self.rank == 0
 
 
-def join_workers() -> Worker:
+def join_workers() -> TrainingProcess:
     """Join torchrun's processes, or be the only one (which opens no port); they part when the interpreter ends.
 
     DeepSpeed keeps the first group for good, so a second training in one process trains in the same.
@@ -59,13 +59,13 @@ def join_workers() -> Worker:
         else:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         atexit.register(dist.destroy_process_group)
-    return Worker(dist.get_rank(), dist.get_world_size(), device)
+    return TrainingProcess(dist.get_rank(), dist.get_world_size(), device)
 
 
 class Engine:
     """An objective under DeepSpeed: AdamW, warm-up, clipping, precision and ZeRO as params.yaml says."""
 
-    def __init__(self, objective: nn.Module, params: TrainingParams, worker: Worker) -> None:
+    def __init__(self, objective: nn.Module, params: TrainingParams, worker: TrainingProcess) -> None:
         """Hand `objective` (a batch -> its loss) to DeepSpeed.
 
         Raises:

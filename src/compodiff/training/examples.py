@@ -21,7 +21,7 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class Examples:
+class TrainingExamples:
     """The training split, by task (paper section 4.2).
 
     Attributes:
@@ -39,7 +39,7 @@ class Examples:
 
 def make_training_examples(
     embeddings: Embeddings, captions: pd.DataFrame, triplets: pd.DataFrame | None = None
-) -> Examples:
+) -> TrainingExamples:
     """Look up the rows of the training split.
 
     Where a triplet's mask is known, the masked picture, the mask and the relative caption find the target as well.
@@ -56,7 +56,7 @@ def make_training_examples(
         text=find_rows(captions["caption"], embeddings.text_row),
         target=find_rows(captions["picture_id"], embeddings.picture_row),
     )
-    return Examples(
+    return TrainingExamples(
         text_to_image=captioned,
         masked=np.concatenate([_list_masked(embeddings, captioned), _list_masked_edits(embeddings, triplets)]),
         triplet=_make_table(text=NO_ROWS, target=NO_ROWS) if triplets is None else _list_triplets(embeddings, triplets),

@@ -19,8 +19,8 @@ from compodiff.storage.ownership import require_replaceable_folder
 from compodiff.training.batches import Batches
 from compodiff.training.curve import ValidationQuery, gather_queries, measure
 from compodiff.training.distillation import make_teacher
-from compodiff.training.engine import Engine, Worker, join_workers
-from compodiff.training.examples import TARGET, Examples
+from compodiff.training.engine import Engine, TrainingProcess, join_workers
+from compodiff.training.examples import TARGET, TrainingExamples
 from compodiff.training.loop import Training, train
 from compodiff.training.resume import Checkpoints, digest, digest_weights
 from compodiff.training.tasks import Objective
@@ -30,7 +30,7 @@ SMALLEST_SPREAD = 1e-3  # of the mean spread: a dimension that hardly varies is 
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingMaterial:
     """What a stage learns from and is measured on.
 
     Attributes:
@@ -41,7 +41,7 @@ class Material:
     """
 
     embeddings: Embeddings
-    examples: Examples
+    examples: TrainingExamples
     queries: Sequence[ValidationQuery]
     gallery: Sequence[str]
 
@@ -49,7 +49,7 @@ class Material:
 def fit(
     denoiser: Denoiser,
     card: ModelCard,
-    material: Material,
+    material: TrainingMaterial,
     params: TrainingParams,
     *,
     folder: Path,
@@ -96,7 +96,7 @@ def fit(
     training.engine.wait_for_all()
 
 
-def make_denoiser(config: DenoiserConfig, material: Material, *, standardise: bool, seed: int) -> Denoiser:
+def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standardise: bool, seed: int) -> Denoiser:
     """A denoiser with random weights.
 
     Args:
@@ -122,7 +122,7 @@ def make_denoiser(config: DenoiserConfig, material: Material, *, standardise: bo
 
 
 def make_identity(
-    denoiser: Denoiser, card: ModelCard, material: Material, params: TrainingParams, worker: Worker
+    denoiser: Denoiser, card: ModelCard, material: TrainingMaterial, params: TrainingParams, worker: TrainingProcess
 ) -> dict[str, Any]:
     """All that decides the losses, flat; a checkpoint of another identity is refused."""
     known = {
@@ -137,7 +137,7 @@ def make_identity(
     return known
 
 
-def _sample_examples(material: Material) -> Iterator[bytes]:
+def _sample_examples(material: TrainingMaterial) -> Iterator[bytes]:
     """The examples, and some embeddings: all of them may be many gigabytes."""
     yield str(material.embeddings.encoder.to_json()).encode()
     examples, pictures = material.examples, material.embeddings.pictures

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from compodiff.errors import ParamsInvalid
 from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
-from compodiff.training.curve import Point, write_curve
+from compodiff.training.curve import CurvePoint, write_curve
 from compodiff.training.engine import Engine
 from compodiff.training.resume import Checkpoints
 
@@ -49,7 +49,7 @@ class Training:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is: what a checkpoint holds beside weights and optimizer.
 
     Attributes:
@@ -60,7 +60,7 @@ class Progress:
 
     step: int
     losses: list[float]
-    points: list[Point]
+    points: list[CurvePoint]
 
 
 def train(training: Training) -> None:
@@ -118,30 +118,30 @@ class _Timer:
         return self.rows / (time.perf_counter() - self._started)
 
 
-def _log_point(training: Training, progress: Progress, learning_rate: float, timer: _Timer) -> None:
+def _log_point(training: Training, progress: TrainingProgress, learning_rate: float, timer: _Timer) -> None:
     """Measure the average network and add a point to the curve."""
     speed = timer.rows_per_second
     loss = training.engine.average(sum(progress.losses) / len(progress.losses))
     progress.losses = []
     if training.engine.worker.is_main:
         measured = training.measure()
-        point = Point(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
+        point = CurvePoint(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
         progress.points.append(point)
         write_curve(training.curve, progress.points)
         training.on_metrics(point.step, point.list_metrics())
     timer.restart()
 
 
-def _collect_state(training: Training, progress: Progress) -> dict[str, Any]:
+def _collect_state(training: Training, progress: TrainingProgress) -> dict[str, Any]:
     return {**asdict(progress), "average": training.average.state_dict()}
 
 
-def _resume(training: Training) -> Progress:
+def _resume(training: Training) -> TrainingProgress:
     state = training.checkpoints.load(training.engine)
     if state is None:
-        return Progress(0, [], [])
+        return TrainingProgress(0, [], [])
     training.average.load_state_dict(state["average"])
-    return Progress(state["step"], state["losses"], [Point(**point) for point in state["points"]])
+    return TrainingProgress(state["step"], state["losses"], [CurvePoint(**point) for point in state["points"]])
 
 
 def _require_finite(loss: float, step: int, params: TrainingParams) -> None:

@@ -65,7 +65,7 @@ def read_imported_pairs(folder: Path, catalogued: Container[str]) -> Iterator[Im
 
 
 class ImportedGenerator:
-    """Reads the pictures, masks and keywords of `imported_pairs` out of the folder's shards."""
+    """Reads the pictures, masks and keywords of `read_imported_pairs` out of the folder's shards."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is that of the pairs."""

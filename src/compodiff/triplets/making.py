@@ -20,7 +20,7 @@ import pandas as pd
 from PIL import Image
 
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
-from compodiff.pairs.similarity import Embedded, Vectors, judge, score
+from compodiff.pairs.similarity import EmbeddedPairs, Vectors, judge, score
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 
@@ -89,7 +89,7 @@ class TripletMaker:
 
     def __call__(self, plan: ShardPlan) -> None:
         """Make one shard: all candidates with their scores in its sidecar, the accepted ones in its tar."""
-        memo = _Memo(self._encoder, self.batch_size)
+        memo = _EmbeddingMemo(self._encoder, self.batch_size)
         with shards.open_shard_writer(plan.path) as shard:
             for batch in _split_batches(self._find_generator(plan.source).generate(plan.pairs), CANDIDATES_HELD):
                 scores = score(memo.embed(batch))
@@ -126,7 +126,7 @@ class TripletMaker:
         return load_encoder(self.encoder).prepare_for_many().remember_in(self.encoder.with_name(MEMO))
 
 
-class _Memo:
+class _EmbeddingMemo:
     """Embeds each distinct picture and text of a shard once."""
 
     def __init__(self, encoder: "Encoder", batch_size: int) -> None:
@@ -135,13 +135,13 @@ class _Memo:
         self._pictures: dict[str, Vectors] = {}
         self._texts: dict[str, Vectors] = {}
 
-    def embed(self, batch: Sequence[PicturePair]) -> Embedded:
+    def embed(self, batch: Sequence[PicturePair]) -> EmbeddedPairs:
         captions = [pair.captions for pair in batch]
         self._embed_pictures(_select_distinct(batch))
         self._embed_texts(
             [text for it in captions for text in (it.reference_caption, it.target_caption, _choose_asked(it))]
         )
-        return Embedded(
+        return EmbeddedPairs(
             reference=np.stack([self._pictures[it.reference] for it in captions]),
             target=np.stack([self._pictures[it.target] for it in captions]),
             reference_caption=np.stack([self._texts[it.reference_caption] for it in captions]),

@@ -85,7 +85,7 @@ def measure_acceptance(rows: pd.DataFrame) -> dict[str, Any]:
     return counted.make_report()
 
 
-class _Pictures:
+class _SplitTable:
     """Writes the split of every generated picture once."""
 
     def __init__(self, table: TableWriter, catalogued: Container[str]) -> None:
@@ -105,15 +105,15 @@ class _Pictures:
                 self._table.add({"picture_id": name, "split": split})
 
 
-class _NoPictures:
+class _NoSplitTable:
     def add(self, rows: pd.DataFrame) -> None:
         pass
 
 
 @contextmanager
-def _open_pictures(folder: Path, catalogued: Container[str] | None) -> Iterator[_Pictures | _NoPictures]:
+def _open_pictures(folder: Path, catalogued: Container[str] | None) -> Iterator[_SplitTable | _NoSplitTable]:
     if catalogued is None:
-        yield _NoPictures()
+        yield _NoSplitTable()
         return
     with open_table_writer(folder / "pictures.parquet", {"picture_id": str, "split": str}) as table:
-        yield _Pictures(table, catalogued)
+        yield _SplitTable(table, catalogued)

@@ -21,7 +21,7 @@ from compodiff.triplets.imported import ImportedGenerator, make_prefix, read_imp
 
 
 @dataclass(frozen=True)
-class Reread:
+class RereadPairs:
     """Caption pairs that are read again for every walk over them, so that they need not fit the memory."""
 
     read: Callable[[], Iterator[CaptionPair]]
@@ -31,7 +31,7 @@ class Reread:
 
 
 @dataclass(frozen=True)
-class Source:
+class TripletSource:
     """Caption pairs and what makes their pictures.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source:
     make_generator: Callable[[], PictureGenerator]
 
 
-def list_sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encoder: Path) -> list[Source]:
+def list_sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, encoder: Path) -> list[TripletSource]:
     """All that triplets are made of: the catalogue, scenes of it, imported sets and captions of one's own.
 
     Args:
@@ -55,19 +55,19 @@ def list_sources(synthesis: SynthesisParams, catalogue: Catalogue, data: Path, e
     Raises:
         InputInvalid: two sets or files have one name.
     """
-    scenes = Reread(partial(make_sprite_pairs, catalogue, synthesis))
+    scenes = RereadPairs(partial(make_sprite_pairs, catalogue, synthesis))
     sources = [
-        Source(make_caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
-        Source(scenes, partial(SpriteGenerator, data, synthesis)),
+        TripletSource(make_caption_pairs(catalogue, synthesis), partial(CatalogueGenerator, data)),
+        TripletSource(scenes, partial(SpriteGenerator, data, synthesis)),
         *_read_imported([Path(folder).resolve() for folder in synthesis.imported], catalogue),
     ]
     if synthesis.drawn is not None:
-        own = Reread(partial(_read_own_pairs, [Path(file) for file in synthesis.drawn.captions]))
-        sources.append(Source(own, partial(_load_drawing_generator, synthesis.drawn, synthesis, encoder)))
+        own = RereadPairs(partial(_read_own_pairs, [Path(file) for file in synthesis.drawn.captions]))
+        sources.append(TripletSource(own, partial(_load_drawing_generator, synthesis.drawn, synthesis, encoder)))
     return sources
 
 
-def survey_sources(sources: Sequence[Source]) -> tuple[int, str]:
+def survey_sources(sources: Sequence[TripletSource]) -> tuple[int, str]:
     """Walk over all pairs: how many there are, and their digest.
 
     Raises:
@@ -81,14 +81,14 @@ def survey_sources(sources: Sequence[Source]) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _read_imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[Source]:
+def _read_imported(folders: Sequence[Path], catalogue: Catalogue) -> Iterator[TripletSource]:
     """Triplets of sets that were imported or cleaned."""
     names = Counter(make_prefix(folder) for folder in folders)
     for folder in folders:
         if names[make_prefix(folder)] > 1:
             raise InputInvalid(f"synthesis.imported has two folders of the name {folder.name}; rename one")
-        pairs = Reread(partial(read_imported_pairs, folder, catalogue.pictures.index))
-        yield Source(pairs, partial(ImportedGenerator, folder))
+        pairs = RereadPairs(partial(read_imported_pairs, folder, catalogue.pictures.index))
+        yield TripletSource(pairs, partial(ImportedGenerator, folder))
 
 
 def _read_own_pairs(files: Sequence[Path]) -> Iterator[CaptionPair]:

@@ -21,12 +21,12 @@ MANIFEST = {
     **dict.fromkeys(SCORES, "float32"),
     "accepted": "bool",
 }
-# The columns that `with_evidence` adds.
+# The columns that `add_evidence` adds.
 EVIDENCE = ("reference_pixels", "target_pixels", "reference_split", "target_split", "held_out_twin")
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExpectationResult:
     """What one expectation found.
 
     Attributes:
@@ -49,7 +49,7 @@ def has_schema(rows: pd.DataFrame) -> bool:
     return all(str(rows.dtypes.get(column)) == kind for column, kind in MANIFEST.items())
 
 
-def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams, docs: Path) -> list[Finding]:
+def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams, docs: Path) -> list[ExpectationResult]:
     """Hold the suite against triplets with their evidence; write its Data Docs (HTML) to the folder `docs`.
 
     An expectation that cannot be held against the table, for want of a column or for its type, has failed.
@@ -164,7 +164,7 @@ def _make_similarity_expectation() -> Any:
     return ExpectSimilarityAtLeast
 
 
-def _make_finding(result: dict[str, Any]) -> Finding:
+def _make_finding(result: dict[str, Any]) -> ExpectationResult:
     config, found = result["expectation_config"], result["result"]
     kwargs = config["kwargs"]
     columns = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
@@ -173,4 +173,4 @@ def _make_finding(result: dict[str, Any]) -> Finding:
     keys = tuple(str(row["key"]) for row in found.get("unexpected_index_list") or [])
     observed = found.get("details", {}).get("mismatched") or found.get("observed_value", "a table it cannot look at")
     observed = "" if result["success"] or keys else str(observed)
-    return Finding(named, bool(result["success"]), keys, observed, round(1 - kwargs.get("mostly", 1.0), 9))
+    return ExpectationResult(named, bool(result["success"]), keys, observed, round(1 - kwargs.get("mostly", 1.0), 9))

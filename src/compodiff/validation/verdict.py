@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from compodiff.params import SimilarityFloors, ValidationParams
-from compodiff.validation.suite import MANIFEST, Finding, find
+from compodiff.validation.suite import MANIFEST, ExpectationResult, find
 
 _KEYS_IN_RESULT, _KEYS_IN_MESSAGE, _REASONS_IN_MESSAGE = 20, 3, 3
 
@@ -27,7 +27,7 @@ class Verdict:
 
     accepted: pd.DataFrame
     quarantine: pd.DataFrame
-    findings: list[Finding]
+    findings: list[ExpectationResult]
     shards: dict[str, dict[str, Any]]
 
     @property
@@ -62,7 +62,7 @@ class Verdict:
 
 
 def validate_triplets(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams, *, docs: Path) -> Verdict:
-    """Hold the suite against triplets with their evidence (`with_evidence`).
+    """Hold the suite against triplets with their evidence (`add_evidence`).
 
     Where the table as a whole is at fault (its columns, its size), all rows are quarantined.
 
@@ -88,7 +88,9 @@ def validate_triplets(rows: pd.DataFrame, floors: SimilarityFloors, params: Vali
     )
 
 
-def _judge_shards(rows: pd.DataFrame, failed: pd.Series, findings: list[Finding]) -> dict[str, dict[str, Any]]:
+def _judge_shards(
+    rows: pd.DataFrame, failed: pd.Series, findings: list[ExpectationResult]
+) -> dict[str, dict[str, Any]]:
     """Judge each shard of the table by what was found of its rows."""
     if not {"key", "shard"} <= set(rows):
         return {}
@@ -110,7 +112,7 @@ def _judge_shards(rows: pd.DataFrame, failed: pd.Series, findings: list[Finding]
     }
 
 
-def _describe_reason(finding: Finding) -> str:
+def _describe_reason(finding: ExpectationResult) -> str:
     if not finding.keys:
         return f"{finding.expectation} found {finding.observed}"
     more = ", ..." if len(finding.keys) > _KEYS_IN_MESSAGE else ""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from worlds.benchmark import SAMPLING, make_world
 
-from compodiff.benchmarks.answers import Answering, Asked, read_gallery_vectors
+from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.scoring.ranking import normalise, score_candidates
 from compodiff.embeddings import Embeddings
@@ -33,8 +33,8 @@ def asked_and_model(tmp_path_factory, tiny_encoder):
     sampling = SAMPLING.model_copy(
         update={"solver": "ddim", "eta": 1.0, "num_inference_steps": 3, "w_text": 1.0, "draws": DRAWS}
     )
-    asked = Asked.of(load_triplets(world.benchmark, "test")[0], embeddings)
-    return asked, Answering(denoiser.eval(), card, sampling)
+    asked = QueryArrays.of(load_triplets(world.benchmark, "test")[0], embeddings)
+    return asked, RetrievalModel(denoiser.eval(), card, sampling)
 
 
 def drawn(asked, model):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.captions.caption_sets import TALLY, Seen, read_captions, select_captions
+from compodiff.captions.caption_sets import TALLY, SeenTexts, read_captions, select_captions
 from compodiff.errors import InputInvalid
 
 
@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_caption_is_counted_under_its_name():
 
 @given(st.lists(st.text(max_size=4)))
 def test_seen_is_a_set_up_to_case(texts):
-    seen, expected = Seen(), set()
+    seen, expected = SeenTexts(), set()
     for text in texts:
         assert seen.add(text) == (text.lower() not in expected)
         expected.add(text.lower())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.captions.by_keywords import KeywordRun
-from compodiff.captions.edits import Editor
+from compodiff.captions.edits import CaptionEditor
 from compodiff.captions.replacements import Replacements, are_near_synonyms, embed_terms, find_replacements
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, choose_article
@@ -199,7 +199,7 @@ def only(kind, **changes):
 @given(seed=st.integers(0, 2**32))
 def test_an_edit_changes_what_it_says(kind, seed, edited_captions):
     for it in edited_captions:
-        for edit in Editor(replacements(FORMS), only(kind, pairs_per_caption=3)).make_edits(it, Random(seed)):
+        for edit in CaptionEditor(replacements(FORMS), only(kind, pairs_per_caption=3)).make_edits(it, Random(seed)):
             assert edit.relation == kind
             assert edit.keyword in edit.target_caption.lower()
             assert it.caption == (edit.target_caption if kind == REMOVE else edit.reference_caption)
@@ -221,14 +221,14 @@ def edited_captions(tagger):
 
 def test_a_plain_replacement_reads_as_before(edited_captions):
     forms = {"dog": ONE, "owl": ONE}
-    (edit,) = Editor(replacements(forms), only(REPLACE)).make_edits(edited_captions[0], Random(0))
+    (edit,) = CaptionEditor(replacements(forms), only(REPLACE)).make_edits(edited_captions[0], Random(0))
     assert edit.target_caption == "An owl near a red house."
-    assert list(Editor(replacements(forms), only(REPLACE)).make_edits(edited_captions[3], Random(0))) == []
+    assert list(CaptionEditor(replacements(forms), only(REPLACE)).make_edits(edited_captions[3], Random(0))) == []
 
 
 def test_half_of_the_pairs_are_swapped_when_asked(edited_captions):
     params = only(REPLACE).model_copy(update={"swapped_share": 0.5})
-    editor, it = Editor(replacements(FORMS), params), edited_captions[0]
+    editor, it = CaptionEditor(replacements(FORMS), params), edited_captions[0]
     edits = [edit for seed in range(400) for edit in editor.make_edits(it, Random(seed))]
     swapped = sum(edit.target_caption == it.caption for edit in edits)
     assert 150 < swapped < 250

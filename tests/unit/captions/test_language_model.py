@@ -11,8 +11,8 @@ from worlds.captions import ANIMALS, PLACES, ROWS, tiny_model, tiny_tokenizer
 from compodiff.captions.by_language_model import WritingRun
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit, read_edit_rows
 from compodiff.captions.language_model import (
+    LanguageModelWriter,
     RowTokens,
-    Writer,
     add_lora,
     fine_tune,
     load_language_model,
@@ -84,7 +84,7 @@ def captions(tmp_path):
 def run(captions, work, model, **changes):
     tuned, tokenizer = load_language_model(model, to_train=False)
     numbers = params(**changes)
-    writer = Writer(tuned, tokenizer, numbers.language_model, seed=numbers.seed)
+    writer = LanguageModelWriter(tuned, tokenizer, numbers.language_model, seed=numbers.seed)
     return WritingRun(captions, work, numbers, {"name": str(model)}), writer
 
 

@@ -14,9 +14,9 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import (
     MASK_SIZE,
+    EmbeddingMaterial,
     Embeddings,
     ExactMask,
-    Material,
     blank_masked,
     draw_mask,
     find_drawn_cells,
@@ -30,12 +30,12 @@ PARAMS = EmbeddingParams(seed=17, batch_size=8, masks_per_picture=2, min_mask_fr
 
 
 @pytest.fixture(scope="module")
-def material(small_catalogue: Catalogue) -> Material:
+def material(small_catalogue: Catalogue) -> EmbeddingMaterial:
     return collect_material(small_catalogue, ["but with dark skin tone", "a much longer wish: make it a blue circle"])
 
 
 @pytest.fixture(scope="module")
-def folder(material: Material, tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifacts") / "embeddings"
     make_embeddings(folder, tiny_encoder, material, PARAMS)
     return folder
@@ -50,7 +50,9 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def test_each_picture_has_its_embedding(embeddings: Embeddings, tiny_encoder: Encoder, material: Material) -> None:
+def test_each_picture_has_its_embedding(
+    embeddings: Embeddings, tiny_encoder: Encoder, material: EmbeddingMaterial
+) -> None:
     assert list(embeddings.picture_row) == list(material.pictures)
     chosen = ["twemoji-1F34E", "openmoji-2764"]
     expected = tiny_encoder.encode_images([material.read(name) for name in chosen])
@@ -73,7 +75,7 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
 
 
 def test_masked_pictures_are_embedded_as_their_mask_says(
-    embeddings: Embeddings, tiny_encoder: Encoder, material: Material, small_catalogue: Catalogue
+    embeddings: Embeddings, tiny_encoder: Encoder, material: EmbeddingMaterial, small_catalogue: Catalogue
 ) -> None:
     assert len(embeddings.masked) == 2 * len(material.masked_splits)
     assert set(embeddings.masked_splits) == {"train", "validation"}
@@ -91,7 +93,7 @@ def test_masked_pictures_are_embedded_as_their_mask_says(
 
 
 def test_known_masks_are_blanked_beside_the_drawn_ones(
-    material: Material, tiny_encoder: Encoder, tmp_path: Path
+    material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
     first, second, third = list(material.masked_splits)[:3]
     cells = np.zeros((2, MASK_SIZE, MASK_SIZE), np.bool_)
@@ -120,7 +122,7 @@ def test_known_masks_are_blanked_beside_the_drawn_ones(
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
-    folder: Path, material: Material, tiny_encoder: Encoder, tmp_path: Path
+    folder: Path, material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
     reads: list[str] = []
 
@@ -144,7 +146,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert list(tmp_path.iterdir()) == [resumed], "the chunks are gone"
 
 
-def test_chunks_of_other_params_are_not_used(material: Material, tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_chunks_of_other_params_are_not_used(
+    material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
     few = replace(material, pictures=material.pictures[:70], texts=["red"], masked_splits={})
     calls = iter(range(1000))
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from compodiff.encoder_training.projections import (
-    Examples,
+    ProjectionExamples,
     compute_contrastive_loss,
     find_principal_directions,
     map_components,
@@ -33,7 +33,7 @@ PARAMS = EmbeddedEncoderParams(
 )
 
 
-def planted_examples(pictures: int = 120) -> Examples:
+def planted_examples(pictures: int = 120) -> ProjectionExamples:
     """Pictures and captions that share a hidden cause, in maps of unequal scale; two pictures to a shared caption."""
     generator = torch.Generator().manual_seed(1)
     cause = torch.randn(pictures, 5, generator=generator)
@@ -49,7 +49,9 @@ def planted_examples(pictures: int = 120) -> Examples:
     states = torch.cat([cause @ words, cause.view(-1, 2, 5).mean(dim=1) @ words])
     own = np.arange(pictures)
     captions = np.stack([own, pictures + own // 2], axis=1)
-    return Examples(maps, {"pixels": 20, "head": 40}, states, captions, [f"concept {row // 4}" for row in own])
+    return ProjectionExamples(
+        maps, {"pixels": 20, "head": 40}, states, captions, [f"concept {row // 4}" for row in own]
+    )
 
 
 def projections() -> tuple[nn.Linear, nn.Module]:

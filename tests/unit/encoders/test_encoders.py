@@ -252,8 +252,8 @@ import socket, torch
 def refuse(*_args, **_keywords):
     raise AssertionError("network")
 socket.socket.connect = socket.getaddrinfo = refuse
-from compodiff.encoders import embedded_encoder
-embedded_encoder(embedding_dim=4, image_size=32, generator=torch.Generator()).encode_texts(["offline"])
+from compodiff.encoders import load_embedded_encoder
+load_embedded_encoder(embedding_dim=4, image_size=32, generator=torch.Generator()).encode_texts(["offline"])
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     subprocess.run([sys.executable, "-c", code], env={**environment, "HF_HOME": str(tmp_path)}, check=True)

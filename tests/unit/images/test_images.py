@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from compodiff.errors import InputInvalid
 from compodiff.images import (
-    Pictures,
+    PictureTable,
     decode,
     list_loose_pictures,
     list_pictures,
@@ -333,7 +333,7 @@ def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):
     packed = tmp_path / "packed.tar"
     packed.write_bytes(red + blue)
     table = tabulate(tmp_path, {"red": (packed, 0, len(red)), "blue": (packed, len(red), len(blue))})
-    pictures = Pictures(tmp_path, table)
+    pictures = PictureTable(tmp_path, table)
     assert pictures.read("blue").getpixel((0, 0)) == (0, 0, 255)
     assert pictures.find_path("red") == packed
     packed.write_bytes(red)

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures, kinds, list_loose_pictures, list_pictures
+from compodiff.images import PictureTable, kinds, list_loose_pictures, list_pictures
 from compodiff.index import INSIDE
 from compodiff.index import encoded as parts_module
-from compodiff.index.folder import Todo, build_folder_index, compare_folder, list_not_held, remove_from_index
+from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.index.previous import stamp_of
@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def _build(folder, encoder, *, out=None, files=None, **how):
-    todo = Todo(files or list_loose_pictures(folder), **how)
+    todo = BuildPlan(files or list_loose_pictures(folder), **how)
     return build_folder_index(folder, out or folder / INSIDE, encoder, FLAT, todo)
 
 
@@ -39,7 +39,7 @@ def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
     index = Index.load(built.index)
     assert (built.pictures, built.encoded, built.unreadable) == (12, 12, {})
     assert index.picture_ids == [path.relative_to(folder).as_posix() for path in list_loose_pictures(folder)]
-    pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
+    pictures = PictureTable(index.folder / index.manifest.pictures_root, index.pictures)
     for picture_id in index.picture_ids:
         expected = encoder.encode_images([pictures.read(picture_id)])[0]
         np.testing.assert_allclose(index.read_embedding(picture_id), expected, atol=1e-6)
@@ -148,7 +148,7 @@ def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, en
 
 def test_an_index_elsewhere_finds_its_pictures(folder, encoder, tmp_path):
     index = Index.load(_build(folder, encoder, out=tmp_path / "elsewhere").index)
-    pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
+    pictures = PictureTable(index.folder / index.manifest.pictures_root, index.pictures)
     assert pictures.read("00.png").size == (30, 20)
     assert not (folder / INSIDE).exists()
 

@@ -17,7 +17,7 @@ from compodiff.images import list_loose_pictures
 from compodiff.index import INSIDE, duplicates
 from compodiff.index import folder as folder_module
 from compodiff.index.duplicates import NEW
-from compodiff.index.folder import Todo, build_folder_index, compare_folder, remove_from_index
+from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.params import IndexParams
@@ -44,7 +44,7 @@ def album(tmp_path):
 
 def _build(album, encoder, *, files=None, params=PARAMS, **how):
     return build_folder_index(
-        album, album / INSIDE, encoder, params, Todo(list_loose_pictures(album) if files is None else files, **how)
+        album, album / INSIDE, encoder, params, BuildPlan(list_loose_pictures(album) if files is None else files, **how)
     )
 
 
@@ -305,11 +305,11 @@ def test_an_index_of_another_folder_is_refused_by_everything_that_reads_or_write
     other = tmp_path / "other"
     shutil.copytree(album, other)
     out = tmp_path / "index"
-    build_folder_index(album, out, encoder, PARAMS, Todo(list_loose_pictures(album)))
+    build_folder_index(album, out, encoder, PARAMS, BuildPlan(list_loose_pictures(album)))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for what in (
-        lambda: build_folder_index(other, out, encoder, PARAMS, Todo(list_loose_pictures(other))),
-        lambda: build_folder_index(other, out, encoder, PARAMS, Todo([other / "a" / "1.png"], keep=True)),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan(list_loose_pictures(other))),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan([other / "a" / "1.png"], keep=True)),
         lambda: remove_from_index(other, out, PARAMS, ["a/1.png"]),
         lambda: compare_folder(out, other),
     ):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compodiff.errors import InputInvalid
-from compodiff.inspection.card import Origin, write_card
+from compodiff.inspection.card import DatasetOrigin, write_card
 from compodiff.inspection.drawing import draw
 from compodiff.inspection.ratings import compute_kappa, compute_wilson_interval, read_ratings, summarise_ratings
 from compodiff.params import SimilarityFloors
@@ -113,7 +113,7 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
     (folder / "source.json").write_text(json.dumps({"format": "lasco", "parts": 3}))
     said = "Drawn by X, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)."
     for name in ("first", "second"):
-        write_card(folder, tmp_path / name, Origin("discs", said, floors={"directional": 0.2}))
+        write_card(folder, tmp_path / name, DatasetOrigin("discs", said, floors={"directional": 0.2}))
     text = (tmp_path / "first" / "README.md").read_text()
     front = yaml.safe_load(text.split("---\n")[1])
     assert front["license"] == ["cc-by-4.0"]
@@ -129,13 +129,13 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
     assert all((tmp_path / "second" / "plots" / path.name).read_bytes() == path.read_bytes() for path in plots)
     assert all(f"plots/{path.name}" in text for path in plots)
     with pytest.raises(InputInvalid, match="holds what is read"):
-        write_card(folder, folder, Origin("discs", ""))
-    write_card(folder, tmp_path / "first", Origin("discs", ""))  # over a card of ours
+        write_card(folder, folder, DatasetOrigin("discs", ""))
+    write_card(folder, tmp_path / "first", DatasetOrigin("discs", ""))  # over a card of ours
     for name in ("README.md", "main.py"):
         theirs = tmp_path / f"project with {name}"
         theirs.mkdir()
         (theirs / "README.md").write_text("# Mine" if name == "README.md" else text)
         (theirs / name).touch()
         with pytest.raises(InputInvalid, match="which compodiff did not write; name another folder"):
-            write_card(folder, theirs, Origin("discs", ""))
+            write_card(folder, theirs, DatasetOrigin("discs", ""))
         assert (theirs / name).exists()

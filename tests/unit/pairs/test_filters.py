@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.pairs.similarity import (
-    Embedded,
+    EmbeddedPairs,
     compare_directions,
     compare_images,
     compare_with_caption,
@@ -30,7 +30,7 @@ def drawn(seed, count=5, batch=7, width=16):
 @given(st.integers(0, 2**32 - 1))
 def test_scores_are_the_cosines_that_torch_computes(seed):
     reference, target, reference_caption, target_caption, keyword = drawn(seed)
-    scores = score(Embedded(reference, target, reference_caption, target_caption, keyword))
+    scores = score(EmbeddedPairs(reference, target, reference_caption, target_caption, keyword))
 
     def cosine(a, b):
         return torch.nn.functional.cosine_similarity(torch.from_numpy(a), torch.from_numpy(b)).numpy()
@@ -66,7 +66,7 @@ def test_a_floor_lets_through_what_reaches_it():
     # Cosines of (1, 0) with (0.7, y): at the floor, above, below.
     target = vectors([0.7, (1 - 0.49) ** 0.5], [1, 0], [0.6999, (1 - 0.6999**2) ** 0.5])
     reference = vectors([1, 0], [1, 0], [1, 0])
-    scores = score(Embedded(reference, target, reference, target, target))
+    scores = score(EmbeddedPairs(reference, target, reference, target, target))
     assert scores["image_image"].tolist() == [np.float32(0.7), 1, np.float32(0.6999)]
     verdicts = judge(scores, floors)
     assert verdicts["accepted"].tolist() == [True, False, False]
@@ -76,7 +76,7 @@ def test_a_floor_lets_through_what_reaches_it():
 def test_all_failed_filters_are_named_and_a_nan_passes_none():
     floors = SimilarityFloors.model_validate(ALL_LET_THROUGH)
     reference, target, *texts = drawn(1)
-    scores = score(Embedded(reference, target, *texts))
+    scores = score(EmbeddedPairs(reference, target, *texts))
     scores.loc[2, ["image_image", "keyword_image"]] = np.nan
     verdicts = judge(scores, floors)
     assert verdicts["rejected_by"].tolist() == ["", "", "image_image,keyword_image", "", "", "", ""]

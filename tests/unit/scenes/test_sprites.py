@@ -15,9 +15,9 @@ from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams
 from compodiff.scenes.captions import SCENE_RELATIONS
-from compodiff.scenes.edits import Family, draw_family, make_family_generator
+from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
-from compodiff.scenes.objects import Stock
+from compodiff.scenes.objects import ObjectStock
 from compodiff.scenes.scene import CANVAS, MASK_SIZE
 
 UNDONE_BY = {"add": "remove", "remove": "add"}
@@ -49,9 +49,11 @@ def drawn(small_data: Path, pairs: list[CaptionPair]) -> list[PicturePair]:
 
 
 @pytest.fixture(scope="module")
-def families(small_catalogue: Catalogue) -> dict[str, list[Family]]:
+def families(small_catalogue: Catalogue) -> dict[str, list[SceneFamily]]:
     return {
-        split: [draw_family(Stock(small_catalogue, split), 2, make_family_generator(3, split, n)) for n in range(10)]
+        split: [
+            draw_family(ObjectStock(small_catalogue, split), 2, make_family_generator(3, split, n)) for n in range(10)
+        ]
         for split in ("train", "validation", "test")
     }
 
@@ -185,9 +187,11 @@ def test_a_pair_of_other_params_is_refused(small_data, pairs):
 def test_a_catalogue_without_enough_objects_is_refused(small_catalogue):
     few = small_catalogue.pictures[small_catalogue.pictures["concept"].isin(["heart", "apple", "square", "circle"])]
     with pytest.raises(InputInvalid, match="too few concepts for scenes"):
-        Stock(Catalogue(small_catalogue.data, few, small_catalogue.relations), "train")
+        ObjectStock(Catalogue(small_catalogue.data, few, small_catalogue.relations), "train")
     with pytest.raises(InputInvalid, match="nothing in the split train changes colour or skin tone"):
-        Stock(Catalogue(small_catalogue.data, small_catalogue.pictures, small_catalogue.relations.iloc[:0]), "train")
+        ObjectStock(
+            Catalogue(small_catalogue.data, small_catalogue.pictures, small_catalogue.relations.iloc[:0]), "train"
+        )
 
 
 def test_two_thousand_triplets_a_minute_on_two_cores(small_data, small_catalogue):

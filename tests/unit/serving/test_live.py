@@ -11,10 +11,10 @@ from worlds.search import places_in
 from compodiff.cli import serve
 from compodiff.errors import CheckpointMismatch, IndexMismatch
 from compodiff.search.locate import CHAMPION
-from compodiff.search.progress import Watch
+from compodiff.search.progress import PhaseTimer
 from compodiff.serving.api import create_app
 from compodiff.serving.champion import Champion
-from compodiff.tracking.registry import MODEL, Candidate, register_model
+from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
 from compodiff.tracking.store import open_store
 
 
@@ -86,7 +86,7 @@ def test_an_index_that_is_replaced_is_taken_over_and_one_half_there_is_not(artif
     champion.refresh()
     assert champion.live is old
     assert "there is no index" in champion.fault
-    assert old.searcher.answer_all([], Watch()) == []
+    assert old.searcher.answer_all([], PhaseTimer()) == []
     shutil.copytree(away, index)
     (index / "embeddings.npy").write_bytes(b"half")
     champion.refresh()
@@ -128,7 +128,7 @@ def project(artifacts, search_project, monkeypatch):
 def _registered(project, artifacts, recall):
     folders = {name: artifacts / name for name in ("composed", "encoder", "index")}
     figures = {"emoji": {"composed": {"recall_at_10": recall}}}
-    return register_model(project, Candidate(folders, figures, [])).number
+    return register_model(project, ModelCandidate(folders, figures, [])).number
 
 
 @pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # of pandas, in MLflow's own code

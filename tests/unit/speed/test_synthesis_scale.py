@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from compodiff.params import SynthesisParams, compose_params
-from compodiff.speed.scale import Costs, Undertaking, predict, simulate
+from compodiff.speed.scale import PlannedSynthesis, SynthesisCosts, predict, simulate
 from compodiff.speed.synthesis import estimate_seconds_per_picture
 
 ROOT = Path(__file__).parents[3]
 
-COSTS = Costs(caption=0.001, picture=0.5, embed=0.01, keep=0.004)
-CALM = Undertaking(triplets=31_000, keep_rate=0.31, per_shard=100, start=0, hours_between_kills=1e9, spread=0)
+COSTS = SynthesisCosts(caption=0.001, picture=0.5, embed=0.01, keep=0.004)
+CALM = PlannedSynthesis(triplets=31_000, keep_rate=0.31, per_shard=100, start=0, hours_between_kills=1e9, spread=0)
 
 
 def test_without_kills_and_spread_it_is_arithmetic():
@@ -37,22 +37,22 @@ def test_a_shard_of_the_papers_params_is_made_between_two_kills():
     synthesis = SynthesisParams.model_validate(compose_params(ROOT, "paper")["synthesis"])
     assert synthesis.drawn
     drawing = synthesis.drawn.diffusion
-    costs = Costs(caption=0, picture=estimate_seconds_per_picture(steps=drawing.steps), embed=0, keep=0)
+    costs = SynthesisCosts(caption=0, picture=estimate_seconds_per_picture(steps=drawing.steps), embed=0, keep=0)
     hours = costs.compute_pair_cost(drawing.candidates, drawing.kept) * synthesis.pairs_per_shard / 3600
     assert 0.2 < hours < 2
 
 
 def test_more_gpus_take_less_time_and_hardly_more_hours():
-    one, eight, many = predict(COSTS, Undertaking(triplets=200_000), [1, 8, 64])
+    one, eight, many = predict(COSTS, PlannedSynthesis(triplets=200_000), [1, 8, 64])
     assert one["wall_hours"] > 7 * eight["wall_hours"] > 35 * many["wall_hours"]
     assert one["gpu_hours"] == pytest.approx(eight["gpu_hours"], rel=0.05)
     assert all(0.8 < row["share_of_ideal"] <= 1.0 for row in (one, eight, many))
-    assert [one] == predict(COSTS, Undertaking(triplets=200_000), [1])
+    assert [one] == predict(COSTS, PlannedSynthesis(triplets=200_000), [1])
 
 
 def test_kills_cost_the_shards_under_way_and_the_starts():
-    often = Undertaking(triplets=31_000, per_shard=100, start=60, hours_between_kills=1)
-    calm = Undertaking(triplets=31_000, per_shard=100, start=60, hours_between_kills=1e9)
+    often = PlannedSynthesis(triplets=31_000, per_shard=100, start=60, hours_between_kills=1)
+    calm = PlannedSynthesis(triplets=31_000, per_shard=100, start=60, hours_between_kills=1e9)
     (slow, kills), (fast, none) = (simulate(COSTS, it, 8, np.random.default_rng(3)) for it in (often, calm))
     assert none == 0
     busy = 1000 * 102.5 / 3600

@@ -122,8 +122,8 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     write_json(path, {"old": 1})
     script = (
         "import sys, time, pathlib\n"
-        "from compodiff.storage.atomic import atomic_path\n"
-        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "from compodiff.storage.atomic import replace_path\n"
+        "with replace_path(pathlib.Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('{'); print('half', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:

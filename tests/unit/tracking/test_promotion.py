@@ -15,7 +15,7 @@ from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
 from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
-from compodiff.tracking.promotion import Change, promote, roll_back
+from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_version_at
 from compodiff.tracking.store import open_store
 
@@ -52,7 +52,7 @@ def aliases(project: Path) -> dict[str, str | None]:
     return {alias: version.number if version else None for alias, version in found.items()}
 
 
-def decide(project: Path) -> Change:
+def decide(project: Path) -> ChampionChange:
     return promote(project, GATE, min_relation_queries=ENOUGH)
 
 
@@ -70,8 +70,8 @@ def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(
     assert aliases(project) == {CHAMPION: None, PREVIOUS: None}
 
     register(project, 0.5, style=0.4)
-    assert decide(project) == Change(None, "2")
-    assert decide(project) == Change("2", "2")
+    assert decide(project) == ChampionChange(None, "2")
+    assert decide(project) == ChampionChange("2", "2")
     register(project, 0.505, style=0.4)
     with pytest.raises(PromotionRefused, match=r"0\.505, which does not beat the champion's 0\.500 by 0\.010"):
         decide(project)
@@ -79,7 +79,7 @@ def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(
     with pytest.raises(PromotionRefused, match=r"style/recall_at_10 falls from 0\.400 to 0\.200"):
         decide(project)
     register(project, 0.6, style=0.35)
-    assert decide(project) == Change("2", "5")
+    assert decide(project) == ChampionChange("2", "5")
     assert aliases(project) == {CHAMPION: "5", PREVIOUS: "2"}
 
 
@@ -120,9 +120,9 @@ def test_rollback_goes_back_and_can_itself_be_rolled_back(project: Path) -> None
         roll_back(project)
     register(project, 0.6)
     decide(project)
-    assert roll_back(project) == Change("2", "1")
+    assert roll_back(project) == ChampionChange("2", "1")
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
-    assert roll_back(project) == Change("1", "2")
+    assert roll_back(project) == ChampionChange("1", "2")
 
 
 def test_two_promotions_at_once_make_one_change(project: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_deleted_champion_is_no_obstacle(project: Path) -> None:
     decide(project)
     open_store(project).client.delete_model_version(MODEL, "1")
     register(project, 0.45)
-    assert decide(project) == Change(None, "2")
+    assert decide(project) == ChampionChange(None, "2")
 
 
 def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project: Path) -> None:
@@ -175,4 +175,4 @@ def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project
     assert taken(store, standing, one)
     assert not taken(store, standing, other)
     assert aliases(project) == {CHAMPION: "2", PREVIOUS: "1"}
-    assert decide(project) == Change("2", "3")
+    assert decide(project) == ChampionChange("2", "3")

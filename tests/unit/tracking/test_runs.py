@@ -82,8 +82,8 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
 KILLED_TRAINING = """
 import os, signal, sys
 from pathlib import Path
-from compodiff.tracking.runs import training_run
-with training_run("train_prior", {"steps": 3}, Path(sys.argv[1])) as run:
+from compodiff.tracking.runs import record_training
+with record_training("train_prior", {"steps": 3}, Path(sys.argv[1])) as run:
     run.log_metrics(0, {"loss": 3.0})
     run.log_metrics(1, {"loss": 2.0})
     os.kill(os.getpid(), signal.SIGKILL)

@@ -16,7 +16,7 @@ from compodiff.model.sampling.sampler import sample
 from compodiff.params import DistillationParams
 from compodiff.training.batches import Batch, Batches
 from compodiff.training.distillation import Teacher
-from compodiff.training.fit import Material, fit, make_denoiser
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 from compodiff.training.tasks import Objective
 
 PROCESS = Process("diffusion", 1000)
@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def noisiest(material: Material) -> Batch:
+def noisiest(material: TrainingMaterial) -> Batch:
     params = PARAMS.model_copy(update={"pure_noise_share": 1.0})
     (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).make_microbatches(
         7, rank=0, world_size=1

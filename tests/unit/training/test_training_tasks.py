@@ -13,23 +13,23 @@ from compodiff.model.network.context import NULL, Context
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.training.batches import Batch, Batches
-from compodiff.training.fit import Material, make_denoiser
+from compodiff.training.fit import TrainingMaterial, make_denoiser
 from compodiff.training.tasks import Objective, compute_contrastive_loss, compute_loss_weight
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+def material(tmp_path_factory: pytest.TempPathFactory) -> TrainingMaterial:
     folder = tmp_path_factory.mktemp("world") / "embeddings"
     training_world.write_embeddings(folder)
     return training_world.material(folder)
 
 
 @pytest.fixture
-def denoiser(material: Material) -> Denoiser:
+def denoiser(material: TrainingMaterial) -> Denoiser:
     return make_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
 
 
-def draw(material: Material, process: Process, **changes: object) -> Batch:
+def draw(material: TrainingMaterial, process: Process, **changes: object) -> Batch:
     params = PARAMS.model_copy(update=changes)
     (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
         0, rank=0, world_size=1
@@ -38,7 +38,9 @@ def draw(material: Material, process: Process, **changes: object) -> Batch:
 
 
 @pytest.mark.parametrize("objective", ["diffusion", "regression", "flow_matching"])
-def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser: Denoiser, objective: str) -> None:
+def test_equals_the_mean_over_rows_taken_one_by_one(
+    material: TrainingMaterial, denoiser: Denoiser, objective: str
+) -> None:
     process = Process(objective, 1000)  # type: ignore[arg-type]
     batch = draw(material, process, noise_draws=3)
     whole = Objective(denoiser, PARAMS, process)(batch)
@@ -62,7 +64,7 @@ def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser
     assert whole.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 
-def test_many_draws_share_their_rows_keys_and_change_no_number(material: Material) -> None:
+def test_many_draws_share_their_rows_keys_and_change_no_number(material: TrainingMaterial) -> None:
     # Wide heads and many slots: projecting them for a single draw would not pay.
     network = replace(NETWORK, residual=False, image_slots=16, cross_heads=1, head_width=128)
     denoiser = make_denoiser(network, material, standardise=True, seed=3)
@@ -86,7 +88,7 @@ def test_many_draws_share_their_rows_keys_and_change_no_number(material: Materia
         torch.testing.assert_close(shared, weight.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_regression_sees_nothing_of_the_target(material: Material, denoiser: Denoiser) -> None:
+def test_regression_sees_nothing_of_the_target(material: TrainingMaterial, denoiser: Denoiser) -> None:
     process = Process("regression", 1000)
     batch = draw(material, process)
     inputs: list[torch.Tensor] = []
@@ -133,7 +135,7 @@ def test_contrastive_loss_spares_other_pictures_that_show_the_target() -> None:
     assert float(compute_contrastive_loss(answer, target, torch.cat([other, answer]), temperature=0.1)) > float(plain)
 
 
-def test_references_and_drawn_pictures_are_wrong_answers(material: Material, denoiser: Denoiser) -> None:
+def test_references_and_drawn_pictures_are_wrong_answers(material: TrainingMaterial, denoiser: Denoiser) -> None:
     process = Process("diffusion", 1000)
     batch = draw(material, process)
     denoised: list[torch.Tensor] = []
@@ -147,7 +149,7 @@ def test_references_and_drawn_pictures_are_wrong_answers(material: Material, den
     assert (both - plain).item() == pytest.approx(0.5 * contrast.item(), rel=1e-4)
 
 
-def test_gradients_reach_every_weight(material: Material, denoiser: Denoiser) -> None:
+def test_gradients_reach_every_weight(material: TrainingMaterial, denoiser: Denoiser) -> None:
     process = Process("diffusion", 1000)
     Objective(denoiser, PARAMS, process)(draw(material, process)).backward()
     without = {name for name, weight in denoiser.named_parameters() if weight.grad is None or not weight.grad.any()}

@@ -17,7 +17,7 @@ from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
 from compodiff.triplets.manifest import finish, measure_acceptance
-from compodiff.triplets.sources import Reread
+from compodiff.triplets.sources import RereadPairs
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -83,7 +83,7 @@ def test_a_plan_is_there_as_soon_as_it_is_full(tmp_path):
             read.append(number)
             yield pair(number)
 
-    plans = plan_sources(tmp_path, [Reread(pairs)], 3)
+    plans = plan_sources(tmp_path, [RereadPairs(pairs)], 3)
     assert [len(next(plans).pairs) for _ in range(2)] == [3, 3]
     assert len(read) == 6
     assert [len(plan.pairs) for plan in plans] == [3, 1]

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compodiff.benchmarks.datasets.annotations import find, read_list, shorten_to_number, take
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures
 from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.storage.json_files import read_json
 
 SPLITS = ("val", "test")
-PROTOCOL = Protocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
+PROTOCOL = BenchmarkProtocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
 TEMPLATE = "a photo of {shared_concept} that {relative_caption}"
 VAL_QUERIES = 220
 _NESTED = ("CIRCO", "circo")
 _COCO = ("COCO2017_unlabeled", ".")
 
-canonical_id = shorten_to_number
+shorten_id = shorten_to_number
 
 
 def load_circo(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benchmark]:
@@ -49,12 +49,12 @@ def load_circo(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benc
     return [benchmark]
 
 
-def _make_query(item: dict[str, object], where: str, template: str) -> Query:
+def _make_query(item: dict[str, object], where: str, template: str) -> BenchmarkQuery:
     caption, concept = take(item, "relative_caption", str, where), take(item, "shared_concept", str, where)
     text = fill_template(template, relative_caption=caption, shared_concept=concept)
     target = str(take(item, "target_img_id", int, where)) if "target_img_id" in item else ""
     truths = take(item, "gt_img_ids", list, where) if "gt_img_ids" in item else []
-    return Query(
+    return BenchmarkQuery(
         key=str(take(item, "id", int, where)),
         reference=str(take(item, "reference_img_id", int, where)),
         relative_caption=caption,

@@ -7,7 +7,7 @@ Annotations (MIT): github.com/Cuberick-Orion/CIRR, branch cirr_dataset. Three la
 from pathlib import Path
 
 from compodiff.benchmarks.datasets.annotations import find, read_list, take, take_strings
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures, strip_suffix
 from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
@@ -15,7 +15,7 @@ from compodiff.storage.json_files import read_json
 from compodiff.storage.names import is_inside
 
 SPLITS = ("val", "test1", "train")
-PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), candidate_ks=(1, 2, 3), soft=True, excludes_reference=True)
+PROTOCOL = BenchmarkProtocol(recall_ks=(1, 5, 10, 50), candidate_ks=(1, 2, 3), soft=True, excludes_reference=True)
 TEMPLATE = "{relative_caption}"
 _NESTED = ("cirr", "CIRR", "CIRR/cirr", "cirr_dataset", "data/cirr")
 
@@ -49,12 +49,12 @@ def shorten_id(name: str) -> str:
     return strip_suffix(name.rsplit("/", 1)[-1])
 
 
-def _make_query(item: dict[str, object], where: str, template: str) -> Query:
+def _make_query(item: dict[str, object], where: str, template: str) -> BenchmarkQuery:
     key = str(take(item, "pairid", int, where))
     reference, caption = take(item, "reference", str, where), take(item, "caption", str, where)
     members = take_strings(take(item, "img_set", dict, where), "members", f"{where}: img_set")
     labels = take(item, "target_soft", dict, where) if "target_soft" in item else {}
-    return Query(
+    return BenchmarkQuery(
         key=key,
         reference=reference,
         relative_caption=caption,

@@ -7,7 +7,7 @@ In its files `candidate` is the reference.
 from pathlib import Path
 
 from compodiff.benchmarks.datasets.annotations import find, read_list, take, take_strings
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures, strip_suffix
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json
@@ -16,7 +16,7 @@ SPLITS = ("val", "train", "test")
 CATEGORIES = ("dress", "shirt", "toptee")
 VARIANTS = ("original", "val")
 ORDERS = ("both", "first")
-PROTOCOL = Protocol(recall_ks=(10, 50))
+PROTOCOL = BenchmarkProtocol(recall_ks=(10, 50))
 _NESTED = ("fashion-iq", "fashioniq", "fashionIQ_dataset", "FashionIQ", "fashion_iq")
 
 
@@ -79,9 +79,9 @@ def _load_category(root: Path, split: str, category: str, variant: str, order: s
     )
 
 
-def _make_query(item: dict[str, object], place: int, where: str, order: str) -> Query:
+def _make_query(item: dict[str, object], place: int, where: str, order: str) -> BenchmarkQuery:
     captions = take_strings(item, "captions", where)
-    return Query(
+    return BenchmarkQuery(
         key=str(place),
         reference=take(item, "candidate", str, where),
         relative_caption=" and ".join(captions),

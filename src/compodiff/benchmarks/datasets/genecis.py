@@ -12,20 +12,20 @@ from typing import Any
 from PIL import Image
 
 from compodiff.benchmarks.datasets.annotations import find, read_list, shorten_to_number, take
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.datasets.pictures import FilePictures, Pictures
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures, FilePictures
 from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 
 SPLITS = ("val",)
 TASKS = ("change-object", "focus-object", "change-attribute", "focus-attribute")
-PROTOCOL = Protocol(candidate_ks=(1, 2, 3), candidate_metric="recall")
+PROTOCOL = BenchmarkProtocol(candidate_ks=(1, 2, 3), candidate_metric="recall")
 TEMPLATE = "{relative_caption}"
 _FARTHEST = 2**31  # pixels, of what a picture may have
 DILATION = 0.7
 _NESTED = ("genecis", "GeneCIS")
 
-canonical_id = shorten_to_number
+shorten_id = shorten_to_number
 Box = tuple[float, float, float, float]
 
 
@@ -60,7 +60,7 @@ def load_genecis(root: Path, task: str, *, template: str = TEMPLATE) -> list[Ben
 class CroppedPictures:
     """Visual Genome pictures cut to an object as the official evaluation does."""
 
-    files: Pictures
+    files: BenchmarkPictures
     crops: Mapping[str, tuple[str, Box]] = field(default_factory=dict)
 
     def has(self, picture: str) -> bool:
@@ -99,11 +99,11 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 
 def _make_query(
     item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[str, Box]], template: str
-) -> Query:
+) -> BenchmarkQuery:
     caption = take(item, "condition", str, where)
     gallery = [_name_picture(one, f"{where}: gallery", crops) for one in take(item, "gallery", list, where)]
     target = _name_picture(take(item, "target", dict, where), f"{where}: target", crops)
-    return Query(
+    return BenchmarkQuery(
         key=str(place),
         reference=_name_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
         relative_caption=caption,

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.benchmarks.datasets.annotations import find, take, take_strings
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import GalleryFolder, strip_suffix
 from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json_lines
 
-PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
+PROTOCOL = BenchmarkProtocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
 TEMPLATE = "{relative_caption}"
 
-canonical_id = strip_suffix
+shorten_id = strip_suffix
 
 
 def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benchmark]:
@@ -51,7 +51,7 @@ def _find_queries_file(root: Path, split: str) -> Path:
     return of_split if of_split.is_file() else find(root, "queries.jsonl")
 
 
-def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> Query:
+def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> BenchmarkQuery:
     reference = strip_suffix(take(item, "reference", str, where))
     caption = take(item, "relative_caption", str, where)
     named = take_strings(item, "targets", where) if "targets" in item else (take(item, "target", str, where),)
@@ -61,7 +61,7 @@ def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> Q
     if reference in targets:
         raise InputInvalid(f"{where}: {reference!r} is both reference and target; the reference is never ranked")
     group = take(item, "group", str, where) if "group" in item else ""
-    return Query(
+    return BenchmarkQuery(
         key=str(line),
         reference=reference,
         relative_caption=caption,

@@ -14,7 +14,7 @@ from compodiff.images.files import is_regular, is_whole
 from compodiff.storage.names import is_inside
 
 
-class Pictures(Protocol):
+class BenchmarkPictures(Protocol):
     """Reads the pictures of a benchmark by id."""
 
     def has(self, picture: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
 from compodiff.benchmarks.report.plots import group_bars, plot_intervals
-from compodiff.benchmarks.report.showcase import Row, Showcase
+from compodiff.benchmarks.report.showcase import ScoredRow, Showcase
 from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.results import record, summarise_parts
@@ -32,7 +32,7 @@ class Comparison:
         record: all that the scores depend on.
     """
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[ScoredRow]]
     summaries: Mapping[str, Mapping[str, Any]]
     record: Mapping[str, Any]
 
@@ -72,7 +72,7 @@ def compare_rows(
     bootstrap = Bootstrap(params.bootstrap_draws, params.seed)
     scored = {
         name: [
-            Row(similarity, scorer.score(part, vectors, similarity))
+            ScoredRow(similarity, scorer.score(part, vectors, similarity))
             for part, similarity in zip(parts, similarities, strict=True)
         ]
         for name, similarities in rows.items()
@@ -86,7 +86,7 @@ def compare_rows(
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportLayout:
     """What a report shows besides the numbers: its title, which metrics, how much, and whose the pictures are."""
 
     title: str
@@ -140,5 +140,5 @@ def write_result(
     if html is not None:
         metrics = list(comparison.summaries[COMPOSED]["metrics"])
         title = f"{comparison.record['benchmark']} {comparison.record['split']}"
-        Page(title, metrics, Showcase.of(params)).write_file(html, comparison, vectors)
+        ReportLayout(title, metrics, Showcase.of(params)).write_file(html, comparison, vectors)
     return [path for path in (json, html) if path is not None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from compodiff.benchmarks.datasets.pictures import Pictures
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
 from compodiff.storage.ownership import PAGE, make_signature
 
 _THUMBNAIL = 96  # pixels, longer edge
@@ -83,7 +83,7 @@ class Report:
     attribution: str = ""
 
 
-def render_report(report: Report, pictures: Pictures) -> str:
+def render_report(report: Report, pictures: BenchmarkPictures) -> str:
     """Render the page; `pictures` gives the thumbnails."""
     thumbnails: dict[str, str] = {}
     sections = [
@@ -147,7 +147,7 @@ def _group_cell(values: Mapping[str, float], metrics: Sequence[str]) -> str:
     return f"<td>{' / '.join(f'{100 * values[metric]:.1f}' for metric in metrics)}</td>"
 
 
-def _render_query(query: ShownQuery, pictures: Pictures, thumbnails: dict[str, str]) -> str:
+def _render_query(query: ShownQuery, pictures: BenchmarkPictures, thumbnails: dict[str, str]) -> str:
     reference = _render_image(query.reference, pictures, thumbnails)
     targets = "".join(_render_image(target, pictures, thumbnails) for target in query.targets[:2])
     group = f"<p class=soft>{escape(query.group.replace('_', ' '))}</p>" if query.group else ""
@@ -164,7 +164,7 @@ def _render_query(query: ShownQuery, pictures: Pictures, thumbnails: dict[str, s
     return f"<div class=query>{''.join(f'<div>{cell}</div>' for cell in (asked, *columns))}</div>"
 
 
-def _render_image(picture: str, pictures: Pictures, thumbnails: dict[str, str], css: str = "") -> str:
+def _render_image(picture: str, pictures: BenchmarkPictures, thumbnails: dict[str, str], css: str = "") -> str:
     if picture not in thumbnails:
         thumbnails[picture] = _make_uri(_make_thumbnail(pictures.read(picture)))
     name = escape(picture)

@@ -16,7 +16,7 @@ from compodiff.params import EvaluationParams
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoredRow:
     """One row of a result over one part: how queries were compared and what came out."""
 
     similarity: Similarity
@@ -36,7 +36,7 @@ class Showcase:
         """As params.yaml says."""
         return cls(params.shown_queries, params.shown_pictures, params.chunk)
 
-    def pick(self, rows: Mapping[str, Row], vectors: Vectors) -> dict[str, list[ShownQuery]]:
+    def pick(self, rows: Mapping[str, ScoredRow], vectors: Vectors) -> dict[str, list[ShownQuery]]:
         """Pick and rank; among equals the best are those that the other rows find worst, and the other way round.
 
         Args:
@@ -52,7 +52,7 @@ class Showcase:
         shown = self._list_queries([*best, *worst], rows, vectors)
         return {"Best queries": shown[: len(best)], "Worst queries": shown[len(best) :]}
 
-    def _list_queries(self, kept: Sequence[int], rows: Mapping[str, Row], vectors: Vectors) -> list[ShownQuery]:
+    def _list_queries(self, kept: Sequence[int], rows: Mapping[str, ScoredRow], vectors: Vectors) -> list[ShownQuery]:
         scored = rows["composed"].scored
         benchmark = scored.benchmark
         gallery, _ = restrict(benchmark, vectors, skip_missing=True)

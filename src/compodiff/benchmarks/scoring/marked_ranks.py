@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Query
+from compodiff.benchmarks.datasets.benchmark import BenchmarkQuery
 from compodiff.benchmarks.scoring.ranking import (
     TIE,
     Bools,
@@ -68,7 +68,7 @@ class Marks:
 
 
 def mark_gallery(
-    queries: Sequence[Query],
+    queries: Sequence[BenchmarkQuery],
     gallery: Vectors,
     similarity: Similarity,
     *,
@@ -89,7 +89,7 @@ def mark_gallery(
     return Marks(names, scores, at_least, excluded)
 
 
-def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Similarity) -> Marks:
+def mark_candidates(queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity) -> Marks:
     """Mark the targets, and the pictures with soft labels, among each query's own candidates.
 
     A picture that stands twice among them (one GeneCIS query has its target once more) is marked once: the other
@@ -111,7 +111,7 @@ def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Simi
     return Marks(names, scores, at_least, np.zeros(scores.shape, dtype=np.bool_))
 
 
-def mark_lists(queries: Sequence[Query], lists: Sequence[Sequence[str]]) -> Marks:
+def mark_lists(queries: Sequence[BenchmarkQuery], lists: Sequence[Sequence[str]]) -> Marks:
     """Mark what each query's list names; what it does not name is out of reach of every K."""
     names = [list(dict.fromkeys((*query.targets, *query.also_relevant))) for query in queries]
     query, slot = _number_slots(names)
@@ -127,7 +127,7 @@ def mark_lists(queries: Sequence[Query], lists: Sequence[Sequence[str]]) -> Mark
     return Marks(names, scores, at_least, unnamed)
 
 
-def _list_names(query: Query, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:
+def _list_names(query: BenchmarkQuery, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:
     """The marks of a query that are in the gallery; the reference, where it is taken out, comes first."""
     names = dict.fromkeys((query.reference,) if excludes_reference else ())
     names.update(dict.fromkeys((*query.targets, *query.also_relevant, *query.label_weights)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query, require_distinct
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery, require_distinct
 from compodiff.benchmarks.scoring.marked_ranks import UNRANKED, Marks, mark_candidates, mark_gallery, mark_lists
 from compodiff.benchmarks.scoring.metrics import average_precision_at_k, recall_at_k
 from compodiff.benchmarks.scoring.ranking import Ints, Reals, Similarity
@@ -34,7 +34,7 @@ class Scored:
     """
 
     benchmark: Benchmark
-    kept: tuple[Query, ...]
+    kept: tuple[BenchmarkQuery, ...]
     places: Ints
     outcomes: Mapping[str, Reals]
     ranks: Ints
@@ -95,7 +95,7 @@ class Scorer:
         return Scored(benchmark, kept_queries, kept, joined, ranks, missing, len(gallery.ids))
 
     def _measure_outcomes(
-        self, benchmark: Benchmark, queries: Sequence[Query], gallery: Vectors, similarity: Similarity
+        self, benchmark: Benchmark, queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
     ) -> dict[str, Reals]:
         """Outcome of each query by metric, and as `rank` the rank of its best target."""
         protocol = benchmark.protocol
@@ -153,20 +153,22 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
     return _measure_precision(marks, benchmark.queries, protocol.map_ks) | outcomes
 
 
-def _measure_targets(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_targets(
+    marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]
+) -> dict[str, Reals]:
     weights = marks.look_up_weights([dict.fromkeys(query.targets, 1.0) for query in queries])
     ranks = marks.compute_ranks(weights)
     best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks} | {"rank": best.astype(np.float64)}
 
 
-def _measure_soft(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_soft(marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
     weights = marks.look_up_weights([query.label_weights for query in queries])
     ranks = marks.compute_ranks(weights)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
 
 
-def _measure_precision(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_precision(marks: Marks, queries: Sequence[BenchmarkQuery], ks: Sequence[int]) -> dict[str, Reals]:
     relevant = [{*query.targets, *query.also_relevant} for query in queries]
     weights = marks.look_up_weights([dict.fromkeys(names, 1.0) for names in relevant])
     total = np.array([len(names) for names in relevant])
