@@ -41,8 +41,8 @@ def replace_path(path: Path, kind: str = "") -> Iterator[Path]:
 
     Args:
         path: the file.
-        kind: what it is, in words ("page"), where a person chose its place: the block writes `make_signature(kind)` into
-            it, and only a file that carries it is replaced. "" for a file in a folder of ours.
+        kind: what it is, in words ("page"), where a person chose its place: the block writes `make_signature(kind)`
+            into it, and only a file that carries it is replaced. "" for a file in a folder of ours.
 
     Raises:
         ResourceUnavailable: the disk is full or `path` may not be written; nothing is left under its temporary name.

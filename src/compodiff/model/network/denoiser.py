@@ -3,8 +3,8 @@
 Two query tokens, x_t and the timestep, attend to a context of text tokens, reference embedding and mask. Its keys and
 values in every layer are computed once a query (`Denoiser.prepare_context`), then used at every step and draw.
 
-Embeddings are raw, as the encoder makes them, wherever they enter `prepare_context`; x_t and x0 live in the network's space,
-standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
+Embeddings are raw, as the encoder makes them, wherever they enter `prepare_context`; x_t and x0 live in the network's
+space, standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
 Legend: R context rows, N = R * draws query rows, U distinct items, D embedding width, W network width.
 """
 
