@@ -19,7 +19,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import guide, sample
-from compodiff.released.weights import convert_to_released, from_released
+from compodiff.released.weights import convert_from_released, convert_to_released
 
 FOLDER = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[3] / "shared" / "parity"))
 WEIGHTS, RECORDED = FOLDER / "tiny_reference.safetensors", FOLDER / "tiny_reference_io.npz"
@@ -45,7 +45,7 @@ def recorded() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def model() -> tuple[Denoiser, Process]:
-    config, timesteps, weights = from_released(load_file(WEIGHTS))
+    config, timesteps, weights = convert_from_released(load_file(WEIGHTS))
     denoiser = Denoiser(config).eval()
     denoiser.load_state_dict(weights)
     return denoiser, Process("diffusion", timesteps)

@@ -23,11 +23,11 @@ from tqdm import tqdm
 from compodiff.captions.caption_sets import (
     TALLY,
     PairSplits,
-    digest_of,
+    choose_split,
+    digest_caption,
     make_unusable_error,
     read_captions,
     select_captions,
-    split_of,
     stamp_files,
 )
 from compodiff.captions.edits import CaptionEditor
@@ -140,10 +140,10 @@ class KeywordRun:
         without, started = 0, time.perf_counter()
         with open_pair_writer(to, "keyword") as pairs:
             for tagged in self._tag_captions("editing"):
-                digest = digest_of(tagged.caption)
+                digest = digest_caption(tagged.caption)
                 random.seed(digest ^ self.params.seed)  # of its own: a caption's edits do not depend on its neighbours
                 before = pairs.written
-                split = split_of(digest, self.params.validation_fraction)
+                split = choose_split(digest, self.params.validation_fraction)
                 for edit in editor.make_edits(tagged, random):
                     if fault := splits.find_fault(split, edit.reference_caption, edit.target_caption):
                         dropped[fault] += 1

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from compodiff.captions.caption_sets import (
     TALLY,
     PairSplits,
-    digest_of,
+    choose_split,
+    digest_caption,
     make_unusable_error,
     read_captions,
     select_captions,
-    split_of,
     stamp_files,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit
@@ -115,7 +115,7 @@ class WritingRun:
             number += 1
 
     def _split(self, row: EditRow) -> str:
-        return split_of(digest_of(row.caption), self.params.validation_fraction)
+        return choose_split(digest_caption(row.caption), self.params.validation_fraction)
 
     def _write_pair(self, row: EditRow | None, splits: PairSplits) -> str:
         if row is None:

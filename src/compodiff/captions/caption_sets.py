@@ -43,9 +43,9 @@ def read_captions(path: Path) -> Iterator[str]:
         InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
     """
     readers: dict[str, Callable[[Path], Iterator[str]]] = {
-        ".txt": _from_text,
-        ".parquet": _from_parquet,
-        ".tar": _from_webdataset,
+        ".txt": _read_text,
+        ".parquet": _read_parquet,
+        ".tar": _read_webdataset,
     }
     for file in list_files(path):
         yield from readers[file.suffix](file)
@@ -127,7 +127,7 @@ class SeenTexts:
 
     def add(self, text: str) -> bool:
         """Add a text; return whether it is new."""
-        cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
+        cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_caption(text),))
         return cursor.rowcount == 1
 
     def add_all(self, digests: Sequence[int]) -> set[int]:
@@ -151,12 +151,12 @@ class PairSplits:
 
     def find_fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
         """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
-        captions = [digest_of(caption) for caption in (reference_caption, target_caption)]
+        captions = [digest_caption(caption) for caption in (reference_caption, target_caption)]
         # The last bit of a caption's digest says in which split it was seen.
         own, others = ([digest & ~1 | bit for digest in captions] for bit in ((0, 1) if split == "train" else (1, 0)))
         if self._seen.contains_any(others):
             return "other_split"
-        pair = digest_of("\n".join((reference_caption, target_caption, relative_caption)))
+        pair = digest_caption("\n".join((reference_caption, target_caption, relative_caption)))
         return "" if pair in self._seen.add_all([pair, *own]) else "duplicate"
 
 
@@ -172,23 +172,23 @@ def require_end(path: Path) -> None:
             raise tarfile.ReadError("its end is missing")
 
 
-def digest_of(text: str) -> int:
+def digest_caption(text: str) -> int:
     """64 bits (signed) of a text, up to case: the same in every process."""
     digest = hashlib.blake2b(text.lower().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
-def split_of(digest: int, validation_fraction: float) -> str:
+def choose_split(digest: int, validation_fraction: float) -> str:
     """Train or validation, by the digest of a caption alone: all its pairs, of any seed and path, are in the same."""
     return "validation" if (digest % FRACTIONS) / FRACTIONS < validation_fraction else "train"
 
 
-def _from_text(path: Path) -> Iterator[str]:
+def _read_text(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8", errors="replace") as lines:
         yield from lines
 
 
-def _from_parquet(path: Path) -> Iterator[str]:
+def _read_parquet(path: Path) -> Iterator[str]:
     remedy = f"give a parquet file with a column {' or '.join(CAPTION_COLUMNS)}"
     names = read_column_names(path, remedy=remedy)
     column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
@@ -196,7 +196,7 @@ def _from_parquet(path: Path) -> Iterator[str]:
         yield str(row[column] or "")
 
 
-def _from_webdataset(path: Path) -> Iterator[str]:
+def _read_webdataset(path: Path) -> Iterator[str]:
     found = False
     try:
         require_end(path)

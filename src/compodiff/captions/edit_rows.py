@@ -71,20 +71,20 @@ def read_edit_rows(path: Path) -> Iterator[EditRow]:
 
 
 def _read_values(path: Path) -> Iterator[list[Any]]:
-    readers: dict[str, Callable[[Path], Iterator[list[Any]]]] = {".jsonl": _from_lines, ".parquet": _from_parquet}
+    readers: dict[str, Callable[[Path], Iterator[list[Any]]]] = {".jsonl": _read_lines, ".parquet": _read_parquet}
     if path.suffix not in readers:
         raise InputInvalid(f"{path} is neither .jsonl nor .parquet; write its rows as {', '.join(PUBLIC)} in one")
     return readers[path.suffix](path)
 
 
-def _from_lines(path: Path) -> Iterator[list[Any]]:
+def _read_lines(path: Path) -> Iterator[list[Any]]:
     for number, row in read_json_lines(path):
         if missing := [name for name in PUBLIC if name not in row]:
             raise InputInvalid(f"{path}: line {number} has no {', '.join(missing)}; mend it or leave it out")
         yield [row[name] for name in PUBLIC]
 
 
-def _from_parquet(path: Path) -> Iterator[list[Any]]:
+def _read_parquet(path: Path) -> Iterator[list[Any]]:
     remedy = f"give a parquet file with columns {', '.join(PUBLIC)}, or caption pairs"
     present = read_column_names(path, remedy=remedy)
     columns = OURS if set(present) >= set(OURS) else PUBLIC

@@ -95,7 +95,7 @@ def clean(
 def _claim(to: Path, dataset: Path, paths: Sequence[Path], surveyor: Surveyor) -> None:
     """Make `to` ready for the copy of these shards; a copy that depends on something else is deleted."""
     encoder = hashlib.sha256((surveyor.encoder / "manifest.json").read_bytes()).hexdigest()
-    seals = {path.name: shards.seal_of(path)["sha256"] for path in paths}
+    seals = {path.name: shards.read_seal(path)["sha256"] for path in paths}
     shards.claim_folder(
         to,
         {
@@ -255,7 +255,7 @@ def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Clea
             acceptance.add(manifest.add(path))
     left_out = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts()
     report = acceptance.make_report() | {
-        "shards": {path.name: shards.seal_of(path) for path in paths},
+        "shards": {path.name: shards.read_seal(path) for path in paths},
         "left_out": {str(name): int(count) for name, count in left_out.sort_index().items()},
         "rules": asdict(rules),
     }

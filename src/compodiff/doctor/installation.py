@@ -97,13 +97,13 @@ def judge_compiler() -> Answer:
 
 def judge_weights() -> Answer:
     """Say whether the default encoder's weights are there, which come as packages."""
-    absent = [package for package, file in _WEIGHTS.items() if not _holds(package, file)]
+    absent = [package for package, file in _WEIGHTS.items() if not _has_file(package, file)]
     if absent:
         return "fault", f"the weights of {' and '.join(absent)} are missing", "run: rm -f .venv/.installed && make"
     return "well", "of the default encoder: EfficientNet-Lite0 and MiniLM, from installed packages"
 
 
-def _holds(package: str, file: str) -> bool:
+def _has_file(package: str, file: str) -> bool:
     found = importlib.util.find_spec(package)
     folders = found.submodule_search_locations if found else None
     return any((Path(folder) / file).is_file() for folder in folders or ())

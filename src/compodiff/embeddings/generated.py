@@ -51,7 +51,7 @@ class GeneratedPictures:
         known: set[frozenset[str]] = set()
         for shard, own in rows[is_generated].groupby("shard"):
             path = triplets / str(shard)
-            seals.append(shards.seal_of(path)["sha256"])
+            seals.append(shards.read_seal(path)["sha256"])
             members = _list_members(path)
             for row in own.itertuples():
                 for name, end in ((row.reference, "reference"), (row.target, "target")):

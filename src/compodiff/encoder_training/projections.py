@@ -60,7 +60,7 @@ def train_projections(
         The loss of each step.
     """
     components = map_components(examples, params)
-    kept = components.of(examples.maps)
+    kept = components.project(examples.maps)
     mixing = nn.Parameter(_select_first_components(examples.widths, components, params))
     text.requires_grad_(True)
     losses = _train(mixing, text, kept, examples, params)
@@ -84,7 +84,7 @@ class Components:
     means: Sequence[Tensor]
     bases: Sequence[Tensor]
 
-    def of(self, maps: Tensor) -> Tensor:
+    def project(self, maps: Tensor) -> Tensor:
         """Return the components of joined maps, (N, F) -> (N, K)."""
         blocks = _split(maps, [len(mean) for mean in self.means])
         parts = [(block - mean) @ basis for block, mean, basis in zip(blocks, self.means, self.bases, strict=True)]

@@ -149,14 +149,14 @@ def _reduce_to_eight_bits(picture: Image.Image) -> Image.Image:
         bits = max(8, int(grey.max(initial=0)).bit_length() - 8) if grey.max(initial=0) > 0xFFFF else 8
         picture = Image.fromarray((grey.clip(0) >> bits).astype(np.uint8))
     elif picture.mode == "F":
-        picture = _from_floats(np.asarray(picture))
+        picture = _convert_floats(np.asarray(picture))
     elif picture.mode == "La":
         picture = picture.convert("LA")
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _from_floats(grey: Any) -> Image.Image:
+def _convert_floats(grey: Any) -> Image.Image:
     """Grey as floats: up to 1, up to 255 or up to 65,535, or else whatever its greatest value is."""
     known = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
     top = float(known.max(initial=0))

@@ -25,7 +25,7 @@ from compodiff.index.index import GROUP, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
 from compodiff.index.own_columns import OwnColumns
-from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, Stamp, stamp_of
+from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, Stamp, make_stamp
 from compodiff.index.scanning import FolderScan, judge, name_in, scan_files
 from compodiff.machine import lock_folder
 from compodiff.params import IndexParams
@@ -189,7 +189,7 @@ def compare_folder(index_folder: Path, folder: Path) -> FolderStatus:
         sha256, fault = _digest(path)
         if fault:
             left_out[name] = fault
-        elif reason := known.of_bytes(name, sha256):
+        elif reason := known.find_reason(name, sha256):
             left_out[name] = reason.text
         else:
             present[name] = sha256
@@ -231,7 +231,7 @@ def _collect_pictures(folder: Path, scan: FolderScan, parts: EncodedPictures, di
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
-    known = metadata.of_files(folder, names, scan.modified_ns)
+    known = metadata.read_metadata(folder, names, scan.modified_ns)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
     return IndexRows(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
@@ -256,7 +256,7 @@ def _write(
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table.join(own.of(table["path"].tolist())),
+        pictures=table.join(own.select(table["path"].tolist())),
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
@@ -277,7 +277,7 @@ def _lock_index(out: Path) -> Iterator[None]:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        return stamp_of(path.stat())
+        return make_stamp(path.stat())
     except OSError:
         return UNSURE
 

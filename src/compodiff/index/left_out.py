@@ -47,7 +47,7 @@ class LeftOut:
             return cls()
         return cls(found) if set(kinds) <= {name_readable_kinds()} else cls()
 
-    def of_bytes(self, name: str, sha256: str) -> Reason | None:
+    def find_reason(self, name: str, sha256: str) -> Reason | None:
         """Why the picture `name` is left out, as long as its bytes are those that were judged."""
         known = self.reasons.get(name)
         return known if known is not None and sha256 and known.sha256 == sha256 else None

@@ -16,7 +16,7 @@ COLUMNS_OF_FILES = (*COLUMNS, "size", "modified", "folder", "caption", "width", 
 _CAPTION_CHARACTERS = 10_000
 
 
-def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> pd.DataFrame:
+def read_metadata(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> pd.DataFrame:
     """Columns of the pictures at `names` (paths from `folder`) beside their size: modified, folder, caption.
 
     A caption is the text file beside a picture: cat.txt, or cat.jpg.txt, for cat.jpg.

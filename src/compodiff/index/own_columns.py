@@ -85,7 +85,7 @@ class OwnColumns:
             return more
         return OwnColumns(pd.concat([self.table[~self.table.index.isin(more.table.index)], more.table]))
 
-    def of(self, names: Sequence[str]) -> pd.DataFrame:
+    def select(self, names: Sequence[str]) -> pd.DataFrame:
         """Return the columns for the pictures at `names`, in their order; empty where there is no row."""
         return self.table.reindex(list(names)).reset_index(drop=True)
 

@@ -28,7 +28,7 @@ _LOOKS, _STAMPS, _COSINE = "looks.npy", "stamps.npy", "duplicate_cosine.npy"
 _COARSEST_CLOCK = 2 * 10**9  # ns: a file that was just written may be written again within the same tick (FAT: 2 s)
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
+def make_stamp(status: os.stat_result) -> Stamp:
     """Size, time and inode of a file: while they stay the same, so do its bytes. UNSURE of one that is seconds old."""
     if time.time_ns() - status.st_mtime_ns < _COARSEST_CLOCK:
         return UNSURE

@@ -36,14 +36,14 @@ class Recognition:
         nearest = _NEAREST_READ if self._looks is None else _NEAREST
         rows, cosines = self._index.search(embedding[None], nearest)
         near = rows[(rows != NO_PICTURE) & (cosines >= self._least)].tolist()
-        looks = [(row, known) for row in near if (known := self._look_of(row)) is not None]
+        looks = [(row, known) for row in near if (known := self._find_look(row)) is not None]
         if not looks:
             return ()
         pairs = np.array([(0, place) for place in range(len(looks))])
         same = look_the_same(seen[None], np.stack([known for _, known in looks]), pairs)
         return tuple(self._index.picture_ids[row] for (row, _), alike in zip(looks, same, strict=True) if alike)
 
-    def _look_of(self, row: int) -> Looks | None:
+    def _find_look(self, row: int) -> Looks | None:
         """How a picture of the index looks; None where its file is gone or no picture any more."""
         if self._looks is not None:
             return np.asarray(self._looks[row])

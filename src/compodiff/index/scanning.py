@@ -15,7 +15,7 @@ from compodiff.images.files import is_there, read_regular
 from compodiff.images.kinds import NAMED, KindNotRead
 from compodiff.index.encoded import EncodedPictures
 from compodiff.index.left_out import LeftOut, Reason
-from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, clip_to_64_bits, stamp_of
+from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, clip_to_64_bits, make_stamp
 
 _NAMED_IN_ERROR = 5
 
@@ -34,7 +34,7 @@ class FolderScan:
     def take(self, name: str, sha256: str, status: os.stat_result) -> None:
         """Add a file that is encoded."""
         self.rows.append((name, name, name, 0, status.st_size, sha256))
-        self.stamps.append(stamp_of(status))
+        self.stamps.append(make_stamp(status))
         self.modified_ns.append(clip_to_64_bits(status.st_mtime_ns))
 
     @property
@@ -64,7 +64,7 @@ def scan_files(
         try:
             name.encode()
             status = path.stat()
-            stamp = stamp_of(status)
+            stamp = make_stamp(status)
             sha256 = earlier.find_unchanged(name, stamp) if earlier else None
             if sha256 is not None and sha256 in parts:
                 scan.take(name, sha256, status)
@@ -86,8 +86,8 @@ def _take_in(
     name: str, status: os.stat_result, content: bytes, parts: EncodedPictures, known: LeftOut, scan: FolderScan
 ) -> None:
     """Have a picture encoded, or remember why not; bytes that were left out once are not decoded again."""
-    sha256, stamp = hashlib.sha256(content).hexdigest(), stamp_of(status)
-    if before := known.of_bytes(name, sha256):
+    sha256, stamp = hashlib.sha256(content).hexdigest(), make_stamp(status)
+    if before := known.find_reason(name, sha256):
         scan.left_out[name] = replace(before, stamp=stamp)
         return
     try:

@@ -69,7 +69,7 @@ def write_card(triplets: Path, to: Path, origin: DatasetOrigin) -> None:
     require_apart(to, triplets)
     with replace_folder(to, "dataset card") as folder:
         (folder / "plots").mkdir()
-        for name, png in plots.of_dataset(rows, origin.floors or {}).items():
+        for name, png in plots.plot_dataset(rows, origin.floors or {}).items():
             (folder / "plots" / f"{name}.png").write_bytes(png)
         if origin.licence_texts is not None:
             shutil.copytree(origin.licence_texts, folder / "licences")

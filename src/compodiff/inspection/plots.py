@@ -12,7 +12,7 @@ from compodiff.inspection.drawing import SCORES
 _KEPT, _REJECTED = "#4f6d9a", "#d1495b"
 
 
-def of_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, bytes]:
+def plot_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, bytes]:
     """Plot the rows of a manifest: name -> PNG; the same rows give the same bytes."""
     return {
         "relations": plot_relations(rows),

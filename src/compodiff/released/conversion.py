@@ -8,7 +8,7 @@ from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.model.checkpoint import CARD, WEIGHTS, ModelCard, load_model, load_weights, read_tensors, save_model
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
-from compodiff.released.weights import PREFIX, convert_to_released, from_released
+from compodiff.released.weights import PREFIX, convert_from_released, convert_to_released
 from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.ownership import require_apart
 
@@ -26,7 +26,7 @@ def import_released(released: Path, out: Path) -> ModelCard:
     """
     require_apart(out, released)
     file = _find_weights_file(released)
-    config, num_train_timesteps, weights = from_released(read_tensors(file))
+    config, num_train_timesteps, weights = convert_from_released(read_tensors(file))
     load_weights(Denoiser(config), weights, file)
     card = ModelCard(config, Process("diffusion", num_train_timesteps), None, {"released": file.name})
     save_model(out, weights, card)

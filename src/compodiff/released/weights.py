@@ -52,7 +52,7 @@ IN_LAYER = {
 QUERY, KEY_VALUE, FUSED = "0.to_q.weight", "0.to_kv.weight", "attend_self.to_qkv.weight"
 
 
-def from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig, int, dict[str, Tensor]]:
+def convert_from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig, int, dict[str, Tensor]]:
     """Read a released state dict.
 
     Returns:

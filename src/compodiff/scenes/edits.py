@@ -116,7 +116,7 @@ class _SceneEditor:
         if not self.base.free:
             return None
         picture = self._draw_another()
-        new = place_object(picture, self._free_place(), self.generator)
+        new = place_object(picture, self._draw_free_place(), self.generator)
         after = replace(self.base, objects=(*self.base.objects, new))
         terms = self._list_terms(new)
         return self._make_edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
@@ -148,7 +148,7 @@ class _SceneEditor:
 
     def _move(self) -> SceneEdit | None:
         old = draw_one(self.base.objects, self.generator)
-        new = replace(old, place=self._free_place())
+        new = replace(old, place=self._draw_free_place())
         after = self._remove_object(old, new)
         return self._make_edit(after, (MOVE, MOVE), self._list_terms(new), self._list_terms(old), moved=(old, new))
 
@@ -214,5 +214,5 @@ class _SceneEditor:
     def _draw_another(self) -> str:
         return self.stock.draw_another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
 
-    def _free_place(self) -> str:
+    def _draw_free_place(self) -> str:
         return draw_one(self.base.free, self.generator)

@@ -5,7 +5,7 @@ from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import Query
 
 
-def note_on_negative(query: Query, options: SamplerOptions) -> str | None:
+def explain_negative(query: Query, options: SamplerOptions) -> str | None:
     """Say that the negative text has no effect, where it has none.
 
     It stands in for the empty text, so it counts only where the guidance uses the empty text at all.
@@ -22,7 +22,7 @@ def note_on_negative(query: Query, options: SamplerOptions) -> str | None:
     return f"the negative text has no effect at {dials}; raise w_text, for instance to {options.w_text + 1:g}"
 
 
-def note_on_nothing(query: Query, pictures: int, findable: int) -> str:
+def explain_nothing(query: Query, pictures: int, findable: int) -> str:
     """Say why no picture was found.
 
     Args:

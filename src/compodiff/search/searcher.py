@@ -24,7 +24,7 @@ from compodiff.model.fusion import fuse_draws
 from compodiff.search.composer import Composer, Composition
 from compodiff.search.locate import CHAMPION, GALLERY, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
-from compodiff.search.notes import note_on_negative, note_on_nothing
+from compodiff.search.notes import explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
@@ -239,5 +239,5 @@ class Searcher:
     def _note(self, prepared: PreparedQuery, hits: Sequence[Hit]) -> tuple[str, ...]:
         pictures = self.index.manifest.count
         findable = pictures if prepared.allowed is None else len(prepared.allowed)
-        nothing = None if hits else note_on_nothing(prepared.asked, pictures, findable)
-        return tuple(note for note in (note_on_negative(prepared.asked, prepared.options), nothing) if note)
+        nothing = None if hits else explain_nothing(prepared.asked, pictures, findable)
+        return tuple(note for note in (explain_negative(prepared.asked, prepared.options), nothing) if note)

@@ -17,7 +17,7 @@ class Metadata:
             str(name): _convert_column(table[name]) for name in table.columns if name not in _KNOWN_ELSEWHERE
         }
 
-    def of(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def read_rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The metadata of the pictures in `rows`."""
         return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 

@@ -193,7 +193,7 @@ def _describe_query(live: ServedModel, form: SearchForm, answer: Ranking, option
 
 def _describe_hits(live: ServedModel, hits: Sequence[Hit]) -> list[HitReply]:
     index = live.searcher.index
-    known = live.metadata.of([index.row[hit.picture_id] for hit in hits])
+    known = live.metadata.read_rows([index.row[hit.picture_id] for hit in hits])
     return [
         HitReply(
             rank=hit.rank,

@@ -81,7 +81,7 @@ def name_sidecar(path: Path) -> Path:
     return path.with_suffix(".parquet")
 
 
-def seal_of(path: Path) -> dict[str, Any]:
+def read_seal(path: Path) -> dict[str, Any]:
     """What the sidecar of shard `path` says about its tar: bytes, sha256, entries.
 
     Raises:
@@ -97,7 +97,7 @@ def seal_of(path: Path) -> dict[str, Any]:
 def is_done(path: Path) -> bool:
     """Whether shard `path` was finished and has still its size; a damaged one counts as missing."""
     try:
-        return path.is_file() and path.stat().st_size == seal_of(path)["bytes"]
+        return path.is_file() and path.stat().st_size == read_seal(path)["bytes"]
     except InputInvalid:
         return False
 
@@ -108,7 +108,7 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     Raises:
         InputInvalid: the shard was never finished, is cut short or damaged.
     """
-    seal = seal_of(path)
+    seal = read_seal(path)
     if not path.is_file():
         raise InputInvalid(f"{path} is missing; {_REMAKE}")
     if (size := path.stat().st_size) != seal["bytes"]:

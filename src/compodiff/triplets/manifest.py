@@ -37,7 +37,7 @@ def finish(folder: Path, paths: Sequence[Path], catalogued: Container[str] | Non
             acceptance.add(rows)
             pictures.add(rows)
     write_json(
-        folder / "report.json", acceptance.make_report() | {"shards": {p.name: shards.seal_of(p) for p in paths}}
+        folder / "report.json", acceptance.make_report() | {"shards": {p.name: shards.read_seal(p) for p in paths}}
     )
 
 

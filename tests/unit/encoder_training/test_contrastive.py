@@ -109,7 +109,7 @@ def test_directions_are_those_of_the_full_decomposition(rows: int, width: int, c
 def test_folded_components_are_one_linear_layer() -> None:
     examples = planted_examples()
     components = map_components(examples, PARAMS)
-    kept = components.of(examples.maps)
+    kept = components.project(examples.maps)
     assert kept.shape == (120, 24)
     mixing = torch.randn(10, 24, generator=torch.Generator().manual_seed(4))
     weight, bias = components.fold(mixing)

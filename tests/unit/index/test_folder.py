@@ -12,7 +12,7 @@ from compodiff.index import encoded as parts_module
 from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
-from compodiff.index.previous import stamp_of
+from compodiff.index.previous import make_stamp
 from compodiff.params import IndexParams
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
@@ -219,7 +219,7 @@ def test_pictures_that_were_taken_out_leave_what_was_left_out_known(folder, enco
 @pytest.mark.parametrize(("ns", "inode"), [(2**64, 5), (-(2**64), 5), (10**18, 2**64 - 1)])
 def test_times_and_inodes_beyond_64_bits_are_stamped(ns, inode):
     status = os.stat_result((0o100644, inode, 0, 1, 0, 0, 7, 0, 0, 0), {"st_mtime_ns": ns})
-    assert np.array([stamp_of(status)], np.int64).shape == (1, 3)
+    assert np.array([make_stamp(status)], np.int64).shape == (1, 3)
 
 
 def test_an_empty_folder_is_refused(tmp_path, encoder):

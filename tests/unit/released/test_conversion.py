@@ -16,7 +16,7 @@ from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model, save_mode
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.released.conversion import export_released, import_released
-from compodiff.released.weights import convert_to_released, from_released, make_schedule_tensors
+from compodiff.released.weights import convert_from_released, convert_to_released, make_schedule_tensors
 
 PARITY = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[4] / "shared" / "parity"))
 MANIFEST = PARITY / "released_checkpoint_manifest.json"
@@ -61,7 +61,7 @@ def test_every_released_tensor_has_its_place() -> None:
     # Tensors of the published shapes that take no memory.
     tensors = {f"model.{name}": torch.zeros(()).expand(shape) for name, (shape, _) in stored["state_dict"].items()}
     tensors |= {f"model.noise_scheduler.{name}": tensor for name, tensor in make_schedule_tensors(1000).items()}
-    config, timesteps, ours = from_released(tensors)
+    config, timesteps, ours = convert_from_released(tensors)
     assert (config, timesteps) == (RELEASED, stored["config"]["timesteps"])
     with torch.device("meta"):
         denoiser = Denoiser(config)

@@ -35,7 +35,7 @@ def write(path: Path, entries=ENTRIES) -> Path:
 def test_entries_come_back_as_they_were(tmp_path_factory, entries):
     path = write(tmp_path_factory.mktemp("shards") / "a.tar", entries)
     assert dict(shards.read_entries(path)) == entries
-    assert shards.seal_of(path)["entries"] == len(entries)
+    assert shards.read_seal(path)["entries"] == len(entries)
 
 
 def test_equal_entries_give_equal_bytes(tmp_path):
@@ -103,10 +103,10 @@ def test_a_sidecar_cut_short_is_no_sidecar(tmp_path):
     sidecar.write_bytes(sidecar.read_bytes()[:-10])
     assert not shards.is_done(path)
     with pytest.raises(InputInvalid, match=r"a\.parquet is cut short or not parquet"):
-        shards.seal_of(path)
+        shards.read_seal(path)
     shards.write_table(sidecar, pd.DataFrame({"key": ["a"]}))
     with pytest.raises(InputInvalid, match="is no sidecar of a shard"):
-        shards.seal_of(path)
+        shards.read_seal(path)
 
 
 def test_sidecars_merge_in_the_order_given(tmp_path):
