@@ -27,6 +27,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
+from compodiff.precision import Precision, choose_precision
 
 _PAIRS_AT_ONCE = 512
 
@@ -111,6 +112,11 @@ class RetrievalModel:
         if card.encoder is not None:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
         return cls(denoiser, card, sampling, has_reference)
+
+    @property
+    def precision(self) -> Precision:
+        """The precision that it is sampled in."""
+        return choose_precision(self.sampling.precision, self.denoiser.relative_bias.device)
 
     def sample_with(self, sampling: SamplingParams) -> "RetrievalModel":
         """The same model, sampled otherwise."""

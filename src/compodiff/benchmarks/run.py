@@ -15,7 +15,8 @@ from torch import Tensor
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, BaselineDials, choose_dials, make_baselines
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
-from compodiff.benchmarks.embedding import PresentPictures, embed_benchmark
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
+from compodiff.benchmarks.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
@@ -108,14 +109,19 @@ class Preparation:
     """What `benchmark run` is told.
 
     Attributes:
-        root: of the benchmark; masks are named from it.
+        name, root, split, choices: of the benchmark; masks are named from its root.
+        skip_missing: leave out pictures that are not there, and count them.
         cache: folder that keeps embeddings for the next run.
         model: its name, for the record.
         composed, encoder: its folders.
         sampling: dials in place of the model's own, where not None.
     """
 
+    name: str
     root: Path
+    split: str | None
+    choices: BenchmarkChoices
+    skip_missing: bool
     cache: Path
     model: str
     composed: Path
@@ -123,13 +129,14 @@ class Preparation:
     sampling: Mapping[str, float | int | None]
 
 
-def prepare_run(it: Preparation, there: PresentPictures, dials: BaselineDials, params: Params) -> BenchmarkRun:
-    """Embed a benchmark, unless an earlier run did, and load the model that answers it.
+def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> BenchmarkRun:
+    """Load a benchmark, embed it unless an earlier run did, and load the model that answers it.
 
     Raises:
-        InputInvalid: a picture does not decode, or a dial of the model is out of its range.
+        InputInvalid: the benchmark is not whole, a picture does not decode, or a dial of the model is out of its range.
         CheckpointMismatch, EncoderMismatch: the model's folder is damaged, or it works with another encoder.
     """
+    there = find_present(load_benchmark(it.name, it.root, it.split, it.choices), skip_missing=it.skip_missing)
     encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
 

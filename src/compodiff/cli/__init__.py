@@ -59,7 +59,7 @@ def show_version(
 
 _IN_ORDER = (pipeline, doctor, search, index, serve, benchmark, captions, dataset, inspect, interchange, experiment)
 for commands in (*_IN_ORDER, registry, bench, convert):
-    commands.register(app)
+    app.add_typer(commands.app)
 
 
 def main() -> None:

@@ -13,18 +13,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
-    )
-    group.command("denoiser")(time_denoiser)
-    group.command("training")(time_training)
-    group.command("serve")(serve)
-    group.command("synthesis")(time_synthesis)
-    app.add_typer(group, name="bench")
+app = typer.Typer(
+    name="bench", help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
+)
 
 
+@app.command("denoiser")
 def time_denoiser(
     as_json: Json = False,
     repeats: Repeats = 3,
@@ -36,6 +30,7 @@ def time_denoiser(
     _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
 
 
+@app.command("training")
 def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
     """A training step in the fastest precision: batch 64 and 256, 1 and 4 noise draws, against a plain one."""
     from compodiff.speed import training as bench
@@ -43,6 +38,7 @@ def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
     _show(bench.run(bench.BATCHES, repeats), as_json)
 
 
+@app.command("serve")
 def serve(
     clients: Annotated[int, typer.Option(min=1, help="Connections that ask at once.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Of the load; a quarter of it before, one at a time.")] = 120,
@@ -56,6 +52,7 @@ def serve(
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
 
 
+@app.command("synthesis")
 def time_synthesis(
     *,
     as_json: Json = False,

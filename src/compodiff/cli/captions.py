@@ -18,15 +18,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ENCODER = "artifacts/encoder"
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Make caption pairs: a caption, an edit, the edited caption.", no_args_is_help=True)
-    group.command("keywords")(write_by_keywords)
-    group.command("fine-tune")(fine_tune)
-    group.command("write")(write)
-    app.add_typer(group, name="captions")
+app = typer.Typer(
+    name="captions", help="Make caption pairs: a caption, an edit, the edited caption.", no_args_is_help=True
+)
 
 
+@app.command("keywords")
 def write_by_keywords(
     captions: Captions,
     *,
@@ -49,6 +46,7 @@ def write_by_keywords(
     _show(summary, to, as_json)
 
 
+@app.command("fine-tune")
 def fine_tune(
     rows: Annotated[Path, typer.Argument(help="Edits: .jsonl or .parquet (input, edit, output), or caption pairs.")],
     *,
@@ -64,6 +62,7 @@ def fine_tune(
     _show(tune_language_model(rows, to, _read_params(seed), model=model, lora=lora), to, as_json)
 
 
+@app.command("write")
 def write(
     captions: Captions,
     *,

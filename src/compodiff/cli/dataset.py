@@ -35,14 +35,12 @@ Checker = Annotated[
 Cosine = {"min": -1.0, "max": 1.0}
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True)
-    group.command("clean")(clean)
-    group.command("plots")(plot)
-    app.add_typer(group, name="dataset")
+app = typer.Typer(
+    name="dataset", help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True
+)
 
 
+@app.command("clean")
 def clean(
     dataset: Dataset,
     *,
@@ -79,6 +77,7 @@ def clean(
     echo(f"{report['accepted']:,} triplets in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
 
 
+@app.command("plots")
 def plot(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
     """Plot each filter's scores, its floor, and what would be kept at another."""
     from compodiff.cleaning.threshold_plots import plot_thresholds

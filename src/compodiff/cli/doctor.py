@@ -7,12 +7,10 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.project import find_project_root
 
-
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("doctor")(run_doctor)
+app = typer.Typer()
 
 
+@app.command("doctor")
 def run_doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a screen.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not measure how long make run will take.")] = False,

@@ -19,11 +19,10 @@ OUT = Path("artifacts", "experiments")
 SHOWN = ("recall_at_1", "recall_at_10", "map_at_5", "seconds_per_query", "text_to_image_recall_at_1")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("experiment")(run_experiment)
+app = typer.Typer()
 
 
+@app.command("experiment")
 def run_experiment(
     name: Annotated[str, typer.Argument(help=EXPERIMENTS)],
     *,

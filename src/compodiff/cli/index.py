@@ -29,14 +29,10 @@ Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whos
 Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Make a folder of your own pictures ready for search.", no_args_is_help=True)
-    for command in (build, add, remove, show_status):
-        group.command(command.__name__)(command)
-    app.add_typer(group, name="index")
+app = typer.Typer(name="index", help="Make a folder of your own pictures ready for search.", no_args_is_help=True)
 
 
+@app.command("build")
 def build(
     folder: Folder,
     out: Out = None,
@@ -59,6 +55,7 @@ def build(
     _build(folder, index, model, todo)
 
 
+@app.command("add")
 def add(
     folder: Folder,
     files: Files = None,
@@ -85,6 +82,7 @@ def add(
     _build(folder, index, model, BuildPlan(chosen, listing, strict, keep=True, columns=columns))
 
 
+@app.command("remove")
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
     from compodiff.index.folder import remove_from_index
@@ -126,6 +124,7 @@ def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
     return folder, resolve(out or folder / INSIDE)
 
 
+@app.command("status")
 def show_status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.index.folder import compare_folder

@@ -11,12 +11,10 @@ from compodiff.cli.output import Column, echo, print_table
 Dataset = Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("inspect")(inspect)
-    app.command("card")(make_card)
+app = typer.Typer()
 
 
+@app.command("inspect")
 def inspect(
     dataset: Dataset,
     *,
@@ -47,6 +45,7 @@ def inspect(
             _print(found)
 
 
+@app.command("card")
 def make_card(
     dataset: Dataset,
     *,

@@ -12,12 +12,10 @@ from compodiff.project import find_project_root
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("export")(export_)
-    app.command("import")(import_)
+app = typer.Typer()
 
 
+@app.command("export")
 def export_(
     dataset: Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")],
     to: To,
@@ -30,6 +28,7 @@ def export_(
     echo(f"{export_triplets(dataset, format_name, to):,} triplets in {to}")
 
 
+@app.command("import")
 def import_(
     folder: Annotated[Path, typer.Argument(help="The set's files; for LaSCo, COCO's pictures (train2014, val2014).")],
     *,

@@ -7,13 +7,10 @@ import typer
 
 from compodiff.project import find_project_root
 
-
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("run")(run)
-    app.command("data")(build_data)
+app = typer.Typer()
 
 
+@app.command("run")
 def run(
     stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml, such as train_prior; or distill.")],
     preset: Annotated[
@@ -35,6 +32,7 @@ def run(
     run_stage(stage, project)
 
 
+@app.command("data")
 def build_data() -> None:
     """Build data/ (pictures, names and relations) from the pinned packages."""
     from compodiff.catalogue.build import build_catalogue

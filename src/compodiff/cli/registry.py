@@ -7,13 +7,10 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.project import find_project_root
 
-
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("promote")(promote)
-    app.command("rollback")(roll_back)
+app = typer.Typer()
 
 
+@app.command("promote")
 def promote() -> None:
     """Make the model registered last champion, if it passes the gate of params.yaml."""
     from compodiff.params import load_params
@@ -29,6 +26,7 @@ def promote() -> None:
         echo(f"version {change.after} is champion already")
 
 
+@app.command("rollback")
 def roll_back(
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     instead_of: Annotated[str | None, typer.Option(help="Only if this version is still champion.")] = None,

@@ -19,11 +19,10 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("serve")(serve)
+app = typer.Typer()
 
 
+@app.command("serve")
 def serve(
     *,
     index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,

@@ -81,11 +81,10 @@ def build(
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
     index = _fill(kind, earlier, embeddings, params)
+    own = {_EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32), _PICTURES: pictures}
     with replace_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
-        np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
-        pictures.to_parquet(temporary / _PICTURES, index=False)
-        for name, content in (beside or {}).items():
+        for name, content in {**own, **(beside or {})}.items():
             if isinstance(content, pd.DataFrame):
                 content.to_parquet(temporary / name, index=False)
             else:

@@ -24,7 +24,6 @@ from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
-from compodiff.precision import choose_precision
 from compodiff.project import ATTRIBUTION
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
@@ -61,11 +60,10 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
         COMPOSED: RetrievalModel.load(composed, sampling, encoded),
     }
-    device = models[COMPOSED].denoiser.relative_bias.device
     settings = {
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": digest_weights(prior), COMPOSED: digest_weights(composed)},
-        "sampling": sampling.model_dump() | {"precision": choose_precision(sampling.precision, device)},
+        "sampling": sampling.model_dump() | {"precision": models[COMPOSED].precision},
         "min_relation_queries": evaluation.min_relation_queries,
     }
 

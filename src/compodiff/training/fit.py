@@ -90,8 +90,13 @@ def fit(
         on_metrics=on_metrics,
     )
     train(training)
+    _finish(training, folder, card, worker)
+
+
+def _finish(training: Training, folder: Path, card: ModelCard, worker: TrainingProcess) -> None:
+    """Write the model on the first process, after which its checkpoints serve nothing."""
     if worker.is_main:
-        save_model(folder, average.state_dict(), card)
+        save_model(folder, training.average.state_dict(), card)
         training.checkpoints.remove()
     training.engine.wait_for_all()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from compodiff.benchmarks.answers import read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
 from compodiff.benchmarks.report.plots import group_bars, plot_intervals
@@ -14,9 +15,10 @@ from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.results import record, summarise_parts
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.embeddings import Embeddings
 from compodiff.params import EvaluationParams
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
-from compodiff.storage.ownership import PAGE
+from compodiff.storage.ownership import PAGE, require_replaceable_file
 
 COMPOSED = "composed"
 RESULT = "benchmark result"
@@ -131,8 +133,18 @@ class ReportLayout:
         return render_report(report, parts[0].scored.benchmark.pictures)
 
 
+def require_result_files(json: Path | None, html: Path | None) -> None:
+    """Check that nothing of anybody's is lost when a result is written to these files.
+
+    Raises:
+        InputInvalid: one of them is somebody's.
+    """
+    require_replaceable_file(json, RESULT)
+    require_replaceable_file(html, PAGE)
+
+
 def write_result(
-    comparison: Comparison, vectors: Vectors, params: EvaluationParams, json: Path | None, html: Path | None
+    comparison: Comparison, embeddings: Embeddings, params: EvaluationParams, json: Path | None, html: Path | None
 ) -> list[Path]:
     """Write the result as JSON, and a page of queries with their ranked pictures, where asked for; return the files."""
     if json is not None:
@@ -140,5 +152,6 @@ def write_result(
     if html is not None:
         metrics = list(comparison.summaries[COMPOSED]["metrics"])
         title = f"{comparison.record['benchmark']} {comparison.record['split']}"
-        ReportLayout(title, metrics, Showcase.of(params)).write_file(html, comparison, vectors)
+        layout = ReportLayout(title, metrics, Showcase.of(params))
+        layout.write_file(html, comparison, read_gallery_vectors(embeddings))
     return [path for path in (json, html) if path is not None]
