@@ -41,7 +41,7 @@ class CaptionEditor:
         self._params = params
         self._kinds = list(params.shares.model_dump())
         self._weights = list(params.shares.model_dump().values())
-        self._draw: Mapping[str, Callable[[TaggedCaption, Random], CaptionEdit | None]] = {
+        self._draw: Mapping[str, Callable[[TaggedCaption, Random, Occurrence, str], CaptionEdit | None]] = {
             REPLACE: self._replace,
             ADD: self._add,
             REMOVE: self._remove,
@@ -64,7 +64,8 @@ class CaptionEditor:
         first = random.choices(self._kinds, self._weights)[0]
         others = [kind for kind, share in zip(self._kinds, self._weights, strict=True) if share and kind != first]
         for kind in (first, *others):
-            edit = self._draw[kind](tagged, random)
+            drawn = self._draw_replacement(tagged, random, adjective=kind == ATTRIBUTE)
+            edit = None if drawn is None else self._draw[kind](tagged, random, *drawn)
             if edit is not None:
                 return edit
         return None
@@ -75,21 +76,15 @@ class CaptionEditor:
         form = self._replacements.forms.get(term)
         return term in self._replacements.choices and (it.form == form or (it.form == SINGULAR and form == ONE))
 
-    def _replace(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
-        drawn = self._draw_replacement(tagged, random, adjective=False)
-        if drawn is None:
-            return None
-        occurrence, target = drawn
+    def _replace(self, tagged: TaggedCaption, random: Random, occurrence: Occurrence, target: str) -> CaptionEdit:
         reference = _read_form(tagged, occurrence).lower()
         after = _splice(tagged.caption, occurrence, target)
         before, after, reference, target = self._swap_sometimes((tagged.caption, after, reference, target), random)
         return CaptionEdit(REPLACE, before, after, self._word_edit(REPLACE, random, reference, target), target)
 
-    def _attribute(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
-        drawn = self._draw_replacement(tagged, random, adjective=True)
-        if drawn is None:
-            return None
-        occurrence, target = drawn
+    def _attribute(
+        self, tagged: TaggedCaption, random: Random, occurrence: Occurrence, target: str
+    ) -> CaptionEdit | None:
         described = _find_noun(tagged, occurrence)
         if described is None:
             return None
@@ -102,20 +97,12 @@ class CaptionEditor:
             ATTRIBUTE, before, after, template.format(reference=reference, target=target, noun=noun), target
         )
 
-    def _add(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
-        drawn = self._draw_replacement(tagged, random, adjective=False)
-        if drawn is None:
-            return None
-        _, new = drawn
+    def _add(self, tagged: TaggedCaption, random: Random, _: Occurrence, new: str) -> CaptionEdit:
         after = self._join_term(tagged.caption, new, random)
         return CaptionEdit(ADD, tagged.caption, after, self._word_edit(ADD, random, "", new), new)
 
-    def _remove(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
-        """What `_add` would add was there and goes; the keyword is a term that stays."""
-        drawn = self._draw_replacement(tagged, random, adjective=False)
-        if drawn is None:
-            return None
-        stays, gone = drawn
+    def _remove(self, tagged: TaggedCaption, random: Random, stays: Occurrence, gone: str) -> CaptionEdit:
+        """Let what `_add` would add be there and go; the keyword is a term that stays."""
         before = self._join_term(tagged.caption, gone, random)
         keyword = _read_form(tagged, stays).lower()
         return CaptionEdit(REMOVE, before, tagged.caption, self._word_edit(REMOVE, random, gone, ""), keyword)

@@ -1,7 +1,7 @@
 """Pictures: which files are some, how bytes become one, and the table that says where each one's bytes are."""
 
 from compodiff.images.decoding import decode, read_full_size
-from compodiff.images.files import PictureListing, list_loose_pictures, list_pictures, read_picture
+from compodiff.images.files import PictureListing, list_pictures, read_picture
 from compodiff.images.kinds import SUFFIXES
 from compodiff.images.table import COLUMNS, PictureTable, tabulate
 
@@ -11,7 +11,6 @@ __all__ = [
     "PictureListing",
     "PictureTable",
     "decode",
-    "list_loose_pictures",
     "list_pictures",
     "read_full_size",
     "read_picture",

@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +55,6 @@ def list_pictures(root: Path) -> PictureListing:
     listing = PictureListing()
     _list_folder(str(root), "", listing)
     return listing
-
-
-def list_loose_pictures(root: Path) -> Iterator[Path]:
-    """Picture files under `root` in a fixed order; see `list_pictures`."""
-    yield from list_pictures(root).files
 
 
 def read_regular(path: Path) -> tuple[os.stat_result, bytes]:

@@ -125,7 +125,8 @@ def detect_kind(head: bytes) -> PictureKind | None:
     if head[:4] == b"RIFF":
         return WEBP if head[8:12] == b"WEBP" else None
     if head[4:8] == b"ftyp":
-        named = [head[place : place + 4] for place in (8, *range(16, min(len(head), _read_box_length(head)), 4))]
+        end = min(len(head), int.from_bytes(head[:4], "big"))  # of the box that names the kinds
+        named = [head[place : place + 4] for place in (8, *range(16, end, 4))]
         return next((kind for brands, kind in _BRANDS if any(name in brands for name in named)), None)
     return next((kind for magic, kind in _HEADS if head.startswith(magic)), None)
 
@@ -154,10 +155,6 @@ def name_readable_kinds() -> str:
 def find_kind(suffix: str) -> PictureKind | None:
     """Return the kind that names with a suffix (".nef") are of."""
     return next((kind for kind in KINDS if suffix in kind.suffixes), None)
-
-
-def _read_box_length(head: bytes) -> int:
-    return int.from_bytes(head[:4], "big")
 
 
 @cache

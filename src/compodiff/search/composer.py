@@ -17,7 +17,7 @@ from compodiff.embeddings.drawn_masks import check_cells, compute_cells, stack_m
 from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
-from compodiff.index.encoding import encode_pixels
+from compodiff.index.encoded import encode_pixels
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.denoiser import Denoiser

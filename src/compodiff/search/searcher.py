@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compodiff.images import PictureTable, read_picture
 from compodiff.images.looks import compute_look
-from compodiff.index.encoding import encode_pixels
+from compodiff.index.encoded import encode_pixels
 from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition

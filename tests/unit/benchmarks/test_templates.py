@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 import compodiff.benchmarks
+from compodiff.benchmarks.datasets.annotations import fill_template
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
-from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 
 FAULTS = {

@@ -15,7 +15,6 @@ from compodiff.errors import InputInvalid
 from compodiff.images import (
     PictureTable,
     decode,
-    list_loose_pictures,
     list_pictures,
     read_full_size,
     read_picture,
@@ -325,7 +324,7 @@ def test_a_file_of_more_bytes_than_a_picture_has_is_not_read(tmp_path):
 def test_what_is_no_folder_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     with pytest.raises(InputInvalid, match=f"cannot read the folder .*{name}"):
-        list(list_loose_pictures(tmp_path / name))
+        list(list_pictures(tmp_path / name).files)
 
 
 def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.images import PictureTable, kinds, list_loose_pictures, list_pictures
+from compodiff.images import PictureTable, kinds, list_pictures
 from compodiff.index import INSIDE
 from compodiff.index import encoded as parts_module
 from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def _build(folder, encoder, *, out=None, files=None, **how):
-    todo = BuildPlan(files or list_loose_pictures(folder), **how)
+    todo = BuildPlan(files or list_pictures(folder).files, **how)
     return build_folder_index(folder, out or folder / INSIDE, encoder, FLAT, todo)
 
 
@@ -38,7 +38,7 @@ def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
     built = _build(folder, encoder)
     index = Index.load(built.index)
     assert (built.pictures, built.encoded, built.unreadable) == (12, 12, {})
-    assert index.picture_ids == [path.relative_to(folder).as_posix() for path in list_loose_pictures(folder)]
+    assert index.picture_ids == [path.relative_to(folder).as_posix() for path in list_pictures(folder).files]
     pictures = PictureTable(index.folder / index.manifest.pictures_root, index.pictures)
     for picture_id in index.picture_ids:
         expected = encoder.encode_images([pictures.read(picture_id)])[0]
@@ -69,7 +69,7 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
 
 def _aged(folder):
     """As if the pictures had been there for a day; one that was just written is never trusted."""
-    for path in list_loose_pictures(folder):
+    for path in list_pictures(folder).files:
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 86_400 * 10**9))
 
 
@@ -128,7 +128,7 @@ def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, en
         pass
 
     def killed_after(count):
-        for number, path in enumerate(list_loose_pictures(folder)):
+        for number, path in enumerate(list_pictures(folder).files):
             if number == count:
                 raise Killed
             yield path

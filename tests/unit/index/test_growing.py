@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
-from compodiff.images import list_loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE, duplicates
 from compodiff.index import folder as folder_module
 from compodiff.index.duplicates import NEW
@@ -44,7 +44,7 @@ def album(tmp_path):
 
 def _build(album, encoder, *, files=None, params=PARAMS, **how):
     return build_folder_index(
-        album, album / INSIDE, encoder, params, BuildPlan(list_loose_pictures(album) if files is None else files, **how)
+        album, album / INSIDE, encoder, params, BuildPlan(list_pictures(album).files if files is None else files, **how)
     )
 
 
@@ -157,7 +157,7 @@ def test_groups_that_grew_are_those_of_an_index_made_at_once(album, encoder, see
         for number in generator.integers(0, 12, 3).tolist():
             size = (int(generator.integers(40, 80)), 48)
             _picture(number).resize(size).save(album / f"{number} {size[0]}.jpg", quality=90)
-        gone = generator.choice(sorted(list_loose_pictures(album)), 2, replace=False)
+        gone = generator.choice(sorted(list_pictures(album).files), 2, replace=False)
         for path in gone:
             path.unlink()
         _build(album, encoder)
@@ -296,7 +296,7 @@ def test_paths_of_another_system_and_names_that_look_like_numbers_are_met(album,
     _picture(20).save(album / "007", "PNG")
     table = "\ufeffPath,stars\n.\\a\\1.png,5\n./b/2.png,2\n007,3\n"
     (tmp_path / "more.csv").write_text(table, encoding="utf-8")
-    files = [*list_loose_pictures(album), album / "007"]
+    files = [*list_pictures(album).files, album / "007"]
     assert _build(album, encoder, columns=tmp_path / "more.csv", files=files).unmet is None
     assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "007": 3}
 
@@ -305,10 +305,10 @@ def test_an_index_of_another_folder_is_refused_by_everything_that_reads_or_write
     other = tmp_path / "other"
     shutil.copytree(album, other)
     out = tmp_path / "index"
-    build_folder_index(album, out, encoder, PARAMS, BuildPlan(list_loose_pictures(album)))
+    build_folder_index(album, out, encoder, PARAMS, BuildPlan(list_pictures(album).files))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for what in (
-        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan(list_loose_pictures(other))),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan(list_pictures(other).files)),
         lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan([other / "a" / "1.png"], keep=True)),
         lambda: remove_from_index(other, out, PARAMS, ["a/1.png"]),
         lambda: compare_folder(out, other),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from compodiff.encoders import Encoder
 from compodiff.errors import IndexMismatch, InputInvalid
-from compodiff.images import list_loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE
 from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.index.index import Index
@@ -32,7 +32,7 @@ def index(tmp_path_factory, encoder) -> Index:
         colour = generator.integers(0, 256, 3)
         pixels = np.clip(colour + generator.normal(0, 40, (24, 24, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
-    files = list_loose_pictures(folder)
+    files = list_pictures(folder).files
     build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(files))
     return Index.load(folder / INSIDE)
 
@@ -44,7 +44,7 @@ def album_of_colours(tmp_path_factory, encoder):
     for number in range(8):
         patches = np.random.default_rng(number).integers(40, 216, (4, 4, 3), dtype=np.uint8)
         Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(list_loose_pictures(folder)))
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(list_pictures(folder).files))
     return folder
 
 
@@ -129,7 +129,7 @@ def test_a_search_that_can_find_nothing_says_why(composer, tmp_path):
     picture = Image.new("RGB", (32, 32), "green")
     for number in range(3):
         picture.resize((32 + number, 32)).save(tmp_path / f"{number}.png")
-    build_folder_index(tmp_path, tmp_path / INSIDE, composer.encoder, FLAT, BuildPlan(list_loose_pictures(tmp_path)))
+    build_folder_index(tmp_path, tmp_path / INSIDE, composer.encoder, FLAT, BuildPlan(list_pictures(tmp_path).files))
     searcher = Searcher(composer, Index.load(tmp_path / INSIDE))
     for reference in ("0.png", picture):
         answer = _answer(searcher, Query(reference))

@@ -7,10 +7,9 @@ whether it names the shared concept, moves the score by many points: it is a set
 from collections.abc import Iterator
 from pathlib import Path
 
-from compodiff.benchmarks.datasets.annotations import find, read_list, shorten_to_number, take
+from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, shorten_to_number, take
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.storage.json_files import read_json
 
 SPLITS = ("val", "test")

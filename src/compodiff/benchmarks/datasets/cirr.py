@@ -6,10 +6,9 @@ Annotations (MIT): github.com/Cuberick-Orion/CIRR, branch cirr_dataset. Three la
 
 from pathlib import Path
 
-from compodiff.benchmarks.datasets.annotations import find, read_list, take, take_strings
+from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, take, take_strings
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures, strip_suffix
-from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json
 from compodiff.storage.names import is_inside

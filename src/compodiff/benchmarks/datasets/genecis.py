@@ -11,10 +11,9 @@ from typing import Any
 
 from PIL import Image
 
-from compodiff.benchmarks.datasets.annotations import find, read_list, shorten_to_number, take
+from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, shorten_to_number, take
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import BenchmarkPictures, FilePictures
-from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 
 SPLITS = ("val",)

@@ -8,10 +8,9 @@ One JSON object a line: {"reference": id, "relative_caption": text, "target": id
 from pathlib import Path
 from typing import Any
 
-from compodiff.benchmarks.datasets.annotations import find, take, take_strings
+from compodiff.benchmarks.datasets.annotations import fill_template, find, take, take_strings
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import GalleryFolder, strip_suffix
-from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json_lines
 
