@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 from flows.notices import tell, tell_failure
-from flows.processes.console import outlive_the_reader
+from flows.processes.console import ignore_broken_pipes
 from flows.tasks import HOUR, Seconds, run_compodiff
 
 CHAMPION = "models:/compodiff@champion"
@@ -30,7 +30,7 @@ _Root = Annotated[str, Field(min_length=1, description="folder of a triplets ben
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def champion(
+def score_champion(
     benchmark: _Root = "artifacts/benchmarks/emoji",
     registered_as: str = "emoji",
     tolerated_drop: _Drop = 0.01,
@@ -44,9 +44,9 @@ def champion(
         tolerated_drop: below the registered figure.
         limit_seconds: time that scoring may take.
     """
-    outlive_the_reader()
+    ignore_broken_pipes()
     written = Path("artifacts", "champion", f"{registered_as}.json")
-    with atomic_path(written) as result:
+    with replace_path(written) as result:
         arguments = ["benchmark", "run", "triplets", "--root", benchmark, "--split", "test", "--model", CHAMPION]
         run_compodiff("score the champion", [*arguments, "--json", str(result)], limit_seconds=limit_seconds)
     return compare(written, registered_as, tolerated_drop)
@@ -55,11 +55,11 @@ def champion(
 @task(task_run_name="compare with the registered figure", retries=2, retry_delay_seconds=10.0, cache_policy=NO_CACHE)
 def compare(written: Path, name: str, tolerated_drop: float) -> State[dict[str, float]]:
     """Set what was measured beside what was registered, as a table, and tell people where it fell."""
-    from compodiff.tracking.registry import version_at
+    from compodiff.tracking.registry import find_version_at
     from compodiff.tracking.store import open_store
 
     measured = json.loads(written.read_text(encoding="utf-8"))["metrics"][FIGURE]
-    version = version_at(open_store(Path.cwd()), "champion")
+    version = find_version_at(open_store(Path.cwd()), "champion")
     number = version.number if version else "none"
     registered = version.figures.get(f"{name}/composed/{FIGURE}", measured) if version else measured
     row = {"version": number, "figure": f"{name} {FIGURE}", "registered": registered, "now": measured}

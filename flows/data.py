@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from compodiff.params import load_params
-from compodiff.storage.atomic import atomic_path
-from flows.processes.dvc import Ended, data_state, has_remote, run_dvc, run_followed
-from flows.tasks import PROGRAM, REFUSED, USERS_FAULTS, worth_another_attempt
+from compodiff.storage.atomic import replace_path
+from flows.processes.dvc import CommandResult, compare_data, has_remote, run_dvc, run_followed
+from flows.tasks import PROGRAM, REFUSED, USERS_FAULTS, should_retry
 
 _LIMIT_SECONDS = 3600.0
 
@@ -22,7 +22,7 @@ _LIMIT_SECONDS = 3600.0
     task_run_name="data",
     retries=2,
     retry_delay_seconds=[10.0, 60.0],
-    retry_condition_fn=worth_another_attempt,
+    retry_condition_fn=should_retry,
     cache_policy=NO_CACHE,
 )
 def provide_data() -> State[Any]:
@@ -31,17 +31,17 @@ def provide_data() -> State[Any]:
     Where section `data` of params.yaml is another than data.dvc notes, data/ is built anew and recorded.
     """
     project, follow = Path.cwd(), get_run_logger().info
-    changed = _params_changed(project)
-    if not changed and data_state(project) == "absent" and has_remote(project):
+    changed = _detect_changed_params(project)
+    if not changed and compare_data(project) == "absent" and has_remote(project):
         run_dvc(["pull", "data.dvc"], follow, limit_seconds=_LIMIT_SECONDS)
-    if changed or data_state(project) == "absent":
+    if changed or compare_data(project) == "absent":
         built = _build(follow)
         if built.code:
             name = REFUSED if built.code in USERS_FAULTS else "Failed"
             return Failed(name=name, message=f"data/ cannot be built: {built.reason}")
     if changed:
         _record(project, follow)
-    state = data_state(project)
+    state = compare_data(project)
     if state == "other":
         reason = "data/ is not what data.dvc records; to rebuild it, remove it; to record it: dvc add data"
         return Failed(name=REFUSED, message=reason)
@@ -50,11 +50,11 @@ def provide_data() -> State[Any]:
     return Completed(message="data/ is what data.dvc records")
 
 
-def _build(follow: Callable[[str], None]) -> Ended:
+def _build(follow: Callable[[str], None]) -> CommandResult:
     return run_followed([PROGRAM, "data"], follow, limit_seconds=_LIMIT_SECONDS)
 
 
-def _params_changed(project: Path) -> bool:
+def _detect_changed_params(project: Path) -> bool:
     noted = _read(project / "data.dvc").get("meta", {}).get("params")
     return noted is not None and noted != load_params(project / "params.yaml").data.model_dump()
 
@@ -64,7 +64,7 @@ def _record(project: Path, follow: Callable[[str], None]) -> None:
     run_dvc(["add", "data"], follow, limit_seconds=_LIMIT_SECONDS)
     recorded = _read(project / "data.dvc")
     recorded["meta"] = {"params": load_params(project / "params.yaml").data.model_dump()}
-    with atomic_path(project / "data.dvc") as temporary:
+    with replace_path(project / "data.dvc") as temporary:
         temporary.write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
 
 

@@ -5,7 +5,7 @@ from prefect.client.schemas.objects import State
 
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
-from flows.tasks import HOUR, Force, Outcome, Seconds
+from flows.tasks import HOUR, Force, Seconds, StageOutcome
 
 
 @flow(
@@ -16,6 +16,6 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def dataset(force: Force = False, limit_seconds: Seconds = 4 * HOUR) -> State[list[Outcome]]:
+def make_dataset(force: Force = False, limit_seconds: Seconds = 4 * HOUR) -> State[list[StageOutcome]]:
     """Make, embed and validate every set, where anything that it is made of changed."""
     return conclude(run_graph(["validate"], force=force, limit_seconds=limit_seconds))

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
 from flows.results import publish_results
-from flows.tasks import HOUR, Force, Outcome, Seconds
+from flows.tasks import HOUR, Force, Seconds, StageOutcome
 
 
 @flow(
@@ -19,7 +19,7 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def evaluation(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
+def evaluate_models(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[StageOutcome]]:
     """Evaluate, training first whatever is not up to date."""
     outcomes = run_graph(["evaluate"], force=force, limit_seconds=limit_seconds)
     publish_results(Path.cwd())

@@ -17,18 +17,18 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from compodiff.errors import InputInvalid
 from flows.data import provide_data
-from flows.processes.console import outlive_the_reader
-from flows.processes.dvc import stage_graph, stop_running, stopping
-from flows.processes.reaper import end_with_this_process
+from flows.processes.console import ignore_broken_pipes
+from flows.processes.dvc import read_stage_graph, stop_running, stopping
+from flows.processes.reaper import tie_to_this_process
 from flows.processes.source_control import match_source_control
-from flows.processes.writer_lock import only_writer
-from flows.tasks import Outcome, outcome_of, run_stage
+from flows.processes.writer_lock import lock_writing
+from flows.tasks import StageOutcome, find_outcome, run_stage
 
 # Most of the graph is one chain, and a laptop has few cores: more at once would only slow each other down.
 TWO_AT_ONCE: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
 
 
-def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[Outcome]:
+def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[StageOutcome]:
     """Run `targets` and all that they need (no target: the whole graph); the outcomes also become a table in Prefect.
 
     Args:
@@ -41,12 +41,12 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
         ResourceUnavailable: there is no git, and DVC's settings, which must say so, cannot be written.
     """
     stopping.clear()
-    outlive_the_reader()
-    end_with_this_process(psutil.Process().children())  # Prefect's temporary server, where there is one
+    ignore_broken_pipes()
+    tie_to_this_process(psutil.Process().children())  # Prefect's temporary server, where there is one
     match_source_control(Path.cwd())
-    graph = stage_graph(Path.cwd())
-    wanted = _with_needs(targets or list(graph), graph)
-    with only_writer():
+    graph = read_stage_graph(Path.cwd())
+    wanted = _add_needs(targets or list(graph), graph)
+    with lock_writing():
         outcomes = _run({name: graph[name] for name in graph if name in wanted}, force, limit_seconds)
     create_table_artifact(
         key="stages", table=[asdict(outcome) for outcome in outcomes], description="What became of each stage."
@@ -54,7 +54,7 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
     return outcomes
 
 
-def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list[Outcome]:
+def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list[StageOutcome]:
     data = provide_data.submit(return_state=False)
     futures: dict[str, PrefectFuture[Any]] = {"data": data}
     for name, upstreams in graph.items():
@@ -70,7 +70,7 @@ def _run(graph: dict[str, list[str]], force: bool, limit_seconds: float) -> list
     except BaseException:  # cancelled or interrupted: the tasks end when what they wait for has
         stop_running()
         raise
-    return [outcome_of(name, future.state) for name, future in futures.items()]
+    return [find_outcome(name, future.state) for name, future in futures.items()]
 
 
 def _advance(progress: UUID, percent: float) -> None:
@@ -81,7 +81,7 @@ def _advance(progress: UUID, percent: float) -> None:
         get_run_logger().warning("%.0f %% done, which Prefect's server was not told: %s", percent, type(error).__name__)
 
 
-def conclude(outcomes: list[Outcome]) -> State[list[Outcome]]:
+def conclude(outcomes: list[StageOutcome]) -> State[list[StageOutcome]]:
     """Return the state that a flow with these outcomes ends in; a failed one names each failed stage and its cause."""
     failed = "; ".join(f"{each.stage} failed: {each.reason}" for each in outcomes if each.outcome == "failed")
     if failed:
@@ -90,7 +90,7 @@ def conclude(outcomes: list[Outcome]) -> State[list[Outcome]]:
     return Completed(data=outcomes, message=", ".join(f"{count} {outcome}" for outcome, count in done.items()))
 
 
-def _with_needs(targets: list[str], graph: dict[str, list[str]]) -> set[str]:
+def _add_needs(targets: list[str], graph: dict[str, list[str]]) -> set[str]:
     wanted: set[str] = set()
     waiting: list[str] = []
     for target in targets:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from compodiff.index import INSIDE
 from flows.notices import tell_failure
-from flows.processes.console import outlive_the_reader
+from flows.processes.console import ignore_broken_pipes
 from flows.tasks import HOUR, Seconds, run_compodiff
 
 _Folder = Annotated[Path, Field(description="the watched folder, of pictures at any depth")]
@@ -27,7 +27,7 @@ _Thorough = Annotated[bool, Field(strict=True, description="read every picture, 
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def index_refresh(
+def refresh_index(
     folder: _Folder,
     out: _Out = None,
     model: _Model = "models:/compodiff@champion",
@@ -43,7 +43,7 @@ def index_refresh(
         thorough: read every byte, instead of going by names.
         limit_seconds: time that each step may take.
     """
-    outlive_the_reader()
+    ignore_broken_pipes()
     place = ["--out", str(out)] if out else []
     reading = [str(folder), *place, "--model", model]
     whole = thorough or not (out or folder / INSIDE).is_dir()

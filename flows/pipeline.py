@@ -25,7 +25,7 @@ from flows.notices import tell_failure
 from flows.processes.dvc import stop_running
 from flows.promotion import promote_registered
 from flows.results import publish_results, show_outcomes, show_results
-from flows.tasks import HOUR, Force, Outcome, Seconds
+from flows.tasks import HOUR, Force, Seconds, StageOutcome
 
 
 @flow(
@@ -36,7 +36,7 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
+def run_pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[StageOutcome]]:
     """Bring the whole graph up to date, then put what it registered to the gate."""
     outcomes = run_graph([], force=force, limit_seconds=limit_seconds)
     if not any(each.outcome in ("failed", "not reached") for each in outcomes):
@@ -62,7 +62,7 @@ def main() -> int:
         return error.exit_code
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, _stop_at_once)
-    state = pipeline(return_state=True)
+    state = run_pipeline(return_state=True)
     outcomes = state.result(raise_on_failure=False)
     if isinstance(outcomes, list):
         show_outcomes(outcomes)

@@ -15,13 +15,13 @@ from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
 from flows.graph import conclude
 from flows.notices import tell, tell_failure
-from flows.processes.console import outlive_the_reader
-from flows.processes.writer_lock import only_writer
-from flows.tasks import HOUR, Outcome, outcome_of, run_stage
+from flows.processes.console import ignore_broken_pipes
+from flows.processes.writer_lock import lock_writing
+from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
 
 
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
-def promote_challenger() -> State[Outcome]:
+def promote_challenger() -> State[StageOutcome]:
     """Put the challenger to the gate of params.yaml; a refusal is an answer, not a failure."""
     from compodiff.tracking.promotion import promote
 
@@ -35,19 +35,19 @@ def promote_challenger() -> State[Outcome]:
         outcome = "promoted" if change.made else "champion already"
         reason = f"version {change.after}" + (f", before it {change.before or 'none'}" if change.made else "")
     _make_known(outcome, reason)
-    return Completed(name=outcome.capitalize(), data=Outcome("promote", outcome, 0.0, reason), message=reason)
+    return Completed(name=outcome.capitalize(), data=StageOutcome("promote", outcome, 0.0, reason), message=reason)
 
 
 @task(task_run_name="roll back", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
-def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
+def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
     """Make the previous champion champion again; a second attempt does not undo the first."""
-    from compodiff.tracking.promotion import rollback as roll_back_in
+    from compodiff.tracking.promotion import roll_back as roll_back_in
 
     change = roll_back_in(Path.cwd(), reason, instead_of=instead_of)
     outcome = "rolled back" if change.made else "rolled back already"
     said = f"version {change.after}" + (f", instead of {change.before}: {reason}" if change.made else "")
     _make_known(outcome, said)
-    return Completed(name="Rolled back", data=Outcome("rollback", outcome, 0.0, said), message=said)
+    return Completed(name="Rolled back", data=StageOutcome("rollback", outcome, 0.0, said), message=said)
 
 
 @flow(
@@ -57,9 +57,9 @@ def roll_back(reason: str, instead_of: str | None) -> State[Outcome]:
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def promotion() -> State[list[Outcome]]:
+def run_promotion() -> State[list[StageOutcome]]:
     """Promote the challenger if it passes the gate."""
-    outlive_the_reader()
+    ignore_broken_pipes()
     return conclude(promote_registered())
 
 
@@ -70,25 +70,27 @@ def promotion() -> State[list[Outcome]]:
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def rollback(reason: Annotated[str, Field(min_length=1, description="why, for the record")]) -> State[list[Outcome]]:
+def run_rollback(
+    reason: Annotated[str, Field(min_length=1, description="why, for the record")],
+) -> State[list[StageOutcome]]:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
-    outlive_the_reader()
-    from compodiff.tracking.registry import CHAMPION, number_at
+    ignore_broken_pipes()
+    from compodiff.tracking.registry import CHAMPION, find_number_at
     from compodiff.tracking.store import open_store
 
-    champion = number_at(open_store(Path.cwd()), CHAMPION)
-    return conclude([outcome_of("rollback", roll_back(reason, champion, return_state=True))])
+    champion = find_number_at(open_store(Path.cwd()), CHAMPION)
+    return conclude([find_outcome("rollback", roll_back(reason, champion, return_state=True))])
 
 
-def promote_registered() -> list[Outcome]:
+def promote_registered() -> list[StageOutcome]:
     """Promote what the graph registered; register it again where the MLflow store is a new or another one."""
     outcomes = []
     if not _is_challenger(Path.cwd()):
-        with only_writer():
+        with lock_writing():
             registered = run_stage(name="register", force=True, limit_seconds=HOUR, return_state=True)
-        outcomes.append(outcome_of("register", registered))
+        outcomes.append(find_outcome("register", registered))
     if not any(each.outcome == "failed" for each in outcomes):
-        outcomes.append(outcome_of("promote", promote_challenger(return_state=True)))
+        outcomes.append(find_outcome("promote", promote_challenger(return_state=True)))
     return outcomes
 
 
@@ -105,10 +107,10 @@ def _is_challenger(project: Path) -> bool:
 
 def _make_known(outcome: str, reason: str) -> None:
     """In the log, as an artifact, and to people where something was decided."""
-    from compodiff.tracking.registry import registry_page
+    from compodiff.tracking.registry import find_registry_page
 
     get_run_logger().info("%s: %s", outcome, reason)
-    text = f"**{outcome}**: {reason}\n\nRegistry: {registry_page(Path.cwd())}"
+    text = f"**{outcome}**: {reason}\n\nRegistry: {find_registry_page(Path.cwd())}"
     create_markdown_artifact(text, key="promotion", description="Who is champion, and why.")
     if outcome in ("promoted", "refused", "rolled back"):
         tell(outcome, f"{outcome}: {reason}", reason)

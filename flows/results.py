@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compodiff.params import load_params
-from flows.tasks import Outcome
+from flows.tasks import StageOutcome
 
 _METHODS = {
     "image_only": "image only",
@@ -22,7 +22,7 @@ _METHODS = {
 }
 
 
-def show_outcomes(outcomes: list[Outcome]) -> None:
+def show_outcomes(outcomes: list[StageOutcome]) -> None:
     """Print what became of each stage."""
     table = Table(title="Stages", title_justify="left")
     for column in ("stage", "outcome", "seconds", "reason"):
@@ -34,13 +34,13 @@ def show_outcomes(outcomes: list[Outcome]) -> None:
 
 def publish_results(project: Path) -> None:
     """Put the figures of each benchmark, and where reports, runs and models are, beside the flow's run in Prefect."""
-    from compodiff.tracking.registry import registry_page
+    from compodiff.tracking.registry import find_registry_page
 
     for name, figures in _read_figures(project).items():
         table = [{"method": method, **_list_metrics(row)} for method, row in figures.items()]
         key = re.sub(r"[^a-z0-9]+", "-", f"figures-{name}".lower())  # all that Prefect lets a key have
         create_table_artifact(key=key, table=table, description=f"Benchmark {name}")
-    links = [f"- registry: {registry_page(project)}"]
+    links = [f"- registry: {find_registry_page(project)}"]
     for report in sorted((project / "artifacts" / "reports").glob("*/*.html")):
         links.append(f"- [{report.relative_to(project)}]({report.as_uri()})")
     create_markdown_artifact("\n".join(links), key="links", description="Models, runs and reports.")

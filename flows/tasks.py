@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from compodiff.errors import CompoDiffError
-from flows.processes.dvc import Ended, is_up_to_date, run_dvc, run_followed, stopping
+from flows.processes.dvc import CommandResult, is_up_to_date, run_dvc, run_followed, stopping
 
 HOUR = 3600.0
 PROGRAM = str(Path(sys.executable).with_name("compodiff"))
@@ -30,7 +30,7 @@ REFUSED = "Refused"  # name of the failed state of a task that only its user can
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageOutcome:
     """What became of a stage: `ran`, `up to date`, `from cache`, `failed` or `not reached`."""
 
     stage: str
@@ -39,7 +39,7 @@ class Outcome:
     reason: str = ""
 
 
-def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
+def should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
     users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
     return not (state.name == REFUSED or users_fault or stopping.is_set())
@@ -49,31 +49,31 @@ def worth_another_attempt(_task: Any, _run: Any, state: State[Any]) -> bool:
     task_run_name="{name}",
     retries=2,
     retry_delay_seconds=[10.0, 60.0],
-    retry_condition_fn=worth_another_attempt,
+    retry_condition_fn=should_retry,
     cache_policy=NO_CACHE,  # DVC is the cache
 )
-def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]:
+def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[StageOutcome]:
     """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds`."""
     started = time.monotonic()
     if not force and is_up_to_date(Path.cwd(), name):
-        return Completed(data=Outcome(name, "up to date", 0.0), message="up to date")
+        return Completed(data=StageOutcome(name, "up to date", 0.0), message="up to date")
     while True:
-        given = _params_of(name)
+        given = _read_params_of(name)
         arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
         ended = run_dvc(arguments, get_run_logger().info, limit_seconds=limit_seconds)
-        if _params_of(name) == given or _what_dvc_did(ended) == "up to date":
+        if _read_params_of(name) == given or _describe_dvc(ended) == "up to date":
             break
         # DVC notes the params as they are after the run: it would take what the old ones made for the new ones'.
         get_run_logger().warning("params.yaml was edited while stage %s ran: it is run once more", name)
         force = True
     seconds = round(time.monotonic() - started, 1)
     if ended.code == 0:
-        return Completed(data=Outcome(name, _what_dvc_did(ended), seconds), message=_what_dvc_did(ended))
+        return Completed(data=StageOutcome(name, _describe_dvc(ended), seconds), message=_describe_dvc(ended))
     reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
     refused = ended.stage_code in USERS_FAULTS and not ended.timed_out
     return Failed(
         name=REFUSED if refused else "Failed",
-        data=Outcome(name, "failed", seconds, reason),
+        data=StageOutcome(name, "failed", seconds, reason),
         message=f"stage {name} failed: {reason}",
     )
 
@@ -82,10 +82,10 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[Outcome]
     task_run_name="{name}",
     retries=2,
     retry_delay_seconds=[10.0, 60.0],
-    retry_condition_fn=worth_another_attempt,
+    retry_condition_fn=should_retry,
     cache_policy=NO_CACHE,
 )
-def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> State[Ended]:
+def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> State[CommandResult]:
     """Run `compodiff ARGUMENTS` in the project; its last line is the state's message."""
     ended = run_followed([PROGRAM, *arguments], get_run_logger().info, limit_seconds=limit_seconds)
     if ended.code == 0:
@@ -95,24 +95,24 @@ def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> S
     return Failed(name=REFUSED if refused else "Failed", message=f"{name}: {reason}")
 
 
-def outcome_of(name: str, state: State[Any]) -> Outcome:
+def find_outcome(name: str, state: State[Any]) -> StageOutcome:
     """Return what a task's last state says became of it."""
     if not (state.is_completed() or state.is_failed()):
-        return Outcome(name, "not reached", 0.0, "a stage that it needs failed")
+        return StageOutcome(name, "not reached", 0.0, "a stage that it needs failed")
     found = state.data.result if hasattr(state.data, "result") else state.data
-    if isinstance(found, Outcome):
+    if isinstance(found, StageOutcome):
         return found
-    return Outcome(name, "failed" if state.is_failed() else "up to date", 0.0, state.message or "")
+    return StageOutcome(name, "failed" if state.is_failed() else "up to date", 0.0, state.message or "")
 
 
-def _what_dvc_did(ended: Ended) -> str:
+def _describe_dvc(ended: CommandResult) -> str:
     text = "\n".join(ended.lines)
     if "Running stage" in text:
         return "ran"
     return "from cache" if "is cached" in text else "up to date"
 
 
-def _params_of(stage: str) -> dict[str, Any]:
+def _read_params_of(stage: str) -> dict[str, Any]:
     """Return what a stage of dvc.yaml reads of params.yaml: of embed@emoji, what stands under `foreach` for emoji."""
     name, _, key = stage.partition("@")
     graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
 from flows.promotion import promote_registered
 from flows.results import publish_results
-from flows.tasks import HOUR, Force, Outcome, Seconds
+from flows.tasks import HOUR, Force, Seconds, StageOutcome
 
 
 @flow(
@@ -20,7 +20,7 @@ from flows.tasks import HOUR, Force, Outcome, Seconds
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
-def training(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[Outcome]]:
+def train_models(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> State[list[StageOutcome]]:
     """Train, evaluate, register and promote, where anything that the models are made of changed."""
     outcomes = run_graph(["register"], force=force, limit_seconds=limit_seconds)
     if not any(each.outcome in ("failed", "not reached") for each in outcomes):

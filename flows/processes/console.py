@@ -6,7 +6,7 @@ from functools import partial
 from prefect.logging.handlers import PrefectConsoleHandler
 
 
-def outlive_the_reader() -> None:
+def ignore_broken_pipes() -> None:
     """Let Prefect's log handlers fall silent at a broken pipe; rich would end the flow by SystemExit."""
     known = logging.root.manager.loggerDict.values()
     for logger in (logging.root, *(each for each in known if isinstance(each, logging.Logger))):

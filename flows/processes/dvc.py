@@ -25,7 +25,7 @@ stopping = threading.Event()  # set where the flow is being cancelled: nothing m
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command of DVC ended; `timed_out` says that it was stopped for taking too long."""
 
     code: int
@@ -48,7 +48,7 @@ class Ended:
         return int(codes[-1]) if codes else None
 
 
-def stage_graph(project: Path) -> dict[str, list[str]]:
+def read_stage_graph(project: Path) -> dict[str, list[str]]:
     """Return each stage of dvc.yaml with the stages that it needs, those first that need none."""
     import networkx
     from dvc.repo import Repo
@@ -79,7 +79,7 @@ def is_up_to_date(project: Path, stage: str) -> bool:
         return False
 
 
-def data_state(project: Path) -> Literal["absent", "other", "new", "recorded"]:
+def compare_data(project: Path) -> Literal["absent", "other", "new", "recorded"]:
     """Compare data/ with data.dvc: not there, other bytes, the right bytes but not in DVC's cache yet, or all well."""
     from dvc.repo import Repo
 
@@ -100,7 +100,7 @@ def has_remote(project: Path) -> bool:
         return bool(repo.config["core"].get("remote"))
 
 
-def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
+def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> CommandResult:
     """Run `dvc ARGUMENTS` in the current folder; out of time, its stage is stopped with it (see `run_followed`)."""
     command = [sys.executable, "-P", str(_CHILD), str(os.getpid()), "--wait-for-lock", *arguments]
 
@@ -111,7 +111,7 @@ def run_dvc(arguments: list[str], follow: Callable[[str], None], *, limit_second
     return run_followed(command, follow_all_but_advice, limit_seconds=limit_seconds)
 
 
-def run_followed(command: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> Ended:
+def run_followed(command: list[str], follow: Callable[[str], None], *, limit_seconds: float) -> CommandResult:
     """Run a command as if in a terminal, so that it shows its progress.
 
     Args:
@@ -120,7 +120,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         limit_seconds: time after which it is told to stop.
     """
     if stopping.is_set():
-        return Ended(1, ("the flow was stopped",), timed_out=False)
+        return CommandResult(1, ("the flow was stopped",), timed_out=False)
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 110))  # of a terminal without a width, no bar is drawn
     environment = {**os.environ, "NO_COLOR": "1"}
@@ -131,7 +131,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
     late.start()
     lines: list[str] = []
     try:
-        for line in _lines(terminal):
+        for line in _read_lines(terminal):
             lines.append(line)
             follow(line)
         code = process.wait()
@@ -140,7 +140,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         late.cancel()
         _running.discard(process)
         os.close(terminal)
-    return Ended(code, tuple(lines), timed_out)
+    return CommandResult(code, tuple(lines), timed_out)
 
 
 def stop_running() -> None:
@@ -152,7 +152,7 @@ def stop_running() -> None:
         process.wait()
 
 
-def _lines(terminal: int) -> Iterator[str]:
+def _read_lines(terminal: int) -> Iterator[str]:
     """Yield finished lines, and now and then the state of a progress bar (which returns to the line's start)."""
     buffer, shown = "", time.monotonic()
     while chunk := _read(terminal):

@@ -37,17 +37,17 @@ def main() -> int:
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     """End whatever DVC runs, now and from now on, but not DVC itself, which halfway through leaves files torn."""
-    threading.Thread(target=_end_children_for_good, daemon=True).start()
+    threading.Thread(target=_kill_children, daemon=True).start()
 
 
 def _stop_after(flow: int) -> None:
     """Wait until the flow is gone; this process then has another parent, on Linux and on macOS."""
     while os.getppid() == flow:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    _end_children_for_good()
+    _kill_children()
 
 
-def _end_children_for_good() -> None:
+def _kill_children() -> None:
     while True:
         for child in psutil.Process().children(recursive=True):
             child.terminate()

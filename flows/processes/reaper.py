@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 
 
-def end_with_this_process(children: list[psutil.Process]) -> None:
+def tie_to_this_process(children: list[psutil.Process]) -> None:
     """Have `children` ended when this process is gone."""
-    pipe = _guard().stdin
+    pipe = _start_guard().stdin
     if pipe is not None:
         for child in children:
             pipe.write(f"{child.pid}\n")
@@ -22,7 +22,7 @@ def end_with_this_process(children: list[psutil.Process]) -> None:
 
 
 @cache
-def _guard() -> subprocess.Popen[str]:
+def _start_guard() -> subprocess.Popen[str]:
     command = [sys.executable, "-P", str(Path(__file__))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 

@@ -23,7 +23,9 @@ def match_source_control(project: Path) -> bool:
     """
     folders = (project.resolve(), *project.resolve().parents)
     git = shutil.which("git")
-    has_git = git is not None and any((folder / ".git").exists() for folder in folders) and not _ignored(git, project)
+    has_git = (
+        git is not None and any((folder / ".git").exists() for folder in folders) and not _is_ignored(git, project)
+    )
     settings = configparser.ConfigParser(interpolation=None)
     settings.read([project / ".dvc" / "config", project / ".dvc" / "config.local"], encoding="utf-8")
     if settings.getboolean("core", "no_scm", fallback=False) == has_git:
@@ -36,7 +38,7 @@ def match_source_control(project: Path) -> bool:
     return has_git
 
 
-def _ignored(git: str, project: Path) -> bool:
+def _is_ignored(git: str, project: Path) -> bool:
     """Whether git is told to leave the folder out, as it is with a preset's; DVC refuses to work there with git."""
     asked = subprocess.run([git, "check-ignore", "--quiet", "."], cwd=project, capture_output=True, check=False)
     return asked.returncode == 0

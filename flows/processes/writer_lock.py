@@ -15,7 +15,7 @@ _LEASE_SECONDS = 60.0  # a writer that was killed holds the others off for no lo
 
 
 @contextmanager
-def only_writer() -> Iterator[None]:
+def lock_writing() -> Iterator[None]:
     """Wait until no other flow of this server writes, and hold the others off while the block runs.
 
     A server that Prefect starts for one flow alone has no others: there DVC's own locks are enough, and a slot would

@@ -54,7 +54,7 @@ class Memory:
     available: int
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """Return how many cores this process may use: of its affinity, and no more than its container is given."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -76,7 +76,7 @@ def is_alive(pid: int) -> bool:
         return True
 
 
-def memory() -> Memory:
+def read_memory() -> Memory:
     """Return the memory of this machine, or of the container that this process runs in."""
     import psutil
 
@@ -87,7 +87,7 @@ def memory() -> Memory:
     return Memory(int(limit), min(found.available, int(limit) - int(used)))
 
 
-def peak_memory() -> int:
+def read_peak_memory() -> int:
     """Return the most bytes of memory that this process has had."""
     import resource
 
@@ -105,13 +105,13 @@ def can_write(folder: Path) -> bool:
 
 
 @cache
-def processor() -> Processor:
+def read_processor() -> Processor:
     """Return what the operating system says about the processor."""
     if CPUINFO.is_file():
-        fields = _first_processor(CPUINFO.read_text(encoding="utf-8", errors="replace"))
+        fields = _parse_first_processor(CPUINFO.read_text(encoding="utf-8", errors="replace"))
         words = fields.get("flags") or fields.get("Features") or ""
         return Processor(_name_on_linux(fields), fields.get("vendor_id", ""), frozenset(words.lower().split()))
-    answers = _sysctl()
+    answers = _read_sysctl()
     name = answers.get("machdep.cpu.brand_string") or platform.processor() or platform.machine()
     on_intel = " ".join(answers.get(f"machdep.cpu.{each}", "") for each in ("features", "leaf7_features"))
     on_arm = {
@@ -176,7 +176,7 @@ def _read(path: Path) -> str:
     return ""
 
 
-def _first_processor(cpuinfo: str) -> dict[str, str]:
+def _parse_first_processor(cpuinfo: str) -> dict[str, str]:
     """Return the fields of the first processor in /proc/cpuinfo, and those that stand once for all."""
     fields: dict[str, str] = {}
     for line in cpuinfo.splitlines():
@@ -191,7 +191,7 @@ def _name_on_linux(fields: Mapping[str, str]) -> str:
     return f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
 
 
-def _sysctl() -> dict[str, str]:
+def _read_sysctl() -> dict[str, str]:
     """Return what macOS says about its processor; elsewhere nothing."""
     command = ["sysctl", "machdep.cpu", "hw.optional"]
     try:

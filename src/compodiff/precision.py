@@ -68,13 +68,13 @@ def measure_precisions(device: str) -> SelfCheck:
     best = dict.fromkeys(DTYPES, float("inf"))
     for _ in range(ROUNDS):
         for name, dtype in DTYPES.items():
-            best[name] = min(best[name], _seconds(device, dtype))
+            best[name] = min(best[name], _time_training_step(device, dtype))
         if best["bfloat16"] > HOPELESS * best["float32"]:
             break
     return SelfCheck(**best)
 
 
-def _seconds(device: str, dtype: torch.dtype) -> float:
+def _time_training_step(device: str, dtype: torch.dtype) -> float:
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode(mode=False), torch.enable_grad():  # whatever the caller is in
         x, weight = (

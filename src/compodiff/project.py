@@ -9,7 +9,7 @@ ATTRIBUTION = (
 )
 
 
-def project_root(start: Path | None = None) -> Path:
+def find_project_root(start: Path | None = None) -> Path:
     """Return the folder that holds params.yaml, looking upwards from `start` (default: the current folder).
 
     Raises:

@@ -10,9 +10,9 @@ import yaml
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
-from flows.index_refresh import index_refresh
+from flows.index_refresh import refresh_index
 from flows.notices import tell_failure
-from flows.promotion import rollback
+from flows.promotion import run_rollback
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
@@ -23,7 +23,7 @@ def test_a_deployment_runs_a_flow_that_exists(deployment: dict[str, Any]) -> Non
     module, _, name = deployment["entrypoint"].rpartition(".")
     flow = getattr(importlib.import_module(module), name)
     assert isinstance(flow, Flow)
-    needed = {"reason": "a test"} if flow is rollback else {}
+    needed = {"reason": "a test"} if flow is run_rollback else {}
     flow.validate_parameters(deployment.get("parameters", needed))
     assert flow.timeout_seconds
     assert flow.flow_run_name not in (None, flow.name)
@@ -40,18 +40,18 @@ def test_a_deployment_runs_a_flow_that_exists(deployment: dict[str, Any]) -> Non
 )
 def test_parameters_of_other_types_or_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(ParameterTypeError):
-        index_refresh.validate_parameters(parameters)
+        refresh_index.validate_parameters(parameters)
 
 
 def test_every_flow_can_be_deployed() -> None:
     deployed = {deployment["entrypoint"].split(".", 1)[1] for deployment in DEPLOYMENTS}
     assert deployed == {
-        "dataset.dataset",
-        "training.training",
-        "champion.champion",
-        "index_refresh.index_refresh",
-        "evaluation.evaluation",
-        "promotion.promotion",
-        "promotion.rollback",
-        "pipeline.pipeline",
+        "dataset.make_dataset",
+        "training.train_models",
+        "champion.score_champion",
+        "index_refresh.refresh_index",
+        "evaluation.evaluate_models",
+        "promotion.run_promotion",
+        "promotion.run_rollback",
+        "pipeline.run_pipeline",
     }

@@ -12,9 +12,9 @@ from compodiff.dials import DIALS, Dial
 from compodiff.errors import InputInvalid
 from compodiff.params import SamplingParams
 from compodiff.search.query import Query
-from compodiff.search.searcher import Dials, Searcher
+from compodiff.search.searcher import SearchDials, Searcher
 from compodiff.serving.form import SearchForm
-from compodiff.tracking.signature import signature
+from compodiff.tracking.signature import make_signature
 
 SEARCH: Any = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
 OF_MODELS = {name: dial for name, dial in DIALS.items() if dial.default is None}
@@ -43,7 +43,7 @@ def test_the_form_has_it_within_what_one_request_may_ask_for(dial: Dial) -> None
 
 
 def test_python_has_it(dial: Dial) -> None:
-    assert dial.name in Dials.__annotations__ or dial.name in Searcher.search.__annotations__
+    assert dial.name in SearchDials.__annotations__ or dial.name in Searcher.search.__annotations__
     with pytest.raises(InputInvalid, match=f"^{dial.name} is -1; take (a number from )?{re.escape(dial.range)}$"):
         Query(None, "a", **{dial.name: -1}).require()
 
@@ -52,7 +52,7 @@ def test_python_has_it(dial: Dial) -> None:
 def test_params_and_mlflow_have_it(name: str) -> None:
     assert bounds(SamplingParams.model_fields[name])["ge"] == DIALS[name].least
     sampling = {each: DIALS[each].type(1) for each in OF_MODELS}
-    params = signature({"trained_with": {"sampling": sampling}, "encoder": {"embedding_dim": 4}}).params
+    params = make_signature({"trained_with": {"sampling": sampling}, "encoder": {"embedding_dim": 4}}).params
     assert params is not None
     assert set(params.to_dict()[0]) >= {"name", "default"}
     assert {each.name for each in params} == set(OF_MODELS)

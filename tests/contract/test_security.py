@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compodiff.benchmarks.datasets.annotations import number_id
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.annotations import shorten_to_number
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.benchmarks.datasets.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import IndexMismatch, InputInvalid
-from compodiff.images import Pictures
+from compodiff.images import PictureTable
 from compodiff.index.manifest import read_manifest
-from compodiff.storage.names import resolve_inside, stays_inside
+from compodiff.storage.names import is_inside, resolve_inside
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((*ROOT.glob("src/**/*.py"), *ROOT.glob("flows/**/*.py"), *ROOT.glob("infra/**/*.py")))
@@ -102,7 +102,7 @@ def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_name_that_does_not_lead_out_is_taken_and_stays_in(parts: list[str]) -> None:
     name = "/".join(parts)
     if ".." in parts:
-        assert not stays_inside(name)
+        assert not is_inside(name)
     elif name:
         assert resolve_inside(Path("/root"), name).is_relative_to("/root")
 
@@ -130,7 +130,7 @@ def test_an_index_reads_no_picture_outside_its_root(name: str, tmp_path: Path) -
            "length": 99, "sha256": ""}  # fmt: skip
     (tmp_path / "root").mkdir()
     with pytest.raises(InputInvalid, match="lies outside"):
-        Pictures(tmp_path / "root", pd.DataFrame([row])).read_bytes("a")
+        PictureTable(tmp_path / "root", pd.DataFrame([row])).read_bytes("a")
 
 
 def test_a_manifest_of_files_elsewhere_is_damaged(search_project: Path, tmp_path: Path) -> None:
@@ -151,14 +151,14 @@ def test_a_benchmark_reads_no_picture_that_its_annotations_place_elsewhere(tmp_p
     (root / "captions" / "cap.rc2.val.json").write_text(json.dumps([query]))
     places = {"up": "../secret.png", "absolute": str(tmp_path / "secret.png"), "../secret": "./nowhere.png"}
     (root / "image_splits" / "split.rc2.val.json").write_text(json.dumps(places))
-    (benchmark,) = load_benchmark("cirr", root, "val", Choices())
+    (benchmark,) = load_benchmark("cirr", root, "val", BenchmarkChoices())
     for name in places:
         assert not benchmark.pictures.has(name)
         with pytest.raises(InputInvalid, match="is not there"):
             benchmark.pictures.read(name)
     loose = FilePictures(lambda name: [tmp_path / "gallery" / f"{name}.png"])
     assert not loose.has("../secret")
-    assert number_id("../12") == "12"
+    assert shorten_to_number("../12") == "12"
 
 
 def test_links_and_odd_names_in_a_tar_give_no_file_of_this_machine(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
 import flows
 from prefect import flow, get_run_logger
-from compodiff.tracking.runs import training_run
+from compodiff.tracking.runs import record_training
 from flows.processes.dvc import run_followed
 from worlds import training as training_world
 
@@ -201,7 +201,7 @@ def logged() -> None:
 
 project = Path.cwd()
 training_world.write_embeddings(project / "embeddings")
-with training_run("train_prior", {"steps": 3}, project) as run:
+with record_training("train_prior", {"steps": 3}, project) as run:
     training_world.train_in(project, "prior", {"steps": 3}, run.log_metrics)
     run.log_artifact(project / "prior")
 logged()

@@ -12,9 +12,9 @@ from worlds.operated import BIN, environment, wait_until
 
 from compodiff.index.index import Index
 from compodiff.params import load_params
-from compodiff.speed.serving import served
+from compodiff.speed.serving import run_server
 from compodiff.tracking.promotion import promote
-from compodiff.tracking.registry import Candidate, register_model
+from compodiff.tracking.registry import ModelCandidate, register_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range")  # MLflow's use of pandas
 
@@ -30,7 +30,7 @@ def project(search_project: Path, tmp_path: Path) -> Path:
     for recall in (0.6, 0.9):
         measured = {"composed": FIGURES["composed"] | {"recall_at_10": recall}}
         figures = {"emoji": measured, "scenes": measured}
-        register_model(project, Candidate(folders, figures, []))
+        register_model(project, ModelCandidate(folders, figures, []))
         promote(project, params.promotion, min_relation_queries=1)
     return project
 
@@ -42,7 +42,7 @@ def test_a_rollback_reaches_a_running_server_and_a_new_search_within_five_second
     def answered_by(address: str) -> str:
         return str(httpx.post(f"{address}/search", data=asked, timeout=30).raise_for_status().json()["model"])
 
-    with served(project, []) as (address, _):
+    with run_server(project, []) as (address, _):
         assert answered_by(address) == "compodiff version 2"
         done = subprocess.run(
             [BIN / "compodiff", "rollback", "--reason", "a test"],

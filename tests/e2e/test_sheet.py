@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from compodiff.inspection.drawing import Shown, draw, read_manifest, with_pictures
+from compodiff.inspection.drawing import SheetTriplet, draw, read_manifest, read_pictures
 from compodiff.inspection.sheet import render_sheet
 from compodiff.storage import shards
 from compodiff.triplets.manifest import finish
@@ -262,9 +262,9 @@ def test_everything_has_a_name_and_a_phone_sees_it_all(page):
 
 def test_a_thousand_triplets_are_usable_at_once(chromium, triplets, tmp_path):
     rows = read_manifest(triplets)
-    shown = with_pictures(triplets, rows[rows["accepted"]])
+    shown = read_pictures(triplets, rows[rows["accepted"]])
     many = [
-        Shown({**it.row, "key": f"{it.row['key']}-{copy}"}, it.reference, it.target, it.mask)
+        SheetTriplet({**it.row, "key": f"{it.row['key']}-{copy}"}, it.reference, it.target, it.mask)
         for copy in range(21)
         for it in shown
     ]

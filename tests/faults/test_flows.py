@@ -161,8 +161,8 @@ def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(
     (project / "write.py").write_text(
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from compodiff.storage.atomic import atomic_folder\n"
-        "with atomic_folder(Path('trained'), 'thing') as folder:\n"
+        "from compodiff.storage.atomic import replace_folder\n"
+        "with replace_folder(Path('trained'), 'thing') as folder:\n"
         "    (folder / 'half').write_text('half')\n"
         "    if not Path('../again').exists():\n"
         "        Path('../again').touch()\n"

@@ -15,9 +15,9 @@ from mlflow.entities import Metric
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.decision_log import DECISIONS, settled
-from compodiff.tracking.promotion import Change, promote, rollback
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, number_at
+from compodiff.tracking.decision_log import DECISIONS, settle_aliases
+from compodiff.tracking.promotion import ChampionChange, promote, roll_back
+from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_number_at
 from compodiff.tracking.store import open_store
 
 GATE = PromotionParams(
@@ -52,13 +52,13 @@ def register(project: Path, recall: float) -> str:
     return str(version)
 
 
-def decide(project: Path) -> Change:
+def decide(project: Path) -> ChampionChange:
     return promote(project, GATE, min_relation_queries=50)
 
 
 def standing(project: Path) -> tuple[str | None, str | None]:
     store = open_store(project)
-    return number_at(store, CHAMPION), number_at(store, PREVIOUS)
+    return find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,9 @@ def in_process(target: Callable[..., Any], *arguments: Any, **named: Any) -> int
 # Eight changes: those of REQUESTS, where the registered model is there already and the alias is set twice.
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("request_number", range(1, 9))
-@pytest.mark.parametrize(("command", "made"), [(decide, ("3", "2")), (rollback, ("1", "2"))])
+@pytest.mark.parametrize(("command", "made"), [(decide, ("3", "2")), (roll_back, ("1", "2"))])
 def test_killed_at_each_change_one_champion_stands_and_the_next_try_completes(
-    project: Path, command: Callable[[Path], Change], made: tuple[str, str], request_number: int, after: bool
+    project: Path, command: Callable[[Path], ChampionChange], made: tuple[str, str], request_number: int, after: bool
 ) -> None:
     assert in_process(killed_at, project, command, request_number, after=after) == -signal.SIGKILL
     champion, previous = standing(project)
@@ -129,7 +129,7 @@ def test_killed_at_each_change_one_champion_stands_and_the_next_try_completes(
     if command is decide:
         decide(project)
     else:
-        rollback(project, instead_of="2")
+        roll_back(project, instead_of="2")
     assert standing(project) == made
     verdicts = [
         each.tags["verdict"] for each in open_store(project).client.search_model_versions(f"name = '{DECISIONS}'")
@@ -160,10 +160,10 @@ def test_machines_that_share_a_store_but_no_disk_agree_on_one_champion(
     assert [each.exitcode for each in everyone] == [0] * 6
     store = open_store(project)
     found = standing(project)
-    decided = settled(store)
+    decided = settle_aliases(store)
     assert found == (decided.champion, decided.previous)  # the last of them left nothing to put right
 
 
 def attempt(machine: Path, place: int) -> None:
     with suppress(InputInvalid, PromotionRefused):
-        decide(machine) if place % 2 else rollback(machine)
+        decide(machine) if place % 2 else roll_back(machine)

@@ -15,9 +15,9 @@ from worlds.operated import environment, free_port, wait_until
 TRAINING = """
 import sys, time
 from pathlib import Path
-from compodiff.tracking.runs import training_run
+from compodiff.tracking.runs import record_training
 project = Path(sys.argv[1])
-with training_run("train_prior", {"steps": "many"}, project) as run:
+with record_training("train_prior", {"steps": "many"}, project) as run:
     step = 0
     while not (project / "enough").exists():
         run.log_metrics(step, {"loss": 1.0 / (step + 1)})

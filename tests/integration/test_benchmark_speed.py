@@ -13,12 +13,12 @@ import pytest
 PROGRAM = """
 import time
 import faiss, numpy as np
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.scoring.ranking import Similarity, top_rows
+from compodiff.benchmarks.scoring.ranking import Similarity, find_top_rows
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
-from compodiff.machine import peak_memory
+from compodiff.machine import read_peak_memory
 
 faiss.omp_set_num_threads(1)
 size, width, count = 123_403, 768, 800
@@ -28,10 +28,10 @@ queries = generator.standard_normal((count, width), dtype=np.float32)
 ids = tuple(map(str, range(size)))
 truths = [generator.choice(size, 1 + generator.integers(8), replace=False) for _ in range(count)]  # CIRCO has 4.5
 asked = tuple(
-    Query(str(i), ids[0], "", ("",), targets=(ids[own[0]],), also_relevant=tuple(ids[j] for j in own[1:]))
+    BenchmarkQuery(str(i), ids[0], "", ("",), targets=(ids[own[0]],), also_relevant=tuple(ids[j] for j in own[1:]))
     for i, own in enumerate(truths)
 )
-protocol = Protocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
+protocol = BenchmarkProtocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
 benchmark = Benchmark("circo", "val", asked, protocol, FilePictures(lambda name: []))
 
 def seconds(action):
@@ -40,13 +40,13 @@ def seconds(action):
     return time.process_time() - start
 
 def megabytes():
-    return peak_memory() / 2**20
+    return read_peak_memory() / 2**20
 
 nothing = np.full(count, -1)
 before = megabytes()
 vectors = Vectors(ids, gallery)
 score = [lambda: Scorer(chunk=4096).score(benchmark, vectors, Similarity((queries,)))]
-rank = [lambda: top_rows(Similarity((queries,)), gallery, 50, excluded=nothing, chunk=4096)]
+rank = [lambda: find_top_rows(Similarity((queries,)), gallery, 50, excluded=nothing, chunk=4096)]
 ours = [min(seconds(action) for action in actions * 3) for actions in (score, rank)]
 memory = megabytes() - before
 index = faiss.IndexFlatIP(width)

@@ -19,7 +19,7 @@ SCRIPT = """
 import json, random, sys, time
 from pathlib import Path
 import numpy as np
-from compodiff.machine import peak_memory
+from compodiff.machine import read_peak_memory
 from compodiff.params import load_params
 from compodiff.captions.by_keywords import KeywordRun
 from compodiff.captions.replacements import find_replacements
@@ -57,14 +57,14 @@ run = KeywordRun(path, folder / "work", params)
 started = time.perf_counter()
 run.tag(KnownTerms())
 tagged = time.perf_counter()
-forms = run.frequent_terms()
+forms = run.find_frequent_terms()
 vectors = np.random.default_rng(17).normal(size=(len(forms), 32)).astype(np.float32)
 summary = run.write(find_replacements(forms, vectors, low=0.2, high=0.6, seed=17), folder / "pairs.parquet")
 print(json.dumps(summary | {
     "terms": len(forms),
     "first_pass_per_second": round(size / (tagged - started)),
     "after_tagging_per_second": round(size / (time.perf_counter() - tagged)),
-    "peak_mib": peak_memory() // 2**20,
+    "peak_mib": read_peak_memory() // 2**20,
 }))
 """
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
-from compodiff.cleaning.survey import unit_embeddings
+from compodiff.cleaning.survey import embed_as_units
 from compodiff.encoders import load_encoder
 from compodiff.images.looks import compute_look, look_the_same
 
@@ -46,9 +46,9 @@ def test_copies_lie_above_the_threshold_and_looks_tell_the_rest_apart() -> None:
         pytest.skip("no encoder; run: make run")
     torch.set_num_threads(1)
     encoder, catalogue = load_encoder(ROOT / "artifacts" / "encoder"), Catalogue.load(ROOT / "data")
-    names = np.random.default_rng(17).permutation(catalogue.distinct())[:PICTURES]
+    names = np.random.default_rng(17).permutation(catalogue.list_distinct())[:PICTURES]
     originals = [paint_on_white(catalogue.read(str(name))) for name in names]
-    units = unit_embeddings(encoder, originals, 16).astype(np.float32)
+    units = embed_as_units(encoder, originals, 16).astype(np.float32)
     looks = np.stack([compute_look(it) for it in originals])
     others = units @ units.T
     np.fill_diagonal(others, -1)
@@ -60,7 +60,7 @@ def test_copies_lie_above_the_threshold_and_looks_tell_the_rest_apart() -> None:
     found = {}
     for kind, copied in COPIES.items():
         copies = [copied(it) for it in originals]
-        cosines = (unit_embeddings(encoder, copies, 16).astype(np.float32) * units).sum(axis=1)
+        cosines = (embed_as_units(encoder, copies, 16).astype(np.float32) * units).sum(axis=1)
         same = look_the_same(
             np.stack([compute_look(it) for it in copies]), looks, np.arange(PICTURES)[:, None].repeat(2, 1)
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
@@ -14,7 +14,7 @@ from compodiff.encoders import Encoder, load_encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import SimilarityFloors, load_params
-from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
+from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.stages.declaration import run_stage
 from compodiff.storage import shards
 from compodiff.triplets.making import TripletMaker, plan_shards
@@ -28,7 +28,7 @@ ALL_THROUGH = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.mod
 @pytest.fixture(scope="module")
 def pairs(small_catalogue: Catalogue) -> list[CaptionPair]:
     """One family of scenes in each split."""
-    return [it for it in sprite_pairs(small_catalogue, SYNTHESIS) if "-000000-" in it.key]
+    return [it for it in make_sprite_pairs(small_catalogue, SYNTHESIS) if "-000000-" in it.key]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def embeddings(root: Path) -> Embeddings:
 def test_embed_holds_every_picture_and_text(root: Path, embeddings: Embeddings, small_catalogue: Catalogue) -> None:
     folders = [root / "artifacts" / name for name in ("benchmark", "scenes")]
     queries = [query for folder in folders for split in SPLITS for query in read_queries(folder, split)]
-    captions = {caption for row in small_catalogue.pictures.to_dict("records") for caption in picture_captions(row)}
+    captions = {
+        caption for row in small_catalogue.pictures.to_dict("records") for caption in list_picture_captions(row)
+    }
     rows = shards.read_table(root / "artifacts" / "validation" / "accepted.parquet")
     written = {text for column in rows if column.endswith("_caption") for text in rows[column]}
     asked = {text for query in queries for text in (query.relative_caption, query.negative)}
@@ -87,7 +89,7 @@ def test_generated_pictures_are_those_of_the_shards_and_bring_their_masks(
         expected = encoder.encode_images([made.target], 1)[0].numpy()
         np.testing.assert_allclose(embeddings.pictures[embeddings.picture_row[it.target]], expected, atol=1e-4)
         row = row_of[frozenset((it.reference, it.target))]
-        np.testing.assert_array_equal(embeddings.masks([row])[0], made.mask)
+        np.testing.assert_array_equal(embeddings.read_masks([row])[0], made.mask)
         assert embeddings.masked_splits[row] == it.split
     for query in read_queries(root / "artifacts" / "scenes", "test"):
         if query.mask:

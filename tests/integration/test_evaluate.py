@@ -11,10 +11,10 @@ from PIL import Image
 from worlds.benchmark import EVALUATION, LEFT_HALF, SAMPLING, make_world
 
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.run import Source, ask_queries
+from compodiff.benchmarks.run import EmbeddingSource, ask_queries
 from compodiff.embeddings import Embeddings
 from compodiff.errors import CheckpointMismatch, EncoderMismatch, InputInvalid
-from compodiff.stages.evaluate import RECALLS, embedded_mask, evaluate
+from compodiff.stages.evaluate import RECALLS, evaluate, look_up_mask
 
 ROWS = {"image_only", "text_only", "sum", "product", "prior", "composed"}
 
@@ -94,7 +94,7 @@ def test_scenes_are_scored_beside_the_emoji_with_masks_and_negative_texts(world,
 def test_a_masked_query_is_asked_with_the_blanked_reference_and_its_mask(world):
     embeddings = Embeddings.load(world.embeddings)
     (part,) = load_triplets(world.scenes, "test")
-    asked = ask_queries(part, Source(embeddings, partial(embedded_mask, embeddings, world.scenes)))
+    asked = ask_queries(part, EmbeddingSource(embeddings, partial(look_up_mask, embeddings, world.scenes)))
     plain, negative, masked = 0, len(part.queries) - 2, len(part.queries) - 1
     np.testing.assert_array_equal(asked.references[masked], embeddings.masked[0])
     np.testing.assert_array_equal(asked.masks[masked].numpy(), LEFT_HALF)

@@ -13,7 +13,7 @@ from worlds.benchmark import make_world
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
 from compodiff.experiments import asking
-from compodiff.experiments.outcome import Chart, Point, plot
+from compodiff.experiments.outcome import Chart, Measurement, plot
 from compodiff.experiments.registry import EXPERIMENTS, log_fit
 
 
@@ -83,7 +83,7 @@ def test_another_benchmark_is_asked_by_option(project, monkeypatch):
 
 
 def test_the_fit_finds_the_line_that_the_points_lie_on():
-    points = [Point({"triplets": 2**n}, {"recall_at_10": 0.1 + 0.05 * n}) for n in (4, 6, 7, 10)]
+    points = [Measurement({"triplets": 2**n}, {"recall_at_10": 0.1 + 0.05 * n}) for n in (4, 6, 7, 10)]
     found = log_fit(points, "recall_at_10")
     assert found["gain_per_doubling"] == pytest.approx(0.05)
     assert found["recall_at_10_at_ten_times_the_data"] == pytest.approx(0.6 + 0.05 * 3.321928)
@@ -94,5 +94,5 @@ def test_the_fit_finds_the_line_that_the_points_lie_on():
 def test_each_chart_draws_points_of_its_kind(name):
     chart: Chart = EXPERIMENTS[name].chart
     metrics = {chart.metric: 0.5}
-    points = [Point({chart.x: x, **dict.fromkeys(chart.by, by)}, metrics) for x in (1, 2) for by in (1, 2)]
+    points = [Measurement({chart.x: x, **dict.fromkeys(chart.by, by)}, metrics) for x in (1, 2) for by in (1, 2)]
     assert plot(points, chart, "title").startswith(b"\x89PNG")

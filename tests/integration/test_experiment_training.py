@@ -9,17 +9,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from compodiff.catalogue.captions import relative_captions
+from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import material_of
+from compodiff.catalogue.to_embed import collect_material
 from compodiff.cli import app
 from compodiff.embeddings import Embeddings, make_embeddings
 from compodiff.experiments import training
-from compodiff.experiments.embedded_benchmark import emoji_bench
-from compodiff.experiments.setup import Ground
+from compodiff.experiments.embedded_benchmark import open_emoji_benchmark
+from compodiff.experiments.setup import ExperimentSetup
 from compodiff.params import load_params
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 
 SMALLER = {
     "denoiser": {"width": 16, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 8, "feed_forward_factor": 2},
@@ -44,16 +44,16 @@ def project(tmp_path_factory, small_data, tiny_encoder):
     pairs = catalogue.relations[catalogue.relations["split"] == "train"]
     accepted = pairs.assign(
         relative_caption=[
-            relative_captions(row.relation, row.reference_term, row.target_term)[0] for row in pairs.itertuples()
+            list_relative_captions(row.relation, row.reference_term, row.target_term)[0] for row in pairs.itertuples()
         ]
     )
-    with atomic_folder(artifacts / "validation", "validation") as folder:
+    with replace_folder(artifacts / "validation", "validation") as folder:
         accepted[accepted["reference"] != accepted["target"]].to_parquet(folder / "accepted.parquet")
     asked = [query.relative_caption for split in SPLITS for query in read_queries(artifacts / "benchmark", split)]
-    material = material_of(catalogue, [*accepted["relative_caption"], *asked])
+    material = collect_material(catalogue, [*accepted["relative_caption"], *asked])
     make_embeddings(artifacts / "embeddings", tiny_encoder, material, params.embedding)
     ground = ground_of(root, params)
-    training.stage_one(ground, training.all_data(ground))
+    training.train_stage_one(ground, training.open_all_data(ground))
     (model,) = [path for path in ground.work.iterdir() if path.is_dir()]
     shutil.copytree(model, artifacts / "prior")
     return root
@@ -61,9 +61,9 @@ def project(tmp_path_factory, small_data, tiny_encoder):
 
 def ground_of(root, params, steps=2):
     embeddings = Embeddings.load(root / "artifacts" / "embeddings")
-    bench = emoji_bench(root / "artifacts" / "benchmark", embeddings, "validation", params.evaluation.chunk)
+    bench = open_emoji_benchmark(root / "artifacts" / "benchmark", embeddings, "validation", params.evaluation.chunk)
     work = root / "artifacts" / "experiments" / "models"
-    return Ground(root, params, embeddings, bench, True, "validation", steps, work)
+    return ExperimentSetup(root, params, embeddings, bench, True, "validation", steps, work)
 
 
 def run(project, monkeypatch, name):
@@ -104,12 +104,12 @@ def test_other_experiments_that_train(project, monkeypatch, name):
 def test_text_variants_have_one_token_each_but_the_first(project):
     embeddings = Embeddings.load(project / "artifacts" / "embeddings")
     variants = training.list_text_variants(embeddings)
-    tokens, lengths = embeddings.tokens([5])
-    mean, one = variants["mean of token states"].tokens([5])
+    tokens, lengths = embeddings.read_tokens([5])
+    mean, one = variants["mean of token states"].read_tokens([5])
     assert (lengths > 1).all()
     assert one.tolist() == [1]
     assert mean[0] == pytest.approx(tokens.astype(float).mean(axis=0), abs=2e-3)
-    pooled, one = variants["pooled embedding"].tokens([5, 6])
+    pooled, one = variants["pooled embedding"].read_tokens([5, 6])
     assert one.tolist() == [1, 1]
     assert pooled.shape == (2, tokens.shape[1])
 
@@ -117,7 +117,7 @@ def test_text_variants_have_one_token_each_but_the_first(project):
 def test_a_bench_of_one_style_ranks_and_asks_that_style_only(project):
     ground = ground_of(project, load_params(project / "params.yaml"))
     style = Catalogue.load(project / "data").pictures["style"].to_dict()
-    bench = ground.bench.only(lambda picture: style[picture] == "twemoji")
+    bench = ground.bench.select_pictures(lambda picture: style[picture] == "twemoji")
     (part,) = bench.parts
     assert {style[name] for name in part.gallery or ()} == {"twemoji"}
     assert 0 < bench.queries < ground.bench.queries

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
-from compodiff.encoders import Encoder, embedded_encoder, save_encoder
+from compodiff.encoders import Encoder, load_embedded_encoder, save_encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
@@ -71,12 +71,12 @@ def test_filters_run_at_95_percent_of_the_encoders_own_throughput(
 ) -> None:
     """What is kept is written as PNG, too, which for smooth pictures costs more than all five filters."""
     torch.set_num_threads(1)
-    encoder = embedded_encoder(embedding_dim=512, image_size=160, generator=torch.Generator().manual_seed(17))
+    encoder = load_embedded_encoder(embedding_dim=512, image_size=160, generator=torch.Generator().manual_seed(17))
     save_encoder(encoder, tmp_path / "encoder")
     floors = SimilarityFloors.model_validate(
         dict.fromkeys(SimilarityFloors.model_fields, 1.0 if kept == "none" else -1.0)
     )
-    emoji = (paint_on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.distinct()))
+    emoji = (paint_on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.list_distinct()))
     smooth = (picture(seed) for seed in count())
     pictures = tuple(islice(emoji if kept == "emoji" else smooth, 2 * PAIRS))
     maker = TripletMaker(partial(Held, pictures), tmp_path / "encoder", floors, 16)

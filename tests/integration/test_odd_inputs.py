@@ -26,7 +26,7 @@ from compodiff.encoders import load_encoder
 from compodiff.errors import CompoDiffError
 from compodiff.images import list_pictures
 from compodiff.index import INSIDE
-from compodiff.index.folder import Todo, build_folder_index
+from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.params import load_params
 
 pytestmark = pytest.mark.timeout(240)
@@ -167,7 +167,7 @@ def test_odd_names_and_numbers_of_a_shell_are_one_line(run: Run, good: Path, tmp
 def test_odd_tables_of_columns_are_taken_or_named(run: Run, good: Path, tmp_path: Path) -> None:
     encoder, params = load_encoder(Path("artifacts", "encoder")), load_params(Path("params.yaml")).index
     for table in write_odd_tables(tmp_path / "tables"):
-        todo = Todo(list_pictures(good).files, columns=table)
+        todo = BuildPlan(list_pictures(good).files, columns=table)
         foreseen(build_folder_index, good, good / INSIDE, encoder, params, todo)
     numbers = tmp_path / "tables" / "beyond 64 bits.csv"
     assert run("index", "build", good, *MODEL, "--columns", numbers)[0] == 0

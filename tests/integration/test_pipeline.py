@@ -22,8 +22,8 @@ from compodiff.errors import InputInvalid
 from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
-from flows.processes.dvc import run_dvc, run_followed, stage_graph
-from flows.tasks import Outcome, outcome_of, run_stage
+from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
+from flows.tasks import StageOutcome, find_outcome, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -76,12 +76,12 @@ def run(*targets: str, force: bool = False) -> tuple[State, dict[str, str]]:
         return conclude(run_graph(list(targets), force=force, limit_seconds=120))
 
     state = whole(return_state=True)
-    outcomes: list[Outcome] = state.result(raise_on_failure=False)
+    outcomes: list[StageOutcome] = state.result(raise_on_failure=False)
     return state, {each.stage: each.outcome for each in outcomes}
 
 
 def test_the_flow_runs_the_graph_once_and_leaves_nothing_for_dvc_to_do(project: Path) -> None:
-    assert stage_graph(project) == {
+    assert read_stage_graph(project) == {
         "draw": [],
         "index": ["draw"],
         "train": ["draw"],
@@ -119,9 +119,9 @@ def test_what_another_attempt_may_mend_is_tried_again(project: Path) -> None:
     assert run("draw")[0].is_completed()
 
     @flow
-    def once() -> Outcome:
+    def once() -> StageOutcome:
         again = run_stage.with_options(retry_delay_seconds=0)
-        return outcome_of("train", again(name="train", force=False, limit_seconds=60, return_state=True))
+        return find_outcome("train", again(name="train", force=False, limit_seconds=60, return_state=True))
 
     assert once().outcome == "ran"
     assert (project / "trained").read_text() == "a cat\n"

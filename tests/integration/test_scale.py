@@ -13,7 +13,7 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards
 from compodiff.pairs.pair import CatalogueGenerator
 from compodiff.params import SimilarityFloors, SynthesisParams
-from compodiff.triplets.emoji import caption_pairs
+from compodiff.triplets.emoji import make_caption_pairs
 from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
 
 ALLOWED = 1.15
@@ -56,10 +56,10 @@ class Making:
 @pytest.fixture
 def ray(monkeypatch):
     ray = pytest.importorskip("ray", reason="pip install '.[ray]'")
-    from compodiff.execution.on_ray import connected
+    from compodiff.execution.on_ray import connect
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    connected()
+    connect()
     yield ray
     ray.shutdown()
 
@@ -73,7 +73,7 @@ def test_ray_is_as_fast_as_local_processes(ray, small_data, tiny_encoder, tmp_pa
     save_encoder(tiny_encoder, tmp_path / "encoder")
     config = tmp_path / "compodiff-tiny.json"
     config.write_text(json.dumps(open_clip.get_model_config("compodiff-tiny")))
-    worded = caption_pairs(Catalogue.load(small_data), PARAMS)
+    worded = make_caption_pairs(Catalogue.load(small_data), PARAMS)
     pairs = [replace(pair, key=f"{pair.key}-{copy}") for copy in range(COPIES) for pair in worded]
     making = Making(small_data, tmp_path / "encoder", config)
     seconds = dict.fromkeys(ORDER, 0.0)

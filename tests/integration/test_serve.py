@@ -28,7 +28,7 @@ def test_fuzzing_the_api_by_its_own_description_finds_nothing(search_project):
     # positive_data_acceptance is off: a schema cannot say "bytes of a picture", "an id of this index", "a filter over
     # these columns", nor that a mask wants a reference and the mode text a text; such a query is refused by a 422.
     options = ["--max-examples", "40", "--exclude-checks", "positive_data_acceptance", "--request-timeout", "30"]
-    with serving.served(search_project, ["--model", "artifacts"]) as (address, _):
+    with serving.run_server(search_project, ["--model", "artifacts"]) as (address, _):
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json", *options]
         found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=search_project)
     assert found.returncode == 0, "\n".join(line[:300] for line in found.stdout.splitlines())[-6000:]

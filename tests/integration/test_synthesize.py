@@ -98,7 +98,7 @@ def test_a_second_run_makes_nothing(small_data, encoder, triplets):
 def test_only_missing_and_damaged_shards_are_made_again(small_data, encoder, triplets, whole):
     made = sorted(triplets.glob("*.tar"))
     made[0].unlink()
-    shards.sidecar_of(made[1]).unlink()
+    shards.name_sidecar(made[1]).unlink()
     made[2].write_bytes(made[2].read_bytes()[:100])
     kept = {path: path.stat().st_mtime_ns for path in made[3:]}
     synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder, triplets=triplets)

@@ -19,7 +19,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import guide, sample
-from compodiff.released.weights import from_released, to_released
+from compodiff.released.weights import convert_from_released, convert_to_released
 
 FOLDER = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[3] / "shared" / "parity"))
 WEIGHTS, RECORDED = FOLDER / "tiny_reference.safetensors", FOLDER / "tiny_reference_io.npz"
@@ -45,7 +45,7 @@ def recorded() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def model() -> tuple[Denoiser, Process]:
-    config, timesteps, weights = from_released(load_file(WEIGHTS))
+    config, timesteps, weights = convert_from_released(load_file(WEIGHTS))
     denoiser = Denoiser(config).eval()
     denoiser.load_state_dict(weights)
     return denoiser, Process("diffusion", timesteps)
@@ -73,7 +73,7 @@ def test_network(
 ) -> None:
     denoiser, _ = model
     assert conditions.text is not None
-    context = denoiser.context(conditions.text, conditions.image, conditions.mask, uses=uses)
+    context = denoiser.prepare_context(conditions.text, conditions.image, conditions.mask, uses=uses)
     x0 = denoiser(recorded["x"][:, 0], recorded["timesteps"], context)
     assert error(x0[:, None], recorded["net_out"]) <= NETWORK_TOLERANCE
 
@@ -108,7 +108,7 @@ def test_samples(
 
 def test_conversion_back_restores_every_tensor(model: tuple[Denoiser, Process]) -> None:
     denoiser, process = model
-    back = to_released(denoiser.config, process.num_train_timesteps, denoiser.state_dict())
+    back = convert_to_released(denoiser.config, process.num_train_timesteps, denoiser.state_dict())
     stored = load_file(WEIGHTS)
     assert back.keys() >= stored.keys()
     assert all(torch.equal(back[name], tensor) for name, tensor in stored.items())

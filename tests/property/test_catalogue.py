@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from compodiff.catalogue.names import Emoji, name_codepoints, parse_emoji
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.relations import changes_within
-from compodiff.catalogue.splits import connected, split_concepts
+from compodiff.catalogue.relations import find_changes
+from compodiff.catalogue.splits import connect_concepts, split_concepts
 from compodiff.params import DataParams
 
 concepts = st.text("abcdefgh", min_size=1, max_size=2)
@@ -23,7 +23,7 @@ def emoji() -> list[Emoji]:
 
 @given(st.lists(st.tuples(concepts, st.integers(0, 20))))
 def test_concepts_that_share_a_look_share_a_group(pairs: list[tuple[str, int]]) -> None:
-    groups = connected(pairs)
+    groups = connect_concepts(pairs)
     by_look = defaultdict(set)
     for concept, look in pairs:
         by_look[look].add(groups[concept])
@@ -65,7 +65,7 @@ def test_ends_of_a_relation_share_a_split_and_differ_in_pixels(small_catalogue: 
 
 
 def test_related_emoji_differ_in_that_attribute_alone(emoji: list[Emoji]) -> None:
-    changes = changes_within(emoji)
+    changes = find_changes(emoji)
     assert {relation for *_, relation in changes} == {
         "skin_tone", "gender", "hair", "colour", "direction", "clock_time", "cat_face",
     }  # fmt: skip
@@ -82,7 +82,7 @@ def test_related_emoji_differ_in_that_attribute_alone(emoji: list[Emoji]) -> Non
 
 def test_a_caption_decides_between_all_targets_of_a_reference(emoji: list[Emoji]) -> None:
     wanted: dict[tuple[str, str, str], set[tuple[str, frozenset[tuple[str, str]]]]] = defaultdict(set)
-    for reference, target, relation in changes_within(emoji):
+    for reference, target, relation in find_changes(emoji):
         look = (target.base, frozenset(target.attributes.items()))
         wanted[reference.codepoints, relation, target.attributes[relation]].add(look)
     assert all(len(targets) == 1 for targets in wanted.values())

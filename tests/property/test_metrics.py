@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.scoring.ranking import Similarity, top_rows
+from compodiff.benchmarks.scoring.ranking import Similarity, find_top_rows
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 
@@ -69,7 +69,7 @@ def benchmarks(draw):
         targets, others, labelled = 1 + generator.integers(2), generator.integers(3), generator.integers(3)
         rest = pick[1 + targets :]
         queries.append(
-            Query(
+            BenchmarkQuery(
                 key=str(i),
                 reference=pick[0],
                 relative_caption="",
@@ -80,7 +80,7 @@ def benchmarks(draw):
                 candidates=tuple(generator.permutation(pick[1:6]).tolist()),
             )
         )
-    protocol = Protocol(KS, KS, KS, soft=True, excludes_reference=draw(st.booleans()))
+    protocol = BenchmarkProtocol(KS, KS, KS, soft=True, excludes_reference=draw(st.booleans()))
     benchmark = Benchmark("twin", "test", tuple(queries), protocol, NO_PICTURES, tuple(names))
     return benchmark, embeddings, generator.integers(-1, 2, size=(2, count, width))
 
@@ -127,8 +127,8 @@ def test_real_numbers_rank_as_in_float64(seed, chunk, dtype):
     benchmark = Benchmark(
         "crowd",
         "test",
-        tuple(Query(str(i), "none", "", ("",), targets=(str(7 * i),)) for i in range(5)),
-        Protocol(recall_ks=(1,)),
+        tuple(BenchmarkQuery(str(i), "none", "", ("",), targets=(str(7 * i),)) for i in range(5)),
+        BenchmarkProtocol(recall_ks=(1,)),
         NO_PICTURES,
         names,
     )
@@ -149,7 +149,7 @@ def test_top_rows_equal_a_sort(case, chunk, k):
     scores[np.arange(len(scores)), excluded] = np.where(excluded >= 0, -np.inf, scores[:, -1])
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     similarity = Similarity((queries[0].astype(np.float32),))
-    rows = top_rows(similarity, embeddings.astype(np.float32), k, excluded=excluded, chunk=chunk)
+    rows = find_top_rows(similarity, embeddings.astype(np.float32), k, excluded=excluded, chunk=chunk)
     np.testing.assert_array_equal(rows, expected)
 
 
@@ -157,8 +157,8 @@ def test_top_rows_equal_a_sort(case, chunk, k):
 def test_a_model_that_sees_nothing_scores_nothing(size, width, dtype):
     """Equal embeddings everywhere: the target is the last of its ties."""
     names = tuple(map(str, range(size)))
-    query = Query("q", "none", "", ("",), targets=("0",), candidates=names)
-    protocol = Protocol(recall_ks=(1, size), candidate_ks=(1, size))
+    query = BenchmarkQuery("q", "none", "", ("",), targets=("0",), candidates=names)
+    protocol = BenchmarkProtocol(recall_ks=(1, size), candidate_ks=(1, size))
     benchmark = Benchmark("blind", "test", (query,), protocol, NO_PICTURES, names)
     ones = np.ones((size, width), dtype=dtype)
     scored = Scorer(chunk=4).score(benchmark, Vectors(names, ones), Similarity((ones[:1],)))

@@ -12,8 +12,8 @@ from processes import BIN, Postgres, Server, Team, environment
 
 from compodiff.errors import ResourceUnavailable
 from compodiff.stages.register import register
-from compodiff.tracking.registry import CHAMPION, model_folder, version_at
-from compodiff.tracking.runs import training_run
+from compodiff.tracking.registry import CHAMPION, find_model_folder, find_version_at
+from compodiff.tracking.runs import record_training
 from compodiff.tracking.store import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
@@ -76,7 +76,7 @@ def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server:
     assert not (trained / "mlruns" / "mlflow.db").exists()
     promoted = compodiff(trained, on_the_server, "promote")
     assert promoted.returncode == 0, promoted.stderr
-    champion = version_at(open_store(trained), CHAMPION)
+    champion = find_version_at(open_store(trained), CHAMPION)
     assert champion is not None
     # Another machine: the pictures and params are there, the model comes from the registry.
     away = trained.parent / "away"
@@ -85,14 +85,14 @@ def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server:
     found = compodiff(away, on_the_server, "search", "--reference", "👩‍🍳", "--text", "with dark skin", "--json")
     assert found.returncode == 0, found.stderr
     assert len(json.loads(found.stdout)["results"]) == 10
-    fetched = model_folder(away)
+    fetched = find_model_folder(away)
     assert (fetched / "composed" / "model.safetensors").read_bytes() == (
         artifacts / "composed" / "model.safetensors"
     ).read_bytes()
 
 
 def test_a_database_that_crashes_while_training_loses_nothing(on_the_server: Team, project: Path) -> None:
-    with training_run("crash", PARAMS, project) as run:
+    with record_training("crash", PARAMS, project) as run:
         run.log_metrics(0, {"loss": 3.0})
         on_the_server.postgres.stop()
         try:
@@ -102,7 +102,7 @@ def test_a_database_that_crashes_while_training_loses_nothing(on_the_server: Tea
             on_the_server.postgres.start()
         run.log_metrics(2, {"loss": 1.0})
     # The server was not restarted: it reached the database again by itself.
-    with training_run("after", PARAMS, project):
+    with record_training("after", PARAMS, project):
         pass
     assert points(project, "crash") == [(0, 3.0), (1, 2.0), (2, 1.0)]
     assert not list((project / "mlruns" / "undelivered").glob("*.jsonl"))
@@ -111,7 +111,7 @@ def test_a_database_that_crashes_while_training_loses_nothing(on_the_server: Tea
 def test_an_mlflow_server_that_is_killed_while_training_gets_all_when_it_is_back(
     on_the_server: Team, project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with training_run("killed-server", PARAMS, project) as run:
+    with record_training("killed-server", PARAMS, project) as run:
         run.log_metrics(0, {"loss": 3.0})
         on_the_server.mlflow.stop(signal.SIGKILL)
         try:
@@ -120,23 +120,23 @@ def test_an_mlflow_server_that_is_killed_while_training_gets_all_when_it_is_back
             assert any(line.startswith("training goes on without MLflow") for line in caplog.messages)
         finally:
             on_the_server.mlflow.start()
-    with training_run("the-next", PARAMS, project):
+    with record_training("the-next", PARAMS, project):
         pass
     assert points(project, "killed-server") == [(0, 3.0), (1, 2.0)]
 
 
 def test_a_registry_that_is_away_is_named_and_the_champion_is_what_it_was(on_the_server: Team, project: Path) -> None:
-    before = version_at(open_store(project), CHAMPION)
+    before = find_version_at(open_store(project), CHAMPION)
     on_the_server.postgres.stop()
     try:
         with pytest.raises(ResourceUnavailable, match="check MLFLOW_TRACKING_URI and run again"):
-            version_at(open_store(project), CHAMPION)
+            find_version_at(open_store(project), CHAMPION)
         refused = compodiff(project, on_the_server, "rollback")
         assert refused.returncode == ResourceUnavailable.exit_code
         assert len(refused.stderr.splitlines()) == 1
     finally:
         on_the_server.postgres.start()
-    assert version_at(open_store(project), CHAMPION) == before
+    assert find_version_at(open_store(project), CHAMPION) == before
 
 
 @pytest.mark.slow  # MLflow tries for 100 seconds
@@ -168,7 +168,7 @@ def test_a_server_of_another_name_is_refused(team: Team) -> None:
 def test_artifacts_go_to_s3_by_way_of_the_server(on_the_server: Team, s3: Server, project: Path) -> None:
     curve = project / "curve.csv"
     curve.write_text("step,loss\n0,1.5\n")
-    with training_run("with-a-file", PARAMS, project) as run:
+    with record_training("with-a-file", PARAMS, project) as run:
         run.log_artifact(curve)
     import boto3
     from processes import s3_client_variables

@@ -55,7 +55,7 @@ def describe(tmp_path, monkeypatch):
         if linux:
             machine.CPUINFO.write_text(text)
         monkeypatch.setattr(machine.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=text))
-        return machine.processor.__wrapped__()
+        return machine.read_processor.__wrapped__()
 
     return say
 
@@ -63,11 +63,11 @@ def describe(tmp_path, monkeypatch):
 def test_cores_are_those_of_the_affinity_or_else_all(container, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
-    assert machine.usable_cores() == 3
+    assert machine.count_usable_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert machine.usable_cores() == 8
+    assert machine.count_usable_cores() == 8
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert machine.usable_cores() == 1
+    assert machine.count_usable_cores() == 1
 
 
 @pytest.mark.parametrize(
@@ -76,19 +76,19 @@ def test_cores_are_those_of_the_affinity_or_else_all(container, monkeypatch):
 def test_a_container_is_given_no_more_cores_than_its_quota(container, monkeypatch, limit, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     (container / "cpu.max").write_text(f"{limit}\n")
-    assert machine.usable_cores() == cores
+    assert machine.count_usable_cores() == cores
 
 
 def test_memory_is_the_machines_or_the_containers(container):
     everything = psutil.virtual_memory().total
-    found = machine.memory()
+    found = machine.read_memory()
     assert found.total == everything
     assert 0 < found.available <= everything
     (container / "memory.max").write_text(f"{everything // 4}\n")
     (container / "memory.current").write_text(f"{everything // 4 - 5}\n")
-    assert machine.memory() == machine.Memory(everything // 4, 5)
+    assert machine.read_memory() == machine.Memory(everything // 4, 5)
     (container / "memory.max").write_text("max\n")
-    assert machine.memory().total == everything
+    assert machine.read_memory().total == everything
 
 
 def test_a_process_is_alive_until_it_has_ended():
@@ -131,7 +131,7 @@ def test_the_processor_on_macos(describe):
 def test_a_system_that_says_nothing_about_its_processor(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setenv("PATH", str(tmp_path))  # no sysctl there
-    found = machine.processor.__wrapped__()
+    found = machine.read_processor.__wrapped__()
     assert found.name
     assert not found.multiplies_bfloat16
 
@@ -192,9 +192,9 @@ def test_whether_a_folder_can_be_written_is_tried_and_leaves_nothing(tmp_path):
 
 def test_the_peak_of_memory_is_in_bytes_whatever_the_system_counts_in(monkeypatch):
     in_use = psutil.Process().memory_info().rss
-    assert in_use / 2 < machine.peak_memory() < in_use * 20
+    assert in_use / 2 < machine.read_peak_memory() < in_use * 20
     monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=7000))
     monkeypatch.setattr(sys, "platform", "linux")
-    assert machine.peak_memory() == 7000 * 1024
+    assert machine.read_peak_memory() == 7000 * 1024
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert machine.peak_memory() == 7000
+    assert machine.read_peak_memory() == 7000

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.embeddings import MASK_SIZE, Embeddings, ExactMask, Material, make_embeddings
+from compodiff.embeddings import MASK_SIZE, EmbeddingMaterial, Embeddings, ExactMask, make_embeddings
 from compodiff.encoders import Encoder, EncoderManifest, save_encoder
 from compodiff.index import index
 from compodiff.model.checkpoint import ModelCard, save_model
@@ -142,7 +142,9 @@ def make_world(root: Path, encoder: Encoder) -> World:
     pictures = parts[0].pictures
     ids = list(parts[0].gallery or ())
     masks = {"bar-red": [ExactMask("bar-blue", "test", LEFT_HALF)]}
-    make_embeddings(world.embeddings, encoder, Material(ids, pictures.read, "drawn", {}, texts, masks), EMBEDDING)
+    make_embeddings(
+        world.embeddings, encoder, EmbeddingMaterial(ids, pictures.read, "drawn", {}, texts, masks), EMBEDDING
+    )
     embedded = Embeddings.load(world.embeddings)
     index.build(
         world.index,

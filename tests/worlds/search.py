@@ -7,13 +7,13 @@ import torch
 
 from compodiff.catalogue.emoji_benchmark import write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.embeddings import Material, make_embeddings
-from compodiff.encoders import embedded_encoder, load_encoder, save_encoder
+from compodiff.embeddings import EmbeddingMaterial, make_embeddings
+from compodiff.encoders import load_embedded_encoder, load_encoder, save_encoder
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
-from compodiff.serving.champion import Places
+from compodiff.serving.champion import ServedPaths
 from compodiff.stages.build_index import build_index
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -25,10 +25,10 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     shutil.copy(PARAMS, root)
     params = load_params(PARAMS)
     artifacts = root / "artifacts"
-    encoder = embedded_encoder(embedding_dim=32, image_size=64, generator=torch.Generator().manual_seed(1))
+    encoder = load_embedded_encoder(embedding_dim=32, image_size=64, generator=torch.Generator().manual_seed(1))
     manifest = save_encoder(encoder, artifacts / "encoder")
     write_benchmark(artifacts / "benchmark", catalogue, params.benchmark)
-    material = Material(catalogue.distinct(), catalogue.read, "small", {}, [])
+    material = EmbeddingMaterial(catalogue.list_distinct(), catalogue.read, "small", {}, [])
     make_embeddings(artifacts / "embeddings", load_encoder(artifacts / "encoder"), material, params.embedding)
     build_index(
         index=params.index,
@@ -47,9 +47,9 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     return root
 
 
-def places_in(artifacts: Path, version: str = "the first") -> Places:
+def places_in(artifacts: Path, version: str = "the first") -> ServedPaths:
     """Where what `make_project` made is."""
     gallery = artifacts / "benchmark" / "gallery"
-    return Places(
+    return ServedPaths(
         "artifacts", version, artifacts / "composed", artifacts / "encoder", artifacts / "index", gallery, "by us"
     )

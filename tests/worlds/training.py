@@ -22,8 +22,8 @@ from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
 from compodiff.training.curve import ValidationQuery
-from compodiff.training.examples import training_examples
-from compodiff.training.fit import Material, fit, new_denoiser
+from compodiff.training.examples import make_training_examples
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 COLOURS = ("red", "green", "blue", "white", "black")
 TRAIN_SHAPES = tuple(f"shape{number}" for number in range(40))
@@ -136,15 +136,15 @@ def triplets(shapes: tuple[str, ...] = TRAIN_SHAPES) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reference", "target", "relative_caption", "relation"])
 
 
-def material(folder: Path) -> Material:
+def material(folder: Path) -> TrainingMaterial:
     embeddings = Embeddings.load(folder)
     queries = [
         ValidationQuery(row.relative_caption, (row.target,), row.reference)
         for row in triplets(UNSEEN_SHAPES).itertuples()
     ]
-    return Material(
+    return TrainingMaterial(
         embeddings=embeddings,
-        examples=training_examples(embeddings, captions(), triplets()),
+        examples=make_training_examples(embeddings, captions(), triplets()),
         queries=queries[:: len(queries) // PARAMS.validation_queries],
         gallery=list(embeddings.picture_row),
     )
@@ -161,7 +161,7 @@ def train_in(
     params = PARAMS.model_copy(update=changes or {})
     world = material(folder / "embeddings")
     card = ModelCard(NETWORK, Process(params.objective, 1000), MANIFEST.to_json())
-    denoiser = new_denoiser(NETWORK, world, standardise=True, seed=params.seed)
+    denoiser = make_denoiser(NETWORK, world, standardise=True, seed=params.seed)
     curve = folder / f"{out}.csv"
     fit(denoiser, card, world, params, folder=folder / out, curve=curve, on_metrics=on_metrics)
     return pd.read_csv(curve)

@@ -14,25 +14,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity, unit
+from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity, normalise
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.embeddings import Embeddings
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.fusion import fuse_draws
-from compodiff.model.inference import for_inference
+from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import compose_draws, query_generators
+from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
+from compodiff.precision import Precision, choose_precision
 
 _PAIRS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryArrays:
     """The queries of one part in arrays.
 
     Attributes:
@@ -52,7 +53,7 @@ class Asked:
     masks: Tensor | None = None
 
     @classmethod
-    def of(cls, part: Benchmark, embeddings: Embeddings) -> "Asked":
+    def of(cls, part: Benchmark, embeddings: Embeddings) -> "QueryArrays":
         """Look up what the queries of `part` name.
 
         Raises:
@@ -67,29 +68,29 @@ class Asked:
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 
-    def masked(self, references: Floats, masks: Tensor) -> "Asked":
+    def mask_references(self, references: Floats, masks: Tensor) -> "QueryArrays":
         """The same queries where some mask a region of their reference."""
         return replace(self, references=references, masks=masks)
 
-    def mean_over_texts(self, values: Floats) -> Floats:
+    def average_over_texts(self, values: Floats) -> Floats:
         """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
         total = np.zeros((len(self.references), values.shape[1]))
-        np.add.at(total, self.query, unit(values, np.float64))
-        return unit(total, np.float64)
+        np.add.at(total, self.query, normalise(values, np.float64))
+        return normalise(total, np.float64)
 
     @property
     def texts(self) -> Floats:
         """Pooled text (Q, D) of each query, of length 1."""
-        return self.mean_over_texts(self.embeddings.texts_pooled[self.text])
+        return self.average_over_texts(self.embeddings.texts_pooled[self.text])
 
 
-def gallery_vectors(embeddings: Embeddings) -> Vectors:
+def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
     """Every embedded picture by its id."""
     return Vectors(tuple(embeddings.picture_row), embeddings.pictures)
 
 
 @dataclass(frozen=True)
-class Answering:
+class RetrievalModel:
     """A denoiser and how it is asked; `has_reference` false asks by the text alone, as the prior is asked."""
 
     denoiser: Denoiser
@@ -100,7 +101,7 @@ class Answering:
     @classmethod
     def load(
         cls, folder: Path, sampling: SamplingParams, embeddings: Embeddings, *, has_reference: bool = True
-    ) -> "Answering":
+    ) -> "RetrievalModel":
         """Read a model folder that will be asked about `embeddings`.
 
         Raises:
@@ -112,11 +113,16 @@ class Answering:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
         return cls(denoiser, card, sampling, has_reference)
 
-    def sampled(self, sampling: SamplingParams) -> "Answering":
+    @property
+    def precision(self) -> Precision:
+        """The precision that it is sampled in."""
+        return choose_precision(self.sampling.precision, self.denoiser.relative_bias.device)
+
+    def sample_with(self, sampling: SamplingParams) -> "RetrievalModel":
         """The same model, sampled otherwise."""
         return replace(self, sampling=sampling)
 
-    def answer(self, asked: Asked, label: str) -> Similarity:
+    def answer(self, asked: QueryArrays, label: str) -> Similarity:
         """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone.
 
         Args:
@@ -124,37 +130,37 @@ class Answering:
             label: of the progress bar.
         """
         # A copy, because the weights are packed for inference and may still be trained on.
-        denoiser = for_inference(deepcopy(self.denoiser), self.sampling.precision)
+        denoiser = prepare_for_inference(deepcopy(self.denoiser), self.sampling.precision)
         options = SamplerOptions.of(self.sampling)
-        generators = query_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
+        generators = make_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
         answers: list[Floats] = []
         with tqdm(total=len(asked.query), desc=label, unit=" queries", disable=None) as progress:
             for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
                 pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
                 own = [_copy(generators[query]) for query in asked.query[pairs]]
-                conditions = self._conditions(asked, pairs)
+                conditions = self._make_conditions(asked, pairs)
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
                 answers.append(fuse_draws(draws, self.sampling.fusion).cpu().numpy())
                 progress.update(len(pairs))
         vectors = np.concatenate(answers)
-        return Similarity(tuple(asked.mean_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
+        return Similarity(tuple(asked.average_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
 
-    def _conditions(self, asked: Asked, pairs: Ints) -> Conditions:
+    def _make_conditions(self, asked: QueryArrays, pairs: Ints) -> Conditions:
         device = self.denoiser.relative_bias.device
         query, negative = asked.query[pairs], asked.negative[pairs]
         null_text = negative[:1] if (negative == negative[0]).all() else negative
         image = torch.from_numpy(asked.references[query]).float().to(device) if self.has_reference else None
         masks = asked.masks[query].to(device) if self.has_reference and asked.masks is not None else None
         return Conditions(
-            null_text=_packed(asked.embeddings, null_text, device),
-            text=_packed(asked.embeddings, asked.text[pairs], device),
+            null_text=_pack_texts(asked.embeddings, null_text, device),
+            text=_pack_texts(asked.embeddings, asked.text[pairs], device),
             image=image,
             mask=masks,
         )
 
 
-def _packed(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
-    tokens, lengths = embeddings.tokens(rows)
+def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
+    tokens, lengths = embeddings.read_tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.answers import Asked
+from compodiff.benchmarks.answers import QueryArrays
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.scoring.ranking import Similarity, unit
+from compodiff.benchmarks.scoring.ranking import Similarity, normalise
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
@@ -16,7 +16,7 @@ CHOSEN_BY = ("recall_at_1", "recall_at_10")
 
 
 @dataclass(frozen=True)
-class Dials:
+class BaselineDials:
     """How the two baselines that have a choice are made.
 
     Attributes:
@@ -29,7 +29,7 @@ class Dials:
     product_offset: float = 0.0
 
 
-def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
+def make_baselines(asked: QueryArrays, dials: BaselineDials) -> dict[str, Similarity]:
     """The four baseline rows by name."""
     return {
         "image_only": Similarity((asked.references,)),
@@ -39,26 +39,28 @@ def baselines(asked: Asked, dials: Dials) -> dict[str, Similarity]:
     }
 
 
-def add_weighted(asked: Asked, text_weight: float) -> Similarity:
+def add_weighted(asked: QueryArrays, text_weight: float) -> Similarity:
     """(1 - text_weight) reference + text_weight text, both of length 1 before they are added."""
-    return Similarity(((1 - text_weight) * unit(asked.references, np.float64) + text_weight * asked.texts,))
+    return Similarity(((1 - text_weight) * normalise(asked.references, np.float64) + text_weight * asked.texts,))
 
 
-def multiply_scores(asked: Asked, offset: float) -> Similarity:
+def multiply_scores(asked: QueryArrays, offset: float) -> Similarity:
     """(offset + cosine to the reference) (offset + cosine to the text)."""
     return Similarity((asked.references, asked.texts), offset=offset)
 
 
 def choose_dials(
-    validation: Benchmark, asked: Asked, vectors: Vectors, scorer: Scorer, params: EvaluationParams
-) -> Dials:
+    validation: Benchmark, asked: QueryArrays, vectors: Vectors, scorer: Scorer, params: EvaluationParams
+) -> BaselineDials:
     """The dials of params.yaml whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
 
-    def best(make: Callable[[Asked, float], Similarity], values: Sequence[float]) -> float:
-        def quality(value: float) -> tuple[float, ...]:
+    def find_best(make: Callable[[QueryArrays, float], Similarity], values: Sequence[float]) -> float:
+        def measure_quality(value: float) -> tuple[float, ...]:
             metrics = scorer.score(validation, vectors, make(asked, value)).metrics
             return tuple(metrics[name] for name in CHOSEN_BY)
 
-        return max(values, key=quality)
+        return max(values, key=measure_quality)
 
-    return Dials(best(add_weighted, params.text_weights), best(multiply_scores, params.product_offsets))
+    return BaselineDials(
+        find_best(add_weighted, params.text_weights), find_best(multiply_scores, params.product_offsets)
+    )

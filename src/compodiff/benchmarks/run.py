@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
-from compodiff.benchmarks.baselines import CHOSEN_BY, Dials, baselines, choose_dials
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
-from compodiff.benchmarks.datasets.embedding import Present, embed_benchmark
+from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
+from compodiff.benchmarks.baselines import CHOSEN_BY, BaselineDials, choose_dials, make_baselines
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
+from compodiff.benchmarks.datasets.embedding import embed_benchmark, find_present
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
-from compodiff.embeddings.drawn_masks import mask_cells
+from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
@@ -30,7 +31,7 @@ from compodiff.storage.digests import digest_file
 
 
 @dataclass(frozen=True)
-class Source:
+class EmbeddingSource:
     """Where the embeddings of a benchmark come from.
 
     Attributes:
@@ -40,7 +41,7 @@ class Source:
     """
 
     embeddings: Embeddings
-    mask: Callable[[Benchmark, Query], tuple[Tensor, Floats]]
+    mask: Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class BenchmarkRun:
     """
 
     parts: Sequence[Benchmark]
-    source: Source
-    models: Mapping[str, Answering]
-    baselines: Dials | Benchmark
+    source: EmbeddingSource
+    models: Mapping[str, RetrievalModel]
+    baselines: BaselineDials | Benchmark
     evaluation: EvaluationParams
     settings: Mapping[str, Any]
     skip_missing: bool = False
@@ -72,27 +73,28 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     Raises:
         InputInvalid: a picture, a text or a mask has no embedding.
     """
-    vectors = gallery_vectors(run.source.embeddings)
+    vectors = read_gallery_vectors(run.source.embeddings)
     scorer = Scorer(chunk=run.evaluation.chunk, skip_missing=run.skip_missing)
     asked = [ask_queries(part, run.source) for part in run.parts]
-    if isinstance(run.baselines, Dials):
+    if isinstance(run.baselines, BaselineDials):
         dials, chosen = run.baselines, {}
     else:
         validation = ask_queries(run.baselines, run.source)
         dials = choose_dials(run.baselines, validation, vectors, scorer, run.evaluation)
         chosen = {"chosen_by": f"{', then '.join(CHOSEN_BY)}, on {run.baselines.split}"}
     of_parts = [
-        baselines(one, dials) | {row: model.answer(one, f"{row}, {part.label}") for row, model in run.models.items()}
+        make_baselines(one, dials)
+        | {row: model.answer(one, f"{row}, {part.label}") for row, model in run.models.items()}
         for one, part in zip(asked, run.parts, strict=True)
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
     comparison = compare_rows(run.parts, vectors, rows, scorer, run.evaluation)
-    return comparison.noting(**run.settings, baselines=asdict(dials) | chosen)
+    return comparison.add_to_record(**run.settings, baselines=asdict(dials) | chosen)
 
 
-def ask_queries(part: Benchmark, source: Source) -> Asked:
+def ask_queries(part: Benchmark, source: EmbeddingSource) -> QueryArrays:
     """Return the queries of `part` in arrays; a masked reference is embedded with the masked region blanked."""
-    asked = Asked.of(part, source.embeddings)
+    asked = QueryArrays.of(part, source.embeddings)
     masked = [place for place, query in enumerate(part.queries) if query.mask]
     if not masked:
         return asked
@@ -100,7 +102,7 @@ def ask_queries(part: Benchmark, source: Source) -> Asked:
     references = asked.references.copy()
     for place in masked:
         masks[place], references[place] = source.mask(part, part.queries[place])
-    return asked.masked(references, masks)
+    return asked.mask_references(references, masks)
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,19 @@ class Preparation:
     """What `benchmark run` is told.
 
     Attributes:
-        root: of the benchmark; masks are named from it.
+        name, root, split, choices: of the benchmark; masks are named from its root.
+        skip_missing: leave out pictures that are not there, and count them.
         cache: folder that keeps embeddings for the next run.
         model: its name, for the record.
         composed, encoder: its folders.
         sampling: dials in place of the model's own, where not None.
     """
 
+    name: str
     root: Path
+    split: str | None
+    choices: BenchmarkChoices
+    skip_missing: bool
     cache: Path
     model: str
     composed: Path
@@ -123,14 +130,15 @@ class Preparation:
     sampling: Mapping[str, float | int | None]
 
 
-def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -> BenchmarkRun:
-    """Embed a benchmark, unless an earlier run did, and load the model that answers it.
+def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> BenchmarkRun:
+    """Load a benchmark, embed it unless an earlier run did, and load the model that answers it.
 
     Raises:
-        InputInvalid: a picture does not decode, or a dial of the model is out of its range.
+        InputInvalid: the benchmark is not whole, a picture does not decode, or a dial of the model is out of its range.
         CheckpointMismatch, EncoderMismatch: the model's folder is damaged, or it works with another encoder.
     """
-    encoder = load_encoder(it.encoder).for_many()
+    there = find_present(load_benchmark(it.name, it.root, it.split, it.choices), skip_missing=it.skip_missing)
+    encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
     answering = _load_answering(it, embeddings, params.sampling)
     settings = {
@@ -142,12 +150,12 @@ def prepare_run(it: Preparation, there: Present, dials: Dials, params: Params) -
         "sampling": answering.sampling.model_dump(),
         "model": it.model,
     }
-    models, source = {COMPOSED: answering}, Source(embeddings, make_masks(it.root, encoder))
+    models, source = {COMPOSED: answering}, EmbeddingSource(embeddings, make_masks(it.root, encoder))
     # What may be missing was decided when the pictures were looked for.
     return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
 
 
-def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, Query], tuple[Tensor, Floats]]:
+def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:
     """Return what gives a masked query its cells (64, 64) and the embedding (D,) of its masked reference.
 
     Args:
@@ -155,21 +163,21 @@ def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, Query], tup
         encoder: embeds the masked reference.
     """
 
-    def make(part: Benchmark, query: Query) -> tuple[Tensor, Floats]:
+    def read_mask(part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
         picture = part.pictures.read(query.reference)
-        cells = mask_cells(read_picture(root / query.mask), picture, encoder)
+        cells = compute_cells(read_picture(root / query.mask), picture, encoder)
         pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
         return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
 
-    return make
+    return read_mask
 
 
-def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> Answering:
+def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> RetrievalModel:
     """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
-    answering = Answering.load(it.composed, default, embeddings)
+    answering = RetrievalModel.load(it.composed, default, embeddings)
     sampling = read_dials(it.composed, answering.card) or default
     given = {dial: value for dial, value in it.sampling.items() if value is not None}
-    return answering.sampled(SamplingParams.model_validate(sampling.model_dump() | given))
+    return answering.sample_with(SamplingParams.model_validate(sampling.model_dump() | given))
 
 
 def digest_weights(model: Path) -> str:

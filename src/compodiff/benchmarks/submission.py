@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.circo import VAL_QUERIES
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-from compodiff.benchmarks.scoring.ranking import Ints, Similarity, candidate_scores, top_rows
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
+from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
 from compodiff.benchmarks.scoring.scorer import list_outcomes, require_fit, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 
 RECALL_LENGTH, SUBSET_LENGTH = 50, 3
 MAX_BYTES = 5 * 2**20
@@ -32,9 +32,9 @@ def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: S
     """
     require_fit(benchmark, pictures, similarity)
     gallery, _ = restrict(benchmark, pictures, skip_missing=False)
-    best = _best(benchmark, gallery, similarity, chunk)
+    best = _rank_gallery(benchmark, gallery, similarity, chunk)
     recall = {query.key: names for query, names in zip(benchmark.queries, best, strict=True)}
-    subset = _best_candidates(benchmark.queries, gallery, similarity)
+    subset = _rank_candidates(benchmark.queries, gallery, similarity)
     files = {
         "recall.json": {"version": CIRR_VERSION, "metric": "recall", **recall},
         "recall_subset.json": {"version": CIRR_VERSION, "metric": "recall_subset", **subset},
@@ -55,12 +55,12 @@ def write_circo(
     odd = next((name for name in gallery.ids if not name.isdecimal()), None)
     if odd is not None:
         raise InputInvalid(f"gallery id {odd!r} is not the number of a COCO picture")
-    best = _best(benchmark, gallery, similarity, chunk)
+    best = _rank_gallery(benchmark, gallery, similarity, chunk)
     lists = {query.key: [int(name) for name in names] for query, names in zip(benchmark.queries, best, strict=True)}
     return _write(out, {"submission.json": lists}, f"{benchmark.name} {benchmark.split} submission")
 
 
-def server_benchmark(name: str, root: Path, split: str | None, file: Path | None = None) -> Benchmark:
+def load_server_benchmark(name: str, root: Path, split: str | None, file: Path | None = None) -> Benchmark:
     """Load the split that a test server scores; a CIRCO `file` of as many queries as val is of val.
 
     Raises:
@@ -70,7 +70,7 @@ def server_benchmark(name: str, root: Path, split: str | None, file: Path | None
         raise InputInvalid(f"{name} has no test server; choose from: {', '.join(_SERVER_SPLITS)}")
     if split is None and name == "circo" and file is not None and len(_read(file)) == VAL_QUERIES:
         split = "val"
-    (benchmark,) = load_benchmark(name, root, split or _SERVER_SPLITS[name], Choices())
+    (benchmark,) = load_benchmark(name, root, split or _SERVER_SPLITS[name], BenchmarkChoices())
     return benchmark
 
 
@@ -89,7 +89,7 @@ def check_cirr(path: Path, benchmark: Benchmark) -> str:
         raise InputInvalid(f"{path}: metric is {metric!r}, not 'recall' or 'recall_subset'")
     known = set(benchmark.gallery or ())
 
-    def allowed(query: Query, name: Any) -> str:
+    def find_fault(query: BenchmarkQuery, name: Any) -> str:
         if not isinstance(name, str):
             return f"{json.dumps(name)} is not a picture's name"
         if name == query.reference:
@@ -103,7 +103,7 @@ def check_cirr(path: Path, benchmark: Benchmark) -> str:
         benchmark,
         {key: names for key, names in content.items() if key not in _RESERVED},
         lengths[metric],
-        allowed,
+        find_fault,
     )
     return f"{metric} of {benchmark.label}"
 
@@ -116,13 +116,13 @@ def check_circo(path: Path, benchmark: Benchmark) -> str:
     """
     known = None if benchmark.gallery is None else set(benchmark.gallery)
 
-    def allowed(_query: Query, name: Any) -> str:
+    def find_fault(_query: BenchmarkQuery, name: Any) -> str:
         if not isinstance(name, int) or isinstance(name, bool) or name < 0:
             return f"{json.dumps(name)} is not a picture's number"
         return "" if known is None or str(name) in known else f"{name} is not a picture of the gallery"
 
     lists = _read(path)
-    _check(path, benchmark, lists, RECALL_LENGTH, allowed)
+    _check(path, benchmark, lists, RECALL_LENGTH, find_fault)
     what = f"mAP of {benchmark.label}"
     if benchmark.hides_targets:
         return what
@@ -130,7 +130,7 @@ def check_circo(path: Path, benchmark: Benchmark) -> str:
     return f"{what} ({', '.join(f'{name} {values.mean():.4f}' for name, values in scored.items())})"
 
 
-def _best(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> list[list[str]]:
+def _rank_gallery(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> list[list[str]]:
     removed = benchmark.protocol.excludes_reference
     if len(gallery.ids) < RECALL_LENGTH + removed:
         raise InputInvalid(
@@ -138,13 +138,15 @@ def _best(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk:
             "embed the whole gallery"
         )
     excluded = [gallery.rows[query.reference] if removed else -1 for query in benchmark.queries]
-    rows = top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=np.array(excluded), chunk=chunk)
+    rows = find_top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=np.array(excluded), chunk=chunk)
     return [[gallery.ids[row] for row in found] for found in rows]
 
 
-def _best_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Similarity) -> dict[str, list[str]]:
+def _rank_candidates(
+    queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
+) -> dict[str, list[str]]:
     rows: Ints = np.array([[gallery.rows[name] for name in query.candidates] for query in queries])
-    order = np.argsort(-candidate_scores(similarity, gallery.embeddings, rows), axis=1, kind="stable")
+    order = np.argsort(-score_candidates(similarity, gallery.embeddings, rows), axis=1, kind="stable")
     return {
         query.key: [query.candidates[place] for place in places[:SUBSET_LENGTH]]
         for query, places in zip(queries, order, strict=True)
@@ -153,7 +155,7 @@ def _best_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Sim
 
 def _write(out: Path, files: Mapping[str, Any], kind: str) -> list[Path]:
     """Write the files as the folder `out`, whole or not at all."""
-    with atomic_folder(out, kind) as folder:
+    with replace_folder(out, kind) as folder:
         for name, content in files.items():
             text = json.dumps(content, separators=(",", ":"))
             if len(text) > MAX_BYTES:
@@ -169,7 +171,7 @@ def _read(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise InputInvalid(f"{path} has {path.stat().st_size:,} bytes, the server takes {MAX_BYTES:,}; write no spaces")
 
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
@@ -178,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
         return found
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=distinct)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_repeats)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputInvalid(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -191,7 +193,7 @@ def _check(
     benchmark: Benchmark,
     lists: Mapping[str, Any],
     length: int,
-    allowed: Callable[[Query, Any], str],
+    allowed: Callable[[BenchmarkQuery, Any], str],
 ) -> None:
     """Refuse missing and unknown queries, lists of the wrong length, duplicates and what `allowed` finds fault with."""
     queries = {query.key: query for query in benchmark.queries}
@@ -199,13 +201,15 @@ def _check(
     faults += [f"query {key} is not a query of {benchmark.label}" for key in lists if key not in queries]
     for key, names in lists.items():
         if key in queries:
-            faults += _faults_of(queries[key], names, length, allowed)
+            faults += _list_faults(queries[key], names, length, allowed)
     if faults:
         more = f"; and {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
         raise InputInvalid(f"{path}: {'; '.join(faults[:_NAMED_FAULTS])}{more}")
 
 
-def _faults_of(query: Query, names: Any, length: int, allowed: Callable[[Query, Any], str]) -> list[str]:
+def _list_faults(
+    query: BenchmarkQuery, names: Any, length: int, allowed: Callable[[BenchmarkQuery, Any], str]
+) -> list[str]:
     if not isinstance(names, list):
         return [f"query {query.key} has {json.dumps(names)[:40]}, not a list"]
     if len(names) != length:

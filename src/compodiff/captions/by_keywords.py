@@ -22,15 +22,15 @@ from tqdm import tqdm
 
 from compodiff.captions.caption_sets import (
     TALLY,
-    Splits,
-    digest_of,
-    no_usable,
+    PairSplits,
+    choose_split,
+    digest_caption,
+    make_unusable_error,
     read_captions,
-    split_of,
+    select_captions,
     stamp_files,
-    usable_captions,
 )
-from compodiff.captions.edits import Editor
+from compodiff.captions.edits import CaptionEditor
 from compodiff.captions.replacements import Replacements, embed_terms, find_replacements
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
@@ -40,7 +40,7 @@ from compodiff.params import CaptionParams
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import require_replaceable_file
-from compodiff.storage.tables import open_table_writer, read_rows, row_count
+from compodiff.storage.tables import count_rows, open_table_writer, read_rows
 
 WORK = "tagged captions"
 TAGGED, TALLIED = "tagged.parquet", "tally.json"
@@ -79,17 +79,17 @@ class KeywordRun:
             progress = tqdm(
                 read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
             )
-            usable = usable_captions(progress, tally, **limits)
+            usable = select_captions(progress, tally, **limits)
             with open_table_writer(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
                 for tagged in tagger.tag(usable):
-                    table.add({"caption": tagged.caption, "terms": _packed(tagged)})
+                    table.add({"caption": tagged.caption, "terms": _pack_forms(tagged)})
             if not tally["usable"]:
-                raise no_usable(self.captions, tally)
+                raise make_unusable_error(self.captions, tally)
             write_json(self.work / TALLIED, dict(tally))
         tallied: dict[str, int] = json.loads((self.work / TALLIED).read_text(encoding="utf-8"))
         return tallied
 
-    def frequent_terms(self) -> dict[str, int]:
+    def find_frequent_terms(self) -> dict[str, int]:
         """The terms to use, most frequent first, with their forms.
 
         Raises:
@@ -97,22 +97,22 @@ class KeywordRun:
         """
         it = self.params.keywords
         counts = TermCounts(COUNTED_PER_TERM * it.max_terms)
-        for tagged in self._tagged("counting terms"):
+        for tagged in self._tag_captions("counting terms"):
             counts.add(tagged)
-        frequent = counts.frequent(min_count=it.min_count, max_terms=it.max_terms)
+        frequent = counts.find_frequent(min_count=it.min_count, max_terms=it.max_terms)
         if not frequent:
             raise InputInvalid(
                 f"no term of {self.captions} occurs {it.min_count} times; lower captions.keywords.min_count"
             )
         return frequent
 
-    def replacements(self, encoder: Encoder) -> Replacements:
+    def find_replacements(self, encoder: Encoder) -> Replacements:
         """What may replace each term, by the similarity of `encoder`.
 
         Raises:
             InputInvalid: no term is frequent enough, or none has another within the band.
         """
-        it, forms = self.params.keywords, self.frequent_terms()
+        it, forms = self.params.keywords, self.find_frequent_terms()
         with tqdm(total=len(forms), desc="embedding terms", unit=" terms", disable=None) as bar:
             embeddings = embed_terms(list(forms), encoder, self.work, bar.update)
         found = find_replacements(
@@ -134,21 +134,21 @@ class KeywordRun:
         Raises:
             InputInvalid: no caption gave a pair.
         """
-        editor, random = Editor(replacements, self.params.keywords), Random()
+        editor, random = CaptionEditor(replacements, self.params.keywords), Random()
         by_relation: Counter[str] = Counter()
-        splits, dropped = Splits(), Counter(duplicate=0, other_split=0)
+        splits, dropped = PairSplits(), Counter(duplicate=0, other_split=0)
         without, started = 0, time.perf_counter()
         with open_pair_writer(to, "keyword") as pairs:
-            for tagged in self._tagged("editing"):
-                digest = digest_of(tagged.caption)
+            for tagged in self._tag_captions("editing"):
+                digest = digest_caption(tagged.caption)
                 random.seed(digest ^ self.params.seed)  # of its own: a caption's edits do not depend on its neighbours
                 before = pairs.written
-                split = split_of(digest, self.params.validation_fraction)
-                for edit in editor.edits(tagged, random):
-                    if fault := splits.fault(split, edit.reference_caption, edit.target_caption):
+                split = choose_split(digest, self.params.validation_fraction)
+                for edit in editor.make_edits(tagged, random):
+                    if fault := splits.find_fault(split, edit.reference_caption, edit.target_caption):
                         dropped[fault] += 1
                         continue
-                    pairs.add(edit.pair(pairs.key(), split))
+                    pairs.add(edit.make_pair(pairs.make_key(), split))
                     by_relation[edit.relation] += 1
                 without += pairs.written == before
             if not pairs.written:
@@ -159,13 +159,13 @@ class KeywordRun:
             "by_relation": dict(sorted(by_relation.items())),
             "dropped": dict(dropped),
             "captions_without_pair": without,
-            "captions_per_second": round(row_count(self.work / TAGGED) / seconds),
+            "captions_per_second": round(count_rows(self.work / TAGGED) / seconds),
         }
 
-    def _tagged(self, what: str) -> Iterator[TaggedCaption]:
+    def _tag_captions(self, what: str) -> Iterator[TaggedCaption]:
         path = self.work / TAGGED
         rows = read_rows(path, ["caption", "terms"], remedy=f"delete {self.work} and run again")
-        for row in tqdm(rows, desc=what, total=row_count(path), unit=" captions", unit_scale=True, disable=None):
+        for row in tqdm(rows, desc=what, total=count_rows(path), unit=" captions", unit_scale=True, disable=None):
             it = row["terms"]
             yield TaggedCaption(row["caption"], tuple(map(Occurrence, it[::3], it[1::3], it[2::3])))
 
@@ -182,12 +182,12 @@ def make_keyword_pairs(
     require_replaceable_file(to, KIND)
     shards.require_claimable(work, WORK)
     run = KeywordRun(captions, work, params)
-    network = load_encoder(encoder).for_many()  # a wrong one shows before hours of tagging
+    network = load_encoder(encoder).prepare_for_many()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger))
-    replacements = run.replacements(network)
+    replacements = run.find_replacements(network)
     written = run.write(replacements, to)
     return {"captions": tally, "terms": len(replacements.choices), **written}
 
 
-def _packed(tagged: TaggedCaption) -> list[int]:
+def _pack_forms(tagged: TaggedCaption) -> list[int]:
     return [number for it in tagged.occurrences for number in (it.start, it.end, it.form)]

@@ -16,17 +16,17 @@ from tqdm import tqdm
 
 from compodiff.captions.caption_sets import (
     TALLY,
-    Splits,
-    digest_of,
-    no_usable,
+    PairSplits,
+    choose_split,
+    digest_caption,
+    make_unusable_error,
     read_captions,
-    split_of,
+    select_captions,
     stamp_files,
-    usable_captions,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit
-from compodiff.captions.edits import Edit
-from compodiff.captions.language_model import Writer, load_language_model
+from compodiff.captions.edits import CaptionEdit
+from compodiff.captions.language_model import LanguageModelWriter, load_language_model
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
@@ -40,10 +40,10 @@ BATCHES_PER_PART = 16
 OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "kept")
 
 
-class Answering(Protocol):
-    """What writes edits; `language_model.Writer` does."""
+class EditWriter(Protocol):
+    """What writes edits; `language_model.LanguageModelWriter` does."""
 
-    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+    def answer(self, captions: Sequence[str], number: int) -> list[str]:
         """One answer for each caption of batch `number`."""
 
 
@@ -63,7 +63,7 @@ class WritingRun:
     params: CaptionParams
     model: Mapping[str, Any]
 
-    def write(self, writer: Answering, to: Path, wanted: int, progress: Callable[[int], object]) -> dict[str, Any]:
+    def write(self, writer: EditWriter, to: Path, wanted: int, progress: Callable[[int], object]) -> dict[str, Any]:
         """Write up to `wanted` caption pairs, one of a caption at most; parts that are done are not made again.
 
         Returns:
@@ -75,22 +75,22 @@ class WritingRun:
         captions = stamp_files(self.captions)
         fingerprint = {"captions": captions, "params": self.params.model_dump(), "model": dict(self.model)}
         shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
-        outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), Splits()
+        outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), PairSplits()
         with open_pair_writer(to, RELATION) as pairs:
-            for caption, answer in self._answered(writer, tally):
+            for caption, answer in self._answer_captions(writer, tally):
                 row = parse_edit(caption, answer)
-                outcome = self._outcome(row, splits)
+                outcome = self._write_pair(row, splits)
                 outcomes.update(("sampled", outcome))
                 if row is not None and outcome == "kept":
                     # No term is known: the filters take the relative caption instead.
-                    edit = Edit(RELATION, row.caption, row.result, row.edit, keyword="")
-                    pairs.add(edit.pair(pairs.key(), self._split(row)))
+                    edit = CaptionEdit(RELATION, row.caption, row.result, row.edit, keyword="")
+                    pairs.add(edit.make_pair(pairs.make_key(), self._split(row)))
                     progress(1)
                 self._stop_if_nothing_parses(outcomes, answer)
                 if pairs.written == wanted:
                     break
             if not tally["usable"]:
-                raise no_usable(self.captions, tally)
+                raise make_unusable_error(self.captions, tally)
             if not pairs.written:
                 raise InputInvalid(
                     f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
@@ -98,10 +98,10 @@ class WritingRun:
         delete_folder(self.work, WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
-    def _answered(self, writer: Answering, tally: Counter[str]) -> Iterator[tuple[str, str]]:
+    def _answer_captions(self, writer: EditWriter, tally: Counter[str]) -> Iterator[tuple[str, str]]:
         """Every usable caption with what the model wrote, part by part."""
         it = self.params.keywords
-        usable = usable_captions(
+        usable = select_captions(
             read_captions(self.captions), tally, min_english=it.min_english, max_characters=it.max_characters
         )
         size, number = self.params.language_model.sampling_batch_size, 0
@@ -110,19 +110,19 @@ class WritingRun:
             if not path.exists():
                 batches = [part[first : first + size] for first in range(0, len(part), size)]
                 numbered = enumerate(batches, start=number * BATCHES_PER_PART)
-                write_json(path, [answer for count, batch in numbered for answer in writer.answers(batch, count)])
+                write_json(path, [answer for count, batch in numbered for answer in writer.answer(batch, count)])
             yield from zip(part, json.loads(path.read_text(encoding="utf-8")), strict=True)
             number += 1
 
     def _split(self, row: EditRow) -> str:
-        return split_of(digest_of(row.caption), self.params.validation_fraction)
+        return choose_split(digest_caption(row.caption), self.params.validation_fraction)
 
-    def _outcome(self, row: EditRow | None, splits: Splits) -> str:
+    def _write_pair(self, row: EditRow | None, splits: PairSplits) -> str:
         if row is None:
             return "malformed"
         if not is_change(row):
             return "unchanged"
-        return splits.fault(self._split(row), row.caption, row.result, row.edit) or "kept"
+        return splits.find_fault(self._split(row), row.caption, row.result, row.edit) or "kept"
 
     def _stop_if_nothing_parses(self, outcomes: Counter[str], answer: str) -> None:
         limit = self.params.language_model.give_up_after
@@ -146,6 +146,6 @@ def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, 
     network, tokenizer = load_language_model(model, to_train=False)
     weights = sorted(Path(model).glob("*.safetensors"))
     identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}
-    writer = Writer(network, tokenizer, params.language_model, seed=params.seed)
+    writer = LanguageModelWriter(network, tokenizer, params.language_model, seed=params.seed)
     with tqdm(total=wanted, desc="writing", unit=" pairs", disable=None) as bar:
         return WritingRun(captions, work, params, identity).write(writer, to, wanted, bar.update)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.tables import column_names, read_rows
+from compodiff.storage.tables import read_column_names, read_rows
 
 CAPTION_COLUMNS = ("caption", "text", "TEXT")
 SUFFIXES = (".txt", ".parquet", ".tar")
@@ -43,15 +43,15 @@ def read_captions(path: Path) -> Iterator[str]:
         InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
     """
     readers: dict[str, Callable[[Path], Iterator[str]]] = {
-        ".txt": _from_text,
-        ".parquet": _from_parquet,
-        ".tar": _from_webdataset,
+        ".txt": _read_text,
+        ".parquet": _read_parquet,
+        ".tar": _read_webdataset,
     }
-    for file in files_of(path):
+    for file in list_files(path):
         yield from readers[file.suffix](file)
 
 
-def files_of(path: Path) -> list[Path]:
+def list_files(path: Path) -> list[Path]:
     """The files of a caption set, sorted.
 
     Raises:
@@ -65,10 +65,10 @@ def files_of(path: Path) -> list[Path]:
 
 def stamp_files(path: Path) -> list[list[Any]]:
     """Return what tells that a caption set is still the same."""
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(path)]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in list_files(path)]
 
 
-def usable_captions(
+def select_captions(
     captions: Iterable[str], tally: Counter[str], *, min_english: float, max_characters: int
 ) -> Iterator[str]:
     """Yield captions worth an edit, with single spaces, each once; count all others under what is wrong with them.
@@ -81,7 +81,7 @@ def usable_captions(
     """
     from simplemma import in_target_language
 
-    seen = Seen()
+    seen = SeenTexts()
     for raw in captions:
         caption = " ".join(raw.split())
         tally["read"] += 1
@@ -102,7 +102,7 @@ def usable_captions(
             yield caption
 
 
-def no_usable(path: Path, tally: Mapping[str, int]) -> InputInvalid:
+def make_unusable_error(path: Path, tally: Mapping[str, int]) -> InputInvalid:
     """The error that a set without a usable caption ends with."""
     counted = ", ".join(f"{tally[name]} {name}" for name in TALLY if tally[name]) or "it is empty"
     return InputInvalid(f"{path} has no usable caption ({counted}); give another set")
@@ -113,7 +113,7 @@ def _is_foreign(caption: str) -> bool:
     return sum(word in _FOREIGN for word in caption.lower().split()) > 1
 
 
-class Seen:
+class SeenTexts:
     """A set of texts, up to case, that grows on disk and not in memory: SQLite over digests of 8 bytes."""
 
     def __init__(self) -> None:
@@ -127,37 +127,37 @@ class Seen:
 
     def add(self, text: str) -> bool:
         """Add a text; return whether it is new."""
-        cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_of(text),))
+        cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest_caption(text),))
         return cursor.rowcount == 1
 
-    def added(self, digests: Sequence[int]) -> set[int]:
+    def add_all(self, digests: Sequence[int]) -> set[int]:
         """Add digests; return those that are new."""
         rows = ",".join(["(?)"] * len(digests))
         cursor = self._database.execute(f"INSERT OR IGNORE INTO seen VALUES {rows} RETURNING digest", digests)  # noqa: S608
         return {digest for (digest,) in cursor}
 
-    def any(self, digests: Sequence[int]) -> bool:
+    def contains_any(self, digests: Sequence[int]) -> bool:
         """Whether one of the digests was added."""
         marks = ",".join("?" * len(digests))
         found = self._database.execute(f"SELECT 1 FROM seen WHERE digest IN ({marks}) LIMIT 1", digests)  # noqa: S608
         return found.fetchone() is not None
 
 
-class Splits:
+class PairSplits:
     """Keeps caption pairs apart: none twice, and no caption in pairs of both splits; who comes first stays."""
 
     def __init__(self) -> None:
-        self._seen = Seen()
+        self._seen = SeenTexts()
 
-    def fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
+    def find_fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
         """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
-        captions = [digest_of(caption) for caption in (reference_caption, target_caption)]
+        captions = [digest_caption(caption) for caption in (reference_caption, target_caption)]
         # The last bit of a caption's digest says in which split it was seen.
         own, others = ([digest & ~1 | bit for digest in captions] for bit in ((0, 1) if split == "train" else (1, 0)))
-        if self._seen.any(others):
+        if self._seen.contains_any(others):
             return "other_split"
-        pair = digest_of("\n".join((reference_caption, target_caption, relative_caption)))
-        return "" if pair in self._seen.added([pair, *own]) else "duplicate"
+        pair = digest_caption("\n".join((reference_caption, target_caption, relative_caption)))
+        return "" if pair in self._seen.add_all([pair, *own]) else "duplicate"
 
 
 def require_end(path: Path) -> None:
@@ -172,37 +172,37 @@ def require_end(path: Path) -> None:
             raise tarfile.ReadError("its end is missing")
 
 
-def digest_of(text: str) -> int:
+def digest_caption(text: str) -> int:
     """64 bits (signed) of a text, up to case: the same in every process."""
     digest = hashlib.blake2b(text.lower().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
-def split_of(digest: int, validation_fraction: float) -> str:
+def choose_split(digest: int, validation_fraction: float) -> str:
     """Train or validation, by the digest of a caption alone: all its pairs, of any seed and path, are in the same."""
     return "validation" if (digest % FRACTIONS) / FRACTIONS < validation_fraction else "train"
 
 
-def _from_text(path: Path) -> Iterator[str]:
+def _read_text(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8", errors="replace") as lines:
         yield from lines
 
 
-def _from_parquet(path: Path) -> Iterator[str]:
+def _read_parquet(path: Path) -> Iterator[str]:
     remedy = f"give a parquet file with a column {' or '.join(CAPTION_COLUMNS)}"
-    names = column_names(path, remedy=remedy)
+    names = read_column_names(path, remedy=remedy)
     column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
     for row in read_rows(path, [column], remedy=remedy):
         yield str(row[column] or "")
 
 
-def _from_webdataset(path: Path) -> Iterator[str]:
+def _read_webdataset(path: Path) -> Iterator[str]:
     found = False
     try:
         require_end(path)
         with tarfile.open(path, "r|") as tar:
             while (member := tar.next()) is not None:
-                caption = _caption_in(tar, member, path)
+                caption = _read_caption(tar, member, path)
                 tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
                 if caption is not None:
                     found = True
@@ -213,7 +213,7 @@ def _from_webdataset(path: Path) -> Iterator[str]:
         raise InputInvalid(f"{path} has no captions: no member .txt, and no .json with a caption or text")
 
 
-def _caption_in(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
+def _read_caption(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
     suffix = Path(member.name).suffix
     file = tar.extractfile(member) if suffix in (".txt", ".json") else None
     if file is None:

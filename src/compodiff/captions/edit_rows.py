@@ -15,7 +15,7 @@ from typing import Any
 
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json_lines
-from compodiff.storage.tables import column_names, read_rows
+from compodiff.storage.tables import read_column_names, read_rows
 
 PUBLIC = ("input", "edit", "output")  # as in the public edit sets
 OURS = ("reference_caption", "relative_caption", "target_caption")  # as `compodiff captions keywords` writes
@@ -33,7 +33,7 @@ class EditRow:
     @property
     def prompt(self) -> str:
         """What the model is given."""
-        return prompt_of(self.caption)
+        return make_prompt(self.caption)
 
     @property
     def answer(self) -> str:
@@ -41,7 +41,7 @@ class EditRow:
         return f" {self.edit}\nresult: {self.result}"
 
 
-def prompt_of(caption: str) -> str:
+def make_prompt(caption: str) -> str:
     """The text after which the model writes an edit of `caption`."""
     return f"caption: {caption}\nedit:"
 
@@ -54,7 +54,7 @@ def parse_edit(caption: str, answer: str) -> EditRow | None:
 
 def is_change(row: EditRow) -> bool:
     """Whether the result differs from the caption by more than case, spaces and punctuation."""
-    return _letters(row.caption) != _letters(row.result)
+    return _keep_letters(row.caption) != _keep_letters(row.result)
 
 
 def read_edit_rows(path: Path) -> Iterator[EditRow]:
@@ -63,34 +63,34 @@ def read_edit_rows(path: Path) -> Iterator[EditRow]:
     Raises:
         InputInvalid: the file is missing, of another form, or a row is empty somewhere.
     """
-    for number, values in enumerate(_values_of(path), start=1):
+    for number, values in enumerate(_read_values(path), start=1):
         row = EditRow(*(" ".join(str(value or "").split()) for value in values))
         if not (row.caption and row.edit and row.result):
             raise InputInvalid(f"{path}, row {number} is empty in one of its columns; leave it out or mend it")
         yield row
 
 
-def _values_of(path: Path) -> Iterator[list[Any]]:
-    readers: dict[str, Callable[[Path], Iterator[list[Any]]]] = {".jsonl": _from_lines, ".parquet": _from_parquet}
+def _read_values(path: Path) -> Iterator[list[Any]]:
+    readers: dict[str, Callable[[Path], Iterator[list[Any]]]] = {".jsonl": _read_lines, ".parquet": _read_parquet}
     if path.suffix not in readers:
         raise InputInvalid(f"{path} is neither .jsonl nor .parquet; write its rows as {', '.join(PUBLIC)} in one")
     return readers[path.suffix](path)
 
 
-def _from_lines(path: Path) -> Iterator[list[Any]]:
+def _read_lines(path: Path) -> Iterator[list[Any]]:
     for number, row in read_json_lines(path):
         if missing := [name for name in PUBLIC if name not in row]:
             raise InputInvalid(f"{path}: line {number} has no {', '.join(missing)}; mend it or leave it out")
         yield [row[name] for name in PUBLIC]
 
 
-def _from_parquet(path: Path) -> Iterator[list[Any]]:
+def _read_parquet(path: Path) -> Iterator[list[Any]]:
     remedy = f"give a parquet file with columns {', '.join(PUBLIC)}, or caption pairs"
-    present = column_names(path, remedy=remedy)
+    present = read_column_names(path, remedy=remedy)
     columns = OURS if set(present) >= set(OURS) else PUBLIC
     for row in read_rows(path, columns, remedy=remedy):
         yield [row[name] for name in columns]
 
 
-def _letters(text: str) -> str:
+def _keep_letters(text: str) -> str:
     return "".join(character for character in text.lower() if character.isalnum())

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from compodiff.captions.replacements import Replacements
-from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article_of
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, choose_article
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, SINGULAR, Occurrence, TaggedCaption
 from compodiff.pairs.pair import CaptionPair
@@ -19,7 +19,7 @@ _WORD = re.compile(r"[\w'-]+")
 
 
 @dataclass(frozen=True)
-class Edit:
+class CaptionEdit:
     """A caption before and after a change, and the change in words."""
 
     relation: str
@@ -28,12 +28,12 @@ class Edit:
     relative_caption: str
     keyword: str
 
-    def pair(self, key: str, split: str) -> CaptionPair:
+    def make_pair(self, key: str, split: str) -> CaptionPair:
         """As a caption pair whose pictures are to be drawn."""
         return CaptionPair(key=key, split=split, reference=f"{key}-reference", target=f"{key}-target", **asdict(self))
 
 
-class Editor:
+class CaptionEditor:
     """Draws edits; the same caption and random numbers give the same edit."""
 
     def __init__(self, replacements: Replacements, params: KeywordParams) -> None:
@@ -41,117 +41,108 @@ class Editor:
         self._params = params
         self._kinds = list(params.shares.model_dump())
         self._weights = list(params.shares.model_dump().values())
-        self._draw: Mapping[str, Callable[[TaggedCaption, Random], Edit | None]] = {
+        self._draw: Mapping[str, Callable[[TaggedCaption, Random, Occurrence, str], CaptionEdit | None]] = {
             REPLACE: self._replace,
             ADD: self._add,
             REMOVE: self._remove,
             ATTRIBUTE: self._attribute,
         }
 
-    def edits(self, tagged: TaggedCaption, random: Random) -> Iterator[Edit]:
+    def make_edits(self, tagged: TaggedCaption, random: Random) -> Iterator[CaptionEdit]:
         """Yield up to `pairs_per_caption` different edits; none where no term of the caption has a replacement."""
-        usable = TaggedCaption(tagged.caption, tuple(it for it in tagged.occurrences if self._usable(tagged, it)))
+        usable = TaggedCaption(tagged.caption, tuple(it for it in tagged.occurrences if self._is_usable(tagged, it)))
         if not usable.occurrences:
             return
         seen: set[tuple[str, str]] = set()
         for _ in range(self._params.pairs_per_caption):
-            edit = self._one(usable, random)
+            edit = self._make_edit(usable, random)
             if edit is not None and (edit.reference_caption, edit.target_caption) not in seen:
                 seen.add((edit.reference_caption, edit.target_caption))
                 yield edit
 
-    def _one(self, tagged: TaggedCaption, random: Random) -> Edit | None:
+    def _make_edit(self, tagged: TaggedCaption, random: Random) -> CaptionEdit | None:
         first = random.choices(self._kinds, self._weights)[0]
         others = [kind for kind, share in zip(self._kinds, self._weights, strict=True) if share and kind != first]
         for kind in (first, *others):
-            edit = self._draw[kind](tagged, random)
+            drawn = self._draw_replacement(tagged, random, adjective=kind == ATTRIBUTE)
+            edit = None if drawn is None else self._draw[kind](tagged, random, *drawn)
             if edit is not None:
                 return edit
         return None
 
-    def _usable(self, tagged: TaggedCaption, it: Occurrence) -> bool:
+    def _is_usable(self, tagged: TaggedCaption, it: Occurrence) -> bool:
         """Whether the term has replacements, and the form here is one in which they fit."""
-        term = _text(tagged, it).lower()
+        term = _read_form(tagged, it).lower()
         form = self._replacements.forms.get(term)
         return term in self._replacements.choices and (it.form == form or (it.form == SINGULAR and form == ONE))
 
-    def _replace(self, tagged: TaggedCaption, random: Random) -> Edit | None:
-        drawn = self._drawn(tagged, random, adjective=False)
-        if drawn is None:
-            return None
-        occurrence, target = drawn
-        reference = _text(tagged, occurrence).lower()
-        after = _spliced(tagged.caption, occurrence, target)
-        before, after, reference, target = self._perhaps_swapped((tagged.caption, after, reference, target), random)
-        return Edit(REPLACE, before, after, self._worded(REPLACE, random, reference, target), target)
+    def _replace(self, tagged: TaggedCaption, random: Random, occurrence: Occurrence, target: str) -> CaptionEdit:
+        reference = _read_form(tagged, occurrence).lower()
+        after = _splice(tagged.caption, occurrence, target)
+        before, after, reference, target = self._swap_sometimes((tagged.caption, after, reference, target), random)
+        return CaptionEdit(REPLACE, before, after, self._word_edit(REPLACE, random, reference, target), target)
 
-    def _attribute(self, tagged: TaggedCaption, random: Random) -> Edit | None:
-        drawn = self._drawn(tagged, random, adjective=True)
-        if drawn is None:
-            return None
-        occurrence, target = drawn
-        described = _noun_after(tagged, occurrence)
+    def _attribute(
+        self, tagged: TaggedCaption, random: Random, occurrence: Occurrence, target: str
+    ) -> CaptionEdit | None:
+        described = _find_noun(tagged, occurrence)
         if described is None:
             return None
-        reference = _text(tagged, occurrence).lower()
-        after = _spliced(tagged.caption, occurrence, target)
-        before, after, reference, target = self._perhaps_swapped((tagged.caption, after, reference, target), random)
+        reference = _read_form(tagged, occurrence).lower()
+        after = _splice(tagged.caption, occurrence, target)
+        before, after, reference, target = self._swap_sometimes((tagged.caption, after, reference, target), random)
         template = random.choice(TEMPLATES[ATTRIBUTE])
-        noun = _text(tagged, described).lower()
-        return Edit(ATTRIBUTE, before, after, template.format(reference=reference, target=target, noun=noun), target)
+        noun = _read_form(tagged, described).lower()
+        return CaptionEdit(
+            ATTRIBUTE, before, after, template.format(reference=reference, target=target, noun=noun), target
+        )
 
-    def _add(self, tagged: TaggedCaption, random: Random) -> Edit | None:
-        drawn = self._drawn(tagged, random, adjective=False)
-        if drawn is None:
-            return None
-        _, new = drawn
-        after = self._joined(tagged.caption, new, random)
-        return Edit(ADD, tagged.caption, after, self._worded(ADD, random, "", new), new)
+    def _add(self, tagged: TaggedCaption, random: Random, _: Occurrence, new: str) -> CaptionEdit:
+        after = self._join_term(tagged.caption, new, random)
+        return CaptionEdit(ADD, tagged.caption, after, self._word_edit(ADD, random, "", new), new)
 
-    def _remove(self, tagged: TaggedCaption, random: Random) -> Edit | None:
-        """What `_add` would add was there and goes; the keyword is a term that stays."""
-        drawn = self._drawn(tagged, random, adjective=False)
-        if drawn is None:
-            return None
-        stays, gone = drawn
-        before = self._joined(tagged.caption, gone, random)
-        keyword = _text(tagged, stays).lower()
-        return Edit(REMOVE, before, tagged.caption, self._worded(REMOVE, random, gone, ""), keyword)
+    def _remove(self, tagged: TaggedCaption, random: Random, stays: Occurrence, gone: str) -> CaptionEdit:
+        """Let what `_add` would add be there and go; the keyword is a term that stays."""
+        before = self._join_term(tagged.caption, gone, random)
+        keyword = _read_form(tagged, stays).lower()
+        return CaptionEdit(REMOVE, before, tagged.caption, self._word_edit(REMOVE, random, gone, ""), keyword)
 
-    def _joined(self, caption: str, term: str, random: Random) -> str:
+    def _join_term(self, caption: str, term: str, random: Random) -> str:
         """The caption with another thing in it, before its closing marks."""
         body = caption.rstrip(" .,;:!?")
-        return body + random.choice(_JOINTS).format(self._phrase(term)) + caption[len(body) :]
+        return body + random.choice(_JOINTS).format(self._make_phrase(term)) + caption[len(body) :]
 
-    def _drawn(self, tagged: TaggedCaption, random: Random, *, adjective: bool) -> tuple[Occurrence, str] | None:
+    def _draw_replacement(
+        self, tagged: TaggedCaption, random: Random, *, adjective: bool
+    ) -> tuple[Occurrence, str] | None:
         """A term of the caption and a replacement that the caption does not contain yet."""
         fitting = [it for it in tagged.occurrences if (it.form == ADJECTIVE) == adjective]
         if not fitting:
             return None
         occurrence = random.choice(fitting)
-        target = self._replacements.draw(_text(tagged, occurrence).lower(), random)
+        target = self._replacements.draw(_read_form(tagged, occurrence).lower(), random)
         words = set(_WORD.findall(tagged.caption.lower()))
         return None if target is None or not words.isdisjoint(target.split()) else (occurrence, target)
 
-    def _perhaps_swapped(self, pair: tuple[str, str, str, str], random: Random) -> tuple[str, str, str, str]:
+    def _swap_sometimes(self, pair: tuple[str, str, str, str], random: Random) -> tuple[str, str, str, str]:
         before, after, reference, target = pair
         return (after, before, target, reference) if random.random() < self._params.swapped_share else pair
 
-    def _worded(self, relation: str, random: Random, reference: str, target: str) -> str:
+    def _word_edit(self, relation: str, random: Random, reference: str, target: str) -> str:
         return random.choice(TEMPLATES[relation]).format(
-            reference=self._phrase(reference), target=self._phrase(target), reference_bare=reference
+            reference=self._make_phrase(reference), target=self._make_phrase(target), reference_bare=reference
         )
 
-    def _phrase(self, term: str) -> str:
+    def _make_phrase(self, term: str) -> str:
         """The term with the article it needs: "a dog", but "snow" and "boats"."""
-        return f"{article_of(term)} {term}" if self._replacements.forms.get(term) == ONE else term
+        return f"{choose_article(term)} {term}" if self._replacements.forms.get(term) == ONE else term
 
 
-def _text(tagged: TaggedCaption, it: Occurrence) -> str:
+def _read_form(tagged: TaggedCaption, it: Occurrence) -> str:
     return tagged.caption[it.start : it.end]
 
 
-def _noun_after(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | None:
+def _find_noun(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | None:
     """The term that an adjective stands before, with at most a word between them."""
     for it in tagged.occurrences:
         if it.start > adjective.end and it.form != ADJECTIVE:
@@ -159,12 +150,12 @@ def _noun_after(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | No
     return None
 
 
-def _spliced(caption: str, it: Occurrence, term: str) -> str:
+def _splice(caption: str, it: Occurrence, term: str) -> str:
     """The caption with another term at `it`: the article before it follows, a capital at the start stays."""
     before, after = caption[: it.start], caption[it.end :]
     found = _ARTICLE_BEFORE.search(before)
     if found:
-        fitting = article_of(term)
+        fitting = choose_article(term)
         before = before[: found.start()] + (fitting.capitalize() if found[1][0].isupper() else fitting) + " "
     elif not before and caption[0].isupper():
         term = term[0].upper() + term[1:]

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from compodiff.captions.edit_rows import EditRow, prompt_of, read_edit_rows
+from compodiff.captions.edit_rows import EditRow, make_prompt, read_edit_rows
 from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
 from compodiff.params import CaptionParams, LanguageModelParams
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
 IGNORED = -100  # label of a token that the loss leaves out
@@ -53,7 +53,7 @@ def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
         raise InputInvalid(f"the tokenizer of {name} has no end-of-text token; take a model whose tokenizer has one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(_device()), tokenizer
+    return model.to(_choose_device()), tokenizer
 
 
 class RowTokens:
@@ -78,7 +78,7 @@ class RowTokens:
         """Tells these rows, as these tokens, from others."""
         return hashlib.sha256(repr(self.rows).encode()).hexdigest()
 
-    def batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+    def make_batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """The rows `numbers`, padded at the right: input_ids, attention_mask, labels, each (B, L)."""
         chosen = [self.rows[number] for number in numbers]
         length = max(len(tokens) for tokens, _ in chosen)
@@ -108,16 +108,16 @@ def fine_tune(
     optimizer = torch.optim.AdamW(
         [it for _, it in trained], lr=params.learning_rate, weight_decay=params.weight_decay, foreach=False
     )
-    total = total_steps(rows, params)
+    total = count_steps(rows, params)
     first = checkpoint.load(trained, optimizer)
     model.train()
     memory = MemoryBound("rows that are learnt from", "use --lora, a smaller model or max_tokens")
     for step in range(first, total):
         for group in optimizer.param_groups:
-            group["lr"] = params.learning_rate * _rate(step, total, params.warmup_steps)
-        batch = rows.batch(_order(len(rows.rows), step, params, seed))
-        with _seeded(seed, step):
-            loss = memory.call(partial(_gradients, model, batch), params.batch_size)
+            group["lr"] = params.learning_rate * _compute_rate(step, total, params.warmup_steps)
+        batch = rows.make_batch(_order_rows(len(rows.rows), step, params, seed))
+        with _seed_generators(seed, step):
+            loss = memory.call(partial(_accumulate_gradients, model, batch), params.batch_size)
         nn.utils.clip_grad_norm_([it for _, it in trained], params.clip_norm)
         optimizer.step()
         if (step + 1) % params.checkpoint_every == 0 and step + 1 < total:
@@ -126,7 +126,7 @@ def fine_tune(
     model.eval()
 
 
-def _gradients(model: nn.Module, batch: dict[str, Tensor], size: int) -> float:
+def _accumulate_gradients(model: nn.Module, batch: dict[str, Tensor], size: int) -> float:
     """Leave the gradients of a batch's mean loss, `size` rows in memory at a time; return the loss."""
     device = next(model.parameters()).device
     model.zero_grad()  # of an attempt that did not fit
@@ -141,13 +141,13 @@ def _gradients(model: nn.Module, batch: dict[str, Tensor], size: int) -> float:
     return total
 
 
-def longest_row(model: Any, params: LanguageModelParams) -> int:
+def find_longest_row(model: Any, params: LanguageModelParams) -> int:
     """How many tokens a row may have: `max_tokens`, or what the model has positions for."""
     positions = getattr(model.config, "max_position_embeddings", None)
     return min(params.max_tokens, positions or params.max_tokens)
 
 
-def total_steps(rows: RowTokens, params: LanguageModelParams) -> int:
+def count_steps(rows: RowTokens, params: LanguageModelParams) -> int:
     """How many steps `fine_tune` takes; the rows of an incomplete last batch of an epoch wait for the next.
 
     Raises:
@@ -161,12 +161,12 @@ def total_steps(rows: RowTokens, params: LanguageModelParams) -> int:
     return params.epochs * (len(rows.rows) // params.batch_size)
 
 
-def with_lora(model: Any, rank: int, *, seed: int) -> Any:
+def add_lora(model: Any, rank: int, *, seed: int) -> Any:
     """The model with low-rank adapters as its only trained weights (LoRA, Hu et al. 2021)."""
     from peft import LoraConfig, TaskType, get_peft_model
 
     config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=LORA_SCALE * rank)
-    with _seeded(seed, 0), warnings.catch_warnings():
+    with _seed_generators(seed, 0), warnings.catch_warnings():
         # PEFT asks transformers by a name that it calls deprecated.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return get_peft_model(model, config)
@@ -176,7 +176,7 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write model and tokenizer, whole or not at all; adapters are merged into the weights first."""
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    with atomic_folder(folder, LANGUAGE_MODEL) as temporary:
+    with replace_folder(folder, LANGUAGE_MODEL) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         tokenizer.save_pretrained(temporary)
 
@@ -197,13 +197,13 @@ def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: s
     numbers = params.language_model
     network, tokenizer = load_language_model(model, to_train=True)
     reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)
-    tokenized = RowTokens(reading, tokenizer, longest_row(network, numbers))
+    tokenized = RowTokens(reading, tokenizer, find_longest_row(network, numbers))
     if lora:
-        network = with_lora(network, numbers.lora_rank, seed=params.seed)
+        network = add_lora(network, numbers.lora_rank, seed=params.seed)
     training = {"model": model, "lora": lora, "rows": tokenized.digest()}
     training |= {"seed": params.seed, "params": numbers.model_dump()}
     checkpoint = TuningCheckpoint(to.with_name(f"{to.name}.checkpoint"), training)
-    steps, losses = total_steps(tokenized, numbers), []
+    steps, losses = count_steps(tokenized, numbers), []
     with tqdm(total=steps, desc="fine-tuning", unit=" steps", disable=None) as bar:
         for step, loss in fine_tune(network, tokenized, numbers, checkpoint, seed=params.seed):
             losses.append(loss)
@@ -216,7 +216,7 @@ def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: s
     return counts | {"loss": round(sum(last) / len(last), 4)}
 
 
-class Writer:
+class LanguageModelWriter:
     """Samples answers of a language model."""
 
     def __init__(self, model: Any, tokenizer: Any, params: LanguageModelParams, *, seed: int) -> None:
@@ -226,22 +226,22 @@ class Writer:
         self._seed = seed
         self._memory = MemoryBound("captions that it answers", "take a smaller model or max_tokens")
 
-    def answers(self, captions: Sequence[str], number: int) -> list[str]:
+    def answer(self, captions: Sequence[str], number: int) -> list[str]:
         """One answer for each caption, as it is; `number` of the batch is part of the seed.
 
         Raises:
             ResourceUnavailable: the GPU's memory does not hold one caption.
         """
-        with _seeded(self._seed, number):
-            return [answer for some in self._memory.parts(self._answers, captions) for answer in some]
+        with _seed_generators(self._seed, number):
+            return [answer for some in self._memory.run_by_parts(self._generate, captions) for answer in some]
 
     @torch.inference_mode()
-    def _answers(self, captions: Sequence[str]) -> list[str]:
+    def _generate(self, captions: Sequence[str]) -> list[str]:
         self._tokenizer.padding_side = "left"
-        limit = longest_row(self._model, self._params)
+        limit = find_longest_row(self._model, self._params)
         prompts = self._tokenizer(
-            list(map(prompt_of, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
-        ).to(_device())
+            list(map(make_prompt, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
+        ).to(_choose_device())
         prompts.pop("token_type_ids", None)
         tokens = self._model.generate(
             **prompts,
@@ -257,7 +257,7 @@ class Writer:
         return answers
 
 
-def _order(rows: int, step: int, params: LanguageModelParams, seed: int) -> list[int]:
+def _order_rows(rows: int, step: int, params: LanguageModelParams, seed: int) -> list[int]:
     """The rows of a step: a permutation for each epoch."""
     per_epoch = rows // params.batch_size
     epoch, place = divmod(step, per_epoch)
@@ -267,19 +267,19 @@ def _order(rows: int, step: int, params: LanguageModelParams, seed: int) -> list
     return order
 
 
-def _rate(step: int, total: int, warmup: int) -> float:
+def _compute_rate(step: int, total: int, warmup: int) -> float:
     """Linear warm-up, then linear to 0."""
     warmup = min(warmup, total // 2)
     return (step + 1) / (warmup + 1) if step < warmup else (total - step) / (total - warmup)
 
 
 @contextmanager
-def _seeded(seed: int, number: int) -> Iterator[None]:
+def _seed_generators(seed: int, number: int) -> Iterator[None]:
     """PyTorch's own generators, which dropout and sampling draw from, at a known state; as before afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed * 1_000_003 + number)
         yield
 
 
-def _device() -> torch.device:
+def _choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -70,21 +70,21 @@ def find_replacements(
         generator = np.random.default_rng([seed, int(form)])
         rows = np.flatnonzero(form_of == form)
         pool = np.sort(generator.choice(rows, POOL, replace=False)) if len(rows) > POOL else rows
-        pool_vectors = _unit(embeddings[pool])
+        pool_vectors = _normalise(embeddings[pool])
         for first in range(0, len(rows), ROWS):
             chunk = rows[first : first + ROWS]
-            cosines = _unit(embeddings[chunk]) @ pool_vectors.T  # (ROWS, P)
+            cosines = _normalise(embeddings[chunk]) @ pool_vectors.T  # (ROWS, P)
             for row, near in zip(chunk, (low <= cosines) & (cosines <= high), strict=True):
                 fitting = pool[near]
                 drawn = generator.choice(fitting, min(2 * CHOICES, len(fitting)), replace=False, shuffle=False)
                 others = (terms[it] for it in drawn.tolist())
-                kept = list(islice((it for it in others if not near_synonyms(terms[row], it)), CHOICES))
+                kept = list(islice((it for it in others if not are_near_synonyms(terms[row], it)), CHOICES))
                 if kept:
                     choices[terms[row]] = kept
     return Replacements(forms, choices)
 
 
-def near_synonyms(one: str, other: str) -> bool:
+def are_near_synonyms(one: str, other: str) -> bool:
     """Whether two terms say nearly the same, by their letters: "sail boat" and "boat", "berry" and "strawberry"."""
     if (" " in one or " " in other) and not set(one.split()).isdisjoint(other.split()):
         return True
@@ -106,13 +106,13 @@ def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress:
             rows = by_length[first : first + TEXTS]
             vectors[rows] = encoder.encode_texts([terms[it] for it in rows]).pooled.cpu().numpy()
             progress(len(rows))
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with replace_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
     mapped: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _normalise(vectors: Vectors) -> Vectors:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
     return scaled

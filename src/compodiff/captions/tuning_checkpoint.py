@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compodiff.errors import CheckpointMismatch
-from compodiff.storage.atomic import atomic_path
-from compodiff.storage.ownership import delete_file, require_replaceable_file, signature
+from compodiff.storage.atomic import replace_path
+from compodiff.storage.ownership import delete_file, make_signature, require_replaceable_file
 
 LANGUAGE_MODEL, KIND = "language model", "checkpoint of a fine-tuning"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -41,11 +41,11 @@ class TuningCheckpoint:
         for name, it in trained:
             tensors |= {f"{name}/{moment}": optimizer.state[it][moment].contiguous() for moment in MOMENTS}
         header = {
-            "written_by": signature(KIND),
+            "written_by": make_signature(KIND),
             "step": str(step),
             "training": json.dumps(dict(self.training), sort_keys=True),
         }
-        with atomic_path(self.path, KIND) as temporary:
+        with replace_path(self.path, KIND) as temporary:
             save_file(tensors, temporary, metadata=header)
 
     def load(self, trained: Trained, optimizer: torch.optim.Optimizer) -> int:

@@ -42,13 +42,13 @@ def write_attribution(folder: Path, picture_size: int) -> None:
     licences = folder / "licences"
     licences.mkdir()
     if openmoji.licence:
-        text = Path(str(openmoji.distribution().locate_file(openmoji.licence))).read_text(encoding="utf-8")
+        text = Path(str(openmoji.find_distribution().locate_file(openmoji.licence))).read_text(encoding="utf-8")
         (licences / "openmoji-CC-BY-SA-4.0.txt").write_text(text, encoding="utf-8")
-    package_note = twemoji.distribution().read_text("licenses/LICENSE") or ""
+    package_note = twemoji.find_distribution().read_text("licenses/LICENSE") or ""
     (licences / "twemoji-CC-BY-4.0.txt").write_text(_TWEMOJI_LICENCE + package_note.rstrip() + "\n", encoding="utf-8")
     attribution = _ATTRIBUTION.format(
-        openmoji=openmoji.distribution().version,
-        twemoji=twemoji.distribution().version,
+        openmoji=openmoji.find_distribution().version,
+        twemoji=twemoji.find_distribution().version,
         resvg=version("resvg-py"),
         emoji=version("emoji"),
         size=picture_size,

@@ -7,14 +7,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from compodiff.catalogue.attribution import write_attribution
-from compodiff.catalogue.drawing import STYLES, Drawing, draw
+from compodiff.catalogue.drawing import STYLES, EmojiDrawing, draw
 from compodiff.catalogue.families import DIRECTION
 from compodiff.catalogue.names import GENDER, HAIR, SKIN_TONE, Emoji, name_codepoints, parse_emoji
 from compodiff.catalogue.packing import Extent, pack_pictures
-from compodiff.catalogue.relations import RELATIONS, STYLE, changes_within, find_relations, picture_id
-from compodiff.catalogue.splits import connected, split_concepts
+from compodiff.catalogue.relations import RELATIONS, STYLE, find_changes, find_relations, make_picture_id
+from compodiff.catalogue.splits import connect_concepts, split_concepts
 from compodiff.params import DataParams
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 
 _ATTRIBUTE_COLUMNS = (SKIN_TONE, GENDER, HAIR, DIRECTION)
 
@@ -36,25 +36,25 @@ def build_catalogue(data: Path, params: DataParams, *, codepoints: Collection[st
     drawings = _draw_all(emoji, params.picture_size)
     digests = {name: drawing.pixel_digest for name, drawing in drawings.items()}
     split_of = _split(emoji, digests, params)
-    with atomic_folder(data, "catalogue") as folder:
+    with replace_folder(data, "catalogue") as folder:
         extents = _pack(folder, drawings)
-        _pictures(emoji, digests, split_of, extents).to_parquet(folder / "pictures.parquet", index=False)
-        _relations(emoji, digests, split_of).to_parquet(folder / "relations.parquet", index=False)
+        _tabulate_pictures(emoji, digests, split_of, extents).to_parquet(folder / "pictures.parquet", index=False)
+        _tabulate_relations(emoji, digests, split_of).to_parquet(folder / "relations.parquet", index=False)
         write_attribution(folder, params.picture_size)
 
 
-def shard_of(style: str) -> str:
+def name_shard(style: str) -> str:
     """Return the tar of a style, relative to data/."""
     return f"pictures/{style}.tar"
 
 
-def _draw_all(emoji: Iterable[Emoji], size: int) -> dict[str, Drawing]:
+def _draw_all(emoji: Iterable[Emoji], size: int) -> dict[str, EmojiDrawing]:
     """Return picture_id -> drawing, sorted, of the emoji that each style has."""
     wanted = {each.codepoints for each in emoji}
     found = {
-        picture_id(style.key, codepoints): svg
+        make_picture_id(style.key, codepoints): svg
         for style in STYLES
-        for codepoints, svg in style.drawings().items()
+        for codepoints, svg in style.list_drawings().items()
         if codepoints in wanted
     }
     progress = tqdm(sorted(found.items()), desc="drawing", unit=" pictures", disable=None)
@@ -65,28 +65,28 @@ def _split(emoji: Iterable[Emoji], digests: Mapping[str, str], params: DataParam
     """Return concept -> split: concepts with equal pictures go together, strata are the rarest relation."""
     emoji = list(emoji)
     looks = [
-        (each.concept, digests.get(picture_id(style.key, each.codepoints), each.codepoints))
+        (each.concept, digests.get(make_picture_id(style.key, each.codepoints), each.codepoints))
         for each in emoji
         for style in STYLES
     ]
-    groups = connected(looks)
+    groups = connect_concepts(looks)
     strata = dict.fromkeys(groups.values(), STYLE)
-    for reference, _, relation in changes_within(emoji):
+    for reference, _, relation in find_changes(emoji):
         group = groups[reference.concept]
         strata[group] = min(strata[group], relation, key=RELATIONS.index)
     return split_concepts(groups, strata, params)
 
 
-def _pack(folder: Path, drawings: Mapping[str, Drawing]) -> dict[str, Extent]:
+def _pack(folder: Path, drawings: Mapping[str, EmojiDrawing]) -> dict[str, Extent]:
     extents: dict[str, Extent] = {}
     (folder / "pictures").mkdir()
     for style in STYLES:
         own = ((name, drawing.png) for name, drawing in drawings.items() if name.startswith(f"{style.key}-"))
-        extents |= pack_pictures(folder / shard_of(style.key), own)
+        extents |= pack_pictures(folder / name_shard(style.key), own)
     return extents
 
 
-def _pictures(
+def _tabulate_pictures(
     emoji: Iterable[Emoji], digests: Mapping[str, str], split_of: Mapping[str, str], extents: Mapping[str, Extent]
 ) -> pd.DataFrame:
     by_codepoints = {each.codepoints: each for each in emoji}
@@ -107,7 +107,7 @@ def _pictures(
                 **{attribute: each.attributes.get(attribute) for attribute in _ATTRIBUTE_COLUMNS},
                 "pixel_digest": digests[name],
                 "twin_of": canonical.setdefault((style, digests[name]), name),
-                "shard": shard_of(style),
+                "shard": name_shard(style),
                 "offset": extent.offset,
                 "length": extent.length,
             }
@@ -115,7 +115,7 @@ def _pictures(
     return pd.DataFrame(rows)
 
 
-def _relations(emoji: list[Emoji], digests: dict[str, str], split_of: Mapping[str, str]) -> pd.DataFrame:
+def _tabulate_relations(emoji: list[Emoji], digests: dict[str, str], split_of: Mapping[str, str]) -> pd.DataFrame:
     """Keep the changes whose ends share a split; only clock faces can lose any, being concepts of their own."""
     split_of_codepoints = {each.codepoints: split_of[each.concept] for each in emoji}
     rows = []

@@ -107,24 +107,24 @@ _STYLE_TITLES = {style.key: style.title for style in STYLES}
 _WITHOUT_ARTICLE = ("two ", "red hair", "curly hair", "white hair", "blond hair")
 
 
-def relative_captions(relation: str, reference_term: str, target_term: str) -> list[str]:
+def list_relative_captions(relation: str, reference_term: str, target_term: str) -> list[str]:
     """Return every way we know to ask for this change, such as "but with dark skin tone"; in a fixed order."""
     terms = {
         "reference": reference_term,
         "target": target_term,
-        "a_reference": _with_article(reference_term),
-        "a_target": _with_article(target_term),
+        "a_reference": _add_article(reference_term),
+        "a_target": _add_article(target_term),
     }
     return [template.format_map(terms) for template in _TEMPLATES[relation]]
 
 
-def picture_captions(picture: Mapping[Any, Any]) -> list[str]:
+def list_picture_captions(picture: Mapping[Any, Any]) -> list[str]:
     """Return the captions of a row of `Catalogue.pictures`: plain, and naming the style; in a fixed order."""
     caption, style = picture["caption"], _STYLE_TITLES[picture["style"]]
     return [caption, f"{caption} in the {style} style", f"{style} drawing of {caption}"]
 
 
-def _with_article(term: str) -> str:
+def _add_article(term: str) -> str:
     if term.startswith(_WITHOUT_ARTICLE):
         return term
     return f"{'an' if term[0].lower() in 'aeiou' else 'a'} {term}"

@@ -21,7 +21,7 @@ class Style:
     folder: str
     licence: str | None
 
-    def distribution(self) -> Distribution:
+    def find_distribution(self) -> Distribution:
         """Return the installed package.
 
         Raises:
@@ -33,10 +33,10 @@ class Style:
             message = f"the {self.title} drawings are not installed; run: pip install {self.package}"
             raise ResourceUnavailable(message) from error
 
-    def drawings(self) -> dict[str, Path]:
+    def list_drawings(self) -> dict[str, Path]:
         """Return codepoints -> SVG file; codepoints as in names.py."""
-        folder = Path(str(self.distribution().locate_file(self.folder)))
-        files = {_codepoints(file.stem): file for file in folder.glob("*.svg")}
+        folder = Path(str(self.find_distribution().locate_file(self.folder)))
+        files = {_parse_codepoints(file.stem): file for file in folder.glob("*.svg")}
         if not files:
             raise ResourceUnavailable(f"the package {self.package} has no drawings in {folder}; install it anew")
         return files
@@ -49,14 +49,14 @@ STYLES = (
 
 
 @dataclass(frozen=True)
-class Drawing:
+class EmojiDrawing:
     """One drawn picture: PNG bytes (RGBA) and the digest of its pixels."""
 
     png: bytes
     pixel_digest: str
 
 
-def draw(svg: Path, size: int) -> Drawing:
+def draw(svg: Path, size: int) -> EmojiDrawing:
     """Draw `svg` as a `size` x `size` RGBA PNG; no system font or locale enters, so that bytes repeat anywhere."""
     import resvg_py
 
@@ -66,9 +66,9 @@ def draw(svg: Path, size: int) -> Drawing:
     except ValueError as error:
         raise InputInvalid(f"{svg} cannot be drawn: {error}; install its package anew") from error
     with Image.open(io.BytesIO(png)) as picture:
-        return Drawing(png, hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest())
+        return EmojiDrawing(png, hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest())
 
 
-def _codepoints(stem: str) -> str:
+def _parse_codepoints(stem: str) -> str:
     parts = (f"{int(part, 16):X}" for part in stem.split("-"))
     return "-".join(part for part in parts if part != "FE0F")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from compodiff.catalogue.captions import relative_captions
+from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
@@ -27,7 +27,7 @@ DESCRIBED = ("style", "concept", "split", "skin_tone", "gender", "hair", "direct
 
 
 @dataclass(frozen=True)
-class BenchmarkQuery:
+class QueryLine:
     """A line of queries.*.jsonl.
 
     Attributes:
@@ -46,7 +46,7 @@ class BenchmarkQuery:
     mask: str = ""
 
 
-def as_line(query: BenchmarkQuery) -> str:
+def format_line(query: QueryLine) -> str:
     """The query as JSON, without what it has not."""
     given = {key: value for key, value in asdict(query).items() if value != ""}
     return json.dumps(given, ensure_ascii=False)
@@ -61,40 +61,40 @@ def write_benchmark(folder: Path, catalogue: Catalogue, params: EmojiBenchmarkPa
     (folder / "gallery").mkdir()
     styles = catalogue.pictures["style"]
     for style in sorted(styles.unique()):
-        own = ((name, catalogue.read_bytes(name)) for name in catalogue.distinct() if styles[name] == style)
+        own = ((name, catalogue.read_bytes(name)) for name in catalogue.list_distinct() if styles[name] == style)
         pack_pictures(folder / "gallery" / f"{style}.tar", own)
     for split in SPLITS:
-        lines = map(as_line, queries_of(catalogue, split, params))
+        lines = map(format_line, draw_queries(catalogue, split, params))
         (folder / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def describe_gallery(catalogue: Catalogue) -> pd.DataFrame:
     """Return what is known of the gallery's pictures: picture_id, a name for people, and what filters can ask for."""
-    described = catalogue.pictures.loc[catalogue.distinct()]
+    described = catalogue.pictures.loc[catalogue.list_distinct()]
     table = described[list(DESCRIBED)].reset_index()
     table.insert(1, "name", (described["caption"] + " (" + described["style"] + ")").to_numpy())
     return table
 
 
-def queries_of(catalogue: Catalogue, split: str, params: EmojiBenchmarkParams) -> list[BenchmarkQuery]:
+def draw_queries(catalogue: Catalogue, split: str, params: EmojiBenchmarkParams) -> list[QueryLine]:
     """Draw the queries of a split: at most `params.max_queries_per_relation` of a relation, spread over its concepts.
 
     Where one request has several answers, as when the reference stands for two twins, all are targets of one query.
     """
     generator = np.random.default_rng([params.seed, SPLITS.index(split)])
-    requests = _requests(catalogue, split)
+    requests = _collect_requests(catalogue, split)
     queries = []
     for relation in sorted({request.relation for request in requests}):
         drawn = _spread([each for each in requests if each.relation == relation], params, generator)
         for request in drawn:
-            captions = relative_captions(relation, request.reference_term, request.target_term)
+            captions = list_relative_captions(relation, request.reference_term, request.target_term)
             caption = captions[generator.integers(len(captions))]
             targets = sorted(requests[request])
-            queries.append(BenchmarkQuery(request.reference, caption, targets, relation, request.concept))
+            queries.append(QueryLine(request.reference, caption, targets, relation, request.concept))
     return queries
 
 
-def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
+def read_queries(folder: Path, split: str) -> list[QueryLine]:
     """Read the queries of a benchmark folder of ours.
 
     Raises:
@@ -102,7 +102,7 @@ def read_queries(folder: Path, split: str) -> list[BenchmarkQuery]:
     """
     path = folder / f"queries.{split}.jsonl"
     try:
-        return [BenchmarkQuery(**item) for _, item in read_json_lines(path)]
+        return [QueryLine(**item) for _, item in read_json_lines(path)]
     except InputInvalid as error:
         raise InputInvalid(f"{error}; run: dvc repro") from error
     except TypeError as error:
@@ -120,7 +120,7 @@ class _Request:
     concept: str
 
 
-def _requests(catalogue: Catalogue, split: str) -> dict[_Request, set[str]]:
+def _collect_requests(catalogue: Catalogue, split: str) -> dict[_Request, set[str]]:
     """Return the split's requests with all that answer them, under the gallery's ids."""
     canonical = dict(catalogue.pictures["twin_of"].items())
     concepts = dict(catalogue.pictures["concept"].items())

@@ -19,7 +19,7 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class _Family:
+class _EmojiGroup:
     """Drawings called `base` that differ in `attribute` only: codepoints -> the attribute's term."""
 
     concept: str
@@ -29,57 +29,57 @@ class _Family:
 
 
 _COLOURED = (
-    _Family("heart", "heart", COLOUR, {
+    _EmojiGroup("heart", "heart", COLOUR, {
         "2764": "red", "1F9E1": "orange", "1F49B": "yellow", "1F49A": "green", "1F499": "blue", "1FA75": "light blue",
         "1F49C": "purple", "1F90E": "brown", "1F5A4": "black", "1FA76": "grey", "1F90D": "white", "1FA77": "pink"}),
-    _Family("circle", "circle", COLOUR, {
+    _EmojiGroup("circle", "circle", COLOUR, {
         "1F534": "red", "1F7E0": "orange", "1F7E1": "yellow", "1F7E2": "green", "1F535": "blue", "1F7E3": "purple",
         "1F7E4": "brown", "26AB": "black", "26AA": "white"}),
-    _Family("square", "large square", COLOUR, {
+    _EmojiGroup("square", "large square", COLOUR, {
         "1F7E5": "red", "1F7E7": "orange", "1F7E8": "yellow", "1F7E9": "green", "1F7E6": "blue", "1F7EA": "purple",
         "1F7EB": "brown", "2B1B": "black", "2B1C": "white"}),
-    _Family("square", "medium square", COLOUR, {"25FC": "black", "25FB": "white"}),
-    _Family("square", "medium-small square", COLOUR, {"25FE": "black", "25FD": "white"}),
-    _Family("square", "small square", COLOUR, {"25AA": "black", "25AB": "white"}),
-    _Family("square button", "square button", COLOUR, {"1F532": "black", "1F533": "white"}),
-    _Family("diamond", "large diamond", COLOUR, {"1F536": "orange", "1F537": "blue"}),
-    _Family("diamond", "small diamond", COLOUR, {"1F538": "orange", "1F539": "blue"}),
-    _Family("closed book", "closed book", COLOUR, {
+    _EmojiGroup("square", "medium square", COLOUR, {"25FC": "black", "25FB": "white"}),
+    _EmojiGroup("square", "medium-small square", COLOUR, {"25FE": "black", "25FD": "white"}),
+    _EmojiGroup("square", "small square", COLOUR, {"25AA": "black", "25AB": "white"}),
+    _EmojiGroup("square button", "square button", COLOUR, {"1F532": "black", "1F533": "white"}),
+    _EmojiGroup("diamond", "large diamond", COLOUR, {"1F536": "orange", "1F537": "blue"}),
+    _EmojiGroup("diamond", "small diamond", COLOUR, {"1F538": "orange", "1F539": "blue"}),
+    _EmojiGroup("closed book", "closed book", COLOUR, {
         "1F4D5": "red", "1F4D7": "green", "1F4D8": "blue", "1F4D9": "orange"}),
-    _Family("apple", "apple", COLOUR, {"1F34E": "red", "1F34F": "green"}),
-    _Family("plain flag", "plain flag", COLOUR, {"1F3F4": "black", "1F3F3": "white"}),
-    _Family("question mark", "question mark", COLOUR, {"2753": "red", "2754": "white"}),
-    _Family("exclamation mark", "exclamation mark", COLOUR, {"2757": "red", "2755": "white"}),
+    _EmojiGroup("apple", "apple", COLOUR, {"1F34E": "red", "1F34F": "green"}),
+    _EmojiGroup("plain flag", "plain flag", COLOUR, {"1F3F4": "black", "1F3F3": "white"}),
+    _EmojiGroup("question mark", "question mark", COLOUR, {"2753": "red", "2754": "white"}),
+    _EmojiGroup("exclamation mark", "exclamation mark", COLOUR, {"2757": "red", "2755": "white"}),
 )  # fmt: skip
 
 _DIRECTED = (
-    _Family("arrow", "arrow", DIRECTION, {
+    _EmojiGroup("arrow", "arrow", DIRECTION, {
         "2B06": "pointing up", "2197": "pointing up and right", "27A1": "pointing right",
         "2198": "pointing down and right", "2B07": "pointing down", "2199": "pointing down and left",
         "2B05": "pointing left", "2196": "pointing up and left", "2195": "pointing up and down",
         "2194": "pointing left and right"}),
-    _Family("arrow", "right arrow", DIRECTION, {"2934": "curving up", "2935": "curving down"}),
-    _Family("arrow", "hooked arrow", DIRECTION, {"21A9": "curving left", "21AA": "curving right"}),
-    _Family("pointing hand", "backhand index finger", DIRECTION, {
+    _EmojiGroup("arrow", "right arrow", DIRECTION, {"2934": "curving up", "2935": "curving down"}),
+    _EmojiGroup("arrow", "hooked arrow", DIRECTION, {"21A9": "curving left", "21AA": "curving right"}),
+    _EmojiGroup("pointing hand", "backhand index finger", DIRECTION, {
         "1F446": "pointing up", "1F449": "pointing right", "1F447": "pointing down", "1F448": "pointing left"}),
-    _Family("open hand", "open hand", DIRECTION, {
+    _EmojiGroup("open hand", "open hand", DIRECTION, {
         "1FAF1": "facing right", "1FAF2": "facing left", "1FAF3": "palm down", "1FAF4": "palm up"}),
-    _Family("pushing hand", "pushing hand", DIRECTION, {"1FAF8": "facing right", "1FAF7": "facing left"}),
-    _Family("fist", "fist", DIRECTION, {"1F91C": "facing right", "1F91B": "facing left"}),
-    _Family("thumb", "thumb", DIRECTION, {"1F44D": "pointing up", "1F44E": "pointing down"}),
-    _Family("red triangle", "red triangle", DIRECTION, {"1F53A": "pointing up", "1F53B": "pointing down"}),
-    _Family("triangle button", "triangle button", DIRECTION, {
+    _EmojiGroup("pushing hand", "pushing hand", DIRECTION, {"1FAF8": "facing right", "1FAF7": "facing left"}),
+    _EmojiGroup("fist", "fist", DIRECTION, {"1F91C": "facing right", "1F91B": "facing left"}),
+    _EmojiGroup("thumb", "thumb", DIRECTION, {"1F44D": "pointing up", "1F44E": "pointing down"}),
+    _EmojiGroup("red triangle", "red triangle", DIRECTION, {"1F53A": "pointing up", "1F53B": "pointing down"}),
+    _EmojiGroup("triangle button", "triangle button", DIRECTION, {
         "25B6": "pointing right", "25C0": "pointing left", "1F53C": "pointing up", "1F53D": "pointing down"}),
-    _Family("double triangle button", "double triangle button", DIRECTION, {
+    _EmojiGroup("double triangle button", "double triangle button", DIRECTION, {
         "23E9": "pointing right", "23EA": "pointing left", "23EB": "pointing up", "23EC": "pointing down"}),
-    _Family("track button", "track button", DIRECTION, {"23ED": "pointing right", "23EE": "pointing left"}),
-    _Family("magnifying glass", "magnifying glass", DIRECTION, {"1F50D": "tilted left", "1F50E": "tilted right"}),
+    _EmojiGroup("track button", "track button", DIRECTION, {"23ED": "pointing right", "23EE": "pointing left"}),
+    _EmojiGroup("magnifying glass", "magnifying glass", DIRECTION, {"1F50D": "tilted left", "1F50E": "tilted right"}),
 )  # fmt: skip
 
 _HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 # Each clock face is a concept of its own: one concept for all would put every time into a single split.
 _CLOCKS = tuple(
-    _Family(f"clock face {time}", "clock face", CLOCK_TIME, {f"{first + hour:X}": time})
+    _EmojiGroup(f"clock face {time}", "clock face", CLOCK_TIME, {f"{first + hour:X}": time})
     for first, minutes in ((0x1F550, " o'clock"), (0x1F55C, "-thirty"))
     for hour, time in enumerate(name + minutes for name in _HOURS)
 )
@@ -97,7 +97,7 @@ _CAT_FACES = {
 }
 SMILEY, CAT = "smiley", "cat"
 _CATS = tuple(
-    _Family(concept, concept, CAT_FACE, {face: SMILEY, cat: CAT}) for concept, (face, cat) in _CAT_FACES.items()
+    _EmojiGroup(concept, concept, CAT_FACE, {face: SMILEY, cat: CAT}) for concept, (face, cat) in _CAT_FACES.items()
 )
 
 MEMBERSHIPS: dict[str, Membership] = {

@@ -85,7 +85,7 @@ def name_codepoints() -> dict[str, str]:
 
     kept = (emoji.STATUS["fully_qualified"], emoji.STATUS["component"])
     return {
-        "-".join(f"{ord(character):X}" for character in sequence if character != "\ufe0f"): _readable(entry["en"])
+        "-".join(f"{ord(character):X}" for character in sequence if character != "\ufe0f"): _make_readable(entry["en"])
         for sequence, entry in emoji.EMOJI_DATA.items()
         if entry["status"] in kept
     }
@@ -94,10 +94,10 @@ def name_codepoints() -> dict[str, str]:
 def parse_emoji(names: Mapping[str, str]) -> list[Emoji]:
     """Parse every emoji of `names` (codepoints -> CLDR short name), sorted by codepoints."""
     parsed = [_parse(codepoints, names) for codepoints in sorted(names)]
-    return _with_defaults(parsed)
+    return _add_defaults(parsed)
 
 
-def _readable(short_name: str) -> str:
+def _make_readable(short_name: str) -> str:
     return short_name.strip(":").replace("_", " ").replace("\u2019", "'")
 
 
@@ -109,17 +109,17 @@ def _parse(codepoints: str, names: Mapping[str, str]) -> Emoji:
     name = names[codepoints]
     if member := MEMBERSHIPS.get(toneless):
         attributes = {member.attribute: member.term}
-        caption = _family_caption(member.base, member.attribute, member.term, names.get(toneless, name))
+        caption = _make_family_caption(member.base, member.attribute, member.term, names.get(toneless, name))
         parsed = Emoji(codepoints, name, caption, member.concept, member.base, attributes)
     else:
-        base, attributes = _person_attributes(toneless)
-        caption = _plain_caption(toneless, names.get(toneless, name), attributes)
+        base, attributes = _read_person(toneless)
+        caption = _make_plain_caption(toneless, names.get(toneless, name), attributes)
         concept = CONCEPTS.get(base) or names.get(base, name)
         parsed = Emoji(codepoints, name, caption, concept, base, attributes)
-    return _with_tones(parsed, tones)
+    return _add_tones(parsed, tones)
 
 
-def _person_attributes(toneless: str) -> tuple[str, dict[str, str]]:
+def _read_person(toneless: str) -> tuple[str, dict[str, str]]:
     """Return the base codepoints and what the joined signs and the people say: gender, hair and facing."""
     attributes: dict[str, str] = {}
     base = toneless
@@ -145,7 +145,7 @@ def _person_attributes(toneless: str) -> tuple[str, dict[str, str]]:
     return base, attributes
 
 
-def _family_caption(base: str, attribute: str, term: str, name: str) -> str:
+def _make_family_caption(base: str, attribute: str, term: str, name: str) -> str:
     if attribute == CAT_FACE:
         return name
     if attribute == CLOCK_TIME:
@@ -153,7 +153,7 @@ def _family_caption(base: str, attribute: str, term: str, name: str) -> str:
     return f"{term} {base}" if attribute == COLOUR else f"{base} {term}"
 
 
-def _plain_caption(toneless: str, name: str, attributes: Mapping[str, str]) -> str:
+def _make_plain_caption(toneless: str, name: str, attributes: Mapping[str, str]) -> str:
     if re.match(r"1F1[EF][0-9A-F]-1F1|1F3F4-E0067", toneless):
         return f"flag of {name}"
     if hair := attributes.get(HAIR):
@@ -164,7 +164,7 @@ def _plain_caption(toneless: str, name: str, attributes: Mapping[str, str]) -> s
     return re.sub(r"^(man|woman|person) beard$", r"\1 with a beard", name)
 
 
-def _with_tones(parsed: Emoji, tones: list[str]) -> Emoji:
+def _add_tones(parsed: Emoji, tones: list[str]) -> Emoji:
     if not tones:
         return parsed
     tone = " and ".join(dict.fromkeys(tones))
@@ -172,7 +172,7 @@ def _with_tones(parsed: Emoji, tones: list[str]) -> Emoji:
     return replace(parsed, caption=f"{parsed.caption}{joint}{tone}", attributes={**parsed.attributes, SKIN_TONE: tone})
 
 
-def _with_defaults(parsed: Iterable[Emoji]) -> list[Emoji]:
+def _add_defaults(parsed: Iterable[Emoji]) -> list[Emoji]:
     """Name what an unmarked drawing shows where its base has marked ones: yellow skin, a person, facing left."""
     parsed = list(parsed)
     bases = {

@@ -35,11 +35,11 @@ class Catalogue:
         Raises:
             InputInvalid: a table is missing or not parquet.
         """
-        pictures = _table(data / "pictures.parquet").set_index("picture_id")
+        pictures = _read_table(data / "pictures.parquet").set_index("picture_id")
         for column in _NULLABLE:
             values = pictures[column].astype(object)
             pictures[column] = values.where(values.notna(), None)
-        return cls(data, pictures, _table(data / "relations.parquet"))
+        return cls(data, pictures, _read_table(data / "relations.parquet"))
 
     def read_bytes(self, picture_id: str) -> bytes:
         """Return a picture's PNG bytes as stored.
@@ -61,16 +61,16 @@ class Catalogue:
         """
         return decode_picture(self.read_bytes(picture_id), picture_id)
 
-    def distinct(self) -> list[str]:
+    def list_distinct(self) -> list[str]:
         """Return the ids of the gallery, sorted: pictures of equal pixels are merged into one of them."""
         return sorted(self.pictures.index[self.pictures["twin_of"] == self.pictures.index])
 
-    def canonical(self, picture_id: str) -> str:
+    def find_canonical(self, picture_id: str) -> str:
         """Return the id under which the gallery holds this picture's pixels."""
         return str(self.pictures.at[picture_id, "twin_of"])
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except FileNotFoundError as error:

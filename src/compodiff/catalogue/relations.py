@@ -15,7 +15,7 @@ RELATIONS = (HAIR, CAT_FACE, CLOCK_TIME, COLOUR, DIRECTION, GENDER, SKIN_TONE, S
 
 
 @dataclass(frozen=True)
-class Change:
+class PictureChange:
     """An ordered pair of pictures and the words that change between them."""
 
     reference: str
@@ -25,12 +25,12 @@ class Change:
     target_term: str
 
 
-def picture_id(style: str, codepoints: str) -> str:
+def make_picture_id(style: str, codepoints: str) -> str:
     """Name the picture of an emoji in a style."""
     return f"{style}-{codepoints}"
 
 
-def changes_within(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
+def find_changes(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
     """Return each ordered pair of emoji that differ in exactly one attribute, with that attribute."""
     alike: dict[tuple[str, str, frozenset[tuple[str, str]]], list[Emoji]] = defaultdict(list)
     for each in emoji:
@@ -41,11 +41,11 @@ def changes_within(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
         (reference, target, attribute)
         for (attribute, _, _), members in sorted(alike.items(), key=lambda item: item[0][:2])
         for reference, target in permutations(members, 2)
-        if _one_change(attribute, reference, target)
+        if _is_one_change(attribute, reference, target)
     ]
 
 
-def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Change]:
+def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[PictureChange]:
     """Yield every change between drawn pictures, in a fixed order.
 
     One style draws some emoji alike. Pairs of equal pictures are left out, pairs that repeat another's two pictures and
@@ -56,8 +56,8 @@ def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Ch
         drawn: picture_id -> pixel digest.
     """
     seen: set[tuple[str, str, str, str]] = set()
-    toneless = _toneless(emoji, drawn)
-    for change in _candidates(emoji):
+    toneless = _find_toneless(emoji, drawn)
+    for change in _list_candidates(emoji):
         pixels = drawn.get(change.reference), drawn.get(change.target)
         if pixels[0] is None or pixels[1] is None or pixels[0] == pixels[1]:
             continue
@@ -69,30 +69,33 @@ def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[Ch
             yield change
 
 
-def _toneless(emoji: Iterable[Emoji], drawn: dict[str, str]) -> set[str]:
+def _find_toneless(emoji: Iterable[Emoji], drawn: dict[str, str]) -> set[str]:
     """Return the digests of pictures that stand for more than one skin tone, and so show none."""
     tones: dict[str, set[str]] = defaultdict(set)
     for each in emoji:
         for style in STYLES:
-            digest = drawn.get(picture_id(style.key, each.codepoints))
+            digest = drawn.get(make_picture_id(style.key, each.codepoints))
             if digest is not None and SKIN_TONE in each.attributes:
                 tones[digest].add(each.attributes[SKIN_TONE])
     return {digest for digest, shown in tones.items() if len(shown) > 1}
 
 
-def _candidates(emoji: Sequence[Emoji]) -> Iterator[Change]:
-    for reference, target, attribute in changes_within(emoji):
+def _list_candidates(emoji: Sequence[Emoji]) -> Iterator[PictureChange]:
+    for reference, target, attribute in find_changes(emoji):
         terms = reference.attributes[attribute], target.attributes[attribute]
         for style in STYLES:
-            ends = picture_id(style.key, reference.codepoints), picture_id(style.key, target.codepoints)
-            yield Change(*ends, attribute, *terms)
+            ends = make_picture_id(style.key, reference.codepoints), make_picture_id(style.key, target.codepoints)
+            yield PictureChange(*ends, attribute, *terms)
     for each in emoji:
         for reference_style, target_style in permutations(STYLES, 2):
-            ends = picture_id(reference_style.key, each.codepoints), picture_id(target_style.key, each.codepoints)
-            yield Change(*ends, STYLE, reference_style.title, target_style.title)
+            ends = (
+                make_picture_id(reference_style.key, each.codepoints),
+                make_picture_id(target_style.key, each.codepoints),
+            )
+            yield PictureChange(*ends, STYLE, reference_style.title, target_style.title)
 
 
-def _one_change(attribute: str, reference: Emoji, target: Emoji) -> bool:
+def _is_one_change(attribute: str, reference: Emoji, target: Emoji) -> bool:
     """Two spellings of one look are no change; of two people's skin tones, both change only if both stay equal."""
     terms = reference.attributes[attribute], target.attributes[attribute]
     if terms[0] == terms[1]:

@@ -7,21 +7,21 @@ from collections.abc import Hashable, Iterable, Mapping
 from compodiff.params import DataParams
 
 
-def connected(pairs: Iterable[tuple[str, Hashable]]) -> dict[str, str]:
+def connect_concepts(pairs: Iterable[tuple[str, Hashable]]) -> dict[str, str]:
     """Join the concepts that share a key (such as a pixel digest); return concept -> first concept of its group."""
     parent: dict[str, str] = {}
     holder: dict[Hashable, str] = {}
 
-    def root(concept: str) -> str:
+    def find_root(concept: str) -> str:
         while parent[concept] != concept:
             concept = parent[concept]
         return concept
 
     for concept, key in pairs:
         parent.setdefault(concept, concept)
-        first, second = sorted((root(holder.setdefault(key, concept)), root(concept)))
+        first, second = sorted((find_root(holder.setdefault(key, concept)), find_root(concept)))
         parent[second] = first
-    return {concept: root(concept) for concept in parent}
+    return {concept: find_root(concept) for concept in parent}
 
 
 def split_concepts(groups: Mapping[str, str], strata: Mapping[str, str], params: DataParams) -> dict[str, str]:
@@ -41,12 +41,12 @@ def split_concepts(groups: Mapping[str, str], strata: Mapping[str, str], params:
     split_of: dict[str, str] = {}
     for stratum in members.values():
         stratum.sort(key=lambda group: hashlib.blake2b(f"{params.seed}:{group}".encode()).digest())
-        test = _rounded(len(stratum) * (1 - params.train_fraction - params.validation_fraction))
-        held_out = test + _rounded(len(stratum) * params.validation_fraction)
+        test = _round_half_up(len(stratum) * (1 - params.train_fraction - params.validation_fraction))
+        held_out = test + _round_half_up(len(stratum) * params.validation_fraction)
         for place, group in enumerate(stratum):
             split_of[group] = "test" if place < test else "validation" if place < held_out else "train"
     return {concept: split_of[group] for concept, group in groups.items()}
 
 
-def _rounded(number: float) -> int:
+def _round_half_up(number: float) -> int:
     return int(number + 0.5)

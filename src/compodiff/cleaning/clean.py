@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import ENDS, Survey, Surveyor
 from compodiff.errors import InputInvalid
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.images.looks import LOOK_SHAPE, Looks, look_the_same
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rules:
+class CleaningRules:
     """What is left out.
 
     Attributes:
@@ -53,7 +53,9 @@ class Rules:
     contaminated: float
 
 
-def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: Rules) -> dict[str, Any]:
+def clean(
+    dataset: Path, to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: CleaningRules
+) -> dict[str, Any]:
     """Write the clean copy of a dataset.
 
     Args:
@@ -93,7 +95,7 @@ def clean(dataset: Path, to: Path, surveyor: Surveyor, gallery: Gallery, rules: 
 def _claim(to: Path, dataset: Path, paths: Sequence[Path], surveyor: Surveyor) -> None:
     """Make `to` ready for the copy of these shards; a copy that depends on something else is deleted."""
     encoder = hashlib.sha256((surveyor.encoder / "manifest.json").read_bytes()).hexdigest()
-    seals = {path.name: shards.seal_of(path)["sha256"] for path in paths}
+    seals = {path.name: shards.read_seal(path)["sha256"] for path in paths}
     shards.claim_folder(
         to,
         {
@@ -121,7 +123,7 @@ def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         InputInvalid: there is none, or a key stands there twice.
     """
-    rows = pd.concat([shards.read_table(shards.sidecar_of(path)) for path in paths], ignore_index=True)
+    rows = pd.concat([shards.read_table(shards.name_sidecar(path)) for path in paths], ignore_index=True)
     if rows.empty:
         raise InputInvalid(f"{dataset} holds no triplet; make or import it again")
     if not rows["key"].is_unique:
@@ -131,7 +133,7 @@ def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
     return rows
 
 
-def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> pd.DataFrame:
+def find(survey: Survey, rows: pd.DataFrame, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
     """What is to be left out and why: columns key, rejected_by, picture (reference or target), match, cosine.
 
     Args:
@@ -146,7 +148,7 @@ def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> 
         for end, why in zip(ENDS, pair, strict=True)
         if why
     ]
-    found = [*lost, *_contaminated(survey, gallery, rules.contaminated)]
+    found = [*lost, *_find_contaminated(survey, gallery, rules.contaminated)]
     gone = {key for key, *_ in found}
     captions = rows.set_index("key")["relative_caption"].reindex(survey.keys)
     asks = captions.str.casefold().str.split().str.join(" ") if not rules.any_caption else captions.map(lambda _: "")
@@ -155,7 +157,7 @@ def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> 
     order = order[~order["key"].isin(gone)]
     with tqdm(total=len(order), desc="comparing", unit=" triplets", disable=None) as bar:
         for _, group in order.groupby("asks", sort=False):
-            found += _near_duplicates(survey, group.index.to_numpy(), rules.near_duplicate)
+            found += _find_near_duplicates(survey, group.index.to_numpy(), rules.near_duplicate)
             bar.update(len(group))
     return pd.DataFrame(found, columns=list(_TYPES)).astype({"cosine": "float32"})
 
@@ -163,10 +165,10 @@ def find(survey: Survey, rows: pd.DataFrame, gallery: Gallery, rules: Rules) -> 
 Finding = tuple[str, str, str, str, float]
 
 
-def _contaminated(survey: Survey, gallery: Gallery, least: float) -> Iterator[Finding]:
+def _find_contaminated(survey: Survey, gallery: BenchmarkGallery, least: float) -> Iterator[Finding]:
     """Pictures that a benchmark has, each with the one it is nearest to."""
     first = 0
-    for shard in survey.by_shard():
+    for shard in survey.read_by_shard():
         unit = shard.astype(np.float32).reshape(-1, shard.shape[-1])
         nearest, match = np.full(len(unit), -np.inf, np.float32), np.zeros(len(unit), np.int64)
         for start in range(0, len(gallery.names), _AT_ONCE):
@@ -180,18 +182,20 @@ def _contaminated(survey: Survey, gallery: Gallery, least: float) -> Iterator[Fi
         first += len(shard)
 
 
-def _near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> Iterator[Finding]:
+def _find_near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> Iterator[Finding]:
     """Of `rows`, in their order, those that are near-duplicates of one that is kept."""
     kept = np.empty(0, np.int64)
     for start in range(0, len(rows) if len(rows) > 1 else 0, _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
-        this = survey.embeddings(chunk), survey.looks(chunk)
+        this = survey.read_embeddings(chunk), survey.read_looks(chunk)
         twin_of = dict[int, tuple[int, float]]()  # place in the chunk -> row and cosine
         for first in range(0, len(kept), _AT_ONCE):
             others = kept[first : first + _AT_ONCE]
-            for place, other, cosine in _near(this, (survey.embeddings(others), survey.looks(others)), least):
+            for place, other, cosine in _find_near(
+                this, (survey.read_embeddings(others), survey.read_looks(others)), least
+            ):
                 twin_of.setdefault(place, (int(others[other]), cosine))
-        for place, other, cosine in _near(this, this, least):
+        for place, other, cosine in _find_near(this, this, least):
             if other < place and place not in twin_of and other not in twin_of:
                 twin_of[place] = int(chunk[other]), cosine
         for place, (other, cosine) in sorted(twin_of.items()):
@@ -202,7 +206,7 @@ def _near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> I
 Facts = tuple[NDArray[np.float32], Looks]  # embeddings (T, 2, D), looks (T, 2, L)
 
 
-def _near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
+def _find_near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
     """Places of two triplets whose references are near-duplicates and whose targets are, too; ascending.
 
     Near embeddings are a hint only: two clock faces have near ones, but do not look the same.
@@ -227,7 +231,7 @@ class _Copier:
             for key, files in shards.read_entries(path):
                 if key not in self.reasons:
                     copy.add(key, files)
-            rows = shards.read_table(shards.sidecar_of(path))
+            rows = shards.read_table(shards.name_sidecar(path))
             out = rows["key"].isin(self.reasons)
             rows.loc[out, "rejected_by"] = rows.loc[out, "key"].map(self.reasons)
             rows.loc[out, "accepted"] = False
@@ -244,14 +248,14 @@ def _forget_copies_of_other(findings: pd.DataFrame, to: Path) -> None:
     shards.write_table(path, findings)
 
 
-def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Rules) -> dict[str, Any]:
+def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: CleaningRules) -> dict[str, Any]:
     acceptance = Acceptance()
     with shards.open_merged_table(to / "manifest.parquet") as manifest:
         for path in paths:
             acceptance.add(manifest.add(path))
     left_out = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts()
-    report = acceptance.report() | {
-        "shards": {path.name: shards.seal_of(path) for path in paths},
+    report = acceptance.make_report() | {
+        "shards": {path.name: shards.read_seal(path) for path in paths},
         "left_out": {str(name): int(count) for name, count in left_out.sort_index().items()},
         "rules": asdict(rules),
     }
@@ -261,5 +265,5 @@ def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: Rule
 
 
 def _run(function: Any, paths: Sequence[Path], what: str) -> None:
-    for _ in tqdm(map_shards(function, paths, workers=worker_count()), what, len(paths), unit=" shards", disable=None):
+    for _ in tqdm(map_shards(function, paths, workers=count_workers()), what, len(paths), unit=" shards", disable=None):
         pass

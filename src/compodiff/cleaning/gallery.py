@@ -11,46 +11,48 @@ from PIL import Image
 from tqdm import tqdm
 
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.datasets.pictures import GalleryFolder, Pictures
-from compodiff.cleaning.survey import unit_embeddings
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures, GalleryFolder
+from compodiff.cleaning.survey import embed_as_units
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 from compodiff.storage.names import make_printable
-from compodiff.storage.ownership import is_signed, signature
+from compodiff.storage.ownership import is_signed, make_signature
 
 GALLERY = "embedded gallery"
 
 
 @dataclass(frozen=True)
-class Gallery:
+class BenchmarkGallery:
     """A benchmark's pictures: names, and embeddings (N, D) of unit length."""
 
     names: tuple[str, ...]
     embeddings: NDArray[np.float16]
 
     @classmethod
-    def embedded(cls, pictures: Iterable[tuple[str, Image.Image]], encoder: Encoder, batch_size: int) -> "Gallery":
+    def embed(
+        cls, pictures: Iterable[tuple[str, Image.Image]], encoder: Encoder, batch_size: int
+    ) -> "BenchmarkGallery":
         """Embed named pictures, one batch in memory at a time."""
         names: list[str] = []
 
-        def named() -> Iterator[Image.Image]:
+        def read_named() -> Iterator[Image.Image]:
             for name, picture in pictures:
                 names.append(name)
                 yield picture
 
-        embeddings = unit_embeddings(encoder, named(), batch_size)
+        embeddings = embed_as_units(encoder, read_named(), batch_size)
         return cls(tuple(names), embeddings)
 
     def save(self, path: Path, identity: str) -> None:
         """Keep it in a file (.npz), with what tells its pictures and encoder from others."""
-        with atomic_path(path, GALLERY) as temporary, temporary.open("wb") as stream:
+        with replace_path(path, GALLERY) as temporary, temporary.open("wb") as stream:
             arrays = {"names": np.array(self.names, np.str_), "identity": np.array(identity)}
-            signed = {signature(GALLERY): np.array("")}
+            signed = {make_signature(GALLERY): np.array("")}
             np.savez(stream, embeddings=self.embeddings, **arrays, **signed)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path, identity: str) -> "Gallery | None":
+    def load(cls, path: Path, identity: str) -> "BenchmarkGallery | None":
         """Read what `save` kept for the same identity; None where there is nothing of it."""
         if not path.is_file() or not is_signed(path, GALLERY):
             return None
@@ -62,7 +64,7 @@ class Gallery:
 
 def embed_benchmarks(
     benchmarks: Sequence[Path], split: str | None, encoder: Path, batch_size: int, kept: Path
-) -> Gallery:
+) -> BenchmarkGallery:
     """Embed the benchmarks' pictures, unless the file `kept` holds them of the same files and encoder.
 
     Args:
@@ -76,17 +78,17 @@ def embed_benchmarks(
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     manifest = (encoder / "manifest.json").read_bytes() if (encoder / "manifest.json").is_file() else b""
     identity = hashlib.sha256(manifest + repr((stamps, split)).encode()).hexdigest()
-    if (earlier := Gallery.load(kept, identity)) is not None:
+    if (earlier := BenchmarkGallery.load(kept, identity)) is not None:
         return earlier
     pictures = (named for folder in benchmarks for named in _read_pictures(folder, split))
-    gallery = Gallery.embedded(pictures, load_encoder(encoder).for_many(), batch_size)
+    gallery = BenchmarkGallery.embed(pictures, load_encoder(encoder).prepare_for_many(), batch_size)
     gallery.save(kept, identity)
     return gallery
 
 
 def _read_pictures(folder: Path, split: str | None) -> Iterator[tuple[str, Image.Image]]:
     """Yield all pictures of a benchmark, or those that the queries of a split name."""
-    pictures: Pictures
+    pictures: BenchmarkPictures
     if split is None:
         pictures = gallery = GalleryFolder.scan(folder)
         names = gallery.ids

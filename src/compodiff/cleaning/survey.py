@@ -25,7 +25,7 @@ from compodiff.images import decode
 from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.storage import shards
-from compodiff.storage.atomic import atomic_path, write_json
+from compodiff.storage.atomic import replace_path, write_json
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -55,14 +55,14 @@ class Surveyor:
 
     def is_done(self, shard: Path) -> bool:
         """Whether the facts of a shard are there."""
-        return _facts_of(self.facts, shard).is_file()
+        return _name_facts(self.facts, shard).is_file()
 
     def __call__(self, shard: Path) -> None:
         """Survey one shard; each distinct picture is looked at once."""
         known: dict[bytes, Row] = {}
         keys, rows = [], list[tuple[Row, Row]]()
-        for entries in _batches(shards.read_entries(shard), _AT_ONCE):
-            files = [[_file(content, end) for end in ENDS] for _, content in entries]
+        for entries in _split_entries(shards.read_entries(shard), _AT_ONCE):
+            files = [[_find_picture(content, end) for end in ENDS] for _, content in entries]
             digests = [[hashlib.sha256(file).digest() for file in pair] for pair in files]
             new = {
                 digest: file
@@ -70,7 +70,7 @@ class Surveyor:
                 for digest, file in zip(pair, of_pair, strict=True)
                 if digest not in known
             }
-            known.update(zip(new, self._looked_at(list(new.values())), strict=True))
+            known.update(zip(new, self._look_at(list(new.values())), strict=True))
             keys += [key for key, _ in entries]
             rows += [(known[reference], known[target]) for reference, target in digests]
         width = self._encoder.manifest.embedding_dim
@@ -79,13 +79,13 @@ class Surveyor:
         )
         _save(self.facts, shard, "looks", np.array([[row[1] for row in pair] for pair in rows], np.uint8), LOOK_SHAPE)
         lost = {key: [row[2] for row in pair] for key, pair in zip(keys, rows, strict=True) if any(r[2] for r in pair)}
-        write_json(_facts_of(self.facts, shard), {"keys": keys, "lost": lost})
+        write_json(_name_facts(self.facts, shard), {"keys": keys, "lost": lost})
 
-    def _looked_at(self, files: Sequence[bytes]) -> list[Row]:
-        pictures = [_decoded(file) for file in files]
+    def _look_at(self, files: Sequence[bytes]) -> list[Row]:
+        pictures = [_decode_or_none(file) for file in files]
         readable = [picture for picture in pictures if picture is not None]
-        embeddings = iter(unit_embeddings(self._encoder, readable, self.batch_size))
-        unsafe = iter(self._unsafe(readable))
+        embeddings = iter(embed_as_units(self._encoder, readable, self.batch_size))
+        unsafe = iter(self._find_unsafe(readable))
         nothing = np.zeros(self._encoder.manifest.embedding_dim, np.float16)
         return [
             (nothing, np.zeros(LOOK_SHAPE, np.uint8), UNREADABLE)
@@ -94,11 +94,11 @@ class Surveyor:
             for picture in pictures
         ]
 
-    def _unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
+    def _find_unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
         if self._checker is None:
             return [False] * len(pictures)
         some = range(0, len(pictures), self.batch_size)
-        return [flag for first in some for flag in self._checker.unsafe(pictures[first : first + self.batch_size])]
+        return [flag for first in some for flag in self._checker.find_unsafe(pictures[first : first + self.batch_size])]
 
     @cached_property
     def _encoder(self) -> "Encoder":
@@ -137,9 +137,11 @@ class Survey:
     @classmethod
     def open(cls, facts: Path, paths: Sequence[Path]) -> "Survey":
         """Open the facts of surveyed shards."""
-        said = [json.loads(_facts_of(facts, path).read_text(encoding="utf-8")) for path in paths]
+        said = [json.loads(_name_facts(facts, path).read_text(encoding="utf-8")) for path in paths]
         arrays = {
-            kind: [np.load(_facts_of(facts, path, f"{kind}.npy"), mmap_mode="r", allow_pickle=False) for path in paths]
+            kind: [
+                np.load(_name_facts(facts, path, f"{kind}.npy"), mmap_mode="r", allow_pickle=False) for path in paths
+            ]
             for kind in ("embeddings", "looks")
         }
         return cls(
@@ -150,19 +152,19 @@ class Survey:
             _looks=arrays["looks"],
         )
 
-    def by_shard(self) -> Iterator[NDArray[np.float16]]:
+    def read_by_shard(self) -> Iterator[NDArray[np.float16]]:
         """Embeddings (T of the shard, 2, D) of one shard after the other."""
         yield from self._embeddings
 
-    def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), 2, D) of some triplets."""
-        return self._gathered(self._embeddings, rows).astype(np.float32)
+        return self._gather(self._embeddings, rows).astype(np.float32)
 
-    def looks(self, rows: NDArray[np.int64]) -> Looks:
+    def read_looks(self, rows: NDArray[np.int64]) -> Looks:
         """(len(rows), 2, L) of some triplets."""
-        return self._gathered(self._looks, rows)
+        return self._gather(self._looks, rows)
 
-    def _gathered(self, arrays: list[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    def _gather(self, arrays: list[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         places = np.searchsorted(self._starts, rows, side="right") - 1
         found = np.empty((len(rows), *arrays[0].shape[1:]), arrays[0].dtype)
         for place in np.unique(places):
@@ -171,7 +173,7 @@ class Survey:
         return found
 
 
-def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
+def embed_as_units(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
     """Embed pictures, (N, D) of unit length."""
     embeddings = encoder.encode_images(pictures, batch_size).cpu().numpy()
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -179,28 +181,28 @@ def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_s
     return unit
 
 
-def _decoded(file: bytes) -> Image.Image | None:
+def _decode_or_none(file: bytes) -> Image.Image | None:
     try:
         return paint_on_white(decode(file))
     except InputInvalid:
         return None
 
 
-def _file(content: dict[str, bytes], end: str) -> bytes:
+def _find_picture(content: dict[str, bytes], end: str) -> bytes:
     """The picture of an entry, whatever its format; nothing where it is missing."""
     return next((file for name, file in content.items() if name.startswith(f"{end}.")), b"")
 
 
-def _facts_of(facts: Path, shard: Path, suffix: str = "json") -> Path:
+def _name_facts(facts: Path, shard: Path, suffix: str = "json") -> Path:
     return facts / f"{shard.stem}.{suffix}"
 
 
 def _save(facts: Path, shard: Path, kind: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    with atomic_path(_facts_of(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
+    with replace_path(_name_facts(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
         np.save(stream, array.reshape(-1, 2, *shape))
 
 
-def _batches(
+def _split_entries(
     entries: Iterator[tuple[str, dict[str, bytes]]], size: int
 ) -> Iterator[list[tuple[str, dict[str, bytes]]]]:
     while batch := list(islice(entries, size)):

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from compodiff.params import SimilarityFloors
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 
 KEPT, REJECTED, FLOOR = "#d1495b", "#9aa5b1", "#222222"
 
 
-def acceptance_curve(
+def tabulate_acceptance(
     scores: pd.DataFrame, floors: SimilarityFloors, name: str, at: NDArray[np.float64]
 ) -> pd.DataFrame:
     """Which fraction of the triplets is kept where the floor of filter `name` stands at each value of `at`.
@@ -53,10 +53,10 @@ def plot_threshold(manifest: pd.DataFrame, floors: SimilarityFloors, name: str) 
         color=[KEPT, REJECTED],
         label=["kept by all filters", "rejected"],
     )
-    curve = acceptance_curve(manifest, floors, name, edges)
+    curve = tabulate_acceptance(manifest, floors, name, edges)
     below.plot(curve["floor"], curve["alone"], color=REJECTED, label="by this filter alone")
     below.plot(curve["floor"], curve["together"], color=KEPT, label="by all filters")
-    now = acceptance_curve(manifest, floors, name, np.array([floor])).iloc[0]
+    now = tabulate_acceptance(manifest, floors, name, np.array([floor])).iloc[0]
     above.set(ylabel="triplets", title=name.replace("_", " "))
     below.set(
         ylim=(0, 1),
@@ -74,7 +74,7 @@ def plot_threshold(manifest: pd.DataFrame, floors: SimilarityFloors, name: str) 
     return stream.getvalue()
 
 
-def threshold_plots(manifest: pd.DataFrame, floors: SimilarityFloors, folder: Path) -> list[Path]:
+def plot_thresholds(manifest: pd.DataFrame, floors: SimilarityFloors, folder: Path) -> list[Path]:
     """Write `NAME.png` of every filter as the folder `folder`, whole or not at all.
 
     Args:
@@ -86,7 +86,7 @@ def threshold_plots(manifest: pd.DataFrame, floors: SimilarityFloors, folder: Pa
         InputInvalid: `folder` holds something that is no such plots.
     """
     names = [f"{name}.png" for name in SimilarityFloors.model_fields]
-    with atomic_folder(folder, "filter plots") as temporary:
+    with replace_folder(folder, "filter plots") as temporary:
         for name, file in zip(SimilarityFloors.model_fields, names, strict=True):
             (temporary / file).write_bytes(plot_threshold(manifest, floors, name))
     return [folder / file for file in names]

@@ -26,7 +26,7 @@ from compodiff.cli import (
     search,
     serve,
 )
-from compodiff.cli.failure import close_output, report
+from compodiff.cli.failure import close_output, report_error
 from compodiff.cli.output import echo
 
 _INTERRUPTED = 130  # as a shell calls what SIGINT ended
@@ -59,7 +59,7 @@ def show_version(
 
 _IN_ORDER = (pipeline, doctor, search, index, serve, benchmark, captions, dataset, inspect, interchange, experiment)
 for commands in (*_IN_ORDER, registry, bench, convert):
-    commands.register(app)
+    app.add_typer(commands.app)
 
 
 def main() -> None:
@@ -72,6 +72,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except Exception as error:  # the outermost frame: `report` keeps the traceback of what nobody foresaw
-        sys.exit(report(error))
+        sys.exit(report_error(error))
     finally:
         close_output()

@@ -13,19 +13,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
-    )
-    group.command("denoiser")(denoiser)
-    group.command("training")(training)
-    group.command("serve")(serve)
-    group.command("synthesis")(synthesis)
-    app.add_typer(group, name="bench")
+app = typer.Typer(
+    name="bench", help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
+)
 
 
-def denoiser(
+@app.command("denoiser")
+def time_denoiser(
     as_json: Json = False,
     repeats: Repeats = 3,
     headline: Annotated[bool, typer.Option("--headline", help="Three cases instead of the whole grid.")] = False,
@@ -36,13 +30,15 @@ def denoiser(
     _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
 
 
-def training(as_json: Json = False, repeats: Repeats = 3) -> None:
+@app.command("training")
+def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
     """A training step in the fastest precision: batch 64 and 256, 1 and 4 noise draws, against a plain one."""
     from compodiff.speed import training as bench
 
     _show(bench.run(bench.BATCHES, repeats), as_json)
 
 
+@app.command("serve")
 def serve(
     clients: Annotated[int, typer.Option(min=1, help="Connections that ask at once.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Of the load; a quarter of it before, one at a time.")] = 120,
@@ -56,7 +52,8 @@ def serve(
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
 
 
-def synthesis(
+@app.command("synthesis")
+def time_synthesis(
     *,
     as_json: Json = False,
     gpus: Annotated[list[int] | None, typer.Option(min=1, help="Predict for so many; repeat it. [1, 8, 64]")] = None,
@@ -77,19 +74,21 @@ def synthesis(
 ) -> None:
     """Time each step of synthesis here, and predict wall time and cost of a dataset on 1, 8 and 64 GPUs."""
     from compodiff.params import load_params
-    from compodiff.project import project_root
+    from compodiff.project import find_project_root
     from compodiff.speed import synthesis as bench
-    from compodiff.speed.scale import Undertaking
+    from compodiff.speed.scale import PlannedSynthesis
 
-    root = project_root()
+    root = find_project_root()
     params = load_params(root / "params.yaml").synthesis
     measured = bench.measure(root / "data", root / "artifacts" / "encoder", params, pairs)
     drawing = params.drawn.diffusion if params.drawn else None
     steps = steps or (drawing.steps if drawing else 50)
     candidates = candidates or (drawing.candidates if drawing else 1)
-    per_picture = bench.seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
+    per_picture = (
+        bench.estimate_seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
+    )
     kept = min(candidates, drawing.kept if drawing else 1)
-    wanted = Undertaking(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
+    wanted = PlannedSynthesis(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
     _show(bench.run(measured, per_picture, wanted, gpus or [1, 8, 64]), as_json)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.dials import dial_option
+from compodiff.cli.options import Model, Steps, WImage, WText
+from compodiff.cli.options import Seed as SamplingSeed
 from compodiff.cli.output import echo, print_table
-from compodiff.project import project_root
-from compodiff.search.locate import CHAMPION, model_parts
+from compodiff.project import find_project_root
+from compodiff.search.locate import CHAMPION, find_model_parts
 
 if TYPE_CHECKING:
     from compodiff.benchmarks.report.comparison import Comparison
@@ -30,23 +31,18 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the confidence inte
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind the confidence intervals.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or your own triplets.", no_args_is_help=True)
-    group.command("run")(run)
-    group.command("score")(score)
-    group.command("submit")(submit)
-    group.command("check-submission")(check_submission)
-    group.command("doctor")(doctor)
-    app.add_typer(group, name="benchmark")
+app = typer.Typer(
+    name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or your own triplets.", no_args_is_help=True
+)
 
 
+@app.command("run")
 def run(
     name: Name,
     *,
     root: Root,
     split: Split = None,
-    model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
+    model: Model = CHAMPION,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the result; fit for dvc metrics.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with queries and their ranked pictures.")] = None,
     category: Category = None,
@@ -56,42 +52,39 @@ def run(
     skip_missing: SkipMissing = False,
     sum_weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the text in the row `sum`.")] = 0.5,
     product_offset: Annotated[float, typer.Option(min=0, help="Added to the cosines of the row `product`.")] = 0.0,
-    w_image: Annotated[float | None, dial_option("w_image")] = None,
-    w_text: Annotated[float | None, dial_option("w_text")] = None,
-    steps: Annotated[int | None, dial_option("num_inference_steps")] = None,
-    seed: Annotated[int | None, dial_option("seed")] = None,
+    w_image: WImage = None,
+    w_text: WText = None,
+    steps: Steps = None,
+    seed: SamplingSeed = None,
     cache: Annotated[Path | None, typer.Option(help="Of embeddings. Default: artifacts/benchmark_embeddings.")] = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the result in MLflow.")] = True,
 ) -> None:
     """Embed (once), retrieve and score; all that the score depends on stands in the result."""
     from compodiff.benchmarks import run as use_case
-    from compodiff.benchmarks.answers import gallery_vectors
-    from compodiff.benchmarks.baselines import Dials
-    from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-    from compodiff.benchmarks.datasets.embedding import CACHE, present
-    from compodiff.benchmarks.report.comparison import RESULT, write_result
+    from compodiff.benchmarks.baselines import BaselineDials
+    from compodiff.benchmarks.datasets.embedding import CACHE
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices
+    from compodiff.benchmarks.report.comparison import require_result_files, write_result
     from compodiff.params import load_params
-    from compodiff.storage.ownership import PAGE, require_replaceable_file
     from compodiff.tracking.runs import record_scores
 
-    require_replaceable_file(json_out, RESULT)
-    require_replaceable_file(html, PAGE)
-    project = project_root()
+    require_result_files(json_out, html)
+    project = find_project_root()
     params = load_params(project / "params.yaml")
-    parts = load_benchmark(name, root, split, Choices(category, gallery_variant, template, caption_order))
-    there = present(parts, skip_missing=skip_missing)
+    choices = BenchmarkChoices(category, gallery_variant, template, caption_order)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
-    folders = model_parts(model)
-    told = use_case.Preparation(root, cache or project / CACHE, model, folders.composed, folders.encoder, given)
-    prepared = use_case.prepare_run(told, there, Dials(sum_weight, product_offset), params)
+    folders = find_model_parts(model)
+    places = cache or project / CACHE, model, folders.composed, folders.encoder
+    told = use_case.Preparation(name, root, split, choices, skip_missing, *places, given)
+    prepared = use_case.prepare_run(told, BaselineDials(sum_weight, product_offset), params)
     comparison = use_case.run_benchmark(prepared)
-    _print_comparison(f"{name} {parts[0].split}", comparison)
-    vectors = gallery_vectors(prepared.source.embeddings)
-    written = write_result(comparison, vectors, params.evaluation, json_out, html)
+    _print_comparison(f"{name} {comparison.record['split']}", comparison)
+    written = write_result(comparison, prepared.source.embeddings, params.evaluation, json_out, html)
     if track:
         record_scores(f"benchmark_{name}", comparison.record, comparison.summaries, written, project / "params.yaml")
 
 
+@app.command("score")
 def score(
     name: Name,
     *,
@@ -110,14 +103,14 @@ def score(
     """Score embeddings of any model; pictures are not needed, embeddings need not be normalised."""
     from tqdm import tqdm
 
-    from compodiff.benchmarks.datasets.loading import Choices, entry_of, load_benchmark
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry, load_benchmark
     from compodiff.benchmarks.scoring.metrics import Bootstrap
     from compodiff.benchmarks.scoring.results import score_embeddings
     from compodiff.benchmarks.scoring.scorer import Scorer
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
 
-    parts = load_benchmark(name, root, split, Choices(category=category, gallery_variant=gallery_variant))
-    pictures = load_gallery(gallery, entry_of(name).canonical_id)
+    parts = load_benchmark(name, root, split, BenchmarkChoices(category=category, gallery_variant=gallery_variant))
+    pictures = load_gallery(gallery, find_entry(name).shorten_id)
     with tqdm(desc="scoring", unit=" pictures", unit_scale=True, disable=None) as bar:
         scorer = Scorer(chunk=chunk, skip_missing=skip_missing, progress=bar.update)
         result = score_embeddings(parts, pictures, load_queries(queries), scorer, Bootstrap(draws, seed))
@@ -127,6 +120,7 @@ def score(
         _print_scores(f"{name} {parts[0].split}", result)
 
 
+@app.command("submit")
 def submit(
     name: Annotated[str, typer.Argument(help="cirr or circo")],
     root: Root,
@@ -137,17 +131,18 @@ def submit(
     chunk: Chunk = 4096,
 ) -> None:
     """Write the test server's files from your embeddings."""
-    from compodiff.benchmarks.datasets.loading import entry_of
+    from compodiff.benchmarks.datasets.loading import find_entry
     from compodiff.benchmarks.scoring.ranking import Similarity
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
-    from compodiff.benchmarks.submission import WRITERS, server_benchmark
+    from compodiff.benchmarks.submission import WRITERS, load_server_benchmark
 
-    benchmark = server_benchmark(name, root, split)
-    pictures = load_gallery(gallery, entry_of(name).canonical_id)
+    benchmark = load_server_benchmark(name, root, split)
+    pictures = load_gallery(gallery, find_entry(name).shorten_id)
     for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
         echo(path)
 
 
+@app.command("check-submission")
 def check_submission(
     name: Annotated[str, typer.Argument(help="cirr or circo")],
     file: Annotated[Path, typer.Argument(help="The file that would be uploaded.")],
@@ -155,22 +150,23 @@ def check_submission(
     split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
 ) -> None:
     """Refuse a broken submission, naming the query and the fault."""
-    from compodiff.benchmarks.submission import CHECKERS, server_benchmark
+    from compodiff.benchmarks.submission import CHECKERS, load_server_benchmark
 
-    benchmark = server_benchmark(name, root, split, file)
+    benchmark = load_server_benchmark(name, root, split, file)
     what = CHECKERS[name](file, benchmark)
     echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
 
 
-def doctor(name: Name, root: Root) -> None:
+@app.command("doctor")
+def examine_benchmark(name: Name, root: Root) -> None:
     """Say what is there, what is missing and where to get it."""
-    from compodiff.benchmarks.datasets.doctor import examine, sources
+    from compodiff.benchmarks.datasets.doctor import examine, list_sources
 
     for finding in examine(name, root):
         echo(f"{'ok     ' if finding.is_good else 'missing'}  {finding.what}")
     typer.echo()
     echo("where to get it")
-    for line in sources(name):
+    for line in list_sources(name):
         echo(f"  {line}")
 
 

@@ -18,16 +18,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ENCODER = "artifacts/encoder"
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Make caption pairs: a caption, an edit, the edited caption.", no_args_is_help=True)
-    group.command("keywords")(keywords)
-    group.command("fine-tune")(fine_tune)
-    group.command("write")(write)
-    app.add_typer(group, name="captions")
+app = typer.Typer(
+    name="captions", help="Make caption pairs: a caption, an edit, the edited caption.", no_args_is_help=True
+)
 
 
-def keywords(
+@app.command("keywords")
+def write_by_keywords(
     captions: Captions,
     *,
     to: To,
@@ -42,13 +39,14 @@ def keywords(
     """Replace, add or remove a term, or change an attribute, wherever a caption allows it (params: captions)."""
     from compodiff.captions.by_keywords import make_keyword_pairs
     from compodiff.language.terms import TAGGER
-    from compodiff.project import project_root
+    from compodiff.project import find_project_root
 
-    chosen = encoder or project_root() / ENCODER
-    summary = make_keyword_pairs(captions, to, _params(seed), encoder=chosen, tagger=tagger or TAGGER, work=work)
+    chosen = encoder or find_project_root() / ENCODER
+    summary = make_keyword_pairs(captions, to, _read_params(seed), encoder=chosen, tagger=tagger or TAGGER, work=work)
     _show(summary, to, as_json)
 
 
+@app.command("fine-tune")
 def fine_tune(
     rows: Annotated[Path, typer.Argument(help="Edits: .jsonl or .parquet (input, edit, output), or caption pairs.")],
     *,
@@ -61,9 +59,10 @@ def fine_tune(
     """Teach a language model to write edits; run again after a kill, it goes on from its last checkpoint."""
     from compodiff.captions.language_model import tune_language_model
 
-    _show(tune_language_model(rows, to, _params(seed), model=model, lora=lora), to, as_json)
+    _show(tune_language_model(rows, to, _read_params(seed), model=model, lora=lora), to, as_json)
 
 
+@app.command("write")
 def write(
     captions: Captions,
     *,
@@ -76,14 +75,14 @@ def write(
     """Let a language model write edits; rows that do not parse or change nothing are dropped and counted."""
     from compodiff.captions.by_language_model import write_pairs
 
-    _show(write_pairs(captions, to, _params(seed), model=model, wanted=wanted), to, as_json)
+    _show(write_pairs(captions, to, _read_params(seed), model=model, wanted=wanted), to, as_json)
 
 
-def _params(seed: int | None) -> "CaptionParams":
+def _read_params(seed: int | None) -> "CaptionParams":
     from compodiff.params import load_params
-    from compodiff.project import project_root
+    from compodiff.project import find_project_root
 
-    params = load_params(project_root() / "params.yaml").captions
+    params = load_params(find_project_root() / "params.yaml").captions
     return params if seed is None else params.model_copy(update={"seed": seed})
 
 

@@ -7,12 +7,10 @@ import typer
 
 from compodiff.cli.output import echo
 
-
-def register(app: typer.Typer) -> None:
-    """Add this module's command to `app`."""
-    app.command("convert")(convert)
+app = typer.Typer()
 
 
+@app.command("convert")
 def convert(
     folder: Annotated[
         Path, typer.Argument(help="A released checkpoint's folder (or a model folder, with --released).")

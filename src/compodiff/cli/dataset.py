@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 Dataset = Annotated[Path, typer.Argument(help="A folder of shards, such as artifacts/triplets.")]
 Benchmark = Annotated[
@@ -35,14 +35,12 @@ Checker = Annotated[
 Cosine = {"min": -1.0, "max": 1.0}
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True)
-    group.command("clean")(clean)
-    group.command("plots")(plots)
-    app.add_typer(group, name="dataset")
+app = typer.Typer(
+    name="dataset", help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True
+)
 
 
+@app.command("clean")
 def clean(
     dataset: Dataset,
     *,
@@ -62,16 +60,16 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the copy's report as one JSON object.")] = False,
 ) -> None:
     """Copy DATASET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones."""
-    from compodiff.cleaning.clean import FINDINGS, Rules
+    from compodiff.cleaning.clean import FINDINGS, CleaningRules
     from compodiff.cleaning.clean import clean as clean_copy
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 
-    folder = encoder or project_root() / "artifacts" / "encoder"
+    folder = encoder or find_project_root() / "artifacts" / "encoder"
     kept = to.with_name(f"{to.name}.gallery.npz")
     gallery = embed_benchmarks(benchmark or [], split, folder, batch_size, kept)
     surveyor = Surveyor(to / "facts", folder, safety_checker, batch_size)
-    report = clean_copy(dataset, to, surveyor, gallery, Rules(near_duplicate, any_caption, contaminated))
+    report = clean_copy(dataset, to, surveyor, gallery, CleaningRules(near_duplicate, any_caption, contaminated))
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
         return
@@ -79,12 +77,13 @@ def clean(
     echo(f"{report['accepted']:,} triplets in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
 
 
-def plots(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
+@app.command("plots")
+def plot(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
     """Plot each filter's scores, its floor, and what would be kept at another."""
-    from compodiff.cleaning.threshold_plots import threshold_plots
+    from compodiff.cleaning.threshold_plots import plot_thresholds
     from compodiff.params import load_params
     from compodiff.storage import shards
 
-    floors = load_params(project_root() / "params.yaml").synthesis.floors
-    for path in threshold_plots(shards.read_table(dataset / "manifest.parquet"), floors, to):
+    floors = load_params(find_project_root() / "params.yaml").synthesis.floors
+    for path in plot_thresholds(shards.read_table(dataset / "manifest.parquet"), floors, to):
         echo(path)

@@ -5,15 +5,13 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.project import project_root
+from compodiff.project import find_project_root
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("doctor")(doctor)
-
-
-def doctor(
+@app.command("doctor")
+def run_doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a screen.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not measure how long make run will take.")] = False,
 ) -> None:
@@ -21,10 +19,10 @@ def doctor(
 
     Where this command does not start at all: make doctor.
     """
-    from compodiff.doctor.report import report
+    from compodiff.doctor.report import write_report
 
     def write(text: str) -> None:
         for line in text.splitlines():
             echo(line)
 
-    raise typer.Exit(report(project_root(), write, as_json=as_json, calibrate=not quick))
+    raise typer.Exit(write_report(find_project_root(), write, as_json=as_json, calibrate=not quick))

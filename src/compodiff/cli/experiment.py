@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.output import Column, echo, print_table
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 if TYPE_CHECKING:
-    from compodiff.experiments.outcome import Outcome, Point
+    from compodiff.experiments.outcome import ExperimentOutcome, Measurement
 
 EXPERIMENTS = (
     "steps-solver, draws, guidance, conditions, task-mix, data-scale, text-encoder, domain-transfer, objective or "
@@ -19,12 +19,11 @@ OUT = Path("artifacts", "experiments")
 SHOWN = ("recall_at_1", "recall_at_10", "map_at_5", "seconds_per_query", "text_to_image_recall_at_1")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("experiment")(experiment)
+app = typer.Typer()
 
 
-def experiment(
+@app.command("experiment")
+def run_experiment(
     name: Annotated[str, typer.Argument(help=EXPERIMENTS)],
     *,
     benchmark: Annotated[str, typer.Option(help="emoji (the pipeline's own) or any of `benchmark run`.")] = "emoji",
@@ -38,16 +37,16 @@ def experiment(
 ) -> None:
     """Answer one question by measurement: points.csv, outcome.json, plot.png, and a run in MLflow."""
     from compodiff.experiments.outcome import KIND
-    from compodiff.experiments.registry import experiment_of
-    from compodiff.experiments.setup import Ground
+    from compodiff.experiments.registry import find_experiment
+    from compodiff.experiments.setup import ExperimentSetup
     from compodiff.storage.ownership import require_replaceable_folder
 
-    chosen = experiment_of(name)
-    folder = out or project_root() / OUT / name
+    chosen = find_experiment(name)
+    folder = out or find_project_root() / OUT / name
     require_replaceable_folder(folder, KIND)
-    ground = Ground.of_project(project_root(), benchmark, root, split, training_steps)
+    ground = ExperimentSetup.of_project(find_project_root(), benchmark, root, split, training_steps)
 
-    def show(point: "Point") -> None:
+    def show(point: "Measurement") -> None:
         settings = ", ".join(f"{key} {value}" for key, value in point.settings.items())
         echo(f"{settings}: {chosen.chart.metric} {point.metrics[chosen.chart.metric]:.4f}")
 
@@ -59,7 +58,7 @@ def experiment(
         outcome.track(folder)
 
 
-def _print(outcome: "Outcome") -> None:
+def _print(outcome: "ExperimentOutcome") -> None:
     metrics = [name for name in outcome.columns if name in SHOWN]
     settings = list(dict.fromkeys(name for point in outcome.points for name in point.settings))
     rows = []

@@ -17,7 +17,7 @@ _FAULT = 70  # of the program; sysexits.h calls it EX_SOFTWARE
 _REPORTS = "the project's issue tracker"
 
 
-def report(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Print one line about an error on stderr; return the exit code that goes with it.
 
     What nobody foresaw is a fault of the program: its traceback is kept in a file, which the line names.
@@ -33,11 +33,11 @@ def report(error: Exception) -> int:
         names = " to ".join(os.fsdecode(name) for name in named if isinstance(name, str | bytes))
         _say(f"{names}{': ' if names else ''}{error.strerror}")
         return ResourceUnavailable.exit_code
-    where = _kept(error)
+    where = _keep_traceback(error)
     said = " ".join(str(error).split())[:200]
     _say(
         f"a fault of this program: {type(error).__name__}{': ' if said else ''}{said}; "
-        f"please report it with {where or 'its traceback'} to {_tracker()}"
+        f"please report it with {where or 'its traceback'} to {_find_tracker()}"
     )
     if where is None:
         traceback.print_exception(error)
@@ -59,12 +59,12 @@ def _say(text: str) -> None:
         echo(f"compodiff: {text}", err=True)
 
 
-def _kept(error: Exception) -> Path | None:
+def _keep_traceback(error: Exception) -> Path | None:
     """The file that the traceback was written to; None where no place can be written."""
     content = "".join(
         (f"{sys.version}\n{[make_printable(each) for each in sys.argv]}\n", *traceback.format_exception(error))
     )
-    for folder in (_state(), Path(tempfile.gettempdir())):
+    for folder in (_find_state_folder(), Path(tempfile.gettempdir())):
         path = folder / f"traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -75,13 +75,13 @@ def _kept(error: Exception) -> Path | None:
     return None
 
 
-def _state() -> Path:
+def _find_state_folder() -> Path:
     """Where programs keep what a person may look for later, as the XDG base directories say."""
     chosen = os.environ.get("XDG_STATE_HOME", "")
     return (Path(chosen) if os.path.isabs(chosen) else Path(os.path.expanduser("~/.local/state"))) / "compodiff"
 
 
-def _tracker() -> str:
+def _find_tracker() -> str:
     """Where the package says that faults are reported."""
     try:
         urls = metadata("compodiff").get_all("Project-URL") or []

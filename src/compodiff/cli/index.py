@@ -8,11 +8,11 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.project import project_root
-from compodiff.search.locate import CHAMPION, model_parts
+from compodiff.project import find_project_root
+from compodiff.search.locate import CHAMPION, find_model_parts
 
 if TYPE_CHECKING:
-    from compodiff.index.folder import Todo
+    from compodiff.index.folder import BuildPlan
 
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
@@ -29,14 +29,10 @@ Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whos
 Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Make a folder of your own pictures ready for search.", no_args_is_help=True)
-    for command in (build, add, remove, status):
-        group.command(command.__name__)(command)
-    app.add_typer(group, name="index")
+app = typer.Typer(name="index", help="Make a folder of your own pictures ready for search.", no_args_is_help=True)
 
 
+@app.command("build")
 def build(
     folder: Folder,
     out: Out = None,
@@ -49,16 +45,17 @@ def build(
 ) -> None:
     """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
     from compodiff.images import list_pictures
-    from compodiff.index.folder import Todo
+    from compodiff.index.folder import BuildPlan
 
     folder, index = _resolve(folder, out)
     listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
-    todo = Todo(listing.files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
+    todo = BuildPlan(listing.files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
     _build(folder, index, model, todo)
 
 
+@app.command("add")
 def add(
     folder: Folder,
     files: Files = None,
@@ -69,36 +66,37 @@ def add(
     skip_unreadable: Skip = False,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
-    from compodiff.images import Listing, list_pictures
-    from compodiff.index.folder import Todo, list_not_held
-    from compodiff.index.scanning import path_inside
+    from compodiff.images import PictureListing, list_pictures
+    from compodiff.index.folder import BuildPlan, list_not_held
+    from compodiff.index.scanning import find_path_inside
 
     folder, index = _resolve(folder, out)
     if files:
-        listing, chosen = Listing(), [path_inside(folder, file) for file in files]
+        listing, chosen = PictureListing(), [find_path_inside(folder, file) for file in files]
     else:
         listing = list_pictures(folder)
         chosen = list_not_held(index, folder, listing)
     if not chosen and not strict and columns is None:
         echo("nothing to add")
         return
-    _build(folder, index, model, Todo(chosen, listing, strict, keep=True, columns=columns))
+    _build(folder, index, model, BuildPlan(chosen, listing, strict, keep=True, columns=columns))
 
 
+@app.command("remove")
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
     from compodiff.index.folder import remove_from_index
-    from compodiff.index.scanning import path_inside
+    from compodiff.index.scanning import find_path_inside
     from compodiff.params import load_params
 
     folder, index = _resolve(folder, out)
-    names = [path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
-    params = load_params(project_root() / "params.yaml").index
+    names = [find_path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
+    params = load_params(find_project_root() / "params.yaml").index
     done = remove_from_index(folder, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
+def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.images.files import name_others
     from compodiff.index.folder import build_folder_index
@@ -106,8 +104,8 @@ def _build(folder: Path, index: Path, model: str, todo: "Todo") -> None:
     from compodiff.params import load_params
 
     require_replaceable_index(index)
-    encoder = load_encoder(model_parts(model).encoder).for_many()
-    params = load_params(project_root() / "params.yaml").index
+    encoder = load_encoder(find_model_parts(model).encoder).prepare_for_many()
+    params = load_params(find_project_root() / "params.yaml").index
     built = build_folder_index(folder, index, encoder, params, todo)
     for name, reason in built.unreadable.items():
         echo(f"left out: {name} ({reason})", err=True)
@@ -126,9 +124,10 @@ def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
     return folder, resolve(out or folder / INSIDE)
 
 
-def status(folder: Folder, out: Out = None) -> None:
+@app.command("status")
+def show_status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
-    from compodiff.index.folder import folder_status
+    from compodiff.index.folder import compare_folder
     from compodiff.index.manifest import list_damaged_files, read_manifest, require_folder
 
     folder, index = _resolve(folder, out)
@@ -138,7 +137,7 @@ def status(folder: Folder, out: Out = None) -> None:
     echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
     for name in list_damaged_files(index):
         echo(f"damaged: {name}; remove the index and build it again")
-    found = folder_status(index, folder)
+    found = compare_folder(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:

@@ -11,12 +11,10 @@ from compodiff.cli.output import Column, echo, print_table
 Dataset = Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("inspect")(inspect)
-    app.command("card")(card)
+app = typer.Typer()
 
 
+@app.command("inspect")
 def inspect(
     dataset: Dataset,
     *,
@@ -29,7 +27,7 @@ def inspect(
     """Draw triplets onto a page to sort, filter and rate, or sum up what was rated."""
     from compodiff.errors import InputInvalid
     from compodiff.inspection.drawing import read_manifest
-    from compodiff.inspection.ratings import read_ratings, summary
+    from compodiff.inspection.ratings import read_ratings, summarise_ratings
     from compodiff.inspection.sheet import write_sheet
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
@@ -40,14 +38,15 @@ def inspect(
     if html:
         echo(f"{write_sheet(dataset, rows, html, count, seed):,} of {len(rows):,} triplets in {html}")
     if ratings:
-        found = summary(read_ratings(ratings), rows)
+        found = summarise_ratings(read_ratings(ratings), rows)
         if as_json:
             typer.echo(json.dumps(found, indent=2, allow_nan=False))
         else:
             _print(found)
 
 
-def card(
+@app.command("card")
+def make_card(
     dataset: Dataset,
     *,
     to: Annotated[Path, typer.Option("--to", help="Folder for README.md, plots and licences.")],
@@ -61,9 +60,9 @@ def card(
     ] = None,
 ) -> None:
     """Write a dataset card: sources, licences, acceptance, statistics as plots."""
-    from compodiff.inspection.card import origin_of, write_card
+    from compodiff.inspection.card import find_origin, write_card
 
-    write_card(dataset, to, origin_of(dataset, name, attribution, tuple(licence or ())))
+    write_card(dataset, to, find_origin(dataset, name, attribution, tuple(licence or ())))
     echo(to / "README.md")
 
 
@@ -73,20 +72,25 @@ def _print(found: dict[str, Any]) -> None:
     for name, sums in {**found["relations"], "all": found["all"]}.items():
         faults = ", ".join(f"{fault.replace('_', ' ')} {count}" for fault, count in sums["faults"].items())
         good, agrees = sums["good_interval"], sums["agrees_with_filters_interval"]
-        shares = (_share(sums["good"]), _range(good), _share(sums["agrees_with_filters"]), _range(agrees))
+        shares = (
+            _format_share(sums["good"]),
+            _format_range(good),
+            _format_share(sums["agrees_with_filters"]),
+            _format_range(agrees),
+        )
         rows.append((name.replace("_", " "), str(sums["rated"]), *shares, faults))
     columns: list[Column] = [(title, "left" if title in ("relation", "faults") else "right") for title in titles]
     print_table(columns, rows, title="what people said, with 95 % intervals")
     for pair in found["raters"]:
         beyond = "" if pair["kappa"] is None else f", kappa {pair['kappa']:.2f}"
         first, second = pair["raters"]
-        share = f"{_share(pair['agree'])} ({_range(pair['agree_interval'])})"
+        share = f"{_format_share(pair['agree'])} ({_format_range(pair['agree_interval'])})"
         echo(f"{first} and {second} agree on {share} of {pair['both_rated']} triplets{beyond}")
 
 
-def _share(value: float) -> str:
+def _format_share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _range(interval: list[float]) -> str:
+def _format_range(interval: list[float]) -> str:
     return f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f}"

@@ -7,17 +7,15 @@ import typer
 
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("export")(export_)
-    app.command("import")(import_)
+app = typer.Typer()
 
 
+@app.command("export")
 def export_(
     dataset: Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")],
     to: To,
@@ -26,10 +24,11 @@ def export_(
     """Write a dataset's accepted triplets as webdataset tars or as Hugging Face parquet."""
     from compodiff.interchange.exporting import WRITERS, export_triplets
 
-    _known(format_name, list(WRITERS))
+    _check_known(format_name, list(WRITERS))
     echo(f"{export_triplets(dataset, format_name, to):,} triplets in {to}")
 
 
+@app.command("import")
 def import_(
     folder: Annotated[Path, typer.Argument(help="The set's files; for LaSCo, COCO's pictures (train2014, val2014).")],
     *,
@@ -53,15 +52,15 @@ def import_(
 
     An export of ours comes back as it was. An import that was stopped continues.
     """
-    from compodiff.interchange.formats import FORMATS, Source, import_triplets
+    from compodiff.interchange.formats import FORMATS, ForeignSet, import_triplets
     from compodiff.interchange.importing import SPLITS, Importer
     from compodiff.params import load_params
 
-    _known(format_name, list(FORMATS))
-    _known(split, list(SPLITS))
-    root = project_root()
+    _check_known(format_name, list(FORMATS))
+    _check_known(split, list(SPLITS))
+    root = find_project_root()
     synthesis = load_params(root / "params.yaml").synthesis
-    source = Source(folder, format_name, _columns(column or []), annotations, tuple(captions or ()))
+    source = ForeignSet(folder, format_name, _parse_columns(column or []), annotations, tuple(captions or ()))
     importer = Importer(
         encoder=(encoder or root / "artifacts" / "encoder").resolve(),
         floors=synthesis.floors,
@@ -75,13 +74,13 @@ def import_(
     echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted{faulty}, in {to}")
 
 
-def _columns(given: list[str]) -> dict[str, str]:
+def _parse_columns(given: list[str]) -> dict[str, str]:
     for each in given:
         if "=" not in each:
             raise InputInvalid(f"--column {each!r} is not ROLE=NAME; for instance: --column target_image=edited")
     return dict(each.split("=", 1) for each in given)
 
 
-def _known(name: str, names: list[str]) -> None:
+def _check_known(name: str, names: list[str]) -> None:
     if name not in names:
         raise InputInvalid(f"{name!r} is not one of: {', '.join(names)}")

@@ -5,15 +5,12 @@ from typing import Annotated
 
 import typer
 
-from compodiff.project import project_root
+from compodiff.project import find_project_root
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("run")(run)
-    app.command("data")(data)
-
-
+@app.command("run")
 def run(
     stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml, such as train_prior; or distill.")],
     preset: Annotated[
@@ -27,7 +24,7 @@ def run(
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from compodiff.stages.declaration import run_stage
 
-    project = project_root()
+    project = find_project_root()
     if preset is not None:
         from compodiff.stages.preset import enter_preset
 
@@ -35,10 +32,11 @@ def run(
     run_stage(stage, project)
 
 
-def data() -> None:
+@app.command("data")
+def build_data() -> None:
     """Build data/ (pictures, names and relations) from the pinned packages."""
     from compodiff.catalogue.build import build_catalogue
     from compodiff.params import load_params
 
-    root = project_root()
+    root = find_project_root()
     build_catalogue(root / "data", load_params(root / "params.yaml").data)

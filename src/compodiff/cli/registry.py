@@ -5,21 +5,18 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.project import project_root
+from compodiff.project import find_project_root
+
+app = typer.Typer()
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("promote")(promote)
-    app.command("rollback")(rollback)
-
-
+@app.command("promote")
 def promote() -> None:
     """Make the model registered last champion, if it passes the gate of params.yaml."""
     from compodiff.params import load_params
     from compodiff.tracking import promotion
 
-    root = project_root()
+    root = find_project_root()
     params = load_params(root / "params.yaml")
     queries = params.evaluation.min_relation_queries
     change = promotion.promote(root, params.gates, min_relation_queries=queries)
@@ -29,14 +26,15 @@ def promote() -> None:
         echo(f"version {change.after} is champion already")
 
 
-def rollback(
+@app.command("rollback")
+def roll_back(
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     instead_of: Annotated[str | None, typer.Option(help="Only if this version is still champion.")] = None,
 ) -> None:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
     from compodiff.tracking import promotion
 
-    change = promotion.rollback(project_root(), reason, instead_of=instead_of)
+    change = promotion.roll_back(find_project_root(), reason, instead_of=instead_of)
     if change.made:
         echo(f"version {change.after} is champion again, instead of {change.before}")
     else:

@@ -6,106 +6,121 @@ compodiff search --index ~/Pictures --reference cat.jpg --text "in the snow" --h
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.dials import dial_option
+from compodiff.cli.options import Model, Seed, Steps, WImage, WText, make_dial_option
 from compodiff.cli.output import Column, echo, print_table
 from compodiff.project import ATTRIBUTION
 from compodiff.search.locate import CHAMPION
 
 if TYPE_CHECKING:
-    from compodiff.search.query import Mode, PreparedQuery, Reference
+    from compodiff.search.query import PreparedQuery, Query, Reference
     from compodiff.search.ranking import Hit, Ranking
     from compodiff.search.searcher import Searcher
 
+References = Annotated[
+    list[str] | None,
+    typer.Option("--reference", help="A picture file, an id of the index, or an emoji; the mean of several."),
+]
+Weights = Annotated[list[float] | None, typer.Option("--weight", help="How much a reference counts; once for each.")]
+Text = Annotated[str, typer.Option(help="What is to be different.")]
+Negative = Annotated[str, typer.Option(help="What the answer should not be like.")]
+Mask = Annotated[Path | None, typer.Option(help="PNG of the reference's shape, white where to replace.")]
+Filter = Annotated[str, typer.Option("--filter", help='A condition on the metadata, as in SQL: "width > 800".')]
+Exclude = Annotated[list[str] | None, typer.Option(help="Id of a picture not to be found; repeatable.")]
+ModeName = Annotated[str, typer.Option(help="composed, or image or text: by that embedding alone, without the model.")]
+Subtract = Annotated[str, typer.Option(help="A text whose direction is taken off the answer.")]
+SubtractWeight = Annotated[float, make_dial_option("subtract_weight")]
+Draws = Annotated[int | None, make_dial_option("draws")]
+Mixing = Annotated[float | None, make_dial_option("reference_mixing", "--mixing")]
+Count = Annotated[int, make_dial_option("k", "-k")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
+Html = Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")]
+IndexFolder = Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")]
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("search")(search)
+app = typer.Typer()
 
 
+@dataclass(frozen=True)
+class _Answer:
+    searcher: "Searcher"
+    query: "Query"
+    prepared: "PreparedQuery"
+    ranking: "Ranking"
+    seconds: dict[str, float]
+
+
+@app.command("search")
 def search(
     *,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(help="A picture file, an id of the index, or an emoji; several are searched for as their mean."),
-    ] = None,
-    weight: Annotated[
-        list[float] | None, typer.Option(help="How much a reference counts among several; once for each.")
-    ] = None,
-    text: Annotated[str, typer.Option(help="What is to be different.")] = "",
-    negative: Annotated[str, typer.Option(help="What the answer should not be like.")] = "",
-    mask: Annotated[Path | None, typer.Option(help="PNG of the reference's shape, white where to replace.")] = None,
-    where: Annotated[
-        str, typer.Option("--filter", help='A condition on the pictures\' metadata, as in SQL: "width > 800".')
-    ] = "",
-    exclude: Annotated[list[str] | None, typer.Option(help="Id of a picture not to be found; repeatable.")] = None,
-    mode: Annotated[
-        str, typer.Option(help="composed, or image or text: by that one embedding alone, without the model.")
-    ] = "composed",
-    subtract: Annotated[str, typer.Option(help="A text whose direction is taken off the answer.")] = "",
-    subtract_weight: Annotated[float, dial_option("subtract_weight")] = 0.5,
-    w_image: Annotated[float | None, dial_option("w_image")] = None,
-    w_text: Annotated[float | None, dial_option("w_text")] = None,
-    steps: Annotated[int | None, dial_option("num_inference_steps")] = None,
-    draws: Annotated[int | None, dial_option("draws")] = None,
-    mixing: Annotated[float | None, dial_option("reference_mixing", "--mixing")] = None,
-    seed: Annotated[int | None, dial_option("seed")] = None,
-    k: Annotated[int, dial_option("k", "-k")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")] = None,
-    index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
-    model: Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
+    reference: References = None,
+    weight: Weights = None,
+    text: Text = "",
+    negative: Negative = "",
+    mask: Mask = None,
+    where: Filter = "",
+    exclude: Exclude = None,
+    mode: ModeName = "composed",
+    subtract: Subtract = "",
+    subtract_weight: SubtractWeight = 0.5,
+    w_image: WImage = None,
+    w_text: WText = None,
+    steps: Steps = None,
+    draws: Draws = None,
+    mixing: Mixing = None,
+    seed: Seed = None,
+    k: Count = 10,
+    as_json: AsJson = False,
+    html: Html = None,
+    index: IndexFolder = None,
+    model: Model = CHAMPION,
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
-    from compodiff.images import read_picture
-    from compodiff.search.progress import Watch
-    from compodiff.search.query import Query, mode_of
-    from compodiff.search.searcher import Searcher
+    from compodiff.search.query import find_mode
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
-    started = time.perf_counter()
     require_replaceable_file(html, PAGE)
-    known: Mode = mode_of(mode)
+    dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "draws": draws}
+    dials |= {"reference_mixing": mixing, "seed": seed, "k": k, "subtract_weight": subtract_weight}
+    asked: dict[str, Any] = {"relative_caption": text, "negative_text": negative, "subtract": subtract, **dials}
+    asked |= {"mode": find_mode(mode), "exclude": tuple(exclude or ()), "where": where.strip()}
+    answer = _answer(model, index, (reference or [], weight or [], mask), asked)
+    if html is not None:
+        _write_page(html, answer, attribution="" if index else ATTRIBUTION)
+    for note in answer.ranking.notes:
+        echo(f"note: {note}", err=True)
+    if as_json:
+        named = reference[0] if reference and len(reference) == 1 else reference
+        given = {"reference": named, "weight": weight, "mask": mask, "model": model}
+        typer.echo(json.dumps(_describe(answer, given), ensure_ascii=False, default=str))
+    else:
+        _print_table(answer.ranking.hits)
+
+
+def _answer(
+    model: str, index: Path | None, given: tuple[Sequence[str], Sequence[float], Path | None], asked: dict[str, Any]
+) -> _Answer:
+    """Open model and index, and answer one query; `given` are its references, their weights and the mask."""
+    from compodiff.images import read_picture
+    from compodiff.search.progress import PhaseTimer
+    from compodiff.search.query import Query
+    from compodiff.search.searcher import Searcher
+
+    started = time.perf_counter()
     searcher = Searcher.load(model, index=index)
-    query = Query(
-        reference=_join(searcher, reference or [], weight or []),
-        relative_caption=text,
-        negative_text=negative,
-        mask=None if mask is None else read_picture(mask),
-        w_image=w_image,
-        w_text=w_text,
-        num_inference_steps=steps,
-        draws=draws,
-        reference_mixing=mixing,
-        seed=seed,
-        k=k,
-        mode=known,
-        subtract=subtract,
-        subtract_weight=subtract_weight,
-        exclude=tuple(exclude or ()),
-        where=where.strip(),
-    )
+    references, weights, mask = given
+    reference = _join(searcher, references, weights)
+    query = Query(reference, mask=None if mask is None else read_picture(mask), **asked)
     loaded = time.perf_counter()
     prepared = searcher.prepare(query)
-    (ranking,) = searcher.answer_all([prepared], Watch())
-    answered = time.perf_counter()
-    if html is not None:
-        _write_page(html, searcher, query.reference, prepared, ranking, attribution="" if index else ATTRIBUTION)
-    for note in ranking.notes:
-        echo(f"note: {note}", err=True)
-    if not as_json:
-        _print_table(ranking.hits)
-        return
-    seconds = {"load": round(loaded - started, 4), "search": round(answered - loaded, 4)}
-    asked: dict[str, Any] = {"reference": reference[0] if reference and len(reference) == 1 else reference}
-    asked |= {"weight": weight, "mask": None if mask is None else str(mask), "model": model}
-    described = _describe(searcher, prepared, ranking, asked) | {"seconds": seconds}
-    typer.echo(json.dumps(described, ensure_ascii=False))
+    (ranking,) = searcher.answer_all([prepared], PhaseTimer())
+    seconds = {"load": round(loaded - started, 4), "search": round(time.perf_counter() - loaded, 4)}
+    return _Answer(searcher, query, prepared, ranking, seconds)
 
 
 def _join(searcher: "Searcher", names: Sequence[str], weights: Sequence[float]) -> "Reference":
@@ -119,78 +134,62 @@ def _join(searcher: "Searcher", names: Sequence[str], weights: Sequence[float]) 
     return Blend(found.parts, tuple(weights)) if isinstance(found, Blend) and weights else found
 
 
-def _describe(
-    searcher: "Searcher", prepared: "PreparedQuery", ranking: "Ranking", asked: dict[str, Any]
-) -> dict[str, Any]:
-    query, options = prepared.asked, prepared.options
-    mixing = options.reference_mixing if query.mask is None else options.masked_reference_mixing
+def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
+    """Return the query with every dial that it was answered with, and the answer."""
+    query, options, searcher = answer.prepared.asked, answer.prepared.options, answer.searcher
+    dials = {
+        "subtract_weight": query.subtract_weight,
+        "w_image": options.w_image,
+        "w_text": options.w_text,
+        "steps": options.num_inference_steps,
+        "draws": options.draws,
+        "mixing": options.reference_mixing if query.mask is None else options.masked_reference_mixing,
+        "seed": searcher.composer.sampling.seed if query.seed is None else query.seed,
+        "k": query.k,
+    }
+    said: dict[str, object] = {"text": query.relative_caption, "negative": query.negative_text, "filter": query.where}
+    said |= {"exclude": list(query.exclude), "mode": query.mode, "subtract": query.subtract}
+    hits = [{**vars(hit), "file": str(hit.path)} for hit in answer.ranking]
     return {
-        "query": {
-            **asked,
-            "text": query.relative_caption,
-            "negative": query.negative_text,
-            "filter": query.where,
-            "exclude": list(query.exclude),
-            "mode": query.mode,
-            "subtract": query.subtract,
-            "subtract_weight": query.subtract_weight,
-            "w_image": options.w_image,
-            "w_text": options.w_text,
-            "steps": options.num_inference_steps,
-            "draws": options.draws,
-            "mixing": mixing,
-            "seed": searcher.composer.sampling.seed if query.seed is None else query.seed,
-            "k": query.k,
-        },
+        "query": {**given, **said, **dials},
         "index": str(searcher.index.folder),
-        "results": [
-            {key: value for key, value in vars(hit).items() if key != "path"} | {"file": str(hit.path)}
-            for hit in ranking
-        ],
-        "notes": list(ranking.notes),
+        "results": [{key: value for key, value in hit.items() if key != "path"} for hit in hits],
+        "notes": list(answer.ranking.notes),
+        "seconds": answer.seconds,
     }
 
 
 def _print_table(hits: Sequence["Hit"]) -> None:
     rows = [
-        (str(hit.rank), f"{hit.score:.3f}", hit.name, "" if hit.name == hit.picture_id else hit.picture_id)
-        for hit in hits
+        (str(it.rank), f"{it.score:.3f}", it.name, "" if it.name == it.picture_id else it.picture_id) for it in hits
     ]
     columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
     print_table(columns, rows, has_lines=False)
 
 
-def _write_page(
-    path: Path,
-    searcher: "Searcher",
-    reference: "Reference",
-    prepared: "PreparedQuery",
-    ranking: "Ranking",
-    *,
-    attribution: str,
-) -> None:
+def _write_page(path: Path, answer: _Answer, *, attribution: str) -> None:
     from PIL import Image
 
-    from compodiff.search.html_page import Shown, render_result_page
-    from compodiff.search.query import parts_of
-    from compodiff.storage.atomic import atomic_path
+    from compodiff.search.html_page import CaptionedPicture, render_result_page
+    from compodiff.search.query import list_parts
+    from compodiff.storage.atomic import replace_path
     from compodiff.storage.ownership import PAGE
 
+    index, pictures = answer.searcher.index, answer.searcher.pictures
     shown = []
-    for part in parts_of(reference):
+    for part in list_parts(answer.query.reference):
         if isinstance(part, str):
-            name = searcher.index.pictures["name"].iloc[searcher.index.row[part]]
-            shown.append(Shown(searcher.pictures.read(part), str(name)))
+            shown.append(CaptionedPicture(pictures.read(part), str(index.pictures["name"].iloc[index.row[part]])))
         elif isinstance(part, Image.Image):
-            shown.append(Shown(part, "reference"))
-    query, options = prepared.asked, prepared.options
+            shown.append(CaptionedPicture(part, "reference"))
+    query, options = answer.prepared.asked, answer.prepared.options
     page = render_result_page(
         references=shown,
         relative_caption=query.relative_caption,
         negative_text=query.negative_text,
         dials=f"w_image {options.w_image:g}, w_text {options.w_text:g}, {options.num_inference_steps} steps",
-        results=[(Shown(searcher.pictures.read(hit.picture_id), hit.name), hit.score) for hit in ranking],
+        results=[(CaptionedPicture(pictures.read(hit.picture_id), hit.name), hit.score) for hit in answer.ranking],
         attribution=attribution,
     )
-    with atomic_path(path, PAGE) as temporary:
+    with replace_path(path, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")

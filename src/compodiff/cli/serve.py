@@ -7,11 +7,11 @@ import typer
 
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.project import ATTRIBUTION, project_root
-from compodiff.search.locate import CHAMPION, GALLERY, ModelParts, index_folder, model_parts
+from compodiff.project import ATTRIBUTION, find_project_root
+from compodiff.search.locate import CHAMPION, GALLERY, ModelParts, find_index_folder, find_model_parts
 
 if TYPE_CHECKING:
-    from compodiff.serving.champion import Places
+    from compodiff.serving.champion import ServedPaths
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
@@ -19,11 +19,10 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("serve")(serve)
+app = typer.Typer()
 
 
+@app.command("serve")
 def serve(
     *,
     index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
@@ -52,7 +51,7 @@ def serve(
 
     if host not in _LOOPBACK and not token:
         raise InputInvalid(f"--host {host} can be reached by others; set COMPODIFF_TOKEN, or stay on 127.0.0.1")
-    champion = Champion(lambda: _places(model, index))
+    champion = Champion(lambda: _find_places(model, index))
     # Names are checked on loopback only: elsewhere the token keeps other sites' pages out.
     hosts = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ("*",)
     app = create_app(champion, token=token, hosts=hosts, refresh_seconds=refresh)
@@ -71,31 +70,31 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _places(model: str, index: Path | None) -> "Places":
+def _find_places(model: str, index: Path | None) -> "ServedPaths":
     """Where the model and the index are now; asked again and again, as an alias may move."""
-    from compodiff.serving.champion import Places
+    from compodiff.serving.champion import ServedPaths
 
-    parts, version = _model_and_version(model)
+    parts, version = _find_model_and_version(model)
     if index is None:
-        gallery = (project_root() / GALLERY).resolve()
-        return Places(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
-    return Places(model, version, parts.composed, parts.encoder, index_folder(index.resolve()))
+        gallery = (find_project_root() / GALLERY).resolve()
+        return ServedPaths(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
+    return ServedPaths(model, version, parts.composed, parts.encoder, find_index_folder(index.resolve()))
 
 
-def _model_and_version(model: str) -> tuple[ModelParts, str]:
+def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
     """A model's folders and what it is, in words: of one and the same version, though the alias may move meanwhile."""
     while True:
-        version = _version(model)
-        parts = model_parts(model)
-        if _version(model) == version:
+        version = _describe_version(model)
+        parts = find_model_parts(model)
+        if _describe_version(model) == version:
             return parts, version
 
 
-def _version(model: str) -> str:
+def _describe_version(model: str) -> str:
     if not model.startswith("models:"):
         return model
-    from compodiff.tracking.registry import version_at
+    from compodiff.tracking.registry import find_version_at
     from compodiff.tracking.store import open_store
 
-    found = version_at(open_store(project_root()), model.rpartition("@")[2])
+    found = find_version_at(open_store(find_project_root()), model.rpartition("@")[2])
     return f"compodiff version {found.number}" if found else model

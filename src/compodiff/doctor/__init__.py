@@ -10,10 +10,10 @@ from pathlib import Path
 
 from compodiff.doctor import hardware, installation
 from compodiff.doctor.duration import estimate_run
-from compodiff.doctor.finding import Finding, ask
+from compodiff.doctor.finding import MachineFinding, ask
 
 
-def examine(project: Path, *, calibrate: bool = True) -> Iterator[Finding]:
+def examine(project: Path, *, calibrate: bool = True) -> Iterator[MachineFinding]:
     """Yield the findings about this machine and the project at `project`, each as it is made.
 
     Args:

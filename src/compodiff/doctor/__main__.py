@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from compodiff.doctor.report import report
+from compodiff.doctor.report import write_report
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quick", action="store_true", help="do not measure how long make run will take")
     asked = parser.parse_args()
-    return report(Path.cwd(), sys.stdout.write, as_json=asked.json, calibrate=not asked.quick)
+    return write_report(Path.cwd(), sys.stdout.write, as_json=asked.json, calibrate=not asked.quick)
 
 
 if __name__ == "__main__":

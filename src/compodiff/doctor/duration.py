@@ -42,18 +42,18 @@ def _time_towers(params: "Params") -> tuple[float, float]:
     """Return the seconds of one picture and of one text."""
     import torch
 
-    from compodiff.encoders import embedded_encoder
+    from compodiff.encoders import load_embedded_encoder
 
     if params.encoder.embedded is None:
         raise ParamsInvalid("params.yaml names an encoder of open_clip's; only the time of the default one is known")
     size, maps = params.encoder.embedded.image_size, params.encoder.embedded.maps
     generator = torch.Generator().manual_seed(0)
-    encoder = embedded_encoder(
+    encoder = load_embedded_encoder(
         embedding_dim=sum(each.dimensions for each in maps.values()),
         image_size=size,
         generator=generator,
         grids={name: each.grid for name, each in maps.items()},
-    ).for_many()
+    ).prepare_for_many()
     pixels = torch.rand(_BATCH, 3, size, size, generator=generator)
     captions = ["a small red ball on the left of a dog"] * _TEXTS_AT_A_TIME
     picture = _shortest(lambda: encoder.encode_pixels(pixels))
@@ -67,7 +67,7 @@ def _time_row(params: "Params") -> float:
 
     from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
     from compodiff.precision import DTYPES, choose_precision
-    from compodiff.speed.training import Batch, train_step
+    from compodiff.speed.training import TimedBatch, train_step
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = DTYPES[choose_precision(params.composed.precision, device)]
@@ -75,7 +75,7 @@ def _time_row(params: "Params") -> float:
     config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dim=width)
     with torch.random.fork_rng():
         denoiser = Denoiser(config).to(dtype)
-    batch = Batch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)
+    batch = TimedBatch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)
     optimizer = torch.optim.AdamW(denoiser.parameters(), fused=True)
     return _shortest(lambda: train_step(denoiser, optimizer, batch)) / params.composed.batch_size
 

@@ -8,7 +8,7 @@ State = Literal["well", "note", "fault"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """The answer to one question about this machine.
 
     Attributes:
@@ -28,16 +28,18 @@ Answer = tuple[State, str] | tuple[State, str, str]
 Question = Callable[[], Answer]
 
 
-def ask(name: str, question: Question) -> Finding:
+def ask(name: str, question: Question) -> MachineFinding:
     """Return the answer; a question that cannot be answered, as a part of the installation is missing, says so."""
     try:
-        return Finding(name, *question())
+        return MachineFinding(name, *question())
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
-        return Finding(name, "fault", f"cannot be told: {type(error).__name__}: {reason[:200]}", _remedy(error))
+        return MachineFinding(
+            name, "fault", f"cannot be told: {type(error).__name__}: {reason[:200]}", _find_remedy(error)
+        )
 
 
-def _remedy(error: Exception) -> str:
+def _find_remedy(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "run: make (it completes the installation)"
     return ""

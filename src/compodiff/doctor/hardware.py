@@ -15,14 +15,14 @@ DISK_NEEDED_GB = 3
 
 def judge_processor() -> Answer:
     """Name the processor, and say what it does with bfloat16."""
-    found = machine.processor()
+    found = machine.read_processor()
     hardware = "multiplies bfloat16 in hardware" if found.multiplies_bfloat16 else "emulates bfloat16"
     return "well", f"{found.name}; {hardware}"
 
 
 def judge_threads() -> Answer:
     """Say how many cores may be used, and what limits them."""
-    cores, everything = machine.usable_cores(), os.cpu_count() or 1
+    cores, everything = machine.count_usable_cores(), os.cpu_count() or 1
     limits = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS", "COMPODIFF_WORKERS") if name in os.environ]
     text = f"{cores} of {everything} cores may be used" + (f"; {', '.join(limits)} is set" if limits else "")
     return "well", text
@@ -30,7 +30,7 @@ def judge_threads() -> Answer:
 
 def judge_memory() -> Answer:
     """Say how much memory there is and is free."""
-    found = machine.memory()
+    found = machine.read_memory()
     text = f"{found.available / GB:.1f} of {found.total / GB:.1f} GB free"
     if found.available < MEMORY_NEEDED_GB * GB:
         return "note", f"{text}; make run needs {MEMORY_NEEDED_GB}", "end what takes memory before: make run"

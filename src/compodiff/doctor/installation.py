@@ -31,12 +31,12 @@ def judge_python() -> Answer:
 def judge_last_attempt(project: Path) -> Answer:
     """Say whether .venv is whole, and why the last installation failed."""
     folder = project / ".venv"
-    installed = _time_of(folder / ".installed")
-    if _time_of(folder / ".failed") > installed:
+    installed = _read_time(folder / ".installed")
+    if _read_time(folder / ".failed") > installed:
         cause, _, remedy = (folder / ".failed").read_text(encoding="utf-8").strip().rpartition("; ")
         return "fault", f"the last one failed: {cause}", remedy
     if installed:
-        changed = [name for name in ("pyproject.toml", "constraints.txt") if _time_of(project / name) > installed]
+        changed = [name for name in ("pyproject.toml", "constraints.txt") if _read_time(project / name) > installed]
         if changed:
             return "note", f"{' and '.join(changed)} changed after it", "run: make"
         return "well", f"complete, in {folder}"
@@ -45,7 +45,7 @@ def judge_last_attempt(project: Path) -> Answer:
     return "note", "there is no .venv: the packages come from elsewhere", "run: make (or leave it, if that is meant)"
 
 
-def _time_of(file: Path) -> float:
+def _read_time(file: Path) -> float:
     """Return when a file was written; 0 where it is not there."""
     return file.stat().st_mtime if file.is_file() else 0.0
 
@@ -97,13 +97,13 @@ def judge_compiler() -> Answer:
 
 def judge_weights() -> Answer:
     """Say whether the default encoder's weights are there, which come as packages."""
-    absent = [package for package, file in _WEIGHTS.items() if not _holds(package, file)]
+    absent = [package for package, file in _WEIGHTS.items() if not _has_file(package, file)]
     if absent:
         return "fault", f"the weights of {' and '.join(absent)} are missing", "run: rm -f .venv/.installed && make"
     return "well", "of the default encoder: EfficientNet-Lite0 and MiniLM, from installed packages"
 
 
-def _holds(package: str, file: str) -> bool:
+def _has_file(package: str, file: str) -> bool:
     found = importlib.util.find_spec(package)
     folders = found.submodule_search_locations if found else None
     return any((Path(folder) / file).is_file() for folder in folders or ())
@@ -113,11 +113,11 @@ def judge_champion(project: Path) -> Answer:
     """Name the model that search and serving use."""
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (project / "mlruns" / "mlflow.db").is_file():
         return "note", "none yet", "run: make run"
-    from compodiff.tracking.registry import CHAMPION, number_at
+    from compodiff.tracking.registry import CHAMPION, find_number_at
     from compodiff.tracking.store import open_store
 
     store = open_store(project)
-    number = number_at(store, CHAMPION)
+    number = find_number_at(store, CHAMPION)
     if number is None:
         return "note", "none yet", "run: make run"
     return "well", f"version {number} in {store.uri.partition('://')[0]}"

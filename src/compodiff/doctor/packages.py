@@ -15,7 +15,9 @@ def read_pins(project: Path) -> dict[str, str]:
     lines = (project / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {
-        _canonical(each.name): str(each.specifier)[2:] for each in pins if each.marker is None or each.marker.evaluate()
+        _normalise_name(each.name): str(each.specifier)[2:]
+        for each in pins
+        if each.marker is None or each.marker.evaluate()
     }
 
 
@@ -24,7 +26,7 @@ def find_faults(project: Path) -> list[str]:
 
     Missing is what an installed package needs on this system: torch for a CPU needs no CUDA, whatever is pinned.
     """
-    pins, installed = read_pins(project), _installed()
+    pins, installed = read_pins(project), _list_installed()
     missing = find_needed("compodiff", EXTRAS, installed) - installed.keys()
     found = [f"{name} is not installed (pinned: {pins.get(name, 'nowhere')})" for name in sorted(missing)]
     for name, pin in pins.items():
@@ -47,13 +49,13 @@ def find_needed(root: str, extras: tuple[str, ...], installed: Mapping[str, Dist
         seen.add(each)
         for needed in map(Requirement, (installed[name].requires if name in installed else None) or ()):
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
-                waiting += [(_canonical(needed.name), wanted) for wanted in ("", *needed.extras)]
+                waiting += [(_normalise_name(needed.name), wanted) for wanted in ("", *needed.extras)]
     return {name for name, _ in seen}
 
 
-def _installed() -> dict[str, Distribution]:
-    return {_canonical(each.name): each for each in distributions()}
+def _list_installed() -> dict[str, Distribution]:
+    return {_normalise_name(each.name): each for each in distributions()}
 
 
-def _canonical(name: str) -> str:
+def _normalise_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

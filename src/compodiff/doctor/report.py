@@ -7,19 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from compodiff.doctor import examine
-from compodiff.doctor.finding import Finding
+from compodiff.doctor.finding import MachineFinding
 
 _MARKS = {"well": " ", "note": "-", "fault": "!"}
 _NAME_WIDTH, _WIDTH = 13, 120
 
 
-def report(project: Path, write: Callable[[str], object], *, as_json: bool, calibrate: bool) -> int:
+def write_report(project: Path, write: Callable[[str], object], *, as_json: bool, calibrate: bool) -> int:
     """Write the findings about `project`, as text each as it is made; return 1 where one is a fault, else 0."""
     found = []
     for finding in examine(project, calibrate=calibrate):
         found.append(finding)
         if not as_json:
-            write(_as_text(finding))
+            write(_format_finding(finding))
     faults = [each.name for each in found if each.state == "fault"]
     if as_json:
         write(json.dumps({"faults": faults, "findings": [asdict(each) for each in found]}, indent=2) + "\n")
@@ -28,7 +28,7 @@ def report(project: Path, write: Callable[[str], object], *, as_json: bool, cali
     return 1 if faults else 0
 
 
-def _as_text(finding: Finding) -> str:
+def _format_finding(finding: MachineFinding) -> str:
     """Return one finding: its mark (! for a fault, - for a note), its name, the answer, and below it the way out."""
     blank = " " * (_NAME_WIDTH + 2)
     head = f"{_MARKS[finding.state]} {finding.name:<{_NAME_WIDTH}}"

@@ -1,6 +1,6 @@
 """Pictures and texts embedded once and memory-mapped: of sets, which training reads, and of benchmarks."""
 
-from compodiff.embeddings.making import Material, make_embeddings
+from compodiff.embeddings.making import EmbeddingMaterial, make_embeddings
 from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
 from compodiff.embeddings.set_arrays import SetEmbeddings
 from compodiff.embeddings.set_making import embed_set
@@ -9,8 +9,8 @@ from compodiff.images.mask_cells import MASK_SIZE
 
 __all__ = [
     "MASK_SIZE",
+    "EmbeddingMaterial",
     "Embeddings",
-    "Material",
     "SetEmbeddings",
     "blank_masked",
     "draw_mask",

@@ -15,7 +15,7 @@ _SAME_SHAPE = 0.02  # relative difference of two aspect ratios that rounding a r
 _NOTHING = "the mask marks nothing of the reference; paint white what is to be replaced"
 
 
-def mask_cells(mask: Image.Image, reference: Image.Image, encoder: Encoder) -> Tensor:
+def compute_cells(mask: Image.Image, reference: Image.Image, encoder: Encoder) -> Tensor:
     """Which of the 64 x 64 cells of the picture that the encoder sees a mask covers by more than half.
 
     Args:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from compodiff.encoders.encoder import Encoder
 from compodiff.execution.prefetch import map_ahead
 from compodiff.params import EmbeddingParams
-from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 from compodiff.storage.shards import claim_folder
 
@@ -35,7 +35,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Material:
+class EmbeddingMaterial:
     """What is embedded.
 
     Attributes:
@@ -51,7 +51,7 @@ class Material:
     texts: Sequence[str]
 
 
-def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: EmbeddingParams) -> None:
+def make_embeddings(folder: Path, encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams) -> None:
     """Embed `material` and write it as the folder `folder` (layout in stored.py), whole or not at all.
 
     Finished chunks wait in a hidden folder beside it; they are used again only for the same material, encoder and
@@ -68,24 +68,26 @@ def make_embeddings(folder: Path, encoder: Encoder, material: Material, params: 
         mark_folder(folder, KIND, sorted(_FILES))  # of release 0.1, which wrote no markers
     require_replaceable_folder(folder, KIND)
     names = ("pictures-*.npz", "texts-*.npz")
-    claim_folder(work, _fingerprint(encoder, material, texts, params), _WORK, names)
+    claim_folder(work, _make_fingerprint(encoder, material, texts, params), _WORK, names)
     embed_pictures = partial(_embed_pictures, encoder, material, params)
     embed_texts = partial(_embed_texts, encoder, params.batch_size)
-    pictures = _chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
-    worded = _chunks(work, "texts", texts, params.batch_size, embed_texts)
-    with atomic_folder(folder, KIND) as temporary:
+    pictures = _write_chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
+    worded = _write_chunks(work, "texts", texts, params.batch_size, embed_texts)
+    with replace_folder(folder, KIND) as temporary:
         _join(temporary / "pictures.npy", pictures, "pictures")
         for name in ("texts_pooled", "text_tokens"):
             _join(temporary / f"{name}.npy", worded, name)
         lengths = np.concatenate([_load(chunk, "lengths") for chunk in worded])
         np.save(temporary / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        _table(temporary / "pictures.parquet", picture_id=list(material.pictures))
-        _table(temporary / "texts.parquet", text=texts)
+        _write_table(temporary / "pictures.parquet", picture_id=list(material.pictures))
+        _write_table(temporary / "texts.parquet", text=texts)
         write_json(temporary / "manifest.json", encoder.manifest.to_json())
     delete_folder(work, _WORK)
 
 
-def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], params: EmbeddingParams) -> dict[str, Any]:
+def _make_fingerprint(
+    encoder: Encoder, material: EmbeddingMaterial, texts: Sequence[str], params: EmbeddingParams
+) -> dict[str, Any]:
     names = [list(material.pictures), texts]
     return {
         "encoder": encoder.manifest.to_json(),
@@ -95,7 +97,7 @@ def _fingerprint(encoder: Encoder, material: Material, texts: Sequence[str], par
     }
 
 
-def _chunks(
+def _write_chunks(
     work: Path, kind: str, items: Sequence[str], batch_size: int, embed: Callable[[Sequence[str]], Arrays]
 ) -> list[Path]:
     """Return the chunk files of `items`, after embedding those that are missing."""
@@ -106,20 +108,22 @@ def _chunks(
         for path, chunk in plan:
             if path.exists():
                 continue
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
+            with replace_path(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **embed(chunk))
             progress.update(len(chunk))
     return [path for path, _ in plan]
 
 
-def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParams, names: Sequence[str]) -> Arrays:
+def _embed_pictures(
+    encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams, names: Sequence[str]
+) -> Arrays:
     """Embed pictures, (n, D)."""
     embedded = [np.empty((0, encoder.manifest.embedding_dim), np.float32)]
 
     def prepare(batch: Sequence[str]) -> torch.Tensor:
         return torch.stack([encoder.preprocess(material.read(name)) for name in batch])
 
-    for pixels in map_ahead(prepare, _batches(names, params.batch_size)):
+    for pixels in map_ahead(prepare, _split_batches(names, params.batch_size)):
         embedded.append(encoder.encode_pixels(pixels).cpu().numpy())
     return {"pictures": np.concatenate(embedded)}
 
@@ -127,7 +131,7 @@ def _embed_pictures(encoder: Encoder, material: Material, params: EmbeddingParam
 def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arrays:
     """Embed texts: pooled (t, D), tokens end to end (sum L, D_text) in float16, and their lengths (t,)."""
     pooled, tokens, lengths = [], [], []
-    for batch in _batches(texts, batch_size):
+    for batch in _split_batches(texts, batch_size):
         encoding = encoder.encode_texts(batch)
         pooled.append(encoding.pooled.cpu().numpy())
         tokens.append(encoding.tokens[encoding.mask].half().cpu().numpy())
@@ -139,7 +143,7 @@ def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arr
     }
 
 
-def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _split_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -162,5 +166,5 @@ def _join(path: Path, chunks: Sequence[Path], name: str) -> None:
     joined.flush()
 
 
-def _table(path: Path, **columns: list[str]) -> None:
+def _write_table(path: Path, **columns: list[str]) -> None:
     pd.DataFrame(columns, dtype="str").to_parquet(path, index=False)

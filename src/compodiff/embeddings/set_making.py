@@ -11,12 +11,12 @@ from compodiff.embeddings.set_pass import SetEmbedder, ShardTask, embed_texts
 from compodiff.encoders import load_encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.images.decoding import DIGEST_BYTES
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import EmbeddingParams
 from compodiff.sets import open_set
-from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.json_files import read_json
 from compodiff.storage.ownership import delete_folder, require_replaceable_folder
 from compodiff.storage.shards import claim_folder
@@ -50,13 +50,13 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     done = total - sum(task.shard.rows for task in missing)
     with tqdm(desc=f"embedding {folder.name}", total=total, initial=done, unit=" rows", disable=None) as bar:
         embedder = SetEmbedder(str(address), encoder, params)
-        for _, rows in map_shards(embedder, missing, workers=worker_count()):
+        for _, rows in map_shards(embedder, missing, workers=count_workers()):
             bar.update(rows)
     if _NULL not in earlier and not (work / f"{_NULL}.npz").exists():
         _write_null(work / f"{_NULL}.npz", encoder, params)
     names = [_NULL, *(shard.sha256 for shard in description.shards)]
     parts = [earlier.get(name) or Part(work / f"{name}.npz") for name in names]
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         join_parts(temporary, parts)
         listed = [{"sha256": name, "lengths": part.lengths()} for name, part in zip(names, parts, strict=True)]
         write_json(temporary / "manifest.json", made_with | {"set": description.digest, "parts": listed})
@@ -91,5 +91,5 @@ def _write_null(path: Path, encoder: Path, params: EmbeddingParams) -> None:
         "splits": np.empty(0, np.uint8),
         **embed_texts(loaded, [""], params),
     }
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with replace_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

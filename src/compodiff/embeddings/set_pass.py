@@ -23,10 +23,10 @@ from compodiff.errors import InputInvalid
 from compodiff.execution.prefetch import map_ahead
 from compodiff.images import decode
 from compodiff.images.decoding import DIGEST_BYTES, digest_pixels
-from compodiff.images.mask_cells import MASK_SIZE, cells_of_mask
+from compodiff.images.mask_cells import MASK_SIZE, find_mask_cells
 from compodiff.params import EmbeddingParams
 from compodiff.sets import PAIRS, SPLITS, Place, Shard, TrainingSet, open_set
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 
 Mask = bytes | None  # bits of the whole picture; None: cells are drawn
 
@@ -65,7 +65,7 @@ class SetEmbedder:
         arrays = plan.tables() | self._embed_pictures(plan) | embed_texts(self._encoder, plan.texts, self.params)
         arrays["keys"] = np.array([hash_text(row["key"]) for row in rows], np.uint64)
         arrays["splits"] = np.full(len(rows), SPLITS.index(task.shard.split), np.uint8)
-        with atomic_path(task.to) as temporary, temporary.open("wb") as file:
+        with replace_path(task.to) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         return len(rows)
 
@@ -75,7 +75,7 @@ class SetEmbedder:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_encoder(self.encoder).for_many().remembering(self.encoder.with_name(MEMO))
+        return load_encoder(self.encoder).prepare_for_many().remember_in(self.encoder.with_name(MEMO))
 
     def _embed_pictures(self, plan: "_Plan") -> Arrays:
         """Embed pictures and their masked variants: images (n + m, D), masks (m, 512), digests, states (n + m,)."""
@@ -270,7 +270,7 @@ def see_mask(bits: bytes, size: tuple[int, int], resize_mode: str) -> NDArray[np
     if size[0] == size[1]:
         return cells
     whole = Image.fromarray(cells).resize(size, Image.Resampling.NEAREST)
-    return cells_of_mask(np.asarray(whole), resize_mode)
+    return find_mask_cells(np.asarray(whole), resize_mode)
 
 
 def hash_text(text: str) -> int:

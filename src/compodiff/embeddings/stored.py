@@ -53,21 +53,21 @@ class Embeddings:
             InputInvalid: a file is missing, truncated or damaged, or two files are of different lengths.
             EncoderMismatch: the embeddings are another encoder's.
         """
-        manifest = EncoderManifest.from_json(_manifest(folder / "manifest.json"))
+        manifest = EncoderManifest.from_json(_read_manifest(folder / "manifest.json"))
         if encoder is not None:
             require_same(encoder, manifest, f"the embeddings {folder}")
-        pictures, texts = _column(folder, "pictures", "picture_id"), _column(folder, "texts", "text")
+        pictures, texts = _read_column(folder, "pictures", "picture_id"), _read_column(folder, "texts", "text")
         return cls(
             encoder=manifest,
-            pictures=_rows(folder, "pictures", len(pictures)),
+            pictures=_open_rows(folder, "pictures", len(pictures)),
             picture_row={picture: row for row, picture in enumerate(pictures)},
-            texts_pooled=_rows(folder, "texts_pooled", len(texts)),
+            texts_pooled=_open_rows(folder, "texts_pooled", len(texts)),
             text_row={text: row for row, text in enumerate(texts)},
-            _text_tokens=_array(folder, "text_tokens"),
-            _text_offsets=_rows(folder, "text_offsets", len(texts) + 1),
+            _text_tokens=_open_array(folder, "text_tokens"),
+            _text_offsets=_open_rows(folder, "text_offsets", len(texts) + 1),
         )
 
-    def tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,)."""
         chosen = np.asarray(rows, dtype=np.int64)
         starts = self._text_offsets[chosen]
@@ -77,7 +77,7 @@ class Embeddings:
         return self._text_tokens[places], lengths
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
@@ -85,7 +85,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     return content
 
 
-def _array(folder: Path, name: str) -> NDArray[Any]:
+def _open_array(folder: Path, name: str) -> NDArray[Any]:
     path = folder / f"{name}.npy"
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -96,14 +96,14 @@ def _array(folder: Path, name: str) -> NDArray[Any]:
     return array
 
 
-def _rows(folder: Path, name: str, count: int) -> NDArray[Any]:
-    array = _array(folder, name)
+def _open_rows(folder: Path, name: str, count: int) -> NDArray[Any]:
+    array = _open_array(folder, name)
     if len(array) != count:
         raise InputInvalid(f"{folder / name}.npy has {len(array)} rows, its table {count}; {_REMAKE}")
     return array
 
 
-def _column(folder: Path, table: str, column: str) -> list[str]:
+def _read_column(folder: Path, table: str, column: str) -> list[str]:
     path = folder / f"{table}.parquet"
     try:
         return pd.read_parquet(path)[column].astype(str).tolist()

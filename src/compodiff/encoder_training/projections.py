@@ -27,7 +27,7 @@ FIRST_LOGIT_SCALE = 1 / 0.03
 
 
 @dataclass(frozen=True)
-class Examples:
+class ProjectionExamples:
     """Pictures with what the towers make of them.
 
     Attributes:
@@ -46,7 +46,7 @@ class Examples:
 
 
 def train_projections(
-    image: nn.Linear, text: nn.Module, examples: Examples, params: EmbeddedEncoderParams
+    image: nn.Linear, text: nn.Module, examples: ProjectionExamples, params: EmbeddedEncoderParams
 ) -> list[float]:
     """Set the weights of both projections.
 
@@ -60,12 +60,12 @@ def train_projections(
         The loss of each step.
     """
     components = map_components(examples, params)
-    kept = components.of(examples.maps)
-    mixing = nn.Parameter(_first_components(examples.widths, components, params))
+    kept = components.project(examples.maps)
+    mixing = nn.Parameter(_select_first_components(examples.widths, components, params))
     text.requires_grad_(True)
     losses = _train(mixing, text, kept, examples, params)
     text.requires_grad_(False)
-    weight, bias = components.folded(mixing.detach())
+    weight, bias = components.fold(mixing.detach())
     with torch.no_grad():
         image.weight.copy_(weight)
         image.bias.copy_(bias)
@@ -84,20 +84,20 @@ class Components:
     means: Sequence[Tensor]
     bases: Sequence[Tensor]
 
-    def of(self, maps: Tensor) -> Tensor:
+    def project(self, maps: Tensor) -> Tensor:
         """Return the components of joined maps, (N, F) -> (N, K)."""
         blocks = _split(maps, [len(mean) for mean in self.means])
         parts = [(block - mean) @ basis for block, mean, basis in zip(blocks, self.means, self.bases, strict=True)]
         return torch.cat(parts, dim=1)
 
-    def folded(self, mixing: Tensor) -> tuple[Tensor, Tensor]:
+    def fold(self, mixing: Tensor) -> tuple[Tensor, Tensor]:
         """One linear layer, weight (D, F) and bias (D,), for components mixed by `mixing` (D, K)."""
         parts = _split(mixing, [basis.shape[1] for basis in self.bases])
         weight = torch.cat([part @ basis.T for part, basis in zip(parts, self.bases, strict=True)], dim=1)
         return weight, -weight @ torch.cat(list(self.means))
 
 
-def map_components(examples: Examples, params: EmbeddedEncoderParams) -> Components:
+def map_components(examples: ProjectionExamples, params: EmbeddedEncoderParams) -> Components:
     """Find the components of each map; values are standardised first, and each map's total variance is one."""
     generator = torch.Generator().manual_seed(params.seed)
     means, bases = [], []
@@ -105,13 +105,13 @@ def map_components(examples: Examples, params: EmbeddedEncoderParams) -> Compone
         mean, scale = block.mean(dim=0), block.std(dim=0).clamp(min=1e-5)
         standardised = (block - mean) / scale
         total = standardised.square().sum() / (len(block) - 1)
-        directions = principal_directions(standardised, min(params.components, *block.shape), generator)
+        directions = find_principal_directions(standardised, min(params.components, *block.shape), generator)
         means.append(mean)
         bases.append(directions / scale[:, None] / total.sqrt())
     return Components(means, bases)
 
 
-def principal_directions(centred: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def find_principal_directions(centred: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """The first `count` right singular vectors of centred (N, F), as (F, count), largest first.
 
     By randomised subspace iteration (arXiv 0909.4061, algorithm 4.4): minutes become seconds where F is thousands.
@@ -125,20 +125,20 @@ def principal_directions(centred: Tensor, count: int, generator: torch.Generator
     return directions
 
 
-def multi_positive_loss(logits: Tensor, positive: Tensor) -> Tensor:
+def compute_contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
     """CLIP's loss where a row may have several right answers: -log of their share, logits and positive (B, B)."""
 
-    def one_way(scores: Tensor, right: Tensor) -> Tensor:
+    def compute_one_way(scores: Tensor, right: Tensor) -> Tensor:
         return (scores.logsumexp(1) - scores.masked_fill(~right, -torch.inf).logsumexp(1)).mean()
 
-    return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
+    return (compute_one_way(logits, positive) + compute_one_way(logits.T, positive.T)) / 2
 
 
 def _split(columns: Tensor, widths: Sequence[int]) -> Sequence[Tensor]:
     return torch.tensor_split(columns, tuple(accumulate(widths))[:-1], dim=1)
 
 
-def _first_components(names: Iterable[str], components: Components, params: EmbeddedEncoderParams) -> Tensor:
+def _select_first_components(names: Iterable[str], components: Components, params: EmbeddedEncoderParams) -> Tensor:
     """The start of the mixing, (D, K): each map's first components, as many as it has dimensions in params."""
     blocks = [
         torch.eye(params.maps[name].dimensions, basis.shape[1])  # type: ignore[index]
@@ -149,7 +149,11 @@ def _first_components(names: Iterable[str], components: Components, params: Embe
 
 
 def _train(
-    mixing: nn.Parameter, text: nn.Module, components: Tensor, examples: Examples, params: EmbeddedEncoderParams
+    mixing: nn.Parameter,
+    text: nn.Module,
+    components: Tensor,
+    examples: ProjectionExamples,
+    params: EmbeddedEncoderParams,
 ) -> list[float]:
     logit_scale = nn.Parameter(torch.tensor(FIRST_LOGIT_SCALE).log())
     optimizer = torch.optim.AdamW(
@@ -159,19 +163,19 @@ def _train(
             {"params": [logit_scale], "lr": params.text_learning_rate, "weight_decay": 0.0},
         ]
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, params=params))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_compute_rate, params=params))
     generator = np.random.default_rng(params.seed)
-    variants = _variants(examples.concepts)
+    variants = _group_variants(examples.concepts)
     losses = []
     with torch.enable_grad(), tqdm(range(params.steps), "training the projections", unit=" steps", disable=None) as bar:
         for _ in bar:
-            chosen = _batch(variants, generator, params)
+            chosen = _draw_batch(variants, generator, params)
             captions = generator.permuted(examples.captions[chosen], axis=1)[:, 0]
             image_embedding = functional.normalize(components[chosen] @ mixing.T, dim=1)
             text_embedding = functional.normalize(text(examples.states[captions]), dim=1)
             describes = (examples.captions[chosen][:, :, None] == captions).any(axis=1)
             logits = image_embedding @ text_embedding.T * logit_scale.exp()
-            loss = multi_positive_loss(logits, torch.from_numpy(describes))
+            loss = compute_contrastive_loss(logits, torch.from_numpy(describes))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -181,19 +185,19 @@ def _train(
     return losses
 
 
-def _rate(step: int, params: EmbeddedEncoderParams) -> float:
+def _compute_rate(step: int, params: EmbeddedEncoderParams) -> float:
     warmup = min(1.0, (step + 1) / params.warmup_steps)
     return warmup * (0.5 + 0.5 * math.cos(math.pi * step / params.steps))
 
 
-def _variants(concepts: Sequence[str]) -> list[NDArray[np.int64]]:
+def _group_variants(concepts: Sequence[str]) -> list[NDArray[np.int64]]:
     rows = defaultdict(list)
     for row, concept in enumerate(concepts):
         rows[concept].append(row)
     return [np.array(members) for members in rows.values()]
 
 
-def _batch(
+def _draw_batch(
     variants: Sequence[NDArray[np.int64]], generator: np.random.Generator, params: EmbeddedEncoderParams
 ) -> NDArray[np.int64]:
     """Rows of pictures: whole concepts as far as they fit, so that most negatives are variants."""

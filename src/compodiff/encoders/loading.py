@@ -10,10 +10,10 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from compodiff.encoders import embedded
-from compodiff.encoders.encoder import Encoder, weights_digest
+from compodiff.encoders.encoder import Encoder, digest_weights
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_file
 
 KIND = "encoder"
@@ -46,10 +46,10 @@ def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
     if pretrained is not None and str(pretrained) not in tags and not Path(pretrained).is_file():
         raise InputInvalid(f"{pretrained} is neither a file of weights nor a tag of {name} ({', '.join(tags)})")
     quick_gelu = open_clip.get_pretrained_cfg(name, str(pretrained)).get("quick_gelu", False)
-    return _listed_encoder(name, pretrained, quick_gelu=quick_gelu)
+    return _load_listed(name, pretrained, quick_gelu=quick_gelu)
 
 
-def _listed_encoder(name: str, pretrained: str | Path | None, *, quick_gelu: bool) -> Encoder:
+def _load_listed(name: str, pretrained: str | Path | None, *, quick_gelu: bool) -> Encoder:
     import open_clip
 
     weights = None if pretrained is None else str(pretrained)
@@ -62,7 +62,7 @@ def _listed_encoder(name: str, pretrained: str | Path | None, *, quick_gelu: boo
     size = preprocessing["size"]
     manifest = EncoderManifest(
         name=name,
-        weights_digest=weights_digest(model),
+        weights_digest=digest_weights(model),
         activation="quick_gelu" if quick_gelu or config.get("quick_gelu", False) else "gelu",
         image_size=size if isinstance(size, int) else size[0],
         mean=tuple(preprocessing["mean"]),
@@ -70,7 +70,7 @@ def _listed_encoder(name: str, pretrained: str | Path | None, *, quick_gelu: boo
         interpolation=preprocessing["interpolation"],
         resize_mode=preprocessing["resize_mode"],
         embedding_dim=config["embed_dim"],
-        token_dim=_token_dim(model, config["text_cfg"]),
+        token_dim=_find_token_dim(model, config["text_cfg"]),
         context_length=config["text_cfg"].get("context_length", 77),
     )
     return Encoder(model, open_clip.get_tokenizer(name), manifest)
@@ -78,7 +78,7 @@ def _listed_encoder(name: str, pretrained: str | Path | None, *, quick_gelu: boo
 
 def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
     """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written."""
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         state = {name: tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
         safetensors.torch.save_file(state, temporary / WEIGHTS)
         manifest = replace(encoder.manifest, weights_digest=digest_file(temporary / WEIGHTS))
@@ -107,7 +107,7 @@ def load_encoder(folder: Path) -> Encoder:
     if manifest.name != embedded.NAME:
         # A file of weights does not carry its preprocessing; the manifest does.
         quick_gelu = manifest.activation == "quick_gelu"
-        listed = _listed_encoder(manifest.name, folder / WEIGHTS, quick_gelu=quick_gelu)
+        listed = _load_listed(manifest.name, folder / WEIGHTS, quick_gelu=quick_gelu)
         return Encoder(listed.model, listed.tokenize, manifest)
     model = embedded.build_model(
         embedding_dim=manifest.embedding_dim, image_size=manifest.image_size, grids=manifest.grids
@@ -116,6 +116,6 @@ def load_encoder(folder: Path) -> Encoder:
     return Encoder(model, embedded.build_tokenizer(), manifest)
 
 
-def _token_dim(model: Any, text_config: dict[str, Any]) -> int:
+def _find_token_dim(model: Any, text_config: dict[str, Any]) -> int:
     width: int = model.text.config.hidden_size if "hf_model_name" in text_config else text_config["width"]
     return width

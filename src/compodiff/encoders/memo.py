@@ -23,11 +23,11 @@ class TowerMemo:
         self.path, self._most_bytes = path, most_bytes
         self._database: sqlite3.Connection | None = None
         try:
-            self._database = _opened(path)
+            self._database = _open_database(path)
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
-    def values(
+    def look_up(
         self, owner: str, contents: Sequence[bytes], make: Callable[[list[int]], list[bytes]], *, keep: bool = True
     ) -> list[bytes]:
         """Return the value of each of `contents`.
@@ -79,7 +79,7 @@ class TowerMemo:
         self._database = None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path, timeout=SECONDS_FOR_OTHERS, isolation_level=None)
     database.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing by it, and a memo may be lost

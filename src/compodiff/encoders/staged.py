@@ -31,7 +31,7 @@ class StagedTower(nn.Module):
         }
         self.proj = nn.Linear(sum(self.widths.values()), embedding_dim)
 
-    def joined_maps(self, pixels: Tensor) -> Tensor:
+    def compute_joined_maps(self, pixels: Tensor) -> Tensor:
         """What the projection sees, pixels (B, 3, H, W) -> (B, F): the maps of `widths`, in that order."""
         last, stages = self.trunk.forward_intermediates(pixels)
         maps = dict(zip(MAPS, (pixels, *stages, last), strict=True))
@@ -40,5 +40,5 @@ class StagedTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed, pixels (B, 3, H, W) -> (B, D)."""
-        embedding: Tensor = self.proj(self.joined_maps(pixels))
+        embedding: Tensor = self.proj(self.compute_joined_maps(pixels))
         return embedding

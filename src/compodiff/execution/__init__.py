@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from compodiff.errors import InputInvalid
 from compodiff.execution.crew import WORKERS, give_out
-from compodiff.execution.local import LocalWorker, visible_gpus
-from compodiff.execution.on_ray import RayWorker, cpu_count, gpu_count
-from compodiff.machine import usable_cores
+from compodiff.execution.local import LocalWorker, list_visible_gpus
+from compodiff.execution.on_ray import RayWorker, count_cpus, count_gpus
+from compodiff.machine import count_usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ EXECUTION = "COMPODIFF_EXECUTION"
 LOCAL, RAY = "local", "ray"
 
 
-def worker_count() -> int:
+def count_workers() -> int:
     """How many workers to use: COMPODIFF_WORKERS, or the cores that this process, or the Ray cluster, may use.
 
     Raises:
@@ -37,7 +37,7 @@ def worker_count() -> int:
     """
     text = os.environ.get(WORKERS)
     if text is None:
-        return usable_cores() if _engine() == LOCAL else cpu_count()
+        return count_usable_cores() if _choose_engine() == LOCAL else count_cpus()
     if not text.isdecimal() or int(text) < 1:
         raise InputInvalid(f"{WORKERS} is {text!r}; set it to a number of processes, 1 or more")
     return int(text)
@@ -63,15 +63,15 @@ def map_shards(
         ResourceUnavailable: three workers died at one item, most often for want of memory; or there is no Ray.
     """
     waiting = iter(items)
-    if _engine() == RAY:
-        gpus = gpu_count() if on_gpu else 0
-        first = list(islice(waiting, _within(workers, gpus)))
+    if _choose_engine() == RAY:
+        gpus = count_gpus() if on_gpu else 0
+        first = list(islice(waiting, _limit_to_memory(workers, gpus)))
         if first:
             share = 1 / ceil(len(first) / gpus) if gpus else 0
             yield from give_out(chain(first, waiting), len(first), lambda _: RayWorker(function, gpus=share))
         return
-    visible = visible_gpus() if on_gpu else []
-    first = list(islice(waiting, _within(workers, len(visible))))
+    visible = list_visible_gpus() if on_gpu else []
+    first = list(islice(waiting, _limit_to_memory(workers, len(visible))))
     if len(first) <= 1:
         for item in chain(first, waiting):
             yield item, function(item)
@@ -80,12 +80,12 @@ def map_shards(
     yield from give_out(chain(first, waiting), len(first), lambda slot: LocalWorker(function, gpu_of[slot]))
 
 
-def _engine() -> str:
+def _choose_engine() -> str:
     engine = os.environ.get(EXECUTION, LOCAL)
     if engine not in (LOCAL, RAY):
         raise InputInvalid(f"{EXECUTION} is {engine!r}; set it to {LOCAL} or {RAY}")
     return engine
 
 
-def _within(workers: int, gpus: int) -> int:
+def _limit_to_memory(workers: int, gpus: int) -> int:
     return min(workers, gpus) if gpus and WORKERS not in os.environ else workers

@@ -67,7 +67,7 @@ def give_out(items: Iterable[Any], workers: int, hire: Callable[[int], Worker]) 
                 try:
                     result = task.worker.collect(future)
                 except WorkerLost as loss:
-                    _survive(task, loss)
+                    _accept_loss(task, loss)
                     if task.item:
                         again.append((*task.item, task.attempt + 1))
                     task.worker.dismiss()
@@ -87,7 +87,7 @@ def give_out(items: Iterable[Any], workers: int, hire: Callable[[int], Worker]) 
             task.worker.dismiss()
 
 
-def _survive(task: _Task, loss: WorkerLost) -> None:
+def _accept_loss(task: _Task, loss: WorkerLost) -> None:
     """Say that a worker was lost; raise where that happened too often."""
     at = "its start" if task.item is None else str(getattr(task.item[0], "path", task.item[0]))[:200]
     if task.attempt < ATTEMPTS:

@@ -52,15 +52,15 @@ class MemoryBound:
             log.warning("the GPU's memory ends at %d %s: %d at a time from now on", most, self._what, size)
         return result
 
-    def parts(self, function: Callable[[Items], Result], items: Items) -> Iterator[Result]:
+    def run_by_parts(self, function: Callable[[Items], Result], items: Items) -> Iterator[Result]:
         """Yield function(part) of one part of `items` after the other, each as large as fits; of no items, once."""
         start = 0
         while start < len(items) or not start:
             rest = items[start:]
-            size, result = self.call(partial(_first, function, rest), len(rest))
+            size, result = self.call(partial(_run_first, function, rest), len(rest))
             yield result
             start += max(size, 1)
 
 
-def _first(function: Callable[[Items], Result], items: Items, size: int) -> tuple[int, Result]:
+def _run_first(function: Callable[[Items], Result], items: Items, size: int) -> tuple[int, Result]:
     return size, function(items[:size])

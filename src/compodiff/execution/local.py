@@ -43,7 +43,7 @@ class LocalWorker:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """The names by which CUDA_VISIBLE_DEVICES lets a process see one GPU each."""
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is not None:

@@ -19,17 +19,17 @@ class RayWorker:
     """An actor of Ray, which we replace ourselves: Ray cannot know that its item is to be given out again."""
 
     def __init__(self, function: Callable[[Any], Any], *, gpus: float) -> None:
-        self._ray = connected()
+        self._ray = connect()
         actor = self._ray.remote(_Applier).options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
         self._actor = actor.remote(function)
 
     def prepare(self) -> "Future[Any]":
         """Wait for its place in the cluster."""
-        return self._future(self._actor.__ray_ready__.remote())
+        return self._wrap_reference(self._actor.__ray_ready__.remote())
 
     def submit(self, item: Any) -> "Future[Any]":
         """Call the function in it."""
-        return self._future(self._actor.apply.remote(item))
+        return self._wrap_reference(self._actor.apply.remote(item))
 
     def collect(self, future: "Future[Any]") -> Any:
         """Take what the call returned or raised; whatever else Ray reports, the actor is lost."""
@@ -44,7 +44,7 @@ class RayWorker:
         """End it, so that two never write the same shard."""
         self._ray.kill(self._actor)
 
-    def _future(self, reference: Any) -> "Future[Any]":
+    def _wrap_reference(self, reference: Any) -> "Future[Any]":
         future: Future[Any] = reference.future()
         return future
 
@@ -59,12 +59,12 @@ class _Applier:
         return self._function(item)
 
 
-def cpu_count() -> int:
+def count_cpus() -> int:
     """How many workers Ray has room for now."""
-    return max(1, int(connected().cluster_resources().get("CPU", 0)))
+    return max(1, int(connect().cluster_resources().get("CPU", 0)))
 
 
-def gpu_count() -> int:
+def count_gpus() -> int:
     """How many GPUs Ray has: COMPODIFF_GPUS where its nodes are still to come, or those that are there now.
 
     Raises:
@@ -73,10 +73,10 @@ def gpu_count() -> int:
     told = os.environ.get(GPUS)
     if told is not None and not told.isdecimal():
         raise InputInvalid(f"{GPUS} is {told!r}; set it to how many GPUs the cluster will have")
-    return int(told) if told is not None else int(connected().cluster_resources().get("GPU", 0))
+    return int(told) if told is not None else int(connect().cluster_resources().get("GPU", 0))
 
 
-def connected() -> Any:
+def connect() -> Any:
     """Ray, connected to the cluster at RAY_ADDRESS, or to one of its own here; it stays so until this process ends."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
+from compodiff.benchmarks.datasets.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.datasets.embedding import embed_benchmark, present
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
-from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import Encoder
@@ -25,12 +25,12 @@ EMOJI = "emoji"
 
 
 @dataclass(frozen=True)
-class Bench:
+class EmbeddedBenchmark:
     """Parts of a benchmark with their queries in arrays."""
 
     name: str
     parts: tuple[Benchmark, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[QueryArrays, ...]
     chunk: int
 
     @property
@@ -42,23 +42,23 @@ class Bench:
         """Metrics, each the mean over parts."""
         scorer = Scorer(chunk=self.chunk, skip_missing=True)
         scored = [
-            scorer.score(part, gallery_vectors(asked.embeddings), similarity).metrics
+            scorer.score(part, read_gallery_vectors(asked.embeddings), similarity).metrics
             for part, asked, similarity in zip(self.parts, self.asked, similarities, strict=True)
         ]
         return {name: float(np.mean([metrics[name] for metrics in scored])) for name in scored[0]}
 
-    def answer(self, answering: Answering, label: str = "answering") -> dict[str, float]:
+    def answer(self, answering: RetrievalModel, label: str = "answering") -> dict[str, float]:
         """Metrics of a model's answers, and `seconds_per_query` that the answers took."""
         start = time.perf_counter()
         similarities = [answering.answer(asked, label) for asked in self.asked]
         seconds = (time.perf_counter() - start) / self.queries
         return self.score(similarities) | {"seconds_per_query": seconds}
 
-    def over(self, embeddings: Embeddings) -> "Bench":
+    def replace_embeddings(self, embeddings: Embeddings) -> "EmbeddedBenchmark":
         """The same queries over other embeddings of the same pictures and texts."""
-        return replace(self, asked=tuple(Asked.of(part, embeddings) for part in self.parts))
+        return replace(self, asked=tuple(QueryArrays.of(part, embeddings) for part in self.parts))
 
-    def only(self, keep: Callable[[str], bool]) -> "Bench":
+    def select_pictures(self, keep: Callable[[str], bool]) -> "EmbeddedBenchmark":
         """The queries whose pictures are all kept, over the kept pictures of the gallery.
 
         Raises:
@@ -71,42 +71,47 @@ class Bench:
                 raise InputInvalid(f"no query of {part.label} is left; choose another split or benchmark")
             gallery = None if part.gallery is None else tuple(name for name in part.gallery if keep(name))
             parts.append(replace(part, queries=tuple(queries), gallery=gallery))
-        asked = tuple(Asked.of(part, own.embeddings) for part, own in zip(parts, self.asked, strict=True))
+        asked = tuple(QueryArrays.of(part, own.embeddings) for part, own in zip(parts, self.asked, strict=True))
         return replace(self, parts=tuple(parts), asked=asked)
 
 
-def emoji_bench(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> Bench:
+def open_emoji_benchmark(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
     """The pipeline's own benchmark, from its artifacts."""
     parts = tuple(load_triplets(benchmark, split))
-    return Bench(f"{EMOJI} {split}", parts, tuple(Asked.of(part, embeddings) for part in parts), chunk)
+    return EmbeddedBenchmark(
+        f"{EMOJI} {split}", parts, tuple(QueryArrays.of(part, embeddings) for part in parts), chunk
+    )
 
 
 def load_field_benchmark(
     parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
-) -> Bench:
+) -> EmbeddedBenchmark:
     """Any benchmark, embedded once; pictures that are missing are an error."""
-    there = present(parts, skip_missing=False)
+    there = find_present(parts, skip_missing=False)
     embeddings = embed_benchmark(there, encoder, cache, params)
     first = there.parts[0]
-    return Bench(first.label, there.parts, tuple(Asked.of(part, embeddings) for part in there.parts), chunk)
+    return EmbeddedBenchmark(
+        first.label, there.parts, tuple(QueryArrays.of(part, embeddings) for part in there.parts), chunk
+    )
 
 
-def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> Bench:
+def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
     """Text to picture: every caption of a split's pictures finds a picture that has it, among all distinct ones."""
     targets: dict[str, set[str]] = {}
     rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
     for picture, row in rows.items():
-        for caption in picture_captions(row):
-            targets.setdefault(caption, set()).add(catalogue.canonical(str(picture)))
+        for caption in list_picture_captions(row):
+            targets.setdefault(caption, set()).add(catalogue.find_canonical(str(picture)))
     queries = [
-        Query(caption, min(found), caption, (caption,), tuple(sorted(found))) for caption, found in targets.items()
+        BenchmarkQuery(caption, min(found), caption, (caption,), tuple(sorted(found)))
+        for caption, found in targets.items()
     ]
     part = Benchmark(
         "text_to_image",
         split,
         tuple(queries),
-        Protocol(recall_ks=(1, 5, 10)),
+        BenchmarkProtocol(recall_ks=(1, 5, 10)),
         FilePictures(lambda _name: ()),  # ranked by their embeddings; none is shown
-        tuple(catalogue.distinct()),
+        tuple(catalogue.list_distinct()),
     )
-    return Bench(f"text to image {split}", (part,), (Asked.of(part, embeddings),), chunk)
+    return EmbeddedBenchmark(f"text to image {split}", (part,), (QueryArrays.of(part, embeddings),), chunk)

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.project import project_root
-from compodiff.storage.atomic import atomic_folder, write_json
-from compodiff.tracking.runs import training_run
+from compodiff.project import find_project_root
+from compodiff.storage.atomic import replace_folder, write_json
+from compodiff.tracking.runs import record_training
 
 Value = str | float | int
 
 
 @dataclass(frozen=True)
-class Point:
+class Measurement:
     """One measurement: the settings that were varied, and the metrics they gave."""
 
     settings: dict[str, Value]
@@ -44,7 +44,7 @@ class Chart:
     log: bool = False
     fitted: bool = False
 
-    def series(self, point: Point) -> str:
+    def name_series(self, point: Measurement) -> str:
         """The line or the bars that a point belongs to."""
         return ", ".join(str(point.settings[name]) for name in self.by)
 
@@ -58,18 +58,18 @@ KIND = "experiment"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """All points of an experiment, with what follows from them and what they were measured on."""
 
     name: str
     question: str
-    points: Sequence[Point]
+    points: Sequence[Measurement]
     chart: Chart
     notes: dict[str, Any]
 
     def write(self, folder: Path) -> None:
         """Write points.csv, outcome.json and plot.png as `folder`, whole or not at all."""
-        with atomic_folder(folder, KIND) as temporary:
+        with replace_folder(folder, KIND) as temporary:
             with (temporary / "points.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, self.columns, lineterminator="\n")
                 writer.writeheader()
@@ -82,7 +82,7 @@ class Outcome:
     def track(self, folder: Path) -> None:
         """Record what `write` wrote as one MLflow run, a step for each point."""
         params = {key: value for key, value in self.notes.items() if not isinstance(value, float)}
-        with training_run(f"experiment_{self.name}", params, project_root() / "params.yaml") as run:
+        with record_training(f"experiment_{self.name}", params, find_project_root() / "params.yaml") as run:
             for step, point in enumerate(self.points):
                 numbers = {key: float(value) for key, value in point.settings.items() if not isinstance(value, str)}
                 run.log_metrics(step, point.metrics | numbers)
@@ -96,29 +96,29 @@ class Outcome:
         return [*settings, *metrics]
 
 
-def log_line(points: Sequence[Point], x: str, metric: str) -> tuple[float, float]:
+def log_line(points: Sequence[Measurement], x: str, metric: str) -> tuple[float, float]:
     """Least squares of metric = a + b log2(x) -> (a, b)."""
     logs = np.log2([float(point.settings[x]) for point in points])
     gain, start = np.polyfit(logs, [point.metrics[metric] for point in points], 1)
     return float(start), float(gain)
 
 
-def plot(points: Sequence[Point], chart: Chart, title: str) -> bytes:
+def plot(points: Sequence[Measurement], chart: Chart, title: str) -> bytes:
     """Draw the points as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    {"lines": _lines, "heat": _heat, "bars": _bars}[chart.kind](axes, points, chart)
+    {"lines": _draw_lines, "heat": _draw_heat_map, "bars": _draw_bars}[chart.kind](axes, points, chart)
     axes.set_title(title, fontsize="medium")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
     return stream.getvalue()
 
 
-def _lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
-    for name in dict.fromkeys(map(chart.series, points)):
-        own = [point for point in points if chart.series(point) == name]
+def _draw_lines(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
+    for name in dict.fromkeys(map(chart.name_series, points)):
+        own = [point for point in points if chart.name_series(point) == name]
         xs = [point.settings[chart.x] for point in own]
         axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=name)
     if chart.fitted:
@@ -133,7 +133,7 @@ def _lines(axes: Any, points: Sequence[Point], chart: Chart) -> None:
         axes.legend(title=chart.legend, frameon=False)
 
 
-def _heat(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+def _draw_heat_map(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
     xs = sorted({float(point.settings[chart.x]) for point in points})
     (by,) = chart.by
     ys = sorted({float(point.settings[by]) for point in points})
@@ -152,12 +152,12 @@ def _heat(axes: Any, points: Sequence[Point], chart: Chart) -> None:
     axes.figure.colorbar(image, ax=axes, label=chart.metric.replace("_", " "))
 
 
-def _bars(axes: Any, points: Sequence[Point], chart: Chart) -> None:
+def _draw_bars(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
     groups = list(dict.fromkeys(str(point.settings[chart.x]) for point in points))
-    series = list(dict.fromkeys(map(chart.series, points)))
+    series = list(dict.fromkeys(map(chart.name_series, points)))
     width = 0.84 / len(series)
     for place, name in enumerate(series):
-        own = [point for point in points if chart.series(point) == name]
+        own = [point for point in points if chart.name_series(point) == name]
         starts = [groups.index(str(point.settings[chart.x])) - 0.42 + (place + 0.5) * width for point in own]
         axes.bar(starts, [point.metrics[chart.metric] for point in own], width, label=name)
     axes.set_xticks(range(len(groups)), groups)

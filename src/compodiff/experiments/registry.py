@@ -8,19 +8,19 @@ import numpy as np
 
 from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
-from compodiff.experiments.outcome import Chart, Outcome, Point, log_line
-from compodiff.experiments.setup import Ground
+from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement, log_line
+from compodiff.experiments.setup import ExperimentSetup
 
-Notes = Callable[[Sequence[Point], str], dict[str, Any]]
+Notes = Callable[[Sequence[Measurement], str], dict[str, Any]]
 
 
-def best_point(points: Sequence[Point], metric: str) -> dict[str, Any]:
+def find_best_point(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
     """The settings with the highest metric."""
     best = max(points, key=lambda point: point.metrics[metric])
     return {"best": {**best.settings, metric: best.metrics[metric]}}
 
 
-def log_fit(points: Sequence[Point], metric: str) -> dict[str, Any]:
+def log_fit(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
     """Least squares of metric = a + b log2(triplets), what it says of ten times the data, and its residual."""
     logs = np.log2([float(point.settings["triplets"]) for point in points])
     values = np.array([point.metrics[metric] for point in points])
@@ -46,12 +46,12 @@ class Experiment:
     """
 
     question: str
-    measure: Callable[[Ground], Iterator[Point]]
+    measure: Callable[[ExperimentSetup], Iterator[Measurement]]
     chart: Chart
-    notes: Notes = best_point
+    notes: Notes = find_best_point
     trains: bool = False
 
-    def run(self, name: str, ground: Ground, show: Callable[[Point], None]) -> Outcome:
+    def run(self, name: str, ground: ExperimentSetup, show: Callable[[Measurement], None]) -> ExperimentOutcome:
         """Measure the points, each of which is given to `show`, and say what follows from them."""
         points = []
         for point in self.measure(ground):
@@ -64,66 +64,66 @@ class Experiment:
             **({"training_steps": ground.training_steps} if self.trains else {}),
             **self.notes(points, self.chart.metric),
         }
-        return Outcome(name, self.question, points, self.chart, notes)
+        return ExperimentOutcome(name, self.question, points, self.chart, notes)
 
 
 EXPERIMENTS = {
     "steps-solver": Experiment(
         "How many network calls, with which solver?",
-        asking.steps_solver,
+        asking.vary_steps_and_solver,
         Chart("lines", "num_inference_steps", "recall_at_10", by=("solver",), log=True),
     ),
     "draws": Experiment(
         "Do several answers to a query help, and how should they make one ranking?",
-        asking.draws_fusion,
+        asking.vary_draws_and_fusion,
         Chart("lines", "draws", "recall_at_10", by=("sampler", "fusion")),
     ),
     "guidance": Experiment(
         "How much should reference and text count?",
-        asking.guidance,
+        asking.vary_guidance,
         Chart("heat", "w_text", "recall_at_1", by=("w_image",)),
     ),
     "conditions": Experiment(
-        "What does each condition contribute?", asking.conditions, Chart("bars", "conditions", "recall_at_10")
+        "What does each condition contribute?", asking.vary_conditions, Chart("bars", "conditions", "recall_at_10")
     ),
     "task-mix": Experiment(
         "Which mix of tasks, and what is forgotten?",
-        training.task_mix,
+        training.vary_task_mix,
         Chart("bars", "tasks", "recall_at_10"),
         trains=True,
     ),
     "data-scale": Experiment(
         "What do more triplets bring?",
-        training.data_scale,
+        training.vary_data_scale,
         Chart("lines", "triplets", "recall_at_10", log=True, fitted=True),
         notes=log_fit,
         trains=True,
     ),
     "text-encoder": Experiment(
         "What of the text does the network need to see?",
-        training.text_encoder,
+        training.vary_text_encoder,
         Chart("bars", "text", "recall_at_10"),
         trains=True,
     ),
     "domain-transfer": Experiment(
         "Does composition carry over to pictures of another style?",
-        training.domain_transfer,
+        training.transfer_domain,
         Chart("bars", "trained_on", "recall_at_10", by=("tested_on",)),
         trains=True,
     ),
     "objective": Experiment(
-        "Is diffusion needed at all?", training.objective, Chart("bars", "objective", "recall_at_10"), trains=True
+        "Is diffusion needed at all?", training.vary_objective, Chart("bars", "objective", "recall_at_10"), trains=True
     ),
     "distillation": Experiment(
         "Do few network calls need distillation?",
-        training.distillation,
+        training.vary_distillation,
         Chart("lines", "num_inference_steps", "recall_at_10", by=("model",), log=True),
         trains=True,
     ),
 }
 
 
-def experiment_of(name: str) -> Experiment:
+def find_experiment(name: str) -> Experiment:
     """Return experiment `name`.
 
     Raises:

@@ -3,20 +3,25 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from compodiff.benchmarks.answers import Answering
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.benchmarks.datasets.embedding import CACHE
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import EMOJI, Bench, emoji_bench, load_field_benchmark
+from compodiff.experiments.embedded_benchmark import (
+    EMOJI,
+    EmbeddedBenchmark,
+    load_field_benchmark,
+    open_emoji_benchmark,
+)
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True)
-class Ground:
+class ExperimentSetup:
     """What an experiment is given.
 
     Attributes:
@@ -33,14 +38,16 @@ class Ground:
     project: Path
     params: Params
     embeddings: Embeddings
-    bench: Bench
+    bench: EmbeddedBenchmark
     is_emoji: bool
     split: str
     training_steps: int
     work: Path
 
     @classmethod
-    def of_project(cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int) -> "Ground":
+    def of_project(
+        cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int
+    ) -> "ExperimentSetup":
         """Read the artifacts of a project, and embed a benchmark (once) that is not its own.
 
         Raises:
@@ -50,17 +57,17 @@ class Ground:
         artifacts = project / ARTIFACTS
         embeddings = Embeddings.load(artifacts / "embeddings")
         if benchmark == EMOJI:
-            bench = emoji_bench(artifacts / "benchmark", embeddings, split, params.evaluation.chunk)
+            bench = open_emoji_benchmark(artifacts / "benchmark", embeddings, split, params.evaluation.chunk)
         elif root is None:
             raise InputInvalid(f"where is {benchmark}? name its folder with --root")
         else:
-            parts = load_benchmark(benchmark, root, None, Choices())
-            encoder = load_encoder(artifacts / "encoder").for_many()
+            parts = load_benchmark(benchmark, root, None, BenchmarkChoices())
+            encoder = load_encoder(artifacts / "encoder").prepare_for_many()
             bench = load_field_benchmark(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
         work = artifacts / "experiments" / "models"
         return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
 
-    def artifact(self, name: str) -> Path:
+    def find_artifact(self, name: str) -> Path:
         """The path of a stage's output.
 
         Raises:
@@ -71,14 +78,16 @@ class Ground:
             raise InputInvalid(f"{path} is not there; run: make run")
         return path
 
-    def composed(self, sampling: SamplingParams | None = None) -> Answering:
+    def load_composed(self, sampling: SamplingParams | None = None) -> RetrievalModel:
         """The composed model of the pipeline."""
-        return Answering.load(self.artifact("composed"), sampling or self.params.sampling, self.embeddings)
+        return RetrievalModel.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
 
-    def prior(self) -> Answering:
+    def load_prior(self) -> RetrievalModel:
         """The prior of the pipeline, asked by text alone."""
-        return Answering.load(self.artifact("prior"), self.params.sampling, self.embeddings, has_reference=False)
+        return RetrievalModel.load(
+            self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False
+        )
 
-    def sampling(self, **changes: float | int | str) -> SamplingParams:
+    def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """The section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compodiff.benchmarks.answers import Answering
+from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.experiments.embedded_benchmark import Bench, make_caption_benchmark
-from compodiff.experiments.outcome import Point
-from compodiff.experiments.setup import Ground
+from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, make_caption_benchmark
+from compodiff.experiments.outcome import Measurement
+from compodiff.experiments.setup import ExperimentSetup
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
-from compodiff.stages.training_material import captions_of, list_caption_queries, list_triplet_queries
-from compodiff.training.examples import training_examples
-from compodiff.training.fit import Material, fit, new_denoiser
+from compodiff.stages.training_material import list_caption_queries, list_triplet_queries, tabulate_captions
+from compodiff.training.examples import make_training_examples
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 MIXES = {
     "triplets only": (0.0, 0.0, 1.0),
@@ -38,7 +38,7 @@ PROJECTION_SEED = 0
 
 
 @dataclass(frozen=True)
-class Data:
+class VariantData:
     """What a variant learns from.
 
     Attributes:
@@ -52,41 +52,41 @@ class Data:
     triplets: pd.DataFrame
 
 
-def task_mix(ground: Ground) -> Iterator[Point]:
+def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     texts = make_caption_benchmark(
         Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
     )
-    yield Point({"tasks": "stage 1 alone"}, _beside(ground.bench, texts, ground.prior()))
+    yield Measurement({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
     for name, (text_to_image, masked, triplet) in MIXES.items():
         shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
-        model = stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
-        yield Point({"tasks": name}, _beside(ground.bench, texts, model))
+        model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
+        yield Measurement({"tasks": name}, _measure_both(ground.bench, texts, model))
 
 
-def data_scale(ground: Ground) -> Iterator[Point]:
+def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     order = np.random.default_rng(ground.params.composed.seed).permutation(len(data.triplets))
     for fraction in FRACTIONS:
         some = data.triplets.iloc[np.sort(order[: max(1, round(fraction * len(order)))])]
-        model = stage_two(ground, replace(data, triplets=some), ground.params.composed)
+        model = train_stage_two(ground, replace(data, triplets=some), ground.params.composed)
         metrics = ground.bench.answer(model, f"{len(some):,} triplets")
-        yield Point({"fraction": fraction, "triplets": len(some)}, metrics)
+        yield Measurement({"fraction": fraction, "triplets": len(some)}, metrics)
 
 
-def text_encoder(ground: Ground) -> Iterator[Point]:
+def vary_text_encoder(ground: ExperimentSetup) -> Iterator[Measurement]:
     """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
     for name, embeddings in list_text_variants(ground.embeddings).items():
-        data = replace(all_data(ground), embeddings=embeddings)
-        model = stage_two(ground, data, ground.params.composed, start=stage_one(ground, data))
-        yield Point({"text": name}, ground.bench.over(embeddings).answer(model, name))
+        data = replace(open_all_data(ground), embeddings=embeddings)
+        model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
+        yield Measurement({"text": name}, ground.bench.replace_embeddings(embeddings).answer(model, name))
 
 
-def domain_transfer(ground: Ground) -> Iterator[Point]:
+def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Train on one style of pictures, or both, and test on each (another benchmark is tested as it is)."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     style = Catalogue.load(ground.project / "data").pictures["style"].to_dict()
     for trained in (*STYLES, "both"):
         styles = STYLES if trained == "both" else (trained,)
@@ -94,37 +94,39 @@ def domain_transfer(ground: Ground) -> Iterator[Point]:
         inside = pairs["reference"].map(style).isin(styles) & pairs["target"].map(style).isin(styles)
         captions = data.captions[data.captions["picture_id"].map(style).isin(styles)]
         own = replace(data, captions=captions, triplets=pairs[inside])
-        model = stage_two(ground, own, ground.params.composed, start=stage_one(ground, own))
+        model = train_stage_two(ground, own, ground.params.composed, start=train_stage_one(ground, own))
         for tested in STYLES if ground.is_emoji else (ground.bench.name,):
             bench = ground.bench
             if ground.is_emoji:
-                bench = bench.only(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
-            yield Point({"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}"))
+                bench = bench.select_pictures(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
+            yield Measurement(
+                {"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}")
+            )
 
 
-def objective(ground: Ground) -> Iterator[Point]:
+def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
-    data = all_data(ground)
+    data = open_all_data(ground)
     for name in OBJECTIVES:
         changes = {"objective": name}
-        start = stage_one(ground, data, ground.params.prior.model_copy(update=changes))
-        model = stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
+        start = train_stage_one(ground, data, ground.params.prior.model_copy(update=changes))
+        model = train_stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
         if name == "regression":
-            model = model.sampled(ground.sampling(solver="mean", num_inference_steps=1))
-        yield Point({"objective": name}, ground.bench.answer(model, name))
+            model = model.sample_with(ground.change_sampling(solver="mean", num_inference_steps=1))
+        yield Measurement({"objective": name}, ground.bench.answer(model, name))
 
 
-def all_data(ground: Ground) -> Data:
+def open_all_data(ground: ExperimentSetup) -> VariantData:
     """What the pipeline's stage 2 learns from."""
-    accepted = pd.read_parquet(ground.artifact("validation") / "accepted.parquet")
-    captions = captions_of(Catalogue.load(ground.project / "data"), "train")
-    return Data(ground.embeddings, captions, accepted[accepted["split"] == "train"])
+    accepted = pd.read_parquet(ground.find_artifact("validation") / "accepted.parquet")
+    captions = tabulate_captions(Catalogue.load(ground.project / "data"), "train")
+    return VariantData(ground.embeddings, captions, accepted[accepted["split"] == "train"])
 
 
 def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
     """The embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
     rows = np.arange(len(embeddings.text_row))
-    tokens, lengths = embeddings.tokens(rows)
+    tokens, lengths = embeddings.read_tokens(rows)
     starts = np.cumsum(lengths) - lengths
     mean = np.add.reduceat(tokens.astype(np.float32), starts) / lengths[:, None]
     # The pooled embedding has another width than a token: a fixed random projection keeps its inner products.
@@ -138,35 +140,45 @@ def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
     }
 
 
-def stage_one(ground: Ground, data: Data, params: TrainingParams | None = None) -> Answering:
+def train_stage_one(ground: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
     """A prior, trained from random weights on the captions of `data`."""
     params = params or ground.params.prior
     encoder = data.embeddings.encoder
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
     process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
     queries = list_caption_queries(Catalogue.load(ground.project / "data"), params)
-    material = Material(data.embeddings, training_examples(data.embeddings, data.captions), queries, _gallery(ground))
-    denoiser = new_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
-    return _trained(
-        ground, data, params, material, Answering(denoiser, ModelCard(shape, process), ground.params.sampling)
+    material = TrainingMaterial(
+        data.embeddings, make_training_examples(data.embeddings, data.captions), queries, _list_gallery(ground)
+    )
+    denoiser = make_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
+    return _train_once(
+        ground, data, params, material, RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
     )
 
 
-def stage_two(ground: Ground, data: Data, params: TrainingParams, start: Answering | None = None) -> Answering:
+def train_stage_two(
+    ground: ExperimentSetup, data: VariantData, params: TrainingParams, start: RetrievalModel | None = None
+) -> RetrievalModel:
     """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
     if start is None:
-        denoiser, card = load_model(ground.artifact("prior"))
-        start = Answering(denoiser, card, ground.params.sampling)
-    material = Material(
+        denoiser, card = load_model(ground.find_artifact("prior"))
+        start = RetrievalModel(denoiser, card, ground.params.sampling)
+    material = TrainingMaterial(
         data.embeddings,
-        training_examples(data.embeddings, data.captions, data.triplets),
-        list_triplet_queries(ground.artifact("benchmark"), params),
-        _gallery(ground),
+        make_training_examples(data.embeddings, data.captions, data.triplets),
+        list_triplet_queries(ground.find_artifact("benchmark"), params),
+        _list_gallery(ground),
     )
-    return _trained(ground, data, params, material, start)
+    return _train_once(ground, data, params, material, start)
 
 
-def _trained(ground: Ground, data: Data, params: TrainingParams, material: Material, start: Answering) -> Answering:
+def _train_once(
+    ground: ExperimentSetup,
+    data: VariantData,
+    params: TrainingParams,
+    material: TrainingMaterial,
+    start: RetrievalModel,
+) -> RetrievalModel:
     """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
     steps = ground.training_steps
     short = params.model_copy(
@@ -193,41 +205,45 @@ def _trained(ground: Ground, data: Data, params: TrainingParams, material: Mater
             curve=folder.with_suffix(".csv"),
             on_metrics=lambda _step, _metrics: None,
         )
-    return Answering.load(folder, ground.params.sampling, data.embeddings)
+    return RetrievalModel.load(folder, ground.params.sampling, data.embeddings)
 
 
-def _digest(params: TrainingParams, data: Data, start: Answering) -> str:
+def _digest(params: TrainingParams, data: VariantData, start: RetrievalModel) -> str:
     """A name for a training: its params, its data and the weights it starts from."""
     digest = hashlib.sha256(json.dumps([params.model_dump(), data.embeddings.encoder.to_json()]).encode())
     for table in (data.captions, data.triplets):
         digest.update(np.ascontiguousarray(pd.util.hash_pandas_object(table, index=False)).tobytes())
-    digest.update(data.embeddings.tokens(np.arange(min(64, len(data.embeddings.text_row))))[0].tobytes())
+    digest.update(data.embeddings.read_tokens(np.arange(min(64, len(data.embeddings.text_row))))[0].tobytes())
     for name, tensor in sorted(start.denoiser.state_dict().items()):
         digest.update(name.encode() + tensor.float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _gallery(ground: Ground) -> list[str]:
-    return Catalogue.load(ground.project / "data").distinct()
+def _list_gallery(ground: ExperimentSetup) -> list[str]:
+    return Catalogue.load(ground.project / "data").list_distinct()
 
 
-def _beside(bench: Bench, texts: Bench, model: Answering) -> dict[str, Any]:
+def _measure_both(bench: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:
     """Composed retrieval, and text-to-image retrieval asked by the text alone."""
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
     return bench.answer(model, "composed") | kept
 
 
-def distillation(ground: Ground) -> Iterator[Point]:
+def vary_distillation(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
-    data, composed = all_data(ground), ground.params.composed
-    plain = stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
+    data, composed = open_all_data(ground), ground.params.composed
+    plain = train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
     models = {
         "plain": plain,
-        "plain, distilled": stage_two(ground, data, ground.params.distillation, start=plain),
-        "half at pure noise": stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.5})),
+        "plain, distilled": train_stage_two(ground, data, ground.params.distillation, start=plain),
+        "half at pure noise": train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.5})),
     }
     for name, model in models.items():
         for calls in CALLS:
-            asked = model.sampled(ground.sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls))
-            yield Point({"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}"))
+            asked = model.sample_with(
+                ground.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
+            )
+            yield Measurement(
+                {"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}")
+            )

@@ -1,19 +1,18 @@
 """Pictures: which files are some, how bytes become one, and the table that says where each one's bytes are."""
 
-from compodiff.images.decoding import decode, full_size
-from compodiff.images.files import Listing, list_pictures, loose_pictures, read_picture
+from compodiff.images.decoding import decode, read_full_size
+from compodiff.images.files import PictureListing, list_pictures, read_picture
 from compodiff.images.kinds import SUFFIXES
-from compodiff.images.table import COLUMNS, Pictures, tabulate
+from compodiff.images.table import COLUMNS, PictureTable, tabulate
 
 __all__ = [
     "COLUMNS",
     "SUFFIXES",
-    "Listing",
-    "Pictures",
+    "PictureListing",
+    "PictureTable",
     "decode",
-    "full_size",
     "list_pictures",
-    "loose_pictures",
+    "read_full_size",
     "read_picture",
     "tabulate",
 ]

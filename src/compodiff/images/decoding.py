@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from compodiff.errors import InputInvalid
 from compodiff.images import raw
-from compodiff.images.kinds import HEAD, JPEG, NAMED, PNG, RAW, TIFF, detect_kind, opened
+from compodiff.images.kinds import HEAD, JPEG, NAMED, PNG, RAW, TIFF, detect_kind, open_kind
 
 MAX_PIXELS = 89_478_485  # Pillow's own: more are decoded at a smaller scale
 _HALVED = 2  # times as many pixels as may be used are unpacked and then made smaller: 0.7 GB at MAX_PIXELS
@@ -54,7 +54,7 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
     """Bytes of a picture of any kind (images/kinds.py) as an upright RGB picture, or RGBA where it has transparency.
 
     Of an animation the first frame is taken; 16 bits are scaled to 8; EXIF orientation is applied. A picture of more
-    than `max_pixels` comes at a smaller scale; `full_size` says its own.
+    than `max_pixels` comes at a smaller scale; `read_full_size` says its own.
 
     Args:
         content: the bytes.
@@ -67,14 +67,14 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which a readable picture may have
-            return _decoded(content, MAX_PIXELS if max_pixels is None else max_pixels)
+            return _decode(content, MAX_PIXELS if max_pixels is None else max_pixels)
     except MemoryError as error:
         raise InputInvalid("needs more memory than there is; make it smaller") from error
     except _UNDECODABLE as error:
         raise InputInvalid(f"does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def full_size(picture: Image.Image) -> tuple[int, int]:
+def read_full_size(picture: Image.Image) -> tuple[int, int]:
     """Width and height of a decoded picture in its file, which may be more than it was unpacked to."""
     width, height = picture.info.get(_FULL_SIZE, picture.size)
     return width, height
@@ -94,24 +94,24 @@ def digest_pixels(picture: Image.Image) -> bytes:
     return hashlib.blake2b(f"{flat.size}".encode() + flat.tobytes(), digest_size=DIGEST_BYTES).digest()
 
 
-def _decoded(content: bytes, most: int) -> Image.Image:
+def _decode(content: bytes, most: int) -> Image.Image:
     kind = detect_kind(content[:HEAD])
     if kind is None:
         raise InputInvalid(f"not a {NAMED} picture" if content else "is an empty file")
     if kind is RAW:
         return raw.develop(content, lambda preview: decode(preview, most))
-    with opened(kind, io.BytesIO(_bare(content) if kind is PNG else content)) as picture:
+    with open_kind(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
         if kind is TIFF and raw.is_raw(picture):
             return raw.develop(content, lambda preview: decode(preview, most))
         size = picture.size
         if kind is JPEG:
-            _draft(picture, content, most)
+            _set_draft(picture, content, most)
         _require_few(picture.size, size, most)
-        orientation = _orientation(picture)
+        orientation = _read_orientation(picture)
         picture.load()
         if isinstance(picture, TiffImagePlugin.TiffImageFile):  # which Pillow turns by itself
             orientation, size = 1, picture.size
-        flat = _at_most(_eight_bit(picture), most)
+        flat = _shrink(_reduce_to_eight_bits(picture), most)
     upright = flat.transpose(_TURNS[orientation]) if orientation in _TURNS else flat
     whole = size[::-1] if orientation in _SIDEWAYS else size
     upright.info = {} if upright.size == whole else {_FULL_SIZE: whole}
@@ -129,7 +129,7 @@ def _require_few(size: tuple[int, int], whole: tuple[int, int], most: int) -> No
         )
 
 
-def _draft(picture: ImageFile.ImageFile, content: bytes, most: int) -> None:
+def _set_draft(picture: ImageFile.ImageFile, content: bytes, most: int) -> None:
     """Have a JPEG unpacked at the largest scale that fits. One of several scans is held whole whatever its scale."""
     width, height = picture.size
     if width * height <= most or not _is_one_scan(content):
@@ -151,7 +151,7 @@ def _is_one_scan(content: bytes) -> bool:
     return False
 
 
-def _orientation(picture: ImageFile.ImageFile) -> int:
+def _read_orientation(picture: ImageFile.ImageFile) -> int:
     """How a picture was held, 1 for upright; metadata that cannot be read say nothing."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
@@ -159,20 +159,20 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
         return 1
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
+def _reduce_to_eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
         grey = np.asarray(picture).astype(np.int64)
         bits = max(8, int(grey.max(initial=0)).bit_length() - 8) if grey.max(initial=0) > 0xFFFF else 8
         picture = Image.fromarray((grey.clip(0) >> bits).astype(np.uint8))
     elif picture.mode == "F":
-        picture = _from_floats(np.asarray(picture))
+        picture = _convert_floats(np.asarray(picture))
     elif picture.mode == "La":
         picture = picture.convert("LA")
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _from_floats(grey: Any) -> Image.Image:
+def _convert_floats(grey: Any) -> Image.Image:
     """Grey as floats: up to 1, up to 255 or up to 65,535, or else whatever its greatest value is."""
     known = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
     top = float(known.max(initial=0))
@@ -180,7 +180,7 @@ def _from_floats(grey: Any) -> Image.Image:
     return Image.fromarray((known / white * 255).astype(np.uint8))
 
 
-def _at_most(picture: Image.Image, most: int) -> Image.Image:
+def _shrink(picture: Image.Image, most: int) -> Image.Image:
     """A copy of a picture, made smaller by a whole number where it has more than `most` pixels."""
     factor = 1
     while -(-picture.width // factor) * -(-picture.height // factor) > most:
@@ -188,12 +188,12 @@ def _at_most(picture: Image.Image, most: int) -> Image.Image:
     return picture.reduce(factor) if factor > 1 else picture.copy()
 
 
-def _bare(content: bytes) -> bytes:
+def _strip_png(content: bytes) -> bytes:
     """A PNG without texts and colour profiles, of which Pillow refuses large and damaged ones."""
-    return content[:8] + b"".join(_needed_chunks(content))
+    return content[:8] + b"".join(_select_chunks(content))
 
 
-def _needed_chunks(content: bytes) -> Iterator[bytes]:
+def _select_chunks(content: bytes) -> Iterator[bytes]:
     place = 8
     while place < len(content):
         end = place + 12 + int.from_bytes(content[place : place + 4], "big")  # length, name and check sum around data

@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
-from compodiff.images.kinds import EXTRA, GIF, HEAD, JPEG, PNG, SUFFIXES, detect_kind, kind_of_suffix
+from compodiff.images.kinds import EXTRA, GIF, HEAD, JPEG, PNG, SUFFIXES, detect_kind, find_kind
 
 _TAIL = 16  # bytes that show whether a picture ends as its kind does
 _ENDS = {JPEG.name: (b"\xff\xd9",), PNG.name: (b"IEND\xaeB`\x82",), GIF.name: (b"\0;",)}
@@ -33,7 +32,7 @@ _KINDS_OF_FILES = (
 
 
 @dataclass(frozen=True)
-class Listing:
+class PictureListing:
     """What a folder of pictures holds.
 
     Attributes:
@@ -47,20 +46,15 @@ class Listing:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def list_pictures(root: Path) -> Listing:
+def list_pictures(root: Path) -> PictureListing:
     """List the picture files under `root`, at any depth; hidden files and folders are passed over.
 
     Raises:
         InputInvalid: `root` itself cannot be read.
     """
-    listing = Listing()
+    listing = PictureListing()
     _list_folder(str(root), "", listing)
     return listing
-
-
-def loose_pictures(root: Path) -> Iterator[Path]:
-    """Picture files under `root` in a fixed order; see `list_pictures`."""
-    yield from list_pictures(root).files
 
 
 def read_regular(path: Path) -> tuple[os.stat_result, bytes]:
@@ -74,7 +68,7 @@ def read_regular(path: Path) -> tuple[os.stat_result, bytes]:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise InputInvalid(f"is {_named(status)}, not a file")
+                raise InputInvalid(f"is {_name_file_type(status)}, not a file")
             if status.st_size > _LARGEST:
                 raise InputInvalid(f"has {status.st_size:,} bytes; a picture has at most {_LARGEST:,}")
             # No more than it had, as it may be growing; None of what has nothing to say just now, such as /proc/kmsg.
@@ -98,7 +92,7 @@ def read_picture(path: Path) -> Image.Image:
         raise InputInvalid(f"{path}: {error}") from error
 
 
-def looks_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
+def is_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
     """Whether a file, or `length` bytes of it, begins and ends as a picture does; one with another end is decoded."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -145,12 +139,14 @@ def name_others(others: Counter[str]) -> str:
     """Say how many files of other kinds there are, and what would read them; "" where there is none."""
     if not others:
         return ""
-    named = [f"{count:,} {suffix or 'without a suffix'}{_way_out(suffix)}" for suffix, count in others.most_common()]
+    named = [
+        f"{count:,} {suffix or 'without a suffix'}{_suggest_way_out(suffix)}" for suffix, count in others.most_common()
+    ]
     more = ", ..." if len(named) > _NAMED_KINDS else ""
     return f"{others.total():,} files of other kinds left out: {', '.join(named[:_NAMED_KINDS])}{more}"
 
 
-def _list_folder(root: str, below: str, listing: Listing) -> None:
+def _list_folder(root: str, below: str, listing: PictureListing) -> None:
     """Add what is in the folder `below`, a path from `root` that ends in a slash or is empty."""
     waiting = [below]
     while waiting:
@@ -174,13 +170,13 @@ def _list_folder(root: str, below: str, listing: Listing) -> None:
         waiting += reversed(folders)
 
 
-def _take(entry: "os.DirEntry[str]", name: str, listing: Listing) -> None:
+def _take(entry: "os.DirEntry[str]", name: str, listing: PictureListing) -> None:
     """Sort one entry that is no folder into what is read, what should be and is not, and what is of another kind."""
     suffix = os.path.splitext(entry.name)[1].lower()
     is_picture = suffix in SUFFIXES
     try:
         status = entry.stat()
-        fault = "" if stat.S_ISREG(status.st_mode) else f"is {_named(status)}, not a file"
+        fault = "" if stat.S_ISREG(status.st_mode) else f"is {_name_file_type(status)}, not a file"
     except OSError as error:
         fault = "is a link to nothing" if error.errno in _GONE else error.strerror or str(error)
     if is_picture and not fault and _is_no_utf8(name):
@@ -210,10 +206,10 @@ def _is_no_utf8(name: str) -> bool:
     return False
 
 
-def _named(status: os.stat_result) -> str:
+def _name_file_type(status: os.stat_result) -> str:
     return next((name for is_one, name in _KINDS_OF_FILES if is_one(status.st_mode)), "something else")
 
 
-def _way_out(suffix: str) -> str:
-    kind = kind_of_suffix(suffix)
+def _suggest_way_out(suffix: str) -> str:
+    kind = find_kind(suffix)
     return f" ({EXTRA})" if kind is not None and kind.package else ""

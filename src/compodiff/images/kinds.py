@@ -33,14 +33,14 @@ EXTRA = "pip install 'compodiff[photos]'"
 class KindNotRead(InputInvalid):
     """A picture, whole for all we know, of a kind that is read only with an optional package."""
 
-    def __init__(self, kind: "Kind") -> None:
+    def __init__(self, kind: "PictureKind") -> None:
         """Name the kind and the way out."""
         super().__init__(f"is {kind.name}, which is read after: {EXTRA}")
         self.kind = kind
 
 
 @dataclass(frozen=True)
-class Kind:
+class PictureKind:
     """A kind of pictures.
 
     Attributes:
@@ -59,21 +59,21 @@ class Kind:
         return _is_installed(self.package) if self.package else _FEATURES.get(self.name, True)
 
 
-def _kind(name: str, suffixes: str, package: str = "") -> Kind:
-    return Kind(name, frozenset(f".{suffix}" for suffix in suffixes.split()), package)
+def _make_kind(name: str, suffixes: str, package: str = "") -> PictureKind:
+    return PictureKind(name, frozenset(f".{suffix}" for suffix in suffixes.split()), package)
 
 
-JPEG = _kind("JPEG", "jpg jpeg jpe jfif")
-PNG = _kind("PNG", "png apng")
-WEBP = _kind("WebP", "webp")
-GIF = _kind("GIF", "gif")
-BMP = _kind("BMP", "bmp dib")
-TIFF = _kind("TIFF", "tif tiff")
-JPEG2000 = _kind("JPEG 2000", "jp2 j2k jpx jpf j2c")
-AVIF = _kind("AVIF", "avif")
-PPM = _kind("PPM", "ppm pgm pbm pnm")
-HEIF = _kind("HEIC", "heic heif hif", "pillow_heif")
-RAW = _kind("RAW", "dng cr2 cr3 nef nrw arw srf sr2 orf rw2 raf pef srw 3fr iiq rwl", "rawpy")
+JPEG = _make_kind("JPEG", "jpg jpeg jpe jfif")
+PNG = _make_kind("PNG", "png apng")
+WEBP = _make_kind("WebP", "webp")
+GIF = _make_kind("GIF", "gif")
+BMP = _make_kind("BMP", "bmp dib")
+TIFF = _make_kind("TIFF", "tif tiff")
+JPEG2000 = _make_kind("JPEG 2000", "jp2 j2k jpx jpf j2c")
+AVIF = _make_kind("AVIF", "avif")
+PPM = _make_kind("PPM", "ppm pgm pbm pnm")
+HEIF = _make_kind("HEIC", "heic heif hif", "pillow_heif")
+RAW = _make_kind("RAW", "dng cr2 cr3 nef nrw arw srf sr2 orf rw2 raf pef srw 3fr iiq rwl", "rawpy")
 KINDS = (JPEG, PNG, WEBP, GIF, BMP, TIFF, JPEG2000, AVIF, PPM, HEIF, RAW)
 SUFFIXES = frozenset().union(*(kind.suffixes for kind in KINDS))
 NAMED = "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG 2000"  # in messages
@@ -120,17 +120,18 @@ _BRANDS = (
 )
 
 
-def detect_kind(head: bytes) -> Kind | None:
+def detect_kind(head: bytes) -> PictureKind | None:
     """Tell a file's kind by its first HEAD bytes; None where it is no picture that could be read."""
     if head[:4] == b"RIFF":
         return WEBP if head[8:12] == b"WEBP" else None
     if head[4:8] == b"ftyp":
-        named = [head[place : place + 4] for place in (8, *range(16, min(len(head), _box_length(head)), 4))]
+        end = min(len(head), int.from_bytes(head[:4], "big"))  # of the box that names the kinds
+        named = [head[place : place + 4] for place in (8, *range(16, end, 4))]
         return next((kind for brands, kind in _BRANDS if any(name in brands for name in named)), None)
     return next((kind for magic, kind in _HEADS if head.startswith(magic)), None)
 
 
-def opened(kind: Kind, stream: IO[bytes]) -> ImageFile.ImageFile:
+def open_kind(kind: PictureKind, stream: IO[bytes]) -> ImageFile.ImageFile:
     """Open a picture of a kind: its header is read, its pixels are not.
 
     Raises:
@@ -146,18 +147,14 @@ def opened(kind: Kind, stream: IO[bytes]) -> ImageFile.ImageFile:
     return _PLUGINS[kind.name](stream)
 
 
-def readable_kinds() -> str:
+def name_readable_kinds() -> str:
     """Name the kinds that are read here: what a file that was left out should be looked at again for."""
     return " ".join(kind.name for kind in KINDS if kind.is_read)
 
 
-def kind_of_suffix(suffix: str) -> Kind | None:
+def find_kind(suffix: str) -> PictureKind | None:
     """Return the kind that names with a suffix (".nef") are of."""
     return next((kind for kind in KINDS if suffix in kind.suffixes), None)
-
-
-def _box_length(head: bytes) -> int:
-    return int.from_bytes(head[:4], "big")
 
 
 @cache

@@ -51,7 +51,7 @@ def look_the_same(ones: Looks, others: Looks, pairs: NDArray[np.int64]) -> Mask:
     same = np.ones(len(pairs), np.bool_)
     for start in range(0, len(pairs), _AT_ONCE):
         some = np.arange(start, min(start + _AT_ONCE, len(pairs)))
-        for fits in (_spots_fit, _colours_fit, _details_fit):
+        for fits in (_compare_spots, _compare_colours, _compare_details):
             fitting = fits(ones[pairs[some, 0]], others[pairs[some, 1]])
             same[some[~fitting]] = False
             some = some[fitting]
@@ -71,57 +71,57 @@ def may_look_the_same(ones: Looks, others: Looks) -> Mask:
     may = np.ones((len(ones), len(others)), np.bool_)
     axes, noise = _WITHOUT_ROWS
     for block in _FIRST_BLOCKS:
-        one, other = (_detail(_blocks(looks)[:, [block]], axes) for looks in (ones, others))
+        one, other = (_remove_mean(_split_blocks(looks)[:, [block]], axes) for looks in (ones, others))
         shared = one.reshape(-1, _BLOCK**2) @ other.reshape(-1, _BLOCK**2).T / _BLOCK**2
-        total = _variance(one) + _variance(other).T
+        total = _compute_variance(one) + _compute_variance(other).T
         may &= 2 * shared + noise >= _SAME_DETAIL * (total + noise) - 1e-3  # rounding may not say no
     return may
 
 
-def _spots_fit(ones: Looks, others: Looks) -> Mask:
-    return _near(_colours(ones)[:, ::_SPOTS, ::_SPOTS], _colours(others)[:, ::_SPOTS, ::_SPOTS])
+def _compare_spots(ones: Looks, others: Looks) -> Mask:
+    return _are_near(_select_colours(ones)[:, ::_SPOTS, ::_SPOTS], _select_colours(others)[:, ::_SPOTS, ::_SPOTS])
 
 
-def _colours_fit(ones: Looks, others: Looks) -> Mask:
-    return _near(_colours(ones), _colours(others))
+def _compare_colours(ones: Looks, others: Looks) -> Mask:
+    return _are_near(_select_colours(ones), _select_colours(others))
 
 
-def _near(ones: Looks, others: Looks) -> Mask:
+def _are_near(ones: Looks, others: Looks) -> Mask:
     apart = np.maximum(ones, others) - np.minimum(ones, others)
     fits: Mask = apart.max(axis=(1, 2, 3), initial=0) <= _SAME_COLOUR
     return fits
 
 
-def _details_fit(ones: Looks, others: Looks) -> Mask:
+def _compare_details(ones: Looks, others: Looks) -> Mask:
     """Whether every block has a high structural similarity: the contrast and structure of Wang et al. 2004 (SSIM)."""
     fits = np.ones(len(ones), np.bool_)
     for axes, noise in (_WITHOUT_MEAN, _WITHOUT_ROWS):
-        one, other = _detail(_blocks(ones), axes), _detail(_blocks(others), axes)
+        one, other = _remove_mean(_split_blocks(ones), axes), _remove_mean(_split_blocks(others), axes)
         shared = (one * other).mean(axis=(2, 3))
-        similar = (2 * shared + noise) / (_variance(one) + _variance(other) + noise)
+        similar = (2 * shared + noise) / (_compute_variance(one) + _compute_variance(other) + noise)
         fits &= similar.min(axis=1, initial=1) >= _SAME_DETAIL
     return fits
 
 
-def _blocks(looks: Looks) -> Looks:
+def _split_blocks(looks: Looks) -> Looks:
     """Grey values by block, (N, 64, 8, 8)."""
     side = _FINE // _BLOCK
     greys = looks[:, _COLOURS:].reshape(-1, side, _BLOCK, side, _BLOCK).transpose(0, 1, 3, 2, 4)
     return greys.reshape(-1, side * side, _BLOCK, _BLOCK)
 
 
-def _detail(blocks: Looks, axes: tuple[int, ...]) -> NDArray[np.float32]:
+def _remove_mean(blocks: Looks, axes: tuple[int, ...]) -> NDArray[np.float32]:
     """Blocks (N, B, 8, 8) without their mean over some axes."""
     values = blocks.astype(np.float32)
     values -= values.mean(axis=axes, keepdims=True)
     return values
 
 
-def _variance(detail: NDArray[np.float32]) -> NDArray[np.float32]:
+def _compute_variance(detail: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, B) of detail (N, B, 8, 8)."""
     variance: NDArray[np.float32] = np.square(detail).mean(axis=(2, 3))
     return variance
 
 
-def _colours(looks: Looks) -> Looks:
+def _select_colours(looks: Looks) -> Looks:
     return looks[:, :_COLOURS].reshape(-1, _CELLS, _CELLS, 3)

@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower, pixels
 Cells = NDArray[np.bool_]
 
 
-def cells_of_mask(mask: NDArray[Any], resize_mode: str) -> Cells:
+def find_mask_cells(mask: NDArray[Any], resize_mode: str) -> Cells:
     """Cells that an exact mask covers by more than half.
 
     Args:
@@ -31,7 +31,7 @@ def cells_of_mask(mask: NDArray[Any], resize_mode: str) -> Cells:
     return average_cells(torch.from_numpy(np.asarray(mask, dtype=np.float32)), 0.5, resize_mode)
 
 
-def cells_of_box(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
+def find_box_cells(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
     """Cells that a box covers by more than half.
 
     Args:
@@ -51,7 +51,7 @@ def cells_of_box(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
         )
     mask = np.zeros((height, width), dtype=np.float32)
     mask[upper:lower, left:right] = 1
-    return cells_of_mask(mask, resize_mode)
+    return find_mask_cells(mask, resize_mode)
 
 
 def average_cells(coverage: Tensor, threshold: float, resize_mode: str) -> Cells:
@@ -61,14 +61,14 @@ def average_cells(coverage: Tensor, threshold: float, resize_mode: str) -> Cells
     return cells
 
 
-def _middle(coverage: Tensor) -> Tensor:
+def _crop_middle(coverage: Tensor) -> Tensor:
     height, width = coverage.shape
     edge = min(height, width)
     top, left = round((height - edge) / 2), round((width - edge) / 2)
     return coverage[top : top + edge, left : left + edge]
 
 
-def _padded(coverage: Tensor) -> Tensor:
+def _pad_to_square(coverage: Tensor) -> Tensor:
     height, width = coverage.shape
     edge = max(height, width)
     top, left = (edge - height) // 2, (edge - width) // 2
@@ -79,7 +79,7 @@ def _padded(coverage: Tensor) -> Tensor:
 
 # By open_clip's modes of resizing.
 _CUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "shortest": _middle,
-    "longest": _padded,
+    "shortest": _crop_middle,
+    "longest": _pad_to_square,
     "squash": lambda coverage: coverage,
 }

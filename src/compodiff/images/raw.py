@@ -43,7 +43,7 @@ def develop(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Ima
 
     try:
         with rawpy.imread(io.BytesIO(content)) as camera:
-            preview = _preview(camera, decode)
+            preview = _read_preview(camera, decode)
             if preview is not None:
                 return preview
             return Image.fromarray(camera.postprocess(half_size=True, use_camera_wb=True))
@@ -51,7 +51,7 @@ def develop(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Ima
         raise InputInvalid(f"does not decode as RAW: {' '.join(str(error).split())}") from error
 
 
-def _preview(camera: Any, decode: Callable[[bytes], Image.Image]) -> Image.Image | None:
+def _read_preview(camera: Any, decode: Callable[[bytes], Image.Image]) -> Image.Image | None:
     import rawpy
 
     try:

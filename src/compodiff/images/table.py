@@ -16,12 +16,12 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
 from compodiff.images.files import is_regular
-from compodiff.storage.names import stays_inside
+from compodiff.storage.names import is_inside
 
 COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 
 
-class Pictures:
+class PictureTable:
     """A table of pictures and the folder that its paths start from."""
 
     def __init__(self, root: Path, table: pd.DataFrame) -> None:
@@ -32,7 +32,7 @@ class Pictures:
             picture_id: (path, offset, length) for picture_id, path, offset, length in zip(*columns, strict=True)
         }
 
-    def path(self, picture_id: str) -> Path:
+    def find_path(self, picture_id: str) -> Path:
         """The file (or tar) that holds a picture."""
         return self.root / self._at[picture_id][0]
 
@@ -43,8 +43,8 @@ class Pictures:
             InputInvalid: its file is no longer there, or the table names one outside the pictures' root.
         """
         name, offset, length = self._at[picture_id]
-        path = self.path(picture_id)
-        if not stays_inside(name):
+        path = self.find_path(picture_id)
+        if not is_inside(name):
             raise InputInvalid(f"the picture {picture_id} lies outside {self.root}; build the index again")
         if not is_regular(path):  # a pipe would be waited for
             raise InputInvalid(f"the picture {picture_id} is no longer at {path}; build the index again")
@@ -65,7 +65,7 @@ class Pictures:
         try:
             return decode(content)
         except InputInvalid as error:
-            raise InputInvalid(f"{picture_id} in {self.path(picture_id)}: {error}") from error
+            raise InputInvalid(f"{picture_id} in {self.find_path(picture_id)}: {error}") from error
 
 
 def tabulate(root: Path, places: Mapping[str, tuple[Path, int, int]]) -> pd.DataFrame:

@@ -57,13 +57,13 @@ class _Grouping:
         """Put the next rows of the order into groups."""
         unsettled = np.array([self._is_unsettled(row) for row in rows.tolist()], np.bool_)
         found = np.full(len(rows), NEW)  # the first leader that each looks like
-        found[unsettled] = self._first_alike(rows[unsettled], self._leaders)
-        found[~unsettled] = self._first_alike(rows[~unsettled], self._fresh)
+        found[unsettled] = self._find_first_alike(rows[unsettled], self._leaders)
+        found[~unsettled] = self._find_first_alike(rows[~unsettled], self._fresh)
         near: NDArray[np.bool_] | None = None
         for at, row in enumerate(rows.tolist()):
             if not unsettled[at] and self._is_unsettled(row):  # the first of its group has just joined another
-                found[at] = self._first_alike(rows[at : at + 1], self._leaders)[0]
-            self.first[row] = self._first_of(row, int(found[at]))
+                found[at] = self._find_first_alike(rows[at : at + 1], self._leaders)[0]
+            self.first[row] = self._find_first(row, int(found[at]))
             if self.first[row] != row:
                 continue
             self._leaders.append(row)
@@ -80,20 +80,20 @@ class _Grouping:
 
     def _is_unsettled(self, row: int) -> bool:
         """Whether a row has no group from before: it is NEW, or the first of its group has joined another."""
-        return bool(self._known[row] != row and not self._keeps_group(row))
+        return bool(self._known[row] != row and not self._is_in_kept_group(row))
 
-    def _keeps_group(self, row: int) -> bool:
+    def _is_in_kept_group(self, row: int) -> bool:
         """Whether a row is in the group of another row that still is the first of its group."""
         first = self._known[row]
         return bool(first not in (NEW, row) and self.first[first] == first)
 
-    def _first_of(self, row: int, found: int) -> int:
-        if not self._keeps_group(row):
+    def _find_first(self, row: int, found: int) -> int:
+        if not self._is_in_kept_group(row):
             return row if found == NEW else found
         old = int(self._known[row])
         return old if found == NEW or self._place[old] < self._place[found] else found
 
-    def _first_alike(self, rows: Rows, leaders: Sequence[int]) -> Rows:
+    def _find_first_alike(self, rows: Rows, leaders: Sequence[int]) -> Rows:
         """For each row the first of the leaders that is its near-duplicate, or NEW."""
         found = np.full(len(rows), NEW)
         for start in range(0, len(leaders), _OTHERS_AT_ONCE):

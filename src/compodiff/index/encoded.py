@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from compodiff.encoders import Encoder
-from compodiff.images import decode, full_size
+from compodiff.images import decode, read_full_size
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
-from compodiff.index.encoding import encoded
 from compodiff.index.index import Floats
-from compodiff.index.previous import Earlier
-from compodiff.storage.atomic import atomic_path
+from compodiff.index.previous import EarlierIndex
+from compodiff.storage.atomic import replace_path
 
 BATCH = 64  # pictures put down at a time
+_AT_ONCE = 16  # pictures encoded; more leave the cache of a core: by 64 a picture takes twice as long
 
 
 @dataclass(frozen=True)
-class Part:
+class EncodedPicture:
     """One encoded picture: its embedding (D,), its look (L,), and its width and height in pixels."""
 
     embedding: Floats
@@ -34,15 +35,15 @@ class Part:
     shape: tuple[int, int]
 
 
-class Parts:
+class EncodedPictures:
     """Parts of an earlier index, of a build that was killed, and those that are encoded now."""
 
-    def __init__(self, folder: Path, earlier: Earlier | None, encoder: Encoder) -> None:
+    def __init__(self, folder: Path, earlier: EarlierIndex | None, encoder: Encoder) -> None:
         """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
         identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
-        self._known = _take_over(earlier) if earlier and earlier.fits(encoder.manifest) else {}
+        self._known = _take_over(earlier) if earlier and earlier.has_encoder(encoder.manifest) else {}
         self._pending: dict[str, tuple[Tensor, Looks, tuple[int, int]]] = {}
         self.encoded = 0
         for part in sorted(self._folder.glob("*.npz")):
@@ -60,7 +61,7 @@ class Parts:
             InputInvalid: it does not decode.
         """
         picture = decode(content)
-        self._pending[sha256] = (self._encoder.preprocess(picture), compute_look(picture), full_size(picture))
+        self._pending[sha256] = (self._encoder.preprocess(picture), compute_look(picture), read_full_size(picture))
         if len(self._pending) == BATCH:
             self.flush()
 
@@ -71,40 +72,46 @@ class Parts:
         pixels, looks, shapes = zip(*self._pending.values(), strict=True)
         arrays = {
             "sha256": np.array(list(self._pending)),
-            "embeddings": encoded(self._encoder, pixels).cpu().numpy(),
+            "embeddings": encode_pixels(self._encoder, pixels).cpu().numpy(),
             "looks": np.stack(looks),
             "shapes": np.array(shapes, dtype=np.int32),
         }
         name = hashlib.sha256("".join(self._pending).encode()).hexdigest()[:16]
-        with atomic_path(self._folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+        with replace_path(self._folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         self._take(arrays)
         self.encoded += len(self._pending)
         self._pending.clear()
 
-    def gather(self, sha256: Sequence[str]) -> list[Part]:
+    def gather(self, sha256: Sequence[str]) -> list[EncodedPicture]:
         """The pictures with these bytes, in their order."""
         return [self._known[digest] for digest in sha256]
 
     def _take(self, arrays: Any) -> None:
         columns = (arrays["sha256"].tolist(), arrays["embeddings"], arrays["looks"], arrays["shapes"].tolist())
         for digest, embedding, seen, (width, height) in zip(*columns, strict=True):
-            self._known[digest] = Part(embedding, seen, (width, height))
+            self._known[digest] = EncodedPicture(embedding, seen, (width, height))
 
 
-def stacked(parts: Sequence[Part], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
+def encode_pixels(encoder: Encoder, pixels: Sequence[Tensor]) -> Tensor:
+    """Encode preprocessed pictures, N times (3, H, W), as many at a time as is fastest -> (N, D)."""
+    chunks = [torch.stack(list(pixels[at : at + _AT_ONCE])) for at in range(0, len(pixels), _AT_ONCE)]
+    return torch.cat([encoder.encode_pixels(chunk) for chunk in chunks])
+
+
+def stack(parts: Sequence[EncodedPicture], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
     """Embeddings (N, D) and looks (N, L)."""
     if not parts:
         return np.empty((0, dim), np.float32), np.empty((0, *LOOK_SHAPE), np.uint8)
     return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])
 
 
-def _take_over(earlier: Earlier) -> dict[str, Part]:
+def _take_over(earlier: EarlierIndex) -> dict[str, EncodedPicture]:
     table = earlier.index.pictures
     # A row of a memmap is a memmap, which takes ten times as long to make as one of an array.
     rows = (np.asarray(earlier.index.embeddings), np.asarray(earlier.looks))
     columns: tuple[Any, ...] = (table["sha256"], *rows, table["width"], table["height"])
     return {
-        digest: Part(embedding, seen, (int(width), int(height)))
+        digest: EncodedPicture(embedding, seen, (int(width), int(height)))
         for digest, embedding, seen, width, height in zip(*columns, strict=True)
     }

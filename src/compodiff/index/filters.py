@@ -52,7 +52,7 @@ class Filters:
         self._alone = threading.Lock()
         self._kept: LRUCache[str, Rows] = LRUCache(_KEPT)
 
-    def rows(self, condition: str) -> Rows:
+    def find_rows(self, condition: str) -> Rows:
         """Rows of the pictures for which `condition` holds, ascending.
 
         Raises:
@@ -60,10 +60,10 @@ class Filters:
         """
         with self._alone:
             if condition not in self._kept:
-                self._kept[condition] = self._asked(condition)
+                self._kept[condition] = self._query_rows(condition)
             return self._kept[condition]
 
-    def _asked(self, condition: str) -> Rows:
+    def _query_rows(self, condition: str) -> Rows:
         # DuckDB complains on stderr of what is alive when Python ends: no connection outlives its question, and no
         # module holds it, as typing's caches keep modules.
         import duckdb
@@ -71,9 +71,9 @@ class Filters:
         with duckdb.connect(":memory:", config=_SETTINGS) as database:
             self._require_harmless(database, condition)
             database.register("pictures", self._table)
-            return self._found(database, condition)
+            return self._run_condition(database, condition)
 
-    def _found(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:
+    def _run_condition(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:
         import duckdb
 
         try:
@@ -82,63 +82,63 @@ class Filters:
         except duckdb.BinderException as error:
             known = ", ".join(self.columns)
             raise InputInvalid(
-                f"the filter {_shown(condition)} does not fit: {_reason(error)}; columns are {known}"
+                f"the filter {_quote(condition)} does not fit: {_shorten_error(error)}; columns are {known}"
             ) from error
         except duckdb.Error as error:
-            raise InputInvalid(f"the filter {_shown(condition)} cannot be answered: {_reason(error)}") from error
+            raise InputInvalid(f"the filter {_quote(condition)} cannot be answered: {_shorten_error(error)}") from error
 
     def _require_harmless(self, database: "duckdb.DuckDBPyConnection", condition: str) -> None:
-        statement = _parsed(database, condition)
-        nodes = list(_nodes(statement["select_list"]))
+        statement = _parse(database, condition)
+        nodes = list(_walk_nodes(statement["select_list"]))
         classes = {node["class"] for node in nodes}
         if strange := classes - _CLASSES:
             raise InputInvalid(
-                f"the filter {_shown(condition)} holds a {min(strange).lower()}; compare columns with values"
+                f"the filter {_quote(condition)} holds a {min(strange).lower()}; compare columns with values"
             )
         functions = {node["function_name"].lower() for node in nodes if node["class"] == "FUNCTION"}
         if strange := functions - _FUNCTIONS:
             raise InputInvalid(
-                f"the filter {_shown(condition)} calls {min(strange)}, which filters may not; see the docs"
+                f"the filter {_quote(condition)} calls {min(strange)}, which filters may not; see the docs"
             )
         if "COLUMN_REF" not in classes:
-            raise InputInvalid(f"the filter {_shown(condition)} names no column; columns are {', '.join(self.columns)}")
+            raise InputInvalid(f"the filter {_quote(condition)} names no column; columns are {', '.join(self.columns)}")
 
 
-def _parsed(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str, Any]:
+def _parse(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str, Any]:
     """The only select of `select (condition)`, which has nothing but its list."""
     import duckdb
 
     try:
         (answer,) = database.execute("select json_serialize_sql(?)", [f"select (\n{condition}\n)"]).fetchall()
     except duckdb.Error as error:
-        raise InputInvalid(f"the filter {_shown(condition)} does not parse: {_reason(error)}") from error
+        raise InputInvalid(f"the filter {_quote(condition)} does not parse: {_shorten_error(error)}") from error
     tree = json.loads(answer[0])
     if tree["error"]:
         reason = " ".join(str(tree["error_message"]).split())
-        raise InputInvalid(f"the filter {_shown(condition)} does not parse: {reason}; columns are {_COMMON}, ...")
+        raise InputInvalid(f"the filter {_quote(condition)} does not parse: {reason}; columns are {_COMMON}, ...")
     statements = [statement["node"] for statement in tree["statements"]]
     alone = len(statements) == 1 and statements[0]["type"] == "SELECT_NODE"
     if not alone or len(statements[0]["select_list"]) != 1 or statements[0]["from_table"]["type"] != "EMPTY":
-        raise InputInvalid(f"the filter {_shown(condition)} is not one condition; join several by and")
+        raise InputInvalid(f"the filter {_quote(condition)} is not one condition; join several by and")
     node: Mapping[str, Any] = statements[0]
     return node
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def _walk_nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Every expression of a parsed statement."""
     if isinstance(tree, dict):
         if "class" in tree:
             yield tree
         for child in tree.values():
-            yield from _nodes(child)
+            yield from _walk_nodes(child)
     elif isinstance(tree, list):
         for child in tree:
-            yield from _nodes(child)
+            yield from _walk_nodes(child)
 
 
-def _reason(error: "duckdb.Error") -> str:
+def _shorten_error(error: "duckdb.Error") -> str:
     return str(error).partition("\n\nLINE")[0].partition(": ")[2].replace("\n", " ")
 
 
-def _shown(condition: str) -> str:
+def _quote(condition: str) -> str:
     return repr(condition if len(condition) <= 120 else f"{condition[:120]}...")

@@ -16,17 +16,17 @@ import pandas as pd
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.images import COLUMNS, Listing, list_pictures
+from compodiff.images import COLUMNS, PictureListing, list_pictures
 from compodiff.images.files import is_gone, read_regular
 from compodiff.index import index, metadata
 from compodiff.index.duplicates import NEW, group_duplicates
-from compodiff.index.encoded import Parts, stacked
+from compodiff.index.encoded import EncodedPictures, stack
 from compodiff.index.index import GROUP, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
 from compodiff.index.own_columns import OwnColumns
-from compodiff.index.previous import UNSURE, Earlier, Pictures, Stamp, stamp_of
-from compodiff.index.scanning import Scan, judge, name_in, scan_files
+from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, Stamp, make_stamp
+from compodiff.index.scanning import FolderScan, judge, name_in, scan_files
 from compodiff.machine import lock_folder
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import open_work_folder
@@ -36,7 +36,7 @@ _PARTS = "encoded pictures"
 
 
 @dataclass(frozen=True)
-class Todo:
+class BuildPlan:
     """What a build takes in, and how.
 
     Attributes:
@@ -50,7 +50,7 @@ class Todo:
     """
 
     files: Iterable[Path]
-    listing: Listing = field(default_factory=Listing)
+    listing: PictureListing = field(default_factory=PictureListing)
     strict: bool = False
     keep: bool = False
     checksum: bool = False
@@ -62,7 +62,7 @@ class Todo:
 class FolderBuild:
     """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix.
 
-    `unmet` says how many rows of `Todo.columns` name no picture; None where each does.
+    `unmet` says how many rows of `BuildPlan.columns` name no picture; None where each does.
     """
 
     index: Path
@@ -89,7 +89,7 @@ def build_folder_index(
     out: Path,
     encoder: Encoder,
     params: IndexParams,
-    todo: Todo,
+    todo: BuildPlan,
 ) -> FolderBuild:
     """Encode the pictures of `folder` and put an index over them at `out`.
 
@@ -107,38 +107,38 @@ def build_folder_index(
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     staging = out.with_name(f"{out.name}.parts")
-    with _alone(out):
-        earlier = _earlier_index(out, folder)
+    with _lock_index(out):
+        earlier = _open_earlier(out, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
-        parts = Parts(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
-        known = LeftOut.at(out)
+        parts = EncodedPictures(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
+        known = LeftOut.read_beside(out)
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
-        whole, left_out = _pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
+        whole, left_out = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
-            left_out = known.followed_by(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
-            whole = earlier.without(scan.names).followed_by(whole)
+            left_out = known.join(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
+            whole = earlier.remove(scan.names).join(whole)
         names = set(whole.table["path"])
-        given = None if given is None else given.met_by(names)
-        own = _own_columns(todo, given, earlier)
+        given = None if given is None else given.match_names(names)
+        own = _choose_own_columns(todo, given, earlier)
         if len(scan.rows) or not keeps or left_out != known or given is not None:
             _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
         delete_folder(staging, _PARTS)
     unreadable, others = todo.listing.left_out | scan.unreadable, todo.listing.others + scan.others
-    unmet = None if given is None else given.unmet(names)
+    unmet = None if given is None else given.describe_unmatched(names)
     return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
 
 
-def _earlier_index(out: Path, folder: Path) -> Earlier | None:
+def _open_earlier(out: Path, folder: Path) -> EarlierIndex | None:
     """Open the index at `out`, which the new one will replace; None where there is none.
 
     Raises:
         InputInvalid: something else is there, or it is of another folder.
     """
     require_replaceable_index(out)
-    earlier = Earlier.at(out)
+    earlier = EarlierIndex.open(out)
     if earlier is not None:
         require_folder(out, earlier.index.manifest, folder)
     return earlier
@@ -159,8 +159,8 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     open_index(out, folder)  # where there is none, no folder is made to lock
-    with _alone(out):
-        earlier = Earlier(Index.load(out))
+    with _lock_index(out):
+        earlier = EarlierIndex(Index.load(out))
         held = earlier.index
         require_folder(out, held.manifest, folder)
         gone = {name for name in held.picture_ids if is_gone(folder / name)} if names is None else set(names)
@@ -169,12 +169,12 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         if len(gone) == held.manifest.count:
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
-            left, left_out = earlier.without(gone), LeftOut.at(out)
+            left, left_out = earlier.remove(gone), LeftOut.read_beside(out)
             _write(folder, out, held.manifest.encoder, params, left, earlier, left_out, earlier.own)
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
 
-def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
+def compare_folder(index_folder: Path, folder: Path) -> FolderStatus:
     """Compare the index at `index_folder` with the bytes that are now in `folder`.
 
     Raises:
@@ -182,14 +182,14 @@ def folder_status(index_folder: Path, folder: Path) -> FolderStatus:
     """
     table = open_index(index_folder, folder).pictures
     indexed = dict(zip(table["path"], table["sha256"], strict=True))
-    known, listing = LeftOut.at(index_folder), list_pictures(folder)
+    known, listing = LeftOut.read_beside(index_folder), list_pictures(folder)
     present, left_out = dict[str, str](), dict(listing.left_out)
     for path in listing.files:
         name = name_in(folder, path)
         sha256, fault = _digest(path)
         if fault:
             left_out[name] = fault
-        elif reason := known.of_bytes(name, sha256):
+        elif reason := known.find_reason(name, sha256):
             left_out[name] = reason.text
         else:
             present[name] = sha256
@@ -212,28 +212,28 @@ def open_index(index_folder: Path, folder: Path) -> Index:
     return opened
 
 
-def _own_columns(todo: Todo, given: OwnColumns | None, earlier: Earlier | None) -> OwnColumns:
+def _choose_own_columns(todo: BuildPlan, given: OwnColumns | None, earlier: EarlierIndex | None) -> OwnColumns:
     before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
     if given is None:
         return before
-    return before.followed_by(given) if todo.keep else given
+    return before.join(given) if todo.keep else given
 
 
-def list_not_held(index_folder: Path, folder: Path, listing: Listing) -> list[Path]:
+def list_not_held(index_folder: Path, folder: Path, listing: PictureListing) -> list[Path]:
     """The files of `folder` that its index neither holds nor left out as they are now."""
-    held, known = open_index(index_folder, folder).row, LeftOut.at(index_folder)
+    held, known = open_index(index_folder, folder).row, LeftOut.read_beside(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}
     return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
 
 
-def _pictures(folder: Path, scan: Scan, parts: Parts, dim: int) -> Pictures:
+def _collect_pictures(folder: Path, scan: FolderScan, parts: EncodedPictures, dim: int) -> IndexRows:
     table = pd.DataFrame(scan.rows, columns=COLUMNS)
     names = table["path"].tolist()
     gathered = parts.gather(table["sha256"].tolist())
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
-    known = metadata.of_files(folder, names, scan.modified_ns)
+    known = metadata.read_metadata(folder, names, scan.modified_ns)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
-    return Pictures(table, *stacked(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
+    return IndexRows(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
 def _write(
@@ -241,35 +241,35 @@ def _write(
     out: Path,
     encoder: EncoderManifest,
     params: IndexParams,
-    pictures: Pictures,
-    earlier: Earlier | None,
+    pictures: IndexRows,
+    earlier: EarlierIndex | None,
     left_out: LeftOut,
     own: OwnColumns,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
-    kept = earlier if earlier and earlier.fits(encoder) else None
+    kept = earlier if earlier and earlier.has_encoder(encoder) else None
     table, cosine = pictures.table, params.duplicate_cosine
-    known = kept.groups(table, cosine) if kept else np.full(len(table), NEW)
+    known = kept.find_groups(table, cosine) if kept else np.full(len(table), NEW)
     order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
     groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
     table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table.join(own.of(table["path"].tolist())),
+        pictures=table.join(own.select(table["path"].tolist())),
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        beside=pictures.beside(cosine) | left_out.beside() | own.files(),
+        beside=pictures.make_arrays(cosine) | left_out.make_arrays() | own.make_files(),
         earlier=kept.index if kept else None,
     )
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _lock_index(out: Path) -> Iterator[None]:
     """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
     try:
-        with lock_folder(_writable(out.parent)):
+        with lock_folder(_check_writable(out.parent)):
             yield
     except BlockingIOError as error:
         raise ResourceUnavailable(f"another compodiff index is writing in {out.parent}; wait for it to end") from error
@@ -277,7 +277,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        return stamp_of(path.stat())
+        return make_stamp(path.stat())
     except OSError:
         return UNSURE
 
@@ -290,7 +290,7 @@ def _digest(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _writable(folder: Path) -> Path:
+def _check_writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -26,14 +26,14 @@ from compodiff.index.manifest import (
     KIND,
     MANIFEST,
     IndexManifest,
-    damage_error,
-    fingerprint,
+    make_damage_error,
+    make_fingerprint,
+    open_settled,
     read_manifest,
     require_replaceable_index,
-    settled,
 )
 from compodiff.params import IndexParams
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -80,17 +80,16 @@ def build(
     if count == 0 or len(pictures) != count or not pictures["picture_id"].is_unique:
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
-    index = _filled(kind, earlier, embeddings, params)
-    with atomic_folder(folder, KIND) as temporary:
+    index = _fill(kind, earlier, embeddings, params)
+    own = {_EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32), _PICTURES: pictures}
+    with replace_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
-        np.save(temporary / _EMBEDDINGS, np.ascontiguousarray(embeddings, dtype=np.float32))
-        pictures.to_parquet(temporary / _PICTURES, index=False)
-        for name, content in (beside or {}).items():
+        for name, content in {**own, **(beside or {})}.items():
             if isinstance(content, pd.DataFrame):
                 content.to_parquet(temporary / name, index=False)
             else:
                 np.save(temporary / name, content)
-        files = {file.name: fingerprint(file) for file in sorted(temporary.iterdir())}
+        files = {file.name: make_fingerprint(file) for file in sorted(temporary.iterdir())}
         rerank = 0 if kind == "flat" else params.rerank
         manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)
         write_json(temporary / MANIFEST, manifest.to_json())
@@ -117,30 +116,30 @@ class Index:
             InputInvalid: there is none.
             IndexMismatch: a file is missing, cut short or not what the manifest says.
         """
-        return settled(folder, lambda: cls._opened(folder))
+        return open_settled(folder, lambda: cls._open_files(folder))
 
     @classmethod
-    def _opened(cls, folder: Path) -> "Index":
+    def _open_files(cls, folder: Path) -> "Index":
         manifest = read_manifest(folder)
         for name, file in manifest.files.items():
             path = folder / name
             size = path.stat().st_size if path.is_file() else 0
             if size != file["bytes"]:
-                raise damage_error(folder, f"{name} has {size} bytes of {file['bytes']}")
+                raise make_damage_error(folder, f"{name} has {size} bytes of {file['bytes']}")
         # Only flat storage can be used where it lies; inverted lists are mapped list by list.
         flags = faiss.IO_FLAG_MMAP_IFC if manifest.kind == "flat" else faiss.IO_FLAG_MMAP
         try:
             nearest = faiss.read_index(str(folder / _INDEX), flags)
         except RuntimeError as error:
-            raise damage_error(folder, f"FAISS cannot read {_INDEX}") from error
+            raise make_damage_error(folder, f"FAISS cannot read {_INDEX}") from error
         if (nearest.ntotal, nearest.d) != (manifest.count, manifest.dim):
-            raise damage_error(
+            raise make_damage_error(
                 folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}"
             )
         try:
             return cls(folder, manifest, nearest)
         except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced
-            raise damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
+            raise make_damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
 
     def require_encoder(self, encoder: EncoderManifest) -> None:
         """Refuse to be searched with vectors of another encoder.
@@ -151,11 +150,12 @@ class Index:
         ours = self.manifest.encoder
         if ours != encoder:
             raise IndexMismatch(
-                f"the index {self.folder} holds {ours.embedding_dim}-d vectors of {_title(ours)}, the model works on "
-                f"{encoder.embedding_dim}-d of {_title(encoder)}; run: compodiff index build, or dvc repro build_index"
+                f"the index {self.folder} holds {ours.embedding_dim}-d vectors of {_describe_encoder(ours)}, the model "
+                f"works on {encoder.embedding_dim}-d of {_describe_encoder(encoder)}; run: compodiff index build, or "
+                "dvc repro build_index"
             )
 
-    def embedding(self, picture_id: str) -> Floats:
+    def read_embedding(self, picture_id: str) -> Floats:
         """The stored embedding (D,) of a picture, as the encoder made it.
 
         Raises:
@@ -190,20 +190,20 @@ class Index:
         findable = self.manifest.count if allowed is None else len(allowed)
         k = min(k, findable)
         wanted = min(k + max(map(len, exclude), default=0), findable)
-        unit = _unit(queries)
+        unit = _normalise(queries)
         if allowed is not None and findable <= _SCORED_AT_ONCE:
             # Exact whatever the kind: few rows may all lie in lists that a query does not probe.
             rows, scores = self._score_exactly(unit, np.broadcast_to(allowed, (len(unit), findable)))
         elif self.manifest.rerank:
             candidates = min(wanted * self.manifest.rerank, self.manifest.count)
             rows, scores = self._score_exactly(
-                unit, self._nearest.search(unit, candidates, params=self._only(allowed))[1]
+                unit, self._nearest.search(unit, candidates, params=self._select_rows(allowed))[1]
             )
         else:
-            scores, rows = self._nearest.search(unit, wanted, params=self._only(allowed))
-        return self._without(rows[:, :wanted], scores[:, :wanted], exclude, k)
+            scores, rows = self._nearest.search(unit, wanted, params=self._select_rows(allowed))
+        return self._drop_excluded(rows[:, :wanted], scores[:, :wanted], exclude, k)
 
-    def _only(self, allowed: Rows | None) -> Any:
+    def _select_rows(self, allowed: Rows | None) -> Any:
         """What tells FAISS to look at some rows only."""
         if allowed is None:
             return None
@@ -214,12 +214,14 @@ class Index:
         return faiss.SearchParametersIVF(**settings)
 
     def _score_exactly(self, unit: Floats, rows: Rows) -> tuple[Rows, Floats]:
-        scores = np.stack([_unit(self.embeddings[found]) @ query for query, found in zip(unit, rows, strict=True)])
+        scores = np.stack([_normalise(self.embeddings[found]) @ query for query, found in zip(unit, rows, strict=True)])
         scores[rows == NO_PICTURE] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
-    def _without(self, rows: Rows, scores: Floats, exclude: Sequence[Sequence[str]], k: int) -> tuple[Rows, Floats]:
+    def _drop_excluded(
+        self, rows: Rows, scores: Floats, exclude: Sequence[Sequence[str]], k: int
+    ) -> tuple[Rows, Floats]:
         """Drop each query's excluded pictures and close the gaps."""
         dropped = rows == NO_PICTURE
         for query, ids in enumerate(exclude):
@@ -229,15 +231,15 @@ class Index:
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _filled(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
+def _fill(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
     """A FAISS index of the kind that holds the embeddings (N, D)."""
-    index = _untrained(kind, earlier, embeddings, params) or _trained(kind, embeddings, params)
-    for chunk in _unit_chunks(embeddings):
+    index = _copy_untrained(kind, earlier, embeddings, params) or _train(kind, embeddings, params)
+    for chunk in _split_into_units(embeddings):
         index.add(chunk)
     return index
 
 
-def _untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
+def _copy_untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
     """An empty index with what `earlier` learned; None where that does not fit."""
     if earlier is None or kind == "flat" or earlier.manifest.kind != kind:
         return None
@@ -251,7 +253,7 @@ def _untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: I
     return index
 
 
-def _trained(kind: str, embeddings: Floats, params: IndexParams) -> Any:
+def _train(kind: str, embeddings: Floats, params: IndexParams) -> Any:
     """An empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
     count, dim = embeddings.shape
     if kind == "flat":
@@ -268,16 +270,16 @@ def _trained(kind: str, embeddings: Floats, params: IndexParams) -> Any:
     if kind == "ivf_pq":
         index.pq.cp.min_points_per_centroid = 1
         index.do_polysemous_training = False  # takes 5 s and serves a filter that is not used
-    index.train(_unit(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))
+    index.train(_normalise(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))
     return index
 
 
-def _unit_chunks(embeddings: Floats) -> Iterator[Floats]:
+def _split_into_units(embeddings: Floats) -> Iterator[Floats]:
     for start in range(0, len(embeddings), _CHUNK):
-        yield _unit(embeddings[start : start + _CHUNK])
+        yield _normalise(embeddings[start : start + _CHUNK])
 
 
-def _unit(vectors: Floats) -> Floats:
+def _normalise(vectors: Floats) -> Floats:
     """Vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
     unit = np.array(vectors, dtype=np.float32, order="C")
     if not np.isfinite(unit).all():
@@ -286,5 +288,5 @@ def _unit(vectors: Floats) -> Floats:
     return unit
 
 
-def _title(encoder: EncoderManifest) -> str:
+def _describe_encoder(encoder: EncoderManifest) -> str:
     return f"{encoder.name} ({encoder.weights_digest[:8]})"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compodiff.images.kinds import readable_kinds
+from compodiff.images.kinds import name_readable_kinds
 from compodiff.index.previous import UNSURE, Stamp
 
 _FILE = "left_out.npy"
@@ -38,16 +38,16 @@ class LeftOut:
     reasons: Mapping[str, Reason] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, index_folder: Path) -> "LeftOut":
+    def read_beside(cls, index_folder: Path) -> "LeftOut":
         """What stands beside the index at `index_folder`; nothing if other kinds were read then than are now."""
         try:
             rows = np.load(index_folder / _FILE, allow_pickle=False)
-            kinds, found = rows["kinds"].tolist(), {row["name"].item(): _reason(row) for row in rows}
+            kinds, found = rows["kinds"].tolist(), {row["name"].item(): _parse_reason(row) for row in rows}
         except (OSError, ValueError, EOFError, IndexError):
             return cls()
-        return cls(found) if set(kinds) <= {readable_kinds()} else cls()
+        return cls(found) if set(kinds) <= {name_readable_kinds()} else cls()
 
-    def of_bytes(self, name: str, sha256: str) -> Reason | None:
+    def find_reason(self, name: str, sha256: str) -> Reason | None:
         """Why the picture `name` is left out, as long as its bytes are those that were judged."""
         known = self.reasons.get(name)
         return known if known is not None and sha256 and known.sha256 == sha256 else None
@@ -57,17 +57,17 @@ class LeftOut:
         known = self.reasons.get(name)
         return known is not None and stamp != UNSURE and known.stamp == stamp
 
-    def followed_by(self, more: "LeftOut", *, gone: Callable[[str], bool]) -> "LeftOut":
+    def join(self, more: "LeftOut", *, gone: Callable[[str], bool]) -> "LeftOut":
         """Both as one, without those that are `gone` from the first."""
         return LeftOut({name: why for name, why in self.reasons.items() if not gone(name)} | dict(more.reasons))
 
-    def beside(self) -> dict[str, NDArray[np.generic]]:
+    def make_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The array that stands beside an index for the next one; none where nothing was left out."""
         if not self.reasons:
             return {}
         name, text = max(map(len, self.reasons)), max(len(why.text) for why in self.reasons.values())
         fields = [("name", f"U{name}"), ("text", f"U{text}"), ("sha256", "U64"), ("other", "?")]
-        kinds = readable_kinds()
+        kinds = name_readable_kinds()
         rows = [
             (name, why.text, why.sha256, why.is_of_other_kind, kinds, why.stamp)
             for name, why in sorted(self.reasons.items())
@@ -76,6 +76,6 @@ class LeftOut:
         return {_FILE: np.array(rows, dtype=kind)}
 
 
-def _reason(row: Any) -> Reason:
+def _parse_reason(row: Any) -> Reason:
     size, time, inode = row["stamp"].tolist()
     return Reason(row["text"].item(), row["sha256"].item(), (size, time, inode), row["other"].item())

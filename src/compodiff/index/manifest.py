@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
 from compodiff.storage.digests import digest_file
-from compodiff.storage.names import stays_inside
+from compodiff.storage.names import is_inside
 from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
 
 MANIFEST = "manifest.json"
@@ -49,13 +49,13 @@ def read_manifest(folder: Path) -> IndexManifest:
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest = IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
-        if outside := [name for name in manifest.files if not stays_inside(name)]:
-            raise damage_error(folder, f"{outside[0]!r} leads out of it")
+        if outside := [name for name in manifest.files if not is_inside(name)]:
+            raise make_damage_error(folder, f"{outside[0]!r} leads out of it")
         return manifest
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
     except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
-        raise damage_error(folder, f"{MANIFEST} is not a manifest of this version") from error
+        raise make_damage_error(folder, f"{MANIFEST} is not a manifest of this version") from error
 
 
 def require_replaceable_index(folder: Path) -> None:
@@ -84,7 +84,7 @@ def require_folder(index: Path, manifest: IndexManifest, folder: Path) -> None:
         )
 
 
-def damage_error(folder: Path, fault: str) -> IndexMismatch:
+def make_damage_error(folder: Path, fault: str) -> IndexMismatch:
     """The error of an index whose files are not what was written."""
     return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")
 
@@ -92,10 +92,10 @@ def damage_error(folder: Path, fault: str) -> IndexMismatch:
 def list_damaged_files(folder: Path) -> list[str]:
     """Names of the files at `folder` whose bytes are no longer those that were written; reads every byte."""
     written = read_manifest(folder).files
-    return [name for name, file in written.items() if fingerprint(folder / name) != file]
+    return [name for name, file in written.items() if make_fingerprint(folder / name) != file]
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
+def make_fingerprint(path: Path) -> dict[str, Any]:
     """Size and sha256 of a file; of a missing one, nothing."""
     if not path.is_file():
         return {}
@@ -111,7 +111,7 @@ def stamp(folder: Path) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_ino)
 
 
-def settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
+def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
     """What `opened` makes of the index at `folder`, all of it of one writing: one that is being replaced is waited for.
 
     Raises:
@@ -126,13 +126,13 @@ def settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
             if stamp(folder) == before:
                 return made
         except (CompoDiffError, OSError):
-            if stamp(folder) == before and not _being_replaced(folder):
+            if stamp(folder) == before and not _is_being_replaced(folder):
                 raise
         if time.monotonic() > deadline:
             raise ResourceUnavailable(f"the index {folder} is replaced again and again; try later")
         time.sleep(0.02)
 
 
-def _being_replaced(folder: Path) -> bool:
+def _is_being_replaced(folder: Path) -> bool:
     """Whether a writer is between taking the old index away and putting the new one in its place."""
     return bool(find_retired(folder))

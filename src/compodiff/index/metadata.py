@@ -16,7 +16,7 @@ COLUMNS_OF_FILES = (*COLUMNS, "size", "modified", "folder", "caption", "width", 
 _CAPTION_CHARACTERS = 10_000
 
 
-def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> pd.DataFrame:
+def read_metadata(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> pd.DataFrame:
     """Columns of the pictures at `names` (paths from `folder`) beside their size: modified, folder, caption.
 
     A caption is the text file beside a picture: cat.txt, or cat.jpg.txt, for cat.jpg.
@@ -24,24 +24,24 @@ def of_files(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> 
     texts: dict[str, frozenset[str]] = {}
     captions = []
     for name in names:
-        parent = _parent(name)
+        parent = _name_parent(name)
         if parent not in texts:
-            texts[parent] = _texts_in(folder / parent)
-        captions.append(_caption(folder / name, texts[parent]) if texts[parent] else None)
+            texts[parent] = _list_texts(folder / parent)
+        captions.append(_read_caption(folder / name, texts[parent]) if texts[parent] else None)
     return pd.DataFrame(
         {
             "modified": pd.Series(np.array(modified_ns, dtype="int64") // 1000).astype("datetime64[us]"),
-            "folder": pd.Series([_parent(name) for name in names], dtype="string"),
+            "folder": pd.Series([_name_parent(name) for name in names], dtype="string"),
             "caption": pd.Series(captions, dtype="string"),
         }
     )
 
 
-def _parent(name: str) -> str:
+def _name_parent(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _caption(picture: Path, texts: Container[str]) -> str | None:
+def _read_caption(picture: Path, texts: Container[str]) -> str | None:
     for beside in (f"{picture.stem}.txt", f"{picture.name}.txt"):
         if beside in texts and is_regular(path := picture.with_name(beside)):
             try:
@@ -52,7 +52,7 @@ def _caption(picture: Path, texts: Container[str]) -> str | None:
     return None
 
 
-def _texts_in(folder: Path) -> frozenset[str]:
+def _list_texts(folder: Path) -> frozenset[str]:
     try:
         return frozenset(each for each in os.listdir(folder) if each.endswith(".txt"))
     except OSError:

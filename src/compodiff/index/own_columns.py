@@ -42,10 +42,10 @@ class OwnColumns:
         values = content.drop(columns=[name for name in content.columns if name.casefold() in KEYS])
         if clash := [name for name in values.columns if name.casefold() in COLUMNS_OF_FILES]:
             raise InputInvalid(f"the column {clash[0]} of {path} is one that the index has already; rename it")
-        paths = content[key].map(_text).astype(str)
-        return cls(values.apply(_storable).set_index(pd.Index(paths, name=_KEY)))
+        paths = content[key].map(_convert_to_text).astype(str)
+        return cls(values.apply(_make_storable).set_index(pd.Index(paths, name=_KEY)))
 
-    def met_by(self, names: Collection[str]) -> "OwnColumns":
+    def match_names(self, names: Collection[str]) -> "OwnColumns":
         """Return them by paths as the index writes them: with /, and without a leading ./.
 
         A path that is one of `names` as it is written stays so.
@@ -53,13 +53,13 @@ class OwnColumns:
         Raises:
             InputInvalid: two rows name one picture.
         """
-        paths = self.table.index.map(lambda each: each if each in names else _path_of(each))
+        paths = self.table.index.map(lambda each: each if each in names else _normalise_path(each))
         if twice := sorted(set(paths[paths.duplicated()]))[:1]:
             raise InputInvalid(f"your table names {make_printable(twice[0])} twice; keep one row a picture")
         return OwnColumns(self.table.set_axis(pd.Index(paths, name=_KEY)))
 
     @classmethod
-    def beside(cls, index_folder: Path, pictures: pd.DataFrame) -> "OwnColumns":
+    def read_beside(cls, index_folder: Path, pictures: pd.DataFrame) -> "OwnColumns":
         """Return those of an index; of one of an earlier make, what its table of `pictures` has besides the program's.
 
         Raises:
@@ -79,17 +79,17 @@ class OwnColumns:
         """The columns."""
         return list(self.table.columns)
 
-    def followed_by(self, more: "OwnColumns") -> "OwnColumns":
+    def join(self, more: "OwnColumns") -> "OwnColumns":
         """Both as one; of a path that both have, the row of `more`."""
         if not self.names:
             return more
         return OwnColumns(pd.concat([self.table[~self.table.index.isin(more.table.index)], more.table]))
 
-    def of(self, names: Sequence[str]) -> pd.DataFrame:
+    def select(self, names: Sequence[str]) -> pd.DataFrame:
         """Return the columns for the pictures at `names`, in their order; empty where there is no row."""
         return self.table.reindex(list(names)).reset_index(drop=True)
 
-    def unmet(self, names: Collection[str]) -> str | None:
+    def describe_unmatched(self, names: Collection[str]) -> str | None:
         """Say how many rows name no picture of `names`; None where every row does."""
         strange = [str(path) for path in self.table.index if path not in names]
         if not strange:
@@ -99,7 +99,7 @@ class OwnColumns:
             f"for instance {make_printable(strange[0])}"
         )
 
-    def files(self) -> dict[str, Any]:
+    def make_files(self) -> dict[str, Any]:
         """Return what stands beside an index for the next one."""
         return {_FILE: self.table.reset_index(names=_KEY)} if self.names else {}
 
@@ -136,11 +136,11 @@ def _require_names(path: Path, names: Sequence[str]) -> None:
             raise InputInvalid(f"the columns {other} and {name} of {path} are one name to a filter; rename one")
 
 
-def _text(cell: object) -> object:
+def _convert_to_text(cell: object) -> object:
     return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 
-def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def _make_storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """A column as a table of ours can hold it: texts where it holds numbers beyond 64 bits, or values of many kinds."""
     try:
         column.to_frame().to_parquet(io.BytesIO())
@@ -149,7 +149,7 @@ def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column
 
 
-def _path_of(name: str) -> str:
+def _normalise_path(name: str) -> str:
     path = name.replace("\\", "/")
     while path.startswith("./"):
         path = path[2:].lstrip("/")

@@ -28,20 +28,20 @@ _LOOKS, _STAMPS, _COSINE = "looks.npy", "stamps.npy", "duplicate_cosine.npy"
 _COARSEST_CLOCK = 2 * 10**9  # ns: a file that was just written may be written again within the same tick (FAT: 2 s)
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
+def make_stamp(status: os.stat_result) -> Stamp:
     """Size, time and inode of a file: while they stay the same, so do its bytes. UNSURE of one that is seconds old."""
     if time.time_ns() - status.st_mtime_ns < _COARSEST_CLOCK:
         return UNSURE
-    return tuple(map(within_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
+    return tuple(map(clip_to_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
 
 
-def within_64_bits(number: int) -> int:
+def clip_to_64_bits(number: int) -> int:
     """A number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
     return min(max(number, -(2**63)), 2**63 - 1)
 
 
 @dataclass(frozen=True)
-class Pictures:
+class IndexRows:
     """Rows of an index to be: their table, embeddings (N, D), looks (N, L) and stamps (N, 3)."""
 
     table: pd.DataFrame
@@ -49,36 +49,36 @@ class Pictures:
     looks: Looks
     stamps: NDArray[np.int64]
 
-    def followed_by(self, more: "Pictures") -> "Pictures":
+    def join(self, more: "IndexRows") -> "IndexRows":
         """Both as one."""
-        return Pictures(
+        return IndexRows(
             pd.concat([self.table, more.table], ignore_index=True) if len(self.table) else more.table,
             np.concatenate([self.embeddings, more.embeddings]),
             np.concatenate([self.looks, more.looks]),
             np.concatenate([self.stamps, more.stamps]),
         )
 
-    def beside(self, duplicate_cosine: float) -> dict[str, NDArray[np.generic]]:
+    def make_arrays(self, duplicate_cosine: float) -> dict[str, NDArray[np.generic]]:
         """The arrays that stand beside an index for the next one."""
         return {_LOOKS: self.looks, _STAMPS: self.stamps, _COSINE: np.array(duplicate_cosine)}
 
 
-class Earlier:
+class EarlierIndex:
     """An index over a folder that the next one takes the place of."""
 
     def __init__(self, index: Index) -> None:
         """Open what stands beside `index`; an index of another make has none of it."""
         self.index = index
         count = index.manifest.count
-        self.looks = stored_looks(index)
-        stamps = _beside(index.folder / _STAMPS, (count, len(UNSURE)))
+        self.looks = read_looks(index)
+        stamps = _open_array(index.folder / _STAMPS, (count, len(UNSURE)))
         self._stamps = np.zeros((count, len(UNSURE)), np.int64) if stamps is None else np.array(stamps)
-        self._duplicate_cosine = stored_cosine(index)
+        self._duplicate_cosine = read_cosine(index)
         self._sha256: list[str] = index.pictures["sha256"].tolist()
-        self.own = OwnColumns.beside(index.folder, index.pictures)
+        self.own = OwnColumns.read_beside(index.folder, index.pictures)
 
     @classmethod
-    def at(cls, folder: Path) -> "Earlier | None":
+    def open(cls, folder: Path) -> "EarlierIndex | None":
         """The index at `folder`, or None where there is none.
 
         Raises:
@@ -86,18 +86,18 @@ class Earlier:
         """
         return cls(Index.load(folder)) if (folder / MANIFEST).is_file() else None
 
-    def fits(self, encoder: EncoderManifest) -> bool:
+    def has_encoder(self, encoder: EncoderManifest) -> bool:
         """Whether its embeddings are what `encoder` would make."""
         return self.looks is not None and self.index.manifest.encoder == encoder
 
-    def unchanged(self, picture_id: str, stamp: Stamp) -> str | None:
+    def find_unchanged(self, picture_id: str, stamp: Stamp) -> str | None:
         """The sha256 of a picture's bytes, if its file is as it was when they were read."""
         row = self.index.row.get(picture_id)
         if row is None or stamp == UNSURE or tuple(self._stamps[row].tolist()) != stamp:
             return None
         return self._sha256[row]
 
-    def without(self, gone: set[str]) -> Pictures:
+    def remove(self, gone: set[str]) -> IndexRows:
         """The pictures but those that are `gone`.
 
         Raises:
@@ -107,9 +107,9 @@ class Earlier:
             raise IndexMismatch(f"the index {self.index.folder} cannot be changed; make it anew: compodiff index build")
         rows = np.flatnonzero(~self.index.pictures["picture_id"].isin(gone).to_numpy())
         table = self.index.pictures.iloc[rows].reset_index(drop=True).drop(columns=self.own.names)
-        return Pictures(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
+        return IndexRows(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
 
-    def groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
+    def find_groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
         """Near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.
 
         A group that has lost its first picture is not known: the others need not look like each other.
@@ -124,19 +124,19 @@ class Earlier:
         return np.array([NEW if group is None else row_of.get(group, NEW) for group in found], dtype=np.int64)
 
 
-def stored_looks(index: Index) -> Looks | None:
+def read_looks(index: Index) -> Looks | None:
     """How the pictures of an index look, (N, L); None of an index that is not of a folder, or of another make."""
-    looks: Looks | None = _beside(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
+    looks: Looks | None = _open_array(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
     return looks
 
 
-def stored_cosine(index: Index) -> float | None:
+def read_cosine(index: Index) -> float | None:
     """From which cosine pictures of an index may be near-duplicates; None where it has none."""
-    cosine = _beside(index.folder / _COSINE, ())
+    cosine = _open_array(index.folder / _COSINE, ())
     return None if cosine is None else float(cosine)
 
 
-def _beside(path: Path, shape: tuple[int, ...]) -> Any:
+def _open_array(path: Path, shape: tuple[int, ...]) -> Any:
     """An array of an index, memory-mapped; None where there is none, or one of another make."""
     if not path.is_file():
         return None

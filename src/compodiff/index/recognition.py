@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures
+from compodiff.images import PictureTable
 from compodiff.images.looks import Looks, compute_look, look_the_same
 from compodiff.index.index import NO_PICTURE, Index
-from compodiff.index.previous import stored_cosine, stored_looks
+from compodiff.index.previous import read_cosine, read_looks
 
 _LEAST_COSINE = 0.9  # where the index does not say
 _NEAREST, _NEAREST_READ = 64, 8  # pictures that are compared: by stored looks, or read for it
@@ -19,11 +19,11 @@ _NEAREST, _NEAREST_READ = 64, 8  # pictures that are compared: by stored looks, 
 class Recognition:
     """Recognises pictures of one index."""
 
-    def __init__(self, index: Index, pictures: Pictures) -> None:
+    def __init__(self, index: Index, pictures: PictureTable) -> None:
         """Open what the index knows of its pictures' looks; where it does not, `pictures` are read."""
         self._index, self._pictures = index, pictures
-        self._looks = stored_looks(index)
-        stored = stored_cosine(index)
+        self._looks = read_looks(index)
+        stored = read_cosine(index)
         self._least = _LEAST_COSINE if stored is None else stored
 
     def find(self, seen: Looks, embedding: NDArray[np.float32]) -> tuple[str, ...]:
@@ -36,14 +36,14 @@ class Recognition:
         nearest = _NEAREST_READ if self._looks is None else _NEAREST
         rows, cosines = self._index.search(embedding[None], nearest)
         near = rows[(rows != NO_PICTURE) & (cosines >= self._least)].tolist()
-        looks = [(row, known) for row in near if (known := self._look_of(row)) is not None]
+        looks = [(row, known) for row in near if (known := self._find_look(row)) is not None]
         if not looks:
             return ()
         pairs = np.array([(0, place) for place in range(len(looks))])
         same = look_the_same(seen[None], np.stack([known for _, known in looks]), pairs)
         return tuple(self._index.picture_ids[row] for (row, _), alike in zip(looks, same, strict=True) if alike)
 
-    def _look_of(self, row: int) -> Looks | None:
+    def _find_look(self, row: int) -> Looks | None:
         """How a picture of the index looks; None where its file is gone or no picture any more."""
         if self._looks is not None:
             return np.asarray(self._looks[row])

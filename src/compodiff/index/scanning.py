@@ -10,12 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Listing
+from compodiff.images import PictureListing
 from compodiff.images.files import is_there, read_regular
 from compodiff.images.kinds import NAMED, KindNotRead
-from compodiff.index.encoded import Parts
+from compodiff.index.encoded import EncodedPictures
 from compodiff.index.left_out import LeftOut, Reason
-from compodiff.index.previous import UNSURE, Earlier, Stamp, stamp_of, within_64_bits
+from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, clip_to_64_bits, make_stamp
 
 _NAMED_IN_ERROR = 5
 
@@ -23,7 +23,7 @@ Row = tuple[str, str, str, int, int, str]  # COLUMNS of the table of pictures
 
 
 @dataclass(frozen=True)
-class Scan:
+class FolderScan:
     """The files of a folder: rows of those that are encoded, with their stamps and times, and why others are not."""
 
     rows: list[Row] = field(default_factory=list)
@@ -34,8 +34,8 @@ class Scan:
     def take(self, name: str, sha256: str, status: os.stat_result) -> None:
         """Add a file that is encoded."""
         self.rows.append((name, name, name, 0, status.st_size, sha256))
-        self.stamps.append(stamp_of(status))
-        self.modified_ns.append(within_64_bits(status.st_mtime_ns))
+        self.stamps.append(make_stamp(status))
+        self.modified_ns.append(clip_to_64_bits(status.st_mtime_ns))
 
     @property
     def names(self) -> set[str]:
@@ -54,16 +54,18 @@ class Scan:
         return Counter(os.path.splitext(name)[1].lower() for name in names)
 
 
-def scan_files(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earlier | None, known: LeftOut) -> Scan:
+def scan_files(
+    folder: Path, files: Iterable[Path], parts: EncodedPictures, earlier: EarlierIndex | None, known: LeftOut
+) -> FolderScan:
     """Encode the files that have not been; those that are as `earlier` saw them, or left them out, are not read."""
-    scan = Scan()
+    scan = FolderScan()
     for path in tqdm(files, "indexing", unit=" pictures", disable=None):
         name = name_in(folder, path)
         try:
             name.encode()
             status = path.stat()
-            stamp = stamp_of(status)
-            sha256 = earlier.unchanged(name, stamp) if earlier else None
+            stamp = make_stamp(status)
+            sha256 = earlier.find_unchanged(name, stamp) if earlier else None
             if sha256 is not None and sha256 in parts:
                 scan.take(name, sha256, status)
             elif earlier and known.is_unchanged(name, stamp):
@@ -80,10 +82,12 @@ def scan_files(folder: Path, files: Iterable[Path], parts: Parts, earlier: Earli
     return scan
 
 
-def _take_in(name: str, status: os.stat_result, content: bytes, parts: Parts, known: LeftOut, scan: Scan) -> None:
+def _take_in(
+    name: str, status: os.stat_result, content: bytes, parts: EncodedPictures, known: LeftOut, scan: FolderScan
+) -> None:
     """Have a picture encoded, or remember why not; bytes that were left out once are not decoded again."""
-    sha256, stamp = hashlib.sha256(content).hexdigest(), stamp_of(status)
-    if before := known.of_bytes(name, sha256):
+    sha256, stamp = hashlib.sha256(content).hexdigest(), make_stamp(status)
+    if before := known.find_reason(name, sha256):
         scan.left_out[name] = replace(before, stamp=stamp)
         return
     try:
@@ -95,7 +99,7 @@ def _take_in(name: str, status: os.stat_result, content: bytes, parts: Parts, kn
     scan.take(name, sha256, status)
 
 
-def judge(folder: Path, scan: Scan, listing: Listing, *, strict: bool, keeps: bool) -> None:
+def judge(folder: Path, scan: FolderScan, listing: PictureListing, *, strict: bool, keeps: bool) -> None:
     """Refuse a folder of which no picture can be read, unless the index `keeps` some; if `strict`, any that cannot."""
     unreadable = {name: reason.text for name, reason in scan.left_out.items()} | listing.left_out
     total = len(scan.rows) + len(unreadable)
@@ -114,7 +118,7 @@ def name_in(folder: Path, path: Path) -> str:
     return str(path)[len(f"{folder}/") :]
 
 
-def path_inside(folder: Path, file: Path) -> Path:
+def find_path_inside(folder: Path, file: Path) -> Path:
     """A picture's path, given from here or from the folder.
 
     Raises:

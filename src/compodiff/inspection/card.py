@@ -14,7 +14,7 @@ import yaml
 from compodiff.errors import InputInvalid
 from compodiff.inspection import plots
 from compodiff.inspection.drawing import SCORES, find_catalogue, read_floors, read_manifest
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart
 
 _LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
@@ -25,7 +25,7 @@ _SIZES = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class DatasetOrigin:
     """Whose a dataset is.
 
     Attributes:
@@ -43,7 +43,7 @@ class Origin:
     floors: Mapping[str, float] | None = None
 
 
-def origin_of(dataset: Path, name: str | None, attribution: Path | None, licences: tuple[str, ...]) -> Origin:
+def find_origin(dataset: Path, name: str | None, attribution: Path | None, licences: tuple[str, ...]) -> DatasetOrigin:
     """Say whose a dataset is: as the file `attribution` says, or the catalogue's where its pictures are shown.
 
     Raises:
@@ -56,10 +56,10 @@ def origin_of(dataset: Path, name: str | None, attribution: Path | None, licence
         said = attribution.read_text(encoding="utf-8")
     elif not (dataset / "source.json").exists() and (data := find_catalogue()) is not None:
         said, texts = (data / "ATTRIBUTION.md").read_text(encoding="utf-8"), data / "licences"
-    return Origin(name or dataset.resolve().name, said, licences, texts, read_floors(dataset))
+    return DatasetOrigin(name or dataset.resolve().name, said, licences, texts, read_floors(dataset))
 
 
-def write_card(triplets: Path, to: Path, origin: Origin) -> None:
+def write_card(triplets: Path, to: Path, origin: DatasetOrigin) -> None:
     """Write README.md with front matter of the Hugging Face hub, plots/ and licences/.
 
     Raises:
@@ -67,16 +67,16 @@ def write_card(triplets: Path, to: Path, origin: Origin) -> None:
     """
     rows = read_manifest(triplets)
     require_apart(to, triplets)
-    with atomic_folder(to, "dataset card") as folder:
+    with replace_folder(to, "dataset card") as folder:
         (folder / "plots").mkdir()
-        for name, png in plots.of_dataset(rows, origin.floors or {}).items():
+        for name, png in plots.plot_dataset(rows, origin.floors or {}).items():
             (folder / "plots" / f"{name}.png").write_bytes(png)
         if origin.licence_texts is not None:
             shutil.copytree(origin.licence_texts, folder / "licences")
-        (folder / "README.md").write_text(card(rows, origin, _made(triplets)), encoding="utf-8")
+        (folder / "README.md").write_text(render_card(rows, origin, _read_making(triplets)), encoding="utf-8")
 
 
-def card(rows: pd.DataFrame, origin: Origin, made: Mapping[str, Any]) -> str:
+def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: Mapping[str, Any]) -> str:
     """Return the card as Markdown."""
     accepted = rows[rows["accepted"]]
     licences = origin.licences or tuple(sorted({f"cc-{a}-{b}" for a, b in _LICENCE.findall(origin.attribution)}))
@@ -93,28 +93,28 @@ def card(rows: pd.DataFrame, origin: Origin, made: Mapping[str, Any]) -> str:
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {origin.name}",
         f"Triplets of a reference, a relative caption and a target: {len(accepted):,} of {len(rows):,} candidates "
         "passed the filters.",
-        f"## Contents\n\n{_table(rows)}",
-        f"## Filters\n\n{_filters(rows, origin.floors or {})}\n\n"
-        f"{_picture('scores', 'Scores of kept and rejected')}\n\n"
-        f"{_picture('acceptance', 'Acceptance by relation')}",
-        f"## Statistics\n\n{_texts(accepted)}\n\n{_picture('relations', 'Triplets by relation')}\n\n"
-        f"{_picture('lengths', 'Words of a caption')}",
-        f"## Examples\n\n{_examples(accepted)}",
-        f"## How it was made\n\n{_how(made)}",
+        f"## Contents\n\n{_render_table(rows)}",
+        f"## Filters\n\n{_render_filters(rows, origin.floors or {})}\n\n"
+        f"{_render_picture('scores', 'Scores of kept and rejected')}\n\n"
+        f"{_render_picture('acceptance', 'Acceptance by relation')}",
+        f"## Statistics\n\n{_render_texts(accepted)}\n\n{_render_picture('relations', 'Triplets by relation')}\n\n"
+        f"{_render_picture('lengths', 'Words of a caption')}",
+        f"## Examples\n\n{_render_examples(accepted)}",
+        f"## How it was made\n\n{_render_making(made)}",
         f"## Sources and licences\n\n{origin.attribution.strip() or 'Not recorded.'}",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _table(rows: pd.DataFrame) -> str:
+def _render_table(rows: pd.DataFrame) -> str:
     lines = ["| split | relation | candidates | accepted | share |", "|---|---|---:|---:|---:|"]
     splits = rows.assign(split=rows.get("split", "train")).groupby(["split", "relation"])["accepted"]
     for (split, relation), size, kept in splits.agg(["size", "sum"]).itertuples():
-        lines.append(f"| {split} | {_cell(relation)} | {size:,} | {kept:,} | {100 * kept / size:.1f} % |")
+        lines.append(f"| {split} | {_render_cell(relation)} | {size:,} | {kept:,} | {100 * kept / size:.1f} % |")
     return "\n".join(lines)
 
 
-def _filters(rows: pd.DataFrame, floors: Mapping[str, float]) -> str:
+def _render_filters(rows: pd.DataFrame, floors: Mapping[str, float]) -> str:
     lines = ["| filter | floor | let through | 5 % | median | 95 % |", "|---|---:|---:|---:|---:|---:|"]
     rejected = rows.get("rejected_by", pd.Series("", rows.index)).str.split(",")
     for name in (score for score in SCORES if score in rows):
@@ -126,7 +126,7 @@ def _filters(rows: pd.DataFrame, floors: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _texts(accepted: pd.DataFrame) -> str:
+def _render_texts(accepted: pd.DataFrame) -> str:
     captions = accepted["relative_caption"]
     pictures = pd.concat([accepted[end] for end in ("reference", "target") if end in accepted] or [captions])
     words = captions.map(lambda text: len(str(text).split()))
@@ -138,23 +138,25 @@ def _texts(accepted: pd.DataFrame) -> str:
     )
 
 
-def _examples(accepted: pd.DataFrame) -> str:
+def _render_examples(accepted: pd.DataFrame) -> str:
     first = accepted.groupby("relation").head(2).sort_values("relation")
     columns = [
         name for name in ("relation", "reference_caption", "relative_caption", "target_caption") if name in first
     ]
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in first[columns].itertuples(index=False)]
+    lines += [
+        f"| {' | '.join(_render_cell(value) for value in row)} |" for row in first[columns].itertuples(index=False)
+    ]
     return "\n".join(lines)
 
 
-def _how(made: Mapping[str, Any]) -> str:
+def _render_making(made: Mapping[str, Any]) -> str:
     if not made:
         return "Not recorded."
     return f"```json\n{json.dumps(made, indent=2, sort_keys=True)}\n```"
 
 
-def _made(triplets: Path) -> dict[str, Any]:
+def _read_making(triplets: Path) -> dict[str, Any]:
     """What the folder says of its making: the fingerprint of its stage, or the set that it was imported from."""
     found: dict[str, Any] = {}
     for name in ("source.json", "fingerprint.json"):
@@ -164,9 +166,9 @@ def _made(triplets: Path) -> dict[str, Any]:
     return found
 
 
-def _picture(name: str, about: str) -> str:
+def _render_picture(name: str, about: str) -> str:
     return f"![{about}](plots/{name}.png)"
 
 
-def _cell(value: Any) -> str:
+def _render_cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("_", " ")

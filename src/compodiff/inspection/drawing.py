@@ -14,7 +14,7 @@ from tqdm import tqdm
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.params import SimilarityFloors
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 from compodiff.storage import shards
 
 SCORES = tuple(SimilarityFloors.model_fields)
@@ -22,7 +22,7 @@ NEEDED = {"key", "shard", "relative_caption", "relation", "accepted"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetTriplet:
     """A triplet as the sheet shows it.
 
     Attributes:
@@ -60,7 +60,7 @@ def read_floors(triplets: Path) -> dict[str, float]:
 def find_catalogue() -> Path | None:
     """Return the catalogue of the project that this is run in, if there is one."""
     try:
-        data = project_root() / "data"
+        data = find_project_root() / "data"
     except InputInvalid:
         return None
     return data if (data / "ATTRIBUTION.md").is_file() else None
@@ -76,9 +76,9 @@ def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return shuffled.assign(turn=turn).sort_values("turn", kind="stable").head(count).drop(columns="turn").sort_index()
 
 
-def with_pictures(
+def read_pictures(
     triplets: Path, rows: pd.DataFrame, elsewhere: Callable[[str], Image.Image | None] = lambda _: None
-) -> list[Shown]:
+) -> list[SheetTriplet]:
     """Read the pictures of rows from the shards.
 
     Args:
@@ -89,30 +89,30 @@ def with_pictures(
     Raises:
         InputInvalid: a shard is missing, cut short or damaged, or a picture does not decode.
     """
-    found: dict[str, Shown] = {}
+    found: dict[str, SheetTriplet] = {}
     kept = rows[rows["accepted"]]
     by_shard = kept.groupby("shard", sort=True)
     for name, own in tqdm(by_shard, "reading shards", len(by_shard), unit=" shards", disable=None):
         wanted = {str(row["key"]): row for row in own.to_dict("records")}
         for key, files in shards.read_entries(triplets / str(name)):
             if key in wanted:
-                found[key] = _shown(wanted[key], files, f"{triplets / str(name)}: {key}")
+                found[key] = _make_drawn(wanted[key], files, f"{triplets / str(name)}: {key}")
     if missing := {*kept["key"]} - found.keys():
         raise InputInvalid(f"{triplets}: {sorted(missing)[0]} is in no shard; run: compodiff run synthesize")
-    return [found.get(str(row["key"])) or _rejected(row, elsewhere) for row in rows.to_dict("records")]
+    return [found.get(str(row["key"])) or _make_rejected(row, elsewhere) for row in rows.to_dict("records")]
 
 
-def _rejected(row: dict[Any, Any], elsewhere: Callable[[str], Image.Image | None]) -> Shown:
-    return Shown(row, elsewhere(str(row.get("reference"))), elsewhere(str(row.get("target"))))
+def _make_rejected(row: dict[Any, Any], elsewhere: Callable[[str], Image.Image | None]) -> SheetTriplet:
+    return SheetTriplet(row, elsewhere(str(row.get("reference"))), elsewhere(str(row.get("target"))))
 
 
-def _shown(row: dict[Any, Any], files: dict[str, bytes], where: str) -> Shown:
-    pictures = {name: _decoded(files[f"{name}.png"], f"{where}.{name}.png") for name in ("reference", "target")}
-    mask = _decoded(files["mask.png"], f"{where}.mask.png") if "mask.png" in files else None
-    return Shown(json.loads(files["json"]) | row, pictures["reference"], pictures["target"], mask)
+def _make_drawn(row: dict[Any, Any], files: dict[str, bytes], where: str) -> SheetTriplet:
+    pictures = {name: _decode(files[f"{name}.png"], f"{where}.{name}.png") for name in ("reference", "target")}
+    mask = _decode(files["mask.png"], f"{where}.mask.png") if "mask.png" in files else None
+    return SheetTriplet(json.loads(files["json"]) | row, pictures["reference"], pictures["target"], mask)
 
 
-def _decoded(content: bytes, where: str) -> Image.Image:
+def _decode(content: bytes, where: str) -> Image.Image:
     try:
         return decode(content)
     except InputInvalid as error:

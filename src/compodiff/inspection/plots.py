@@ -12,7 +12,7 @@ from compodiff.inspection.drawing import SCORES
 _KEPT, _REJECTED = "#4f6d9a", "#d1495b"
 
 
-def of_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, bytes]:
+def plot_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, bytes]:
     """Plot the rows of a manifest: name -> PNG; the same rows give the same bytes."""
     return {
         "relations": plot_relations(rows),
@@ -25,7 +25,7 @@ def of_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, byt
 def plot_relations(rows: pd.DataFrame) -> bytes:
     """Accepted and rejected candidates of each relation, on a logarithmic axis."""
     counts = rows.groupby(["relation", "accepted"]).size().unstack(fill_value=0)
-    figure, axes = _figure(4.2, max(2.2, 0.4 * len(counts) + 1))
+    figure, axes = _make_figure(4.2, max(2.2, 0.4 * len(counts) + 1))
     for offset, (accepted, colour) in enumerate(((True, _KEPT), (False, _REJECTED))):
         values = counts.get(accepted, pd.Series(0, counts.index))
         places = np.arange(len(counts)) + 0.4 * offset - 0.2
@@ -34,23 +34,23 @@ def plot_relations(rows: pd.DataFrame) -> bytes:
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlabel("candidates")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
-    return _png(figure)
+    return _save_png(figure)
 
 
 def plot_acceptance(rows: pd.DataFrame) -> bytes:
     """The share of each relation's candidates that every filter let through."""
     share = rows.groupby("relation")["accepted"].mean().sort_index()
-    figure, axes = _figure(4.2, max(2.2, 0.3 * len(share) + 1))
+    figure, axes = _make_figure(4.2, max(2.2, 0.3 * len(share) + 1))
     axes.barh(range(len(share)), share, color=_KEPT)
     axes.set_yticks(range(len(share)), [str(name).replace("_", " ") for name in share.index])
     axes.set(xlim=(0, 1), xlabel="accepted")
-    return _png(figure)
+    return _save_png(figure)
 
 
 def plot_scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
     """Histograms of each filter's score, kept and rejected, with its floor."""
     names = [name for name in SCORES if name in rows and rows[name].notna().any()]
-    figure, every = _figure(3 * max(1, len(names)), 2.6, max(1, len(names)))
+    figure, every = _make_figure(3 * max(1, len(names)), 2.6, max(1, len(names)))
     for name, axes in zip(names, np.atleast_1d(every), strict=False):
         bins = np.linspace(rows[name].min(), rows[name].max() + 1e-6, 41)
         kept, rejected = (rows.loc[rows["accepted"] == which, name].dropna() for which in (True, False))
@@ -59,29 +59,29 @@ def plot_scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
             axes.axvline(floors[name], color="#222", linewidth=1)
         axes.set_xlabel(name.replace("_", " "), fontsize="small")
         axes.set_yscale("symlog", linthresh=1)
-    return _png(figure)
+    return _save_png(figure)
 
 
 def plot_lengths(rows: pd.DataFrame) -> bytes:
     """How many words captions have."""
-    figure, axes = _figure(5, 2.6)
+    figure, axes = _make_figure(5, 2.6)
     for name in (name for name in ("relative_caption", "target_caption") if name in rows):
         words = rows[name].map(lambda text: len(str(text).split()))
         if len(words):
             axes.hist(words, np.arange(0.5, words.max() + 1.5), alpha=0.6, label=name.replace("_", " "))
     axes.set_xlabel("words")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
-    return _png(figure)
+    return _save_png(figure)
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def _make_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(width, 4.2), height), layout="constrained")
     return figure, figure.subplots(1, columns)
 
 
-def _png(figure: Any) -> bytes:
+def _save_png(figure: Any) -> bytes:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     stream = io.BytesIO()

@@ -27,13 +27,13 @@ def read_ratings(files: Sequence[Path]) -> pd.DataFrame:
     Raises:
         InputInvalid: a file is missing or no export, or a rating is unknown.
     """
-    rated = pd.DataFrame([row for path in files for row in _rows(path)], columns=["key", "rating", "rater"])
+    rated = pd.DataFrame([row for path in files for row in _read_rows(path)], columns=["key", "rating", "rater"])
     if unknown := sorted({*rated["rating"]} - {*RATINGS}):
         raise InputInvalid(f"{unknown[0]!r} is no rating; the sheet knows: {', '.join(RATINGS)}")
     return rated.drop_duplicates(["key", "rater"], keep="last", ignore_index=True)
 
 
-def summary(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
+def summarise_ratings(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
     """Sum up ratings of triplets.
 
     Args:
@@ -53,13 +53,13 @@ def summary(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
         raise InputInvalid(f"{foreign[0]!r} is no triplet of this dataset; give the dataset that was rated")
     joined = rated.merge(rows[["key", "relation", "accepted"]], on="key", validate="many_to_one")
     return {
-        "all": _sums(joined),
-        "relations": {str(name): _sums(own) for name, own in joined.groupby("relation")},
-        "raters": _raters(rated),
+        "all": _sum_up(joined),
+        "relations": {str(name): _sum_up(own) for name, own in joined.groupby("relation")},
+        "raters": _compare_raters(rated),
     }
 
 
-def wilson_interval(good: int, count: int) -> tuple[float, float]:
+def compute_wilson_interval(good: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), which holds for few ratings and for shares near 0 and 1."""
     share, z2 = good / count, _Z**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
@@ -76,20 +76,22 @@ def compute_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def _sums(rated: pd.DataFrame) -> dict[str, Any]:
+def _sum_up(rated: pd.DataFrame) -> dict[str, Any]:
     good = rated["rating"] == GOOD
     faults = rated["rating"][~good].value_counts()
     return {
         "rated": len(rated),
         "good": float(good.mean()),
-        "good_interval": list(wilson_interval(int(good.sum()), len(rated))),
+        "good_interval": list(compute_wilson_interval(int(good.sum()), len(rated))),
         "faults": {str(name): int(count) for name, count in faults.items()},
         "agrees_with_filters": float((good == rated["accepted"]).mean()),
-        "agrees_with_filters_interval": list(wilson_interval(int((good == rated["accepted"]).sum()), len(rated))),
+        "agrees_with_filters_interval": list(
+            compute_wilson_interval(int((good == rated["accepted"]).sum()), len(rated))
+        ),
     }
 
 
-def _raters(rated: pd.DataFrame) -> list[dict[str, Any]]:
+def _compare_raters(rated: pd.DataFrame) -> list[dict[str, Any]]:
     """Each two raters over the triplets that both rated."""
     wide = rated.pivot(index="key", columns="rater", values="rating")
     found = []
@@ -103,14 +105,14 @@ def _raters(rated: pd.DataFrame) -> list[dict[str, Any]]:
                 "raters": [str(first), str(second)],
                 "both_rated": len(both),
                 "agree": same / len(both),
-                "agree_interval": list(wilson_interval(same, len(both))),
+                "agree_interval": list(compute_wilson_interval(same, len(both))),
                 "kappa": compute_kappa(list(both[first]), list(both[second])),
             }
         )
     return found
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
         rows = json.loads(text)["ratings"] if path.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))

@@ -13,10 +13,10 @@ import pandas as pd
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.inspection.drawing import SCORES, Shown, draw, find_catalogue, read_floors, with_pictures
+from compodiff.inspection.drawing import SCORES, SheetTriplet, draw, find_catalogue, read_floors, read_pictures
 from compodiff.project import ATTRIBUTION
-from compodiff.storage.atomic import atomic_path
-from compodiff.storage.ownership import PAGE, signature
+from compodiff.storage.atomic import replace_path
+from compodiff.storage.ownership import PAGE, make_signature
 
 THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")
@@ -35,14 +35,14 @@ def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path, count: int, seed:
         """Read a picture of a rejected triplet, which no shard has."""
         return catalogue.read(name) if catalogue and name in catalogue.pictures.index else None
 
-    shown = with_pictures(dataset, draw(rows, count, seed), read)
+    shown = read_pictures(dataset, draw(rows, count, seed), read)
     page = render_sheet(dataset.resolve().name, shown, read_floors(dataset), ATTRIBUTION if catalogue else "")
-    with atomic_path(html, PAGE) as temporary:
+    with replace_path(html, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return len(shown)
 
 
-def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float], attribution: str = "") -> str:
+def render_sheet(name: str, shown: Sequence[SheetTriplet], floors: Mapping[str, float], attribution: str = "") -> str:
     """Render the sheet.
 
     Args:
@@ -52,7 +52,7 @@ def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float],
         attribution: whose the pictures are.
     """
     pictures: dict[str, int] = {}
-    rows = [_row(each, pictures) for each in shown]
+    rows = [_make_row(each, pictures) for each in shown]
     content = {
         "name": name,
         "scores": [score for score in SCORES if any(score in each.row for each in shown)],
@@ -65,7 +65,7 @@ def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float],
     page = files("compodiff.inspection") / "page"
     parts = {part: (page / f"sheet.{part}").read_text(encoding="utf-8") for part in ("html", "css", "js")}
     values = {"title": escape(name), "style": parts["css"], "script": parts["js"], "data": embedded}
-    values |= {"attribution": escape(attribution), "generator": signature(PAGE)}
+    values |= {"attribution": escape(attribution), "generator": make_signature(PAGE)}
     document = parts["html"]
     # The data last: a caption may hold a place's name.
     # The data last: a caption may hold a place's name.
@@ -75,7 +75,7 @@ def render_sheet(name: str, shown: Sequence[Shown], floors: Mapping[str, float],
     return document
 
 
-def _row(shown: Shown, pictures: dict[str, int]) -> dict[str, Any]:
+def _make_row(shown: SheetTriplet, pictures: dict[str, int]) -> dict[str, Any]:
     row = shown.row
     scores = {score: float(row[score]) for score in SCORES if row.get(score) is not None and row[score] == row[score]}
     return {
@@ -83,13 +83,13 @@ def _row(shown: Shown, pictures: dict[str, int]) -> dict[str, Any]:
         "accepted": bool(row["accepted"]),
         "scores": scores,
         **{
-            name: None if picture is None else pictures.setdefault(_uri(picture), len(pictures))
+            name: None if picture is None else pictures.setdefault(_make_uri(picture), len(pictures))
             for name, picture in (("reference", shown.reference), ("target", shown.target), ("mask", shown.mask))
         },
     }
 
 
-def _uri(picture: Image.Image) -> str:
+def _make_uri(picture: Image.Image) -> str:
     small = picture.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     stream = io.BytesIO()

@@ -8,11 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.interchange import tables, tars
 from compodiff.interchange.records import SCORES
 from compodiff.storage import shards
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
 KIND = "exported triplets"
@@ -35,31 +35,31 @@ class Export:
     to: Path
 
 
-def as_tar(export: Export) -> int:
+def write_tar_shard(export: Export) -> int:
     """Write a shard as a tar of the field's kind; return how many triplets it has."""
     count = 0
 
-    def entries() -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def make_entries() -> Iterator[tuple[str, Mapping[str, bytes]]]:
         nonlocal count
         for key, files in shards.read_entries(export.path):
             count += 1
             yield key, {**files, "txt": json.loads(files["json"])["relative_caption"].encode()}
 
-    tars.write_tar(export.to, entries())
+    tars.write_tar(export.to, make_entries())
     return count
 
 
-def as_table(export: Export) -> int:
+def write_table_shard(export: Export) -> int:
     """Write a shard as a parquet file; return how many triplets it has."""
-    rows = [_row(files) for _, files in shards.read_entries(export.path)]
+    rows = [_make_row(files) for _, files in shards.read_entries(export.path)]
     tables.write_rows(export.to, rows, COLUMNS)
     return len(rows)
 
 
 # Format -> what writes a shard, and the name of its file (split, number, of how many), by which readers know the split.
 WRITERS: dict[str, tuple[Callable[[Export], int], str]] = {
-    "webdataset": (as_tar, "{split}-{number:05d}.tar"),
-    "parquet": (as_table, "data/{split}-{number:05d}-of-{total:05d}.parquet"),
+    "webdataset": (write_tar_shard, "{split}-{number:05d}.tar"),
+    "parquet": (write_table_shard, "data/{split}-{number:05d}-of-{total:05d}.parquet"),
 }
 
 
@@ -78,17 +78,17 @@ def export_triplets(triplets: Path, format_name: str, to: Path) -> int:
     of_split: dict[str, list[Path]] = {}
     for path in paths:
         of_split.setdefault(path.stem.rpartition("-")[0] or "train", []).append(path)
-    with atomic_folder(to, KIND) as folder:
+    with replace_folder(to, KIND) as folder:
         exports = [
             Export(path, folder / name.format(split=split, number=number, total=len(own)))
             for split, own in of_split.items()
             for number, path in enumerate(own)
         ]
-        made = map_shards(write, exports, workers=worker_count(), on_gpu=False)
+        made = map_shards(write, exports, workers=count_workers(), on_gpu=False)
         return sum(count for _, count in tqdm(made, "exporting", len(exports), unit=" shards", disable=None))
 
 
-def _row(files: Mapping[str, bytes]) -> dict[str, Any]:
+def _make_row(files: Mapping[str, bytes]) -> dict[str, Any]:
     content = json.loads(files["json"])
     pictures = {"reference_image": files["reference.png"], "target_image": files["target.png"]}
     known = {name: content.get(name) for name in COLUMNS if name not in pictures}

@@ -10,9 +10,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.interchange import lasco, tables, tars
-from compodiff.interchange.importing import SPLITS, Importer, Part, Planned
+from compodiff.interchange.importing import SPLITS, Importer, ImportPart, ImportPlan
 from compodiff.interchange.records import Record
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
@@ -23,7 +23,7 @@ PER_SHARD = 1000  # triplets of LaSCo
 
 
 @dataclass(frozen=True)
-class Source:
+class ForeignSet:
     """A set of somebody's.
 
     Attributes:
@@ -48,7 +48,7 @@ class TarPart:
     path: Path
     columns: Mapping[str, str]
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read it."""
         return tars.read_tar(self.path, self.columns)
 
@@ -61,7 +61,7 @@ class TablePart:
     group: int
     columns: Mapping[str, str]
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read it."""
         return tables.read_row_group(self.path, self.group, self.columns)
 
@@ -75,20 +75,20 @@ class LascoPart:
     triplets: Sequence[Mapping[str, Any]]
     captions: Mapping[int, str]
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read their pictures."""
-        return lasco.records(self.triplets, self.pictures, self.captions)
+        return lasco.read_records(self.triplets, self.pictures, self.captions)
 
 
-def _webdataset(source: Source, _skip_faulty: bool) -> list[Part]:
-    return [TarPart(path, source.columns) for path in tars.tars_in(source.folder)]
+def _list_tar_parts(source: ForeignSet, _skip_faulty: bool) -> list[ImportPart]:
+    return [TarPart(path, source.columns) for path in tars.list_tars(source.folder)]
 
 
-def _parquet(source: Source, skip_faulty: bool) -> list[Part]:
-    parts: list[Part] = []
-    for path in tables.tables_in(source.folder):
+def _list_table_parts(source: ForeignSet, skip_faulty: bool) -> list[ImportPart]:
+    parts: list[ImportPart] = []
+    for path in tables.list_tables(source.folder):
         try:
-            groups = tables.row_groups(path)
+            groups = tables.count_row_groups(path)
         except InputInvalid:
             if not skip_faulty:
                 raise
@@ -97,14 +97,14 @@ def _parquet(source: Source, skip_faulty: bool) -> list[Part]:
     return parts
 
 
-def _lasco(source: Source, _skip_faulty: bool) -> list[Part]:
+def _list_lasco_parts(source: ForeignSet, _skip_faulty: bool) -> list[ImportPart]:
     if source.annotations is None or not source.captions:
         raise InputInvalid(
             "LaSCo has no captions; give --annotations lasco_train.json --captions captions_train2014.json"
         )
     triplets = lasco.read_triplets(source.annotations)
     captions = lasco.read_captions(source.captions)
-    parts: list[Part] = []
+    parts: list[ImportPart] = []
     for first in range(0, len(triplets), PER_SHARD):
         some = triplets[first : first + PER_SHARD]
         needed = {int(triplet[role][0]) for triplet in some for role in ("query-image", "target-image")}
@@ -113,14 +113,14 @@ def _lasco(source: Source, _skip_faulty: bool) -> list[Part]:
     return parts
 
 
-FORMATS: dict[str, Callable[[Source, bool], list[Part]]] = {
-    "webdataset": _webdataset,
-    "parquet": _parquet,
-    "lasco": _lasco,
+FORMATS: dict[str, Callable[[ForeignSet, bool], list[ImportPart]]] = {
+    "webdataset": _list_tar_parts,
+    "parquet": _list_table_parts,
+    "lasco": _list_lasco_parts,
 }
 
 
-def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, int]:
+def import_triplets(source: ForeignSet, importer: Importer, to: Path) -> dict[str, int]:
     """Write `to`: shards, manifest.parquet, report.json, pictures.parquet and source.json.
 
     An import that was killed continues with the parts that are missing; another source or another importer starts
@@ -137,38 +137,38 @@ def import_triplets(source: Source, importer: Importer, to: Path) -> dict[str, i
     if not parts:
         raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
     require_apart(to, source.folder)
-    shards.claim_folder(to, _fingerprint(source, importer, parts), "imported triplets", shards.OF_TRIPLETS)
-    planned = _planned(parts, to, importer.split)
+    shards.claim_folder(to, _make_fingerprint(source, importer, parts), "imported triplets", shards.OF_TRIPLETS)
+    planned = _plan_shards(parts, to, importer.split)
     missing = [each for each in planned if not shards.is_done(each.path)]
-    made = map_shards(importer, missing, workers=worker_count())
+    made = map_shards(importer, missing, workers=count_workers())
     bar = tqdm(made, "importing", len(planned), initial=len(planned) - len(missing), unit=" shards", disable=None)
     faults = sum(faults for _, faults in bar)
     finish(to, [each.path for each in planned])
     rows = shards.read_table(to / "manifest.parquet")
-    shards.write_table(to / "pictures.parquet", _pictures(rows))
+    shards.write_table(to / "pictures.parquet", _tabulate_pictures(rows))
     write_json(to / "source.json", {"folder": source.folder.name, "format": source.format, "parts": len(parts)})
     return {"triplets": len(rows), "accepted": int(rows["accepted"].sum()), "faulty": faults}
 
 
-def _planned(parts: Sequence[Part], to: Path, split: str) -> list[Planned]:
+def _plan_shards(parts: Sequence[ImportPart], to: Path, split: str) -> list[ImportPlan]:
     """Name the shards by the split that a file's name begins with and a number, as ours are."""
     counts: Counter[str] = Counter()
     planned = []
     for number, part in enumerate(parts):
         prefix = next((name for name in SPLITS if part.path.name.startswith(name)), split)
-        planned.append(Planned(to / f"{prefix}-{counts[prefix]:05d}.tar", number, part))
+        planned.append(ImportPlan(to / f"{prefix}-{counts[prefix]:05d}.tar", number, part))
         counts[prefix] += 1
     return planned
 
 
-def _pictures(rows: pd.DataFrame) -> pd.DataFrame:
+def _tabulate_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     """The pictures that the set brings, with their split; one in both is held out from training."""
     ends = [rows[[end, "split"]].rename(columns={end: "picture_id"}) for end in ("reference", "target")]
     held_out_last = pd.concat(ends).sort_values(["picture_id", "split"])
     return held_out_last.drop_duplicates("picture_id", keep="last", ignore_index=True)
 
 
-def _fingerprint(source: Source, importer: Importer, parts: Sequence[Part]) -> dict[str, Any]:
+def _make_fingerprint(source: ForeignSet, importer: Importer, parts: Sequence[ImportPart]) -> dict[str, Any]:
     return {
         "files": {str(path): path.stat().st_size for path in sorted({part.path for part in parts})},
         "parts": len(parts),

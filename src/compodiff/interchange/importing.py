@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from compodiff.catalogue.pictures import paint_on_white
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
-from compodiff.images.decoding import paint_on_white
-from compodiff.images.mask_cells import Cells, cells_of_box, cells_of_mask
+from compodiff.images.mask_cells import Cells, find_box_cells, find_mask_cells
 from compodiff.interchange.records import SCORES, Record
-from compodiff.interchange.wording import change_between, same_said, strip_article, word_change
+from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
 from compodiff.language.terms import Tagger
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
@@ -39,24 +39,24 @@ Made = TypeVar("Made")
 log = logging.getLogger(__name__)
 
 
-class Part(Protocol):
+class ImportPart(Protocol):
     """A unit of work; picklable."""
 
     @property
     def path(self) -> Path:
         """What is read, for messages."""
 
-    def records(self) -> Iterator[Record]:
+    def read_records(self) -> Iterator[Record]:
         """Read it, one triplet in memory at a time."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class ImportPlan:
     """A part, and the shard that it becomes."""
 
     path: Path
     number: int
-    part: Part
+    part: ImportPart
 
 
 @dataclass
@@ -81,14 +81,14 @@ class Importer:
     skip_faulty: bool = False
     _faults: int = field(default=0, init=False, compare=False)
 
-    def __call__(self, planned: Planned) -> int:
+    def __call__(self, planned: ImportPlan) -> int:
         """Make one shard; return how many faults were left out: triplets, and one for a part that breaks off.
 
         Raises:
             InputInvalid: the part cannot be read, or a picture does not decode, and such are not left out.
         """
         self._faults = 0
-        records = self._readable(planned.part)
+        records = self._read_part(planned.part)
         first = next(records, None)
         if first is None and not self.skip_faulty:
             raise InputInvalid(f"{planned.part.path} holds no triplet; leave it out")
@@ -100,43 +100,43 @@ class Importer:
         if first.is_complete:
             self._copy(planned, first, records)
         else:
-            self._generator.read = self._pairs(planned, first, records)
+            self._generator.read = self._make_pairs(planned, first, records)
             self._maker(ShardPlan(planned.path, ()))
         return self._faults
 
-    def _readable(self, part: Part) -> Iterator[Record]:
+    def _read_part(self, part: ImportPart) -> Iterator[Record]:
         """Read a part as far as it can be read.
 
         Raises:
             InputInvalid: it is damaged, and such are not left out.
         """
         try:
-            yield from part.records()
+            yield from part.read_records()
         except InputInvalid as error:
             if not self.skip_faulty:
                 raise
-            self._left_out(str(error))
+            self._leave_out(str(error))
 
-    def _left_out(self, fault: str) -> None:
+    def _leave_out(self, fault: str) -> None:
         log.warning("%s; left out", fault)
         self._faults += 1
 
     @cached_property
-    def _generator(self) -> "_Handed":
-        return _Handed()
+    def _generator(self) -> "_ReadyGenerator":
+        return _ReadyGenerator()
 
     @cached_property
     def _maker(self) -> TripletMaker:
         return TripletMaker(lambda: self._generator, self.encoder, self.floors, self.batch_size)
 
-    def _pairs(self, planned: Planned, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
+    def _make_pairs(self, planned: ImportPlan, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
         random = Random(f"{self.seed}-{planned.number}")
-        for number, record in enumerate(_chained(first, others)):
-            pair = self._sound(record, partial(self._pair, planned, number, random))
+        for number, record in enumerate(_chain(first, others)):
+            pair = self._make_if_sound(record, partial(self._make_pair, planned, number, random))
             if pair is not None:
                 yield pair
 
-    def _sound(self, record: Record, made: Callable[[Record], Made]) -> Made | None:
+    def _make_if_sound(self, record: Record, made: Callable[[Record], Made]) -> Made | None:
         """What is made of a record, None if it has a fault and such are left out.
 
         Raises:
@@ -150,26 +150,28 @@ class Importer:
                 fault = str(error)
         if not self.skip_faulty:
             raise InputInvalid(f"{record.name}: {fault}; leave such out: --skip-faulty")
-        self._left_out(f"{record.name}: {fault}")
+        self._leave_out(f"{record.name}: {fault}")
         return None
 
-    def _pair(self, planned: Planned, number: int, random: Random, record: Record) -> PicturePair:
-        if fault := _fault_of(record):
+    def _make_pair(self, planned: ImportPlan, number: int, random: Random, record: Record) -> PicturePair:
+        if fault := _find_fault(record):
             raise InputInvalid(fault)
         own = re.sub(r"[^\w-]+", "_", record.key)[:_LONGEST_KEY]  # so that a triplet can be traced
         key = f"{planned.path.stem}-{number:06d}" + (f"-{own}" if own else "")
-        reference, target = _decoded(record.reference), _decoded(record.target)
-        return PicturePair(self._captions(record, key, random), reference, target, self._mask(record, reference.size))
+        reference, target = _decode(record.reference), _decode(record.target)
+        return PicturePair(
+            self._make_captions(record, key, random), reference, target, self._make_mask(record, reference.size)
+        )
 
-    def _mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
+    def _make_mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
         """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
         if record.box is not None:
-            return cells_of_box(record.box, size, self._resize_mode)
+            return find_box_cells(record.box, size, self._resize_mode)
         if record.mask is None:
             return None
         mask = decode(record.mask).convert("L")
         white = np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
-        cells = cells_of_mask(white, self._resize_mode)
+        cells = find_mask_cells(white, self._resize_mode)
         return cells if cells.any() else None
 
     @cached_property
@@ -181,10 +183,10 @@ class Importer:
     def _tagger(self) -> Tagger:
         return Tagger()
 
-    def _captions(self, record: Record, key: str, random: Random) -> CaptionPair:
+    def _make_captions(self, record: Record, key: str, random: Random) -> CaptionPair:
         """What the triplet says; a change that the set does not name is found in the captions."""
         texts = record.texts
-        change = change_between(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
+        change = find_change(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
         own_words = texts.get("relative_caption")
         # The keyword-image filter looks for the term that came; where a person or a model wrote the relative caption,
         # for that, as the paper does.
@@ -196,23 +198,25 @@ class Importer:
             target=f"{key}-target",
             reference_caption=texts["reference_caption"],
             target_caption=texts["target_caption"],
-            relative_caption=own_words or word_change(change, random),
+            relative_caption=own_words or put_in_words(change, random),
             relation=texts.get("relation") or (WRITTEN if own_words else change.relation),
             keyword=keyword,
         )
 
-    def _copy(self, planned: Planned, first: Record, others: Iterator[Record]) -> None:
+    def _copy(self, planned: ImportPlan, first: Record, others: Iterator[Record]) -> None:
         """Take over an export of ours as it is."""
         with shards.open_shard_writer(planned.path) as shard:
             rows = []
-            for record in _chained(first, others):
+            for record in _chain(first, others):
                 if not record.is_complete:
                     raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
-                whole = self._sound(record, lambda each: (_files(each), own_row(each, planned.path.name)))
+                whole = self._make_if_sound(
+                    record, lambda each: (_check_files(each), restore_row(each, planned.path.name))
+                )
                 if whole is None:
                     continue
                 files, row = whole
-                text = json.dumps(row | _keyword(record), sort_keys=True, ensure_ascii=False).encode()
+                text = json.dumps(row | _find_keyword(record), sort_keys=True, ensure_ascii=False).encode()
                 shard.add(record.key, {**files, "json": text})
                 rows.append(row)
             if rows:
@@ -220,7 +224,7 @@ class Importer:
 
 
 @dataclass
-class _Handed:
+class _ReadyGenerator:
     """A generator whose pictures are already there."""
 
     read: Iterator[PicturePair] = field(default_factory=lambda: iter(()))
@@ -229,28 +233,28 @@ class _Handed:
         yield from self.read
 
 
-def _files(record: Record) -> dict[str, bytes]:
+def _check_files(record: Record) -> dict[str, bytes]:
     """The picture files of a record, each of which decodes."""
     files = {"reference.png": record.reference, "target.png": record.target}
     if record.mask is not None:
         files["mask.png"] = record.mask
     for content in files.values():
-        _decoded(content)
+        _decode(content)
     return files
 
 
-def _fault_of(record: Record) -> str:
+def _find_fault(record: Record) -> str:
     """What its texts say wrong, "" for nothing."""
     before, after = (record.texts[role] for role in ("reference_caption", "target_caption"))
     keyword = record.texts.get("keyword", "")
-    if same_said(before, after):
+    if say_the_same(before, after):
         return f"both captions say {after!r}"
     if keyword.casefold() not in after.casefold():
         return f"the keyword {keyword!r} is missing in the target caption {after!r}"
     return ""
 
 
-def own_row(record: Record, shard: str) -> dict[str, Any]:
+def restore_row(record: Record, shard: str) -> dict[str, Any]:
     """The row of our manifest that an export of ours came from, in the manifest's order.
 
     Raises:
@@ -266,16 +270,16 @@ def own_row(record: Record, shard: str) -> dict[str, Any]:
     return names | texts | scores | {"accepted": bool(own["accepted"]), "rejected_by": str(own["rejected_by"])}
 
 
-def _keyword(record: Record) -> dict[str, str]:
+def _find_keyword(record: Record) -> dict[str, str]:
     return {"keyword": record.texts["keyword"]} if "keyword" in record.texts else {}
 
 
-def _chained(first: Record, others: Iterator[Record]) -> Iterator[Record]:
+def _chain(first: Record, others: Iterator[Record]) -> Iterator[Record]:
     yield first
     yield from others
 
 
-def _decoded(content: bytes) -> Image.Image:
+def _decode(content: bytes) -> Image.Image:
     """A picture of a set.
 
     Raises:

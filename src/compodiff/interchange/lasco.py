@@ -53,7 +53,9 @@ def read_captions(files: Sequence[Path]) -> dict[int, str]:
     return captions
 
 
-def records(triplets: Sequence[Mapping[str, Any]], pictures: Path, captions: Mapping[int, str]) -> Iterator[Record]:
+def read_records(
+    triplets: Sequence[Mapping[str, Any]], pictures: Path, captions: Mapping[int, str]
+) -> Iterator[Record]:
     """Yield triplets with their pictures.
 
     Raises:
@@ -66,7 +68,7 @@ def records(triplets: Sequence[Mapping[str, Any]], pictures: Path, captions: Map
             number, file = triplet[role]
             if int(number) not in captions:
                 raise InputInvalid(f"{name}: no caption of picture {number}; give --captions both of train and val2014")
-            ends[role] = (_picture(pictures / str(file), name), captions[int(number)])
+            ends[role] = (_read_picture(pictures / str(file), name), captions[int(number)])
         yield Record(
             name=name,
             key=f"{triplet['qid']}-{triplet['target-image'][0]}",
@@ -80,7 +82,7 @@ def records(triplets: Sequence[Mapping[str, Any]], pictures: Path, captions: Map
         )
 
 
-def _picture(path: Path, name: str) -> bytes:
+def _read_picture(path: Path, name: str) -> bytes:
     try:
         return read_regular(path)[1]
     except InputInvalid as error:

@@ -71,7 +71,7 @@ class Record:
         return {*OWN} <= self.own.keys() and {"relative_caption", "relation", "split"} <= self.texts.keys()
 
 
-def roles_of(names: list[str], chosen: Mapping[str, str], where: str) -> dict[str, str]:
+def find_roles(names: list[str], chosen: Mapping[str, str], where: str) -> dict[str, str]:
     """Find which column has which role.
 
     Args:
@@ -87,9 +87,9 @@ def roles_of(names: list[str], chosen: Mapping[str, str], where: str) -> dict[st
             raise InputInvalid(f"{role!r} is no role of a column; choose from: {', '.join(ALIASES)}")
         if name not in names:
             raise InputInvalid(f"{where} has no column {name!r}; it has: {', '.join(names)}")
-    spelled = {_plain(name): name for name in names}
+    spelled = {_simplify_name(name): name for name in names}
     known = {
-        role: next((spelled[alias] for alias in map(_plain, aliases) if alias in spelled), None)
+        role: next((spelled[alias] for alias in map(_simplify_name, aliases) if alias in spelled), None)
         for role, aliases in ALIASES.items()
     }
     found = {role: name for role, name in known.items() if name is not None} | dict(chosen)
@@ -108,7 +108,7 @@ def record_of(
 
     Args:
         row: column -> value.
-        roles: role -> column, of `roles_of`.
+        roles: role -> column, of `find_roles`.
         pictures: role -> content of a picture file.
         name: what an error calls the row.
     """
@@ -117,7 +117,7 @@ def record_of(
         for role, column in roles.items()
         if role not in _NO_TEXTS and row.get(column) is not None
     }
-    box, of_box = _box(row.get(roles.get("mask_box", "")))
+    box, of_box = _parse_box(row.get(roles.get("mask_box", "")))
     faults = [f"has no {role}" for role in ("reference_image", "target_image") if not pictures.get(role)]
     faults += [f"has an empty {role}" for role in ("reference_caption", "target_caption") if not texts.get(role)]
     return Record(
@@ -133,7 +133,7 @@ def record_of(
     )
 
 
-def _box(cell: Any) -> tuple[tuple[float, float, float, float] | None, str]:
+def _parse_box(cell: Any) -> tuple[tuple[float, float, float, float] | None, str]:
     """Left, upper, right, lower out of a cell, or what is wrong with it."""
     if cell is None:
         return None, ""
@@ -146,5 +146,5 @@ def _box(cell: Any) -> tuple[tuple[float, float, float, float] | None, str]:
     return (left, upper, right, lower), ""
 
 
-def _plain(name: str) -> str:
+def _simplify_name(name: str) -> str:
     return name.lower().replace("-", "_").replace(".", "_")

@@ -15,26 +15,26 @@ import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
-from compodiff.interchange.records import Record, record_of, roles_of
-from compodiff.storage.atomic import atomic_path
+from compodiff.interchange.records import Record, find_roles, record_of
+from compodiff.storage.atomic import replace_path
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _PICTURES = ("reference_image", "target_image", "mask_image")
 _HELD = 64  # rows of a row group that are turned into Python objects at a time
 
 
-def tables_in(folder: Path) -> list[Path]:
+def list_tables(folder: Path) -> list[Path]:
     """The parquet files of a folder, at any depth, in order."""
     return sorted(path for path in folder.rglob("*.parquet") if is_regular(path))
 
 
-def row_groups(path: Path) -> int:
+def count_row_groups(path: Path) -> int:
     """How many row groups a file has.
 
     Raises:
         InputInvalid: it is cut short or not parquet.
     """
-    with _opened(path) as file:
+    with _open_table(path) as file:
         return int(file.num_row_groups)
 
 
@@ -44,14 +44,14 @@ def read_row_group(path: Path, group: int, chosen: Mapping[str, str]) -> Iterato
     Raises:
         InputInvalid: the file is damaged, has no column for a role, or a row lacks a picture or a caption.
     """
-    with _opened(path) as file:
-        roles = roles_of([name for name in file.schema_arrow.names], chosen, str(path))
+    with _open_table(path) as file:
+        roles = find_roles([name for name in file.schema_arrow.names], chosen, str(path))
         number = sum(file.metadata.row_group(before).num_rows for before in range(group))
         try:
             for batch in file.iter_batches(_HELD, row_groups=[group]):
                 for row in batch.to_pylist():
                     name = f"{path}: row {number}"
-                    pictures = {role: _content(row.get(roles.get(role)), f"{name}, {role}") for role in _PICTURES}
+                    pictures = {role: _read_content(row.get(roles.get(role)), f"{name}, {role}") for role in _PICTURES}
                     yield record_of(row, roles, pictures, name)
                     number += 1
         except (pa.ArrowInvalid, OSError) as error:
@@ -76,16 +76,16 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[s
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
     images = [name for name, kind in columns.items() if kind == "image"]
-    values = [{**row, **{name: _cell(row[name], name) for name in images}} for row in rows]
-    with atomic_path(path) as temporary:
+    values = [{**row, **{name: _describe_cell(row[name], name) for name in images}} for row in rows]
+    with replace_path(path) as temporary:
         pq.write_table(pa.Table.from_pylist(values, schema=schema), temporary, row_group_size=max(1, len(values)))
 
 
-def _cell(content: bytes | None, name: str) -> dict[str, Any] | None:
+def _describe_cell(content: bytes | None, name: str) -> dict[str, Any] | None:
     return None if content is None else {"bytes": content, "path": f"{name}.png"}
 
 
-def _content(cell: Any, where: str) -> bytes | None:
+def _read_content(cell: Any, where: str) -> bytes | None:
     """A picture's file out of a cell: struct{bytes, path}, binary, or base64.
 
     Raises:
@@ -103,7 +103,7 @@ def _content(cell: Any, where: str) -> bytes | None:
         raise InputInvalid(f"{where} is no picture but {str(cell)[:40]!r}; name its column with --column") from error
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _open_table(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:

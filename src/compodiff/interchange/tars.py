@@ -13,14 +13,14 @@ from typing import Any
 from compodiff.captions.caption_sets import require_end
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
-from compodiff.interchange.records import Record, record_of, roles_of
-from compodiff.storage.atomic import atomic_path
+from compodiff.interchange.records import Record, find_roles, record_of
+from compodiff.storage.atomic import replace_path
 from compodiff.storage.json_files import parse_json
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def tars_in(folder: Path) -> list[Path]:
+def list_tars(folder: Path) -> list[Path]:
     """The tars of a folder, at any depth, in order."""
     return sorted(path for path in folder.rglob("*.tar") if is_regular(path))
 
@@ -33,13 +33,13 @@ def read_tar(path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
     """
     roles: dict[str, str] = {}
     seen: dict[str, None] = {}
-    for key, files in _entries(path):
+    for key, files in _read_entries(path):
         where = f"{path}: {key}"
-        row, pictures = _parts(files, where)
+        row, pictures = _sort_parts(files, where)
         row["__key__"] = key
         if not {*pictures, *row} <= seen.keys():  # a mask may come with the hundredth entry
             seen |= dict.fromkeys((*pictures, *row))
-            roles = roles_of([*seen], chosen, where)
+            roles = find_roles([*seen], chosen, where)
         shown = {role: pictures.get(roles.get(role, "")) for role in ("reference_image", "target_image", "mask_image")}
         # Our own json has names of the pictures under "reference" and "target", which are roles' names too.
         yield record_of(row, {role: name for role, name in roles.items() if name in row}, shown, where)
@@ -47,7 +47,7 @@ def read_tar(path: Path, chosen: Mapping[str, str]) -> Iterator[Record]:
 
 def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
     """Write entries (key, extension -> content), whole or not at all; equal entries give equal bytes."""
-    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
+    with replace_path(path) as temporary, tarfile.open(temporary, "w") as tar:
         for key, files in entries:
             for extension, content in files.items():
                 member = tarfile.TarInfo(f"{key}.{extension}")
@@ -55,7 +55,7 @@ def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) ->
                 tar.addfile(member, io.BytesIO(content))
 
 
-def _entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     key, files = "", dict[str, bytes]()
     try:
         require_end(path)
@@ -79,7 +79,7 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, files
 
 
-def _parts(files: Mapping[str, bytes], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _sort_parts(files: Mapping[str, bytes], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Sort an entry's files into texts and, by their name without the format, pictures."""
     row: dict[str, Any] = {}
     pictures: dict[str, bytes] = {}

@@ -17,7 +17,7 @@ _WHOLE = ("now {target}", "show {target} instead", "it should be {target}", "mak
 
 
 @dataclass(frozen=True)
-class Change:
+class WordingChange:
     """How two captions differ.
 
     Attributes:
@@ -33,33 +33,33 @@ class Change:
     noun: str = ""
 
 
-def change_between(before: TaggedCaption, after: TaggedCaption) -> Change:
+def find_change(before: TaggedCaption, after: TaggedCaption) -> WordingChange:
     """Find the words that differ; `rewritten` with both whole captions where these make no term."""
-    gone, come = _differing(_Words(before), _Words(after))
-    whole = Change(REWRITTEN, gone.whole, come.whole)
+    gone, come = _find_differing(_Words(before), _Words(after))
+    whole = WordingChange(REWRITTEN, gone.whole, come.whole)
     noun = come.noun_after
     if gone.is_attribute and come.is_attribute and noun and noun == gone.noun_after:
-        return Change(ATTRIBUTE, gone.text, come.text, noun)
+        return WordingChange(ATTRIBUTE, gone.text, come.text, noun)
     if not gone.is_closed or not come.is_closed:  # "red" of "red dog", "coffee" of "coffee table", "two" of "two dogs"
         gone, come = gone.to_noun, come.to_noun
     if len(gone) == len(gone.words) or max(len(gone), len(come)) > _LONGEST_TERM or not len(gone) + len(come):
         return whole
     if len(gone) and len(come):
         gone, come = gone.with_article, come.with_article
-        return Change(REPLACE, gone.text, come.text) if gone.is_term and come.is_term else whole
+        return WordingChange(REPLACE, gone.text, come.text) if gone.is_term and come.is_term else whole
     one = (gone if len(gone) else come).without_joints
     if not one.is_term:
         return whole
-    return Change(REMOVE, one.text, "") if len(gone) else Change(ADD, "", one.text)
+    return WordingChange(REMOVE, one.text, "") if len(gone) else WordingChange(ADD, "", one.text)
 
 
-def same_said(one: str, other: str) -> bool:
+def say_the_same(one: str, other: str) -> bool:
     """Whether two captions differ by nothing but articles, case and punctuation."""
     plain = ([word for word in re.findall(r"\w+", text.lower()) if word not in _ARTICLES] for text in (one, other))
     return next(plain) == next(plain)
 
 
-def word_change(change: Change, random: Random) -> str:
+def put_in_words(change: WordingChange, random: Random) -> str:
     """Ask for the change in one of our templates."""
     if change.relation == REWRITTEN:
         return random.choice(_WHOLE).format(target=change.target)
@@ -166,7 +166,7 @@ class _Span:
         return self.last
 
 
-def _differing(before: _Words, after: _Words) -> tuple[_Span, _Span]:
+def _find_differing(before: _Words, after: _Words) -> tuple[_Span, _Span]:
     """The words of each caption between those that both begin and those that both end with."""
     one, other = ([word.lower() for word in it.words] for it in (before, after))
     first, shorter = 0, min(len(one), len(other))

@@ -87,7 +87,7 @@ _LIKE_YOU = ("uni", "use", "usu", "uti", "euro", "ewe", "ukulele", "one", "once"
 _SPELT_UN = ("unin", "unim", "unid")  # "uninhabited" begins with "un", not with "uni"
 
 
-def article_of(word: str) -> str:
+def choose_article(word: str) -> str:
     """The indefinite article that `word` takes by its sound, as far as spelling tells."""
     word = word.lower()
     if word.startswith(_LIKE_YOU) and not word.startswith(_SPELT_UN):

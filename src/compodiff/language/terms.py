@@ -81,19 +81,19 @@ class Tagger:
 
     def _tag_batch(self, batch: list[str]) -> list[TaggedCaption]:
         # Capitals make names of nouns. Without the zone every new word stays in memory for good.
-        texts = [_without_capital(caption) for caption in batch]
+        texts = [_drop_capital(caption) for caption in batch]
         with self._pipeline.memory_zone():
             documents = self._pipeline.pipe(texts, batch_size=BATCH)
-            return [TaggedCaption(it, tuple(_terms(doc))) for it, doc in zip(batch, documents, strict=True)]
+            return [TaggedCaption(it, tuple(_find_terms(doc))) for it, doc in zip(batch, documents, strict=True)]
 
 
-def _without_capital(caption: str) -> str:
+def _drop_capital(caption: str) -> str:
     first = len(caption) if caption.isupper() else 1
     lowered = caption[:first].lower() + caption[first:]
     return lowered if len(lowered) == len(caption) else caption  # offsets must hold: "\u0130" becomes two
 
 
-def _terms(document: Any) -> Iterator[Occurrence]:
+def _find_terms(document: Any) -> Iterator[Occurrence]:
     """Read the terms off a tagged caption."""
     tokens = [(token.idx, token.idx + len(token), token.tag_, token.lower_) for token in document]
     position = 0
@@ -104,18 +104,18 @@ def _terms(document: Any) -> Iterator[Occurrence]:
         if last == position:
             position += 1
             continue
-        yield from _attributes_and_run(tokens, position, _without_verb(tokens, position, last))
+        yield from _find_attributes_and_run(tokens, position, _drop_verb(tokens, position, last))
         position = last
 
 
-def _without_verb(tokens: list[tuple[int, int, str, str]], first: int, last: int) -> int:
+def _drop_verb(tokens: list[tuple[int, int, str, str]], first: int, last: int) -> int:
     """Where the run of nouns tokens[first:last] ends when a participle at its end is no part of it."""
     word = tokens[last - 1][3]
     is_participle = last - first > 1 and word.endswith("ing") and word not in _NOUNS_IN_ING
     return last - 1 if is_participle else last
 
 
-def _attributes_and_run(tokens: list[tuple[int, int, str, str]], first: int, last: int) -> Iterator[Occurrence]:
+def _find_attributes_and_run(tokens: list[tuple[int, int, str, str]], first: int, last: int) -> Iterator[Occurrence]:
     """The adjectives right before the nouns tokens[first:last], then the nouns as one term."""
     adjective = first
     while adjective > 0 and tokens[adjective - 1][2] == "JJ":
@@ -152,7 +152,7 @@ class TermCounts:
         if len(counts) > self.capacity:
             self._forget()
 
-    def frequent(self, *, min_count: int, max_terms: int) -> dict[str, int]:
+    def find_frequent(self, *, min_count: int, max_terms: int) -> dict[str, int]:
         """The most frequent terms, at most `max_terms`, with the form in which each is replaced.
 
         A singular noun is ONE or, where "a" hardly ever precedes it, SINGULAR (a mass: "snow"). A term that is met in
@@ -166,7 +166,7 @@ class TermCounts:
         kept = [(term, by_term[term]) for total, term in totals if -total >= least][:max_terms]
         if self.forgotten:
             log.warning("of so many terms only those are used that were counted %d times, not %d", least, min_count)
-        return {term: _form_of(counts) for term, counts in kept}
+        return {term: _choose_form(counts) for term, counts in kept}
 
     def _forget(self) -> None:
         while len(self._counts) > self.capacity // 2:
@@ -174,7 +174,7 @@ class TermCounts:
             self._counts = {key: count for key, count in self._counts.items() if count > self.forgotten}
 
 
-def _form_of(counts: Mapping[int, int]) -> int:
+def _choose_form(counts: Mapping[int, int]) -> int:
     """The form in which a term is replaced, from how often it has each."""
     singular = counts.get(ONE, 0) + counts.get(SINGULAR, 0)
     is_counted = counts.get(ONE, 0) >= COUNTED_SHARE * singular

@@ -17,7 +17,7 @@ from torch import Tensor
 from compodiff.errors import CheckpointMismatch
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 
 KIND = "model"
 WEIGHTS, CARD = "model.safetensors", "config.json"
@@ -56,7 +56,7 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> 
     """
     tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
     _require_finite(tensors, folder)
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         save_file(tensors, temporary / WEIGHTS)
         write_json(temporary / CARD, card.to_json())
 

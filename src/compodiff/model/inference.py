@@ -39,7 +39,7 @@ class PackedLinear(nn.Module):
 
 
 @torch.inference_mode()
-def for_inference(denoiser: Denoiser, precision: AskedPrecision) -> Denoiser:
+def prepare_for_inference(denoiser: Denoiser, precision: AskedPrecision) -> Denoiser:
     """Convert `denoiser` in place and return it: weights of `precision`, and packed linears where oneDNN packs them.
 
     Packed weights are no longer in the state dict, so a model is saved before, not after.
@@ -50,7 +50,7 @@ def for_inference(denoiser: Denoiser, precision: AskedPrecision) -> Denoiser:
         for parent in list(denoiser.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):
-                    setattr(parent, name, _packed_if_equal(child, keep_weight=isinstance(parent, KeysValues)))
+                    setattr(parent, name, _pack_if_equal(child, keep_weight=isinstance(parent, KeysValues)))
     return denoiser
 
 
@@ -65,7 +65,7 @@ def can_pack(dtype: torch.dtype) -> bool:
     return True
 
 
-def _packed_if_equal(linear: nn.Linear, *, keep_weight: bool) -> nn.Module:
+def _pack_if_equal(linear: nn.Linear, *, keep_weight: bool) -> nn.Module:
     packed = PackedLinear(linear, keep_weight)
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(PROBE_ROWS, linear.in_features, generator=generator).to(linear.weight.dtype)

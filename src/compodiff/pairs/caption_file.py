@@ -27,7 +27,7 @@ class PairWriter:
         """How many pairs so far."""
         return self._table.rows
 
-    def key(self) -> str:
+    def make_key(self) -> str:
         """The key of the next pair: unique in the dataset as long as every command has its own prefix."""
         return f"{self._prefix}-{self._table.rows:09d}"
 
@@ -51,13 +51,13 @@ def read_caption_pairs(path: Path) -> Iterator[CaptionPair]:
             key with a dot, an unknown split, or a keyword that its target caption does not contain.
     """
     for number, row in enumerate(read_rows(path, COLUMNS, remedy="write it with: compodiff captions"), start=1):
-        fault = _fault(row)
+        fault = _describe_fault(row)
         if fault:
             raise InputInvalid(f"{path}, row {number}: {fault}; mend it or leave it out")
         yield CaptionPair(**row | {"keyword": row["keyword"] or ""})
 
 
-def _fault(row: dict[str, Any]) -> str:
+def _describe_fault(row: dict[str, Any]) -> str:
     # Of a pair that a language model wrote no keyword is known.
     empty = [name for name in COLUMNS if name != "keyword" and not str(row[name] or "").strip()]
     keyword = row["keyword"] or ""

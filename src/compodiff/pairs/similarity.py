@@ -21,7 +21,7 @@ DECIMALS = 4
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedPairs:
     """Embeddings of B triplets' pictures and texts, each (B, D).
 
     `asked` is the term that came in; where a language model wrote the pair and no term is known, the relative caption.
@@ -34,42 +34,44 @@ class Embedded:
     asked: Vectors
 
 
-def image_image(reference: Vectors, target: Vectors) -> Scores:
+def compare_images(reference: Vectors, target: Vectors) -> Scores:
     """How much of the reference is still there, (B, D) twice -> (B,)."""
-    return _cosine(reference, target)
+    return _compute_cosine(reference, target)
 
 
-def image_caption(image: Vectors, caption: Vectors) -> Scores:
+def compare_with_caption(image: Vectors, caption: Vectors) -> Scores:
     """How well a picture shows its own caption, (B, D) twice -> (B,)."""
-    return _cosine(image, caption)
+    return _compute_cosine(image, caption)
 
 
-def directional(reference: Vectors, target: Vectors, reference_caption: Vectors, target_caption: Vectors) -> Scores:
+def compare_directions(
+    reference: Vectors, target: Vectors, reference_caption: Vectors, target_caption: Vectors
+) -> Scores:
     """Whether the picture changed the way the caption did, (B, D) four times -> (B,)."""
-    return _cosine(target - reference, target_caption - reference_caption)
+    return _compute_cosine(target - reference, target_caption - reference_caption)
 
 
-def keyword_image(asked: Vectors, target: Vectors) -> Scores:
+def compare_with_keyword(asked: Vectors, target: Vectors) -> Scores:
     """Whether the target shows the term that came in, (B, D) twice -> (B,).
 
     Where a language model wrote the pair and no term is known, `asked` is the relative caption: the paper's similarity
     of instruction and target, which has the same floor.
     """
-    return _cosine(asked, target)
+    return _compute_cosine(asked, target)
 
 
-def score(embedded: Embedded) -> pd.DataFrame:
+def score(embedded: EmbeddedPairs) -> pd.DataFrame:
     """Score B triplets: a float32 column per filter, named as in `SimilarityFloors`; NaN where a text is missing.
 
     A missing text is a row of NaN in its embeddings.
     """
     it = embedded
     scores = {
-        "image_image": image_image(it.reference, it.target),
-        "image_caption_reference": image_caption(it.reference, it.reference_caption),
-        "image_caption_target": image_caption(it.target, it.target_caption),
-        "directional": directional(it.reference, it.target, it.reference_caption, it.target_caption),
-        "keyword_image": keyword_image(it.asked, it.target),
+        "image_image": compare_images(it.reference, it.target),
+        "image_caption_reference": compare_with_caption(it.reference, it.reference_caption),
+        "image_caption_target": compare_with_caption(it.target, it.target_caption),
+        "directional": compare_directions(it.reference, it.target, it.reference_caption, it.target_caption),
+        "keyword_image": compare_with_keyword(it.asked, it.target),
     }
     return pd.DataFrame({name: np.round(values, DECIMALS) for name, values in scores.items()})
 
@@ -84,7 +86,7 @@ def judge(scores: pd.DataFrame, floors: SimilarityFloors | None) -> pd.Series:
     return pd.Series(names, scores.index, dtype="str")
 
 
-def _cosine(a: Vectors, b: Vectors) -> Scores:
+def _compute_cosine(a: Vectors, b: Vectors) -> Scores:
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     products: Scores = (a * b).sum(axis=-1)
     cosines: Scores = np.divide(products, norms, out=np.zeros_like(products), where=norms != 0)

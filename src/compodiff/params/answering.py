@@ -9,7 +9,7 @@ from compodiff.dials import DIALS
 from compodiff.params.section import Section
 
 
-def _range_of(name: str) -> Any:
+def _make_dial_field(name: str) -> Any:
     """Return the field of a dial: its range and what it means."""
     dial = DIALS[name]
     return Field(ge=dial.least, le=None if isinf(dial.most) else dial.most, description=dial.help)
@@ -33,17 +33,17 @@ class IndexParams(Section):
 class SamplingParams(Section):
     """How a query is answered, unless it says otherwise."""
 
-    seed: int = _range_of("seed")
-    num_inference_steps: int = _range_of("num_inference_steps")
+    seed: int = _make_dial_field("seed")
+    num_inference_steps: int = _make_dial_field("num_inference_steps")
     solver: Literal["ddim", "dpm_solver", "unipc", "mean"]
     grid: Literal["trailing", "legacy"]
     eta: float = Field(ge=0, le=1, description="noise that ddim adds: 0 none, 1 as much as DDPM")
-    w_image: float = _range_of("w_image")
-    w_text: float = _range_of("w_text")
-    draws: int = _range_of("draws")
+    w_image: float = _make_dial_field("w_image")
+    w_text: float = _make_dial_field("w_text")
+    draws: int = _make_dial_field("draws")
     fusion: Literal["average", "mean_score", "max_score"] = Field(description="how draws become one ranking")
-    reference_mixing: float = _range_of("reference_mixing")
-    masked_reference_mixing: float = _range_of("reference_mixing")  # of queries with a mask
+    reference_mixing: float = _make_dial_field("reference_mixing")
+    masked_reference_mixing: float = _make_dial_field("reference_mixing")  # of queries with a mask
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: what the machine multiplies fastest")
 
 

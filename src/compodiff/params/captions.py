@@ -14,7 +14,7 @@ class EditShares(Section):
     attribute: float = Field(ge=0, description="an adjective becomes another one")
 
     @model_validator(mode="after")
-    def _some(self) -> "EditShares":
+    def _check_shares(self) -> "EditShares":
         if not any(self.model_dump().values()):
             raise ValueError("all shares are 0; give at least one kind of edit a share")
         return self
@@ -34,7 +34,7 @@ class KeywordParams(Section):
     swapped_share: float = Field(ge=0, le=1, description="of replace and attribute: reference and target exchanged")
 
     @model_validator(mode="after")
-    def _band(self) -> "KeywordParams":
+    def _check_band(self) -> "KeywordParams":
         if self.min_similarity > self.max_similarity:
             raise ValueError(f"min_similarity is {self.min_similarity}, more than max_similarity {self.max_similarity}")
         return self

@@ -57,7 +57,7 @@ class EncoderParams(Section):
     open_clip: OpenClipParams | None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _check_one_of_two(self) -> Self:
         if (self.embedded is None) == (self.open_clip is None):
             raise ValueError("give one of embedded and open_clip, and null for the other")
         return self

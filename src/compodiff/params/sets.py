@@ -79,7 +79,7 @@ class DiffusionParams(Section):
     max_shared: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
-    def _ranges(self) -> "DiffusionParams":
+    def _check_ranges(self) -> "DiffusionParams":
         for low, high in (("min_guidance", "max_guidance"), ("min_shared", "max_shared"), ("kept", "candidates")):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"{low} is {getattr(self, low)}, more than {high}, {getattr(self, high)}")

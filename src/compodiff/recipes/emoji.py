@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compodiff.catalogue.captions import picture_captions, relative_captions
+from compodiff.catalogue.captions import list_picture_captions, list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.catalogue.relations import STYLE
 from compodiff.pairs.pair import CaptionPair
@@ -32,7 +32,7 @@ def place_pictures(catalogue: Catalogue, folder: Path) -> dict[str, Place]:
 def list_captioned_pictures(catalogue: Catalogue) -> list[tuple[str, str, list[str]]]:
     """Return id, split and captions of every picture of train and validation concepts; nothing of test concepts."""
     seen = catalogue.pictures[catalogue.pictures["split"].isin(SPLITS)]
-    return [(str(name), row["split"], picture_captions(row)) for name, row in seen.to_dict("index").items()]
+    return [(str(name), row["split"], list_picture_captions(row)) for name, row in seen.to_dict("index").items()]
 
 
 def list_caption_pairs(catalogue: Catalogue, params: EmojiEditsParams) -> list[CaptionPair]:
@@ -64,7 +64,7 @@ def _word_pairs(
     described: dict[Any, Any] = pictures[["caption", "style"]].to_dict("index")
     numbers = dict.fromkeys(SPLITS, 0)
     for row in rows.to_dict("records"):
-        wordings = relative_captions(row["relation"], row["reference_term"], row["target_term"])
+        wordings = list_relative_captions(row["relation"], row["reference_term"], row["target_term"])
         for wording in generator.permutation(len(wordings))[:captions_per_pair]:
             yield CaptionPair(
                 key=f"{row['split']}-{numbers[row['split']]:08d}",
@@ -82,5 +82,5 @@ def _word_pairs(
 
 def _choose_caption(picture: dict[str, Any], relation: str) -> str:
     """A caption names the style only where the style is what changes."""
-    plain, in_style, *_ = picture_captions(picture)
+    plain, in_style, *_ = list_picture_captions(picture)
     return in_style if relation == STYLE else plain

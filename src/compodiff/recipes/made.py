@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.sets import TRIPLETS, ShardWriter, is_shard_done, open_shard
 from compodiff.sets.writing import shard_path
@@ -98,7 +98,7 @@ def make_shards(
     unsafe = 0
     with tqdm(desc="making triplets", total=count, unit=" pairs", disable=None) as bar:
         plans = _skip_done(plan_shards(folder, pairs, rows_per_shard), bar)
-        for plan, left_out in map_shards(maker, plans, workers=worker_count()):
+        for plan, left_out in map_shards(maker, plans, workers=count_workers()):
             unsafe += left_out
             bar.update(len(plan.pairs))
     return {"unsafe": unsafe} if unsafe else {}

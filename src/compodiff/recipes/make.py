@@ -23,12 +23,12 @@ from compodiff.params import (
 from compodiff.project import ATTRIBUTION
 from compodiff.recipes.emoji import list_caption_pairs, list_captioned_pictures, place_pictures
 from compodiff.recipes.made import ShardMaker, describe_pair, make_shards, plan_shards
-from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
+from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, finish_set, open_set, open_shard
 from compodiff.sets.form import DESCRIPTION
 from compodiff.sets.reading import is_address
 from compodiff.storage import shards
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_files
 from compodiff.storage.ownership import require_replaceable_folder
 
@@ -56,7 +56,7 @@ def make_set(folder: Path, params: AnySetParams, synthesis: SynthesisParams, rea
     elif isinstance(params, EmojiEditsParams):
         _write_emoji_edits(folder, Catalogue.load(reads), params, synthesis)
     elif isinstance(params, ScenesParams):
-        pairs = _Reread(partial(sprite_pairs, Catalogue.load(reads), params))
+        pairs = _Reread(partial(make_sprite_pairs, Catalogue.load(reads), params))
         maker = ShardMaker(partial(SpriteGenerator, reads, params))
         inputs = {"pictures": digest_files([reads / "pictures.parquet"])}
         _make_pictures(folder, params, pairs, maker, synthesis, inputs, ATTRIBUTION)
@@ -70,14 +70,14 @@ def make_set(folder: Path, params: AnySetParams, synthesis: SynthesisParams, rea
 def _refer_to_own(folder: Path, reads: str) -> None:
     """Write a set.json that refers to another one where it lies, after opening that."""
     own = open_set(reads)
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         write_json(temporary / DESCRIPTION, replace(own.description, at=own.address).to_json())
 
 
 def _write_emoji_captions(folder: Path, catalogue: Catalogue, synthesis: SynthesisParams) -> None:
     pictures = list_captioned_pictures(catalogue)
     places = place_pictures(catalogue, folder)
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         for split in SPLITS:
             own = [(name, captions) for name, of_split, captions in pictures if of_split == split]
             for number, first in enumerate(range(0, len(own), synthesis.rows_per_shard)):
@@ -91,7 +91,7 @@ def _write_emoji_edits(
     folder: Path, catalogue: Catalogue, params: EmojiEditsParams, synthesis: SynthesisParams
 ) -> None:
     places = place_pictures(catalogue, folder)
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         for plan in plan_shards(temporary, list_caption_pairs(catalogue, params), synthesis.rows_per_shard):
             with open_shard(temporary, plan.split, plan.number, TRIPLETS) as shard:
                 for pair in plan.pairs:
@@ -151,11 +151,11 @@ def _read_captions(files: Sequence[Path]) -> Iterator[CaptionPair]:
 
 def _load_drawing_generator(drawn: DrawnParams, synthesis: SynthesisParams, encoder: Path) -> PictureGenerator:
     from compodiff.stable_diffusion.generator import (
-        diffusion_generator,  # seconds of imports that the default does without
+        load_diffusion_generator,  # seconds of imports that the default does without
     )
 
     batch_size = synthesis.batch_size
-    generator = diffusion_generator(drawn.diffusion, seed=drawn.seed, encoder=encoder, batch_size=batch_size)
+    generator = load_diffusion_generator(drawn.diffusion, seed=drawn.seed, encoder=encoder, batch_size=batch_size)
     if drawn.masks is None:
         return generator
     from compodiff.stable_diffusion.clipseg import MaskedGenerator

@@ -8,8 +8,8 @@ from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.model.checkpoint import CARD, WEIGHTS, ModelCard, load_model, load_weights, read_tensors, save_model
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
-from compodiff.released.weights import PREFIX, from_released, to_released
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.released.weights import PREFIX, convert_from_released, convert_to_released
+from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.ownership import require_apart
 
 RELEASED = "released weights"
@@ -25,8 +25,8 @@ def import_released(released: Path, out: Path) -> ModelCard:
         CheckpointMismatch: the weights are a pickle, cut short, or not the released architecture.
     """
     require_apart(out, released)
-    file = _weights_file(released)
-    config, num_train_timesteps, weights = from_released(read_tensors(file))
+    file = _find_weights_file(released)
+    config, num_train_timesteps, weights = convert_from_released(read_tensors(file))
     load_weights(Denoiser(config), weights, file)
     card = ModelCard(config, Process("diffusion", num_train_timesteps), None, {"released": file.name})
     save_model(out, weights, card)
@@ -45,9 +45,9 @@ def export_released(folder: Path, out: Path) -> None:
         raise CheckpointMismatch(
             f"{folder} was trained for {card.process.objective}; the released form is diffusion only"
         )
-    tensors = to_released(card.denoiser, card.process.num_train_timesteps, denoiser.state_dict())
+    tensors = convert_to_released(card.denoiser, card.process.num_train_timesteps, denoiser.state_dict())
     shape = card.denoiser
-    with atomic_folder(out, RELEASED) as temporary:
+    with replace_folder(out, RELEASED) as temporary:
         named = {f"{PREFIX}{name}": tensor.contiguous() for name, tensor in tensors.items()}
         save_file(named, temporary / WEIGHTS, metadata={"format": "pt"})
         config = {"model_type": "CompoDiff", "embed_dim": shape.embedding_dim, "model_depth": shape.depth}
@@ -55,7 +55,7 @@ def export_released(folder: Path, out: Path) -> None:
         write_json(temporary / CARD, config | heads | {"timesteps": card.process.num_train_timesteps})
 
 
-def _weights_file(released: Path) -> Path:
+def _find_weights_file(released: Path) -> Path:
     if not released.is_dir():
         raise InputInvalid(f"{released} is not a folder; give the downloaded checkpoint's folder")
     files = sorted(released.glob("*.safetensors"))

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from compodiff.errors import CheckpointMismatch
 from compodiff.model.network.denoiser import DenoiserConfig
-from compodiff.model.sampling.schedule import cosine_betas
+from compodiff.model.sampling.schedule import compute_cosine_betas
 
 PREFIX = "model."
 ROTARY = re.compile(r"net\.transformer\.layers\.\d+\.0\.rotary_emb\.freqs")
@@ -52,7 +52,7 @@ IN_LAYER = {
 QUERY, KEY_VALUE, FUSED = "0.to_q.weight", "0.to_kv.weight", "attend_self.to_qkv.weight"
 
 
-def from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig, int, dict[str, Tensor]]:
+def convert_from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig, int, dict[str, Tensor]]:
     """Read a released state dict.
 
     Returns:
@@ -63,18 +63,18 @@ def from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig, int, d
             is not the cosine schedule.
     """
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    timesteps = _checked_schedule(tensors)
+    timesteps = _check_schedule(tensors)
     rotary = [tensor for name, tensor in tensors.items() if ROTARY.fullmatch(name)]
     if not rotary or any(not torch.equal(rotary[0], other) for other in rotary):
         raise CheckpointMismatch("rotary frequencies are missing or differ between layers; not a released checkpoint")
     theirs = {name: t for name, t in tensors.items() if not (name.startswith(SCHEDULE) or ROTARY.fullmatch(name))}
-    config = _config(theirs)
-    names = dict(_names(config.depth))
-    expected = {*names, *(f"{_layer(n)}{part}" for n in range(config.depth) for part in (QUERY, KEY_VALUE))}
+    config = _read_config(theirs)
+    names = dict(_list_names(config.depth))
+    expected = {*names, *(f"{_name_layer(n)}{part}" for n in range(config.depth) for part in (QUERY, KEY_VALUE))}
     _require_names(expected, set(theirs))
     ours = {our_name: theirs[name] for name, our_name in names.items()}
     for number in range(config.depth):
-        parts = [theirs[f"{_layer(number)}{part}"] for part in (QUERY, KEY_VALUE)]
+        parts = [theirs[f"{_name_layer(number)}{part}"] for part in (QUERY, KEY_VALUE)]
         ours[f"blocks.{number}.{FUSED}"] = torch.cat(parts)
     ours["constants.rotary_frequencies"] = rotary[0]
     ours["constants.embedding_mean"] = torch.zeros(config.embedding_dim)
@@ -82,7 +82,9 @@ def from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig, int, d
     return config, timesteps, ours
 
 
-def to_released(config: DenoiserConfig, num_train_timesteps: int, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_to_released(
+    config: DenoiserConfig, num_train_timesteps: int, ours: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Write a state dict of ours under the released names (without prefix).
 
     Raises:
@@ -92,19 +94,19 @@ def to_released(config: DenoiserConfig, num_train_timesteps: int, ours: Mapping[
     plain = config.embedding_dim == config.width and config.image_slots == 1 and not config.residual
     if not plain or bool((mean != 0).any()) or bool((std != 1).any()):
         raise CheckpointMismatch("the released form knows no residual, image slots, input projection or standardising")
-    theirs = {name: ours[our_name] for name, our_name in _names(config.depth)}
+    theirs = {name: ours[our_name] for name, our_name in _list_names(config.depth)}
     for number in range(config.depth):
         fused = ours[f"blocks.{number}.{FUSED}"]
         query_rows = config.heads * config.head_width
-        theirs[f"{_layer(number)}{QUERY}"] = fused[:query_rows].clone()
-        theirs[f"{_layer(number)}{KEY_VALUE}"] = fused[query_rows:].clone()
-        theirs[f"{_layer(number)}0.rotary_emb.freqs"] = ours["constants.rotary_frequencies"].clone()
-    return theirs | {f"{SCHEDULE}{name}": tensor for name, tensor in schedule_tensors(num_train_timesteps).items()}
+        theirs[f"{_name_layer(number)}{QUERY}"] = fused[:query_rows].clone()
+        theirs[f"{_name_layer(number)}{KEY_VALUE}"] = fused[query_rows:].clone()
+        theirs[f"{_name_layer(number)}0.rotary_emb.freqs"] = ours["constants.rotary_frequencies"].clone()
+    return theirs | {f"{SCHEDULE}{name}": tensor for name, tensor in make_schedule_tensors(num_train_timesteps).items()}
 
 
-def schedule_tensors(num_train_timesteps: int) -> dict[str, Tensor]:
+def make_schedule_tensors(num_train_timesteps: int) -> dict[str, Tensor]:
     """The thirteen tensors of the released schedule (DDPM, arXiv 2006.11239, eq. 4 to 8), (T,) float32 each."""
-    betas = cosine_betas(num_train_timesteps)
+    betas = compute_cosine_betas(num_train_timesteps)
     alphas_cumprod = torch.cumprod(1 - betas, 0)
     previous = functional.pad(alphas_cumprod[:-1], (1, 0), value=1.0)
     variance = betas * (1 - previous) / (1 - alphas_cumprod)
@@ -126,48 +128,48 @@ def schedule_tensors(num_train_timesteps: int) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in doubles.items()}
 
 
-def _layer(number: int) -> str:
+def _name_layer(number: int) -> str:
     return f"net.transformer.layers.{number}."
 
 
-def _names(depth: int) -> Iterator[tuple[str, str]]:
+def _list_names(depth: int) -> Iterator[tuple[str, str]]:
     """Their name and ours of every tensor that is the same on both sides."""
     yield from OUTSIDE_LAYERS.items()
     for number in range(depth):
         for theirs, ours in IN_LAYER.items():
-            yield f"{_layer(number)}{theirs}", f"blocks.{number}.{ours}"
+            yield f"{_name_layer(number)}{theirs}", f"blocks.{number}.{ours}"
 
 
-def _checked_schedule(tensors: Mapping[str, Tensor]) -> int:
+def _check_schedule(tensors: Mapping[str, Tensor]) -> int:
     stored = tensors.get(f"{SCHEDULE}betas")
     if stored is None:
         raise CheckpointMismatch(f"{SCHEDULE}betas is missing; not a released checkpoint")
-    if not torch.allclose(stored.double(), cosine_betas(len(stored)), atol=1e-6):
+    if not torch.allclose(stored.double(), compute_cosine_betas(len(stored)), atol=1e-6):
         raise CheckpointMismatch("the stored betas are not the cosine schedule's; not a released checkpoint")
     return len(stored)
 
 
-def _config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
+def _read_config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
     """The architecture, read off the tensors' shapes."""
 
-    def shape(name: str) -> torch.Size:
+    def find_shape(name: str) -> torch.Size:
         if name not in theirs:
             raise CheckpointMismatch(f"{name} is missing; not a released checkpoint")
         return theirs[name].shape
 
-    width, token_dim = shape("net.to_text_embeds.0.weight")
-    head_width = shape(f"{_layer(0)}0.null_kv")[1]
+    width, token_dim = find_shape("net.to_text_embeds.0.weight")
+    head_width = find_shape(f"{_name_layer(0)}0.null_kv")[1]
     layers = {int(name.split(".")[3]) for name in theirs if name.startswith("net.transformer.layers.")}
     return DenoiserConfig(
-        embedding_dim=shape("net.transformer.project_out.weight")[0],
+        embedding_dim=find_shape("net.transformer.project_out.weight")[0],
         token_dim=token_dim,
         width=width,
         depth=len(layers),
-        heads=shape(f"{_layer(0)}{QUERY}")[0] // head_width,
-        cross_heads=shape(f"{_layer(0)}1.to_q.weight")[0] // head_width,
+        heads=find_shape(f"{_name_layer(0)}{QUERY}")[0] // head_width,
+        cross_heads=find_shape(f"{_name_layer(0)}1.to_q.weight")[0] // head_width,
         head_width=head_width,
-        feed_forward_factor=shape(f"{_layer(0)}2.5.weight")[1] // width,
-        mask_size=math.isqrt(shape("net.to_mask_embeds.1.net.0.0.weight")[1]),
+        feed_forward_factor=find_shape(f"{_name_layer(0)}2.5.weight")[1] // width,
+        mask_size=math.isqrt(find_shape("net.to_mask_embeds.1.net.0.0.weight")[1]),
         image_slots=1,
         residual=False,
     )

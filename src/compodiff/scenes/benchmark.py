@@ -16,13 +16,13 @@ from pathlib import Path
 from numpy.random import Generator
 from PIL import Image
 
-from compodiff.catalogue.emoji_benchmark import SPLITS, BenchmarkQuery, as_line
+from compodiff.catalogue.emoji_benchmark import SPLITS, QueryLine, format_line
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.params import ScenesBenchmarkParams
 from compodiff.scenes.captions import ADD, REMOVE, REPLACE
-from compodiff.scenes.edits import Edit, Family, draw_family, family_generator
-from compodiff.scenes.objects import Stock, one
+from compodiff.scenes.edits import SceneEdit, SceneFamily, draw_family, make_family_generator
+from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import Painter
 
 NEGATIVE, MASKED = "negative", "masked"
@@ -38,48 +38,52 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesBenchmarkPara
     (folder / "gallery").mkdir()
     (folder / "masks").mkdir()
     for split in SPLITS:
-        families = _families(Stock(catalogue, split), split, params)
+        families = _draw_families(ObjectStock(catalogue, split), split, params)
         scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
-        pictures = ((name, _png(painter.picture(scenes[name]))) for name in sorted(scenes))
+        pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
         pack_pictures(folder / "gallery" / f"{split}.tar", pictures)
         queries = [
             query
             for number, (family, generator) in enumerate(families)
-            for query in _queries(family, f"{split} family {number}", generator)
+            for query in _make_queries(family, f"{split} family {number}", generator)
         ]
         for query in (query for query in queries if query.mask):
-            mask = painter.mask(scenes[query.reference], scenes[query.targets[0]])
-            (folder / query.mask).write_bytes(_png(Image.fromarray(mask)))
-        lines = "".join(f"{as_line(query)}\n" for query in queries)
+            mask = painter.paint_mask(scenes[query.reference], scenes[query.targets[0]])
+            (folder / query.mask).write_bytes(_save_png(Image.fromarray(mask)))
+        lines = "".join(f"{format_line(query)}\n" for query in queries)
         (folder / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
 
 
-def _families(stock: Stock, split: str, params: ScenesBenchmarkParams) -> list[tuple[Family, Generator]]:
-    generators = [family_generator(params.seed, split, number) for number in range(params.families.model_dump()[split])]
+def _draw_families(
+    stock: ObjectStock, split: str, params: ScenesBenchmarkParams
+) -> list[tuple[SceneFamily, Generator]]:
+    generators = [
+        make_family_generator(params.seed, split, number) for number in range(params.families.model_dump()[split])
+    ]
     return [(draw_family(stock, params.edits_per_relation, generator), generator) for generator in generators]
 
 
-def _queries(family: Family, concept: str, generator: Generator) -> Iterator[BenchmarkQuery]:
+def _make_queries(family: SceneFamily, concept: str, generator: Generator) -> Iterator[QueryLine]:
     """A query of each edit, in a direction drawn: for additions and removals always from the base."""
     for edit in family.edits:
-        there, undone = edit.relative_captions()
+        there, undone = edit.list_relative_captions()
         ends = family.base.name, edit.after.name
         turned = edit.relation not in (ADD, REMOVE) and generator.random() < 0.5
         reference, target = reversed(ends) if turned else ends
-        caption = one(undone if turned else there, generator)
-        query = BenchmarkQuery(reference, caption, [target], edit.back if turned else edit.relation, concept)
+        caption = draw_one(undone if turned else there, generator)
+        query = QueryLine(reference, caption, [target], edit.back if turned else edit.relation, concept)
         yield query
-        yield from _harder(query, edit)
+        yield from _make_harder(query, edit)
 
 
-def _harder(query: BenchmarkQuery, edit: Edit) -> Iterator[BenchmarkQuery]:
+def _make_harder(query: QueryLine, edit: SceneEdit) -> Iterator[QueryLine]:
     if edit.relation == REMOVE:
         yield replace(query, group=NEGATIVE, negative=edit.there["name"])
     if edit.relation == REPLACE:
         yield replace(query, group=MASKED, mask=f"masks/{query.reference}-{query.targets[0]}.png")
 
 
-def _png(picture: Image.Image) -> bytes:
+def _save_png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

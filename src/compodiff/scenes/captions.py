@@ -109,13 +109,13 @@ _NOUN_ENDS = re.compile(r",| (?:of|with|without|in|and|showing|pointing|facing|b
 _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
-def wordings(relation: str, terms: Mapping[str, str]) -> list[str]:
+def list_wordings(relation: str, terms: Mapping[str, str]) -> list[str]:
     """Return every way we know to ask for an edit, in a fixed order; `terms` are those of the relation's templates."""
     is_skin = relation == RECOLOUR and terms["new"].endswith(_SKIN)
     return [template.format_map(terms) for template in (_SKIN_TEMPLATES if is_skin else _TEMPLATES[relation])]
 
 
-def scene_caption(objects: Sequence[str], ground: tuple[str, str]) -> str:
+def describe_scene(objects: Sequence[str], ground: tuple[str, str]) -> str:
     """Say what a scene shows, such as "a dog, two apples and a lion on a pink ground".
 
     Args:
@@ -123,7 +123,7 @@ def scene_caption(objects: Sequence[str], ground: tuple[str, str]) -> str:
         ground: the colours at the top and at the bottom.
     """
     counts = {name: list(objects).count(name) for name in objects}
-    phrases = [numbered(name, count) if count > 1 else with_article(name) for name, count in counts.items()]
+    phrases = [number_things(name, count) if count > 1 else add_article(name) for name, count in counts.items()]
     *first, last = phrases
     listed = f"{', '.join(first)} and {last}" if first else last
     top, bottom = ground
@@ -131,18 +131,18 @@ def scene_caption(objects: Sequence[str], ground: tuple[str, str]) -> str:
     return f"{listed} on {shade}"
 
 
-def with_article(name: str) -> str:
+def add_article(name: str) -> str:
     """A dog, an apple."""
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def numbered(name: str, count: int) -> str:
+def number_things(name: str, count: int) -> str:
     """One dog, two dogs."""
-    return f"{NUMBERS[count]} {name if count == 1 else plural_of(name)}"
+    return f"{NUMBERS[count]} {name if count == 1 else make_plural(name)}"
 
 
-def plural_of(name: str) -> str:
-    """Several of a `countable` name."""
+def make_plural(name: str) -> str:
+    """Several of a `is_countable` name."""
     *first, last = name.split(" ")
     if last in _IRREGULAR:
         many = _IRREGULAR[last]
@@ -161,6 +161,6 @@ def is_noun(name: str) -> bool:
     return not (noun.endswith("s") or (" " not in noun and noun.endswith(("ing", "ed"))))
 
 
-def countable(name: str) -> bool:
+def is_countable(name: str) -> bool:
     """Whether the name ends with its noun, which then takes the plural."""
     return is_noun(name) and not name.endswith("ing") and _NOUN_ENDS.search(name) is None

@@ -18,22 +18,22 @@ from compodiff.scenes.captions import (
     REMOVE,
     REPLACE,
     SCENE_RELATIONS,
-    countable,
-    numbered,
-    plural_of,
-    scene_caption,
-    with_article,
-    wordings,
+    add_article,
+    describe_scene,
+    is_countable,
+    list_wordings,
+    make_plural,
+    number_things,
 )
-from compodiff.scenes.objects import MOST_OBJECTS, Stock, one
-from compodiff.scenes.scene import PLACES, Placed, Scene, drawn_ground, placed
+from compodiff.scenes.objects import MOST_OBJECTS, ObjectStock, draw_one
+from compodiff.scenes.scene import PLACES, PlacedObject, Scene, draw_ground, place_object
 
 _COUNTS = (0.2, 0.45, 0.35)  # chances of one, two and three objects in a base scene
 _TRIES = 20  # draws of an edit, until there are enough that no earlier one equals
 
 
 @dataclass(frozen=True)
-class Edit:
+class SceneEdit:
     """One edit of a base scene, in both directions.
 
     Attributes:
@@ -50,17 +50,17 @@ class Edit:
     undone: Mapping[str, str]
     captions: tuple[str, str]
 
-    def relative_captions(self) -> tuple[list[str], list[str]]:
+    def list_relative_captions(self) -> tuple[list[str], list[str]]:
         """All wordings of the edit, and of what undoes it."""
-        return wordings(self.relation, self.there), wordings(self.back, self.undone)
+        return list_wordings(self.relation, self.there), list_wordings(self.back, self.undone)
 
 
 @dataclass(frozen=True)
-class Family:
+class SceneFamily:
     """A base scene and its edits; no two scenes are equal."""
 
     base: Scene
-    edits: tuple[Edit, ...]
+    edits: tuple[SceneEdit, ...]
 
     @property
     def scenes(self) -> tuple[Scene, ...]:
@@ -68,143 +68,151 @@ class Family:
         return (self.base, *(edit.after for edit in self.edits))
 
 
-def family_generator(seed: int, split: str, number: int) -> Generator:
+def make_family_generator(seed: int, split: str, number: int) -> Generator:
     """The generator of one family: families can be drawn in any order, in any process."""
     return np.random.default_rng([seed, *split.encode(), number])
 
 
-def draw_family(stock: Stock, edits_per_relation: int, generator: Generator) -> Family:
+def draw_family(stock: ObjectStock, edits_per_relation: int, generator: Generator) -> SceneFamily:
     """Draw a base scene of one to three objects and up to so many edits of each relation."""
-    style = stock.style(generator)
+    style = stock.draw_style(generator)
     count = int(generator.choice(MOST_OBJECTS, p=_COUNTS)) + 1
-    pictures = [stock.changing(style, generator)]
+    pictures = [stock.draw_changing(style, generator)]
     while len(pictures) < count:
-        pictures.append(stock.another(style, tuple(pictures), generator))
+        pictures.append(stock.draw_another(style, tuple(pictures), generator))
     places = generator.permutation(list(PLACES))[:count]
-    objects = (placed(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
-    base = Scene(*drawn_ground(generator), tuple(objects))
-    editor = _Editor(stock, style, base, generator)
-    edits: dict[str, Edit] = {}
+    objects = (place_object(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
+    base = Scene(*draw_ground(generator), tuple(objects))
+    editor = _SceneEditor(stock, style, base, generator)
+    edits: dict[str, SceneEdit] = {}
     for relation in SCENE_RELATIONS:
-        for edit in editor.drawn(relation, edits_per_relation):
+        for edit in editor.draw_edits(relation, edits_per_relation):
             edits.setdefault(edit.after.name, edit)
-    return Family(base, tuple(edits.values()))
+    return SceneFamily(base, tuple(edits.values()))
 
 
 @dataclass(frozen=True)
-class _Editor:
+class _SceneEditor:
     """Draws edits of one base scene."""
 
-    stock: Stock
+    stock: ObjectStock
     style: str
     base: Scene
     generator: Generator
 
-    def drawn(self, relation: str, most: int) -> Iterator[Edit]:
+    def draw_edits(self, relation: str, most: int) -> Iterator[SceneEdit]:
         """Up to `most` edits of the relation, no two of which give the same scene."""
         draw = getattr(self, f"_{relation}")
-        found: dict[str, Edit] = {}
+        found: dict[str, SceneEdit] = {}
         for _ in range(_TRIES):
-            edit: Edit | None = draw()
+            edit: SceneEdit | None = draw()
             if edit is not None and edit.after.name != self.base.name:
                 found.setdefault(edit.after.name, edit)
             if len(found) == most:
                 break
         yield from found.values()
 
-    def _add(self) -> Edit | None:
+    def _add(self) -> SceneEdit | None:
         if not self.base.free:
             return None
-        picture = self._another()
-        new = placed(picture, self._free_place(), self.generator)
+        picture = self._draw_another()
+        new = place_object(picture, self._draw_free_place(), self.generator)
         after = replace(self.base, objects=(*self.base.objects, new))
-        terms = self._terms(new)
-        return self._edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
+        terms = self._list_terms(new)
+        return self._make_edit(after, (ADD, REMOVE), terms, terms | {"keyword": ""})
 
-    def _remove(self) -> Edit | None:
+    def _remove(self) -> SceneEdit | None:
         if len(self.base.objects) == 1:
             return None
-        old = one(self.base.objects, self.generator)
-        terms = self._terms(old)
-        return self._edit(self._without(old), (REMOVE, ADD), terms | {"keyword": ""}, terms)
+        old = draw_one(self.base.objects, self.generator)
+        terms = self._list_terms(old)
+        return self._make_edit(self._remove_object(old), (REMOVE, ADD), terms | {"keyword": ""}, terms)
 
-    def _replace(self) -> Edit:
-        old = one(self.base.objects, self.generator)
-        new = replace(old, picture=self._another())
-        return self._edit(self._without(old, new), (REPLACE, REPLACE), self._into(old, new), self._into(new, old))
+    def _replace(self) -> SceneEdit:
+        old = draw_one(self.base.objects, self.generator)
+        new = replace(old, picture=self._draw_another())
+        return self._make_edit(
+            self._remove_object(old, new), (REPLACE, REPLACE), self._make_terms(old, new), self._make_terms(new, old)
+        )
 
-    def _recolour(self) -> Edit | None:
-        old = one(self.base.objects, self.generator)
-        changes = self.stock.recolourings(old.picture)
+    def _recolour(self) -> SceneEdit | None:
+        old = draw_one(self.base.objects, self.generator)
+        changes = self.stock.find_recolourings(old.picture)
         if not changes:
             return None
-        change = one(changes, self.generator)
+        change = draw_one(changes, self.generator)
         new = replace(old, picture=change.target)
         terms = change.reference_term, change.target_term
-        there, undone = self._into(old, new, *terms), self._into(new, old, *reversed(terms))
-        return self._edit(self._without(old, new), (RECOLOUR, RECOLOUR), there, undone)
+        there, undone = self._make_terms(old, new, *terms), self._make_terms(new, old, *reversed(terms))
+        return self._make_edit(self._remove_object(old, new), (RECOLOUR, RECOLOUR), there, undone)
 
-    def _move(self) -> Edit | None:
-        old = one(self.base.objects, self.generator)
-        new = replace(old, place=self._free_place())
-        after = self._without(old, new)
-        return self._edit(after, (MOVE, MOVE), self._terms(new), self._terms(old), moved=(old, new))
+    def _move(self) -> SceneEdit | None:
+        old = draw_one(self.base.objects, self.generator)
+        new = replace(old, place=self._draw_free_place())
+        after = self._remove_object(old, new)
+        return self._make_edit(after, (MOVE, MOVE), self._list_terms(new), self._list_terms(old), moved=(old, new))
 
-    def _count(self) -> Edit | None:
+    def _count(self) -> SceneEdit | None:
         """Copies of an object, each of the object's size, at free places."""
-        old = one(self.base.objects, self.generator)
+        old = draw_one(self.base.objects, self.generator)
         name = self.stock.names[old.picture]
-        if not countable(name):
+        if not is_countable(name):
             return None
         free = self.generator.permutation(self.base.free)[: self.generator.integers(1, 3)]
         after = replace(self.base, objects=(*self.base.objects, *(replace(old, place=str(place)) for place in free)))
         there, undone = (
-            {"number": NUMBERS[count], "names": numbered(name, count).partition(" ")[2], "plural": plural_of(name)}
-            | {"keyword": numbered(name, count)}
+            {
+                "number": NUMBERS[count],
+                "names": number_things(name, count).partition(" ")[2],
+                "plural": make_plural(name),
+            }
+            | {"keyword": number_things(name, count)}
             for count in (1 + len(free), 1)
         )
-        return self._edit(after, (COUNT, COUNT), there, undone)
+        return self._make_edit(after, (COUNT, COUNT), there, undone)
 
-    def _edit(
+    def _make_edit(
         self,
         after: Scene,
         relations: tuple[str, str],
         there: Mapping[str, str],
         undone: Mapping[str, str],
-        moved: tuple[Placed | None, Placed | None] = (None, None),
-    ) -> Edit:
-        captions = self._caption(self.base, moved[0]), self._caption(after, moved[1])
+        moved: tuple[PlacedObject | None, PlacedObject | None] = (None, None),
+    ) -> SceneEdit:
+        captions = self._describe(self.base, moved[0]), self._describe(after, moved[1])
         # Where nothing comes in, the whole of what is left is looked for.
         there, undone = (
             terms | {"keyword": terms["keyword"] or caption}
             for terms, caption in zip((dict(there), dict(undone)), reversed(captions), strict=True)
         )
-        return Edit(after, *relations, there, undone, captions)
+        return SceneEdit(after, *relations, there, undone, captions)
 
-    def _caption(self, scene: Scene, moved: Placed | None) -> str:
+    def _describe(self, scene: Scene, moved: PlacedObject | None) -> str:
         """The place of an object is named only where that is what changes."""
         names = [
             self.stock.names[each.picture] + (f" at the {each.place}" if each == moved else "")
             for each in sorted(scene.objects)
         ]
-        return scene_caption(names, (scene.top, scene.bottom))
+        return describe_scene(names, (scene.top, scene.bottom))
 
-    def _terms(self, each: Placed) -> dict[str, str]:
+    def _list_terms(self, each: PlacedObject) -> dict[str, str]:
         name = self.stock.names[each.picture]
-        return {"name": name, "a_name": with_article(name), "place": each.place, "keyword": name}
+        return {"name": name, "a_name": add_article(name), "place": each.place, "keyword": name}
 
-    def _into(self, old: Placed, new: Placed, old_term: str = "", new_term: str = "") -> dict[str, str]:
+    def _make_terms(
+        self, old: PlacedObject, new: PlacedObject, old_term: str = "", new_term: str = ""
+    ) -> dict[str, str]:
         """Terms of a replacement, or with the attribute's terms those of a recolouring."""
         name, becomes = self.stock.names[old.picture], self.stock.names[new.picture]
         bare = name.removeprefix(f"{old_term} ").removesuffix(f" with {old_term}").removesuffix(f", {old_term}")
-        own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": with_article(becomes)}
+        own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": add_article(becomes)}
         return {"name": name, "keyword": becomes, **own}
 
-    def _without(self, old: Placed, *new: Placed) -> Scene:
+    def _remove_object(self, old: PlacedObject, *new: PlacedObject) -> Scene:
         return replace(self.base, objects=(*(each for each in self.base.objects if each != old), *new))
 
-    def _another(self) -> str:
-        return self.stock.another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
+    def _draw_another(self) -> str:
+        return self.stock.draw_another(self.style, tuple(each.picture for each in self.base.objects), self.generator)
 
-    def _free_place(self) -> str:
-        return one(self.base.free, self.generator)
+    def _draw_free_place(self) -> str:
+        return draw_one(self.base.free, self.generator)

@@ -14,14 +14,14 @@ from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import ScenesParams
-from compodiff.scenes.edits import Family, draw_family, family_generator
-from compodiff.scenes.objects import Stock, one
+from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
+from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import Painter, Scene
 
 PREFIX = "sprites"
 
 
-def sprite_pairs(catalogue: Catalogue, params: ScenesParams) -> Iterator[CaptionPair]:
+def make_sprite_pairs(catalogue: Catalogue, params: ScenesParams) -> Iterator[CaptionPair]:
     """Caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
 
     Raises:
@@ -30,49 +30,51 @@ def sprite_pairs(catalogue: Catalogue, params: ScenesParams) -> Iterator[Caption
     for split, families in params.families.model_dump().items():
         if families == 0:
             continue
-        stock = Stock(catalogue, split)
+        stock = ObjectStock(catalogue, split)
         for number in range(families):
-            generator = family_generator(params.seed, split, number)
+            generator = make_family_generator(params.seed, split, number)
             family = draw_family(stock, params.edits_per_relation, generator)
-            yield from _pairs(f"{PREFIX}-{split}-{number:06d}", split, family, generator)
+            yield from _make_pairs(f"{PREFIX}-{split}-{number:06d}", split, family, generator)
 
 
 class SpriteGenerator:
-    """Draws the scenes of `sprite_pairs`; each caption pair has one candidate."""
+    """Draws the scenes of `make_sprite_pairs`; each caption pair has one candidate."""
 
     def __init__(self, data: Path, params: ScenesParams) -> None:
         """`data` is the catalogue's folder; the params are those of the pairs."""
         catalogue = Catalogue.load(data)
         self._params = params
-        self._stock = cache(partial(Stock, catalogue))
-        self._scenes = lru_cache(maxsize=2)(self._drawn)  # pairs of a family are neighbours
+        self._stock = cache(partial(ObjectStock, catalogue))
+        self._scenes = lru_cache(maxsize=2)(self._draw_family)  # pairs of a family are neighbours
         self._painter = Painter(catalogue.read)
-        self._picture = lru_cache(maxsize=32)(self._painter.picture)
+        self._picture = lru_cache(maxsize=32)(self._painter.paint_picture)
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield both scenes of each pair and the mask of what differs.
 
         Raises:
-            InputInvalid: a pair is not one of `sprite_pairs` for these params, or a picture does not decode.
+            InputInvalid: a pair is not one of `make_sprite_pairs` for these params, or a picture does not decode.
         """
         for pair in pairs:
             scenes = self._scenes(pair.key.rpartition("-")[0], pair.split)
             if not {pair.reference, pair.target} <= scenes.keys():
                 raise InputInvalid(f"{pair.key} was drawn with other params; run: dvc repro")
             before, after = scenes[pair.reference], scenes[pair.target]
-            yield PicturePair(pair, self._picture(before), self._picture(after), self._painter.mask(before, after))
+            yield PicturePair(
+                pair, self._picture(before), self._picture(after), self._painter.paint_mask(before, after)
+            )
 
-    def _drawn(self, family_key: str, split: str) -> dict[str, Scene]:
-        generator = family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
+    def _draw_family(self, family_key: str, split: str) -> dict[str, Scene]:
+        generator = make_family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
         family = draw_family(self._stock(split), self._params.edits_per_relation, generator)
         return {scene.name: scene for scene in family.scenes}
 
 
-def _pairs(family_key: str, split: str, family: Family, generator: Generator) -> Iterator[CaptionPair]:
+def _make_pairs(family_key: str, split: str, family: SceneFamily, generator: Generator) -> Iterator[CaptionPair]:
     """Two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
         base, after = family.base.name, edit.after.name
-        there, undone = edit.relative_captions()
+        there, undone = edit.list_relative_captions()
         yield CaptionPair(
             key=f"{family_key}-{2 * number:02d}",
             split=split,
@@ -80,7 +82,7 @@ def _pairs(family_key: str, split: str, family: Family, generator: Generator) ->
             target=after,
             reference_caption=edit.captions[0],
             target_caption=edit.captions[1],
-            relative_caption=one(there, generator),
+            relative_caption=draw_one(there, generator),
             relation=edit.relation,
             keyword=edit.there["keyword"],
         )
@@ -91,7 +93,7 @@ def _pairs(family_key: str, split: str, family: Family, generator: Generator) ->
             target=base,
             reference_caption=edit.captions[1],
             target_caption=edit.captions[0],
-            relative_caption=one(undone, generator),
+            relative_caption=draw_one(undone, generator),
             relation=edit.back,
             keyword=edit.undone["keyword"],
         )

@@ -32,7 +32,7 @@ class Recolouring:
     target_term: str
 
 
-class Stock:
+class ObjectStock:
     """The objects of one split.
 
     Attributes:
@@ -56,25 +56,25 @@ class Stock:
         if self._recolourings.keys() != self._by_style.keys():
             raise InputInvalid(f"nothing in the split {split} changes colour or skin tone; take a larger catalogue")
 
-    def style(self, generator: Generator) -> str:
+    def draw_style(self, generator: Generator) -> str:
         """Draw the style of a scene."""
         return str(generator.choice(sorted(self._by_style)))
 
-    def another(self, style: str, scene: tuple[str, ...], generator: Generator) -> str:
+    def draw_another(self, style: str, scene: tuple[str, ...], generator: Generator) -> str:
         """Draw a picture of a concept that is not in the scene."""
         present = {self.concepts[picture] for picture in scene}
         concepts = self._by_style[style]
         names = sorted(concepts)
         while (concept := names[generator.integers(len(names))]) in present:
             pass
-        return one(concepts[concept], generator)
+        return draw_one(concepts[concept], generator)
 
-    def changing(self, style: str, generator: Generator) -> str:
+    def draw_changing(self, style: str, generator: Generator) -> str:
         """Draw a picture whose colour or skin tone can change: the attribute first, then the concept."""
-        by_concept = one(list(self._recolourings[style].values()), generator)
-        return one(one(list(by_concept.values()), generator), generator).reference
+        by_concept = draw_one(list(self._recolourings[style].values()), generator)
+        return draw_one(draw_one(list(by_concept.values()), generator), generator).reference
 
-    def recolourings(self, picture: str) -> list[Recolouring]:
+    def find_recolourings(self, picture: str) -> list[Recolouring]:
         """What the picture can become."""
         relations = self._recolourings[self._styles[picture]].values()
         own = (each.get(self.concepts[picture], []) for each in relations)
@@ -101,6 +101,6 @@ class Stock:
         return found
 
 
-def one(items: Sequence[T], generator: Generator) -> T:
+def draw_one(items: Sequence[T], generator: Generator) -> T:
     """Draw one of several, as it is (`Generator.choice` would make an array's element of it)."""
     return items[int(generator.integers(len(items)))]

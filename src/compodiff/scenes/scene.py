@@ -38,7 +38,7 @@ GROUNDS = {
 
 
 @dataclass(frozen=True, order=True)
-class Placed:
+class PlacedObject:
     """An object of a scene.
 
     Attributes:
@@ -67,7 +67,7 @@ class Scene:
 
     top: str
     bottom: str
-    objects: tuple[Placed, ...]
+    objects: tuple[PlacedObject, ...]
 
     @property
     def name(self) -> str:
@@ -82,14 +82,14 @@ class Scene:
         return [place for place in PLACES if place not in taken]
 
 
-def placed(picture: str, place: str, generator: Generator) -> Placed:
+def place_object(picture: str, place: str, generator: Generator) -> PlacedObject:
     """Put a picture somewhere into a quarter of the canvas, at a drawn size."""
     size = int(generator.integers(SMALLEST, QUARTER + 1))
     right, down = (int(shift) for shift in generator.integers(0, QUARTER - size + 1, 2))
-    return Placed(place, picture, size, right, down)
+    return PlacedObject(place, picture, size, right, down)
 
 
-def drawn_ground(generator: Generator) -> tuple[str, str]:
+def draw_ground(generator: Generator) -> tuple[str, str]:
     """Draw the two colours of a ground; half of all grounds are plain."""
     top, bottom = (str(colour) for colour in generator.choice(list(GROUNDS), 2, replace=False))
     return (top, top) if generator.random() < 0.5 else (top, bottom)
@@ -101,16 +101,16 @@ class Painter:
     def __init__(self, read: Callable[[str], Image.Image]) -> None:
         """`read`: picture_id -> RGBA picture."""
         self._picture = lru_cache(maxsize=256)(read)
-        self._sprite = lru_cache(maxsize=256)(self._resized)
+        self._sprite = lru_cache(maxsize=256)(self._resize)
 
-    def picture(self, scene: Scene) -> Image.Image:
+    def paint_picture(self, scene: Scene) -> Image.Image:
         """The scene, RGB, CANVAS x CANVAS."""
-        canvas = _ground(scene.top, scene.bottom)
+        canvas = _paint_ground(scene.top, scene.bottom)
         for each in scene.objects:
             canvas.alpha_composite(self._sprite(each.picture, each.size), each.corner)
         return canvas.convert("RGB")
 
-    def mask(self, before: Scene, after: Scene) -> NDArray[np.bool_]:
+    def paint_mask(self, before: Scene, after: Scene) -> NDArray[np.bool_]:
         """Where objects come, go or change: (MASK_SIZE, MASK_SIZE), True for every cell with a pixel of such an object.
 
         A pixel belongs to the cell that `embeddings.masking.blank_masked` blanks it with.
@@ -125,17 +125,17 @@ class Painter:
         mask[rows, columns] = True
         return mask
 
-    def _resized(self, picture: str, size: int) -> Image.Image:
+    def _resize(self, picture: str, size: int) -> Image.Image:
         return self._picture(picture).resize((size, size), Image.Resampling.BICUBIC)
 
 
 @lru_cache(maxsize=len(GROUNDS) ** 2)
-def _shades(top: str, bottom: str) -> bytes:
+def _compute_shades(top: str, bottom: str) -> bytes:
     share = np.linspace(0, 1, CANVAS)[:, None]
     column = (1 - share) * np.array(GROUNDS[top]) + share * np.array(GROUNDS[bottom])
     pixels = np.broadcast_to(column[:, None].round().astype(np.uint8), (CANVAS, CANVAS, 3))
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGBA").tobytes()
 
 
-def _ground(top: str, bottom: str) -> Image.Image:
-    return Image.frombytes("RGBA", (CANVAS, CANVAS), _shades(top, bottom))
+def _paint_ground(top: str, bottom: str) -> Image.Image:
+    return Image.frombytes("RGBA", (CANVAS, CANVAS), _compute_shades(top, bottom))

@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from compodiff.embeddings.drawn_masks import check_cells, mask_cells, stack_masks
+from compodiff.embeddings.drawn_masks import check_cells, compute_cells, stack_masks
 from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
-from compodiff.index.encoding import encoded
+from compodiff.index.encoded import encode_pixels
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.dials import read_dials
-from compodiff.model.inference import for_inference
+from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
-from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference
-from compodiff.search.texts import TextEncodings, pack_texts
+from compodiff.search.progress import PhaseTimer
+from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart
+from compodiff.search.texts import TextCache, pack_texts
 
 _LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
 
@@ -45,7 +45,7 @@ class Composer:
 
     def __init__(self, encoder: Encoder, denoiser: Denoiser, card: ModelCard, sampling: SamplingParams) -> None:
         self.encoder, self.denoiser, self.card, self.sampling = encoder, denoiser, card, sampling
-        self._texts = TextEncodings(encoder)
+        self._texts = TextCache(encoder)
 
     @classmethod
     def load(cls, model: Path, encoder: Path) -> "Composer":
@@ -57,15 +57,14 @@ class Composer:
             InputInvalid: the encoder's folder holds none.
         """
         denoiser, card = load_model(model)
-        sampling = read_dials(model, card)
-        if card.encoder is None or sampling is None:
+        if card.encoder is None or (sampling := read_dials(model, card)) is None:
             raise CheckpointMismatch(
                 f"the card of {model} lacks its encoder, or nothing says its dials; "
                 "run: dvc repro train_composed set_dials"
             )
         loaded = load_encoder(encoder)
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
-        return cls(loaded, for_inference(denoiser, sampling.precision), card, sampling)
+        return cls(loaded, prepare_for_inference(denoiser, sampling.precision), card, sampling)
 
     def prepare(self, query: Query) -> PreparedQuery:
         """Check a query and make pixels of its pictures and cells of its mask; the model does not run.
@@ -75,14 +74,14 @@ class Composer:
                 or a reference that is only an id (`Searcher` looks ids up).
         """
         query.require()
-        options = self._options(query)
+        options = self._choose_options(query)
         steps = self.card.process.num_train_timesteps
         if options.num_inference_steps > steps:
             raise InputInvalid(f"num_inference_steps is {options.num_inference_steps}; take a number from 1 to {steps}")
-        asked = replace(query, reference=self._as_tensors(query.reference), mask=self._mask_cells(query))
+        asked = replace(query, reference=self._convert_reference(query.reference), mask=self._find_cells(query))
         return PreparedQuery(asked, options)
 
-    def _options(self, query: Query) -> SamplerOptions:
+    def _choose_options(self, query: Query) -> SamplerOptions:
         """Return how a query is sampled: its own dials over the model's."""
         mixing = query.reference_mixing
         return SamplerOptions.of(
@@ -102,10 +101,11 @@ class Composer:
     def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
         """Every draw of every query, raw, B times (S, D); see `compose_all`."""
         return [
-            composition.draws for composition in self.compose_all([self.prepare(each) for each in queries], Watch())
+            composition.draws
+            for composition in self.compose_all([self.prepare(each) for each in queries], PhaseTimer())
         ]
 
-    def compose_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Composition]:
+    def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
         """Answer queries together; a query's answer does not depend on the others.
 
         Args:
@@ -122,28 +122,28 @@ class Composer:
             answers.update(zip(places, alike, strict=True))
         return [answers[place] for place in range(len(queries))]
 
-    def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: Watch) -> list[Composition]:
+    def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: PhaseTimer) -> list[Composition]:
         """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]
-        with watch.phase("encode"):
+        with watch.time_phase("encode"):
             cells = [None if query.mask is None else check_cells(np.asarray(query.mask)) for query in queries]
-            references = None if first.reference is None else self._reference_embeddings(queries, cells)
-            conditions = self._conditions(queries, references, stack_masks(cells))
+            references = None if first.reference is None else self._embed_references(queries, cells)
+            conditions = self._make_conditions(queries, references, stack_masks(cells))
         if first.mode == "image" and references is not None:
             draws = references[:, None]
         elif first.mode == "text":
             draws = torch.stack([text.pooled for text in self._texts.encode([q.relative_caption for q in queries])])
             draws = draws[:, None]
         else:
-            with watch.phase("sample"):
+            with watch.time_phase("sample"):
                 draws = self._sample(queries, options, conditions, watch)
-        taken_off = [self._subtracted(query, each) for query, each in zip(queries, draws, strict=True)]
+        taken_off = [self._subtract(query, each) for query, each in zip(queries, draws, strict=True)]
         return [
             Composition(draw, None if references is None else references[place]) for place, draw in enumerate(taken_off)
         ]
 
     def _sample(
-        self, queries: Sequence[Query], options: SamplerOptions, conditions: Conditions, watch: Watch
+        self, queries: Sequence[Query], options: SamplerOptions, conditions: Conditions, watch: PhaseTimer
     ) -> Tensor:
         """Sample the draws (B, S, D)."""
         seeds = [self.sampling.seed if query.seed is None else query.seed for query in queries]
@@ -151,7 +151,7 @@ class Composer:
         process = self.card.process
         return compose_draws(self.denoiser, conditions, options, generators, process, watch.step)
 
-    def _conditions(self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None) -> Conditions:
+    def _make_conditions(self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None) -> Conditions:
         said = [query.relative_caption for query in queries]
         unsaid = [query.negative_text for query in queries]
         has_text = queries[0].has_text
@@ -160,7 +160,7 @@ class Composer:
         text = pack_texts(encoded[len(queries) :]) if has_text else None
         return Conditions(null_text=pack_texts(null_text), text=text, image=references, mask=masks)
 
-    def _subtracted(self, query: Query, draws: Tensor) -> Tensor:
+    def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
         if not query.subtract:
             return draws
@@ -168,12 +168,12 @@ class Composer:
         lengths: Tensor = torch.linalg.vector_norm(draws, dim=1, keepdim=True)
         return draws - query.subtract_weight * lengths * direction
 
-    def _as_tensors(self, reference: Reference) -> Reference:
+    def _convert_reference(self, reference: Reference) -> Reference:
         if isinstance(reference, Blend):
-            return Blend(tuple(self._as_tensor(part) for part in reference.parts), reference.weights)
-        return None if reference is None else self._as_tensor(reference)
+            return Blend(tuple(self._convert_part(part) for part in reference.parts), reference.weights)
+        return None if reference is None else self._convert_part(reference)
 
-    def _as_tensor(self, part: Part) -> Part:
+    def _convert_part(self, part: ReferencePart) -> ReferencePart:
         """Pictures as pixels; embeddings as they are, checked."""
         if isinstance(part, Tensor):
             return part
@@ -190,18 +190,18 @@ class Composer:
             raise InputInvalid(f"a reference embedding is {length:.3g} long, as no picture's is; copy it as it came")
         return part
 
-    def _mask_cells(self, query: Query) -> NDArray[np.bool_] | None:
+    def _find_cells(self, query: Query) -> NDArray[np.bool_] | None:
         if query.mask is None:
             return None
         if isinstance(query.mask, Image.Image):
             if not isinstance(query.reference, Image.Image):
                 raise InputInvalid("a mask needs the reference as a picture, the one it was drawn on")
-            return mask_cells(query.mask, query.reference, self.encoder).numpy()
+            return compute_cells(query.mask, query.reference, self.encoder).numpy()
         if query.reference is None or isinstance(query.reference, Blend):
             raise InputInvalid("a mask needs one reference, the one it was drawn on")
         return check_cells(query.mask).numpy()
 
-    def _reference_embeddings(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
+    def _embed_references(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
         """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
         blends = [_blend(query.reference) for query in queries if query.reference is not None]
         pixels = [
@@ -210,17 +210,17 @@ class Composer:
             for part in blend.parts
             if isinstance(part, Tensor)
         ]
-        embeddings = iter(encoded(self.encoder, pixels) if pixels else ())
+        embeddings = iter(encode_pixels(self.encoder, pixels) if pixels else ())
         means = []
         for blend in blends:
-            parts = [next(embeddings) if isinstance(part, Tensor) else self._placed(part) for part in blend.parts]
+            parts = [next(embeddings) if isinstance(part, Tensor) else self._place_part(part) for part in blend.parts]
             weights = torch.tensor(blend.weights, device=parts[0].device) / sum(blend.weights)
             means.append((weights[:, None] * torch.stack(parts)).sum(0) if len(parts) > 1 else parts[0])
         return torch.stack(means)
 
-    def _placed(self, part: Part) -> Tensor:
+    def _place_part(self, part: ReferencePart) -> Tensor:
         return torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.encoder.device)
 
 
-def _blend(reference: Part | Blend) -> Blend:
+def _blend(reference: ReferencePart | Blend) -> Blend:
     return reference if isinstance(reference, Blend) else Blend((reference,), (1.0,))

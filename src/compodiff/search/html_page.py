@@ -8,7 +8,7 @@ from html import escape
 
 from PIL import Image
 
-from compodiff.storage.ownership import PAGE, signature
+from compodiff.storage.ownership import PAGE, make_signature
 
 _THUMBNAIL = 160  # pixels, longer edge
 
@@ -31,7 +31,7 @@ footer { font-size: .75rem; color: var(--soft); }
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaptionedPicture:
     """A picture and what stands under it."""
 
     picture: Image.Image
@@ -40,11 +40,11 @@ class Shown:
 
 def render_result_page(
     *,
-    references: Sequence[Shown],
+    references: Sequence[CaptionedPicture],
     relative_caption: str,
     negative_text: str,
     dials: str,
-    results: Sequence[tuple[Shown, float]],
+    results: Sequence[tuple[CaptionedPicture, float]],
     attribution: str,
 ) -> str:
     """Render a query and its ranked pictures.
@@ -57,15 +57,16 @@ def render_result_page(
         results: pictures with their cosine, best first.
         attribution: whose the pictures are; "" for nothing.
     """
-    shown = "".join(_figure(reference, "") for reference in references)
+    shown = "".join(_render_figure(reference, "") for reference in references)
     unwanted = f"<p>not: {escape(negative_text)}</p>" if negative_text else ""
     items = "".join(
-        f"<li>{_figure(result, f'{rank}', f'{score:.3f}')}</li>" for rank, (result, score) in enumerate(results, 1)
+        f"<li>{_render_figure(result, f'{rank}', f'{score:.3f}')}</li>"
+        for rank, (result, score) in enumerate(results, 1)
     )
     title = escape(f"CompoDiff: {relative_caption or 'pictures like the reference'}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="generator" content="{signature(PAGE)}">'
+        f'<meta name="generator" content="{make_signature(PAGE)}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f'<header class="query">{shown}<div><p>{escape(relative_caption)}</p>{unwanted}'
         f'<p class="dials">{escape(dials)}</p></div></header>'
@@ -73,15 +74,15 @@ def render_result_page(
     )
 
 
-def _figure(shown: Shown, rank: str, score: str = "") -> str:
+def _render_figure(shown: CaptionedPicture, rank: str, score: str = "") -> str:
     caption = " ".join(part for part in (f"{rank}." if rank else "", shown.caption) if part)
     return (
-        f'<figure><img src="{_data_uri(shown.picture)}" alt="{escape(shown.caption)}">'
+        f'<figure><img src="{_make_uri(shown.picture)}" alt="{escape(shown.caption)}">'
         f"<figcaption><b>{score}</b>{escape(caption)}</figcaption></figure>"
     )
 
 
-def _data_uri(picture: Image.Image) -> str:
+def _make_uri(picture: Image.Image) -> str:
     thumbnail = picture.copy()
     thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.tracking.store import project_of
+from compodiff.tracking.store import find_project
 
 CHAMPION = "models:/compodiff@champion"
 GALLERY = Path("artifacts", "benchmarks", "emoji", "gallery")  # where the default gallery's pictures are, in a project
@@ -34,7 +34,7 @@ class ModelParts:
         return self.folder / "index"
 
 
-def model_parts(model: str) -> ModelParts:
+def find_model_parts(model: str) -> ModelParts:
     """Find a model by the address of an alias (models:/compodiff@champion) or by a folder, such as artifacts.
 
     Raises:
@@ -44,9 +44,9 @@ def model_parts(model: str) -> ModelParts:
     if model.startswith("models:"):
         if not model.startswith(_REGISTERED):
             raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
-        from compodiff.tracking.registry import model_folder
+        from compodiff.tracking.registry import find_model_folder
 
-        return ModelParts(model_folder(project_of(Path.cwd()), model.removeprefix(_REGISTERED)))
+        return ModelParts(find_model_folder(find_project(Path.cwd()), model.removeprefix(_REGISTERED)))
     parts = ModelParts(Path(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():
@@ -54,7 +54,7 @@ def model_parts(model: str) -> ModelParts:
     return parts
 
 
-def index_folder(folder: Path) -> Path:
+def find_index_folder(folder: Path) -> Path:
     """The index that is meant by a folder of pictures with one inside, or by the index's own folder."""
     inside = folder / INSIDE
     return inside if inside.is_dir() else folder

@@ -1,11 +1,11 @@
 """What a person should know about an answer that is right but may surprise: one line each."""
 
-from compodiff.model.sampling.guidance import branches
+from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import Query
 
 
-def note_on_negative(query: Query, options: SamplerOptions) -> str | None:
+def explain_negative(query: Query, options: SamplerOptions) -> str | None:
     """Say that the negative text has no effect, where it has none.
 
     It stands in for the empty text, so it counts only where the guidance uses the empty text at all.
@@ -15,14 +15,14 @@ def note_on_negative(query: Query, options: SamplerOptions) -> str | None:
     if query.mode != "composed":
         return f"the negative text has no effect in the mode {query.mode}; take the mode composed"
     has_image = query.reference is not None
-    used = branches(w_image=options.w_image, w_text=options.w_text, has_text=True, has_image=has_image)
+    used = list_branches(w_image=options.w_image, w_text=options.w_text, has_text=True, has_image=has_image)
     if not all(branch.text for branch in used):
         return None
     dials = f"w_image {options.w_image:g} and w_text {options.w_text:g}" if has_image else f"w_text {options.w_text:g}"
     return f"the negative text has no effect at {dials}; raise w_text, for instance to {options.w_text + 1:g}"
 
 
-def note_on_nothing(query: Query, pictures: int, findable: int) -> str:
+def explain_nothing(query: Query, pictures: int, findable: int) -> str:
     """Say why no picture was found.
 
     Args:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """A phase that has begun (done 0), or a network call of it that is finished."""
 
     phase: str
     done: int = 0
 
 
-Listener = Callable[[Progress], None]
+Listener = Callable[[SearchProgress], None]
 
 
-class Watch:
+class PhaseTimer:
     """Adds up seconds by phase ("encode", "sample", "search") and tells a listener what begins and what is done."""
 
     def __init__(self, listener: Listener | None = None) -> None:
@@ -26,7 +26,7 @@ class Watch:
         self._phase, self._done = "", 0
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def time_phase(self, name: str) -> Iterator[None]:
         """Count the time of the block towards `name`."""
         self._phase, self._done = name, 0
         self._tell()
@@ -43,4 +43,4 @@ class Watch:
 
     def _tell(self) -> None:
         if self._listener is not None:
-            self._listener(Progress(self._phase, self._done))
+            self._listener(SearchProgress(self._phase, self._done))

@@ -18,7 +18,7 @@ from compodiff.index.index import Rows
 from compodiff.model.sampling.query import SamplerOptions
 
 Mode = Literal["composed", "image", "text"]
-Part = Image.Image | Tensor | NDArray[np.float32] | str
+ReferencePart = Image.Image | Tensor | NDArray[np.float32] | str
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Blend:
         weights: one a part; only their ratios count.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[ReferencePart, ...]
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class Blend:
             raise InputInvalid(f"the weights of the references are {self.weights}; none below 0, and not all of them 0")
 
 
-Reference = Part | Blend | None
+Reference = ReferencePart | Blend | None
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ class PreparedQuery:
     allowed: Rows | None = field(default=None, repr=False)
 
 
-def parts_of(reference: Reference) -> tuple[Part, ...]:
+def list_parts(reference: Reference) -> tuple[ReferencePart, ...]:
     """Return the parts of a reference, in their order."""
     if reference is None:
         return ()
     return reference.parts if isinstance(reference, Blend) else (reference,)
 
 
-def mode_of(name: str) -> Mode:
+def find_mode(name: str) -> Mode:
     """Return the mode of that name.
 
     Raises:

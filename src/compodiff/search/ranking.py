@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from compodiff.images import Pictures
+from compodiff.images import PictureTable
 from compodiff.index.index import GROUP, NO_PICTURE, Floats, Index, Rows
 
 
@@ -77,7 +77,7 @@ class Ranking(Sequence[Hit]):
 class Ranker:
     """Ranks the pictures of one index by their nearness to embeddings."""
 
-    def __init__(self, index: Index, pictures: Pictures) -> None:
+    def __init__(self, index: Index, pictures: PictureTable) -> None:
         self._index, self._pictures = index, pictures
         self._names: list[str] = index.pictures["name"].tolist()
         self._groups: list[str] = index.pictures[GROUP].tolist() if GROUP in index.pictures else []
@@ -116,7 +116,7 @@ class Ranker:
             alike = self._find_alike(picture_id)
             seen.update(alike)
             others = tuple(each for each in alike if each != picture_id)
-            path = self._pictures.path(picture_id)
+            path = self._pictures.find_path(picture_id)
             hits.append(Hit(len(hits) + 1, picture_id, self._names[row], score, path, others))
         return hits
 

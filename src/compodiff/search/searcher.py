@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from compodiff.images import Pictures, read_picture
+from compodiff.images import PictureTable, read_picture
 from compodiff.images.looks import compute_look
-from compodiff.index.encoding import encoded
+from compodiff.index.encoded import encode_pixels
 from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
 from compodiff.search.composer import Composer, Composition
-from compodiff.search.locate import CHAMPION, GALLERY, index_folder, model_parts
+from compodiff.search.locate import CHAMPION, GALLERY, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
-from compodiff.search.notes import note_on_negative, note_on_nothing
-from compodiff.search.progress import Watch
-from compodiff.search.query import Blend, Mode, Part, PreparedQuery, Query, Reference, parts_of
+from compodiff.search.notes import explain_negative, explain_nothing
+from compodiff.search.progress import PhaseTimer
+from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
-from compodiff.tracking.store import project_of
+from compodiff.tracking.store import find_project
 
-__all__ = ["Blend", "Dials", "Hit", "Query", "Ranking", "Searcher"]
+__all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
 
-class Dials(TypedDict, total=False):
+class SearchDials(TypedDict, total=False):
     """What a search may say besides; what it does not say is the model's own (`Query`)."""
 
     w_image: float
@@ -69,7 +69,7 @@ class Searcher:
         index.require_encoder(composer.encoder.manifest)
         self.composer, self.index = composer, index
         root = pictures_root or index.folder / index.manifest.pictures_root
-        self.pictures = Pictures(root, index.pictures)
+        self.pictures = PictureTable(root, index.pictures)
         self.filters = Filters(index.pictures)
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
@@ -89,12 +89,12 @@ class Searcher:
             IndexMismatch: the index was made with another encoder, or is damaged.
             ResourceUnavailable: the registry cannot be reached.
         """
-        parts = model_parts(model)
+        parts = find_model_parts(model)
         # The index is opened first: it is the part that a user most often has to make.
         if index is None:
-            opened, pictures_root = Index.load(parts.index), project_of(Path.cwd()) / GALLERY
+            opened, pictures_root = Index.load(parts.index), find_project(Path.cwd()) / GALLERY
         else:
-            opened, pictures_root = Index.load(index_folder(Path(index))), None
+            opened, pictures_root = Index.load(find_index_folder(Path(index))), None
         return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
 
     @property
@@ -110,7 +110,7 @@ class Searcher:
         negative: str = "",
         mask: str | Path | Image.Image | NDArray[np.bool_] | None = None,
         k: int = 10,
-        **dials: Unpack[Dials],
+        **dials: Unpack[SearchDials],
     ) -> Ranking:
         """Find pictures like the reference, but ...
 
@@ -123,7 +123,7 @@ class Searcher:
             negative: what the answer should not be like.
             mask: white where the reference is to be replaced, of its shape; or 64 x 64 cells.
             k: how many pictures.
-            **dials: see `Dials`.
+            **dials: see `SearchDials`.
 
         Raises:
             InputInvalid: the query cannot be answered; the message says why.
@@ -146,7 +146,7 @@ class Searcher:
         """
         prepared = self.prepare(query)
         with self._alone:
-            (ranking,) = self.answer_all([prepared], Watch())
+            (ranking,) = self.answer_all([prepared], PhaseTimer())
         return ranking
 
     def find(self, reference: One | Sequence[One] | Blend | None) -> Reference:
@@ -168,24 +168,24 @@ class Searcher:
         """Do all of a query's work that needs no model: check, read pictures, look up ids, ask the condition.
 
         Raises:
-            InputInvalid: the query cannot be answered; see `Composer.prepare` and `Filters.rows`.
+            InputInvalid: the query cannot be answered; see `Composer.prepare` and `Filters.find_rows`.
         """
         query.require()
         reference = query.reference
-        looks = tuple(compute_look(part) if isinstance(part, Image.Image) else None for part in parts_of(reference))
+        looks = tuple(compute_look(part) if isinstance(part, Image.Image) else None for part in list_parts(reference))
         if isinstance(reference, Blend):
             reference = Blend(tuple(self._look_up(part, query) for part in reference.parts), reference.weights)
         elif reference is not None:
             reference = self._look_up(reference, query)
-        ids = tuple(part for part in parts_of(query.reference) if isinstance(part, str))
-        allowed = self.filters.rows(query.where) if query.where else None
+        ids = tuple(part for part in list_parts(query.reference) if isinstance(part, str))
+        allowed = self.filters.find_rows(query.where) if query.where else None
         prepared = self.composer.prepare(replace(query, reference=reference))
         return replace(prepared, looks=looks, exclude=(*query.exclude, *ids), allowed=allowed)
 
-    def answer_all(self, queries: Sequence[PreparedQuery], watch: Watch) -> list[Ranking]:
+    def answer_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
         compositions = self.composer.compose_all(queries, watch)
-        with watch.phase("search"):
+        with watch.time_phase("search"):
             own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
             hits = [
                 self._ranker.rank(self._fuse(each.draws), query.asked.k, (*query.exclude, *same), query.allowed)
@@ -204,18 +204,18 @@ class Searcher:
             for query, composition, same, found in zip(queries, compositions, own, hits, strict=True)
         ]
 
-    def _find_one(self, reference: One | Part) -> Part:
+    def _find_one(self, reference: One | ReferencePart) -> ReferencePart:
         if isinstance(reference, Ranking):
             return reference.embedding
         if isinstance(reference, str | Path):
             return find_reference(str(reference), self.index)
         return reference
 
-    def _look_up(self, part: Part, query: Query) -> Part:
+    def _look_up(self, part: ReferencePart, query: Query) -> ReferencePart:
         """Return the embedding of an id, or its picture where it is masked."""
         if not isinstance(part, str):
             return part
-        embedding = self.index.embedding(part)
+        embedding = self.index.read_embedding(part)
         return embedding if query.mask is None else self.pictures.read(part)
 
     def _fuse(self, draws: Tensor) -> NDArray[np.float32]:
@@ -225,19 +225,19 @@ class Searcher:
 
     def _recognise(self, prepared: PreparedQuery, composition: Composition) -> tuple[str, ...]:
         """Return the pictures of the index that parts of the reference are copies of."""
-        parts = parts_of(prepared.asked.reference)
+        parts = list_parts(prepared.asked.reference)
         found: list[str] = []
         for part, seen in zip(parts, prepared.looks, strict=True):
             if seen is None or not isinstance(part, Tensor):
                 continue
             alone = len(parts) == 1 and prepared.asked.mask is None
             known = composition.reference if alone and composition.reference is not None else None
-            embedding = encoded(self.composer.encoder, [part])[0] if known is None else known
+            embedding = encode_pixels(self.composer.encoder, [part])[0] if known is None else known
             found += self._recognition.find(seen, embedding.cpu().numpy())
         return tuple(dict.fromkeys(found))
 
     def _note(self, prepared: PreparedQuery, hits: Sequence[Hit]) -> tuple[str, ...]:
         pictures = self.index.manifest.count
         findable = pictures if prepared.allowed is None else len(prepared.allowed)
-        nothing = None if hits else note_on_nothing(prepared.asked, pictures, findable)
-        return tuple(note for note in (note_on_negative(prepared.asked, prepared.options), nothing) if note)
+        nothing = None if hits else explain_nothing(prepared.asked, pictures, findable)
+        return tuple(note for note in (explain_negative(prepared.asked, prepared.options), nothing) if note)

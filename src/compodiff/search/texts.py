@@ -25,7 +25,7 @@ class EncodedText:
     pooled: Tensor
 
 
-class TextEncodings:
+class TextCache:
     """The encodings of the texts that were asked for last; safe to use from many threads."""
 
     def __init__(self, encoder: Encoder) -> None:

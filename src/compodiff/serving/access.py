@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from compodiff.serving.metrics import Metrics
+from compodiff.serving.metrics import ServiceMetrics
 
 COOKIE = "compodiff_token"
 _OPEN = frozenset(("/", "/health", "/session", "/openapi.json", "/favicon.ico"))  # nothing of the pictures is in them
@@ -21,10 +21,10 @@ _HEADERS = {
 }
 
 
-class Guard:
+class AccessGuard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, token: str, upload_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, token: str, upload_bytes: int, metrics: ServiceMetrics) -> None:
         """Ask for `token` ("" for none) and refuse bodies of more than `upload_bytes`."""
         self._app, self._token, self._upload_bytes, self._metrics = app, token, upload_bytes, metrics
 
@@ -35,29 +35,31 @@ class Guard:
             return
         body = _Body(receive, self._upload_bytes)
 
-        async def sent(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                self._metrics.requests.labels(_route(scope), message["status"]).inc()
+                self._metrics.requests.labels(_find_route(scope), message["status"]).inc()
             await send(message)
 
         headers = Headers(scope=scope)
-        if not self._admits(scope["path"], headers):
-            await refuse(sent, 401, "this server wants its token: Authorization: Bearer TOKEN", _BEARER)
-        elif _length(headers) > self._upload_bytes:
-            await refuse(sent, 413, f"a request may have {self._upload_bytes:,} bytes; make the pictures smaller")
+        if not self._is_admitted(scope["path"], headers):
+            await refuse(send_counted, 401, "this server wants its token: Authorization: Bearer TOKEN", _BEARER)
+        elif _read_length(headers) > self._upload_bytes:
+            await refuse(
+                send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; make the pictures smaller"
+            )
         else:
-            await self._app(scope, body.receive, body.replacing(sent))
+            await self._app(scope, body.receive, body._replace_answer(send_counted))
 
-    def _admits(self, path: str, headers: Headers) -> bool:
+    def _is_admitted(self, path: str, headers: Headers) -> bool:
         if not self._token or path in _OPEN or path.startswith("/page/"):
             return True
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
-            given = _cookie(headers.get("cookie", ""))
-        return matches(given.strip(), self._token)
+            given = _read_cookie(headers.get("cookie", ""))
+        return is_right_token(given.strip(), self._token)
 
 
 class _Body:
@@ -72,23 +74,23 @@ class _Body:
         self._left -= len(message.get("body", b""))
         return {"type": "http.disconnect"} if self._left < 0 else message
 
-    def replacing(self, send: Send) -> Send:
+    def _replace_answer(self, send: Send) -> Send:
         """Answer 413 in place of whatever the application makes of a body that was cut off."""
 
-        async def replaced(message: Message) -> None:
+        async def send_replaced(message: Message) -> None:
             if self._left >= 0:
                 await send(message)
             elif not self._refused:
                 self._refused = True
                 await refuse(send, 413, f"a request may have {self._most:,} bytes; make the pictures smaller")
 
-        return replaced
+        return send_replaced
 
 
 _BEARER = {"WWW-Authenticate": "Bearer"}
 
 
-def matches(given: str, token: str) -> bool:
+def is_right_token(given: str, token: str) -> bool:
     """Whether a token is the right one, in a time that does not tell how much of it is."""
     return hmac.compare_digest(given.encode(), token.encode())
 
@@ -103,12 +105,12 @@ async def refuse(send: Send, status: int, error: str, headers: Mapping[str, str]
     await send({"type": "http.response.body", "body": content})
 
 
-def _length(headers: Headers) -> int:
+def _read_length(headers: Headers) -> int:
     length = headers.get("content-length", "0")
     return int(length) if length.isdecimal() else 0
 
 
-def _cookie(header: str) -> str:
+def _read_cookie(header: str) -> str:
     try:
         cookie = SimpleCookie(header).get(COOKIE)
     except CookieError:
@@ -116,7 +118,7 @@ def _cookie(header: str) -> str:
     return cookie.value if cookie else ""
 
 
-def _route(scope: Scope) -> str:
+def _find_route(scope: Scope) -> str:
     """The route's template, so that ids do not become labels."""
     route = scope.get("route")
     return str(getattr(route, "path", "other"))

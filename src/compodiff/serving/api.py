@@ -18,30 +18,30 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse
 
 from compodiff.errors import CompoDiffError, ResourceUnavailable
-from compodiff.search.progress import Progress
-from compodiff.serving.access import COOKIE, Guard, matches
-from compodiff.serving.champion import Champion, Live
+from compodiff.search.progress import SearchProgress
+from compodiff.serving.access import COOKIE, AccessGuard, is_right_token
+from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
-from compodiff.serving.pictures import Edge, Shown, as_it_is
+from compodiff.serving.pictures import ServedPicture, ThumbnailEdge, read_original
 from compodiff.serving.replies import (
-    Fault,
-    Health,
-    Listed,
-    Listing,
+    FaultReply,
+    HealthReply,
     ModelReply,
+    PictureReply,
+    PicturesReply,
     RankingReply,
-    model_reply,
-    thumbnail_address,
+    make_model_reply,
+    make_thumbnail_address,
 )
-from compodiff.serving.service import Begun, Service
+from compodiff.serving.service import Service, StartedSearch
 
 PAGE = Path(__file__).with_name("page")
 STREAM = "application/x-ndjson"
 _KEPT = "private, max-age=3600"
 
 
-def _faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def _describe_faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "The request is not what its headers say, or names another host.",
         401: "The token is missing or wrong.",
@@ -50,7 +50,7 @@ def _faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
         422: "The request cannot be answered as it is; the error says why.",
         429: "Too many queries are waiting.",
     }
-    return {status: {"model": Fault, "description": words[status]} for status in statuses}
+    return {status: {"model": FaultReply, "description": words[status]} for status in statuses}
 
 
 def create_app(
@@ -74,15 +74,15 @@ def create_app(
     service = Service(champion, limits, refresh_seconds)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+    async def run_service(_: FastAPI) -> AsyncIterator[None]:
+        async with service.run():
             yield
 
     app = FastAPI(
         title="CompoDiff",
         version=version("compodiff"),
         description="Composed image retrieval: a picture and a change find the picture you mean.",
-        lifespan=lifespan,
+        lifespan=run_service,
         docs_url=None,  # both pages would load their scripts from another host
         redoc_url=None,
     )
@@ -93,7 +93,7 @@ def create_app(
     _add_page(app)
     _add_errors(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-    app.add_middleware(Guard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
+    app.add_middleware(AccessGuard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
     return app
 
 
@@ -103,7 +103,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         response_model=RankingReply,
         responses={
             200: {"content": {STREAM: {"schema": {"type": "string"}, "example": '{"event": "sample", "done": 3}\n'}}},
-            **_faults(400, 401, 413, 422, 429),
+            **_describe_faults(400, 401, 413, 422, 429),
         },
         summary="Find pictures like the reference, but ...",
     )
@@ -116,15 +116,15 @@ def _add_search(app: FastAPI, service: Service) -> None:
         """
         begun = await service.begin(form)
         if STREAM in request.headers.get("accept", ""):
-            return StreamingResponse(_lines(service, begun), media_type=STREAM)
+            return StreamingResponse(_stream_lines(service, begun), media_type=STREAM)
         answer = await service.finish(begun)
         # As it is: FastAPI would check every field of it again.
         return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _lines(service: Service, begun: Begun) -> AsyncIterator[str]:
+async def _stream_lines(service: Service, begun: StartedSearch) -> AsyncIterator[str]:
     """Progress, then the answer or what went wrong, as lines of JSON."""
-    news: asyncio.Queue[Progress | None] = asyncio.Queue()
+    news: asyncio.Queue[SearchProgress | None] = asyncio.Queue()
     steps = begun.prepared.options.num_inference_steps
     answer = asyncio.create_task(service.finish(begun, news.put_nowait))
     answer.add_done_callback(lambda _: news.put_nowait(None))
@@ -141,54 +141,56 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     picture = {"schema": {"type": "string", "format": "binary"}}
     shown: dict[str, Any] = {
         "response_class": Response,
-        "responses": {200: {"content": {"image/*": picture}}, 304: {}, **_faults(401, 404, 422)},
+        "responses": {200: {"content": {"image/*": picture}}, 304: {}, **_describe_faults(401, 404, 422)},
     }
 
-    @app.get("/pictures", responses=_faults(400, 401, 422), summary="List pictures of the index")
-    def listed(
+    @app.get("/pictures", responses=_describe_faults(400, 401, 422), summary="List pictures of the index")
+    def list_pictures(
         contains: Annotated[str, Query(max_length=MAX_TEXT, description="part of the name")] = "",
         picture_id: Annotated[list[str], Query(max_length=MAX_LISTED, description="these, if there")] = [],  # noqa: B006
         offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
-    ) -> Listing:
+    ) -> PicturesReply:
         index = service.champion.live.searcher.index
         names = index.pictures["name"]
         rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
         if picture_id:
             rows = rows.intersection([index.row[each] for each in picture_id if each in index.row])
-        return Listing(
+        return PicturesReply(
             count=len(rows),
             pictures=[
-                Listed(
+                PictureReply(
                     picture_id=index.picture_ids[row],
                     name=names.iloc[row],
-                    thumbnail=thumbnail_address(index.picture_ids[row]),
+                    thumbnail=make_thumbnail_address(index.picture_ids[row]),
                 )
                 for row in rows[offset : offset + limit]
             ],
         )
 
     @app.get("/pictures/{picture_id:path}", summary="A picture as it is", **shown)
-    def whole(request: Request, picture_id: str) -> Response:
-        live = _having(service, picture_id)
-        return _sent(request, as_it_is(live, picture_id))
+    def get_picture(request: Request, picture_id: str) -> Response:
+        live = _find_live(service, picture_id)
+        return _make_response(request, read_original(live, picture_id))
 
     @app.get("/thumbnails/{picture_id:path}", summary="A picture, small", **shown)
-    def small(
-        request: Request, picture_id: str, edge: Annotated[Edge, Query(description="of its longer side")] = Edge.MIDDLE
+    def get_thumbnail(
+        request: Request,
+        picture_id: str,
+        edge: Annotated[ThumbnailEdge, Query(description="of its longer side")] = ThumbnailEdge.MIDDLE,
     ) -> Response:
-        live = _having(service, picture_id)
-        return _sent(request, service.thumbnails.get(live, picture_id, edge))
+        live = _find_live(service, picture_id)
+        return _make_response(request, service.thumbnails.get(live, picture_id, edge))
 
 
-def _having(service: Service, picture_id: str) -> Live:
+def _find_live(service: Service, picture_id: str) -> ServedModel:
     live = service.champion.live
     if picture_id not in live.searcher.index.row:
         raise HTTPException(404, f"the index holds no picture {picture_id[:200]!r}")
     return live
 
 
-def _sent(request: Request, shown: Shown) -> Response:
+def _make_response(request: Request, shown: ServedPicture) -> Response:
     headers = {"ETag": shown.etag, "Cache-Control": _KEPT}
     if request.headers.get("if-none-match") == shown.etag:
         return Response(status_code=304, headers=headers)
@@ -197,26 +199,28 @@ def _sent(request: Request, shown: Shown) -> Response:
 
 def _add_operation(app: FastAPI, service: Service, token: str) -> None:
     @app.get("/health", summary="Whether queries are answered")
-    def health() -> Health:
+    def get_health() -> HealthReply:
         champion = service.champion
-        return Health(
+        return HealthReply(
             status="stale" if champion.fault else "ok",
             reason=champion.fault,
             model=champion.live.places.version,
             pictures=champion.live.searcher.index.manifest.count,
         )
 
-    @app.get("/model", responses=_faults(401), summary="The model, the index and the limits")
-    def model() -> ModelReply:
-        return model_reply(service.champion.live, service.limits, service.champion.reloads)
+    @app.get("/model", responses=_describe_faults(401), summary="The model, the index and the limits")
+    def get_model() -> ModelReply:
+        return make_model_reply(service.champion.live, service.limits, service.champion.reloads)
 
-    @app.get("/metrics", responses=_faults(401), response_class=Response, summary="For Prometheus")
-    def metrics() -> Response:
+    @app.get("/metrics", responses=_describe_faults(401), response_class=Response, summary="For Prometheus")
+    def get_metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/session", status_code=204, responses=_faults(400, 401, 422), summary="Keep the token in a cookie")
-    def session(given: Annotated[str, Form(alias="token", max_length=MAX_TEXT)] = "") -> Response:
-        if token and not matches(given, token):
+    @app.post(
+        "/session", status_code=204, responses=_describe_faults(400, 401, 422), summary="Keep the token in a cookie"
+    )
+    def open_session(given: Annotated[str, Form(alias="token", max_length=MAX_TEXT)] = "") -> Response:
+        if token and not is_right_token(given, token):
             raise HTTPException(401, "this is not the token", {"WWW-Authenticate": "Bearer"})
         response = Response(status_code=204)
         if token:
@@ -226,11 +230,11 @@ def _add_operation(app: FastAPI, service: Service, token: str) -> None:
 
 def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
+    def get_page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
     @app.get("/favicon.ico", include_in_schema=False)
-    def icon() -> FileResponse:
+    def get_icon() -> FileResponse:
         return FileResponse(PAGE / "icon.svg")
 
     app.mount("/page", StaticFiles(directory=PAGE))
@@ -240,20 +244,20 @@ def _add_errors(app: FastAPI) -> None:
     """Every error is {"error": "one line"}."""
 
     @app.exception_handler(CompoDiffError)
-    def known(_: Request, error: CompoDiffError) -> JSONResponse:
+    def answer_known(_: Request, error: CompoDiffError) -> JSONResponse:
         status = 503 if isinstance(error, ResourceUnavailable) else 422
         return JSONResponse({"error": str(error)}, status)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": "; ".join(_in_words(fault) for fault in error.errors()[:5])}, 422)
+    def answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": "; ".join(_word_fault(fault) for fault in error.errors()[:5])}, 422)
 
     @app.exception_handler(StarletteHTTPException)
-    def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+    def answer_refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 
-def _in_words(fault: dict[str, Any]) -> str:
+def _word_fault(fault: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in fault["loc"] if part != "body")
     given = fault.get("input")
     shown = f" (got {str(given)[:80]})" if isinstance(given, str | int | float) else ""

@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from compodiff.errors import CompoDiffError
-from compodiff.search.progress import Listener, Progress, Watch
+from compodiff.search.progress import Listener, PhaseTimer, SearchProgress
 from compodiff.search.query import PreparedQuery
 from compodiff.search.ranking import Ranking
-from compodiff.serving.champion import Live
+from compodiff.serving.champion import ServedModel
 
 
 @dataclass(frozen=True, eq=False)
-class Waiting:
+class QueuedQuery:
     """A query in the queue, and where its answer goes."""
 
-    live: Live
+    live: ServedModel
     prepared: PreparedQuery
     listener: Listener | None
     answer: "asyncio.Future[tuple[Ranking, float]]"
@@ -33,11 +33,11 @@ class Batcher:
     def __init__(self, most: int, on_batch: Callable[[int], None]) -> None:
         """Answer up to `most` queries at once; `on_batch` is told how many there were."""
         self._most, self._on_batch = most, on_batch
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._queue: asyncio.Queue[QueuedQuery] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "model")
 
     async def submit(
-        self, live: Live, prepared: PreparedQuery, listener: Listener | None = None
+        self, live: ServedModel, prepared: PreparedQuery, listener: Listener | None = None
     ) -> tuple[Ranking, float]:
         """Answer one query; return the answer and the seconds that it waited in the queue.
 
@@ -47,14 +47,14 @@ class Batcher:
             listener: told of progress, in the model's thread.
         """
         answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(Waiting(live, prepared, listener, answer))
+        self._queue.put_nowait(QueuedQuery(live, prepared, listener, answer))
         return await answer
 
     async def run(self) -> None:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self._next_batch()
+            batch = await self._take_batch()
             outcomes = await asyncio.gather(
                 loop.run_in_executor(self._thread, self._answer, batch), return_exceptions=True
             )
@@ -68,10 +68,10 @@ class Batcher:
                 else:
                     waiting.answer.set_result(outcome)
 
-    async def _next_batch(self) -> list[Waiting]:
+    async def _take_batch(self) -> list[QueuedQuery]:
         """All that waits for the model and index of the first, in order, up to the limit."""
         batch = [await self._queue.get()]
-        others: list[Waiting] = []
+        others: list[QueuedQuery] = []
         while not self._queue.empty() and len(batch) < self._most:
             waiting = self._queue.get_nowait()
             if waiting.answer.cancelled():
@@ -82,17 +82,17 @@ class Batcher:
         self._on_batch(len(batch))
         return batch
 
-    def _answer(self, batch: Sequence[Waiting]) -> list[tuple[Ranking, float] | CompoDiffError]:
+    def _answer(self, batch: Sequence[QueuedQuery]) -> list[tuple[Ranking, float] | CompoDiffError]:
         started = time.perf_counter()
         searcher = batch[0].live.searcher
 
-        def told(progress: Progress) -> None:
+        def tell_progress(progress: SearchProgress) -> None:
             for waiting in batch:
                 if waiting.listener is not None:
                     waiting.listener(progress)
 
         try:
-            answers = searcher.answer_all([waiting.prepared for waiting in batch], Watch(told))
+            answers = searcher.answer_all([waiting.prepared for waiting in batch], PhaseTimer(tell_progress))
         except CompoDiffError as error:
             if len(batch) == 1:
                 return [error]

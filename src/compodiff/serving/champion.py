@@ -21,7 +21,7 @@ log = logging.getLogger("compodiff.serving")
 
 
 @dataclass(frozen=True)
-class Places:
+class ServedPaths:
     """Where a model and an index are now.
 
     Attributes:
@@ -42,11 +42,11 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Live:
+class ServedModel:
     """A model and an index, opened."""
 
     searcher: Searcher
-    places: Places
+    places: ServedPaths
     index_written: tuple[int, int]  # of its manifest: time and inode
     metadata: Metadata
 
@@ -54,7 +54,7 @@ class Live:
 class Champion:
     """The pair that new queries get."""
 
-    def __init__(self, locate: Callable[[], Places]) -> None:
+    def __init__(self, locate: Callable[[], ServedPaths]) -> None:
         """Open what `locate` finds now.
 
         Raises:
@@ -64,7 +64,7 @@ class Champion:
         self.fault = ""  # why the pair is not the newest; "" where it is
         self.reloads = 0
         places = locate()
-        self.live = _opened(places, Composer.load(places.composed, places.encoder))
+        self.live = _open_live(places, Composer.load(places.composed, places.encoder))
 
     def refresh(self) -> None:
         """Open what `locate` finds now if it is another; on any fault keep what is served, and say why."""
@@ -76,7 +76,7 @@ class Champion:
                 return
             same_model = (places.composed, places.encoder) == (old.places.composed, old.places.encoder)
             composer = old.searcher.composer if same_model else Composer.load(places.composed, places.encoder)
-            self.live = _opened(places, composer)
+            self.live = _open_live(places, composer)
         except (CompoDiffError, OSError) as error:
             if str(error) != self.fault:
                 log.warning("still serving %s: %s", old.places.version, error)
@@ -87,10 +87,10 @@ class Champion:
         log.info("now serving %s over %s", places.version, places.index)
 
 
-def _opened(places: Places, composer: Composer) -> Live:
+def _open_live(places: ServedPaths, composer: Composer) -> ServedModel:
     """Open the index and let the model answer once, so that the first query is not slower than others."""
     written = stamp(places.index)
     index = Index.load(places.index)
     searcher = Searcher(composer, index, places.pictures_root)
     searcher.answer(Query(index.picture_ids[0], "warm", k=1))
-    return Live(searcher, places, written, Metadata(index.pictures))
+    return ServedModel(searcher, places, written, Metadata(index.pictures))

@@ -16,7 +16,7 @@ from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.mask_cells import MASK_SIZE
-from compodiff.search.query import Blend, Mode, Part, Query, Reference
+from compodiff.search.query import Blend, Mode, Query, Reference, ReferencePart
 from compodiff.serving.limits import (
     MASK_CELLS,
     MAX_EMBEDDING,
@@ -31,7 +31,7 @@ Base64 = Annotated[str, StringConstraints(max_length=MAX_EMBEDDING)]
 Weight = Annotated[float, Field(ge=0, le=DIALS["w_image"].most_served, allow_inf_nan=False)]
 
 
-def _dial(name: str) -> Any:
+def _make_dial_field(name: str) -> Any:
     """Return the field of a dial: its range for one request, its default and what it means."""
     dial = DIALS[name]
     said = dial.help if dial.default is not None else f"{dial.help}; the model's if left out"
@@ -40,7 +40,7 @@ def _dial(name: str) -> Any:
     return Field(default=dial.default, ge=dial.least, le=most, description=said, allow_inf_nan=finite)
 
 
-def _never_null(schema: dict[str, Any]) -> None:
+def _remove_null(schema: dict[str, Any]) -> None:
     """A form has no null: a field that may be left out is of one type."""
     for field in schema["properties"].values():
         if "anyOf" in field:
@@ -50,7 +50,7 @@ def _never_null(schema: dict[str, Any]) -> None:
 class SearchForm(BaseModel):
     """The fields of `POST /search`."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_never_null)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_remove_null)
 
     reference: list[UploadFile] = Field(default=[], max_length=MAX_REFERENCES, description="pictures, uploaded")
     reference_id: list[Id] = Field(
@@ -70,16 +70,16 @@ class SearchForm(BaseModel):
     text: str = Field(default="", max_length=MAX_TEXT, description="what is to be different", examples=["make it blue"])
     negative: str = Field(default="", max_length=MAX_TEXT, description="what the answer should not be like")
     subtract: str = Field(default="", max_length=MAX_TEXT, description="a text whose direction is taken off the answer")
-    subtract_weight: float = _dial("subtract_weight")
+    subtract_weight: float = _make_dial_field("subtract_weight")
     mask: UploadFile | None = Field(default=None, description="of the reference's shape, white where to replace")
     mask_cells: Base64 | None = Field(default=None, description="`mask_cells` of an earlier answer, instead of `mask`")
-    w_image: float | None = _dial("w_image")
-    w_text: float | None = _dial("w_text")
-    steps: int | None = _dial("num_inference_steps")
-    draws: int | None = _dial("draws")
-    reference_mixing: float | None = _dial("reference_mixing")
-    seed: int | None = _dial("seed")
-    k: int = _dial("k")
+    w_image: float | None = _make_dial_field("w_image")
+    w_text: float | None = _make_dial_field("w_text")
+    steps: int | None = _make_dial_field("num_inference_steps")
+    draws: int | None = _make_dial_field("draws")
+    reference_mixing: float | None = _make_dial_field("reference_mixing")
+    seed: int | None = _make_dial_field("seed")
+    k: int = _make_dial_field("k")
     filter: str = Field(
         default="",
         max_length=MAX_FILTER,
@@ -103,17 +103,17 @@ class Uploads:
         return cls(references, None if form.mask is None else await form.mask.read())
 
 
-def query_of(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
+def make_query(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
     """The query that a form asks for. Decodes pictures, so keep it off the event loop.
 
     Raises:
         InputInvalid: an upload is no picture or too large, base64 is none, or parts contradict each other.
     """
     return Query(
-        reference=_reference(form, uploads, max_pixels),
+        reference=_read_reference(form, uploads, max_pixels),
         relative_caption=form.text,
         negative_text=form.negative,
-        mask=_mask(form, uploads, max_pixels),
+        mask=_read_mask(form, uploads, max_pixels),
         w_image=form.w_image,
         w_text=form.w_text,
         num_inference_steps=form.steps,
@@ -129,21 +129,21 @@ def query_of(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
     )
 
 
-def encoded_embedding(embedding: NDArray[np.float32]) -> str:
+def encode_embedding(embedding: NDArray[np.float32]) -> str:
     """(D,) as base64 of little-endian float32, fit for an address."""
     return base64.urlsafe_b64encode(embedding.astype("<f4").tobytes()).decode()
 
 
-def encoded_cells(cells: NDArray[np.bool_]) -> str:
+def encode_cells(cells: NDArray[np.bool_]) -> str:
     """(64, 64) as base64 of its bits, row by row, fit for an address."""
     return base64.urlsafe_b64encode(np.packbits(cells).tobytes()).decode()
 
 
-def _reference(form: SearchForm, uploads: Uploads, max_pixels: int) -> Reference:
-    parts: list[Part] = [
-        *(_picture(content, "the reference", max_pixels) for content in uploads.references),
+def _read_reference(form: SearchForm, uploads: Uploads, max_pixels: int) -> Reference:
+    parts: list[ReferencePart] = [
+        *(_read_picture(content, "the reference", max_pixels) for content in uploads.references),
         *form.reference_id,
-        *(_embedding(given) for given in form.reference_embedding),
+        *(_read_embedding(given) for given in form.reference_embedding),
     ]
     if form.weight and len(form.weight) != len(parts):
         raise InputInvalid(f"{len(parts)} references and {len(form.weight)} weights; give one weight each, or none")
@@ -152,20 +152,20 @@ def _reference(form: SearchForm, uploads: Uploads, max_pixels: int) -> Reference
     return parts[0] if parts else None
 
 
-def _mask(form: SearchForm, uploads: Uploads, max_pixels: int) -> Image.Image | NDArray[np.bool_] | None:
+def _read_mask(form: SearchForm, uploads: Uploads, max_pixels: int) -> Image.Image | NDArray[np.bool_] | None:
     if uploads.mask is not None and form.mask_cells:
         raise InputInvalid("a query has both mask and mask_cells; give one")
     if uploads.mask is not None:
-        return _picture(uploads.mask, "the mask", max_pixels)
+        return _read_picture(uploads.mask, "the mask", max_pixels)
     if not form.mask_cells:
         return None
-    bits = _unencoded(form.mask_cells, "mask_cells")
+    bits = _decode_base64(form.mask_cells, "mask_cells")
     if len(bits) != MASK_CELLS:
         raise InputInvalid(f"mask_cells has {len(bits)} bytes; {MASK_SIZE} x {MASK_SIZE} bits are {MASK_CELLS}")
     return np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(MASK_SIZE, MASK_SIZE).astype(np.bool_)
 
 
-def _picture(content: bytes, what: str, max_pixels: int) -> Image.Image:
+def _read_picture(content: bytes, what: str, max_pixels: int) -> Image.Image:
     if not content:
         raise InputInvalid(f"{what} is an empty file")
     try:
@@ -174,14 +174,14 @@ def _picture(content: bytes, what: str, max_pixels: int) -> Image.Image:
         raise InputInvalid(f"{what}: {error}") from error
 
 
-def _embedding(given: str) -> NDArray[np.float32]:
-    content = _unencoded(given, "reference_embedding")
+def _read_embedding(given: str) -> NDArray[np.float32]:
+    content = _decode_base64(given, "reference_embedding")
     if not content or len(content) % 4:
         raise InputInvalid(f"reference_embedding has {len(content)} bytes, which are no float32 numbers")
     return np.frombuffer(content, "<f4").astype(np.float32)
 
 
-def _unencoded(given: str, what: str) -> bytes:
+def _decode_base64(given: str, what: str) -> bytes:
     try:
         return base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:

@@ -13,14 +13,16 @@ class Metadata:
 
     def __init__(self, table: pd.DataFrame) -> None:
         """Take the pictures' table; dates become ISO 8601, what is missing or not finite None."""
-        self._columns = {str(name): _plain(table[name]) for name in table.columns if name not in _KNOWN_ELSEWHERE}
+        self._columns = {
+            str(name): _convert_column(table[name]) for name in table.columns if name not in _KNOWN_ELSEWHERE
+        }
 
-    def of(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def read_rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The metadata of the pictures in `rows`."""
         return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
 
-def _plain(column: pd.Series) -> list[Any]:
+def _convert_column(column: pd.Series) -> list[Any]:
     if pd.api.types.is_datetime64_any_dtype(column):
         column = column.dt.strftime("%Y-%m-%dT%H:%M:%S")
     known = column.notna()

@@ -9,11 +9,11 @@ from cachetools import LRUCache
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures
-from compodiff.serving.champion import Live
+from compodiff.images import PictureTable
+from compodiff.serving.champion import ServedModel
 
 
-class Edge(IntEnum):
+class ThumbnailEdge(IntEnum):
     """Longer edge of a thumbnail, pixels."""
 
     SMALL = 160
@@ -31,7 +31,7 @@ _TYPES = (
 
 
 @dataclass(frozen=True)
-class Shown:
+class ServedPicture:
     """Bytes that a browser shows."""
 
     content: bytes
@@ -39,7 +39,7 @@ class Shown:
     etag: str
 
 
-def as_it_is(live: Live, picture_id: str) -> Shown:
+def read_original(live: ServedModel, picture_id: str) -> ServedPicture:
     """A picture's own bytes.
 
     Raises:
@@ -48,7 +48,7 @@ def as_it_is(live: Live, picture_id: str) -> Shown:
     content = live.searcher.pictures.read_bytes(picture_id)
     for magic, at, media_type in _TYPES:
         if content[at : at + len(magic)] == magic:
-            return Shown(content, media_type, _etag(live, picture_id, 0))
+            return ServedPicture(content, media_type, _make_etag(live, picture_id, 0))
     raise InputInvalid(f"{picture_id} is no JPEG, PNG, WebP or GIF picture any more; build the index again")
 
 
@@ -56,30 +56,30 @@ class Thumbnails:
     """Small pictures, made when first asked for; those asked for last are kept."""
 
     def __init__(self) -> None:
-        self._kept: LRUCache[str, Shown] = LRUCache(_KEPT, lambda shown: len(shown.content))
+        self._kept: LRUCache[str, ServedPicture] = LRUCache(_KEPT, lambda shown: len(shown.content))
         self._alone = threading.Lock()
         # A decoded photograph takes a hundred megabytes; a grid of results asks for dozens at once.
         self._decoding = threading.BoundedSemaphore(2)
 
-    def get(self, live: Live, picture_id: str, edge: int) -> Shown:
+    def get(self, live: ServedModel, picture_id: str, edge: int) -> ServedPicture:
         """The picture with its longer edge at most `edge` pixels, as WebP.
 
         Raises:
             InputInvalid: it cannot be read.
         """
-        key = _etag(live, picture_id, edge)
+        key = _make_etag(live, picture_id, edge)
         with self._alone:
             if key in self._kept:
                 return self._kept[key]
         with self._decoding:
-            shown = Shown(_webp(live.searcher.pictures, picture_id, edge), "image/webp", key)
+            shown = ServedPicture(_make_webp(live.searcher.pictures, picture_id, edge), "image/webp", key)
         if len(shown.content) <= _KEPT:
             with self._alone:
                 self._kept[key] = shown
         return shown
 
 
-def _webp(pictures: Pictures, picture_id: str, edge: int) -> bytes:
+def _make_webp(pictures: PictureTable, picture_id: str, edge: int) -> bytes:
     picture = pictures.read(picture_id)
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
@@ -87,7 +87,7 @@ def _webp(pictures: Pictures, picture_id: str, edge: int) -> bytes:
     return stream.getvalue()
 
 
-def _etag(live: Live, picture_id: str, edge: int) -> str:
+def _make_etag(live: ServedModel, picture_id: str, edge: int) -> str:
     """By content: a picture that changed has another."""
     index = live.searcher.index
     digest = index.pictures["sha256"].iloc[index.row[picture_id]]

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import PreparedQuery
 from compodiff.search.ranking import Hit, Ranking
-from compodiff.serving.champion import Live
-from compodiff.serving.form import SearchForm, encoded_cells, encoded_embedding
+from compodiff.serving.champion import ServedModel
+from compodiff.serving.form import SearchForm, encode_cells, encode_embedding
 from compodiff.serving.limits import Limits
 
 
-class Fault(BaseModel):
+class FaultReply(BaseModel):
     """What is wrong, and the way out, in a line."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"error": "k: Input should be at most 1000"}]})
@@ -35,7 +35,7 @@ class HitReply(BaseModel):
     metadata: dict[str, Any]
 
 
-class Asked(BaseModel):
+class QueryReply(BaseModel):
     """A query with every dial that it was answered with: sent again, it has the same answer."""
 
     reference_id: list[str]
@@ -61,7 +61,7 @@ class Asked(BaseModel):
 class RankingReply(BaseModel):
     """The answer to a search."""
 
-    query: Asked
+    query: QueryReply
     results: list[HitReply]
     embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
@@ -81,7 +81,7 @@ class RankingReply(BaseModel):
     )
 
 
-class Listed(BaseModel):
+class PictureReply(BaseModel):
     """One picture of the index."""
 
     picture_id: str
@@ -89,14 +89,14 @@ class Listed(BaseModel):
     thumbnail: str
 
 
-class Listing(BaseModel):
+class PicturesReply(BaseModel):
     """Some pictures of the index."""
 
     count: int = Field(description="of all that match")
-    pictures: list[Listed]
+    pictures: list[PictureReply]
 
 
-class Health(BaseModel):
+class HealthReply(BaseModel):
     """Whether queries are answered."""
 
     status: str = Field(description="ok, or stale: a newer model or index cannot be opened, the old one answers")
@@ -124,31 +124,31 @@ class ModelReply(BaseModel):
 PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
-def picture_address(picture_id: str) -> str:
+def make_picture_address(picture_id: str) -> str:
     """Where a picture's own bytes are."""
     return f"/pictures/{quote(picture_id, safe='/')}"
 
 
-def thumbnail_address(picture_id: str) -> str:
+def make_thumbnail_address(picture_id: str) -> str:
     """Where its small version is."""
     return f"/thumbnails/{quote(picture_id, safe='/')}"
 
 
-def ranking_reply(
-    live: Live, form: SearchForm, prepared: PreparedQuery, answer: Ranking, seconds: Mapping[str, float]
+def make_ranking_reply(
+    live: ServedModel, form: SearchForm, prepared: PreparedQuery, answer: Ranking, seconds: Mapping[str, float]
 ) -> RankingReply:
     """Return the answer as it is sent."""
     return RankingReply(
-        query=_asked(live, form, answer, prepared.options),
-        results=_found(live, answer.hits),
-        embedding=encoded_embedding(answer.embedding),
+        query=_describe_query(live, form, answer, prepared.options),
+        results=_describe_hits(live, answer.hits),
+        embedding=encode_embedding(answer.embedding),
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
         notes=list(answer.notes),
         model=live.places.version,
     )
 
 
-def model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
+def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelReply:
     """What is being served."""
     composer, index = live.searcher.composer, live.searcher.index
     return ModelReply(
@@ -166,19 +166,19 @@ def model_reply(live: Live, limits: Limits, reloads: int) -> ModelReply:
     )
 
 
-def _asked(live: Live, form: SearchForm, answer: Ranking, options: SamplerOptions) -> Asked:
+def _describe_query(live: ServedModel, form: SearchForm, answer: Ranking, options: SamplerOptions) -> QueryReply:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
     composer = live.searcher.composer
-    return Asked(
+    return QueryReply(
         reference_id=form.reference_id if only_ids else [],
-        reference_embedding=[] if only_ids or answer.reference is None else [encoded_embedding(answer.reference)],
+        reference_embedding=[] if only_ids or answer.reference is None else [encode_embedding(answer.reference)],
         weight=form.weight if only_ids else [],
         exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id, *answer.own],
         text=form.text,
         negative=form.negative,
         subtract=form.subtract,
         subtract_weight=form.subtract_weight,
-        mask_cells=None if answer.cells is None else encoded_cells(answer.cells),
+        mask_cells=None if answer.cells is None else encode_cells(answer.cells),
         w_image=options.w_image,
         w_text=options.w_text,
         steps=options.num_inference_steps,
@@ -191,17 +191,17 @@ def _asked(live: Live, form: SearchForm, answer: Ranking, options: SamplerOption
     )
 
 
-def _found(live: Live, hits: Sequence[Hit]) -> list[HitReply]:
+def _describe_hits(live: ServedModel, hits: Sequence[Hit]) -> list[HitReply]:
     index = live.searcher.index
-    known = live.metadata.of([index.row[hit.picture_id] for hit in hits])
+    known = live.metadata.read_rows([index.row[hit.picture_id] for hit in hits])
     return [
         HitReply(
             rank=hit.rank,
             picture_id=hit.picture_id,
             name=hit.name,
             score=hit.score,
-            picture=picture_address(hit.picture_id),
-            thumbnail=thumbnail_address(hit.picture_id),
+            picture=make_picture_address(hit.picture_id),
+            thumbnail=make_thumbnail_address(hit.picture_id),
             duplicates=list(hit.duplicates),
             metadata=metadata,
         )

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from compodiff.search.progress import Progress
+from compodiff.search.progress import SearchProgress
 from compodiff.search.query import PreparedQuery
 from compodiff.serving.batching import Batcher
-from compodiff.serving.champion import Champion, Live
-from compodiff.serving.form import SearchForm, Uploads, query_of
+from compodiff.serving.champion import Champion, ServedModel
+from compodiff.serving.form import SearchForm, Uploads, make_query
 from compodiff.serving.limits import Limits
-from compodiff.serving.metrics import Metrics
+from compodiff.serving.metrics import ServiceMetrics
 from compodiff.serving.pictures import Thumbnails
-from compodiff.serving.replies import RankingReply, ranking_reply
+from compodiff.serving.replies import RankingReply, make_ranking_reply
 
 _RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartedSearch:
     """A search whose query is known to be a good one; the model has not run yet."""
 
-    live: Live
+    live: ServedModel
     form: SearchForm
     prepared: PreparedQuery
     since: float
@@ -39,14 +39,14 @@ class Service:
     def __init__(self, champion: Champion, limits: Limits, refresh_seconds: float) -> None:
         """Serve what `champion` holds, and look for a newer one every `refresh_seconds`."""
         self.champion, self.limits = champion, limits
-        self.metrics, self.thumbnails = Metrics(), Thumbnails()
+        self.metrics, self.thumbnails = ServiceMetrics(), Thumbnails()
         self._batcher = Batcher(limits.batch, self.metrics.batches.observe)
         self._decoding = ThreadPoolExecutor(2, "decode")
         self._refresh_seconds = refresh_seconds
         self._waiting = 0
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Answer queries and follow the champion for as long as the block lasts."""
         tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._follow())]
         try:
@@ -57,7 +57,7 @@ class Service:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def begin(self, form: SearchForm) -> Begun:
+    async def begin(self, form: SearchForm) -> StartedSearch:
         """Decode, look up and check; what is wrong with a query comes out here.
 
         Raises:
@@ -75,13 +75,15 @@ class Service:
         uploads = await Uploads.of(form)
 
         def prepare() -> PreparedQuery:
-            return live.searcher.prepare(query_of(form, uploads, self.limits.pixels))
+            return live.searcher.prepare(make_query(form, uploads, self.limits.pixels))
 
-        with self._counted():
+        with self._count_query():
             done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
-        return Begun(live, form, done, since, time.perf_counter() - since)
+        return StartedSearch(live, form, done, since, time.perf_counter() - since)
 
-    async def finish(self, begun: Begun, listener: Callable[[Progress], None] | None = None) -> RankingReply:
+    async def finish(
+        self, begun: StartedSearch, listener: Callable[[SearchProgress], None] | None = None
+    ) -> RankingReply:
         """Answer.
 
         Args:
@@ -90,19 +92,19 @@ class Service:
         """
         loop = asyncio.get_running_loop()
 
-        def told(progress: Progress) -> None:
+        def tell_progress(progress: SearchProgress) -> None:
             if listener is not None:
                 loop.call_soon_threadsafe(listener, progress)
 
-        with self._counted():
-            answer, waited = await self._batcher.submit(begun.live, begun.prepared, told if listener else None)
+        with self._count_query():
+            answer, waited = await self._batcher.submit(begun.live, begun.prepared, tell_progress if listener else None)
         seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
-        return ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
+        return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _count_query(self) -> Iterator[None]:
         """Count one query as being answered while the block runs."""
         self._waiting += 1
         self.metrics.waiting.set(self._waiting)

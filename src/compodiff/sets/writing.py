@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
 from compodiff.sets.form import DESCRIPTION, SCHEMAS, SPLITS, Place, SetDescription, Shard
-from compodiff.storage.atomic import atomic_path, write_json
+from compodiff.storage.atomic import replace_path, write_json
 from compodiff.storage.digests import digest_file
 
 KIND = "set"
@@ -67,8 +67,8 @@ def open_shard(folder: Path, split: str, number: int, kind: str) -> Iterator[Sha
     """
     rows_path = shard_path(folder, split, number)
     tar_path = rows_path.with_suffix(".tar")
-    with atomic_path(rows_path) as temporary:
-        with atomic_path(tar_path) as temporary_tar, temporary_tar.open("wb") as stream:
+    with replace_path(rows_path) as temporary:
+        with replace_path(tar_path) as temporary_tar, temporary_tar.open("wb") as stream:
             writer = ShardWriter(split, tar_path.name, stream)
             yield writer
             writer.close()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compodiff.model.inference import for_inference
+from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
@@ -22,7 +22,7 @@ from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import Predict, call_timesteps, guide, sample
 from compodiff.precision import DTYPES, Precision
 from compodiff.speed import plain
-from compodiff.speed.timing import machine, medians, one_thread, worthwhile_precisions
+from compodiff.speed.timing import describe_machine, list_worthwhile_precisions, measure_medians, use_one_thread
 
 TOKENS = 77
 W_IMAGE, W_TEXT = 1.5, 7.5
@@ -44,7 +44,7 @@ class Peers:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TimedInputs:
     """A batch of queries. text: (B, L, D_text); negative: (1, L, D_text); image: (B, D); x_t: (B * draws, D)."""
 
     text: Tensor
@@ -64,14 +64,14 @@ def run(cases: Sequence[tuple[int, int, int]], repeats: int, config: DenoiserCon
     Raises:
         ArithmeticError: ours and plain do not agree.
     """
-    with one_thread(), torch.inference_mode():
-        peers, limits = make_peers(config), machine()
-        agreement = equality(peers, make_inputs(config, 2, 2))
+    with use_one_thread(), torch.inference_mode():
+        peers, limits = make_peers(config), describe_machine()
+        agreement = compare_peers(peers, make_inputs(config, 2, 2))
         return {
             "machine": limits,
             "parameters": sum(weight.numel() for weight in peers.plain["float32"].values()),
             "equality": agreement,
-            "rows": [_row(peers, case, repeats, limits) for case in cases],
+            "rows": [_measure_row(peers, case, repeats, limits) for case in cases],
         }
 
 
@@ -81,32 +81,34 @@ def make_peers(config: DenoiserConfig) -> Peers:
         torch.manual_seed(0)
         weights = Denoiser(config).state_dict()
     ours: dict[Precision, Denoiser] = {}
-    for precision in worthwhile_precisions():
+    for precision in list_worthwhile_precisions():
         denoiser = Denoiser(config)
         denoiser.load_state_dict(weights)
-        ours[precision] = for_inference(denoiser, precision)
+        ours[precision] = prepare_for_inference(denoiser, precision)
     copies = {name: {key: value.to(DTYPES[name]) for key, value in weights.items()} for name in ours}
     return Peers(config, ours, copies)
 
 
-def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> Inputs:
+def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> TimedInputs:
     """Random queries, the same for the same shape."""
     generator = torch.Generator().manual_seed(batch)
 
-    def normal(*shape: int) -> Tensor:
+    def draw_normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    text, negative = normal(batch, TOKENS, config.token_dim), normal(1, TOKENS, config.token_dim)
-    return Inputs(text, negative, normal(batch, config.width), normal(batch * draws, config.width), draws)
+    text, negative = draw_normal(batch, TOKENS, config.token_dim), draw_normal(1, TOKENS, config.token_dim)
+    return TimedInputs(
+        text, negative, draw_normal(batch, config.width), draw_normal(batch * draws, config.width), draws
+    )
 
 
-def our_predict(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Predict:
+def make_our_predict(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) -> Predict:
     """Our guided network; all that the steps share is computed in here, once."""
     conditions = Conditions(PackedText.pack(inputs.negative), PackedText.pack(inputs.text), inputs.image)
     return guide(denoiser, conditions, options, call_timesteps(options, PROCESS))
 
 
-def plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: Inputs) -> Predict:
+def make_plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: TimedInputs) -> Predict:
     """The plain guided network; every call repeats all the work."""
     dtype = weights["relative_bias"].dtype
     text, negative, image = (
@@ -123,7 +125,7 @@ def plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: In
     return predict
 
 
-def equality(peers: Peers, inputs: Inputs) -> dict[str, float]:
+def compare_peers(peers: Peers, inputs: TimedInputs) -> dict[str, float]:
     """How far ours is from plain float32: the network, a guided step and a whole sampling.
 
     Raises:
@@ -134,15 +136,15 @@ def equality(peers: Peers, inputs: Inputs) -> dict[str, float]:
     repeated = tuple(row.repeat_interleave(inputs.draws, 0) for row in rows)
     time = torch.full((len(inputs.x_t),), 500.0)
     network = plain.predict(weights, config, inputs.x_t, time, (repeated[0], repeated[1], repeated[2]))
-    unguided, options = _options(1, inputs.draws, 1, 1), _options(3, inputs.draws, W_IMAGE, W_TEXT)
-    ours = {name: our_predict(net, inputs, unguided)(inputs.x_t, 500) for name, net in peers.ours.items()}
-    guided_plain = plain_predict(config, weights, inputs)
-    guided_ours = our_predict(peers.ours["float32"], inputs, options)
+    unguided, options = _make_options(1, inputs.draws, 1, 1), _make_options(3, inputs.draws, W_IMAGE, W_TEXT)
+    ours = {name: make_our_predict(net, inputs, unguided)(inputs.x_t, 500) for name, net in peers.ours.items()}
+    guided_plain = make_plain_predict(config, weights, inputs)
+    guided_ours = make_our_predict(peers.ours["float32"], inputs, options)
     sampled = [sample(peer, options, PROCESS, lambda: inputs.x_t) for peer in (guided_ours, guided_plain)]
     found = {
-        "network_error_float32": _error(ours["float32"], network),
-        "guided_error_float32": _error(guided_ours(inputs.x_t, 500), guided_plain(inputs.x_t, 500)),
-        "sampled_error_float32": _error(*sampled),
+        "network_error_float32": _compute_error(ours["float32"], network),
+        "guided_error_float32": _compute_error(guided_ours(inputs.x_t, 500), guided_plain(inputs.x_t, 500)),
+        "sampled_error_float32": _compute_error(*sampled),
     }
     if "bfloat16" in ours:
         found["network_cosine_bfloat16"] = float(torch.cosine_similarity(ours["bfloat16"], network).min())
@@ -151,7 +153,7 @@ def equality(peers: Peers, inputs: Inputs) -> dict[str, float]:
     return found
 
 
-def minimal_seconds(
+def estimate_minimal_seconds(
     config: DenoiserConfig, case: tuple[int, int, int], limits: dict[str, Any], precision: str
 ) -> float:
     """What no implementation on this machine undercuts: all multiplications at GEMM speed, or reading all weights."""
@@ -166,15 +168,15 @@ def minimal_seconds(
     return float(2 * context / flops + steps * step)
 
 
-def _row(peers: Peers, case: tuple[int, int, int], repeats: int, limits: dict[str, Any]) -> dict[str, Any]:
+def _measure_row(peers: Peers, case: tuple[int, int, int], repeats: int, limits: dict[str, Any]) -> dict[str, Any]:
     batch, draws, steps = case
-    inputs, options = make_inputs(peers.config, batch, draws), _options(steps, draws, W_IMAGE, W_TEXT)
+    inputs, options = make_inputs(peers.config, batch, draws), _make_options(steps, draws, W_IMAGE, W_TEXT)
     timed: dict[str, Callable[[], object]] = {}
     for precision in peers.ours:
-        timed[f"ours_{precision}"] = partial(_sampled, peers.ours[precision], inputs, options)
-        step = plain_predict(peers.config, peers.plain[precision], inputs)
+        timed[f"ours_{precision}"] = partial(_sample, peers.ours[precision], inputs, options)
+        step = make_plain_predict(peers.config, peers.plain[precision], inputs)
         timed[f"plain_{precision}"] = partial(step, inputs.x_t, 999)
-    seconds = medians(timed, repeats)
+    seconds = measure_medians(timed, repeats)
     for precision in peers.ours:
         seconds[f"plain_{precision}"] *= steps
     row: dict[str, Any] = {"batch": batch, "draws": draws, "steps": steps}
@@ -183,17 +185,17 @@ def _row(peers: Peers, case: tuple[int, int, int], repeats: int, limits: dict[st
         ours = seconds[f"ours_{precision}"]
         row[f"ratio_{precision}"] = seconds["plain_float32"] / ours
         row[f"ratio_{precision}_to_plain_{precision}"] = seconds[f"plain_{precision}"] / ours
-        row[f"share_of_limit_{precision}"] = minimal_seconds(peers.config, case, limits, precision) / ours
+        row[f"share_of_limit_{precision}"] = estimate_minimal_seconds(peers.config, case, limits, precision) / ours
     return row
 
 
-def _sampled(denoiser: Denoiser, inputs: Inputs, options: SamplerOptions) -> Tensor:
-    return sample(our_predict(denoiser, inputs, options), options, PROCESS, lambda: inputs.x_t)
+def _sample(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) -> Tensor:
+    return sample(make_our_predict(denoiser, inputs, options), options, PROCESS, lambda: inputs.x_t)
 
 
-def _options(steps: int, draws: int, w_image: float, w_text: float) -> SamplerOptions:
+def _make_options(steps: int, draws: int, w_image: float, w_text: float) -> SamplerOptions:
     return SamplerOptions(steps, "ddim", "trailing", 0.0, w_image, w_text, draws, 0.0, 0.0)
 
 
-def _error(ours: Tensor, theirs: Tensor) -> float:
+def _compute_error(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().mean())

@@ -23,12 +23,12 @@ def predict(
     """Predict x0 (N, D). x_t: (N, D); timestep: (N,); conditions: text (N, L, D_text), image, mask (N, 64, 64)."""
     text, image, mask = conditions
     words = functional.linear(text, weights["text_projection.weight"], weights["text_projection.bias"])
-    masked = mlp(weights, "mask_mlp", mask.flatten(1).to(x_t.dtype))
+    masked = apply_mlp(weights, "mask_mlp", mask.flatten(1).to(x_t.dtype))
     context = torch.cat((words, image[:, None], masked[:, None]), 1)
     half = config.width // 2
     frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / (half - 1)))
     angles = timestep[:, None] * frequencies
-    time = mlp(weights, "time_mlp", torch.cat((angles.sin(), angles.cos()), -1).to(x_t.dtype))
+    time = apply_mlp(weights, "time_mlp", torch.cat((angles.sin(), angles.cos()), -1).to(x_t.dtype))
     tokens = torch.stack((x_t, time), 1)
     for number in range(config.depth):
         layer = {
@@ -37,7 +37,7 @@ def predict(
         tokens = tokens + attend_self(layer, config, weights, tokens)
         tokens = tokens + attend_context(layer, config, tokens, context)
         tokens = tokens + feed_forward(layer, tokens)
-    tokens = norm(tokens / tokens.amax(-1, keepdim=True).detach(), weights["norm.weight"])
+    tokens = normalise(tokens / tokens.amax(-1, keepdim=True).detach(), weights["norm.weight"])
     return functional.linear(tokens, weights["output_projection.weight"])[:, 0]
 
 
@@ -57,14 +57,14 @@ def guide(
     return null + w[0] * (only_image - null) + w[1] * (both - only_image)
 
 
-def mlp(weights: Weights, name: str, x: Tensor) -> Tensor:
+def apply_mlp(weights: Weights, name: str, x: Tensor) -> Tensor:
     """Three linears with SiLU between."""
     for layer in (0, 2):
         x = functional.silu(functional.linear(x, weights[f"{name}.{layer}.weight"], weights[f"{name}.{layer}.bias"]))
     return functional.linear(x, weights[f"{name}.4.weight"], weights[f"{name}.4.bias"])
 
 
-def norm(x: Tensor, gain: Tensor) -> Tensor:
+def normalise(x: Tensor, gain: Tensor) -> Tensor:
     """LayerNorm without offset."""
     return functional.layer_norm(x, x.shape[-1:], gain, eps=1e-5)
 
@@ -82,7 +82,7 @@ def turn(x: Tensor, frequencies: Tensor) -> Tensor:
 def attend_self(layer: Weights, config: DenoiserConfig, weights: Weights, x: Tensor) -> Tensor:
     """Multi-query cosine attention of the two tokens. x: (N, 2, D)."""
     heads, width, frequencies = config.heads, config.head_width, weights["constants.rotary_frequencies"]
-    qkv = functional.linear(norm(x, layer["attend_self.norm.weight"]), layer["attend_self.to_qkv.weight"])
+    qkv = functional.linear(normalise(x, layer["attend_self.norm.weight"]), layer["attend_self.to_qkv.weight"])
     query, key, value = qkv[..., : -2 * width], qkv[..., -2 * width : -width], qkv[..., -width:]
     query = turn(query.reshape(*x.shape[:2], heads, width).transpose(1, 2), frequencies)
     key = turn(key, frequencies)
@@ -93,13 +93,13 @@ def attend_self(layer: Weights, config: DenoiserConfig, weights: Weights, x: Ten
     scores = 16 * torch.einsum("nhie,nje->nhij", query, key) + bias
     mixed = torch.einsum("nhij,nje->nhie", scores.softmax(-1, dtype=torch.float32).to(x.dtype), value)
     out = functional.linear(mixed.transpose(1, 2).flatten(2), layer["attend_self.out.weight"])
-    return norm(out, layer["attend_self.out_norm.weight"])
+    return normalise(out, layer["attend_self.out_norm.weight"])
 
 
 def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: Tensor) -> Tensor:
     """Cross-attention. x: (N, 2, D); context: (N, K, D)."""
     heads, width = config.cross_heads, config.head_width
-    query = functional.linear(norm(x, layer["attend_context.norm.weight"]), layer["attend_context.to_q.weight"])
+    query = functional.linear(normalise(x, layer["attend_context.norm.weight"]), layer["attend_context.to_q.weight"])
     keys_values = functional.linear(context, layer["attend_context.keys_values.linear.weight"])
     query, key, value = (
         each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in (query, *keys_values.chunk(2, -1))
@@ -111,12 +111,12 @@ def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: T
     scores = torch.einsum("nhie,nhje->nhij", query, key) * width**-0.5
     mixed = torch.einsum("nhij,nhje->nhie", scores.softmax(-1, dtype=torch.float32).to(x.dtype), value)
     out = functional.linear(mixed.transpose(1, 2).flatten(2), layer["attend_context.out.weight"])
-    return norm(out, layer["attend_context.out_norm.weight"])
+    return normalise(out, layer["attend_context.out_norm.weight"])
 
 
 def feed_forward(layer: Weights, x: Tensor) -> Tensor:
     """SwiGLU."""
-    value, gate = functional.linear(norm(x, layer["feed_forward.norm.weight"]), layer["feed_forward.up.weight"]).chunk(
-        2, -1
-    )
+    value, gate = functional.linear(
+        normalise(x, layer["feed_forward.norm.weight"]), layer["feed_forward.up.weight"]
+    ).chunk(2, -1)
     return functional.linear(value * functional.silu(gate), layer["feed_forward.down.weight"])

@@ -14,7 +14,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Costs:
+class SynthesisCosts:
     """Seconds per item on one worker.
 
     Attributes:
@@ -29,7 +29,7 @@ class Costs:
     embed: float
     keep: float
 
-    def pair(self, candidates: int = 1, kept: int = 1) -> float:
+    def compute_pair_cost(self, candidates: int = 1, kept: int = 1) -> float:
         """All that a caption pair costs, one thing after the other.
 
         Args:
@@ -41,7 +41,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Undertaking:
+class PlannedSynthesis:
     """What is to be made, and what is assumed of the machines.
 
     Attributes:
@@ -72,21 +72,25 @@ class Undertaking:
         return ceil(self.triplets / self.keep_rate / self.per_shard)
 
 
-def predict(costs: Costs, undertaking: Undertaking, gpus: Sequence[int], seed: int = 17) -> list[dict[str, Any]]:
+def predict(
+    costs: SynthesisCosts, undertaking: PlannedSynthesis, gpus: Sequence[int], seed: int = 17
+) -> list[dict[str, Any]]:
     """Predict wall time and cost for each number of GPUs; the same seed gives the same figures."""
-    return [_row(costs, undertaking, count, seed) for count in gpus]
+    return [_predict_row(costs, undertaking, count, seed) for count in gpus]
 
 
-def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Generator) -> tuple[float, int]:
+def simulate(
+    costs: SynthesisCosts, it: PlannedSynthesis, gpus: int, generator: np.random.Generator
+) -> tuple[float, int]:
     """Give shards out one at a time, as `execution` does: a killed worker's shard is given out again.
 
     Returns:
         Seconds until the last shard is done, and how many workers were killed.
     """
-    usual = costs.pair(it.candidates, it.kept) * it.per_shard
+    usual = costs.compute_pair_cost(it.candidates, it.kept) * it.per_shard
     took = usual * np.clip(generator.normal(1, it.spread, it.shards), 0.1, None)
     free = [it.start] * gpus
-    lifetimes = [_lifetime(it, generator) for _ in range(gpus)]
+    lifetimes = [_draw_lifetime(it, generator) for _ in range(gpus)]
     slots = [(when, slot) for slot, when in enumerate(free)]
     ends_of_life = [it.start + life for life in lifetimes]
     heapq.heapify(slots)
@@ -97,7 +101,7 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
             if now + seconds <= ends_of_life[slot]:
                 break
             back = max(now, ends_of_life[slot]) + it.start
-            ends_of_life[slot] = back + _lifetime(it, generator)
+            ends_of_life[slot] = back + _draw_lifetime(it, generator)
             kills += 1
             heapq.heappush(slots, (back, slot))
         last = max(last, now + seconds)
@@ -105,13 +109,13 @@ def simulate(costs: Costs, it: Undertaking, gpus: int, generator: np.random.Gene
     return last, kills
 
 
-def _lifetime(it: Undertaking, generator: np.random.Generator) -> float:
+def _draw_lifetime(it: PlannedSynthesis, generator: np.random.Generator) -> float:
     return float(generator.exponential(3600 * it.hours_between_kills))
 
 
-def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
+def _predict_row(costs: SynthesisCosts, it: PlannedSynthesis, gpus: int, seed: int) -> dict[str, Any]:
     seconds, kills = simulate(costs, it, gpus, np.random.default_rng([seed, gpus]))
-    ideal = costs.pair(it.candidates, it.kept) * it.shards * it.per_shard / gpus
+    ideal = costs.compute_pair_cost(it.candidates, it.kept) * it.shards * it.per_shard / gpus
     hours = seconds / 3600
     return {
         "gpus": gpus,
@@ -125,9 +129,9 @@ def _row(costs: Costs, it: Undertaking, gpus: int, seed: int) -> dict[str, Any]:
     }
 
 
-def describe_scale(costs: Costs, it: Undertaking) -> dict[str, Any]:
+def describe_scale(costs: SynthesisCosts, it: PlannedSynthesis) -> dict[str, Any]:
     """All that a prediction depends on, as JSON types."""
     return {
-        "seconds": asdict(costs) | {"pair": costs.pair(it.candidates, it.kept)},
+        "seconds": asdict(costs) | {"pair": costs.compute_pair_cost(it.candidates, it.kept)},
         "undertaking": asdict(it) | {"shards": it.shards},
     }

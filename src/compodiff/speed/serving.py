@@ -41,7 +41,7 @@ _BROKEN: Sequence[dict[str, Any]] = (
 
 
 @dataclass
-class Load:
+class LoadResult:
     """What came back in one phase."""
 
     seconds: list[float] = field(default_factory=list)  # of the queries that were answered
@@ -49,7 +49,7 @@ class Load:
     wall: float = 0.0
     cpu: float = 0.0  # seconds of the server's
 
-    def summary(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, Any]:
         """Throughput, percentiles in milliseconds, and how often each status came."""
         ordered = sorted(self.seconds) or [0.0]
         return {
@@ -74,12 +74,12 @@ def run(project: Path, arguments: Sequence[str], *, clients: int, seconds: float
     Raises:
         ResourceUnavailable: the server did not start.
     """
-    with served(project, arguments) as (address, process):
-        return asyncio.run(_measured(address, process, clients, seconds, random.Random(seed)))
+    with run_server(project, arguments) as (address, process):
+        return asyncio.run(_measure_load(address, process, clients, seconds, random.Random(seed)))
 
 
 @contextmanager
-def served(project: Path, arguments: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
+def run_server(project: Path, arguments: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
     """Run `compodiff serve` in `project` for as long as the block lasts; its address and process.
 
     Raises:
@@ -109,7 +109,7 @@ def _await_health(address: str, server: "subprocess.Popen[bytes]") -> None:
     raise ResourceUnavailable("compodiff serve did not start; run it by itself to see why")
 
 
-async def _measured(
+async def _measure_load(
     address: str, server: psutil.Process, clients: int, seconds: float, generator: random.Random
 ) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
@@ -127,7 +127,7 @@ async def _measured(
         together = await phase.run(clients=clients, seconds=seconds)
         watching.cancel()
     settled = memory[int(_SHARE_OF_MEMORY_TO_SETTLE * len(memory)) :]
-    one, many = alone.summary(), together.summary()
+    one, many = alone.summarise(), together.summarise()
     return {
         "clients": clients,
         "seconds": seconds,
@@ -153,21 +153,21 @@ class _Phase:
     ids: Sequence[str]
     generator: random.Random
 
-    async def run(self, *, clients: int, seconds: float) -> Load:
-        load = Load()
-        began, spent = time.perf_counter(), _cpu(self.server)
+    async def run(self, *, clients: int, seconds: float) -> LoadResult:
+        load = LoadResult()
+        began, spent = time.perf_counter(), _read_cpu_seconds(self.server)
 
         async def ask_on(client: httpx.AsyncClient) -> None:
             while time.perf_counter() - began < seconds:
                 await self._ask(client, load)
 
         await asyncio.gather(*(ask_on(client) for client in self.connected[:clients]))
-        load.wall, load.cpu = time.perf_counter() - began, _cpu(self.server) - spent
+        load.wall, load.cpu = time.perf_counter() - began, _read_cpu_seconds(self.server) - spent
         return load
 
-    async def _ask(self, client: httpx.AsyncClient, load: Load) -> None:
+    async def _ask(self, client: httpx.AsyncClient, load: LoadResult) -> None:
         broken = self.generator.random() < 0.1
-        request = self.generator.choice(_BROKEN) if broken else _query(self.ids, self.generator)
+        request = self.generator.choice(_BROKEN) if broken else _make_query(self.ids, self.generator)
         started = time.perf_counter()
         answer = await client.post("/search", **request)
         load.statuses[answer.status_code] += 1
@@ -177,12 +177,12 @@ class _Phase:
             await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
 
 
-def _cpu(server: psutil.Process) -> float:
+def _read_cpu_seconds(server: psutil.Process) -> float:
     times = server.cpu_times()
     return float(times.user + times.system)
 
 
-def _query(ids: Sequence[str], generator: random.Random) -> dict[str, Any]:
+def _make_query(ids: Sequence[str], generator: random.Random) -> dict[str, Any]:
     """A good query: mostly a picture of the gallery and a text; some by text alone, some with an upload."""
     data: dict[str, Any] = {"text": f"make it {generator.choice(_COLOURS)} {generator.randrange(1000)}", "k": 24}
     kind = generator.random()

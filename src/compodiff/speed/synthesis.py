@@ -11,9 +11,9 @@ from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CatalogueGenerator
 from compodiff.params import SynthesisParams
-from compodiff.speed.scale import Costs, Undertaking, describe_scale, predict
-from compodiff.speed.timing import machine, one_thread
-from compodiff.triplets.emoji import caption_pairs
+from compodiff.speed.scale import PlannedSynthesis, SynthesisCosts, describe_scale, predict
+from compodiff.speed.timing import describe_machine, use_one_thread
+from compodiff.triplets.emoji import make_caption_pairs
 from compodiff.triplets.making import ShardPlan, TripletMaker
 
 Value = TypeVar("Value")
@@ -30,39 +30,39 @@ ASSUMED = {
 }
 
 
-def seconds_per_picture(tflops: float = 312.0, utilisation: float = 0.4, steps: int = 50) -> float:
+def estimate_seconds_per_picture(tflops: float = 312.0, utilisation: float = 0.4, steps: int = 50) -> float:
     """Estimate what a picture of Stable Diffusion 1.5 costs on a GPU of `tflops` (bf16, dense), with guidance."""
     return steps * 2 * UNET_TFLOP / (tflops * utilisation)
 
 
-def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> Costs:
+def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> SynthesisCosts:
     """Make `pairs` candidates of the catalogue and time each step, on one core.
 
     Raises:
         InputInvalid: the catalogue has fewer pairs than to load code with.
     """
-    with one_thread():
-        return _measured(data, encoder, params, pairs)
+    with use_one_thread():
+        return _measure_costs(data, encoder, params, pairs)
 
 
-def _measured(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> Costs:
+def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> SynthesisCosts:
     catalogue = Catalogue.load(data)
-    captions, every = _timed(lambda: caption_pairs(catalogue, params))
+    captions, every = _time_work(lambda: make_caption_pairs(catalogue, params))
     if len(every) <= WARM:
         raise InputInvalid(f"{data} gives {len(every)} caption pairs; more than {WARM} are needed")
     chosen = tuple(every[WARM : WARM + pairs])
     generator = CatalogueGenerator(data)
-    looking, drawn = _timed(lambda: list(generator.generate(chosen)))
+    looking, drawn = _time_work(lambda: list(generator.generate(chosen)))
     distinct = {pair.captions.reference: pair.reference for pair in drawn}
     distinct |= {pair.captions.target: pair.target for pair in drawn}
-    network = load_encoder(encoder).for_many()
+    network = load_encoder(encoder).prepare_for_many()
     network.encode_images(list(distinct.values())[:WARM], params.batch_size)
-    embedding, _ = _timed(lambda: network.encode_images(list(distinct.values()), params.batch_size))
+    embedding, _ = _time_work(lambda: network.encode_images(list(distinct.values()), params.batch_size))
     maker = TripletMaker(lambda: CatalogueGenerator(data), encoder, params.floors, params.batch_size)
     with tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
         maker(ShardPlan(Path(folder) / "warm.tar", tuple(every[:WARM])))
-        whole, _ = _timed(lambda: maker(ShardPlan(Path(folder) / "train-00000.tar", chosen)))
-    return Costs(
+        whole, _ = _time_work(lambda: maker(ShardPlan(Path(folder) / "train-00000.tar", chosen)))
+    return SynthesisCosts(
         caption=captions / len(every),
         picture=looking / (2 * len(chosen)),
         embed=embedding / len(distinct),
@@ -70,19 +70,19 @@ def _measured(data: Path, encoder: Path, params: SynthesisParams, pairs: int) ->
     )
 
 
-def run(measured: Costs, per_picture: float, undertaking: Undertaking, gpus: list[int]) -> dict[str, Any]:
+def run(measured: SynthesisCosts, per_picture: float, undertaking: PlannedSynthesis, gpus: list[int]) -> dict[str, Any]:
     """Predict from what was measured, with pictures drawn by a GPU in `per_picture` seconds each."""
-    costs = Costs(measured.caption, per_picture, measured.embed, measured.keep)
+    costs = SynthesisCosts(measured.caption, per_picture, measured.embed, measured.keep)
     return {
-        "machine": machine(),
-        "measured_here": describe_scale(measured, Undertaking())["seconds"],
+        "machine": describe_machine(),
+        "measured_here": describe_scale(measured, PlannedSynthesis())["seconds"],
         "assumed": ASSUMED,
         "predicted_from": describe_scale(costs, undertaking),
         "rows": predict(costs, undertaking, gpus),
     }
 
 
-def _timed(work: Callable[[], Value]) -> tuple[float, Value]:
+def _time_work(work: Callable[[], Value]) -> tuple[float, Value]:
     began = time.perf_counter()
     value = work()
     return time.perf_counter() - began, value

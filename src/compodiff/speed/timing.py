@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from compodiff.machine import processor
+from compodiff.machine import read_processor
 from compodiff.model.inference import PackedLinear, can_pack
 from compodiff.precision import DTYPES, Precision, choose_precision
 
@@ -19,7 +19,7 @@ GEMM_SHAPE = 768, 3072, 768
 READ_BYTES = 2**28
 
 
-def medians(peers: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def measure_medians(peers: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median CPU seconds of each peer over `repeats` rounds, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in peers}
     for turn in tqdm(range(repeats + 1), desc=" / ".join(peers), leave=False, disable=None):
@@ -32,7 +32,7 @@ def medians(peers: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """One thread inside, as many as before afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -42,31 +42,31 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """The processor, the versions, and what one thread can do at most: multiplications and reading."""
     return {
-        "processor": processor().name,
+        "processor": read_processor().name,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "gemm_gflops": {name: _gemm_gflops(DTYPES[name]) for name in worthwhile_precisions()},
+        "gemm_gflops": {name: _measure_gemm_gflops(DTYPES[name]) for name in list_worthwhile_precisions()},
         "read_gb_per_second": _read_gb_per_second(),
     }
 
 
-def worthwhile_precisions() -> tuple[Precision, ...]:
+def list_worthwhile_precisions() -> tuple[Precision, ...]:
     """Return float32, and bfloat16 where this processor multiplies it: emulated, a benchmark of it takes hours."""
     fastest = choose_precision("auto", torch.device("cpu"))
     return ("float32",) if fastest == "float32" else ("float32", fastest)
 
 
-def _gemm_gflops(dtype: torch.dtype) -> float:
+def _measure_gemm_gflops(dtype: torch.dtype) -> float:
     rows, width_in, width_out = GEMM_SHAPE
     x, plain = torch.randn(rows, width_in).to(dtype), nn.Linear(width_in, width_out, bias=False).to(dtype)
     linear = PackedLinear(plain, keep_weight=False) if can_pack(dtype) else plain
-    seconds = medians({"gemm": lambda: [linear(x) for _ in range(20)]}, 5)
+    seconds = measure_medians({"gemm": lambda: [linear(x) for _ in range(20)]}, 5)
     return round(20 * 2 * rows * width_in * width_out / seconds["gemm"] / 1e9, 1)
 
 
 def _read_gb_per_second() -> float:
     numbers = torch.ones(READ_BYTES // 4)
-    return round(READ_BYTES / medians({"read": numbers.sum}, 5)["read"] / 1e9, 1)
+    return round(READ_BYTES / measure_medians({"read": numbers.sum}, 5)["read"] / 1e9, 1)

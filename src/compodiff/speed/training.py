@@ -17,7 +17,7 @@ from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.precision import DTYPES
 from compodiff.speed import plain
-from compodiff.speed.timing import machine, medians, one_thread, worthwhile_precisions
+from compodiff.speed.timing import describe_machine, list_worthwhile_precisions, measure_medians, use_one_thread
 
 BATCHES = (64, 256)
 DRAWS = 4
@@ -27,27 +27,27 @@ PROCESS = Process("diffusion", 1000)
 LARGEST_ERROR = 1e-3
 
 
-class Batch:
+class TimedBatch:
     """Random triplets; `padded` and `packed` are the same captions, padded to 77 tokens and without padding."""
 
     def __init__(self, config: DenoiserConfig, rows: int, dtype: torch.dtype, longest: int = LONGEST) -> None:
         self.generator = torch.Generator().manual_seed(rows)
         lengths = torch.randint(min(SHORTEST, longest), longest + 1, (rows,), generator=self.generator)
-        padded = self.normal(rows, PADDED, config.token_dim)
+        padded = self.draw_normal(rows, PADDED, config.token_dim)
         self.packed = PackedText.pack(padded, torch.arange(PADDED) < lengths[:, None])
         self.padded = padded.to(dtype)
-        self.image, self.target = self.normal(rows, config.width), self.normal(rows, config.width)
+        self.image, self.target = self.draw_normal(rows, config.width), self.draw_normal(rows, config.width)
         self.mask = torch.zeros(rows, 64, 64)
 
-    def normal(self, *shape: int) -> Tensor:
+    def draw_normal(self, *shape: int) -> Tensor:
         """Standard normal numbers of the batch's own generator."""
         return torch.randn(shape, generator=self.generator)
 
-    def noised(self, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    def add_noise(self, draws: int) -> tuple[Tensor, Tensor, Tensor]:
         """Targets, x_t and timesteps, `draws` of each row adjacent."""
         target = self.target.repeat_interleave(draws, 0)
         timestep = PROCESS.draw_timesteps(len(target), self.generator)
-        return target, PROCESS.add_noise(target, self.normal(*target.shape), timestep), timestep
+        return target, PROCESS.add_noise(target, self.draw_normal(*target.shape), timestep), timestep
 
 
 def run(batches: Sequence[int], repeats: int, config: DenoiserConfig = RELEASED) -> dict[str, Any]:
@@ -59,24 +59,24 @@ def run(batches: Sequence[int], repeats: int, config: DenoiserConfig = RELEASED)
     Raises:
         ArithmeticError: ours and plain do not give the same gradients.
     """
-    with one_thread():
-        agreement = gradient_error(config)
-        rows = [_row(config, batch, repeats) for batch in batches]
-        return {"machine": machine(), "equality": {"gradient_error_float32": agreement}, "rows": rows}
+    with use_one_thread():
+        agreement = measure_gradient_error(config)
+        rows = [_measure_row(config, batch, repeats) for batch in batches]
+        return {"machine": describe_machine(), "equality": {"gradient_error_float32": agreement}, "rows": rows}
 
 
-def gradient_error(config: DenoiserConfig) -> float:
+def measure_gradient_error(config: DenoiserConfig) -> float:
     """The largest difference of any gradient between the peers, float32, texts of 77 real tokens.
 
     Raises:
         ArithmeticError: it exceeds LARGEST_ERROR.
     """
-    denoiser = _denoiser(config, torch.float32)
-    batch = Batch(config, 2, torch.float32)
+    denoiser = _make_denoiser(config, torch.float32)
+    batch = TimedBatch(config, 2, torch.float32)
     batch.packed = PackedText.pack(batch.padded)
-    noised = batch.noised(1)
+    noised = batch.add_noise(1)
     gradients = []
-    for loss in (_our_loss, _plain_loss):
+    for loss in (_compute_our_loss, _compute_plain_loss):
         denoiser.zero_grad()
         torch.autograd.backward(loss(denoiser, batch, noised))
         gradients.append(
@@ -89,17 +89,17 @@ def gradient_error(config: DenoiserConfig) -> float:
     return error
 
 
-def _row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
-    dtype = DTYPES[worthwhile_precisions()[-1]]
-    batch = Batch(config, rows, dtype)
-    ours, theirs = _denoiser(config, dtype), _denoiser(config, dtype)
+def _measure_row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
+    dtype = DTYPES[list_worthwhile_precisions()[-1]]
+    batch = TimedBatch(config, rows, dtype)
+    ours, theirs = _make_denoiser(config, dtype), _make_denoiser(config, dtype)
     fused = torch.optim.AdamW(ours.parameters(), lr=1e-4, weight_decay=0.06, fused=True)
     usual = torch.optim.AdamW(theirs.parameters(), lr=1e-4, weight_decay=0.06)
-    seconds = medians(
+    seconds = measure_medians(
         {
-            "plain": partial(_step, theirs, usual, batch, _plain_loss, 1),
-            "ours": partial(_step, ours, fused, batch, _our_loss, 1),
-            f"ours_{DRAWS}_draws": partial(_step, ours, fused, batch, _our_loss, DRAWS),
+            "plain": partial(_step, theirs, usual, batch, _compute_plain_loss, 1),
+            "ours": partial(_step, ours, fused, batch, _compute_our_loss, 1),
+            f"ours_{DRAWS}_draws": partial(_step, ours, fused, batch, _compute_our_loss, DRAWS),
         },
         repeats,
     )
@@ -109,29 +109,29 @@ def _row(config: DenoiserConfig, rows: int, repeats: int) -> dict[str, Any]:
     return row | {f"ratio_{name}": value / speed["plain"] for name, value in speed.items() if name != "plain"}
 
 
-def train_step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+def train_step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: TimedBatch) -> None:
     """Make one optimizer step of ours."""
-    _step(denoiser, optimizer, batch, _our_loss, 1)
+    _step(denoiser, optimizer, batch, _compute_our_loss, 1)
 
 
 Noised = tuple[Tensor, Tensor, Tensor]
-Loss = Callable[[Denoiser, Batch, Noised], Tensor]
+Loss = Callable[[Denoiser, TimedBatch, Noised], Tensor]
 
 
-def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: Batch, loss: Loss, draws: int) -> None:
+def _step(denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: TimedBatch, loss: Loss, draws: int) -> None:
     optimizer.zero_grad()
-    torch.autograd.backward(loss(denoiser, batch, batch.noised(draws)))
+    torch.autograd.backward(loss(denoiser, batch, batch.add_noise(draws)))
     optimizer.step()
 
 
-def _our_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
+def _compute_our_loss(denoiser: Denoiser, batch: TimedBatch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
-    context = denoiser.context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
+    context = denoiser.prepare_context(batch.packed, batch.image, uses=len(x_t) // len(batch.image))
     x0: Tensor = denoiser(x_t, timestep, context)
     return (x0 - target).square().mean()
 
 
-def _plain_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
+def _compute_plain_loss(denoiser: Denoiser, batch: TimedBatch, noised: Noised) -> Tensor:
     target, x_t, timestep = noised
     dtype = denoiser.dtype
     weights = dict(denoiser.named_parameters()) | dict(denoiser.named_buffers())
@@ -140,7 +140,7 @@ def _plain_loss(denoiser: Denoiser, batch: Batch, noised: Noised) -> Tensor:
     return (x0.float() - target).square().mean()
 
 
-def _denoiser(config: DenoiserConfig, dtype: torch.dtype) -> Denoiser:
+def _make_denoiser(config: DenoiserConfig, dtype: torch.dtype) -> Denoiser:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Denoiser(config).to(dtype)

@@ -8,12 +8,12 @@ import numpy as np
 
 from compodiff.encoders import Encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
-from compodiff.pairs.similarity import directional
+from compodiff.pairs.similarity import compare_directions
 from compodiff.params import DiffusionParams
 
 
 @dataclass(frozen=True)
-class Draw:
+class CandidateDraw:
     """One candidate that is to be drawn; everything random about it follows from its key."""
 
     captions: CaptionPair
@@ -22,14 +22,14 @@ class Draw:
     guidance: float
 
 
-def draws_of(pair: CaptionPair, params: DiffusionParams, seed: int) -> list[Draw]:
+def list_draws(pair: CaptionPair, params: DiffusionParams, seed: int) -> list[CandidateDraw]:
     """Draw what the candidates of a caption pair differ in, and name them."""
     draws = []
     for number in range(params.candidates):
         key = f"{pair.key}-{number:02d}"
         generator = np.random.default_rng(list(hashlib.sha256(f"{seed}/{key}".encode()).digest()))
         draws.append(
-            Draw(
+            CandidateDraw(
                 replace(pair, key=key, reference=f"{key}-reference", target=f"{key}-target"),
                 noise=int(generator.integers(2**63)),
                 shared=generator.uniform(params.min_shared, params.max_shared),
@@ -57,5 +57,5 @@ class BestByDirection:
             self._encoder.encode_images(pictures, self._batch_size).cpu().numpy()
             for pictures in ([it.reference for it in candidates], [it.target for it in candidates])
         )
-        scores = directional(references, targets, texts[:1], texts[1:])
+        scores = compare_directions(references, targets, texts[:1], texts[1:])
         return [candidates[place] for place in np.argsort(-scores, kind="stable")[: self._kept]]

@@ -55,7 +55,7 @@ class ClipSegMasks:
             raise ResourceUnavailable(f"the CLIPSeg {place} could not be fetched: {reason}") from error
         return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), processor, params)
 
-    def cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
+    def find_cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
         """Yield the cells where each picture shows what its phrase names; none of them where it is not found.
 
         Args:
@@ -67,13 +67,13 @@ class ClipSegMasks:
         for first in range(0, len(pictures), batch_size):
             some = slice(first, first + batch_size)
             asked = list(zip(pictures[some], phrases[some], strict=True))
-            found = chain.from_iterable(self._memory.parts(self._probabilities, asked))
+            found = chain.from_iterable(self._memory.run_by_parts(self._estimate_probabilities, asked))
             for picture, probability in zip(pictures[some], found, strict=True):
                 whole = interpolate(probability[None, None], size=(picture.height, picture.width), mode="bilinear")
                 yield average_cells(whole[0, 0], self._params.threshold, resize_mode)
 
     @torch.inference_mode()
-    def _probabilities(self, asked: Sequence[tuple[Image.Image, str]]) -> Tensor:
+    def _estimate_probabilities(self, asked: Sequence[tuple[Image.Image, str]]) -> Tensor:
         """(B, h, w) at CLIPSeg's resolution, each of a whole picture."""
         inputs = self._processor(
             text=[phrase for _, phrase in asked],
@@ -116,27 +116,29 @@ class MaskedGenerator:
         """Yield what the generator does, with masks; none where nothing is found, and of what it rejects."""
         made = self._generator.generate(pairs)
         while batch := list(islice(made, self._batch_size)):
-            yield from self._masked(batch)
+            yield from self._add_masks(batch)
 
-    def _masked(self, batch: Sequence[PicturePair]) -> Iterator[PicturePair]:
-        wanted = [[] if pair.rejected_by else self._wanted(pair) for pair in batch]
+    def _add_masks(self, batch: Sequence[PicturePair]) -> Iterator[PicturePair]:
+        wanted = [[] if pair.rejected_by else self._list_wanted(pair) for pair in batch]
         flat = [each for of_pair in wanted for each in of_pair]
-        found = self._masks.cells([picture for picture, _ in flat], [phrase for _, phrase in flat], self._resize_mode)
+        found = self._masks.find_cells(
+            [picture for picture, _ in flat], [phrase for _, phrase in flat], self._resize_mode
+        )
         for pair, of_pair in zip(batch, wanted, strict=True):
             cells = np.logical_or.reduce([next(found) for _ in of_pair]) if of_pair else np.zeros(1, np.bool_)
             yield replace(pair, mask=cells) if cells.any() else pair
 
-    def _wanted(self, pair: PicturePair) -> list[tuple[Image.Image, str]]:
+    def _list_wanted(self, pair: PicturePair) -> list[tuple[Image.Image, str]]:
         """What to find in which picture of a pair."""
         it = pair.captions
         before, after = self._tagger.tag([it.reference_caption, it.target_caption])
-        goes = mask_phrase(before, after.caption)
-        comes = mask_phrase(after, before.caption, it.keyword)
+        goes = choose_mask_phrase(before, after.caption)
+        comes = choose_mask_phrase(after, before.caption, it.keyword)
         found = [(picture, phrase) for picture, phrase in ((pair.reference, goes), (pair.target, comes)) if phrase]
-        return found or [(pair.target, mask_phrase(after, ""))]
+        return found or [(pair.target, choose_mask_phrase(after, ""))]
 
 
-def mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
+def choose_mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
     """What of a picture its mask covers: what its caption names and the other caption does not.
 
     Args:

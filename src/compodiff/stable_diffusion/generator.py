@@ -24,8 +24,8 @@ from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import DiffusionParams
-from compodiff.stable_diffusion.candidates import BestByDirection, Draw, draws_of
-from compodiff.stable_diffusion.prompt_to_prompt import Sharing, Word, align, shared_attention, words_of
+from compodiff.stable_diffusion.candidates import BestByDirection, CandidateDraw, list_draws
+from compodiff.stable_diffusion.prompt_to_prompt import Sharing, Word, align, group_words, share_attention
 
 Picker = Callable[[Sequence[PicturePair]], list[PicturePair]]
 UNSAFE = "unsafe"
@@ -73,10 +73,10 @@ class SafetyChecker:
             network = StableDiffusionSafetyChecker.from_pretrained(place, use_safetensors=True)
             return cls(network, CLIPImageProcessor.from_pretrained(place))
         except (OSError, ValueError, SafetensorError) as error:
-            raise _unloadable("safety checker", place, error) from error
+            raise _make_load_error("safety checker", place, error) from error
 
     @torch.inference_mode()
-    def unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
+    def find_unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
         """Say of each picture (RGB) whether it shows one of the checker's concepts."""
         pixels = self._preprocess(list(pictures), return_tensors="pt").pixel_values
         pixels = pixels.to(self._network.device, self._network.dtype)
@@ -108,8 +108,8 @@ class DiffusionGenerator:
             ResourceUnavailable: not even one pair fits the GPU's memory.
         """
         count = 0
-        draws = chain.from_iterable(draws_of(pair, self._params, self._seed) for pair in pairs)
-        candidates = enumerate(self._checked(pair) for pair in self._drawn(draws))
+        draws = chain.from_iterable(list_draws(pair, self._params, self._seed) for pair in pairs)
+        candidates = enumerate(self._check_safety(pair) for pair in self._draw_pairs(draws))
         with tqdm(total=len(pairs), desc="drawing", unit=" pairs", disable=None) as bar:
             for _, of_one in groupby(candidates, key=lambda numbered: numbered[0] // self._params.candidates):
                 made = [pair for _, pair in of_one]
@@ -121,21 +121,23 @@ class DiffusionGenerator:
         if count:
             log.warning("the safety checker took out %d of %d candidates", count, len(pairs) * self._params.candidates)
 
-    def _checked(self, pair: PicturePair) -> PicturePair:
-        unsafe = any(self._checker.unsafe([pair.reference, pair.target]))
+    def _check_safety(self, pair: PicturePair) -> PicturePair:
+        unsafe = any(self._checker.find_unsafe([pair.reference, pair.target]))
         return replace(pair, rejected_by=UNSAFE) if unsafe else pair
 
-    def _drawn(self, draws: Iterator[Draw]) -> Iterator[PicturePair]:
+    def _draw_pairs(self, draws: Iterator[CandidateDraw]) -> Iterator[PicturePair]:
         while batch := list(islice(draws, self._params.batch_size)):
-            yield from chain.from_iterable(self._memory.parts(self._together, batch))
+            yield from chain.from_iterable(self._memory.run_by_parts(self._draw_batch, batch))
 
-    def _together(self, draws: Sequence[Draw]) -> list[PicturePair]:
+    def _draw_batch(self, draws: Sequence[CandidateDraw]) -> list[PicturePair]:
         """Draw a batch, the references first and then the targets."""
         pipeline, rows = self._pipeline, [*draws, *draws]
         references = [draw.captions.reference_caption for draw in draws]
         targets = [draw.captions.target_caption for draw in draws]
         length = pipeline.tokenizer.model_max_length
-        alignments = [align(*pair, length) for pair in zip(self._words(references), self._words(targets), strict=True)]
+        alignments = [
+            align(*pair, length) for pair in zip(self._split_words(references), self._split_words(targets), strict=True)
+        ]
         guidance = torch.tensor([draw.guidance for draw in rows])[:, None, None, None]
         sharing = Sharing(alignments, [draw.shared for draw in draws], pipeline.device)
 
@@ -143,7 +145,7 @@ class DiffusionGenerator:
             sharing.advance((step + 1) / running.num_timesteps)
             return {}
 
-        with shared_attention(pipeline.unet, sharing):
+        with share_attention(pipeline.unet, sharing):
             pictures = pipeline(
                 prompt=references + targets,
                 height=self._params.picture_size,
@@ -157,12 +159,14 @@ class DiffusionGenerator:
         both = zip(draws, pictures[: len(draws)], pictures[len(draws) :], strict=True)
         return [PicturePair(draw.captions, reference, target) for draw, reference, target in both]
 
-    def _words(self, captions: list[str]) -> list[list[Word]]:
+    def _split_words(self, captions: list[str]) -> list[list[Word]]:
         tokens = self._pipeline.tokenizer(captions, truncation=True)
-        return [words_of(ids, tokens.word_ids(row)) for row, ids in enumerate(tokens.input_ids)]
+        return [group_words(ids, tokens.word_ids(row)) for row, ids in enumerate(tokens.input_ids)]
 
 
-def diffusion_generator(params: DiffusionParams, *, seed: int, encoder: Path, batch_size: int) -> DiffusionGenerator:
+def load_diffusion_generator(
+    params: DiffusionParams, *, seed: int, encoder: Path, batch_size: int
+) -> DiffusionGenerator:
     """Load a generator, on the GPU where there is one.
 
     Args:
@@ -188,7 +192,7 @@ def diffusion_generator(params: DiffusionParams, *, seed: int, encoder: Path, ba
             f"the pipeline {params.pipeline} brings no safety checker; name one in "
             "synthesis.drawn.diffusion.safety_checker, such as CompVis/stable-diffusion-safety-checker"
         )
-    picker = load_encoder(encoder).for_many()
+    picker = load_encoder(encoder).prepare_for_many()
     return DiffusionGenerator(
         pipeline, checker, BestByDirection(picker, kept=params.kept, batch_size=batch_size), params, seed
     )
@@ -210,7 +214,7 @@ def load_pipeline(params: DiffusionParams) -> Any:
             place, revision=params.revision, use_safetensors=True, dtype=getattr(torch, params.precision)
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unloadable("pipeline", place, error) from error
+        raise _make_load_error("pipeline", place, error) from error
     # The SDE solver draws noise that no generator decides.
     fitting = {each.__name__: each for each in pipeline.scheduler.compatibles if "SDE" not in each.__name__}
     if params.scheduler not in fitting:
@@ -221,7 +225,7 @@ def load_pipeline(params: DiffusionParams) -> Any:
     return pipeline
 
 
-def _unloadable(what: str, place: str, error: Exception) -> CompoDiffError:
+def _make_load_error(what: str, place: str, error: Exception) -> CompoDiffError:
     reason = " ".join(str(error).split())[:300]
     if Path(place).is_dir():
         return InputInvalid(f"{place} holds no {what} in safetensors: {reason}")

@@ -50,7 +50,7 @@ def align(reference: Sequence[Word], target: Sequence[Word], length: int) -> Ali
     """
     shared, own = torch.zeros(length, length), torch.zeros(length)
     shared[0, 0] = 1  # the start token
-    before, after = _starts(reference), _starts(target)
+    before, after = _find_starts(reference), _find_starts(target)
     for change, i, i_end, j, j_end in SequenceMatcher(None, reference, target, autojunk=False).get_opcodes():
         rows, columns = slice(after[j], after[j_end]), slice(before[i], before[i_end])
         if change == "equal":
@@ -66,12 +66,12 @@ def align(reference: Sequence[Word], target: Sequence[Word], length: int) -> Ali
     return Alignment(shared, own)
 
 
-def _starts(words: Sequence[Word]) -> list[int]:
+def _find_starts(words: Sequence[Word]) -> list[int]:
     """Position of the first token of each word, and of the token after the last one."""
     return list(accumulate((len(word) for word in words), initial=1))
 
 
-def mixed_maps(reference: Tensor, own: Tensor, alignment: Alignment) -> Tensor:
+def mix_maps(reference: Tensor, own: Tensor, alignment: Alignment) -> Tensor:
     """The target's cross-attention maps while it shares: the reference's by alignment, its own for new words.
 
     Args:
@@ -127,28 +127,28 @@ class SharedAttention:
         if len(it.targets) == 0:
             return self._usual(attn, hidden_states, encoder_hidden_states, **rest)
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query = _heads(attn.to_q(hidden_states), attn.heads)
-        key, value = (_heads(project(context), attn.heads) for project in (attn.to_k, attn.to_v))
+        query = _split_heads(attn.to_q(hidden_states), attn.heads)
+        key, value = (_split_heads(project(context), attn.heads) for project in (attn.to_k, attn.to_v))
         if encoder_hidden_states is None:
             # Maps are a function of queries and keys, so the reference's are shared without ever being stored.
             query, key = (states.index_copy(0, it.targets, states[it.references]) for states in (query, key))
             attended = scaled_dot_product_attention(query, key, value)
         else:
             attended = scaled_dot_product_attention(query, key, value)
-            reference, own = (_maps(query[rows], key[rows]) for rows in (it.references, it.targets))
-            maps = mixed_maps(reference, own, it.alignment)
+            reference, own = (_compute_maps(query[rows], key[rows]) for rows in (it.references, it.targets))
+            maps = mix_maps(reference, own, it.alignment)
             attended[it.targets] = maps.to(value.dtype) @ value[it.targets]
         project, dropout = attn.to_out
         mixed: Tensor = dropout(project(attended.transpose(1, 2).flatten(2)))
         return mixed
 
 
-def _heads(states: Tensor, heads: int) -> Tensor:
+def _split_heads(states: Tensor, heads: int) -> Tensor:
     """(N, P, H x width) -> (N, H, P, width)."""
     return states.view(*states.shape[:2], heads, -1).transpose(1, 2)
 
 
-def _maps(query: Tensor, key: Tensor) -> Tensor:
+def _compute_maps(query: Tensor, key: Tensor) -> Tensor:
     """Attention maps in float32, (S, H, P, L)."""
     scores: Tensor = query.float() @ key.float().mT * query.shape[-1] ** -0.5
     return scores.softmax(dim=-1)
@@ -164,7 +164,7 @@ class Network(Protocol):
 
 
 @contextmanager
-def shared_attention(network: Network, sharing: Sharing) -> Iterator[None]:
+def share_attention(network: Network, sharing: Sharing) -> Iterator[None]:
     """Within the block, every attention layer of the network shares as `sharing` says."""
     usual = dict(network.attn_processors)
     network.set_attn_processor({name: SharedAttention(sharing, processor) for name, processor in usual.items()})
@@ -174,7 +174,7 @@ def shared_attention(network: Network, sharing: Sharing) -> Iterator[None]:
         network.set_attn_processor(usual)
 
 
-def words_of(ids: Sequence[int], word_numbers: Sequence[int | None]) -> list[Word]:
+def group_words(ids: Sequence[int], word_numbers: Sequence[int | None]) -> list[Word]:
     """Group a caption's token ids by word.
 
     Args:

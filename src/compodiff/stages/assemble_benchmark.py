@@ -11,7 +11,7 @@ from compodiff.params import AnyBenchmarkParams, EmojiBenchmarkParams, FilesBenc
 from compodiff.project import ATTRIBUTION
 from compodiff.scenes.benchmark import write_scenes
 from compodiff.stages.declaration import Input, Item, Key, Output
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 from compodiff.storage.shards import write_table
 
 
@@ -27,7 +27,7 @@ def assemble_benchmark(
     Raises:
         InputInvalid: what it reads is missing, truncated or damaged.
     """
-    with atomic_folder(folder, KIND) as temporary:
+    with replace_folder(folder, KIND) as temporary:
         if isinstance(params, FilesBenchmarkParams):
             root = os.path.relpath(folder.parents[2] / params.root, folder)
             Assembled(name, params.format, root, params.split, params.validation).write(temporary)

@@ -10,8 +10,8 @@ from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.params import DistillationParams
 from compodiff.stages.declaration import Input, Output, Through
-from compodiff.stages.training_material import load_material, with_precision
-from compodiff.tracking.runs import training_run
+from compodiff.stages.training_material import choose_training_precision, load_material
+from compodiff.tracking.runs import record_training
 from compodiff.training.fit import fit
 
 
@@ -33,7 +33,7 @@ def distill(
         EncoderMismatch: the model was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
-    distillation = with_precision(distillation, "distill")
+    distillation = choose_training_precision(distillation, "distill")
     material = load_material(mixture, embeddings, validated)
     encoder = material.mixture.sets[0].embeddings.encoder
     denoiser, card = load_model(composed)
@@ -41,6 +41,6 @@ def distill(
     params = {**card.trained_with, "distillation": distillation.model_dump()}
     distilled = ModelCard(card.denoiser, card.process, card.encoder, params)
     denoiser.train().requires_grad_()
-    with training_run("distill", params, folder) as run:
+    with record_training("distill", params, folder) as run:
         fit(denoiser, distilled, material, distillation, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from compodiff.benchmarks.datasets.assembled import open_assembled
-from compodiff.benchmarks.datasets.embedding import embed_parts, present
+from compodiff.benchmarks.datasets.embedding import embed_parts, find_present
 from compodiff.encoders import MEMO, load_encoder
 from compodiff.params import EmbeddingParams
 from compodiff.stages.declaration import Input, Output
@@ -27,5 +27,5 @@ def embed_benchmark(
     assembled = open_assembled(benchmark)
     splits = [assembled.split, *([assembled.validation] if assembled.validation else [])]
     parts = [part for split in splits for part in assembled.load(split)]
-    towers = load_encoder(encoder).for_many().remembering(encoder.with_name(MEMO))
-    embed_parts(embeddings, present(parts, skip_missing=False), towers, embedding)
+    towers = load_encoder(encoder).prepare_for_many().remember_in(encoder.with_name(MEMO))
+    embed_parts(embeddings, find_present(parts, skip_missing=False), towers, embedding)

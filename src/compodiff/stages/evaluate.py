@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from compodiff.benchmarks.answers import Answering, gallery_vectors
-from compodiff.benchmarks.baselines import Dials
+from compodiff.benchmarks.answers import RetrievalModel, read_gallery_vectors
+from compodiff.benchmarks.baselines import BaselineDials
 from compodiff.benchmarks.datasets.assembled import open_assembled
-from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, Page
+from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, ReportLayout
 from compodiff.benchmarks.report.showcase import Showcase
-from compodiff.benchmarks.run import BenchmarkRun, Source, digest_weights, make_masks, run_benchmark
+from compodiff.benchmarks.run import BenchmarkRun, EmbeddingSource, digest_weights, make_masks, run_benchmark
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.index.index import Index
@@ -45,8 +45,8 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     """
     assembled, encoded = open_assembled(benchmark), Embeddings.load(embeddings)
     models = {
-        "prior": Answering.load(prior, sampling, encoded, has_reference=False),
-        COMPOSED: Answering.load(composed, sampling, encoded),
+        "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
+        COMPOSED: RetrievalModel.load(composed, sampling, encoded),
     }
     device = models[COMPOSED].denoiser.relative_bias.device
     settings = {
@@ -56,17 +56,17 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "min_relation_queries": evaluation.min_relation_queries,
     }
     scored = [replace(part, name=assembled.name) for part in assembled.load(assembled.split)]
-    baselines = assembled.load(assembled.validation)[0] if assembled.validation else Dials()
-    source = Source(encoded, make_masks(assembled.home, load_encoder(encoder)))
+    baselines = assembled.load(assembled.validation)[0] if assembled.validation else BaselineDials()
+    source = EmbeddingSource(encoded, make_masks(assembled.home, load_encoder(encoder)))
     comparison = run_benchmark(BenchmarkRun(scored, source, models, baselines, evaluation, settings))
     served = Index.load(index)
     if len(scored) == 1 and set(scored[0].gallery or ()) == set(served.pictures["picture_id"]):
         served.require_encoder(encoded.encoder)
-        comparison = comparison.noting(index=measure_served_recall(served, comparison))
+        comparison = comparison.add_to_record(index=measure_served_recall(served, comparison))
     names = RECALLS if assembled.format == "triplets" else tuple(comparison.summaries[COMPOSED]["metrics"])
-    page = Page(f"Benchmark {assembled.name}", names, Showcase.of(evaluation), assembled.attribution)
-    write_json(metrics, comparison.figures(names))
-    page.write(report, comparison, gallery_vectors(encoded))
+    page = ReportLayout(f"Benchmark {assembled.name}", names, Showcase.of(evaluation), assembled.attribution)
+    write_json(metrics, comparison.describe_recalls(names))
+    page.write(report, comparison, read_gallery_vectors(encoded))
 
 
 def measure_served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from compodiff.embeddings import Embeddings, SetEmbeddings
 from compodiff.errors import InputInvalid
 from compodiff.params import TrainingParams
 from compodiff.stages.declaration import Input, Item, Output
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.training.curve import CurveQueries, take_queries_of_set
 from compodiff.training.examples import NOTHING, NULL_TEXT
 from compodiff.training.mixture import CURVE, FILE, describe_mixture
@@ -41,7 +41,7 @@ def mix(
         assembled = open_assembled(benchmarks / str(curve.benchmark))
         embedded = Embeddings.load(benchmark_embeddings / str(curve.benchmark))
         queries = take_queries_of_benchmark(assembled, embedded, curve.queries, params.seed)
-    with atomic_folder(folder, "mixture") as temporary:
+    with replace_folder(folder, "mixture") as temporary:
         write_json(temporary / FILE, described)
         queries.save(temporary / CURVE)
 
@@ -76,8 +76,8 @@ def take_queries_of_benchmark(assembled: Assembled, embeddings: Embeddings, most
             f"a query of {assembled.name} names {error}, which is not embedded; "
             f"run: dvc repro embed_benchmark@{assembled.name}"
         ) from error
-    tokens, lengths = embeddings.tokens(texts)
-    null_tokens, _ = embeddings.tokens([NULL_TEXT])
+    tokens, lengths = embeddings.read_tokens(texts)
+    null_tokens, _ = embeddings.read_tokens([NULL_TEXT])
     return CurveQueries(
         tokens,
         lengths,

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from compodiff.params import compose_params
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 
 FOLDER = "presets"
 
@@ -66,7 +66,7 @@ def prepare_preset(project: Path, preset: str) -> Path:
             with suppress(FileExistsError):
                 (folder / name).symlink_to(Path("..", "..", name))
     _record_data(project / "data.dvc", folder / "data.dvc", params["data"])
-    _set_up_dvc(project / ".dvc", folder / ".dvc")
+    _prepare_dvc(project / ".dvc", folder / ".dvc")
     return folder
 
 
@@ -78,7 +78,7 @@ def _record_data(recorded: Path, own: Path, data: dict[str, Any]) -> None:
             _write(own, text)
 
 
-def _set_up_dvc(project: Path, preset: Path) -> None:
+def _prepare_dvc(project: Path, preset: Path) -> None:
     """Begin with the settings of the project, remotes too, but for git, which does not keep this one.
 
     Credentials stay in a file of their own that only its owner reads, as there.
@@ -103,7 +103,7 @@ def _set_up_dvc(project: Path, preset: Path) -> None:
 
 def _write(path: Path, text: str, *, mode: int | None = None) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        with atomic_path(path) as temporary:
+        with replace_path(path) as temporary:
             if mode is not None:
                 temporary.touch(mode)
             temporary.write_text(text, encoding="utf-8")

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
-from compodiff.tracking.registry import MODEL, Candidate, register_model
-from compodiff.tracking.store import project_of
+from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
+from compodiff.tracking.store import find_project
 
 
 def register(
@@ -30,13 +30,13 @@ def register(
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
     measured = sorted(metrics.glob("*.json"))  # one file a benchmark, by whose name params.yaml has its gate
-    candidate = Candidate(
+    candidate = ModelCandidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
         dials=dials,
         figures={file.stem: _read_rows(file) for file in measured},
         files=[*measured, reports],
     )
-    version = register_model(project_of(registration.parent), candidate)
+    version = register_model(find_project(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
 
 

@@ -11,8 +11,8 @@ from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.stages.declaration import Input, Output, Through
-from compodiff.stages.training_material import load_material, with_precision
-from compodiff.tracking.runs import training_run
+from compodiff.stages.training_material import choose_training_precision, load_material
+from compodiff.tracking.runs import record_training
 from compodiff.training.fit import fit
 
 
@@ -32,7 +32,7 @@ def train_composed(
         EncoderMismatch: the prior was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
-    composed = with_precision(composed, "train_composed")
+    composed = choose_training_precision(composed, "train_composed")
     material = load_material(mixture, embeddings, validated)
     encoder = material.mixture.sets[0].embeddings.encoder
     denoiser, prior_card = load_model(prior)
@@ -45,6 +45,6 @@ def train_composed(
         trained_with=params,
     )
     denoiser.train().requires_grad_()
-    with training_run("train_composed", params, folder) as run:
+    with record_training("train_composed", params, folder) as run:
         fit(denoiser, card, material, composed, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from compodiff.catalogue.captions import picture_captions
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.encoder_training.projections import Examples, train_projections
-from compodiff.encoder_training.tower_outputs import picture_maps, pooled_states
-from compodiff.encoders import KIND, MEMO, Encoder, embedded_encoder, open_clip_encoder, save_encoder
+from compodiff.encoder_training.projections import ProjectionExamples, train_projections
+from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states
+from compodiff.encoders import KIND, MEMO, Encoder, load_embedded_encoder, open_clip_encoder, save_encoder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder
@@ -38,32 +38,32 @@ def train_encoder(
 
 
 def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder: Path) -> None:
-    encoder = embedded_encoder(
+    encoder = load_embedded_encoder(
         embedding_dim=sum(each.dimensions for each in params.maps.values()),
         image_size=params.image_size,
         generator=torch.Generator().manual_seed(params.seed),
         grids={name: each.grid for name, each in params.maps.items()},
     )
-    encoder = encoder.for_many().remembering(folder.with_name(MEMO))
-    examples = _examples(encoder, catalogue, params)
+    encoder = encoder.prepare_for_many().remember_in(folder.with_name(MEMO))
+    examples = _make_examples(encoder, catalogue, params)
     model: Any = encoder.model
     train_projections(model.visual.proj, model.text.proj, examples, params)
     save_encoder(encoder, folder)
 
 
-def _examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> Examples:
+def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> ProjectionExamples:
     """The distinct train pictures with their captions, as the towers see them."""
     model: Any = encoder.model
     pictures = catalogue.pictures
     pictures = pictures[(pictures["split"] == "train") & (pictures["twin_of"] == pictures.index)]
-    captions = [picture_captions(row) for row in pictures.to_dict("records")]
+    captions = [list_picture_captions(row) for row in pictures.to_dict("records")]
     # Sorted by length, so that a batch holds little padding.
     texts = sorted({caption for each in captions for caption in each}, key=lambda text: (len(text), text))
     row_of = {text: row for row, text in enumerate(texts)}
-    return Examples(
-        maps=picture_maps(encoder, list(pictures.index), catalogue.read, params.tower_batch_size),
+    return ProjectionExamples(
+        maps=compute_picture_maps(encoder, list(pictures.index), catalogue.read, params.tower_batch_size),
         widths=model.visual.widths,
-        states=pooled_states(encoder, texts, params.tower_batch_size),
+        states=compute_pooled_states(encoder, texts, params.tower_batch_size),
         captions=np.array([[row_of[caption] for caption in each] for each in captions]),
         concepts=list(pictures["concept"]),
     )

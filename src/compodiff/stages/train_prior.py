@@ -8,9 +8,9 @@ from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import DenoiserParams, TrainingParams
 from compodiff.stages.declaration import Input, Output, Through
-from compodiff.stages.training_material import load_material, with_precision
-from compodiff.tracking.runs import training_run
-from compodiff.training.fit import fit, new_denoiser
+from compodiff.stages.training_material import choose_training_precision, load_material
+from compodiff.tracking.runs import record_training
+from compodiff.training.fit import fit, make_denoiser
 
 
 def train_prior(
@@ -28,7 +28,7 @@ def train_prior(
     Raises:
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
-    prior = with_precision(prior, "train_prior")
+    prior = choose_training_precision(prior, "train_prior")
     material = load_material(mixture, embeddings, validated)
     encoder = material.mixture.sets[0].embeddings.encoder
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
@@ -38,7 +38,7 @@ def train_prior(
         encoder=encoder.to_json(),
         trained_with=params,
     )
-    network = new_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)
-    with training_run("train_prior", params, folder) as run:
+    network = make_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)
+    with record_training("train_prior", params, folder) as run:
         fit(network, card, material, prior, folder=folder, curve=curve, on_metrics=run.log_metrics)
         run.log_artifact(curve)

@@ -11,13 +11,13 @@ from tqdm import tqdm
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision, describe_choice
 from compodiff.training.curve import CurveQueries
-from compodiff.training.fit import Material
+from compodiff.training.fit import TrainingMaterial
 from compodiff.training.mixture import CURVE, load_mixture
 
 Training = TypeVar("Training", bound=TrainingParams)
 
 
-def with_precision(params: Training, stage: str) -> Training:
+def choose_training_precision(params: Training, stage: str) -> Training:
     """Return `params` with the precision that this machine trains in, and say which: model card and run name it.
 
     Args:
@@ -30,10 +30,10 @@ def with_precision(params: Training, stage: str) -> Training:
     return params.model_copy(update={"precision": choose_precision(params.precision, device)})
 
 
-def load_material(mixture: Path, embeddings: Path, validated: Path) -> Material:
+def load_material(mixture: Path, embeddings: Path, validated: Path) -> TrainingMaterial:
     """Open what a training learns from and is measured on, as the stage mix checked it.
 
     Raises:
         InputInvalid: a set was made anew or removed since.
     """
-    return Material(load_mixture(mixture, embeddings, validated), CurveQueries.load(mixture / CURVE))
+    return TrainingMaterial(load_mixture(mixture, embeddings, validated), CurveQueries.load(mixture / CURVE))

@@ -13,7 +13,7 @@ from compodiff.errors import DataRejected
 from compodiff.params import AnySetParams, ValidationParams
 from compodiff.sets import open_set
 from compodiff.stages.declaration import Input, Item, Output
-from compodiff.storage.atomic import atomic_folder, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.shards import write_table
 from compodiff.training.examples import write_examples
 from compodiff.validation import HeldOut, Judged, Verdict, shorten_digests, validate_rows
@@ -41,7 +41,7 @@ def validate(
     scored, chosen = read_held_out(sorted(path.parent for path in benchmarks.glob("*/benchmark.json")))
     judged = Judged(open_set(folder), arrays, HeldOut(shorten_digests(scored), shorten_digests(chosen)))
     judged.require_same_rows()
-    with atomic_folder(validated, "validation") as written:
+    with replace_folder(validated, "validation") as written:
         said, quarantine = list[pd.DataFrame](), list[pd.DataFrame]()
         verdict = Verdict(np.zeros(0, np.bool_))
         for found in validate_rows(judged, params, validation, written / "docs"):

@@ -20,13 +20,13 @@ from compodiff.storage.ownership import (
     find_partials,
     find_retired,
     is_signed,
+    make_signature,
     mark_folder,
-    marked_patterns,
-    partial_name,
+    name_partial,
+    name_retired,
+    read_marked_patterns,
     require_replaceable_file,
     require_replaceable_folder,
-    retired_name,
-    signature,
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -36,20 +36,20 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
 
 @contextmanager
-def atomic_path(path: Path, kind: str = "") -> Iterator[Path]:
+def replace_path(path: Path, kind: str = "") -> Iterator[Path]:
     """Yield a temporary file name beside `path`; rename it to `path` when the block ends well. Links are followed.
 
     Args:
         path: the file.
-        kind: what it is, in words ("page"), where a person chose its place: the block writes `signature(kind)` into
-            it, and only a file that carries it is replaced. "" for a file in a folder of ours.
+        kind: what it is, in words ("page"), where a person chose its place: the block writes `make_signature(kind)`
+            into it, and only a file that carries it is replaced. "" for a file in a folder of ours.
 
     Raises:
         ResourceUnavailable: the disk is full or `path` may not be written; nothing is left under its temporary name.
         InputInvalid: `path` is a folder, lies below a file, or is a file of somebody's.
     """
     path = Path(os.path.realpath(path))
-    temporary = partial_name(path)
+    temporary = name_partial(path)
     with _Writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_what_a_kill_left(path)
@@ -60,7 +60,7 @@ def atomic_path(path: Path, kind: str = "") -> Iterator[Path]:
         try:
             yield temporary
             if kind and not is_signed(temporary, kind):
-                raise AssertionError(f"{path} was written without its signature, {signature(kind)}")
+                raise AssertionError(f"{path} was written without its signature, {make_signature(kind)}")
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)
@@ -69,7 +69,7 @@ def atomic_path(path: Path, kind: str = "") -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, kind: str) -> Iterator[Path]:
+def replace_folder(path: Path, kind: str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` when the block ends well. Links are followed.
 
     Args:
@@ -81,7 +81,7 @@ def atomic_folder(path: Path, kind: str) -> Iterator[Path]:
         InputInvalid: `path` is a file, lies below one, or holds something that is not ours.
     """
     path = Path(os.path.realpath(path))
-    temporary = partial_name(path)
+    temporary = name_partial(path)
     with _Writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_what_a_kill_left(path)
@@ -118,7 +118,7 @@ def open_work_folder(path: Path, kind: str, patterns: Sequence[str]) -> Path:
     with _Writing(path):
         require_replaceable_folder(path, kind)
         path.mkdir(parents=True, exist_ok=True)
-        known = marked_patterns(path)
+        known = read_marked_patterns(path)
         if not known.issuperset(patterns):
             mark_folder(path, kind, [*known, *patterns])
     return path
@@ -130,16 +130,16 @@ def write_json(path: Path, value: Any, kind: str = "") -> None:
     Args:
         path: the file.
         value: JSON types; with `kind`, an object.
-        kind: see `atomic_path`; the signature is the object's entry "written_by".
+        kind: see `replace_path`; the signature is the object's entry "written_by".
     """
-    content = {**value, "written_by": signature(kind)} if kind else value
-    with atomic_path(path, kind) as temporary:
+    content = {**value, "written_by": make_signature(kind)} if kind else value
+    with replace_path(path, kind) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _put_in_place(folder: Path, path: Path) -> None:
     """Rename `folder` to `path`, where an earlier one may stand; that is deleted last."""
-    retired = retired_name(path)
+    retired = name_retired(path)
     if path.exists():
         path.replace(retired)
     try:

@@ -6,7 +6,7 @@ from unicodedata import category
 from compodiff.errors import InputInvalid
 
 
-def stays_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
     """Whether `name` leads neither upwards nor to another root, as any system reads it.
 
     Links on the disk are not followed: DVC may put them in place of its files. A name like "a:dog.png" stays: only
@@ -22,7 +22,7 @@ def resolve_inside(root: Path, name: str) -> Path:
     Raises:
         InputInvalid: it would lead out of it.
     """
-    if not stays_inside(name):
+    if not is_inside(name):
         raise InputInvalid(f"{name!r} leads out of {root}; whatever names it is damaged or not to be trusted")
     return root / name
 

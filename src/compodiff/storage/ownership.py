@@ -3,7 +3,7 @@
 A folder that this program made carries a marker, `.compodiff.json`, which says what kind of thing it is and names what
 was written into it: each file, or patterns of names where a folder is filled little by little. A folder that carries
 no marker, the marker of another kind, or anything that its marker does not name belongs to somebody: it is refused.
-A file that this program wrote at a place of a person's choice says so in its first or last 64 KiB (`signature`).
+A file that this program wrote at a place of a person's choice says so in its first or last 64 KiB (`make_signature`).
 """
 
 import json
@@ -24,17 +24,17 @@ _LEFT_BY_FILE_MANAGERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _SEARCHED = 2**16  # bytes at each end of a file, where its signature may stand
 
 
-def signature(kind: str) -> str:
+def make_signature(kind: str) -> str:
     """The words by which a file of this kind is known as written by this program."""
     return f"compodiff:{kind}"
 
 
-def partial_name(path: Path) -> Path:
+def name_partial(path: Path) -> Path:
     """The name beside `path` under which this process writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}.{_PARTIAL}")
 
 
-def retired_name(path: Path) -> Path:
+def name_retired(path: Path) -> Path:
     """The name beside `path` under which an earlier one waits until the new one is in place."""
     return path.with_name(f".{path.name}.{os.getpid()}.{_RETIRED}")
 
@@ -62,7 +62,7 @@ def mark_folder(folder: Path, kind: str, patterns: Sequence[str] | None = None) 
         content = {"kind": kind, "files": sorted(name for name in _walk(folder) if name != MARKER)}
     else:
         content = {"kind": kind, "patterns": sorted(patterns)}
-    temporary = partial_name(folder / MARKER)
+    temporary = name_partial(folder / MARKER)
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / MARKER)
 
@@ -72,7 +72,7 @@ def is_marked(folder: Path) -> bool:
     return _read_marker(folder) is not None
 
 
-def marked_patterns(folder: Path) -> frozenset[str]:
+def read_marked_patterns(folder: Path) -> frozenset[str]:
     """The patterns of names that the marker of `folder` allows; none where there is no marker."""
     marker = _read_marker(folder)
     return frozenset(marker.patterns) if marker else frozenset()
@@ -97,7 +97,7 @@ def require_replaceable_folder(folder: Path, kind: str) -> None:
         return
     if marker.kind != kind:
         raise InputInvalid(f"{folder} is compodiff's {marker.kind}, not its {kind}; name another folder")
-    if foreign := next((name for name in _walk(folder) if not marker.names(name)), None):
+    if foreign := next((name for name in _walk(folder) if not marker.covers(name)), None):
         raise InputInvalid(f"{folder} holds {foreign!r}, which compodiff did not write; move it away and run again")
 
 
@@ -122,7 +122,7 @@ def is_signed(path: Path, kind: str) -> bool:
     with path.open("rb") as file:
         start = file.read(_SEARCHED)
         file.seek(max(0, path.stat().st_size - _SEARCHED))
-        return signature(kind).encode() in start + b"\n" + file.read(_SEARCHED)
+        return make_signature(kind).encode() in start + b"\n" + file.read(_SEARCHED)
 
 
 def require_apart(written: Path, *read: Path) -> None:
@@ -149,7 +149,7 @@ def delete_folder(folder: Path, kind: str) -> None:
 
 
 def delete_partial(path: Path) -> None:
-    """Delete what `partial_name` named: a file or a folder that was not finished."""
+    """Delete what `name_partial` named: a file or a folder that was not finished."""
     if not path.name.endswith(_PARTIAL):
         raise ValueError(f"{path} is no partial name")
     if path.is_dir() and not path.is_symlink():
@@ -159,11 +159,11 @@ def delete_partial(path: Path) -> None:
 
 
 def delete_retired(folder: Path) -> None:
-    """Delete what `retired_name` named; what somebody put into it meanwhile keeps it where it is."""
+    """Delete what `name_retired` named; what somebody put into it meanwhile keeps it where it is."""
     if not folder.is_dir():
         return
     marker = _read_marker(folder)
-    if all(marker is not None and marker.names(name) for name in _walk(folder)):
+    if all(marker is not None and marker.covers(name) for name in _walk(folder)):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -175,7 +175,7 @@ def delete_inside(path: Path) -> None:
     """
     for folder in path.parents:
         marker = _read_marker(folder)
-        if marker is not None and marker.names(path.relative_to(folder).as_posix()):
+        if marker is not None and marker.covers(path.relative_to(folder).as_posix()):
             break
     else:
         raise InputInvalid(f"{path} is nothing that compodiff wrote; remove it yourself")
@@ -202,7 +202,7 @@ class _Marker:
     folders: frozenset[str]  # above the files; as patterns, above the patterns
     patterns: tuple[str, ...]
 
-    def names(self, name: str) -> bool:
+    def covers(self, name: str) -> bool:
         """Whether something in the folder, by its path from there, is ours."""
         base = name.rpartition("/")[2]
         if name == MARKER or name in self.files or name in self.folders or base in _LEFT_BY_FILE_MANAGERS:

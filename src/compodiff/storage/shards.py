@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_path, open_work_folder, write_json
+from compodiff.storage.atomic import open_work_folder, replace_path, write_json
 from compodiff.storage.digests import digest_file
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
 
@@ -54,7 +54,7 @@ class Shard:
         """Append rows to the sidecar."""
         self._rows.append(rows)
 
-    def rows(self) -> pd.DataFrame:
+    def make_rows(self) -> pd.DataFrame:
         """All rows recorded."""
         return pd.concat(self._rows, ignore_index=True) if self._rows else pd.DataFrame()
 
@@ -68,28 +68,28 @@ def open_shard_writer(path: Path) -> Iterator[Shard]:
     """
     from webdataset import TarWriter
 
-    with atomic_path(path) as temporary:
+    with replace_path(path) as temporary:
         with temporary.open("wb") as stream, TarWriter(stream, encoder=False, mtime=0, user="", group="") as tar:
             shard = Shard(tar)
             yield shard
         seal = {"bytes": temporary.stat().st_size, "sha256": digest_file(temporary), "entries": shard.entries}
-    write_table(sidecar_of(path), shard.rows(), metadata=seal)
+    write_table(name_sidecar(path), shard.make_rows(), metadata=seal)
 
 
-def sidecar_of(path: Path) -> Path:
+def name_sidecar(path: Path) -> Path:
     """The parquet file whose presence says that the shard `path` is done."""
     return path.with_suffix(".parquet")
 
 
-def seal_of(path: Path) -> dict[str, Any]:
+def read_seal(path: Path) -> dict[str, Any]:
     """What the sidecar of shard `path` says about its tar: bytes, sha256, entries.
 
     Raises:
         InputInvalid: the sidecar is missing or unreadable.
     """
-    seal = _read(sidecar_of(path), _REMAKE).schema.metadata.get(b"compodiff")
+    seal = _read(name_sidecar(path), _REMAKE).schema.metadata.get(b"compodiff")
     if seal is None:
-        raise InputInvalid(f"{sidecar_of(path)} is no sidecar of a shard; delete it and {_REMAKE}")
+        raise InputInvalid(f"{name_sidecar(path)} is no sidecar of a shard; delete it and {_REMAKE}")
     content: dict[str, Any] = json.loads(seal)
     return content
 
@@ -97,7 +97,7 @@ def seal_of(path: Path) -> dict[str, Any]:
 def is_done(path: Path) -> bool:
     """Whether shard `path` was finished and has still its size; a damaged one counts as missing."""
     try:
-        return path.is_file() and path.stat().st_size == seal_of(path)["bytes"]
+        return path.is_file() and path.stat().st_size == read_seal(path)["bytes"]
     except InputInvalid:
         return False
 
@@ -108,7 +108,7 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     Raises:
         InputInvalid: the shard was never finished, is cut short or damaged.
     """
-    seal = seal_of(path)
+    seal = read_seal(path)
     if not path.is_file():
         raise InputInvalid(f"{path} is missing; {_REMAKE}")
     if (size := path.stat().st_size) != seal["bytes"]:
@@ -124,12 +124,12 @@ def read_entries(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             if name != key and files:
                 yield key, files
                 files = {}
-            key, files[extension] = name, _content(tar, member)
+            key, files[extension] = name, _read_member(tar, member)
     if files:
         yield key, files
 
 
-class Merger:
+class ShardMerger:
     """A manifest while it is written out of sidecars; holds the rows of one group."""
 
     def __init__(self, target: Path) -> None:
@@ -143,7 +143,7 @@ class Merger:
         Raises:
             InputInvalid: its sidecar is missing or unreadable.
         """
-        table = _read(sidecar_of(path), _REMAKE)
+        table = _read(name_sidecar(path), _REMAKE)
         if table.num_rows:
             self._held.append(table.replace_schema_metadata({b"pandas": table.schema.metadata[b"pandas"]}))
             if sum(held.num_rows for held in self._held) >= _ROWS_PER_GROUP:
@@ -166,15 +166,15 @@ class Merger:
 
 
 @contextmanager
-def open_merged_table(target: Path) -> Iterator[Merger]:
+def open_merged_table(target: Path) -> Iterator[ShardMerger]:
     """Yield what takes sidecars one by one; when the block ends well their rows appear as one parquet file, `target`.
 
     Raises:
         InputInvalid: there was no row.
         ResourceUnavailable: the disk is full; nothing is left.
     """
-    with atomic_path(target) as temporary:
-        merger = Merger(temporary)
+    with replace_path(target) as temporary:
+        merger = ShardMerger(temporary)
         yield merger
         merger.close()
         if not temporary.exists():
@@ -188,7 +188,7 @@ def write_table(path: Path, rows: pd.DataFrame, *, metadata: Mapping[str, Any] |
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"compodiff": json.dumps(metadata, sort_keys=True).encode()}
         )
-    with atomic_path(path) as temporary:
+    with replace_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
@@ -263,6 +263,6 @@ def _read(path: Path, remedy: str) -> pa.Table:
         raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {remedy}") from error
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file: IO[bytes] | None = tar.extractfile(member)
     return file.read() if file is not None else b""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_path
-from compodiff.storage.ownership import signature
+from compodiff.storage.atomic import replace_path
+from compodiff.storage.ownership import make_signature
 
 ROWS_PER_GROUP = 8192
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), list[int]: pa.list_(pa.int32())}
@@ -46,15 +46,15 @@ def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") ->
     Args:
         path: the parquet file.
         columns: name -> str, int, float or list[int].
-        kind: what it is, where a person chose its place (`atomic.atomic_path`).
+        kind: what it is, where a person chose its place (`atomic.replace_path`).
 
     Raises:
         ResourceUnavailable: the disk is full; nothing is left.
         InputInvalid: with `kind`, a file of somebody's is there.
     """
-    signed = {"compodiff": signature(kind)} if kind else None
+    signed = {"compodiff": make_signature(kind)} if kind else None
     schema = pa.schema([(name, _TYPES[type_]) for name, type_ in columns.items()], metadata=signed)
-    with atomic_path(path, kind) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with replace_path(path, kind) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         table = TableWriter(writer, schema)
         yield table
         table.flush()
@@ -71,7 +71,7 @@ def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[di
     Raises:
         InputInvalid: the file is missing, cut short, not parquet, or lacks a column.
     """
-    missing = [name for name in columns if name not in column_names(path, remedy=remedy)]
+    missing = [name for name in columns if name not in read_column_names(path, remedy=remedy)]
     if missing:
         raise InputInvalid(f"{path} has no column {', '.join(missing)}; {remedy}")
     try:
@@ -79,10 +79,10 @@ def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[di
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=list(columns)):
                 yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputInvalid(f"{path} is damaged ({_line(error)}); {remedy}") from error
+        raise InputInvalid(f"{path} is damaged ({_shorten_error(error)}); {remedy}") from error
 
 
-def column_names(path: Path, *, remedy: str) -> list[str]:
+def read_column_names(path: Path, *, remedy: str) -> list[str]:
     """The columns of a parquet file, from its footer.
 
     Raises:
@@ -93,15 +93,15 @@ def column_names(path: Path, *, remedy: str) -> list[str]:
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; {remedy}") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputInvalid(f"{path} is cut short or not parquet ({_line(error)}); {remedy}") from error
+        raise InputInvalid(f"{path} is cut short or not parquet ({_shorten_error(error)}); {remedy}") from error
     return names
 
 
-def row_count(path: Path) -> int:
+def count_rows(path: Path) -> int:
     """How many rows a parquet file has, from its footer."""
     rows: int = pq.read_metadata(path).num_rows
     return rows
 
 
-def _line(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     return " ".join(str(error).split())

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, number_at
+from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, find_number_at
 from compodiff.tracking.store import Store, require_answers
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Standing:
+class ChampionState:
     """Who is champion after the decisions so far.
 
     Attributes:
@@ -70,14 +70,14 @@ class Decision:
     figures: Mapping[str, Mapping[str, float]]
 
 
-def settled(store: Store) -> Standing:
+def settle_aliases(store: Store) -> ChampionState:
     """Return who is champion, and have the aliases say so, whatever a kill or a hand left them at.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached.
     """
-    standing = _replayed(store)
-    found = (number_at(store, CHAMPION), number_at(store, PREVIOUS))
+    standing = _replay(store)
+    found = (find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
     if found == (standing.champion, standing.previous):
         return standing
     with require_answers(store.uri):
@@ -90,7 +90,7 @@ def settled(store: Store) -> Standing:
     return standing
 
 
-def decide(store: Store, before: Standing, decision: Decision) -> bool:
+def decide(store: Store, before: ChampionState, decision: Decision) -> bool:
     """Make a decision taken at the standing `before`; return False where another decision came first.
 
     Raises:
@@ -106,8 +106,8 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
         ensure_registered_model(store, DECISIONS, "Who became champion, when and why; one version is one decision.")
         client.create_model_version(DECISIONS, f"{run.info.artifact_uri}/decision.json", run_id, tags=record)
     standing, ours = before, False
-    for entry in _counting(store):
-        standing, ours = _after(standing, entry), ours or entry.run_id == run_id
+    for entry in _list_counting(store):
+        standing, ours = _apply(standing, entry), ours or entry.run_id == run_id
     if ours:
         with require_answers(store.uri):
             text = f"{decision.verdict} by {decision.by} at {decision.at}, decision {standing.last}"
@@ -116,27 +116,27 @@ def decide(store: Store, before: Standing, decision: Decision) -> bool:
     return ours
 
 
-def _follow(store: Store, standing: Standing) -> None:
+def _follow(store: Store, standing: ChampionState) -> None:
     """Set the aliases, the champion's last, until no newer decision has come in between."""
     while True:
         with require_answers(store.uri):
             for alias, number in ((PREVIOUS, standing.previous), (CHAMPION, standing.champion)):
                 if number is not None:
                     store.client.set_registered_model_alias(MODEL, alias, number)
-        now = _replayed(store)
+        now = _replay(store)
         if now.last == standing.last:
             return
         standing = now
 
 
-def _replayed(store: Store) -> Standing:
-    standing = Standing(0, number_at(store, CHAMPION), number_at(store, PREVIOUS))
-    for entry in _counting(store):
-        standing = _after(standing, entry)
+def _replay(store: Store) -> ChampionState:
+    standing = ChampionState(0, find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
+    for entry in _list_counting(store):
+        standing = _apply(standing, entry)
     return standing
 
 
-def _counting(store: Store) -> Iterator["ModelVersion"]:
+def _list_counting(store: Store) -> Iterator["ModelVersion"]:
     """Yield the decisions that count, in order."""
     entries: list[ModelVersion] = []
     token: str | None = None
@@ -154,15 +154,15 @@ def _counting(store: Store) -> Iterator["ModelVersion"]:
             yield entry
 
 
-def _after(standing: Standing, entry: "ModelVersion") -> Standing:
+def _apply(standing: ChampionState, entry: "ModelVersion") -> ChampionState:
     champion, previous = (None if entry.tags[key] == _NONE else entry.tags[key] for key in ("to", "previous"))
     fallen = standing.fallen
     if entry.tags["verdict"] == ROLLED_BACK:
         fallen = (fallen | {entry.tags["from"]}) - {entry.tags["to"]}
-    return Standing(int(entry.version), champion, previous, fallen)
+    return ChampionState(int(entry.version), champion, previous, fallen)
 
 
-def _record(before: Standing, decision: Decision) -> dict[str, Any]:
+def _record(before: ChampionState, decision: Decision) -> dict[str, Any]:
     figures = [
         f"{name} {value:.4f} (version {number})"
         for number, values in decision.figures.items()

@@ -27,54 +27,54 @@ def list_objections(
         if figure not in challenger:
             reasons.append(f"benchmark {name} was not measured")
             continue
-        reasons += _below_floor(composed, challenger, limits)
+        reasons += _find_below_floor(composed, challenger, limits)
         if champion is not None and figure in champion:
-            reasons += _not_better(composed, challenger, champion, limits)
-            reasons += _relations_that_fell(composed, challenger, champion, limits, min_relation_queries)
+            reasons += _find_not_better(composed, challenger, champion, limits)
+            reasons += _find_fallen_relations(composed, challenger, champion, limits, min_relation_queries)
     return reasons
 
 
-def interval_of(figures: Figures, composed: str, figure: str) -> tuple[float, float] | None:
+def read_interval(figures: Figures, composed: str, figure: str) -> tuple[float, float] | None:
     """Return the ends of the confidence interval of one of `composed`'s figures, or None where it was not measured."""
     low, high = (figures.get(f"{composed}/intervals/{figure}/{end}") for end in ("low", "high"))
     return None if low is None or high is None else (low, high)
 
 
-def least_gain(composed: str, figure: str, challenger: Figures, champion: Figures) -> float | None:
+def compute_least_gain(composed: str, figure: str, challenger: Figures, champion: Figures) -> float | None:
     """Return the lower end of the confidence interval of challenger minus champion.
 
     It is made of the two intervals as if they were independent (MOVER: Zou and Donner, Statistics in Medicine 2008,
     equation 5). Both models answer the same queries, so the true interval is narrower: the gate errs towards the
     champion. A champion registered without an interval counts as uncertain as the challenger.
     """
-    own = interval_of(challenger, composed, figure)
+    own = read_interval(challenger, composed, figure)
     if own is None:
         return None
     new, old = challenger[f"{composed}/{figure}"], champion[f"{composed}/{figure}"]
-    others = interval_of(champion, composed, figure)
+    others = read_interval(champion, composed, figure)
     above = own[1] - new if others is None else others[1] - old
     return new - old - hypot(new - own[0], above)
 
 
-def _below_floor(composed: str, challenger: Figures, limits: BenchmarkGate) -> Iterator[str]:
-    own = interval_of(challenger, composed, limits.figure)
+def _find_below_floor(composed: str, challenger: Figures, limits: BenchmarkGate) -> Iterator[str]:
+    own = read_interval(challenger, composed, limits.figure)
     if own is None:
         yield f"{composed}/{limits.figure} has no confidence interval"
     elif own[0] < limits.floor:
         yield f"{composed}/{limits.figure} may be as low as {own[0]:.3f}, below the floor of {limits.floor:.3f}"
 
 
-def _not_better(composed: str, challenger: Figures, champion: Figures, limits: BenchmarkGate) -> Iterator[str]:
+def _find_not_better(composed: str, challenger: Figures, champion: Figures, limits: BenchmarkGate) -> Iterator[str]:
     figure = f"{composed}/{limits.figure}"
     new, old = challenger[figure], champion[figure]
     if new < old + limits.margin:
         yield f"{figure} is {new:.3f}, which does not beat the champion's {old:.3f} by {limits.margin:.3f}"
-    gain = least_gain(composed, limits.figure, challenger, champion)
+    gain = compute_least_gain(composed, limits.figure, challenger, champion)
     if gain is not None and gain < -limits.max_plausible_loss:
         yield f"{figure} may have lost {-gain:.3f}, more than {limits.max_plausible_loss:.3f}: too few queries to tell"
 
 
-def _relations_that_fell(
+def _find_fallen_relations(
     composed: str, challenger: Figures, champion: Figures, limits: BenchmarkGate, min_queries: int
 ) -> Iterator[str]:
     ending = f"/{limits.figure}"

@@ -22,7 +22,7 @@ _METRICS_PER_REQUEST = 1000
 _PARAMS_PER_REQUEST = 100
 
 
-def now() -> int:
+def read_clock() -> int:
     """Return the time as MLflow writes it: milliseconds since 1970."""
     return int(time.time() * 1000)
 
@@ -65,7 +65,7 @@ class Journal:
         Raises:
             ResourceUnavailable: the disk is full.
         """
-        entry = {"time": now(), **entry}
+        entry = {"time": read_clock(), **entry}
         try:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
@@ -92,7 +92,7 @@ class Journal:
             if self.run_id is None:
                 self.add(run_id=run_id)
             while self._undelivered:
-                count = _request_size(self._undelivered)
+                count = _measure_request(self._undelivered)
                 _send(run_id, self._undelivered[:count], store)
                 del self._undelivered[:count]
 
@@ -110,7 +110,7 @@ def open_journal(folder: Path, heading: Heading) -> Journal:
     Raises:
         ResourceUnavailable: the folder cannot be written.
     """
-    for journal in kept_journals(folder, f"{heading.identity}-*.jsonl"):
+    for journal in open_kept_journals(folder, f"{heading.identity}-*.jsonl"):
         if not journal.ended:
             return journal
         journal.close()
@@ -126,7 +126,7 @@ def open_journal(folder: Path, heading: Heading) -> Journal:
     return Journal(path, file, heading)
 
 
-def kept_journals(folder: Path, pattern: str = "*.jsonl") -> Iterator[Journal]:
+def open_kept_journals(folder: Path, pattern: str = "*.jsonl") -> Iterator[Journal]:
     """Open, one after the other, the journals that no living process holds; the caller closes them."""
     for path in sorted(folder.glob(pattern)):
         file = path.open("r+", encoding="utf-8")
@@ -148,7 +148,7 @@ def kept_journals(folder: Path, pattern: str = "*.jsonl") -> Iterator[Journal]:
         yield journal
 
 
-def _request_size(entries: list[dict[str, Any]]) -> int:
+def _measure_request(entries: list[dict[str, Any]]) -> int:
     """Return how many leading entries go into one request: neighbouring metrics together, anything else alone."""
     count = metrics = 0
     for entry in entries:

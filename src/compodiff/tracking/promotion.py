@@ -11,16 +11,32 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.machine import lock_file
-from compodiff.tracking.decision_log import PROMOTED, REFUSED, ROLLED_BACK, Decision, Standing, decide, settled
+from compodiff.tracking.decision_log import (
+    PROMOTED,
+    REFUSED,
+    ROLLED_BACK,
+    ChampionState,
+    Decision,
+    decide,
+    settle_aliases,
+)
 from compodiff.tracking.gate import Gates, list_objections
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, Version, number_at, version_at, version_of
+from compodiff.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    MODEL,
+    RegisteredVersion,
+    find_number_at,
+    find_version,
+    find_version_at,
+)
 from compodiff.tracking.store import open_store
 
 _JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 
 @dataclass(frozen=True)
-class Change:
+class ChampionChange:
     """What a promotion or a rollback came to: the champion before (None: there was none) and after."""
 
     before: str | None
@@ -32,7 +48,7 @@ class Change:
         return self.before != self.after
 
 
-def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> Change:
+def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
     Args:
@@ -46,27 +62,27 @@ def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> Change
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
-    with _alone(project):
+    with _lock_decisions(project):
         while True:
-            standing = settled(store)
-            challenger = version_at(store, CHALLENGER)
+            standing = settle_aliases(store)
+            challenger = find_version_at(store, CHALLENGER)
             if challenger is None:
                 raise InputInvalid(f"no version of {MODEL} is registered; run: dvc repro register")
             if standing.champion == challenger.number:
-                return Change(standing.champion, standing.champion)
-            champion = version_of(store, standing.champion) if standing.champion else None
+                return ChampionChange(standing.champion, standing.champion)
+            champion = find_version(store, standing.champion) if standing.champion else None
             old = champion.figures if champion else None
             reasons = list_objections(challenger.figures, old, gates, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
-            if decide(store, standing, _verdict(standing, challenger, champion, reasons)):
+            if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):
                 break
         if reasons:
             raise PromotionRefused(f"version {challenger.number} of {MODEL} is not promoted: {'; '.join(reasons)}")
-        return Change(standing.champion, challenger.number)
+        return ChampionChange(standing.champion, challenger.number)
 
 
-def rollback(project: Path, reason: str = "", *, instead_of: str | None = None) -> Change:
+def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None) -> ChampionChange:
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
     Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
@@ -82,47 +98,56 @@ def rollback(project: Path, reason: str = "", *, instead_of: str | None = None) 
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
-    seen = instead_of or number_at(store, CHAMPION)
-    with _alone(project):
+    seen = instead_of or find_number_at(store, CHAMPION)
+    with _lock_decisions(project):
         while True:
-            standing = settled(store)
+            standing = settle_aliases(store)
             if standing.champion and standing.champion != seen:
-                return Change(standing.champion, standing.champion)
+                return ChampionChange(standing.champion, standing.champion)
             previous = standing.previous
             if previous is None or standing.champion is None or previous == standing.champion:
                 raise InputInvalid(f"{MODEL} has no previous champion to go back to; see: make ui")
             why = (reason,) if reason else ()
-            figures = {previous: _judged(version_of(store, previous))}
+            figures = {previous: _select_judged(find_version(store, previous))}
             decision = Decision(
-                ROLLED_BACK, _who(), _when(), standing.champion, previous, standing.champion, why, figures
+                ROLLED_BACK,
+                _name_person(),
+                _format_time(),
+                standing.champion,
+                previous,
+                standing.champion,
+                why,
+                figures,
             )
             if decide(store, standing, decision):
-                return Change(standing.champion, previous)
+                return ChampionChange(standing.champion, previous)
 
 
-def _verdict(standing: Standing, challenger: Version, champion: Version | None, reasons: list[str]) -> Decision:
-    figures = {each.number: _judged(each) for each in (challenger, champion) if each}
+def _make_verdict(
+    standing: ChampionState, challenger: RegisteredVersion, champion: RegisteredVersion | None, reasons: list[str]
+) -> Decision:
+    figures = {each.number: _select_judged(each) for each in (challenger, champion) if each}
     about = challenger.number
     if reasons:
         kept = (standing.champion, standing.previous)
-        return Decision(REFUSED, _who(), _when(), about, *kept, tuple(reasons), figures)
-    return Decision(PROMOTED, _who(), _when(), about, about, standing.champion, (), figures)
+        return Decision(REFUSED, _name_person(), _format_time(), about, *kept, tuple(reasons), figures)
+    return Decision(PROMOTED, _name_person(), _format_time(), about, about, standing.champion, (), figures)
 
 
-def _judged(version: Version) -> dict[str, float]:
+def _select_judged(version: RegisteredVersion) -> dict[str, float]:
     return {name: value for name, value in version.figures.items() if _JUDGED.fullmatch(name)}
 
 
-def _who() -> str:
+def _name_person() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def _when() -> str:
+def _format_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager
-def _alone(project: Path) -> Iterator[None]:
+def _lock_decisions(project: Path) -> Iterator[None]:
     """Let others of this checkout wait instead of taking a decision that would be void."""
     lock = project / "mlruns" / "promotion.lock"
     lock.parent.mkdir(exist_ok=True)

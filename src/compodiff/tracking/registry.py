@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
-from compodiff.tracking.runs import describe_origin, flat
-from compodiff.tracking.signature import input_example, read_card, signature
-from compodiff.tracking.store import Store, open_store, require_answers, without_credentials
+from compodiff.tracking.runs import describe_origin, flatten_params
+from compodiff.tracking.signature import make_input_example, make_signature, read_card
+from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -33,7 +33,7 @@ _REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "op
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelCandidate:
     """What is registered as one version.
 
     Attributes:
@@ -50,7 +50,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """One registered version; `figures` are metrics such as emoji/composed/recall_at_10."""
 
     number: str
@@ -58,14 +58,14 @@ class Version:
     figures: Mapping[str, float]
 
 
-def register_model(project: Path, candidate: Candidate) -> Version:
+def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersion:
     """Register `candidate` as a new version of the model, the challenger.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
     """
     store = open_store(project)
-    figures = dict(_numbers(candidate.figures))
+    figures = dict(_list_numbers(candidate.figures))
     with require_answers(store.uri):
         run = store.client.create_run(store.experiment_id, tags=describe_origin(project), run_name="register")
         run_id = str(run.info.run_id)
@@ -77,10 +77,10 @@ def register_model(project: Path, candidate: Candidate) -> Version:
             MODEL, source, run_id, tags=describe_origin(project), model_id=model_id
         )
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
-    return Version(str(made.version), run_id, figures)
+    return RegisteredVersion(str(made.version), run_id, figures)
 
 
-def version_at(store: Store, alias: str) -> Version | None:
+def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
     """Return the version that `alias` stands for, or None where it stands for none.
 
     Raises:
@@ -89,20 +89,20 @@ def version_at(store: Store, alias: str) -> Version | None:
     found = _find(store, alias)
     if found is None:
         return None
-    return _with_figures(store, found)
+    return _add_figures(store, found)
 
 
-def version_of(store: Store, number: str) -> Version:
+def find_version(store: Store, number: str) -> RegisteredVersion:
     """Return version `number`.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached, or has no such version.
     """
     with require_answers(store.uri):
-        return _with_figures(store, store.client.get_model_version(MODEL, number))
+        return _add_figures(store, store.client.get_model_version(MODEL, number))
 
 
-def number_at(store: Store, alias: str) -> str | None:
+def find_number_at(store: Store, alias: str) -> str | None:
     """Return the number of the version that `alias` stands for, or None where it stands for none.
 
     Raises:
@@ -129,7 +129,7 @@ def make_challenger(project: Path, number: str, run_id: str) -> bool:
         return True
 
 
-def model_folder(project: Path, alias: str = CHAMPION) -> Path:
+def find_model_folder(project: Path, alias: str = CHAMPION) -> Path:
     """Return a folder with the parts of the version that `alias` stands for: composed/, encoder/, index/.
 
     A store on this machine is read in place; from a server the version is fetched once.
@@ -147,23 +147,25 @@ def model_folder(project: Path, alias: str = CHAMPION) -> Path:
     if address.scheme in ("", "file"):
         folder = Path(unquote(address.path)) / "artifacts"
     else:
-        folder = _fetched(project, store, found)
+        folder = _fetch(project, store, found)
     if not folder.is_dir():
         raise InputInvalid(f"{folder} of {MODEL} version {found.version} is gone; remove mlruns/ and run: make run")
     return folder
 
 
-def registry_page(project: Path) -> str:
+def find_registry_page(project: Path) -> str:
     """Return where a person sees the models and their runs: the server's page, or the command that shows the store."""
     store = open_store(project)
     if store.uri.startswith("http"):
-        return f"{without_credentials(store.uri).rstrip('/')}/#/models/{MODEL}"
+        return f"{remove_credentials(store.uri).rstrip('/')}/#/models/{MODEL}"
     return "make ui, then http://127.0.0.1:5000/#/models/" + MODEL
 
 
-def _with_figures(store: Store, found: "ModelVersion") -> Version:
+def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
     with require_answers(store.uri):
-        return Version(str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics)
+        return RegisteredVersion(
+            str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics
+        )
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -179,7 +181,7 @@ def _find(store: Store, alias: str) -> "ModelVersion | None":
             raise
 
 
-def _fetched(project: Path, store: Store, found: "ModelVersion") -> Path:
+def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     from mlflow.artifacts import download_artifacts
 
     run_id = str(found.run_id)
@@ -187,14 +189,14 @@ def _fetched(project: Path, store: Store, found: "ModelVersion") -> Path:
         raise InputInvalid(f"{store.uri} names a run {run_id!r}, not hexadecimal digits; check MLFLOW_TRACKING_URI")
     kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
-        with require_answers(store.uri), atomic_folder(kept, "fetched model") as temporary:
+        with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
             download_artifacts(
                 artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
             )
     return kept / "artifacts"
 
 
-def _log_run(store: Store, run_id: str, candidate: Candidate, figures: Mapping[str, float]) -> None:
+def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapping[str, float]) -> None:
     from mlflow.entities import Metric, Param
     from mlflow.utils.time import get_current_time_millis
 
@@ -203,13 +205,16 @@ def _log_run(store: Store, run_id: str, candidate: Candidate, figures: Mapping[s
     store.client.log_batch(
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
-        params=[Param(name, value) for name, value in flat(trained_with | {"sampling": read_json(candidate.dials)})],
+        params=[
+            Param(name, value)
+            for name, value in flatten_params(trained_with | {"sampling": read_json(candidate.dials)})
+        ],
     )
     for path in candidate.files:
         store.client.log_artifact(run_id, str(path))
 
 
-def _log_model(store: Store, run_id: str, candidate: Candidate) -> tuple[str, str]:
+def _log_model(store: Store, run_id: str, candidate: ModelCandidate) -> tuple[str, str]:
     """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc
@@ -219,11 +224,9 @@ def _log_model(store: Store, run_id: str, candidate: Candidate) -> tuple[str, st
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),
-            artifacts={
-                name: str(path) for name, path in (dict(candidate.folders) | {"sampling": candidate.dials}).items()
-            },
-            signature=signature(read_card(candidate.folders["composed"]), read_json(candidate.dials)),
-            input_example=input_example(),
+            artifacts={name: str(path) for name, path in {**candidate.folders, "sampling": candidate.dials}.items()},
+            signature=make_signature(read_card(candidate.folders["composed"]), read_json(candidate.dials)),
+            input_example=make_input_example(),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
         )
         model = store.client.create_logged_model(store.experiment_id, MODEL, source_run_id=run_id)
@@ -243,10 +246,10 @@ def ensure_registered_model(store: Store, name: str, description: str) -> None:
             raise
 
 
-def _numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def _list_numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}/")
+            yield from _list_numbers(value, f"{prefix}{name}/")
         elif isinstance(value, list):  # the ends of an interval
             yield from zip((f"{prefix}{name}/low", f"{prefix}{name}/high"), map(float, value), strict=True)
         elif isinstance(value, int | float) and not isinstance(value, bool):

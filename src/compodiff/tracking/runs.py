@@ -1,6 +1,6 @@
 """A training as MLflow sees it: params, curves, system metrics, and what it was made from (data, graph, code).
 
-    with training_run("train_prior", params, artifacts / "prior") as run:
+    with record_training("train_prior", params, artifacts / "prior") as run:
         train(..., on_metrics=run.log_metrics)
 
 A store that is away never stops a training: what is to be told is kept (journal.py), said, and delivered later.
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from compodiff.errors import ResourceUnavailable
-from compodiff.tracking.outbox import Heading, Journal, kept_journals, now, open_journal
-from compodiff.tracking.store import Store, open_store, project_of
+from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
+from compodiff.tracking.store import Store, find_project, open_store
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -36,7 +36,7 @@ _SECONDS_BETWEEN_SYSTEM_METRICS = 10
 
 
 class Run(Protocol):
-    """What a training calls while it runs; `training_run` makes it."""
+    """What a training calls while it runs; `record_training` makes it."""
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record metrics of one step."""
@@ -82,7 +82,7 @@ class TrainingRun:
                     self._journal.path,
                     error,
                 )
-                self._away_since = now()
+                self._away_since = read_clock()
             return False
         self._deliver_at = time.monotonic() + _SECONDS_BETWEEN_DELIVERIES
         if self._away_since is not None and not self._journal.ended:
@@ -120,7 +120,7 @@ class TrainingRun:
     def _note_gap(self) -> None:
         """Have the run say from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
         if self._away_since is not None:
-            gap = " to ".join(_time(each) for each in (self._away_since, now()))
+            gap = " to ".join(_format_time(each) for each in (self._away_since, read_clock()))
             self._journal.add(tag=["system_metrics_missing", gap])
             self._away_since = None
 
@@ -153,7 +153,7 @@ class SilentRun:
 
 
 @contextmanager
-def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator[Run]:
+def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Iterator[Run]:
     """Record a training as one MLflow run; a run of the same name and params that was killed goes on as the same run.
 
     Args:
@@ -167,8 +167,8 @@ def training_run(name: str, params: Mapping[str, Any], folder: Path) -> Iterator
     if os.environ.get("RANK", "0") != "0":
         yield SilentRun()
         return
-    project = project_of(folder)
-    heading = Heading(name, now(), dict(flat(params)), describe_origin(project))
+    project = find_project(folder)
+    heading = Heading(name, read_clock(), dict(flatten_params(params)), describe_origin(project))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
     run = TrainingRun(journal, project)
     run.start()
@@ -187,7 +187,7 @@ def record_scores(
     name: str, record: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], files: Iterable[Path], folder: Path
 ) -> None:
     """Record a scored benchmark as one MLflow run: all that the scores depend on, every row's metrics, and files."""
-    with training_run(name, record, folder) as run:
+    with record_training(name, record, folder) as run:
         for row, summary in rows.items():
             run.log_metrics(0, {f"{row}/{metric}": value for metric, value in summary["metrics"].items()})
         for path in files:
@@ -197,7 +197,7 @@ def record_scores(
 def deliver_kept(store: Store, project: Path) -> int:
     """Deliver what earlier runs of `project` could not, say what still cannot; return how many runs were delivered."""
     delivered = 0
-    for journal in kept_journals(project / "mlruns" / "undelivered"):
+    for journal in open_kept_journals(project / "mlruns" / "undelivered"):
         if not journal.ended:
             journal.add(status="KILLED")
         try:
@@ -228,14 +228,14 @@ def describe_origin(project: Path) -> dict[str, str]:
     return tags
 
 
-def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten_params(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield nested params as MLflow takes them: dotted names, values as text."""
     for key, value in params.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
+            yield from flatten_params(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)
 
 
-def _time(milliseconds: int) -> str:
+def _format_time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -32,7 +32,7 @@ def read_card(composed: Path) -> dict[str, Any]:
     return card
 
 
-def signature(card: Mapping[str, Any], sampling: Mapping[str, Any]) -> "ModelSignature":
+def make_signature(card: Mapping[str, Any], sampling: Mapping[str, Any]) -> "ModelSignature":
     """Pictures as files' bytes and texts in, embeddings (B, D) out; the dials default to the model's own.
 
     Args:
@@ -62,7 +62,7 @@ def signature(card: Mapping[str, Any], sampling: Mapping[str, Any]) -> "ModelSig
     )
 
 
-def input_example() -> pd.DataFrame:
+def make_input_example() -> pd.DataFrame:
     """Return one query: a red square, and that it should be blue."""
     with io.BytesIO() as buffer:
         Image.new("RGB", (8, 8), "red").save(buffer, "PNG")

@@ -47,7 +47,7 @@ class Store:
     uri: str
 
 
-def project_of(path: Path) -> Path:
+def find_project(path: Path) -> Path:
     """Return the project that `path` lies in: the nearest folder upwards that holds params.yaml.
 
     Raises:
@@ -83,7 +83,7 @@ def open_store(project: Path) -> Store:
         if uri == own and artifacts:
             follow_a_move(mlruns / "mlflow.db", EXPERIMENT, artifacts)
         client = mlflow.MlflowClient(tracking_uri=uri)
-        return Store(client, _experiment_id(client, artifacts), uri)
+        return Store(client, _find_experiment(client, artifacts), uri)
 
 
 @contextmanager
@@ -99,18 +99,18 @@ def require_answers(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = without_credentials(" ".join(str(error).split()))[:200]
+        reason = remove_credentials(" ".join(str(error).split()))[:200]
         raise ResourceUnavailable(
-            f"MLflow at {without_credentials(uri)} does not do it ({reason}); check MLFLOW_TRACKING_URI and run again"
+            f"MLflow at {remove_credentials(uri)} does not do it ({reason}); check MLFLOW_TRACKING_URI and run again"
         ) from error
 
 
-def without_credentials(text: str) -> str:
+def remove_credentials(text: str) -> str:
     """Return `text` with user names and passwords cut out of the addresses in it."""
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def _experiment_id(client: "MlflowClient", artifacts: str | None) -> str:
+def _find_experiment(client: "MlflowClient", artifacts: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(EXPERIMENT)

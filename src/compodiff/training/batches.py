@@ -140,11 +140,11 @@ class Batches:
         self._slots = list_slots(mixture, params)
         shares = {str(number): float(slot.count) for number, slot in enumerate(self._slots)}
         total = sum(shares.values())
-        self._negatives = whole_counts(
+        self._negatives = divide_rows(
             params.contrastive_negatives, {name: count / total for name, count in shares.items()}
         )
 
-    def microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
+    def make_microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
         """The batches that process `rank` of `world_size` accumulates in `step`."""
         params = self._params
         rng = np.random.default_rng([params.seed, step])
@@ -152,8 +152,8 @@ class Batches:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         shape = (params.batch_size, params.noise_draws)
         noise = torch.randn((*shape, self._mixture.embedding_dim), generator=generator)
-        timestep = self._timesteps(noise.shape[:2].numel(), generator).view(shape)
-        others = torch.from_numpy(self._images(plan.others))
+        timestep = self._draw_timesteps(noise.shape[:2].numel(), generator).view(shape)
+        others = torch.from_numpy(self._read_images(plan.others))
         parts = np.split(np.arange(params.batch_size), world_size * params.accumulation_steps)
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
         return [self._read(plan, part, others, noise[part], timestep[part]) for part in mine]
@@ -165,19 +165,19 @@ class Batches:
         rows, partners, wrong = (np.concatenate(each) for each in zip(*drawn, strict=True))
         counts = self._negatives.values()
         pool = [slot.draw_targets(rng, count) for slot, count in zip(self._slots, counts, strict=True)]
-        share = self._shares(rng)
+        share = self._read_shares(rng)
         rows[rng.random(size) < self._params.condition_dropout, TEXT] = NULL_TEXT
         rows[rng.random(size) < self._params.condition_dropout, IMAGE] = NOTHING
         order = rng.permutation(size)
         return _Plan(rows[order], partners[order], share[order], np.concatenate([*pool, wrong]))
 
-    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
+    def _draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
         """Timesteps as the process draws them, but for the share that is pure noise. -> (count,)."""
         timesteps = self._process.draw_timesteps(count, generator)
         is_pure = torch.rand(count, generator=generator) < self._params.pure_noise_share
-        return timesteps.masked_fill(is_pure, noisiest(self._process))
+        return timesteps.masked_fill(is_pure, find_noisiest(self._process))
 
-    def _shares(self, rng: Generator) -> NDArray[np.float32]:
+    def _read_shares(self, rng: Generator) -> NDArray[np.float32]:
         concentration, size = self._params.mixup_concentration, (self._params.batch_size, 1)
         if concentration == 0:
             return np.ones(size, dtype=np.float32)
@@ -187,24 +187,24 @@ class Batches:
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
         texts, text = np.unique(rows[:, [SET, TEXT]], axis=0, return_inverse=True)  # (U, 2), ordered by set; (B,)
         has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
-        images, target = self._images(rows[has_image][:, [SET, IMAGE]]), self._images(rows[:, [SET, TARGET]])
+        images, target = self._read_images(rows[has_image][:, [SET, IMAGE]]), self._read_images(rows[:, [SET, TARGET]])
         if self._params.mixup_concentration > 0:
             own = share[has_image]
-            images = own * images + (1 - own) * self._images(partners[has_image][:, [SET, IMAGE]])
-            target = share * target + (1 - share) * self._images(partners[:, [SET, TARGET]])
+            images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]])
+            target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]])
         tokens, lengths = self._tokens(texts)
         return Batch(
             texts=PackedText(torch.as_tensor(tokens).float(), torch.as_tensor(lengths)),
             images=torch.from_numpy(images),
             masks=torch.from_numpy(self._masks(rows[has_mask][:, [SET, MASK]])),
-            rows=ContextRows(torch.from_numpy(text.reshape(-1)), _positions(has_image), _positions(has_mask)),
+            rows=ContextRows(torch.from_numpy(text.reshape(-1)), _find_positions(has_image), _find_positions(has_mask)),
             target=torch.from_numpy(target),
             others=others,
             noise=noise,
             timestep=timestep,
         )
 
-    def _images(self, places: Rows) -> NDArray[np.float32]:
+    def _read_images(self, places: Rows) -> NDArray[np.float32]:
         """Embeddings of images. places: (U, 2) number of the set, image -> (U, D)."""
         images = np.empty((len(places), self._mixture.embedding_dim), dtype=np.float32)
         for number, of_set in enumerate(self._mixture.sets):
@@ -238,7 +238,7 @@ def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:
     numbers = {of_set.name: number for number, of_set in enumerate(mixture.sets)}
     shares = {(task, name): share for task, own in mixture.shares.items() for name, share in own.items()}
     slots = []
-    for (task, name), count in whole_counts(params.batch_size, shares).items():
+    for (task, name), count in divide_rows(params.batch_size, shares).items():
         if count == 0:
             continue
         of_set = mixture.sets[numbers[name]]
@@ -252,17 +252,17 @@ def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:
     return slots
 
 
-def _positions(present: NDArray[np.bool_]) -> Tensor:
+def _find_positions(present: NDArray[np.bool_]) -> Tensor:
     """Where each row stands among those present, NULL for the absent. present: (B,) -> (B,)."""
     return torch.from_numpy(np.where(present, np.cumsum(present) - 1, NULL))
 
 
-def noisiest(process: Process) -> int:
+def find_noisiest(process: Process) -> int:
     """The timestep at which nothing is left of x0, where every sampler starts."""
     return process.num_train_timesteps - (process.objective != "flow_matching")
 
 
-def whole_counts(total: int, shares: Mapping[Key, float]) -> dict[Key, int]:
+def divide_rows(total: int, shares: Mapping[Key, float]) -> dict[Key, int]:
     """Divide `total` rows in the proportion of `shares` (largest remainders), so that the counts add up to it."""
     counts = {key: int(share * total) for key, share in shares.items()}
     by_remainder = sorted(shares, key=lambda key: counts[key] - shares[key] * total)

@@ -22,7 +22,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
-from compodiff.storage.atomic import atomic_path
+from compodiff.storage.atomic import replace_path
 from compodiff.training.examples import IMAGE, NOTHING, NULL_TEXT, TARGET, TEXT, SetExamples
 
 RECALLED = 10
@@ -42,7 +42,7 @@ ONE_CALL = SamplerOptions(
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One row of the curve's CSV.
 
     Attributes:
@@ -61,17 +61,17 @@ class Point:
     learning_rate: float
     samples_per_second: float
 
-    def metrics(self) -> dict[str, float]:
+    def list_metrics(self) -> dict[str, float]:
         """All but the step."""
         values = asdict(self)
         del values["step"]
         return values
 
 
-def write_curve(path: Path, points: Sequence[Point]) -> None:
+def write_curve(path: Path, points: Sequence[CurvePoint]) -> None:
     """Write the whole curve, or nothing."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
+    with replace_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(CurvePoint)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(point) for point in points)
 
@@ -100,7 +100,7 @@ class CurveQueries:
 
     def save(self, path: Path) -> None:
         """Write the arrays, whole or not at all."""
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with replace_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **{each.name: getattr(self, each.name) for each in fields(self)})
 
     @classmethod
@@ -204,7 +204,7 @@ def gather_queries(queries: CurveQueries, device: torch.device) -> GatheredQueri
 
 
 def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, seed: int) -> dict[str, float]:
-    """Answer the queries by one network call each: their cosine and recall_at_10, as `Point` says."""
+    """Answer the queries by one network call each: their cosine and recall_at_10, as `CurvePoint` says."""
     answers = compose(denoiser, queries.conditions, ONE_CALL, torch.Generator().manual_seed(seed), process).cpu()
     scores = functional.normalize(answers, dim=-1) @ queries.gallery.T
     best = scores.masked_fill(~queries.is_target, -torch.inf).amax(1)

@@ -39,23 +39,23 @@ class Teacher:
     def __call__(self, x0: Tensor, x_t: Tensor, timestep: Tensor, batch: Batch) -> Tensor:
         """Solve from x_t (N, D) at timestep (N,) -> (N, D); x0 itself is not looked at."""
         denoiser, alpha_bar = self._denoiser.to(x_t.device), self._alpha_bar.to(x_t.device)
-        context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+        context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
         x, answer = x_t, torch.zeros_like(x0)
         for left in range(self._calls, 0, -1):
             following = (timestep + 1) * (left - 1) // left + CLEAN
             predicted = denoiser(x, timestep.clamp(min=0), context)
             answer = torch.where((timestep == CLEAN)[:, None], answer, predicted)
-            x = _ddim(x, answer, alpha_bar[timestep + 1, None], alpha_bar[following + 1, None])
+            x = _step_ddim(x, answer, alpha_bar[timestep + 1, None], alpha_bar[following + 1, None])
             timestep = following
         return answer
 
 
-def aim_of(denoiser: Denoiser, process: Process, params: TrainingParams) -> Teacher | None:
+def make_teacher(denoiser: Denoiser, process: Process, params: TrainingParams) -> Teacher | None:
     """The aim of a training by its params: x0 itself (None), or a teacher where they are those of distillation."""
     return Teacher(denoiser, process, params.teacher_calls) if isinstance(params, DistillationParams) else None
 
 
-def _ddim(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, next_alpha_bar: Tensor) -> Tensor:
+def _step_ddim(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, next_alpha_bar: Tensor) -> Tensor:
     """One deterministic step (arXiv 2010.02502, eq. 12) with a timestep of its own for each row; at the end, x0."""
     noise = (x_t - alpha_bar.sqrt() * x0) / (1 - alpha_bar).clamp(min=torch.finfo(x_t.dtype).tiny).sqrt()
     return torch.where(next_alpha_bar == 1, x0, next_alpha_bar.sqrt() * x0 + (1 - next_alpha_bar).sqrt() * noise)

@@ -1,7 +1,7 @@
 """DeepSpeed, and nothing else knows it: one process or torchrun's many, on the CPU (gloo) or on GPUs (NCCL).
 
     engine = Engine(objective, params, join_workers())
-    engine.forward_backward(batch)  # once a microbatch
+    engine.add_gradients(batch)  # once a microbatch
     engine.step()                   # averages over processes, clips, steps, clears the gradients
 
 Its configuration is made from params.yaml; there is no ds_config.json.
@@ -30,7 +30,7 @@ from compodiff.training.batches import Batch
 
 
 @dataclass(frozen=True)
-class Worker:
+class TrainingProcess:
     """This process among those that train together."""
 
     rank: int
@@ -43,7 +43,7 @@ class Worker:
         return self.rank == 0
 
 
-def join_workers() -> Worker:
+def join_workers() -> TrainingProcess:
     """Join torchrun's processes, or be the only one (which opens no port); they part when the interpreter ends.
 
     DeepSpeed keeps the first group for good, so a second training in one process trains in the same.
@@ -59,13 +59,13 @@ def join_workers() -> Worker:
         else:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         atexit.register(dist.destroy_process_group)
-    return Worker(dist.get_rank(), dist.get_world_size(), device)
+    return TrainingProcess(dist.get_rank(), dist.get_world_size(), device)
 
 
 class Engine:
     """An objective under DeepSpeed: AdamW, warm-up, clipping, precision and ZeRO as params.yaml says."""
 
-    def __init__(self, objective: nn.Module, params: TrainingParams, worker: Worker) -> None:
+    def __init__(self, objective: nn.Module, params: TrainingParams, worker: TrainingProcess) -> None:
         """Hand `objective` (a batch -> its loss) to DeepSpeed.
 
         Raises:
@@ -74,14 +74,14 @@ class Engine:
         self.worker = worker
         self.objective = objective.to(worker.device)
         optimizer = torch.optim.AdamW(
-            parameter_groups(objective, params.weight_decay), lr=params.learning_rate, betas=(0.9, 0.999), fused=True
+            group_parameters(objective, params.weight_decay), lr=params.learning_rate, betas=(0.9, 0.999), fused=True
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, params))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: compute_learning_rate_factor(step, params))
         self._deepspeed, *_ = _import_deepspeed(worker.device).initialize(
             model=objective,
             optimizer=optimizer,
             lr_scheduler=schedule,
-            config=deepspeed_config(params, rows_per_microbatch(params, worker.world_size), worker.device),
+            config=make_deepspeed_config(params, divide_batch(params, worker.world_size), worker.device),
         )
 
     @property
@@ -89,7 +89,7 @@ class Engine:
         """The learning rate of the next step."""
         return float(self._deepspeed.get_lr()[0])
 
-    def forward_backward(self, batch: Batch) -> float:
+    def add_gradients(self, batch: Batch) -> float:
         """Add one microbatch's gradients and return its loss; a loss that is not finite leaves no gradient."""
         loss: Tensor = self._deepspeed(batch.to(self.worker.device))
         value = float(loss.detach())
@@ -101,7 +101,7 @@ class Engine:
         """Average gradients over processes, clip them, take AdamW's step and clear them."""
         self._deepspeed.step()
 
-    def mean(self, value: float) -> float:
+    def average(self, value: float) -> float:
         """The mean of `value` over all processes."""
         total = torch.tensor(value, dtype=torch.float64, device=self.worker.device)
         dist.all_reduce(total)
@@ -118,14 +118,14 @@ class Engine:
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Restore what `save` wrote and return its `state`; a checkpoint that holds anything but data is an error."""
-        with _data_only():
+        with _read_data_only():
             _, client_state = self._deepspeed.load_checkpoint(str(folder), tag)
         state: dict[str, Any] = client_state["training"]
         return state
 
 
 @contextmanager
-def _data_only() -> Iterator[None]:
+def _read_data_only() -> Iterator[None]:
     """Have DeepSpeed, which would unpickle anything, read tensors, plain values and its own records alone."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
@@ -143,7 +143,7 @@ def _data_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def rows_per_microbatch(params: TrainingParams, world_size: int) -> int:
+def divide_batch(params: TrainingParams, world_size: int) -> int:
     """Rows of one process's microbatch.
 
     Raises:
@@ -158,14 +158,14 @@ def rows_per_microbatch(params: TrainingParams, world_size: int) -> int:
     return params.batch_size // parts
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Decay matrices; leave gains, biases and other vectors alone."""
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def learning_rate_factor(step: int, params: TrainingParams) -> float:
+def compute_learning_rate_factor(step: int, params: TrainingParams) -> float:
     """What the learning rate is multiplied with at `step`: a linear warm-up, then a cosine to 0 or a constant."""
     if step < params.warmup_steps:
         return (step + 1) / params.warmup_steps
@@ -175,7 +175,7 @@ def learning_rate_factor(step: int, params: TrainingParams) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def deepspeed_config(params: TrainingParams, rows: int, device: torch.device) -> dict[str, Any]:
+def make_deepspeed_config(params: TrainingParams, rows: int, device: torch.device) -> dict[str, Any]:
     """DeepSpeed's settings for microbatches of `rows` rows on `device`."""
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": rows,

@@ -18,11 +18,11 @@ from compodiff.precision import choose_precision
 from compodiff.storage.ownership import require_replaceable_folder
 from compodiff.training.batches import Batches
 from compodiff.training.curve import CurveQueries, gather_queries, measure
-from compodiff.training.distillation import aim_of
-from compodiff.training.engine import Engine, Worker, join_workers
+from compodiff.training.distillation import make_teacher
+from compodiff.training.engine import Engine, TrainingProcess, join_workers
 from compodiff.training.examples import TARGET, Mixture
 from compodiff.training.loop import Training, train
-from compodiff.training.resume import Checkpoints, weights_digest
+from compodiff.training.resume import Checkpoints, digest_weights
 from compodiff.training.tasks import Objective
 
 PICTURES_SAMPLED = 65_536  # of a set, for mean and spread of its embeddings
@@ -32,7 +32,7 @@ SMALLEST_SPREAD = 1e-3  # of the mean spread: a dimension that hardly varies is 
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingMaterial:
     """What a stage learns from and is measured on."""
 
     mixture: Mixture
@@ -42,7 +42,7 @@ class Material:
 def fit(
     denoiser: Denoiser,
     card: ModelCard,
-    material: Material,
+    material: TrainingMaterial,
     params: TrainingParams,
     *,
     folder: Path,
@@ -70,8 +70,8 @@ def fit(
     worker = join_workers()
     average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
     queries = gather_queries(material.queries, worker.device)
-    aim = aim_of(denoiser, card.process, params)
-    known = identity(denoiser, card, material, params, worker)
+    aim = make_teacher(denoiser, card.process, params)
+    known = make_identity(denoiser, card, material, params, worker)
     training = Training(
         params=params,
         batches=Batches(material.mixture, params, card.process),
@@ -89,7 +89,7 @@ def fit(
     training.engine.wait_for_all()
 
 
-def new_denoiser(config: DenoiserConfig, material: Material, *, standardise: bool, seed: int) -> Denoiser:
+def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standardise: bool, seed: int) -> Denoiser:
     """A denoiser with random weights.
 
     Args:
@@ -114,19 +114,19 @@ def new_denoiser(config: DenoiserConfig, material: Material, *, standardise: boo
     return denoiser
 
 
-def identity(
-    denoiser: Denoiser, card: ModelCard, material: Material, params: TrainingParams, worker: Worker
+def make_identity(
+    denoiser: Denoiser, card: ModelCard, material: TrainingMaterial, params: TrainingParams, worker: TrainingProcess
 ) -> dict[str, Any]:
     """All that decides the losses, flat; a checkpoint of another identity is refused."""
     given = params.model_dump(exclude=_NO_LOSS_DEPENDS_ON)
     if params.learning_rate_schedule == "constant":
         del given["steps"]  # a training may be lengthened where its learning rate does not depend on its length
     known = {
-        **_flat(given),
+        **_flatten(given),
         "precision": choose_precision(params.precision, worker.device),
         "num_train_timesteps": card.process.num_train_timesteps,
         "data": material.mixture.digest,
-        "weights at the start": weights_digest(denoiser),
+        "weights at the start": digest_weights(denoiser),
     }
     if params.zero_stage > 0:
         known["processes"] = worker.world_size  # each holds its part of the optimizer
@@ -144,7 +144,7 @@ def _sample_pictures(mixture: Mixture) -> NDArray[np.float64]:
     return np.concatenate([np.empty((0, mixture.embedding_dim)), *found])
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= {f"{key}.{inner}": part for inner, part in value.items()} if isinstance(value, dict) else {key: value}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from compodiff.errors import ParamsInvalid
 from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
-from compodiff.training.curve import Point, write_curve
+from compodiff.training.curve import CurvePoint, write_curve
 from compodiff.training.engine import Engine
 from compodiff.training.resume import Checkpoints
 
@@ -49,7 +49,7 @@ class Training:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is: what a checkpoint holds beside weights and optimizer.
 
     Attributes:
@@ -60,7 +60,7 @@ class Progress:
 
     step: int
     losses: list[float]
-    points: list[Point]
+    points: list[CurvePoint]
 
 
 def train(training: Training) -> None:
@@ -74,12 +74,14 @@ def train(training: Training) -> None:
     params, engine, worker = training.params, training.engine, training.engine.worker
     progress = _resume(training)
     timer = _Timer()
-    with _progress_bar(training, progress.step) as bar:
+    with _make_progress_bar(training, progress.step) as bar:
         while progress.step < params.steps:
             learning_rate = engine.learning_rate
             loss = 0.0
-            for batch in training.batches.microbatches(progress.step, rank=worker.rank, world_size=worker.world_size):
-                loss += engine.forward_backward(batch) / params.accumulation_steps
+            for batch in training.batches.make_microbatches(
+                progress.step, rank=worker.rank, world_size=worker.world_size
+            ):
+                loss += engine.add_gradients(batch) / params.accumulation_steps
             _require_finite(loss, progress.step, params)
             engine.step()  # clips, steps and zeroes the gradients
             average_weights(training.average, engine.objective, step=progress.step, decay=params.ema_decay)
@@ -91,7 +93,7 @@ def train(training: Training) -> None:
             if progress.step % params.validate_every == 0 or progress.step == params.steps:
                 _log_point(training, progress, learning_rate, timer)
             if progress.step % params.checkpoint_every == 0 and progress.step < params.steps:
-                training.checkpoints.save(engine, progress.step, _state(training, progress))
+                training.checkpoints.save(engine, progress.step, _collect_state(training, progress))
 
 
 def average_weights(average: nn.Module, network: nn.Module, *, step: int, decay: float) -> None:
@@ -116,30 +118,30 @@ class _Timer:
         return self.rows / (time.perf_counter() - self._started)
 
 
-def _log_point(training: Training, progress: Progress, learning_rate: float, timer: _Timer) -> None:
+def _log_point(training: Training, progress: TrainingProgress, learning_rate: float, timer: _Timer) -> None:
     """Measure the average network and add a point to the curve."""
     speed = timer.rows_per_second
-    loss = training.engine.mean(sum(progress.losses) / len(progress.losses))
+    loss = training.engine.average(sum(progress.losses) / len(progress.losses))
     progress.losses = []
     if training.engine.worker.is_main:
         measured = training.measure()
-        point = Point(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
+        point = CurvePoint(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
         progress.points.append(point)
         write_curve(training.curve, progress.points)
-        training.on_metrics(point.step, point.metrics())
+        training.on_metrics(point.step, point.list_metrics())
     timer.restart()
 
 
-def _state(training: Training, progress: Progress) -> dict[str, Any]:
+def _collect_state(training: Training, progress: TrainingProgress) -> dict[str, Any]:
     return {**asdict(progress), "average": training.average.state_dict()}
 
 
-def _resume(training: Training) -> Progress:
+def _resume(training: Training) -> TrainingProgress:
     state = training.checkpoints.load(training.engine)
     if state is None:
-        return Progress(0, [], [])
+        return TrainingProgress(0, [], [])
     training.average.load_state_dict(state["average"])
-    return Progress(state["step"], state["losses"], [Point(**point) for point in state["points"]])
+    return TrainingProgress(state["step"], state["losses"], [CurvePoint(**point) for point in state["points"]])
 
 
 def _require_finite(loss: float, step: int, params: TrainingParams) -> None:
@@ -150,7 +152,7 @@ def _require_finite(loss: float, step: int, params: TrainingParams) -> None:
         )
 
 
-def _progress_bar(training: Training, steps_done: int) -> "tqdm[Any]":
+def _make_progress_bar(training: Training, steps_done: int) -> "tqdm[Any]":
     params = training.params
     return tqdm(
         total=params.steps * params.batch_size,

@@ -65,7 +65,7 @@ class Checkpoints:
             engine.save(self.folder, tag, state)
         except (OSError, RuntimeError) as error:
             delete_inside(self.folder / tag)
-            if not _disk_is_full(error):
+            if not _is_disk_full(error):
                 raise
             raise ResourceUnavailable(
                 f"no space left on the disk for the checkpoint {self.folder / tag}; free some and run again, "
@@ -111,12 +111,12 @@ def digest(parts: Iterable[bytes]) -> str:
     return sha.hexdigest()[:16]
 
 
-def weights_digest(network: nn.Module) -> str:
+def digest_weights(network: nn.Module) -> str:
     """The digest of a network's parameters and buffers."""
     return digest(tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
 
 
-def _disk_is_full(error: OSError | RuntimeError) -> bool:
+def _is_disk_full(error: OSError | RuntimeError) -> bool:
     """Whether a checkpoint failed for want of space; torch's writer, in C++, says so in its own way only."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -38,27 +38,27 @@ class Objective(nn.Module):
         x0 = self.denoiser.standardise(batch.target).repeat_interleave(draws, 0)
         timestep = batch.timestep.flatten()
         x_t = self._process.add_noise(x0, batch.noise.flatten(0, 1), timestep)
-        context = self.denoiser.context(batch.texts, batch.images, batch.masks, batch.rows, uses=draws)
+        context = self.denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows, uses=draws)
         denoised = self.denoiser(x_t, timestep, context)
         wanted = x0 if self._aim is None else self._aim(x0, x_t, timestep, batch)
-        loss: Tensor = (loss_weight(self._process, timestep) * (denoised - wanted).square().mean(-1)).mean()
+        loss: Tensor = (compute_loss_weight(self._process, timestep) * (denoised - wanted).square().mean(-1)).mean()
         if self._params.contrastive_weight > 0:
             wrong = torch.cat((batch.images, batch.others))
-            contrast = contrastive_loss(
+            contrast = compute_contrastive_loss(
                 self.denoiser.restore(denoised), batch.target, wrong, temperature=self._params.contrastive_temperature
             )
             loss = loss + self._params.contrastive_weight * contrast
         return loss
 
 
-def loss_weight(process: Process, timestep: Tensor) -> Tensor:
+def compute_loss_weight(process: Process, timestep: Tensor) -> Tensor:
     """What an error of x0 counts: 1, or for flow matching that of its velocity, 1 / u^2. timestep: (N,) -> (N,)."""
     if process.objective != "flow_matching":
         return torch.ones_like(timestep, dtype=torch.float32)
     return (timestep / process.num_train_timesteps).clamp(min=SHORTEST_FLOW_TIME).square().reciprocal()
 
 
-def contrastive_loss(denoised: Tensor, targets: Tensor, others: Tensor, *, temperature: float) -> Tensor:
+def compute_contrastive_loss(denoised: Tensor, targets: Tensor, others: Tensor, *, temperature: float) -> Tensor:
     """InfoNCE (arXiv 1807.03748) on cosines of raw embeddings, as retrieval ranks them.
 
     Each denoised embedding should be nearer to its target than to the other rows' targets and to `others`, among them

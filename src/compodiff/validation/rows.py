@@ -23,7 +23,7 @@ from compodiff.embeddings.set_arrays import (
     SetEmbeddings,
 )
 from compodiff.errors import InputInvalid
-from compodiff.pairs.similarity import Embedded, score
+from compodiff.pairs.similarity import EmbeddedPairs, score
 from compodiff.sets import PAIRS, SPLITS, TrainingSet
 
 Digests = NDArray[np.uint64]
@@ -160,7 +160,7 @@ def _longest(texts: list[str]) -> str | None:
     return max((text for text in texts if text), key=len, default=None)
 
 
-def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> Embedded:
+def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> EmbeddedPairs:
     """Gather the embeddings that the filters compare, (B, 5) rows -> five times (B, D); NaN for a missing text."""
 
     def texts(column: int) -> NDArray[np.float32]:
@@ -169,7 +169,7 @@ def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> Embedded:
         vectors[rows == NOTHING] = np.nan
         return vectors
 
-    return Embedded(
+    return EmbeddedPairs(
         reference=embeddings.images[scored[:, REFERENCE]].astype(np.float32),
         target=embeddings.images[scored[:, SCORED_TARGET]].astype(np.float32),
         reference_caption=texts(REFERENCE_CAPTION),

@@ -23,7 +23,7 @@ _SAME = {PAIRS: ("picture", "text"), TRIPLETS: ("reference", "target", "relative
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExpectationResult:
     """What one expectation found in some rows.
 
     Attributes:
@@ -47,12 +47,12 @@ class Suite:
     def __init__(self, kind: str, params: ValidationParams, docs: Path) -> None:
         """Build the suite in a context whose only site is the folder `docs`."""
         gx = _import_great_expectations()
-        self._context = _make_context(docs)
+        self._make_context = _make_context(docs)
         suite = gx.ExpectationSuite(name=kind, expectations=_list_expectations(kind, params))
-        self._suite = self._context.suites.add(suite)
-        self._source = self._context.data_sources.add_pandas(kind)
+        self._suite = self._make_context.suites.add(suite)
+        self._source = self._make_context.data_sources.add_pandas(kind)
 
-    def find(self, rows: pd.DataFrame, name: str) -> list[Finding]:
+    def find(self, rows: pd.DataFrame, name: str) -> list[ExpectationResult]:
         """Hold the suite against rows, under a name for the docs.
 
         An expectation that cannot be held against the table, for want of a column or for its type, has failed.
@@ -63,11 +63,11 @@ class Suite:
         definition = gx.ValidationDefinition(name=name, data=batch, suite=self._suite)
         checkpoint = gx.Checkpoint(
             name=name,
-            validation_definitions=[self._context.validation_definitions.add(definition)],
+            validation_definitions=[self._make_context.validation_definitions.add(definition)],
             actions=[gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["docs"])],
             result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["key"]},
         )
-        run = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
+        run = self._make_context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
         (outcome,) = run.run_results.values()
         # It sorts by column; schema first reads better.
         kinds = [expectation.expectation_type for expectation in self._suite.expectations]
@@ -121,7 +121,7 @@ def _list_expectations(kind: str, params: ValidationParams) -> list[Any]:
     ]
 
 
-def _read_finding(result: dict[str, Any]) -> Finding:
+def _read_finding(result: dict[str, Any]) -> ExpectationResult:
     config, found = result["expectation_config"], result["result"]
     kwargs = config["kwargs"]
     columns = [kwargs["column"]] if "column" in kwargs else []
@@ -130,4 +130,4 @@ def _read_finding(result: dict[str, Any]) -> Finding:
     keys = tuple(str(row["key"]) for row in found.get("unexpected_index_list") or [])
     observed = found.get("details", {}).get("mismatched") or found.get("observed_value", "a table it cannot look at")
     observed = "" if result["success"] or keys else str(observed)
-    return Finding(named, bool(result["success"]), keys, observed, round(1 - kwargs.get("mostly", 1.0), 9))
+    return ExpectationResult(named, bool(result["success"]), keys, observed, round(1 - kwargs.get("mostly", 1.0), 9))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compodiff.pairs.similarity import judge
 from compodiff.params import SetParams, SimilarityFloors, ValidationParams
 from compodiff.validation.rows import Judged, frame_rows
-from compodiff.validation.suite import Finding, Suite
+from compodiff.validation.suite import ExpectationResult, Suite
 
 _KEYS_IN_RESULT, _KEYS_IN_MESSAGE, _REASONS_IN_MESSAGE = 20, 3, 3
 _SCORES = tuple(SimilarityFloors.model_fields)
@@ -33,7 +33,7 @@ class Verdict:
     """
 
     accepted: NDArray[np.bool_]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ExpectationResult] = field(default_factory=list)
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     examined: int = 0
@@ -89,7 +89,7 @@ def validate_rows(
     kind = judged.training_set.description.kind
     suite = Suite(kind, validation, docs)
     verdict = Verdict(np.zeros(len(judged.embeddings.array("keys")), np.bool_))
-    groups: list[list[Finding]] = []
+    groups: list[list[ExpectationResult]] = []
     for number, rows in enumerate(frame_rows(judged, validation.rows_at_once)):
         below = judge(rows[list(_SCORES)], params.floors)
         verdict.dropped.update(name for names in below[below != ""] for name in names.split(","))
@@ -108,7 +108,7 @@ def validate_rows(
     yield verdict
 
 
-def _name_failures(rows: pd.DataFrame, findings: list[Finding]) -> "pd.Series[str]":
+def _name_failures(rows: pd.DataFrame, findings: list[ExpectationResult]) -> "pd.Series[str]":
     """Name the expectations that each row fails; where the table as a whole is at fault, every row fails."""
     of_table = [finding.expectation for finding in findings if not finding.passed and not finding.keys]
     failed: defaultdict[str, list[str]] = defaultdict(lambda: list(of_table))
@@ -118,9 +118,9 @@ def _name_failures(rows: pd.DataFrame, findings: list[Finding]) -> "pd.Series[st
     return rows["key"].astype(str).map(lambda key: ", ".join(failed.get(key, of_table))).astype("str")
 
 
-def _merge_findings(groups: list[list[Finding]], examined: int) -> list[Finding]:
+def _merge_findings(groups: list[list[ExpectationResult]], examined: int) -> list[ExpectationResult]:
     """Take the findings of all groups of rows together: the tolerated fraction is of all rows."""
-    merged: dict[str, list[Finding]] = defaultdict(list)
+    merged: dict[str, list[ExpectationResult]] = defaultdict(list)
     for findings in groups:
         for finding in findings:
             merged[finding.expectation].append(finding)
@@ -130,18 +130,20 @@ def _merge_findings(groups: list[list[Finding]], examined: int) -> list[Finding]
         of_table = [finding for finding in found if not finding.passed and not finding.keys]
         passed = not of_table and len(keys) <= found[0].tolerated * examined
         observed = of_table[0].observed if of_table else ""
-        together.append(Finding(name, passed, keys, observed, found[0].tolerated))
+        together.append(ExpectationResult(name, passed, keys, observed, found[0].tolerated))
     return together
 
 
-def _count_rows(judged: Judged, verdict: Verdict, least: int) -> Finding:
+def _count_rows(judged: Judged, verdict: Verdict, least: int) -> ExpectationResult:
     """Find whether enough rows of the training split are left."""
     count = int((verdict.accepted & (np.array(judged.embeddings.array("splits")) == 0)).sum())
     observed = "" if count >= least else f"{count:,} rows of the training split, at least {least:,} are wanted"
-    return Finding("enough_rows", count >= least, (), observed)
+    return ExpectationResult("enough_rows", count >= least, (), observed)
 
 
-def _count_by_shard(rows: pd.DataFrame, failed: "pd.Series[str]", findings: list[Finding]) -> dict[str, dict[str, Any]]:
+def _count_by_shard(
+    rows: pd.DataFrame, failed: "pd.Series[str]", findings: list[ExpectationResult]
+) -> dict[str, dict[str, Any]]:
     """Judge each shard by what was found of its rows."""
     shard_of = rows.drop_duplicates("key").set_index("key")["shard"]
     unexpected: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -161,7 +163,7 @@ def _count_by_shard(rows: pd.DataFrame, failed: "pd.Series[str]", findings: list
     }
 
 
-def _describe_failure(finding: Finding) -> str:
+def _describe_failure(finding: ExpectationResult) -> str:
     if not finding.keys:
         return f"{finding.expectation} found {finding.observed}"
     more = ", ..." if len(finding.keys) > _KEYS_IN_MESSAGE else ""

@@ -7,9 +7,9 @@ import pytest
 import torch
 from worlds.benchmark import SAMPLING, make_world
 
-from compodiff.benchmarks.answers import Answering, Asked, gallery_vectors
+from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.scoring.ranking import candidate_scores, unit
+from compodiff.benchmarks.scoring.ranking import normalise, score_candidates
 from compodiff.embeddings import Embeddings
 from compodiff.model.checkpoint import load_model
 from compodiff.model.network.context import PackedText
@@ -33,17 +33,17 @@ def asked_and_model(tmp_path_factory, tiny_encoder):
     sampling = SAMPLING.model_copy(
         update={"solver": "ddim", "eta": 1.0, "num_inference_steps": 3, "w_text": 1.0, "draws": DRAWS}
     )
-    asked = Asked.of(load_triplets(world.benchmark, "test")[0], embeddings)
-    return asked, Answering(denoiser.eval(), card, sampling)
+    asked = QueryArrays.of(load_triplets(world.benchmark, "test")[0], embeddings)
+    return asked, RetrievalModel(denoiser.eval(), card, sampling)
 
 
 def drawn(asked, model):
     """The draws (Q, S, D) of each query by itself."""
     seeds = torch.Generator().manual_seed(model.sampling.seed)
-    texts, (null, null_length) = asked.embeddings, map(torch.from_numpy, asked.embeddings.tokens([0]))
+    texts, (null, null_length) = asked.embeddings, map(torch.from_numpy, asked.embeddings.read_tokens([0]))
     answers = []
     for reference, text in zip(asked.references, asked.text, strict=True):
-        words, length = map(torch.from_numpy, texts.tokens([text]))
+        words, length = map(torch.from_numpy, texts.read_tokens([text]))
         conditions = Conditions(
             PackedText(null.float(), null_length), PackedText(words.float(), length), torch.tensor(reference)[None]
         )
@@ -56,19 +56,19 @@ def drawn(asked, model):
 @pytest.mark.parametrize("fusion", ["average", "mean_score", "max_score"])
 def test_pictures_are_scored_by_the_fusion_of_the_draws(asked_and_model, fusion):
     asked, model = asked_and_model
-    gallery = unit(gallery_vectors(asked.embeddings).embeddings, np.float64)
+    gallery = normalise(read_gallery_vectors(asked.embeddings).embeddings, np.float64)
     draws = drawn(asked, model)
-    cosines = unit(draws, np.float64) @ gallery.T
+    cosines = normalise(draws, np.float64) @ gallery.T
     expected = {
-        "average": unit(draws.mean(1), np.float64) @ gallery.T,
+        "average": normalise(draws.mean(1), np.float64) @ gallery.T,
         "mean_score": cosines.mean(1),
         "max_score": cosines.max(1),
     }
-    answers = model.sampled(model.sampling.model_copy(update={"fusion": fusion})).answer(asked, fusion)
+    answers = model.sample_with(model.sampling.model_copy(update={"fusion": fusion})).answer(asked, fusion)
     everything = np.tile(np.arange(len(gallery)), (len(draws), 1))
-    scores = candidate_scores(answers, gallery, everything)
+    scores = score_candidates(answers, gallery, everything)
     if fusion == "mean_score":  # but for a factor of the query
-        scores *= np.linalg.norm(unit(draws, np.float64).mean(1), axis=1, keepdims=True)
+        scores *= np.linalg.norm(normalise(draws, np.float64).mean(1), axis=1, keepdims=True)
     np.testing.assert_allclose(scores, expected[fusion], atol=1e-5)
     others = [values for name, values in expected.items() if name != fusion]
     assert all(np.abs(scores - values).max() > 1e-3 for values in others)

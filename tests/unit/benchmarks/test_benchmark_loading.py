@@ -9,7 +9,7 @@ from compodiff.benchmarks.datasets.circo import load_circo
 from compodiff.benchmarks.datasets.cirr import load_cirr
 from compodiff.benchmarks.datasets.fashioniq import join_texts, load_fashioniq
 from compodiff.benchmarks.datasets.genecis import crop, load_genecis
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import write_json
 
@@ -144,12 +144,12 @@ def test_genecis_crop_dilates_to_the_left_and_top_only_and_pads_with_black():
     ],
 )
 def test_official_counts(annotations, name, split, counts):
-    parts = load_benchmark(name, annotations / name.split("-")[0], split, Choices())
+    parts = load_benchmark(name, annotations / name.split("-")[0], split, BenchmarkChoices())
     assert [(len(part.queries), part.gallery and len(part.gallery)) for part in parts] == counts
 
 
 def test_official_fashioniq_union_galleries(annotations):
-    parts = load_benchmark("fashioniq", annotations / "fashioniq", "val", Choices(gallery_variant="val"))
+    parts = load_benchmark("fashioniq", annotations / "fashioniq", "val", BenchmarkChoices(gallery_variant="val"))
     assert [len(part.gallery or ()) for part in parts] == [2628, 3089, 2902]
 
 
@@ -172,8 +172,8 @@ def test_genecis_object_galleries_are_of_15(annotations):
 @pytest.mark.parametrize(
     ("choices", "fault"),
     [
-        (Choices(category="dress"), "--category does not apply to cirr"),
-        (Choices(gallery_variant="val"), "--gallery-variant does not apply to cirr"),
+        (BenchmarkChoices(category="dress"), "--category does not apply to cirr"),
+        (BenchmarkChoices(gallery_variant="val"), "--gallery-variant does not apply to cirr"),
     ],
 )
 def test_a_choice_that_does_not_apply_is_refused(tmp_path, choices, fault):
@@ -191,7 +191,7 @@ def test_a_choice_that_does_not_apply_is_refused(tmp_path, choices, fault):
 )
 def test_unknown_names_are_refused(tmp_path, name, split, fault):
     with pytest.raises(InputInvalid, match=fault):
-        load_benchmark(name, tmp_path, split, Choices())
+        load_benchmark(name, tmp_path, split, BenchmarkChoices())
 
 
 def test_missing_and_broken_annotations_name_the_file_and_the_item(tmp_path):

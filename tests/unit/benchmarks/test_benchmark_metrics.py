@@ -27,7 +27,7 @@ def test_the_bootstrap_covers_the_mean_it_is_said_to_cover():
     covered = 0
     for _ in range(200):
         hits = (generator.random(150) < 0.3).astype(float)
-        low, high = bootstrap.intervals([{"hit": hits}], [[""] * 150])["hit"]
+        low, high = bootstrap.estimate_intervals([{"hit": hits}], [[""] * 150])["hit"]
         covered += low <= 0.3 <= high
     assert 180 <= covered <= 198
 
@@ -37,12 +37,12 @@ def test_queries_of_one_concept_are_drawn_together():
     hits = np.repeat([1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0], 100)
     concepts = [str(i) for i in range(10) for _ in range(100)]
     bootstrap = Bootstrap(draws=500, seed=1)
-    low, high = bootstrap.intervals([{"hit": hits}], [concepts])["hit"]
-    alone_low, alone_high = bootstrap.intervals([{"hit": hits}], [[""] * 1000])["hit"]
+    low, high = bootstrap.estimate_intervals([{"hit": hits}], [concepts])["hit"]
+    alone_low, alone_high = bootstrap.estimate_intervals([{"hit": hits}], [[""] * 1000])["hit"]
     assert high - low > 5 * (alone_high - alone_low)
 
 
 def test_parts_weigh_the_same_whatever_their_size():
     parts = [{"hit": np.ones(10)}, {"hit": np.zeros(1000)}]
-    low, high = Bootstrap(draws=50, seed=1).intervals(parts, [[""] * 10, [""] * 1000])["hit"]
+    low, high = Bootstrap(draws=50, seed=1).estimate_intervals(parts, [[""] * 10, [""] * 1000])["hit"]
     assert low == high == 0.5

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 import compodiff.benchmarks
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
-from compodiff.benchmarks.datasets.templates import fill_template
+from compodiff.benchmarks.datasets.annotations import fill_template
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.errors import InputInvalid
 
 FAULTS = {
@@ -60,9 +60,9 @@ def _write(root, name):
 @pytest.mark.parametrize("template", ["{}", "{relative_caption", "{relative_captoin}"])
 def test_every_loader_says_so(tmp_path, name, template):
     _write(tmp_path, name)
-    load_benchmark(name, tmp_path, None, Choices())
+    load_benchmark(name, tmp_path, None, BenchmarkChoices())
     with pytest.raises(InputInvalid, match=r"template .*its fields are \{relative_caption\}"):
-        load_benchmark(name, tmp_path, None, Choices(template=template))
+        load_benchmark(name, tmp_path, None, BenchmarkChoices(template=template))
 
 
 def test_every_loader_fills_templates_by_one_function():

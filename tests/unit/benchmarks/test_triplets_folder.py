@@ -8,7 +8,7 @@ from PIL import Image
 
 from compodiff.benchmarks.datasets.doctor import examine
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.datasets.embedding import present
+from compodiff.benchmarks.datasets.embedding import find_present
 from compodiff.errors import InputInvalid
 
 
@@ -58,7 +58,7 @@ def test_pictures_that_are_none_are_counted_as_broken_and_left_out(folder):
     findings = list(examine("triplets", folder))
     assert [finding.is_good for finding in findings] == [True, False]
     assert "3 of 7 pictures broken: empty, cut short or no pictures (empty, half, html ...)" in findings[1].what
-    there = present(load_triplets(folder, "test"), skip_missing=True)
+    there = find_present(load_triplets(folder, "test"), skip_missing=True)
     assert sorted(there.pictures) == ["a", "c", "cats/v1.2", "d"]
     assert sorted(there.missing) == ["empty", "half", "html"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.captions.caption_sets import TALLY, Seen, read_captions, usable_captions
+from compodiff.captions.caption_sets import TALLY, SeenTexts, read_captions, select_captions
 from compodiff.errors import InputInvalid
 
 
@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_caption_is_counted_under_its_name():
     }
     tally = Counter()
     given_captions = [good, *(caption for faulty in bad.values() for caption in faulty)]
-    assert list(usable_captions(given_captions, tally, min_english=0.8, max_characters=200)) == [
+    assert list(select_captions(given_captions, tally, min_english=0.8, max_characters=200)) == [
         good.strip().replace("  ", " ")
     ]
     assert tally == {name: len(faulty) for name, faulty in bad.items()} | {"usable": 1, "read": len(given_captions)}
@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_caption_is_counted_under_its_name():
 
 @given(st.lists(st.text(max_size=4)))
 def test_seen_is_a_set_up_to_case(texts):
-    seen, expected = Seen(), set()
+    seen, expected = SeenTexts(), set()
     for text in texts:
         assert seen.add(text) == (text.lower() not in expected)
         expected.add(text.lower())
@@ -110,6 +110,6 @@ ENGLISH = (
 
 def test_captions_of_other_languages_are_left_out_and_english_ones_with_loans_are_not():
     tally = Counter()
-    kept = list(usable_captions((*FOREIGN, *ENGLISH), tally, min_english=0.7, max_characters=200))
+    kept = list(select_captions((*FOREIGN, *ENGLISH), tally, min_english=0.7, max_characters=200))
     assert kept == [*ENGLISH]
     assert tally["not_english"] == len(FOREIGN)

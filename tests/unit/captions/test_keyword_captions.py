@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.captions.by_keywords import KeywordRun
-from compodiff.captions.edits import Editor
-from compodiff.captions.replacements import Replacements, embed_terms, find_replacements, near_synonyms
+from compodiff.captions.edits import CaptionEditor
+from compodiff.captions.replacements import Replacements, are_near_synonyms, embed_terms, find_replacements
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article_of
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, choose_article
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, PLURAL, SINGULAR, Occurrence, TaggedCaption, Tagger, TermCounts
 from compodiff.pairs.caption_file import COLUMNS, read_caption_pairs
@@ -105,10 +105,10 @@ def test_a_noun_is_counted_where_an_article_precedes_it_often_enough():
     for _ in range(9):
         counts.add(tagged(("dog", SINGULAR), ("Snow", SINGULAR), ("cats", PLURAL), ("orange", ADJECTIVE)))
     counts.add(tagged(("dog", ONE), ("dog", ONE), ("orange", ONE), ("rare", ONE)))
-    assert counts.frequent(min_count=2, max_terms=9) == {
+    assert counts.find_frequent(min_count=2, max_terms=9) == {
         "dog": ONE, "orange": ADJECTIVE, "cats": PLURAL, "snow": SINGULAR
     }  # fmt: skip
-    assert list(counts.frequent(min_count=2, max_terms=2)) == ["dog", "orange"]
+    assert list(counts.find_frequent(min_count=2, max_terms=2)) == ["dog", "orange"]
 
 
 @given(st.lists(st.sampled_from("abcdefghijklmnop"), max_size=300), st.integers(2, 8))
@@ -121,9 +121,9 @@ def test_counts_in_bounded_memory_are_never_too_low_nor_too_high_by_more_than_wa
         held = counts._counts.get((term, ONE), counts.forgotten)
         assert exact <= held <= exact + counts.forgotten
     met = Counter(terms)
-    for term in counts.frequent(min_count=1, max_terms=9):
+    for term in counts.find_frequent(min_count=1, max_terms=9):
         assert met[term] >= 1
-    for term in counts.frequent(min_count=3, max_terms=9):
+    for term in counts.find_frequent(min_count=3, max_terms=9):
         assert met[term] >= 3
 
 
@@ -133,7 +133,7 @@ def test_what_may_owe_its_count_to_the_forgotten_is_left_out_and_said(caplog):
         for term in ("dog", "cat", f"rare{number}", f"other{number}"):
             counts.add(tagged((term, ONE)))
     assert counts.forgotten >= 2
-    assert [*counts.frequent(min_count=2, max_terms=9)] == ["cat", "dog"]
+    assert [*counts.find_frequent(min_count=2, max_terms=9)] == ["cat", "dog"]
     assert f"that were counted {counts.forgotten + 2} times, not 2" in caplog.text
 
 
@@ -169,7 +169,7 @@ def test_replacements_are_of_the_form_and_the_band_and_no_synonyms():
     ],
 )
 def test_near_synonyms_by_their_letters(one, other, same):
-    assert near_synonyms(one, other) == near_synonyms(other, one) == same
+    assert are_near_synonyms(one, other) == are_near_synonyms(other, one) == same
 
 
 # --- edits
@@ -187,7 +187,7 @@ def test_there_are_at_least_forty_templates_all_different():
     ("word", "expected"), [("owl", "an"), ("unicorn", "a"), ("hour", "an"), ("umbrella", "an"), ("house", "a")]
 )
 def test_articles_follow_the_sound(word, expected):
-    assert article_of(word) == expected
+    assert choose_article(word) == expected
 
 
 def only(kind, **changes):
@@ -199,7 +199,7 @@ def only(kind, **changes):
 @given(seed=st.integers(0, 2**32))
 def test_an_edit_changes_what_it_says(kind, seed, edited_captions):
     for it in edited_captions:
-        for edit in Editor(replacements(FORMS), only(kind, pairs_per_caption=3)).edits(it, Random(seed)):
+        for edit in CaptionEditor(replacements(FORMS), only(kind, pairs_per_caption=3)).make_edits(it, Random(seed)):
             assert edit.relation == kind
             assert edit.keyword in edit.target_caption.lower()
             assert it.caption == (edit.target_caption if kind == REMOVE else edit.reference_caption)
@@ -208,7 +208,7 @@ def test_an_edit_changes_what_it_says(kind, seed, edited_captions):
             for caption in (edit.reference_caption, edit.target_caption):
                 for before, after in zip(caption.split(), caption.split()[1:], strict=False):
                     if before in ("a", "an"):
-                        assert before == article_of(after)
+                        assert before == choose_article(after)
             if kind in (REPLACE, ADD, ATTRIBUTE):
                 assert edit.keyword in edit.relative_caption
                 assert edit.keyword not in edit.reference_caption
@@ -221,15 +221,15 @@ def edited_captions(tagger):
 
 def test_a_plain_replacement_reads_as_before(edited_captions):
     forms = {"dog": ONE, "owl": ONE}
-    (edit,) = Editor(replacements(forms), only(REPLACE)).edits(edited_captions[0], Random(0))
+    (edit,) = CaptionEditor(replacements(forms), only(REPLACE)).make_edits(edited_captions[0], Random(0))
     assert edit.target_caption == "An owl near a red house."
-    assert list(Editor(replacements(forms), only(REPLACE)).edits(edited_captions[3], Random(0))) == []
+    assert list(CaptionEditor(replacements(forms), only(REPLACE)).make_edits(edited_captions[3], Random(0))) == []
 
 
 def test_half_of_the_pairs_are_swapped_when_asked(edited_captions):
     params = only(REPLACE).model_copy(update={"swapped_share": 0.5})
-    editor, it = Editor(replacements(FORMS), params), edited_captions[0]
-    edits = [edit for seed in range(400) for edit in editor.edits(it, Random(seed))]
+    editor, it = CaptionEditor(replacements(FORMS), params), edited_captions[0]
+    edits = [edit for seed in range(400) for edit in editor.make_edits(it, Random(seed))]
     swapped = sum(edit.target_caption == it.caption for edit in edits)
     assert 150 < swapped < 250
     assert all(edit.keyword in edit.target_caption.lower() for edit in edits)
@@ -287,7 +287,7 @@ def test_a_set_becomes_pairs_that_a_generator_can_read(captions, tmp_path, tagge
     assert set(summary["by_relation"]) == {REPLACE, ADD, REMOVE, ATTRIBUTE}
     # A caption of the smaller split is more often one that the other has.
     assert 0.05 < sum(pair.split == "validation" for pair in pairs) / len(pairs) < 0.3
-    frequent = KeywordRun(captions, tmp_path / "work", params).frequent_terms()
+    frequent = KeywordRun(captions, tmp_path / "work", params).find_frequent_terms()
     assert forms.items() <= frequent.items()
     assert frequent["grass"] == SINGULAR
 
@@ -314,7 +314,7 @@ def test_sets_that_give_nothing_end_with_the_reason(tmp_path, tagger, forms):
     making = KeywordRun(path, tmp_path / "work", PARAMS)
     making.tag(tagger)
     with pytest.raises(InputInvalid, match=r"occurs 5 times; lower captions\.keywords\.min_count"):
-        making.frequent_terms()
+        making.find_frequent_terms()
     with pytest.raises(InputInvalid, match=r"no caption of .* has a term with a replacement"):
         making.write(replacements(forms), tmp_path / "pairs.parquet")
     assert not (tmp_path / "pairs.parquet").exists()
@@ -354,6 +354,6 @@ def test_terms_outside_the_band_of_the_encoder_are_said_to_be(captions, tmp_path
     making = KeywordRun(captions, tmp_path / "work", keywords(min_similarity=-1.0, max_similarity=-0.999))
     making.tag(tagger)
     with pytest.raises(InputInvalid, match=r"within \[-1\.0, -0\.999\] of compodiff-tiny; widen"):
-        making.replacements(tiny_encoder)
+        making.find_replacements(tiny_encoder)
     making = KeywordRun(captions, tmp_path / "work", keywords(min_similarity=-1.0, max_similarity=1.0))
-    assert set(COLOURS) <= set(making.replacements(tiny_encoder).choices)
+    assert set(COLOURS) <= set(making.find_replacements(tiny_encoder).choices)

@@ -11,12 +11,12 @@ from worlds.captions import ANIMALS, PLACES, ROWS, tiny_model, tiny_tokenizer
 from compodiff.captions.by_language_model import WritingRun
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit, read_edit_rows
 from compodiff.captions.language_model import (
+    LanguageModelWriter,
     RowTokens,
-    Writer,
+    add_lora,
     fine_tune,
     load_language_model,
     save_language_model,
-    with_lora,
 )
 from compodiff.captions.tuning_checkpoint import TuningCheckpoint
 from compodiff.errors import CheckpointMismatch, InputInvalid, ResourceUnavailable
@@ -56,7 +56,7 @@ def trained(folder, to, numbers, checkpoint, *, rows=ROWS, lora=False, stop_afte
     model, tokenizer = load_language_model(folder, to_train=True)
     tokens = RowTokens(rows, tokenizer, numbers.max_tokens)
     if lora:
-        model = with_lora(model, numbers.lora_rank, seed=17)
+        model = add_lora(model, numbers.lora_rank, seed=17)
     losses = []
     for step, loss in fine_tune(model, tokens, numbers, checkpoint, seed=17):
         losses.append(loss)
@@ -84,7 +84,7 @@ def captions(tmp_path):
 def run(captions, work, model, **changes):
     tuned, tokenizer = load_language_model(model, to_train=False)
     numbers = params(**changes)
-    writer = Writer(tuned, tokenizer, numbers.language_model, seed=numbers.seed)
+    writer = LanguageModelWriter(tuned, tokenizer, numbers.language_model, seed=numbers.seed)
     return WritingRun(captions, work, numbers, {"name": str(model)}), writer
 
 
@@ -111,10 +111,10 @@ def test_the_same_seed_writes_the_same_pairs_after_a_kill_too(editor, captions, 
         pass
 
     class KilledWriter:
-        def answers(self, some, number):
+        def answer(self, some, number):
             if number == 17:  # in the second part
                 raise Killed
-            return writer.answers(some, number)
+            return writer.answer(some, number)
 
     making, _ = run(captions, tmp_path / "two", editor, sampling_batch_size=1)
     with pytest.raises(Killed):
@@ -123,9 +123,9 @@ def test_the_same_seed_writes_the_same_pairs_after_a_kill_too(editor, captions, 
     asked = []
 
     class CountedWriter:
-        def answers(self, some, number):
+        def answer(self, some, number):
             asked.append(number)
-            return writer.answers(some, number)
+            return writer.answer(some, number)
 
     making.write(CountedWriter(), tmp_path / "resumed.parquet", 1000, lambda _: None)
     assert asked[0] == 16
@@ -180,7 +180,7 @@ def test_rows_are_told_from_others_of_the_same_size(untrained):
 
 def test_low_rank_adapters_learn_alone_and_are_merged(untrained, tmp_path):
     model, _ = load_language_model(untrained, to_train=True)
-    names = [name for name, it in with_lora(model, 4, seed=17).named_parameters() if it.requires_grad]
+    names = [name for name, it in add_lora(model, 4, seed=17).named_parameters() if it.requires_grad]
     assert names
     assert all("lora_" in name for name in names)
     numbers = params(epochs=4).language_model
@@ -197,7 +197,7 @@ def test_only_the_answer_counts_and_long_rows_are_left_out(untrained):
     _, tokenizer = load_language_model(untrained, to_train=True)
     tokens = RowTokens([ROWS[0], EditRow("a dog " * 50, "make it a cat", "a cat")], tokenizer, 64)
     assert tokens.too_long == 1
-    batch = tokens.batch([0])
+    batch = tokens.make_batch([0])
     counted = batch["labels"][0] != -100
     assert tokenizer.decode(batch["input_ids"][0][counted]) == ROWS[0].answer + "</s>"
     assert tokenizer.decode(batch["input_ids"][0][~counted]) == ROWS[0].prompt

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from compodiff.benchmarks.datasets.pictures import GalleryFolder
-from compodiff.catalogue.captions import relative_captions
-from compodiff.catalogue.emoji_benchmark import SPLITS, queries_of, read_queries, write_benchmark
+from compodiff.catalogue.captions import list_relative_captions
+from compodiff.catalogue.emoji_benchmark import SPLITS, draw_queries, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.params import BenchmarkParams
@@ -23,14 +23,14 @@ def folder(small_catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory)
 
 def test_the_gallery_holds_each_distinct_picture_once(folder: Path, small_catalogue: Catalogue) -> None:
     gallery = GalleryFolder.scan(folder / "gallery")
-    assert list(gallery.ids) == small_catalogue.distinct()
+    assert list(gallery.ids) == small_catalogue.list_distinct()
     assert gallery.read("twemoji-1F34E").tobytes() == small_catalogue.read("twemoji-1F34E").tobytes()
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_queries_stay_in_their_split_and_in_the_gallery(folder: Path, small_catalogue: Catalogue, split: str) -> None:
     queries = read_queries(folder, split)
-    distinct = set(small_catalogue.distinct())
+    distinct = set(small_catalogue.list_distinct())
     concepts = small_catalogue.pictures.query("split == @split")["concept"].unique()
     assert queries
     for query in queries:
@@ -44,23 +44,23 @@ def test_queries_stay_in_their_split_and_in_the_gallery(folder: Path, small_cata
 def test_each_query_answers_to_a_relation(folder: Path, small_catalogue: Catalogue) -> None:
     known: dict[tuple[str, str, str], set[str]] = {}
     for row in small_catalogue.relations.to_dict("records"):
-        reference, target = (small_catalogue.canonical(row[end]) for end in ("reference", "target"))
-        for caption in relative_captions(row["relation"], row["reference_term"], row["target_term"]):
+        reference, target = (small_catalogue.find_canonical(row[end]) for end in ("reference", "target"))
+        for caption in list_relative_captions(row["relation"], row["reference_term"], row["target_term"]):
             known.setdefault((row["relation"], reference, caption), set()).add(target)
     for query in read_queries(folder, "test"):
         assert known[query.group, query.reference, query.relative_caption] == set(query.targets)
 
 
 def test_concepts_take_turns(small_catalogue: Catalogue) -> None:
-    everything = queries_of(small_catalogue, "test", BenchmarkParams(seed=17, max_queries_per_relation=10**6))
+    everything = draw_queries(small_catalogue, "test", BenchmarkParams(seed=17, max_queries_per_relation=10**6))
     concepts = {query.concept for query in everything if query.group == "style"}
-    few = queries_of(small_catalogue, "test", BenchmarkParams(seed=17, max_queries_per_relation=len(concepts)))
+    few = draw_queries(small_catalogue, "test", BenchmarkParams(seed=17, max_queries_per_relation=len(concepts)))
     assert {query.concept for query in few if query.group == "style"} == concepts
 
 
 def test_the_seed_decides(folder: Path, small_catalogue: Catalogue) -> None:
-    again = queries_of(small_catalogue, "test", PARAMS)
-    other = queries_of(small_catalogue, "test", BenchmarkParams(seed=18, max_queries_per_relation=10))
+    again = draw_queries(small_catalogue, "test", PARAMS)
+    other = draw_queries(small_catalogue, "test", BenchmarkParams(seed=18, max_queries_per_relation=10))
     assert again == read_queries(folder, "test") != other
 
 

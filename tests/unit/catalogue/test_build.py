@@ -48,8 +48,8 @@ def test_twins_are_found_within_a_style(small_catalogue: Catalogue) -> None:
     pictures = small_catalogue.pictures
     assert pictures.at["openmoji-1F1F8-1F1EF", "twin_of"] == "openmoji-1F1F3-1F1F4"
     assert pictures.at["openmoji-1F1F3-1F1F4", "twin_of"] == "openmoji-1F1F3-1F1F4"
-    assert small_catalogue.canonical("openmoji-1F1F8-1F1EF") == "openmoji-1F1F3-1F1F4"
-    assert len(small_catalogue.distinct()) == pictures["pixel_digest"].nunique() < len(pictures)
+    assert small_catalogue.find_canonical("openmoji-1F1F8-1F1EF") == "openmoji-1F1F3-1F1F4"
+    assert len(small_catalogue.list_distinct()) == pictures["pixel_digest"].nunique() < len(pictures)
 
 
 @pytest.mark.parametrize("relation", ["skin_tone", "gender", "hair", "colour", "direction", "clock_time", "cat_face"])

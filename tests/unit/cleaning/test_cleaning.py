@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from worlds.tiny_networks import safety_checker
 
 from compodiff.cleaning import clean as cleaning
-from compodiff.cleaning.clean import FINDINGS, Rules, clean, find
-from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.clean import FINDINGS, CleaningRules, clean, find
+from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Survey, Surveyor
 from compodiff.cli import app
 from compodiff.encoders import Encoder, save_encoder
@@ -23,8 +23,8 @@ from compodiff.errors import InputInvalid
 from compodiff.images.looks import LOOK_SHAPE
 from compodiff.storage import shards
 
-RULES = Rules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
-NOTHING = Gallery((), np.empty((0, 16), np.float16))
+RULES = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
+NOTHING = BenchmarkGallery((), np.empty((0, 16), np.float16))
 
 
 def picture(seed: int) -> Image.Image:
@@ -112,7 +112,7 @@ def test_near_duplicates_and_unreadable_pictures_are_left_out_of_the_copy_and_st
 
 def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_path):
     to = tmp_path / "clean"
-    rules = Rules(near_duplicate=0.9, any_caption=True, contaminated=0.99)
+    rules = CleaningRules(near_duplicate=0.9, any_caption=True, contaminated=0.99)
     clean(dataset, to, surveyor(to, encoder_folder), NOTHING, rules)
     assert set(TRIPLETS) - set(kept(to)) == {"train-02", "train-03", "train-05", "validation-00"}
 
@@ -120,8 +120,8 @@ def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_p
 def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder, tiny_encoder, tmp_path):
     to = tmp_path / "clean"
     shown: Iterator[tuple[str, Image.Image]] = ((f"cirr/{seed}", picture(seed)) for seed in (40, 41, 8, 42))
-    gallery = Gallery.embedded(shown, tiny_encoder, 2)
-    rules = Rules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
+    gallery = BenchmarkGallery.embed(shown, tiny_encoder, 2)
+    rules = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
     clean(dataset, to, surveyor(to, encoder_folder), gallery, rules)
     findings = shards.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
     assert findings[["key", "picture", "match"]].to_numpy().tolist() == [["train-06", "target", "cirr/8"]]
@@ -169,7 +169,7 @@ def test_other_rules_copy_again_and_look_at_no_picture_again(dataset, encoder_fo
     to = tmp_path / "clean"
     clean(dataset, to, surveyor(to, encoder_folder), NOTHING, RULES)
     monkeypatch.setattr(Surveyor, "__call__", lambda *_: pytest.fail("looked at again"))
-    clean(dataset, to, surveyor(to, encoder_folder), NOTHING, Rules(1.1, any_caption=False, contaminated=1.1))
+    clean(dataset, to, surveyor(to, encoder_folder), NOTHING, CleaningRules(1.1, any_caption=False, contaminated=1.1))
     assert set(TRIPLETS) - set(kept(to)) == {"train-05"}
     assert shards.read_table(to / "manifest.parquet")["accepted"].sum() == 7
 
@@ -204,7 +204,7 @@ def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
     rows = pd.DataFrame({"key": keys, "relative_caption": [asks for *_, asks in triplets]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cleaning, "_AT_ONCE", 2)
-        found = find(survey, rows, Gallery((), np.empty((0, 5), np.float16)), RULES)
+        found = find(survey, rows, BenchmarkGallery((), np.empty((0, 5), np.float16)), RULES)
     first: dict[tuple[int, int, str], str] = {}
     expected = {}
     for key, triplet in sorted(zip(keys, triplets, strict=True)):
@@ -218,7 +218,7 @@ def test_near_embeddings_alone_are_no_duplicates():
     looks = np.zeros((2, 2, *LOOK_SHAPE), np.uint8)
     looks[1, 1, :3] = 60  # one cell of the targets differs
     rows = pd.DataFrame({"key": ["a", "b"], "relative_caption": "later"})
-    nothing = Gallery((), np.empty((0, 4), np.float16))
+    nothing = BenchmarkGallery((), np.empty((0, 4), np.float16))
     for different, expected in ((looks, []), (looks * 0, ["b"])):
         survey = Survey(["a", "b"], {}, np.array([0, 2]), [embeddings], [different])
         assert find(survey, rows, nothing, RULES)["key"].tolist() == expected

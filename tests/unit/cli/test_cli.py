@@ -10,7 +10,7 @@ import typer
 
 from compodiff import cli
 from compodiff.errors import InputInvalid
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 COMPODIFF = Path(sys.executable).with_name("compodiff")
 
@@ -41,14 +41,14 @@ def test_an_unknown_stage_is_one_line_and_an_exit_code(tmp_path):
 
 def test_outside_a_project_the_way_out_is_named(tmp_path):
     with pytest.raises(InputInvalid, match=r"no params\.yaml in .* or above"):
-        project_root(tmp_path)
+        find_project_root(tmp_path)
 
 
 def test_the_project_is_found_from_a_folder_below(tmp_path):
     (tmp_path / "params.yaml").touch()
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
-    assert project_root(below) == tmp_path.resolve()
+    assert find_project_root(below) == tmp_path.resolve()
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_too_little_memory_or_disk_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(8 * 10**9, 10**9))
+    monkeypatch.setattr(machine, "read_memory", lambda: machine.Memory(8 * 10**9, 10**9))
     assert hardware.judge_memory()[:2] == ("note", "1.0 of 8.0 GB free; make run needs 3")
     monkeypatch.setattr(hardware, "DISK_NEEDED_GB", 10**9)
     assert hardware.judge_disk(project)[0] == "fault"

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import material_of
+from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import (
     MASK_SIZE,
+    EmbeddingMaterial,
     Embeddings,
     ExactMask,
-    Material,
     blank_masked,
     draw_mask,
     find_drawn_cells,
@@ -30,12 +30,12 @@ PARAMS = EmbeddingParams(seed=17, batch_size=8, masks_per_picture=2, min_mask_fr
 
 
 @pytest.fixture(scope="module")
-def material(small_catalogue: Catalogue) -> Material:
-    return material_of(small_catalogue, ["but with dark skin tone", "a much longer wish: make it a blue circle"])
+def material(small_catalogue: Catalogue) -> EmbeddingMaterial:
+    return collect_material(small_catalogue, ["but with dark skin tone", "a much longer wish: make it a blue circle"])
 
 
 @pytest.fixture(scope="module")
-def folder(material: Material, tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifacts") / "embeddings"
     make_embeddings(folder, tiny_encoder, material, PARAMS)
     return folder
@@ -50,7 +50,9 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def test_each_picture_has_its_embedding(embeddings: Embeddings, tiny_encoder: Encoder, material: Material) -> None:
+def test_each_picture_has_its_embedding(
+    embeddings: Embeddings, tiny_encoder: Encoder, material: EmbeddingMaterial
+) -> None:
     assert list(embeddings.picture_row) == list(material.pictures)
     chosen = ["twemoji-1F34E", "openmoji-2764"]
     expected = tiny_encoder.encode_images([material.read(name) for name in chosen])
@@ -63,7 +65,7 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
     assert embeddings.text_row[""] == 0
     texts = ["but with dark skin tone", "", "a much longer wish: make it a blue circle", "red apple"]
     rows = [embeddings.text_row[text] for text in texts]
-    tokens, lengths = embeddings.tokens(rows)
+    tokens, lengths = embeddings.read_tokens(rows)
     encoding = tiny_encoder.encode_texts(texts)
     assert lengths.tolist() == encoding.mask.sum(dim=1).tolist()
     assert tokens.dtype == np.float16
@@ -73,7 +75,7 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
 
 
 def test_masked_pictures_are_embedded_as_their_mask_says(
-    embeddings: Embeddings, tiny_encoder: Encoder, material: Material, small_catalogue: Catalogue
+    embeddings: Embeddings, tiny_encoder: Encoder, material: EmbeddingMaterial, small_catalogue: Catalogue
 ) -> None:
     assert len(embeddings.masked) == 2 * len(material.masked_splits)
     assert set(embeddings.masked_splits) == {"train", "validation"}
@@ -81,7 +83,7 @@ def test_masked_pictures_are_embedded_as_their_mask_says(
     rows = [0, 1, len(embeddings.masked) - 1]
     pictures = [material.read(embeddings.masked_pictures[row]) for row in rows]
     pixels = torch.stack([tiny_encoder.preprocess(picture) for picture in pictures])
-    masks = embeddings.masks(rows)
+    masks = embeddings.read_masks(rows)
     expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(masks)))
     np.testing.assert_allclose(embeddings.masked[rows], expected.numpy(), atol=1e-5)
     for picture, mask in zip(pictures, masks, strict=True):
@@ -91,7 +93,7 @@ def test_masked_pictures_are_embedded_as_their_mask_says(
 
 
 def test_known_masks_are_blanked_beside_the_drawn_ones(
-    material: Material, tiny_encoder: Encoder, tmp_path: Path
+    material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
     first, second, third = list(material.masked_splits)[:3]
     cells = np.zeros((2, MASK_SIZE, MASK_SIZE), np.bool_)
@@ -108,19 +110,19 @@ def test_known_masks_are_blanked_beside_the_drawn_ones(
     assert embeddings.masked_pictures == [third, first, first, first, first]
     assert embeddings.masked_splits == ["test", "train", "train", "train", "train"]
     assert embeddings.masked_targets == [first, "", "", second, third]
-    assert embeddings.masked_row(first, cells[1]) == 4
-    assert embeddings.masked_row(third, cells[1]) == 0
-    assert embeddings.masked_row(second, cells[1]) is None
-    assert embeddings.masked_row(third, cells[0]) is None
+    assert embeddings.find_masked_row(first, cells[1]) == 4
+    assert embeddings.find_masked_row(third, cells[1]) == 0
+    assert embeddings.find_masked_row(second, cells[1]) is None
+    assert embeddings.find_masked_row(third, cells[0]) is None
     for row, mask in ((0, cells[1]), (3, cells[0]), (4, cells[1])):
-        np.testing.assert_array_equal(embeddings.masks([row])[0], mask)
+        np.testing.assert_array_equal(embeddings.read_masks([row])[0], mask)
         pixels = tiny_encoder.preprocess(material.read(embeddings.masked_pictures[row]))[None]
         expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(mask)[None]))[0]
         np.testing.assert_allclose(embeddings.masked[row], expected.numpy(), atol=1e-5)
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
-    folder: Path, material: Material, tiny_encoder: Encoder, tmp_path: Path
+    folder: Path, material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
     reads: list[str] = []
 
@@ -144,7 +146,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert list(tmp_path.iterdir()) == [resumed], "the chunks are gone"
 
 
-def test_chunks_of_other_params_are_not_used(material: Material, tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_chunks_of_other_params_are_not_used(
+    material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
     few = replace(material, pictures=material.pictures[:70], texts=["red"], masked_splits={})
     calls = iter(range(1000))
 

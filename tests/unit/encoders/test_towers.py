@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compodiff.encoders import Encoder, embedded_encoder
+from compodiff.encoders import Encoder, load_embedded_encoder
 from compodiff.encoders import compiled as compiling
 from compodiff.encoders.memo import TowerMemo
 
@@ -26,7 +26,7 @@ installed = pytest.mark.skipif(not compiling.is_installed(), reason="OpenVINO is
 def fresh() -> Encoder:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(3)
-    return embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
+    return load_embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 @installed
 def test_compiled_towers_compute_what_torch_does(plain: Encoder, pixels: torch.Tensor) -> None:
-    fast = fresh().for_many()
+    fast = fresh().prepare_for_many()
     assert isinstance(fast._compiled._picture_tower, compiling._Compiled)
     assert isinstance(fast._compiled._text_tower, compiling._Compiled)
     assert relative(fast.encode_pixels(pixels), plain.encode_pixels(pixels)) < 1e-4  # 1.4e-5 measured
@@ -55,11 +55,11 @@ def test_compiled_towers_compute_what_torch_does(plain: Encoder, pixels: torch.T
         assert relative(ours.pooled, theirs.pooled) < 1e-4
         assert relative(ours.tokens[ours.mask], theirs.tokens[theirs.mask]) < 1e-4
     # A picture's embedding and a text's states are the same in every batch, to the bit: the memo keeps them.
-    assert torch.equal(fast.joined_maps(pixels)[3:4], fast.joined_maps(pixels[3:4]))
+    assert torch.equal(fast.compute_joined_maps(pixels)[3:4], fast.compute_joined_maps(pixels[3:4]))
     assert torch.equal(fast.encode_pixels(pixels)[3:4], fast.encode_pixels(pixels[3:4]))
-    states = fast.text_states(TEXTS)
+    states = fast.compute_text_states(TEXTS)
     for place, text in enumerate(TEXTS):
-        alone = fast.text_states([text])
+        alone = fast.compute_text_states([text])
         assert torch.equal(alone.pooled[0], states.pooled[place])
         assert torch.equal(alone.tokens[0][alone.mask[0]], states.tokens[place][states.mask[place]])
 
@@ -71,7 +71,9 @@ def test_a_tower_that_compiles_to_something_else_stays_torch_s(
     call = compiling._Compiled.__call__
     monkeypatch.setattr(compiling._Compiled, "__call__", lambda self, *inputs: 1.01 * call(self, *inputs))
     with caplog.at_level(logging.WARNING):
-        assert relative(fresh().for_many().joined_maps(pixels), plain.joined_maps(pixels)) < 1e-4
+        assert (
+            relative(fresh().prepare_for_many().compute_joined_maps(pixels), plain.compute_joined_maps(pixels)) < 1e-4
+        )
     assert "is off by" in caplog.text
 
 
@@ -83,44 +85,48 @@ def test_a_tower_that_does_not_compile_stays_torch_s(
 
     monkeypatch.setattr(openvino.Core, "compile_model", lambda *_: (_ for _ in ()).throw(RuntimeError("no such CPU")))
     with caplog.at_level(logging.WARNING):
-        assert relative(fresh().for_many().encode_pixels(pixels), plain.encode_pixels(pixels)) < 1e-4
+        assert relative(fresh().prepare_for_many().encode_pixels(pixels), plain.encode_pixels(pixels)) < 1e-4
     assert "torch runs it: no such CPU" in caplog.text
 
 
 def test_without_the_engine_torch_runs(plain: Encoder, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compodiff.encoders.encoder.is_installed", lambda: False)
-    assert torch.equal(fresh().for_many().encode_pixels(pixels), plain.encode_pixels(pixels))
+    assert torch.equal(fresh().prepare_for_many().encode_pixels(pixels), plain.encode_pixels(pixels))
 
 
 def test_what_is_remembered_is_not_run_again_and_is_the_same(
     pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, without = fresh().remembering(tmp_path / "memo"), fresh()
-    maps, made = first.joined_maps(pixels[:3]), first.encode_pixels(pixels)
-    texts = first.text_states(TEXTS)
-    assert torch.equal(maps, without.joined_maps(pixels[:3]))
+    first, without = fresh().remember_in(tmp_path / "memo"), fresh()
+    maps, made = first.compute_joined_maps(pixels[:3]), first.encode_pixels(pixels)
+    texts = first.compute_text_states(TEXTS)
+    assert torch.equal(maps, without.compute_joined_maps(pixels[:3]))
     torch.testing.assert_close(made, without.encode_pixels(pixels), rtol=0, atol=1e-6)  # of batches of 5 and of 2
-    assert torch.equal(texts.pooled, without.text_states(TEXTS).pooled)
-    later = fresh().remembering(tmp_path / "memo")
+    assert torch.equal(texts.pooled, without.compute_text_states(TEXTS).pooled)
+    later = fresh().remember_in(tmp_path / "memo")
     monkeypatch.setattr(later.model.text.transformer, "forward", lambda *_, **__: pytest.fail("the tower ran again"))
-    monkeypatch.setattr(later.model.visual, "joined_maps", lambda *_: pytest.fail("the tower ran again"))
+    monkeypatch.setattr(later.model.visual, "compute_joined_maps", lambda *_: pytest.fail("the tower ran again"))
     assert torch.equal(later.encode_pixels(pixels.flip(0)), made.flip(0))
-    again = later.text_states([*TEXTS[1:3], TEXTS[1]])
+    again = later.compute_text_states([*TEXTS[1:3], TEXTS[1]])
     assert torch.equal(again.pooled[0], texts.pooled[1])
     assert again.mask.sum(dim=1).tolist() == texts.mask.sum(dim=1)[[1, 2, 1]].tolist()
     torch.testing.assert_close(again.tokens[1][again.mask[1]], texts.tokens[2][texts.mask[2]], rtol=0, atol=1e-2)
 
 
 def test_other_weights_remember_nothing_of_these(pixels: torch.Tensor, tmp_path: Path) -> None:
-    fresh().remembering(tmp_path / "memo").encode_pixels(pixels)
-    other = embedded_encoder(embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS)
-    assert torch.equal(other.remembering(tmp_path / "memo").encode_pixels(pixels), other.encode_pixels(pixels))
-    plain = embedded_encoder(embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS)
+    fresh().remember_in(tmp_path / "memo").encode_pixels(pixels)
+    other = load_embedded_encoder(
+        embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS
+    )
+    assert torch.equal(other.remember_in(tmp_path / "memo").encode_pixels(pixels), other.encode_pixels(pixels))
+    plain = load_embedded_encoder(
+        embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS
+    )
     torch.testing.assert_close(other.encode_pixels(pixels), plain.encode_pixels(pixels), rtol=0, atol=1e-6)
 
 
 def test_a_listed_encoder_is_remembered_with_its_tokens(tiny_encoder: Encoder, tmp_path: Path) -> None:
-    remembering = Encoder(tiny_encoder.model, tiny_encoder.tokenize, tiny_encoder.manifest).remembering(tmp_path / "m")
+    remembering = Encoder(tiny_encoder.model, tiny_encoder.tokenize, tiny_encoder.manifest).remember_in(tmp_path / "m")
     for _ in "ab":
         ours, theirs = remembering.encode_texts(TEXTS[:3]), tiny_encoder.encode_texts(TEXTS[:3])
         assert torch.equal(ours.pooled, theirs.pooled)
@@ -131,7 +137,7 @@ def test_a_listed_encoder_is_remembered_with_its_tokens(tiny_encoder: Encoder, t
 def _fill(path: Path, worker: int) -> None:
     memo = TowerMemo(path)
     for number in range(200):
-        memo.values("owner", [b"%d" % number], lambda _: [b"x" * 5000])
+        memo.look_up("owner", [b"%d" % number], lambda _: [b"x" * 5000])
         if worker == 1 and number == 100:
             os._exit(9)  # as kill -9 ends it
 
@@ -145,17 +151,17 @@ def test_processes_share_it_and_a_killed_one_leaves_it_whole(tmp_path: Path) -> 
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 9]
     contents = [b"%d" % number for number in range(200)]
-    known = TowerMemo(tmp_path / "memo").values("owner", contents, lambda _: pytest.fail("not all is kept"))
+    known = TowerMemo(tmp_path / "memo").look_up("owner", contents, lambda _: pytest.fail("not all is kept"))
     assert known == [b"x" * 5000] * 200
 
 
 def test_a_full_one_forgets_the_older_half(tmp_path: Path) -> None:
     memo = TowerMemo(tmp_path / "memo", most_bytes=100_000)
     for number in range(100):
-        memo.values("owner", [b"%d" % number], lambda _: [b"x" * 5000])
+        memo.look_up("owner", [b"%d" % number], lambda _: [b"x" * 5000])
     assert (tmp_path / "memo").stat().st_size < 200_000
     asked: list[int] = []
-    memo.values("owner", [b"0", b"99"], lambda places: asked.extend(places) or [b"" for _ in places])
+    memo.look_up("owner", [b"0", b"99"], lambda places: asked.extend(places) or [b"" for _ in places])
     assert asked == [0]
 
 
@@ -179,7 +185,7 @@ def test_one_that_cannot_be_used_costs_a_line_and_time(
     with caplog.at_level(logging.WARNING):
         memo = TowerMemo(path)
         for _ in "ab":
-            assert memo.values("owner", [b"a", b"b"], lambda places: [b"%d" % place for place in places]) == [
+            assert memo.look_up("owner", [b"a", b"b"], lambda places: [b"%d" % place for place in places]) == [
                 b"0",
                 b"1",
             ]

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.execution import map_shards, worker_count
-from compodiff.machine import is_alive, usable_cores
+from compodiff.execution import count_workers, map_shards
+from compodiff.machine import count_usable_cores, is_alive
 from compodiff.storage import shards
 
 SHARDS, ENTRIES = 6, 20
@@ -27,11 +27,11 @@ def ray():
         pytest.skip("pip install '.[ray]'")
     import ray
 
-    from compodiff.execution.on_ray import connected
+    from compodiff.execution.on_ray import connect
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # its processes import this file
-        connected()
+        connect()
     yield ray
     ray.shutdown()
 
@@ -250,10 +250,10 @@ def wait_until(condition, seconds=30):
 
 def test_the_environment_sets_the_number_of_workers(monkeypatch):
     monkeypatch.delenv("COMPODIFF_WORKERS", raising=False)
-    assert worker_count() == usable_cores()
+    assert count_workers() == count_usable_cores()
     monkeypatch.setenv("COMPODIFF_WORKERS", "7")
-    assert worker_count() == 7
+    assert count_workers() == 7
     for text in ("0", "many", "-1", ""):
         monkeypatch.setenv("COMPODIFF_WORKERS", text)
         with pytest.raises(InputInvalid, match="set it to a number of processes, 1 or more"):
-            worker_count()
+            count_workers()

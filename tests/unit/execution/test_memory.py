@@ -21,7 +21,7 @@ class Gpu:
 
 
 def squares(bound: MemoryBound, gpu: Gpu, numbers: list[int]) -> list[int]:
-    return [square for part in bound.parts(gpu, numbers) for square in part]
+    return [square for part in bound.run_by_parts(gpu, numbers) for square in part]
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 9, 20])

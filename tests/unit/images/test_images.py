@@ -12,7 +12,14 @@ from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures, decode, full_size, list_pictures, loose_pictures, read_picture, tabulate
+from compodiff.images import (
+    PictureTable,
+    decode,
+    list_pictures,
+    read_full_size,
+    read_picture,
+    tabulate,
+)
 from compodiff.images.files import name_others, read_regular
 from compodiff.images.kinds import AVIF, HEIF, RAW, KindNotRead, detect_kind
 
@@ -174,7 +181,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(edge):
 )
 def test_a_picture_of_too_many_pixels_comes_at_a_smaller_scale(format_, options, most, size):
     picture = decode(_bytes(_halves().resize((200, 100), Image.Resampling.NEAREST), format_, **options), most)
-    assert (picture.size, full_size(picture)) == (size, (200, 100))
+    assert (picture.size, read_full_size(picture)) == (size, (200, 100))
     np.testing.assert_allclose(picture.getpixel((1, 3)), (255, 0, 0), atol=12)
     np.testing.assert_allclose(picture.getpixel((size[0] - 2, 3)), (0, 0, 255), atol=12)
 
@@ -183,7 +190,7 @@ def test_the_size_of_a_picture_taken_sideways_is_that_of_the_upright_one():
     exif = Image.Exif()
     exif[0x0112] = 6
     picture = decode(_bytes(_halves().resize((200, 100)), "JPEG", exif=exif), 5000)
-    assert (picture.size, full_size(picture)) == ((50, 100), (100, 200))
+    assert (picture.size, read_full_size(picture)) == ((50, 100), (100, 200))
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {}])
@@ -317,7 +324,7 @@ def test_a_file_of_more_bytes_than_a_picture_has_is_not_read(tmp_path):
 def test_what_is_no_folder_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     with pytest.raises(InputInvalid, match=f"cannot read the folder .*{name}"):
-        list(loose_pictures(tmp_path / name))
+        list(list_pictures(tmp_path / name).files)
 
 
 def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):
@@ -325,9 +332,9 @@ def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):
     packed = tmp_path / "packed.tar"
     packed.write_bytes(red + blue)
     table = tabulate(tmp_path, {"red": (packed, 0, len(red)), "blue": (packed, len(red), len(blue))})
-    pictures = Pictures(tmp_path, table)
+    pictures = PictureTable(tmp_path, table)
     assert pictures.read("blue").getpixel((0, 0)) == (0, 0, 255)
-    assert pictures.path("red") == packed
+    assert pictures.find_path("red") == packed
     packed.write_bytes(red)
     with pytest.raises(InputInvalid, match=r"blue in .*packed\.tar: is an empty file"):
         pictures.read("blue")

@@ -61,11 +61,11 @@ def test_every_room_sees_what_search_sees(kind, tmp_path):
     for room in (
         FilePictures(lambda _: [path]).read("a"),
         GalleryFolder.scan(tmp_path).read("a"),
-        drawing._decoded(content, "a"),
+        drawing._decode(content, "a"),
     ):
         assert (room.mode, room.size) == (seen.mode, seen.size)
         np.testing.assert_array_equal(np.asarray(room), np.asarray(seen))
-    for flattened in (importing._decoded(content), imported._decoded(content), survey._decoded(content)):
+    for flattened in (importing._decode(content), imported._decode(content), survey._decode_or_none(content)):
         np.testing.assert_array_equal(np.asarray(flattened), flat)
 
 

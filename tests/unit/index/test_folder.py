@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures, kinds, list_pictures, loose_pictures
+from compodiff.images import PictureTable, kinds, list_pictures
 from compodiff.index import INSIDE
 from compodiff.index import encoded as parts_module
-from compodiff.index.folder import Todo, build_folder_index, folder_status, list_not_held, remove_from_index
+from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
-from compodiff.index.previous import stamp_of
+from compodiff.index.previous import make_stamp
 from compodiff.params import IndexParams
 
 FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def _build(folder, encoder, *, out=None, files=None, **how):
-    todo = Todo(files or loose_pictures(folder), **how)
+    todo = BuildPlan(files or list_pictures(folder).files, **how)
     return build_folder_index(folder, out or folder / INSIDE, encoder, FLAT, todo)
 
 
@@ -38,11 +38,11 @@ def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
     built = _build(folder, encoder)
     index = Index.load(built.index)
     assert (built.pictures, built.encoded, built.unreadable) == (12, 12, {})
-    assert index.picture_ids == [path.relative_to(folder).as_posix() for path in loose_pictures(folder)]
-    pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
+    assert index.picture_ids == [path.relative_to(folder).as_posix() for path in list_pictures(folder).files]
+    pictures = PictureTable(index.folder / index.manifest.pictures_root, index.pictures)
     for picture_id in index.picture_ids:
         expected = encoder.encode_images([pictures.read(picture_id)])[0]
-        np.testing.assert_allclose(index.embedding(picture_id), expected, atol=1e-6)
+        np.testing.assert_allclose(index.read_embedding(picture_id), expected, atol=1e-6)
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [INSIDE]
 
 
@@ -56,7 +56,7 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
     (folder / "03.png").unlink()
     Image.new("RGB", (8, 8), "red").save(folder / "06.png")
     Image.new("RGB", (8, 8), "red").save(folder / "copy of 06.png")
-    status = folder_status(folder / INSIDE, folder)
+    status = compare_folder(folder / INSIDE, folder)
     assert (status.added, status.changed, status.removed) == (
         ["copy of 06.png", "renamed.png"],
         ["06.png"],
@@ -64,12 +64,12 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
     )
     built = _build(folder, encoder)
     assert (built.pictures, built.encoded) == (12, 1)
-    assert folder_status(folder / INSIDE, folder) == type(status)([], [], [], {})
+    assert compare_folder(folder / INSIDE, folder) == type(status)([], [], [], {})
 
 
 def _aged(folder):
     """As if the pictures had been there for a day; one that was just written is never trusted."""
-    for path in loose_pictures(folder):
+    for path in list_pictures(folder).files:
         os.utime(path, ns=(0, path.stat().st_mtime_ns - 86_400 * 10**9))
 
 
@@ -128,7 +128,7 @@ def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, en
         pass
 
     def killed_after(count):
-        for number, path in enumerate(loose_pictures(folder)):
+        for number, path in enumerate(list_pictures(folder).files):
             if number == count:
                 raise Killed
             yield path
@@ -148,7 +148,7 @@ def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, en
 
 def test_an_index_elsewhere_finds_its_pictures(folder, encoder, tmp_path):
     index = Index.load(_build(folder, encoder, out=tmp_path / "elsewhere").index)
-    pictures = Pictures(index.folder / index.manifest.pictures_root, index.pictures)
+    pictures = PictureTable(index.folder / index.manifest.pictures_root, index.pictures)
     assert pictures.read("00.png").size == (30, 20)
     assert not (folder / INSIDE).exists()
 
@@ -178,10 +178,10 @@ def test_a_half_copied_file_is_left_out_until_it_changes(folder, encoder):
     half = folder / "new.png"
     half.write_bytes(whole[:100])
     os.utime(half, ns=(0, half.stat().st_mtime_ns - 86_400 * 10**9))
-    assert folder_status(folder / INSIDE, folder).added == ["new.png"]
+    assert compare_folder(folder / INSIDE, folder).added == ["new.png"]
     added = _build(folder, encoder, files=[half], keep=True)
     assert (added.pictures, added.encoded, list(added.unreadable)) == (12, 0, ["new.png"])
-    status = folder_status(folder / INSIDE, folder)
+    status = compare_folder(folder / INSIDE, folder)
     assert (status.added, status.changed, status.removed) == ([], [], [])
     assert status.left_out["new.png"].startswith("does not decode")
     assert list_not_held(folder / INSIDE, folder, list_pictures(folder)) == []
@@ -191,10 +191,10 @@ def test_a_half_copied_file_is_left_out_until_it_changes(folder, encoder):
     assert (folder / INSIDE).stat().st_ino == before  # nothing is new: the index is not written again
 
     half.write_bytes(whole + b" and the rest")
-    assert folder_status(folder / INSIDE, folder).added == ["new.png"]
+    assert compare_folder(folder / INSIDE, folder).added == ["new.png"]
     assert list_not_held(folder / INSIDE, folder, list_pictures(folder)) == [half]
     assert _build(folder, encoder, files=[half], keep=True).pictures == 13
-    assert folder_status(folder / INSIDE, folder).left_out == {}
+    assert compare_folder(folder / INSIDE, folder).left_out == {}
 
 
 def test_what_was_left_out_is_looked_at_again_when_more_kinds_can_be_read(folder, encoder, monkeypatch):
@@ -203,23 +203,23 @@ def test_what_was_left_out_is_looked_at_again_when_more_kinds_can_be_read(folder
     built = _build(folder, encoder)
     assert (built.unreadable, built.others) == ({}, {".heic": 1})
     assert _build(folder, encoder).others == {".heic": 1}
-    assert "pip install" in folder_status(folder / INSIDE, folder).left_out["phone.heic"]
-    assert folder_status(folder / INSIDE, folder).added == []
+    assert "pip install" in compare_folder(folder / INSIDE, folder).left_out["phone.heic"]
+    assert compare_folder(folder / INSIDE, folder).added == []
     monkeypatch.setattr(kinds, "_is_installed", lambda _: True)
-    assert folder_status(folder / INSIDE, folder).added == ["phone.heic"]
+    assert compare_folder(folder / INSIDE, folder).added == ["phone.heic"]
 
 
 def test_pictures_that_were_taken_out_leave_what_was_left_out_known(folder, encoder):
     (folder / "broken.png").touch()
     _build(folder, encoder)
     remove_from_index(folder, folder / INSIDE, FLAT, ["00.png"])
-    assert list(folder_status(folder / INSIDE, folder).left_out) == ["broken.png"]
+    assert list(compare_folder(folder / INSIDE, folder).left_out) == ["broken.png"]
 
 
 @pytest.mark.parametrize(("ns", "inode"), [(2**64, 5), (-(2**64), 5), (10**18, 2**64 - 1)])
 def test_times_and_inodes_beyond_64_bits_are_stamped(ns, inode):
     status = os.stat_result((0o100644, inode, 0, 1, 0, 0, 7, 0, 0, 0), {"st_mtime_ns": ns})
-    assert np.array([stamp_of(status)], np.int64).shape == (1, 3)
+    assert np.array([make_stamp(status)], np.int64).shape == (1, 3)
 
 
 def test_an_empty_folder_is_refused(tmp_path, encoder):

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
-from compodiff.images import loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE, duplicates
 from compodiff.index import folder as folder_module
 from compodiff.index.duplicates import NEW
-from compodiff.index.folder import Todo, build_folder_index, folder_status, remove_from_index
+from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.params import IndexParams
@@ -44,7 +44,7 @@ def album(tmp_path):
 
 def _build(album, encoder, *, files=None, params=PARAMS, **how):
     return build_folder_index(
-        album, album / INSIDE, encoder, params, Todo(loose_pictures(album) if files is None else files, **how)
+        album, album / INSIDE, encoder, params, BuildPlan(list_pictures(album).files if files is None else files, **how)
     )
 
 
@@ -73,7 +73,7 @@ def test_a_picture_added_again_takes_its_old_place_away(album, encoder):
     assert _add(album, encoder, album / "a" / "1.png").pictures == 8
     index = Index.load(album / INSIDE)
     expected = encoder.encode_images([_picture(30)])[0]
-    np.testing.assert_allclose(index.embedding("a/1.png"), expected, atol=1e-6)
+    np.testing.assert_allclose(index.read_embedding("a/1.png"), expected, atol=1e-6)
 
 
 def test_removing_leaves_the_rest_as_it_was(album, encoder):
@@ -84,7 +84,7 @@ def test_removing_leaves_the_rest_as_it_was(album, encoder):
     assert (done.pictures, done.removed) == (6, 2)
     assert set(before.picture_ids) - set(after.picture_ids) == {"a/1.png", "b/2.png"}
     for picture_id in after.picture_ids:
-        np.testing.assert_array_equal(after.embedding(picture_id), before.embedding(picture_id))
+        np.testing.assert_array_equal(after.read_embedding(picture_id), before.read_embedding(picture_id))
     with pytest.raises(InputInvalid, match=r"holds no picture 'a/1.png'"):
         remove_from_index(album, album / INSIDE, PARAMS, ["a/1.png"])
     with pytest.raises(InputInvalid, match="nothing would be left"):
@@ -157,7 +157,7 @@ def test_groups_that_grew_are_those_of_an_index_made_at_once(album, encoder, see
         for number in generator.integers(0, 12, 3).tolist():
             size = (int(generator.integers(40, 80)), 48)
             _picture(number).resize(size).save(album / f"{number} {size[0]}.jpg", quality=90)
-        gone = generator.choice(sorted(loose_pictures(album)), 2, replace=False)
+        gone = generator.choice(sorted(list_pictures(album).files), 2, replace=False)
         for path in gone:
             path.unlink()
         _build(album, encoder)
@@ -296,7 +296,7 @@ def test_paths_of_another_system_and_names_that_look_like_numbers_are_met(album,
     _picture(20).save(album / "007", "PNG")
     table = "\ufeffPath,stars\n.\\a\\1.png,5\n./b/2.png,2\n007,3\n"
     (tmp_path / "more.csv").write_text(table, encoding="utf-8")
-    files = [*loose_pictures(album), album / "007"]
+    files = [*list_pictures(album).files, album / "007"]
     assert _build(album, encoder, columns=tmp_path / "more.csv", files=files).unmet is None
     assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "007": 3}
 
@@ -305,13 +305,13 @@ def test_an_index_of_another_folder_is_refused_by_everything_that_reads_or_write
     other = tmp_path / "other"
     shutil.copytree(album, other)
     out = tmp_path / "index"
-    build_folder_index(album, out, encoder, PARAMS, Todo(loose_pictures(album)))
+    build_folder_index(album, out, encoder, PARAMS, BuildPlan(list_pictures(album).files))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for what in (
-        lambda: build_folder_index(other, out, encoder, PARAMS, Todo(loose_pictures(other))),
-        lambda: build_folder_index(other, out, encoder, PARAMS, Todo([other / "a" / "1.png"], keep=True)),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan(list_pictures(other).files)),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan([other / "a" / "1.png"], keep=True)),
         lambda: remove_from_index(other, out, PARAMS, ["a/1.png"]),
-        lambda: folder_status(out, other),
+        lambda: compare_folder(out, other),
     ):
         with pytest.raises(InputInvalid, match=rf"the index {out} is of the folder {album}, not of {other}; name"):
             what()
@@ -323,7 +323,7 @@ def test_a_folder_that_was_moved_with_its_index_goes_on(album, encoder):
     moved = album.rename(album.with_name("moved"))
     assert _build(moved, encoder).encoded == 0
     remove_from_index(moved, moved / INSIDE, PARAMS, ["a/1.png"])
-    assert folder_status(moved / INSIDE, moved).added == ["a/1.png"]
+    assert compare_folder(moved / INSIDE, moved).added == ["a/1.png"]
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(album, encoder):

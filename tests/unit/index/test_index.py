@@ -110,7 +110,7 @@ def test_an_open_index_survives_its_replacement(tmp_path):
     opened = _built(tmp_path / "index", old)
     replaced = _built(tmp_path / "index", new)
     assert opened.search(old[3:4], 1)[0].item() == replaced.search(new[3:4], 1)[0].item() == 3
-    np.testing.assert_array_equal(opened.embedding("picture-7"), old[7])
+    np.testing.assert_array_equal(opened.read_embedding("picture-7"), old[7])
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
@@ -190,7 +190,7 @@ def test_queries_that_cannot_be_answered_are_refused(tmp_path):
     with pytest.raises(InputInvalid, match="not finite"):
         index.search(np.full((1, 16), np.inf, dtype=np.float32), 5)
     with pytest.raises(InputInvalid, match="holds no picture 'elsewhere'"):
-        index.embedding("elsewhere")
+        index.read_embedding("elsewhere")
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def filters() -> Filters:
     ],
 )
 def test_a_condition_chooses_its_rows(filters, condition, rows):
-    assert filters.rows(condition).tolist() == rows
-    assert filters.rows(condition).tolist() == rows  # remembered
+    assert filters.find_rows(condition).tolist() == rows
+    assert filters.find_rows(condition).tolist() == rows  # remembered
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_a_condition_chooses_its_rows(filters, condition, rows):
 )
 def test_what_is_no_condition_is_refused(filters, condition, message):
     with pytest.raises(InputInvalid, match=message):
-        filters.rows(condition)
+        filters.find_rows(condition)
 
 
 def test_deeply_nested_conditions_are_refused_without_a_crash(filters):
     with pytest.raises(InputInvalid):
-        filters.rows("(" * 5000 + "size" + ")" * 5000)
+        filters.find_rows("(" * 5000 + "size" + ")" * 5000)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compodiff.errors import InputInvalid
-from compodiff.inspection.card import Origin, write_card
+from compodiff.inspection.card import DatasetOrigin, write_card
 from compodiff.inspection.drawing import draw
-from compodiff.inspection.ratings import compute_kappa, read_ratings, summary, wilson_interval
+from compodiff.inspection.ratings import compute_kappa, compute_wilson_interval, read_ratings, summarise_ratings
 from compodiff.params import SimilarityFloors
 
 
@@ -53,8 +53,8 @@ def test_relations_take_turns_in_a_draw(counts, count, seed):
 
 
 def test_the_interval_of_a_share_is_wilsons():
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)  # Wilson 1927, as tables give it
-    low, high = wilson_interval(0, 20)
+    assert compute_wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)  # Wilson 1927, as tables give it
+    low, high = compute_wilson_interval(0, 20)
     assert low == 0
     assert high == pytest.approx(0.1611, abs=5e-5)
 
@@ -82,11 +82,11 @@ def test_ratings_are_summed_up_by_relation(tmp_path):
     good = dict.fromkeys(("k00001", "k00002", "k00003", "k00011"), "good")
     first = export(tmp_path / "ann.csv", {**good, "k00000": "wrong_caption", "k00012": "wrong_target"}, "Ann")
     second = export(tmp_path / "ben.json", {"k00001": "good", "k00002": "no_change"}, "")
-    found = summary(read_ratings([first, second]), rows)
+    found = summarise_ratings(read_ratings([first, second]), rows)
     assert found["all"]["rated"] == 8
     add = found["relations"]["add"]
     assert (add["rated"], add["good"], add["faults"]) == (6, 4 / 6, {"wrong_caption": 1, "no_change": 1})
-    assert add["good_interval"] == list(wilson_interval(4, 6))
+    assert add["good_interval"] == list(compute_wilson_interval(4, 6))
     assert add["agrees_with_filters"] == 5 / 6  # all but Ben's no_change of an accepted one
     (pair,) = found["raters"]
     assert (pair["raters"], pair["both_rated"], pair["agree"]) == (["Ann", "ben"], 2, 0.5)
@@ -98,9 +98,9 @@ def test_what_is_no_rating_is_said(tmp_path):
     with pytest.raises(InputInvalid, match=r"'fine' is no rating; the sheet knows: good, wrong_caption"):
         read_ratings([export(tmp_path / "a.csv", {"k00001": "fine"}, "Ann")])
     with pytest.raises(InputInvalid, match=r"'k77777' is no triplet of this dataset"):
-        summary(read_ratings([export(tmp_path / "b.csv", {"k77777": "good"}, "Ann")]), rows)
+        summarise_ratings(read_ratings([export(tmp_path / "b.csv", {"k77777": "good"}, "Ann")]), rows)
     with pytest.raises(InputInvalid, match="nothing is rated"):
-        summary(read_ratings([export(tmp_path / "c.json", {}, "Ann")]), rows)
+        summarise_ratings(read_ratings([export(tmp_path / "c.json", {}, "Ann")]), rows)
     (tmp_path / "d.json").write_text("{}")
     with pytest.raises(InputInvalid, match=r"d\.json is no export of the sheet"):
         read_ratings([tmp_path / "d.json"])
@@ -113,7 +113,7 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
     (folder / "source.json").write_text(json.dumps({"format": "lasco", "parts": 3}))
     said = "Drawn by X, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)."
     for name in ("first", "second"):
-        write_card(folder, tmp_path / name, Origin("discs", said, floors={"directional": 0.2}))
+        write_card(folder, tmp_path / name, DatasetOrigin("discs", said, floors={"directional": 0.2}))
     text = (tmp_path / "first" / "README.md").read_text()
     front = yaml.safe_load(text.split("---\n")[1])
     assert front["license"] == ["cc-by-4.0"]
@@ -129,13 +129,13 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
     assert all((tmp_path / "second" / "plots" / path.name).read_bytes() == path.read_bytes() for path in plots)
     assert all(f"plots/{path.name}" in text for path in plots)
     with pytest.raises(InputInvalid, match="holds what is read"):
-        write_card(folder, folder, Origin("discs", ""))
-    write_card(folder, tmp_path / "first", Origin("discs", ""))  # over a card of ours
+        write_card(folder, folder, DatasetOrigin("discs", ""))
+    write_card(folder, tmp_path / "first", DatasetOrigin("discs", ""))  # over a card of ours
     for name in ("README.md", "main.py"):
         theirs = tmp_path / f"project with {name}"
         theirs.mkdir()
         (theirs / "README.md").write_text("# Mine" if name == "README.md" else text)
         (theirs / name).touch()
         with pytest.raises(InputInvalid, match="which compodiff did not write; name another folder"):
-            write_card(folder, theirs, Origin("discs", ""))
+            write_card(folder, theirs, DatasetOrigin("discs", ""))
         assert (theirs / name).exists()

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from compodiff.embeddings.generated import Generated
+from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
 from compodiff.interchange import lasco
 from compodiff.interchange.exporting import export_triplets
-from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.interchange.importing import Importer
-from compodiff.interchange.wording import Change, change_between, word_change
+from compodiff.interchange.wording import WordingChange, find_change, put_in_words
 from compodiff.language.terms import Tagger
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 from compodiff.triplets.manifest import finish
-from compodiff.validation import MANIFEST, has_schema, with_evidence
+from compodiff.validation import MANIFEST, add_evidence, has_schema
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
 CAPTIONS = ("a red disc", "a blue disc", "make it blue")
@@ -79,7 +79,7 @@ def importer(encoder: Path = Path("none"), **changes) -> Importer:
 def test_what_was_exported_comes_back_as_it_was(triplets, tmp_path, format_name):
     assert export_triplets(triplets, format_name, tmp_path / "out") == 9
     back = tmp_path / "back"
-    assert import_triplets(Source(tmp_path / "out", format_name), importer(), back) == {
+    assert import_triplets(ForeignSet(tmp_path / "out", format_name), importer(), back) == {
         "triplets": 9,
         "accepted": 9,
         "faulty": 0,
@@ -157,7 +157,7 @@ def foreign(**changes) -> dict[str, bytes]:
 
 def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encoder):
     write_tar(tmp_path / "set" / "00000.tar", {f"{number:05d}": foreign() for number in range(30)})
-    found = import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+    found = import_triplets(ForeignSet(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
     assert found == {"triplets": 30, "accepted": 30, "faulty": 0}
     rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
     assert has_schema(rows)
@@ -168,7 +168,7 @@ def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encod
     (_, first), *_ = shards.read_entries(tmp_path / "back" / "train-00000.tar")
     assert json.loads(first["json"])["keyword"] == "cat"
     catalogue = pd.DataFrame({"split": ["test"]}, index=["elsewhere"])
-    evidence = with_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
+    evidence = add_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
     assert set(evidence["reference_split"]) == set(evidence["target_split"]) == {"train"}
     assert evidence["target_pixels"].notna().all()
     report = json.loads((tmp_path / "back" / "report.json").read_text())
@@ -183,7 +183,7 @@ def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, en
     boxed = {"json": json.dumps(SYNTH | {"mask_box": [0, 0, 16, 4]}).encode()}
     entries = {"a": foreign(**{"mask.png": stream.getvalue()}), "b": foreign(**boxed), "c": foreign()}
     write_tar(tmp_path / "set" / "00000.tar", entries)
-    import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+    import_triplets(ForeignSet(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
     a, b, c = (files for _, files in shards.read_entries(tmp_path / "back" / "train-00000.tar"))
     cells = [np.asarray(Image.open(io.BytesIO(files["mask.png"]))) for files in (a, b)]
     assert [it.shape for it in cells] == [(64, 64)] * 2
@@ -193,7 +193,7 @@ def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, en
     assert not cells[1][16:].any()
     assert "mask.png" not in c
     rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
-    assert len(Generated.find(tmp_path / "back", rows, set()).masks) == 2
+    assert len(GeneratedPictures.find(tmp_path / "back", rows, set()).masks) == 2
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, en
 def test_a_box_that_marks_nothing_is_named(tmp_path, encoder, box, message):
     write_tar(tmp_path / "set" / "00000.tar", {"a": foreign(json=json.dumps(SYNTH | {"mask_box": box}).encode())})
     with pytest.raises(InputInvalid, match=message):
-        import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+        import_triplets(ForeignSet(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
 
 
 def test_a_parquet_set_with_its_own_words_keeps_them(tmp_path, encoder):
@@ -215,7 +215,7 @@ def test_a_parquet_set_with_its_own_words_keeps_them(tmp_path, encoder):
     captions = {"input": ["one disc"] * 3, "output": ["another thing"] * 3}
     (tmp_path / "set").mkdir()
     pq.write_table(pa.table(table | captions), tmp_path / "set" / "part.parquet", row_group_size=2)
-    import_triplets(Source(tmp_path / "set", "parquet"), importer(encoder), tmp_path / "back")
+    import_triplets(ForeignSet(tmp_path / "set", "parquet"), importer(encoder), tmp_path / "back")
     rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
     assert rows["relative_caption"].tolist() == ["turn it", "turn it", "and back"]
     assert rows["shard"].tolist() == ["train-00000.tar", "train-00000.tar", "train-00001.tar"]
@@ -236,7 +236,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder):
     said = [{"id": 2, "image_id": 28714, "caption": "A late one."}, {"id": 1, "image_id": 28714, "caption": "A man."}]
     said.append({"id": 3, "image_id": 277005, "caption": "A bike."})
     captions.write_text(json.dumps({"annotations": said}))
-    source = Source(tmp_path / "coco", "lasco", annotations=annotations, captions=(captions,))
+    source = ForeignSet(tmp_path / "coco", "lasco", annotations=annotations, captions=(captions,))
     import_triplets(source, importer(encoder), tmp_path / "back")
     (row,) = shards.read_table(tmp_path / "back" / "manifest.parquet").to_dict("records")
     assert (row["reference_caption"], row["target_caption"]) == ("A man.", "A bike.")
@@ -245,7 +245,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder):
     with pytest.raises(InputInvalid, match=r"LaSCo triplet 28714000: no caption of picture 277005; give --captions"):
         import_triplets(source, importer(encoder), tmp_path / "again")
     with pytest.raises(InputInvalid, match="LaSCo has no captions; give --annotations"):
-        import_triplets(Source(tmp_path / "coco", "lasco"), importer(encoder), tmp_path / "again")
+        import_triplets(ForeignSet(tmp_path / "coco", "lasco"), importer(encoder), tmp_path / "again")
 
 
 BAD = {
@@ -270,7 +270,7 @@ BAD = {
 def test_a_fault_is_one_line_that_names_the_item(tmp_path, encoder, message):
     write_tar(tmp_path / "set" / "00000.tar", BAD[message])
     with pytest.raises(InputInvalid, match=message) as fault:
-        import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
+        import_triplets(ForeignSet(tmp_path / "set", "webdataset"), importer(encoder), tmp_path / "back")
     assert "\n" not in str(fault.value)
 
 
@@ -278,7 +278,7 @@ def test_unreadable_pictures_may_be_left_out(tmp_path, encoder, caplog):
     entries = {"a": foreign(), "b": foreign(**{"edited_image.jpg": b"no picture"}), "c": foreign()}
     write_tar(tmp_path / "set" / "00000.tar", entries)
     found = import_triplets(
-        Source(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "back"
+        ForeignSet(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "back"
     )
     assert found["triplets"] == 2
     assert re.search(r"00000\.tar: b: a picture cannot be read .*; left out", caplog.text)
@@ -292,7 +292,7 @@ def test_files_cut_short_are_named(triplets, tmp_path):
         for length in (len(whole) // 2, 700):
             path.write_bytes(whole[:length])
             with pytest.raises(InputInvalid, match=rf"train-00001.*\.{ending} is cut short or no"):
-                import_triplets(Source(tmp_path / format_name, format_name), importer(), tmp_path / "back")
+                import_triplets(ForeignSet(tmp_path / format_name, format_name), importer(), tmp_path / "back")
     shard = triplets / "train-00001.tar"
     shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(InputInvalid, match=r"train-00001\.tar is cut short: 1000 of \d+ bytes"):
@@ -302,7 +302,7 @@ def test_files_cut_short_are_named(triplets, tmp_path):
 
 def test_an_import_continues_with_the_parts_that_are_missing(triplets, tmp_path):
     export_triplets(triplets, "webdataset", tmp_path / "out")
-    source = Source(tmp_path / "out", "webdataset")
+    source = ForeignSet(tmp_path / "out", "webdataset")
     import_triplets(source, importer(), tmp_path / "back")
     kept, gone = (tmp_path / "back" / name for name in ("train-00000.tar", "train-00001.tar"))
     made, content = kept.stat().st_mtime_ns, gone.read_bytes()
@@ -312,23 +312,25 @@ def test_an_import_continues_with_the_parts_that_are_missing(triplets, tmp_path)
 
 
 CHANGES = {
-    ("a dog on a beach", "a cat on a beach"): Change("replace", "a dog", "a cat"),
-    ("a dog runs", "an owl runs"): Change("replace", "a dog", "an owl"),
-    ("A dog.", "A dog with a red hat."): Change("add", "", "a red hat"),
-    ("two boats and snow", "two boats"): Change("remove", "snow", ""),
-    ("a red car", "a blue car"): Change("attribute", "red", "blue", "car"),
-    ("a big red dog", "a big blue dog"): Change("attribute", "red", "blue", "dog"),
-    ("a red dog on a mat", "a dog on a mat"): Change("replace", "a red dog", "a dog"),
-    ("a dog on a mat", "a big dog on a mat"): Change("replace", "a dog", "a big dog"),
-    ("two dogs on a sofa", "three dogs on a sofa"): Change("replace", "two dogs", "three dogs"),
-    ("two cats on a sofa", "a cat on a sofa"): Change("replace", "two cats", "a cat"),
-    ("a coffee table in a room", "a dining table in a room"): Change("replace", "a coffee table", "a dining table"),
-    ("a wooden house", "a brick house"): Change("replace", "a wooden house", "a brick house"),
-    ("a boat on the lake", "a boat on the sea"): Change("replace", "the lake", "the sea"),
-    ("a black cat and a white dog", "a black cat and a brown dog"): Change("attribute", "white", "brown", "dog"),
-    ("a dog with a hat", "a dog"): Change("remove", "a hat", ""),
+    ("a dog on a beach", "a cat on a beach"): WordingChange("replace", "a dog", "a cat"),
+    ("a dog runs", "an owl runs"): WordingChange("replace", "a dog", "an owl"),
+    ("A dog.", "A dog with a red hat."): WordingChange("add", "", "a red hat"),
+    ("two boats and snow", "two boats"): WordingChange("remove", "snow", ""),
+    ("a red car", "a blue car"): WordingChange("attribute", "red", "blue", "car"),
+    ("a big red dog", "a big blue dog"): WordingChange("attribute", "red", "blue", "dog"),
+    ("a red dog on a mat", "a dog on a mat"): WordingChange("replace", "a red dog", "a dog"),
+    ("a dog on a mat", "a big dog on a mat"): WordingChange("replace", "a dog", "a big dog"),
+    ("two dogs on a sofa", "three dogs on a sofa"): WordingChange("replace", "two dogs", "three dogs"),
+    ("two cats on a sofa", "a cat on a sofa"): WordingChange("replace", "two cats", "a cat"),
+    ("a coffee table in a room", "a dining table in a room"): WordingChange(
+        "replace", "a coffee table", "a dining table"
+    ),
+    ("a wooden house", "a brick house"): WordingChange("replace", "a wooden house", "a brick house"),
+    ("a boat on the lake", "a boat on the sea"): WordingChange("replace", "the lake", "the sea"),
+    ("a black cat and a white dog", "a black cat and a brown dog"): WordingChange("attribute", "white", "brown", "dog"),
+    ("a dog with a hat", "a dog"): WordingChange("remove", "a hat", ""),
     **{
-        both: Change("rewritten", *both)
+        both: WordingChange("rewritten", *both)
         for both in (
             ("a man eats", "the sea at night"),
             ("the same", "the same"),
@@ -348,9 +350,9 @@ def tagger() -> Tagger:
 
 @pytest.mark.parametrize("captions", CHANGES)
 def test_a_change_is_found_between_captions_and_named(tagger, captions):
-    change = change_between(*tagger.tag(captions))
+    change = find_change(*tagger.tag(captions))
     assert change == CHANGES[captions]
-    asked = {word_change(change, Random(seed)) for seed in range(40)}
+    asked = {put_in_words(change, Random(seed)) for seed in range(40)}
     assert len(asked) >= 4
     assert all(change.target in text for text in asked if change.target)
 
@@ -365,7 +367,7 @@ def test_a_triplet_of_an_export_that_does_not_decode_is_named_or_left_out(triple
     pq.write_table(
         rows.set_column(place, rows.schema.field(place), pa.array(cells, rows.schema.field(place).type)), path
     )
-    source = Source(tmp_path / "out", "parquet")
+    source = ForeignSet(tmp_path / "out", "parquet")
     with pytest.raises(InputInvalid, match=r"row 1: a picture cannot be read .*; leave such out: --skip-faulty"):
         import_triplets(source, importer(), tmp_path / "back")
     found = import_triplets(source, importer(skip_faulty=True), tmp_path / "back")
@@ -383,7 +385,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_triplet_whose_texts_are_faulty_is_named_or_left_out(tmp_path, encoder, caplog, fault):
     entries = {"a1": foreign(), "b2": foreign(json=json.dumps(SYNTH | FAULTS[fault]).encode()), "c3": foreign()}
-    source = Source(write_tar(tmp_path / "set" / "00000.tar", entries).parent, "webdataset")
+    source = ForeignSet(write_tar(tmp_path / "set" / "00000.tar", entries).parent, "webdataset")
     with pytest.raises(InputInvalid, match=rf"00000\.tar: b2: {fault}; leave such out: --skip-faulty"):
         import_triplets(source, importer(encoder), tmp_path / "back")
     assert import_triplets(source, importer(encoder, skip_faulty=True), tmp_path / "back")["triplets"] == 2
@@ -403,7 +405,7 @@ def test_parts_that_are_faulty_as_a_whole_are_counted_and_the_others_imported(tr
     first.with_name("train-00008-of-00009.parquet").write_bytes(second.read_bytes()[:-50])
     first.with_name("train-00009-of-00009.parquet").touch()
     os.mkfifo(first.with_name("pipe.parquet"))
-    source = Source(tmp_path / "out", "parquet")
+    source = ForeignSet(tmp_path / "out", "parquet")
     with pytest.raises(InputInvalid, match="is cut short or not parquet"):
         import_triplets(source, importer(), tmp_path / "back")
     found = import_triplets(source, importer(skip_faulty=True), tmp_path / "back")
@@ -414,7 +416,9 @@ def test_parts_that_are_faulty_as_a_whole_are_counted_and_the_others_imported(tr
 def test_a_tar_that_was_cut_is_counted_and_the_others_imported(tmp_path, encoder):
     path = write_tar(tmp_path / "set" / "00000.tar", {key: foreign() for key in ("a1", "b2", "c3")})
     (tmp_path / "set" / "00001.tar").write_bytes(path.read_bytes()[:4000])
-    found = import_triplets(Source(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "b")
+    found = import_triplets(
+        ForeignSet(tmp_path / "set", "webdataset"), importer(encoder, skip_faulty=True), tmp_path / "b"
+    )
     assert (found["triplets"], found["faulty"]) == (3, 1)
 
 

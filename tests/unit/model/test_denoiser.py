@@ -11,7 +11,7 @@ from compodiff.errors import InputInvalid
 from compodiff.model.network.attention import Projected, Unprojected
 from compodiff.model.network.context import NULL, ContextRows, PackedText
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
-from compodiff.model.network.inputs import sinusoid
+from compodiff.model.network.inputs import embed_timestep
 from compodiff.params import DenoiserParams, compose_params
 from compodiff.speed import plain
 
@@ -47,7 +47,7 @@ def test_equals_the_plain_implementation(make_denoiser: Callable[..., Denoiser],
     x_t, timestep = normal(4, 32), torch.tensor([0, 3, 500, 999])
     expected = plain.predict(denoiser.state_dict(), config, x_t, timestep, (text, image, mask.float()))
     for uses in (1, ALWAYS_PROJECTED):
-        context = denoiser.context(PackedText.pack(text), image, mask, uses=uses)
+        context = denoiser.prepare_context(PackedText.pack(text), image, mask, uses=uses)
         torch.testing.assert_close(denoiser(x_t, timestep, context), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -56,7 +56,7 @@ def test_both_ways_of_attending_agree(denoiser: Denoiser, texts: PackedText, nor
     image, mask = normal(3, config.embedding_dim), normal(3, 64, 64) > 0
     rows = ContextRows(torch.tensor([0, 1, 2, 2]), torch.tensor([NULL, 1, 2, 0]), torch.tensor([0, NULL, 2, 2]))
     x_t, timestep = normal(4, config.embedding_dim), torch.tensor([1, 10, 100, 999])
-    contexts = [denoiser.context(texts, image, mask, rows, uses) for uses in (0, ALWAYS_PROJECTED)]
+    contexts = [denoiser.prepare_context(texts, image, mask, rows, uses) for uses in (0, ALWAYS_PROJECTED)]
     assert [type(context.layers[0]) for context in contexts] == [Unprojected, Projected]
     one, other = (denoiser(x_t, timestep, context) for context in contexts)
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -69,11 +69,11 @@ def test_padding_and_neighbours_change_nothing(
     width = denoiser.config.embedding_dim
     image, mask, x_t = normal(3, width), normal(3, 64, 64) > 0, normal(3, width)
     timestep = torch.tensor([5, 50, 500])
-    together = denoiser(x_t, timestep, denoiser.context(texts, image, mask, uses=uses))
+    together = denoiser(x_t, timestep, denoiser.prepare_context(texts, image, mask, uses=uses))
     starts = [0, 4, 5]
     for row, (start, length) in enumerate(zip(starts, texts.lengths.tolist(), strict=True)):
         text = PackedText(texts.tokens[start : start + length], texts.lengths[row : row + 1])
-        context = denoiser.context(text, image[row : row + 1], mask[row : row + 1], uses=uses)
+        context = denoiser.prepare_context(text, image[row : row + 1], mask[row : row + 1], uses=uses)
         alone = denoiser(x_t[row : row + 1], timestep[row : row + 1], context)
         torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-5)
 
@@ -83,30 +83,30 @@ def test_draws_share_their_context_row(denoiser: Denoiser, texts: PackedText, no
     width = denoiser.config.embedding_dim
     image, x_t = normal(3, width), normal(6, width)
     timestep = torch.arange(6) * 100
-    shared = denoiser(x_t, timestep, denoiser.context(texts, image, uses=uses))
+    shared = denoiser(x_t, timestep, denoiser.prepare_context(texts, image, uses=uses))
     rows = ContextRows(*(torch.tensor([0, 0, 1, 1, 2, 2]),) * 2, torch.full((6,), NULL))
-    repeated = denoiser(x_t, timestep, denoiser.context(texts, image, None, rows, uses))
+    repeated = denoiser(x_t, timestep, denoiser.prepare_context(texts, image, None, rows, uses))
     torch.testing.assert_close(shared, repeated, rtol=1e-4, atol=1e-5)
 
 
 def test_every_condition_matters(denoiser: Denoiser, texts: PackedText, normal: Normal) -> None:
     width = denoiser.config.embedding_dim
     image, mask, x_t, timestep = normal(3, width), torch.ones(3, 64, 64), normal(3, width), torch.tensor([300])
-    whole = denoiser(x_t, timestep, denoiser.context(texts, image, mask))
+    whole = denoiser(x_t, timestep, denoiser.prepare_context(texts, image, mask))
     others = [
-        denoiser(x_t, timestep, denoiser.context(texts, None, mask)),
-        denoiser(x_t, timestep, denoiser.context(texts, image)),
-        denoiser(x_t, timestep, denoiser.context(PackedText(texts.tokens + 1, texts.lengths), image, mask)),
-        denoiser(x_t, timestep + 100, denoiser.context(texts, image, mask)),
-        denoiser(-x_t, timestep, denoiser.context(texts, image, mask)),
+        denoiser(x_t, timestep, denoiser.prepare_context(texts, None, mask)),
+        denoiser(x_t, timestep, denoiser.prepare_context(texts, image)),
+        denoiser(x_t, timestep, denoiser.prepare_context(PackedText(texts.tokens + 1, texts.lengths), image, mask)),
+        denoiser(x_t, timestep + 100, denoiser.prepare_context(texts, image, mask)),
+        denoiser(-x_t, timestep, denoiser.prepare_context(texts, image, mask)),
     ]
     assert all((whole - other).abs().mean() > 1e-4 for other in others)
 
 
 def test_an_empty_mask_is_no_mask(denoiser: Denoiser, texts: PackedText, normal: Normal) -> None:
     x_t, timestep = normal(3, denoiser.config.embedding_dim), torch.tensor([300])
-    empty = denoiser(x_t, timestep, denoiser.context(texts, None, torch.zeros(3, 64, 64)))
-    torch.testing.assert_close(empty, denoiser(x_t, timestep, denoiser.context(texts)))
+    empty = denoiser(x_t, timestep, denoiser.prepare_context(texts, None, torch.zeros(3, 64, 64)))
+    torch.testing.assert_close(empty, denoiser(x_t, timestep, denoiser.prepare_context(texts)))
 
 
 def test_a_null_reference_of_the_released_network_is_the_zero_vector(
@@ -114,8 +114,8 @@ def test_a_null_reference_of_the_released_network_is_the_zero_vector(
 ) -> None:
     denoiser = Denoiser(config).requires_grad_(False)
     x_t, timestep = normal(3, config.embedding_dim), torch.tensor([300])
-    zeros = denoiser(x_t, timestep, denoiser.context(texts, torch.zeros(3, config.embedding_dim)))
-    torch.testing.assert_close(zeros, denoiser(x_t, timestep, denoiser.context(texts)))
+    zeros = denoiser(x_t, timestep, denoiser.prepare_context(texts, torch.zeros(3, config.embedding_dim)))
+    torch.testing.assert_close(zeros, denoiser(x_t, timestep, denoiser.prepare_context(texts)))
 
 
 def test_an_untrained_residual_network_answers_with_the_reference(texts: PackedText, normal: Normal) -> None:
@@ -123,7 +123,7 @@ def test_an_untrained_residual_network_answers_with_the_reference(texts: PackedT
     denoiser = Denoiser(config).requires_grad_(False)
     denoiser.constants.embedding_mean.normal_()
     image = normal(3, 10)
-    x0 = denoiser(normal(3, 10), torch.tensor([300]), denoiser.context(texts, image))
+    x0 = denoiser(normal(3, 10), torch.tensor([300]), denoiser.prepare_context(texts, image))
     torch.testing.assert_close(denoiser.restore(x0), image)
 
 
@@ -140,7 +140,7 @@ def test_constants_stay_float32_in_a_bfloat16_network(denoiser: Denoiser) -> Non
 
 
 def test_timesteps_may_be_real_numbers() -> None:
-    whole, between = sinusoid(torch.tensor([3, 4]), 8), sinusoid(torch.tensor([3.0, 3.5]), 8)
+    whole, between = embed_timestep(torch.tensor([3, 4]), 8), embed_timestep(torch.tensor([3.0, 3.5]), 8)
     assert torch.equal(whole[0], between[0])
     assert not torch.equal(whole[1], between[1])
 
@@ -164,4 +164,4 @@ def test_bad_inputs_are_named(denoiser: Denoiser, texts: PackedText, normal: Nor
         ((texts, normal(3, width), torch.zeros(3, 32, 64)), "a mask is 32 x 64; resize it to 64 x 64"),
     ):
         with pytest.raises(InputInvalid, match=message):
-            denoiser.context(*arguments)
+            denoiser.prepare_context(*arguments)

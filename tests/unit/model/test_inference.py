@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compodiff.machine import Processor
-from compodiff.model.inference import PackedLinear, can_pack, for_inference
+from compodiff.model.inference import PackedLinear, can_pack, prepare_for_inference
 from compodiff.model.network import linears
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
-from compodiff.model.network.linears import Linear, onednn_wins
+from compodiff.model.network.linears import Linear, is_onednn_faster
 from compodiff.precision import DTYPES
 
 
@@ -21,20 +21,22 @@ from compodiff.precision import DTYPES
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.2)])
 @pytest.mark.parametrize("uses", [0, 10**6])
 def test_packed_is_plain(denoiser: Denoiser, texts: PackedText, precision: str, tolerance: float, uses: int) -> None:
-    ready = for_inference(copy.deepcopy(denoiser), precision)  # type: ignore[arg-type]
+    ready = prepare_for_inference(copy.deepcopy(denoiser), precision)  # type: ignore[arg-type]
     assert any(isinstance(module, PackedLinear) for module in ready.modules()) is can_pack(DTYPES[precision])
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(3, denoiser.config.embedding_dim, generator=generator)
     x_t, timestep = torch.randn(image.shape, generator=generator), torch.tensor([600])
     for reference in (image, None):
-        plain, packed = (net(x_t, timestep, net.context(texts, reference, uses=uses)) for net in (denoiser, ready))
+        plain, packed = (
+            net(x_t, timestep, net.prepare_context(texts, reference, uses=uses)) for net in (denoiser, ready)
+        )
         assert packed.dtype == torch.float32
         torch.testing.assert_close(packed, plain, rtol=0, atol=tolerance * float(plain.abs().mean()))
 
 
 def test_a_layer_that_packs_wrongly_stays_plain(denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PackedLinear, "forward", lambda self, x: torch.zeros(*x.shape[:-1], 1))
-    ready = for_inference(denoiser, "float32")
+    ready = prepare_for_inference(denoiser, "float32")
     assert not any(isinstance(module, PackedLinear) for module in ready.modules())
     assert any(isinstance(module, nn.Linear) for module in ready.modules())
 
@@ -54,11 +56,11 @@ def test_a_linear_is_torchs_forward_and_backward(rows: int, width_in: int, width
 
 @pytest.mark.parametrize(("vendor", "wins"), [("AuthenticAMD", True), ("GenuineIntel", False), ("", False)])
 def test_onednn_is_taken_on_amd_only(vendor: str, wins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linears, "processor", lambda: Processor("one", vendor, frozenset()))
-    assert onednn_wins.__wrapped__() is (wins and torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(linears, "read_processor", lambda: Processor("one", vendor, frozenset()))
+    assert is_onednn_faster.__wrapped__() is (wins and torch.backends.mkldnn.is_available())
 
 
 def test_onednn_that_computes_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linears, "processor", lambda: Processor("one", "AuthenticAMD", frozenset()))
-    monkeypatch.setattr(linears, "_product", lambda x, weight: 1.001 * x @ weight.T)
-    assert not onednn_wins.__wrapped__()
+    monkeypatch.setattr(linears, "read_processor", lambda: Processor("one", "AuthenticAMD", frozenset()))
+    monkeypatch.setattr(linears, "_multiply", lambda x, weight: 1.001 * x @ weight.T)
+    assert not is_onednn_faster.__wrapped__()

@@ -14,7 +14,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.guidance import combine
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import compose, compose_draws, guide, query_generators
+from compodiff.model.sampling.sampler import compose, compose_draws, guide, make_generators
 from compodiff.params import SamplingParams
 
 PROCESS = Process("diffusion", 1000)
@@ -62,7 +62,7 @@ def test_a_query_does_not_depend_on_its_neighbours(
 
 
 def test_one_generator_seeds_the_queries_in_turn() -> None:
-    few, more = (query_generators(generator, count) for generator, count in zip(generators(1, 1), (2, 5), strict=True))
+    few, more = (make_generators(generator, count) for generator, count in zip(generators(1, 1), (2, 5), strict=True))
     assert [each.initial_seed() for each in few] == [each.initial_seed() for each in more[:2]]
     assert len({each.initial_seed() for each in more}) == 5
 

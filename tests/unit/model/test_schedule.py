@@ -8,29 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.errors import InputInvalid
-from compodiff.model.sampling.guidance import branches, combine
+from compodiff.model.sampling.guidance import combine, list_branches
 from compodiff.model.sampling.process import Process
-from compodiff.model.sampling.schedule import CLEAN, cosine_schedule, legacy_grid, trailing_grid
+from compodiff.model.sampling.schedule import CLEAN, make_cosine_schedule, make_legacy_grid, make_trailing_grid
 
 weights = st.floats(0, 20)
 
 
 def test_cosine_schedule_follows_its_equation() -> None:
-    schedule = cosine_schedule(1000)
+    schedule = make_cosine_schedule(1000)
 
     def alpha_bar(step: int) -> float:
         return math.cos((step / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
 
     for timestep in (0, 10, 500, 990):
-        assert schedule.alpha_bar(timestep) == pytest.approx(alpha_bar(timestep + 1) / alpha_bar(0), rel=1e-9)
+        assert schedule.get_alpha_bar(timestep) == pytest.approx(alpha_bar(timestep + 1) / alpha_bar(0), rel=1e-9)
     # The last beta would be 1; it is clipped, so that a trace of x0 is left.
-    assert schedule.alpha_bar(999) == pytest.approx(schedule.alpha_bar(998) * 0.001)
-    assert schedule.alpha_bar(CLEAN) == 1
+    assert schedule.get_alpha_bar(999) == pytest.approx(schedule.get_alpha_bar(998) * 0.001)
+    assert schedule.get_alpha_bar(CLEAN) == 1
 
 
 @given(steps=st.integers(1, 1000))
 def test_the_trailing_grid_makes_as_many_calls_as_steps_from_the_last_timestep_down(steps: int) -> None:
-    grid = trailing_grid(steps, 1000)
+    grid = make_trailing_grid(steps, 1000)
     assert (len(grid), grid[0]) == (steps, 999)
     assert grid[-1] >= 0
     assert grid == sorted(set(grid), reverse=True)
@@ -38,15 +38,15 @@ def test_the_trailing_grid_makes_as_many_calls_as_steps_from_the_last_timestep_d
 
 def test_the_legacy_grid_is_the_released_one() -> None:
     # timesteps=10 in the released code: int(linspace(-1, 1000, 11)[:-1]) reversed, its last point being the clean end.
-    assert legacy_grid(9, 1000) == [899, 799, 699, 599, 499, 399, 299, 199, 99]
-    assert legacy_grid(1, 1000) == [499]
+    assert make_legacy_grid(9, 1000) == [899, 799, 699, 599, 499, 399, 299, 199, 99]
+    assert make_legacy_grid(1, 1000) == [499]
 
 
-@pytest.mark.parametrize("grid", [trailing_grid, legacy_grid])
+@pytest.mark.parametrize("grid", [make_trailing_grid, make_legacy_grid])
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_grids_name_bad_steps(grid: object, steps: int) -> None:
     with pytest.raises(InputInvalid, match=f"num_inference_steps is {steps}; take a number from 1 to"):
-        (trailing_grid if grid is trailing_grid else legacy_grid)(steps, 1000)
+        (make_trailing_grid if grid is make_trailing_grid else make_legacy_grid)(steps, 1000)
 
 
 @given(w_image=weights, w_text=weights, has_text=st.booleans(), has_image=st.booleans())
@@ -55,7 +55,7 @@ def test_branches_give_the_papers_combination(w_image: float, w_text: float, has
     null, image, both = (
         torch.tensor(answers[key]) for key in ((False, False), (False, has_image), (has_text, has_image))
     )
-    chosen = branches(w_image=w_image, w_text=w_text, has_text=has_text, has_image=has_image)
+    chosen = list_branches(w_image=w_image, w_text=w_text, has_text=has_text, has_image=has_image)
     guided = sum(branch.coefficient * answers[branch.text, branch.image] for branch in chosen)
     assert guided == pytest.approx(float(combine(null, image, both, w_image=w_image, w_text=w_text)), abs=1e-4)
 
@@ -76,7 +76,7 @@ def test_branches_give_the_papers_combination(w_image: float, w_text: float, has
 def test_no_branch_is_computed_in_vain(
     w_image: float, w_text: float, has_text: bool, has_image: bool, calls: int
 ) -> None:
-    assert len(branches(w_image=w_image, w_text=w_text, has_text=has_text, has_image=has_image)) == calls
+    assert len(list_branches(w_image=w_image, w_text=w_text, has_text=has_text, has_image=has_image)) == calls
 
 
 @pytest.mark.parametrize("objective", ["diffusion", "flow_matching", "regression"])

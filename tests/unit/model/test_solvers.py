@@ -13,11 +13,11 @@ from torch import Tensor
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.model.sampling.sampler import sample
-from compodiff.model.sampling.schedule import CLEAN, cosine_betas, cosine_schedule
+from compodiff.model.sampling.schedule import CLEAN, compute_cosine_betas, make_cosine_schedule
 from compodiff.model.sampling.solvers import Ddim, DpmSolver, LegacyDdim, Solver, UniPc
 
 PROCESS = Process("diffusion", 1000)
-SCHEDULE = cosine_schedule(1000)
+SCHEDULE = make_cosine_schedule(1000)
 
 
 def options(steps: int, solver: str, eta: float = 0.0) -> SamplerOptions:
@@ -35,7 +35,7 @@ def peers() -> dict[str, Callable[[], Any]]:
         warnings.simplefilter("ignore")
         from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
     shared: dict[str, Any] = {"prediction_type": "sample", "timestep_spacing": "trailing", "num_train_timesteps": 1000}
-    shared["trained_betas"] = cosine_betas(1000).tolist()
+    shared["trained_betas"] = compute_cosine_betas(1000).tolist()
     return {
         "ddim": lambda: DDIMScheduler(**shared, clip_sample=False, set_alpha_to_one=True),
         "dpm_solver": lambda: DPMSolverMultistepScheduler(**shared, final_sigmas_type="zero"),
@@ -100,7 +100,7 @@ def test_noisy_ddim_keeps_the_marginal_distribution(eta: float) -> None:
     x0 = torch.full((200_000, 1), 3.0)
     x = SCHEDULE.add_noise(x0, noise(), torch.full((200_000,), 800))
     x = Ddim(SCHEDULE, eta, noise).step(x, x0, 800, 500)
-    alpha_bar = SCHEDULE.alpha_bar(500)
+    alpha_bar = SCHEDULE.get_alpha_bar(500)
     assert float(x.mean()) == pytest.approx(3 * math.sqrt(alpha_bar), abs=0.01)
     assert float(x.std()) == pytest.approx(math.sqrt(1 - alpha_bar), abs=0.01)
 

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.pairs.similarity import (
-    Embedded,
-    directional,
-    image_caption,
-    image_image,
+    EmbeddedPairs,
+    compare_directions,
+    compare_images,
+    compare_with_caption,
+    compare_with_keyword,
     judge,
-    keyword_image,
     score,
 )
 from compodiff.params import SimilarityFloors
@@ -30,7 +30,7 @@ def drawn(seed, count=5, batch=7, width=16):
 @given(st.integers(0, 2**32 - 1))
 def test_scores_are_the_cosines_that_torch_computes(seed):
     reference, target, reference_caption, target_caption, keyword = drawn(seed)
-    scores = score(Embedded(reference, target, reference_caption, target_caption, keyword))
+    scores = score(EmbeddedPairs(reference, target, reference_caption, target_caption, keyword))
 
     def cosine(a, b):
         return torch.nn.functional.cosine_similarity(torch.from_numpy(a), torch.from_numpy(b)).numpy()
@@ -48,7 +48,7 @@ def test_scores_are_the_cosines_that_torch_computes(seed):
         np.testing.assert_allclose(scores[name], values, atol=6e-5)  # half of the last decimal that is kept
 
 
-@pytest.mark.parametrize("similarity", [image_image, image_caption, keyword_image])
+@pytest.mark.parametrize("similarity", [compare_images, compare_with_caption, compare_with_keyword])
 def test_a_similarity_is_one_for_parallel_and_zero_for_orthogonal_or_empty(similarity):
     a = vectors([1, 0], [1, 0], [1, 0], [0, 0])
     b = vectors([5, 0], [-2, 0], [0, 3], [1, 0])
@@ -58,7 +58,7 @@ def test_a_similarity_is_one_for_parallel_and_zero_for_orthogonal_or_empty(simil
 def test_a_change_the_way_of_the_caption_is_one_and_no_change_is_zero():
     reference, reference_caption = vectors([1, 1], [1, 1], [1, 1]), vectors([0, 2], [0, 2], [0, 2])
     target, target_caption = vectors([3, 1], [0, 1], [1, 1]), vectors([1, 2], [1, 2], [1, 2])
-    np.testing.assert_allclose(directional(reference, target, reference_caption, target_caption), [1, -1, 0])
+    np.testing.assert_allclose(compare_directions(reference, target, reference_caption, target_caption), [1, -1, 0])
 
 
 def test_a_floor_lets_through_what_reaches_it():
@@ -66,7 +66,7 @@ def test_a_floor_lets_through_what_reaches_it():
     # Cosines of (1, 0) with (0.7, y): at the floor, above, below.
     target = vectors([0.7, (1 - 0.49) ** 0.5], [1, 0], [0.6999, (1 - 0.6999**2) ** 0.5])
     reference = vectors([1, 0], [1, 0], [1, 0])
-    scores = score(Embedded(reference, target, reference, target, target))
+    scores = score(EmbeddedPairs(reference, target, reference, target, target))
     assert scores["image_image"].tolist() == [np.float32(0.7), 1, np.float32(0.6999)]
     verdicts = judge(scores, floors)
     assert verdicts["accepted"].tolist() == [True, False, False]
@@ -76,7 +76,7 @@ def test_a_floor_lets_through_what_reaches_it():
 def test_all_failed_filters_are_named_and_a_nan_passes_none():
     floors = SimilarityFloors.model_validate(ALL_LET_THROUGH)
     reference, target, *texts = drawn(1)
-    scores = score(Embedded(reference, target, *texts))
+    scores = score(EmbeddedPairs(reference, target, *texts))
     scores.loc[2, ["image_image", "keyword_image"]] = np.nan
     verdicts = judge(scores, floors)
     assert verdicts["rejected_by"].tolist() == ["", "", "image_image,keyword_image", "", "", "", ""]

@@ -16,7 +16,7 @@ from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model, save_mode
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.released.conversion import export_released, import_released
-from compodiff.released.weights import from_released, schedule_tensors, to_released
+from compodiff.released.weights import convert_from_released, convert_to_released, make_schedule_tensors
 
 PARITY = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[4] / "shared" / "parity"))
 MANIFEST = PARITY / "released_checkpoint_manifest.json"
@@ -60,14 +60,14 @@ def test_every_released_tensor_has_its_place() -> None:
     stored = json.loads(MANIFEST.read_text(encoding="utf-8"))
     # Tensors of the published shapes that take no memory.
     tensors = {f"model.{name}": torch.zeros(()).expand(shape) for name, (shape, _) in stored["state_dict"].items()}
-    tensors |= {f"model.noise_scheduler.{name}": tensor for name, tensor in schedule_tensors(1000).items()}
-    config, timesteps, ours = from_released(tensors)
+    tensors |= {f"model.noise_scheduler.{name}": tensor for name, tensor in make_schedule_tensors(1000).items()}
+    config, timesteps, ours = convert_from_released(tensors)
     assert (config, timesteps) == (RELEASED, stored["config"]["timesteps"])
     with torch.device("meta"):
         denoiser = Denoiser(config)
     denoiser.load_state_dict(ours, assign=True)
     assert sum(weight.numel() for weight in denoiser.parameters()) + 16 == stored["parameters"]
-    back = to_released(config, timesteps, ours)
+    back = convert_to_released(config, timesteps, ours)
     assert {name: list(tensor.shape) for name, tensor in back.items()} == {
         name: shape for name, (shape, _) in stored["state_dict"].items()
     }

@@ -1,6 +1,6 @@
 import pytest
 
-from compodiff.scenes.captions import SCENE_RELATIONS, countable, is_noun, plural_of, scene_caption, wordings
+from compodiff.scenes.captions import SCENE_RELATIONS, describe_scene, is_countable, is_noun, list_wordings, make_plural
 
 TERMS = {
     "name": "red apple",
@@ -17,10 +17,10 @@ TERMS = {
 
 
 def test_a_scene_is_listed_with_counts_and_its_ground():
-    assert scene_caption(["dog"], ("pink", "pink")) == "a dog on a pink ground"
-    assert scene_caption(["dog", "apple"], ("pink", "pink")) == "a dog and an apple on a pink ground"
+    assert describe_scene(["dog"], ("pink", "pink")) == "a dog on a pink ground"
+    assert describe_scene(["dog", "apple"], ("pink", "pink")) == "a dog and an apple on a pink ground"
     expected = "two dogs, an apple and a lion on a ground from white to beige"
-    assert scene_caption(["dog", "apple", "dog", "lion"], ("white", "beige")) == expected
+    assert describe_scene(["dog", "apple", "dog", "lion"], ("white", "beige")) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_scene_is_listed_with_counts_and_its_ground():
     ],
 )
 def test_plurals(one, many):
-    assert plural_of(one) == many
+    assert make_plural(one) == many
 
 
 def test_which_names_fit_a_sentence():
@@ -50,7 +50,7 @@ def test_which_names_fit_a_sentence():
     ]
     assert all(map(is_noun, fits))
     assert not any(map(is_noun, ["french fries", "camping", "locked", "heart hands with dark skin tone"]))
-    assert [countable(name) for name in ("red apple", "flag of France", "person bowing", "scissors")] == [
+    assert [is_countable(name) for name in ("red apple", "flag of France", "person bowing", "scissors")] == [
         True,
         False,
         False,
@@ -60,12 +60,12 @@ def test_which_names_fit_a_sentence():
 
 def test_every_wording_names_what_the_edit_is_about():
     for relation in SCENE_RELATIONS:
-        written = wordings(relation, TERMS)
+        written = list_wordings(relation, TERMS)
         assert len(set(written)) == len(written) >= 7
         assert all("apple" in text for text in written)
 
 
 def test_skin_tone_is_given_and_not_painted():
-    written = wordings("recolour", TERMS | {"new": "dark skin tone", "old": "light skin tone"})
+    written = list_wordings("recolour", TERMS | {"new": "dark skin tone", "old": "light skin tone"})
     assert "give the apple dark skin tone" in written
     assert not any(text.startswith(("make", "paint", "turn")) for text in written)

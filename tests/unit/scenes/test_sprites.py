@@ -15,9 +15,9 @@ from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams
 from compodiff.scenes.captions import SCENE_RELATIONS
-from compodiff.scenes.edits import Family, draw_family, family_generator
-from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
-from compodiff.scenes.objects import Stock
+from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
+from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
+from compodiff.scenes.objects import ObjectStock
 from compodiff.scenes.scene import CANVAS, MASK_SIZE
 
 UNDONE_BY = {"add": "remove", "remove": "add"}
@@ -39,7 +39,7 @@ def params(train: int = 12, validation: int = 4, seed: int = 17) -> SynthesisPar
 
 @pytest.fixture(scope="module")
 def pairs(small_catalogue: Catalogue) -> list[CaptionPair]:
-    return list(sprite_pairs(small_catalogue, params()))
+    return list(make_sprite_pairs(small_catalogue, params()))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,11 @@ def drawn(small_data: Path, pairs: list[CaptionPair]) -> list[PicturePair]:
 
 
 @pytest.fixture(scope="module")
-def families(small_catalogue: Catalogue) -> dict[str, list[Family]]:
+def families(small_catalogue: Catalogue) -> dict[str, list[SceneFamily]]:
     return {
-        split: [draw_family(Stock(small_catalogue, split), 2, family_generator(3, split, n)) for n in range(10)]
+        split: [
+            draw_family(ObjectStock(small_catalogue, split), 2, make_family_generator(3, split, n)) for n in range(10)
+        ]
         for split in ("train", "validation", "test")
     }
 
@@ -69,10 +71,10 @@ def test_every_relation_is_there_in_both_directions_under_unique_keys(pairs):
 
 
 def test_the_same_params_give_the_same_pairs_and_another_seed_others(small_catalogue, pairs):
-    assert list(sprite_pairs(small_catalogue, params())) == pairs
-    others = sprite_pairs(small_catalogue, params(seed=18))
+    assert list(make_sprite_pairs(small_catalogue, params())) == pairs
+    others = make_sprite_pairs(small_catalogue, params(seed=18))
     assert {it.reference for it in pairs}.isdisjoint(it.reference for it in others)
-    assert list(sprite_pairs(small_catalogue, params(train=0, validation=0))) == []
+    assert list(make_sprite_pairs(small_catalogue, params(train=0, validation=0))) == []
 
 
 def test_any_order_and_process_draws_the_same_pictures(small_data, drawn):
@@ -119,7 +121,7 @@ def test_a_mask_has_hardly_a_cell_too_many(drawn):
 
 
 def test_objects_of_a_scene_are_of_its_split_alone(families, small_catalogue):
-    split_of, distinct = small_catalogue.pictures["split"], set(small_catalogue.distinct())
+    split_of, distinct = small_catalogue.pictures["split"], set(small_catalogue.list_distinct())
     for split, own in families.items():
         pictures = {each.picture for family in own for scene in family.scenes for each in scene.objects}
         assert {split_of[picture] for picture in pictures} == {split}
@@ -172,7 +174,7 @@ def test_captions_say_what_is_drawn(families, small_catalogue):
                 assert caption.endswith(" ground") == (scene.top == scene.bottom)
                 assert scene.top in caption
                 assert scene.bottom in caption
-            there, undone = edit.relative_captions()
+            there, undone = edit.list_relative_captions()
             assert all("{" not in text for text in (*there, *undone))
             assert len(set(there)) == len(there) >= 7
 
@@ -185,14 +187,16 @@ def test_a_pair_of_other_params_is_refused(small_data, pairs):
 def test_a_catalogue_without_enough_objects_is_refused(small_catalogue):
     few = small_catalogue.pictures[small_catalogue.pictures["concept"].isin(["heart", "apple", "square", "circle"])]
     with pytest.raises(InputInvalid, match="too few concepts for scenes"):
-        Stock(Catalogue(small_catalogue.data, few, small_catalogue.relations), "train")
+        ObjectStock(Catalogue(small_catalogue.data, few, small_catalogue.relations), "train")
     with pytest.raises(InputInvalid, match="nothing in the split train changes colour or skin tone"):
-        Stock(Catalogue(small_catalogue.data, small_catalogue.pictures, small_catalogue.relations.iloc[:0]), "train")
+        ObjectStock(
+            Catalogue(small_catalogue.data, small_catalogue.pictures, small_catalogue.relations.iloc[:0]), "train"
+        )
 
 
 def test_two_thousand_triplets_a_minute_on_two_cores(small_data, small_catalogue):
     """Measured: 40,000 a minute on one core, without encoding a PNG; the tolerance is for a busy machine."""
-    many = list(sprite_pairs(small_catalogue, params(train=100, validation=0)))
+    many = list(make_sprite_pairs(small_catalogue, params(train=100, validation=0)))
     start = time.process_time()
     made = sum(1 for _ in SpriteGenerator(small_data, params(train=100, validation=0)).generate(many))
     assert made == len(many) >= 1000

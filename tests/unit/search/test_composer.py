@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from compodiff.embeddings.drawn_masks import mask_cells
+from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.embeddings.masking import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
@@ -132,7 +132,7 @@ def test_a_painted_box_becomes_its_cells_at_any_size_of_mask(encoder, left, top,
     """A reference of 16 x 16 units of 4 x 4 cells; inside and outside are exact but for a cell along the edge."""
     box = tuple(scale * 8 * edge for edge in (left, top, left + width, top + height))
     mask = _mask((128 * scale, 128 * scale), (box[0], box[1], box[2] - 1, box[3] - 1))
-    cells = mask_cells(mask, Image.new("RGB", (128, 128)), encoder)
+    cells = compute_cells(mask, Image.new("RGB", (128, 128)), encoder)
     expected = torch.zeros(66, 66, dtype=torch.bool)
     expected[1 + 4 * top : 1 + 4 * (top + height), 1 + 4 * left : 1 + 4 * (left + width)] = True
     grown = torch.nn.functional.max_pool2d(expected[None].float(), 3, 1)[0].bool()
@@ -146,8 +146,8 @@ def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
     with pytest.raises(
         InputInvalid, match=r"the mask is 30 x 40, the reference 40 x 30; draw the mask on the reference"
     ):
-        mask_cells(_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
-    small = mask_cells(_mask((41, 31), (0, 0, 20, 30)), reference, encoder)
+        compute_cells(_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
+    small = compute_cells(_mask((41, 31), (0, 0, 20, 30)), reference, encoder)
     assert small[:, :30].all()
     assert not small[:, 34:].any()
 
@@ -155,11 +155,11 @@ def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
 @pytest.mark.parametrize("empty", [Image.new("L", (40, 30)), Image.new("RGBA", (40, 30), (255, 255, 255, 0))])
 def test_a_mask_that_marks_nothing_is_refused(encoder, empty):
     with pytest.raises(InputInvalid, match="the mask marks nothing"):
-        mask_cells(empty, _picture(0), encoder)
+        compute_cells(empty, _picture(0), encoder)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
 def test_a_mask_may_come_in_any_mode(encoder, mode):
     mask = _mask((40, 30), (0, 0, 19, 29))
-    cells = mask_cells(mask.convert(mode), _picture(0), encoder)
+    cells = compute_cells(mask.convert(mode), _picture(0), encoder)
     assert cells.float().mean() == pytest.approx(0.5, abs=0.02)

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from compodiff.search.html_page import Shown, render_result_page
+from compodiff.search.html_page import CaptionedPicture, render_result_page
 
 
 class _Parts(HTMLParser):
@@ -21,7 +21,7 @@ class _Parts(HTMLParser):
 
 
 def _page(text: str, negative: str = "", *, reference: bool = True) -> _Parts:
-    shown = Shown(Image.new("RGBA", (640, 320), "red"), text)
+    shown = CaptionedPicture(Image.new("RGBA", (640, 320), "red"), text)
     parts = _Parts()
     parts.feed(
         render_result_page(
@@ -29,7 +29,7 @@ def _page(text: str, negative: str = "", *, reference: bool = True) -> _Parts:
             relative_caption=text,
             negative_text=negative,
             dials="w_image 1.5, w_text 3",
-            results=[(shown, 0.75), (Shown(Image.new("RGB", (8, 8)), "second"), 0.5)],
+            results=[(shown, 0.75), (CaptionedPicture(Image.new("RGB", (8, 8)), "second"), 0.5)],
             attribution="drawn by people",
         )
     )

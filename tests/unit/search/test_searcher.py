@@ -9,14 +9,14 @@ from PIL import Image
 
 from compodiff.encoders import Encoder
 from compodiff.errors import IndexMismatch, InputInvalid
-from compodiff.images import loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE
-from compodiff.index.folder import Todo, build_folder_index
+from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.params import IndexParams
 from compodiff.search.composer import Composer
-from compodiff.search.progress import Watch
+from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Query
 from compodiff.search.searcher import Searcher
 
@@ -32,8 +32,8 @@ def index(tmp_path_factory, encoder) -> Index:
         colour = generator.integers(0, 256, 3)
         pixels = np.clip(colour + generator.normal(0, 40, (24, 24, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
-    files = loose_pictures(folder)
-    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(files))
+    files = list_pictures(folder).files
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(files))
     return Index.load(folder / INSIDE)
 
 
@@ -44,7 +44,7 @@ def album_of_colours(tmp_path_factory, encoder):
     for number in range(8):
         patches = np.random.default_rng(number).integers(40, 216, (4, 4, 3), dtype=np.uint8)
         Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(loose_pictures(folder)))
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(list_pictures(folder).files))
     return folder
 
 
@@ -80,13 +80,15 @@ def test_a_reference_by_id_and_its_picture_have_the_same_answers_without_itself(
     by_id, by_picture = (
         Query(reference, reference_mixing=1.0, k=30) for reference in ("07.png", searcher.pictures.read("07.png"))
     )
-    found, found_by_picture = searcher.answer_all([searcher.prepare(each) for each in (by_id, by_picture)], Watch())
+    found, found_by_picture = searcher.answer_all(
+        [searcher.prepare(each) for each in (by_id, by_picture)], PhaseTimer()
+    )
     assert "07.png" not in [hit.picture_id for hit in found]
     assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
 
 
 def _answer(searcher, query):
-    return searcher.answer_all([searcher.prepare(query)], Watch())[0]
+    return searcher.answer_all([searcher.prepare(query)], PhaseTimer())[0]
 
 
 def _resaved(picture):
@@ -127,7 +129,7 @@ def test_a_search_that_can_find_nothing_says_why(composer, tmp_path):
     picture = Image.new("RGB", (32, 32), "green")
     for number in range(3):
         picture.resize((32 + number, 32)).save(tmp_path / f"{number}.png")
-    build_folder_index(tmp_path, tmp_path / INSIDE, composer.encoder, FLAT, Todo(loose_pictures(tmp_path)))
+    build_folder_index(tmp_path, tmp_path / INSIDE, composer.encoder, FLAT, BuildPlan(list_pictures(tmp_path).files))
     searcher = Searcher(composer, Index.load(tmp_path / INSIDE))
     for reference in ("0.png", picture):
         answer = _answer(searcher, Query(reference))
@@ -166,7 +168,9 @@ def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
     mask.paste(255, (0, 0, 24, 12))
     by_id = Query("07.png", "blue", mask=mask, k=29)
     by_picture = replace(by_id, reference=searcher.pictures.read("07.png"), k=30)
-    found, found_by_picture = searcher.answer_all([searcher.prepare(each) for each in (by_id, by_picture)], Watch())
+    found, found_by_picture = searcher.answer_all(
+        [searcher.prepare(each) for each in (by_id, by_picture)], PhaseTimer()
+    )
     assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
 
 

@@ -11,10 +11,10 @@ from worlds.search import places_in
 from compodiff.cli import serve
 from compodiff.errors import CheckpointMismatch, IndexMismatch
 from compodiff.search.locate import CHAMPION
-from compodiff.search.progress import Watch
+from compodiff.search.progress import PhaseTimer
 from compodiff.serving.api import create_app
 from compodiff.serving.champion import Champion
-from compodiff.tracking.registry import MODEL, Candidate, register_model
+from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
 from compodiff.tracking.store import open_store
 
 
@@ -86,7 +86,7 @@ def test_an_index_that_is_replaced_is_taken_over_and_one_half_there_is_not(artif
     champion.refresh()
     assert champion.live is old
     assert "there is no index" in champion.fault
-    assert old.searcher.answer_all([], Watch()) == []
+    assert old.searcher.answer_all([], PhaseTimer()) == []
     shutil.copytree(away, index)
     (index / "embeddings.npy").write_bytes(b"half")
     champion.refresh()
@@ -128,7 +128,7 @@ def project(artifacts, search_project, monkeypatch):
 def _registered(project, artifacts, recall):
     folders = {name: artifacts / name for name in ("composed", "encoder", "index")}
     figures = {"emoji": {"composed": {"recall_at_10": recall}}}
-    return register_model(project, Candidate(folders, figures, [])).number
+    return register_model(project, ModelCandidate(folders, figures, [])).number
 
 
 @pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # of pandas, in MLflow's own code
@@ -141,7 +141,7 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
         store.client.set_registered_model_alias(MODEL, "champion", number)
 
     crown(numbers[0])
-    champion = Champion(lambda: serve._places(CHAMPION, None))
+    champion = Champion(lambda: serve._find_places(CHAMPION, None))
     moves = {100: numbers[1], 400: numbers[0]}
     with TestClient(create_app(champion, refresh_seconds=0.05)) as client:
 
@@ -165,6 +165,6 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
 
 def test_a_version_and_its_folder_belong_together_though_the_alias_moves_between_the_looks(project, monkeypatch):
     looks = iter(["version 1", "version 2", "version 2", "version 2"])
-    monkeypatch.setattr(serve, "_version", lambda _: next(looks))
-    assert serve._model_and_version("artifacts")[1] == "version 2"
+    monkeypatch.setattr(serve, "_describe_version", lambda _: next(looks))
+    assert serve._find_model_and_version("artifacts")[1] == "version 2"
     assert next(looks, None) is None

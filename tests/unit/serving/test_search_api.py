@@ -109,7 +109,7 @@ def test_the_embedding_of_an_answer_is_a_reference(client, champion):
 
 def test_several_references_are_their_weighted_mean(client, champion):
     index = champion.live.searcher.index
-    mean = (index.embedding(RED) + 3 * index.embedding(BLUE)) / 4
+    mean = (index.read_embedding(RED) + 3 * index.read_embedding(BLUE)) / 4
     given = base64.urlsafe_b64encode(mean.astype("<f4").tobytes()).decode()
     by_mean = client.post("/search", data={"reference_embedding": given, "exclude": [RED, BLUE], "mode": "image"})
     blended = client.post("/search", data={"reference_id": [RED, BLUE], "weight": [1, 3], "mode": "image"})

@@ -31,4 +31,4 @@ def test_a_difference_is_noticed() -> None:
     peers = sampling.make_peers(TINY)
     peers.plain["float32"]["blocks.1.feed_forward.up.weight"].mul_(1.01)
     with pytest.raises(ArithmeticError, match="differ"):
-        sampling.equality(peers, sampling.make_inputs(TINY, 2, 1))
+        sampling.compare_peers(peers, sampling.make_inputs(TINY, 2, 1))

@@ -14,11 +14,16 @@ from worlds.tiny_networks import safety_checker, stable_diffusion, stable_diffus
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
-from compodiff.pairs.similarity import directional
+from compodiff.pairs.similarity import compare_directions
 from compodiff.params import DiffusionParams, SimilarityFloors
 from compodiff.stable_diffusion import prompt_to_prompt
-from compodiff.stable_diffusion.candidates import BestByDirection, draws_of
-from compodiff.stable_diffusion.generator import DiffusionGenerator, SafetyChecker, diffusion_generator, load_pipeline
+from compodiff.stable_diffusion.candidates import BestByDirection, list_draws
+from compodiff.stable_diffusion.generator import (
+    DiffusionGenerator,
+    SafetyChecker,
+    load_diffusion_generator,
+    load_pipeline,
+)
 from compodiff.storage import shards
 from compodiff.triplets.making import TripletMaker, plan_shards
 
@@ -115,7 +120,7 @@ def test_a_fraction_of_0_is_independent_sampling_bit_for_bit(usual):
     ours = drawn(usual, pairs)
     plain = StableDiffusionPipeline.from_pretrained(usual.pipeline, safety_checker=None, requires_safety_checker=False)
     plain.set_progress_bar_config(disable=True)
-    draws = [draw for it in pairs for draw in draws_of(it, usual, SEED)]
+    draws = [draw for it in pairs for draw in list_draws(it, usual, SEED)]
     for number, draw in enumerate(draws):
         pictures = plain(
             [it.reference_caption for it in pairs] + [it.target_caption for it in pairs],
@@ -131,13 +136,13 @@ def test_a_fraction_of_0_is_independent_sampling_bit_for_bit(usual):
 
 def test_replacing_a_word_leaves_the_other_words_maps_equal(usual, monkeypatch):
     calls = []
-    mixed_maps = prompt_to_prompt.mixed_maps
+    mixed_maps = prompt_to_prompt.mix_maps
 
     def recorded(reference, own, alignment):
         calls.append((reference, own, mixed := mixed_maps(reference, own, alignment)))
         return mixed
 
-    monkeypatch.setattr(prompt_to_prompt, "mixed_maps", recorded)
+    monkeypatch.setattr(prompt_to_prompt, "mix_maps", recorded)
     made = generator(changed(usual, min_shared=1, max_shared=1))
     tokenize = made._pipeline.tokenizer
     list(made.generate([pair(0)]))
@@ -186,7 +191,7 @@ def test_candidates_that_the_safety_checker_flags_are_rejected_and_counted(usual
 def test_one_unsafe_picture_is_enough_to_reject_its_pair(usual):
     made = generator(usual)
     verdicts = iter([[False, True], [False, False], [True, False]])
-    made._checker.unsafe = lambda _pictures: next(verdicts)  # type: ignore[method-assign]
+    made._checker.find_unsafe = lambda _pictures: next(verdicts)  # type: ignore[method-assign]
     verdict_of = {it.captions.key: it.rejected_by for it in made.generate([pair(0), pair(1), pair(2)])}
     assert verdict_of == {"train-00000000-00": "unsafe", "train-00000001-00": "", "train-00000002-00": "unsafe"}
 
@@ -199,7 +204,7 @@ def encoder_folder(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_the_pipelines_own_checker_is_used_and_one_is_required(usual, folders, encoder_folder, tmp_path):
-    make = partial(diffusion_generator, seed=SEED, encoder=encoder_folder, batch_size=4)
+    make = partial(load_diffusion_generator, seed=SEED, encoder=encoder_folder, batch_size=4)
     alarmed = stable_diffusion(tmp_path / "alarmed", alarmed=True)
     own = make(changed(usual, pipeline=str(alarmed), safety_checker=None))
     assert [it.rejected_by for it in own.generate([pair(0)])] == ["unsafe"]
@@ -214,7 +219,7 @@ def test_the_best_candidates_by_directional_similarity_are_kept(usual, tiny_enco
     best = list(generator(params, BestByDirection(tiny_encoder, kept=2, batch_size=3)).generate([pair(0)]))
     texts = tiny_encoder.encode_texts([pair(0).reference_caption, pair(0).target_caption]).pooled.numpy()
     ends = [tiny_encoder.encode_images([getattr(it, e) for it in everything]).numpy() for e in ("reference", "target")]
-    order = np.argsort(-directional(*ends, texts[:1], texts[1:]))[:2]
+    order = np.argsort(-compare_directions(*ends, texts[:1], texts[1:]))[:2]
     assert [it.captions.key for it in best] == [everything[place].captions.key for place in order]
 
 
@@ -287,7 +292,7 @@ def test_ranges_are_the_right_way_round(usual):
 
 def test_a_shard_is_filled_with_drawn_pictures(usual, encoder_folder, tmp_path):
     params = changed(usual, candidates=2, kept=1, min_shared=0.1, max_shared=0.9)
-    make = partial(diffusion_generator, params, seed=SEED, encoder=encoder_folder, batch_size=4)
+    make = partial(load_diffusion_generator, params, seed=SEED, encoder=encoder_folder, batch_size=4)
     floors = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
     (plan,) = plan_shards(tmp_path, [pair(0), pair(1)], 10)
     TripletMaker(make, encoder_folder, floors, 4)(plan)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from worlds.tiny_networks import clipseg, stable_diffusion
 
-from compodiff.embeddings.generated import Generated
+from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import open_pair_writer
@@ -26,7 +26,7 @@ def params(tmp_path: Path) -> SynthesisParams:
     captions = tmp_path / "captions.parquet"
     with open_pair_writer(captions, "mine") as writer:
         for number in range(PAIRS):
-            key = writer.key()
+            key = writer.make_key()
             ends = "a red apple on a table", "a green apple on a table"
             words = f"make the apple green, number {number}"
             writer.add(CaptionPair(key, "train", f"{key}-reference", f"{key}-target", *ends, words, "replace", "green"))
@@ -87,7 +87,7 @@ def test_pictures_are_drawn_for_captions_of_ones_own_and_masked(
     found = dict(shards.read_entries(triplets / shard))
     assert found[drawn["key"].iloc[0]].keys() == {"reference.png", "target.png", "mask.png", "json"}
     # The stage embed makes of it an example of the masked task.
-    generated = Generated.find(triplets, drawn, set())
+    generated = GeneratedPictures.find(triplets, drawn, set())
     (exact,) = generated.masks[drawn["reference"].iloc[0]]
     assert exact.target == drawn["target"].iloc[0]
     assert exact.cells.any()

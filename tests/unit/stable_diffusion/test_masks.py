@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from worlds.tiny_networks import clipseg
 
-from compodiff.embeddings.drawn_masks import mask_cells
+from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.images.mask_cells import cells_of_box, cells_of_mask
+from compodiff.images.mask_cells import find_box_cells, find_mask_cells
 from compodiff.language.terms import Tagger
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import MaskParams
-from compodiff.stable_diffusion.clipseg import ClipSegMasks, MaskedGenerator, mask_phrase
+from compodiff.stable_diffusion.clipseg import ClipSegMasks, MaskedGenerator, choose_mask_phrase
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def middle(folder: str, picture: Image.Image, noun: str) -> float:
     for _ in range(30):
         threshold = (low + high) / 2
         made = ClipSegMasks(loaded._network, loaded._processor, params(folder, threshold=threshold))
-        (cells,) = made.cells([picture], [noun], "squash")
+        (cells,) = made.find_cells([picture], [noun], "squash")
         low, high = (threshold, high) if cells.mean() > 0.5 else (low, threshold)
     return threshold
 
@@ -60,7 +60,7 @@ def test_clipseg_masks_the_cells_whose_mean_probability_passes_the_threshold(fol
     # A cell is a pixel here, so what is compared with the threshold is the enlarged map itself.
     whole = torch.nn.functional.interpolate(logits.sigmoid(), size=(64, 64), mode="bilinear")[0, 0]
     threshold = float(whole.median())
-    (cells,) = finder(folder, threshold=threshold).cells([picture], ["dog"], "shortest")
+    (cells,) = finder(folder, threshold=threshold).find_cells([picture], ["dog"], "shortest")
     assert cells.shape == (64, 64)
     assert cells.dtype == np.bool_
     np.testing.assert_array_equal(cells, whole.numpy() > threshold)
@@ -71,18 +71,18 @@ def test_the_noun_decides_and_the_batch_does_not(folder):
     three = pictures()
     threshold = middle(folder, three[0], "dog")
     nouns = ["dog", "bicycle", "a very long description of a cat"]
-    one_by_one = list(finder(folder, threshold=threshold, batch_size=1).cells(three, nouns, "shortest"))
-    together = list(finder(folder, threshold=threshold, batch_size=2).cells(three, nouns, "shortest"))
+    one_by_one = list(finder(folder, threshold=threshold, batch_size=1).find_cells(three, nouns, "shortest"))
+    together = list(finder(folder, threshold=threshold, batch_size=2).find_cells(three, nouns, "shortest"))
     for alone, batched in zip(one_by_one, together, strict=True):
         assert (alone != batched).mean() < 0.01  # padding a text changes the last bits
     (dog,), (other,) = (
-        finder(folder, threshold=threshold).cells(three[:1], [noun], "squash") for noun in ("dog", "bicycle")
+        finder(folder, threshold=threshold).find_cells(three[:1], [noun], "squash") for noun in ("dog", "bicycle")
     )
     assert (dog != other).any()
 
 
 def test_a_noun_that_is_not_found_masks_nothing(folder):
-    for cells in finder(folder, threshold=0.999999).cells(pictures(), ["dog"] * 3, "shortest"):
+    for cells in finder(folder, threshold=0.999999).find_cells(pictures(), ["dog"] * 3, "shortest"):
         assert not cells.any()
 
 
@@ -91,8 +91,8 @@ def test_an_exact_mask_covers_the_cells_that_a_drawn_one_covers_in_a_query(tiny_
     generator = np.random.default_rng(3)
     blocks = generator.random((size[1] // 32, size[0] // 32)) > 0.5
     mask = np.kron(blocks, np.ones((32, 32), dtype=bool))
-    drawn = mask_cells(Image.fromarray((255 * mask).astype(np.uint8)), Image.new("RGB", size), tiny_encoder)
-    ours = cells_of_mask(mask, tiny_encoder.manifest.resize_mode)
+    drawn = compute_cells(Image.fromarray((255 * mask).astype(np.uint8)), Image.new("RGB", size), tiny_encoder)
+    ours = find_mask_cells(mask, tiny_encoder.manifest.resize_mode)
     # The encoder's 32 pixels blur the edges of blocks.
     assert (ours != drawn.numpy()).mean() < 0.05
 
@@ -107,16 +107,16 @@ def test_a_box_covers_the_cells_within_it(data):
     box = (left * across, upper * down, right * across, lower * down)
     expected = np.zeros((64, 64), dtype=bool)
     expected[upper:lower, left:right] = True
-    np.testing.assert_array_equal(cells_of_box(box, (width, height), "squash"), expected)
+    np.testing.assert_array_equal(find_box_cells(box, (width, height), "squash"), expected)
 
 
 def test_what_the_encoder_crops_is_not_in_the_mask():
-    left_edge = cells_of_box((0, 0, 32, 64), (128, 64), "shortest")
+    left_edge = find_box_cells((0, 0, 32, 64), (128, 64), "shortest")
     assert not left_edge.any()
-    assert cells_of_box((32, 0, 64, 64), (128, 64), "shortest")[:, :32].all()
-    assert cells_of_box((0, 0, 128, 64), (128, 64), "longest").sum() == 64 * 32
+    assert find_box_cells((32, 0, 64, 64), (128, 64), "shortest")[:, :32].all()
+    assert find_box_cells((0, 0, 128, 64), (128, 64), "longest").sum() == 64 * 32
     with pytest.raises(InputInvalid, match="marks nothing of a picture of 128 x 64"):
-        cells_of_box((200, 0, 300, 64), (128, 64), "shortest")
+        find_box_cells((200, 0, 300, 64), (128, 64), "shortest")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def tagger() -> Tagger:
 )
 def test_a_mask_covers_what_the_other_caption_does_not_name(tagger, caption, other, keyword, phrase):
     (tagged,) = tagger.tag([caption])
-    assert mask_phrase(tagged, other, keyword) == phrase
+    assert choose_mask_phrase(tagged, other, keyword) == phrase
 
 
 class Given:
@@ -163,7 +163,7 @@ def test_a_pairs_mask_is_what_goes_and_what_comes(folder, tagger):
     given = Given(PicturePair(captions, before, after), PicturePair(captions, before, after, rejected_by="unsafe"))
     masked = MaskedGenerator(given, masks, tagger, resize_mode="squash", batch_size=1)
     kept, unsafe = masked.generate([captions])
-    goes, comes = masks.cells([before, after], ["dog", "bicycle"], "squash")
+    goes, comes = masks.find_cells([before, after], ["dog", "bicycle"], "squash")
     assert goes.any()
     assert kept.mask is not None
     np.testing.assert_array_equal(kept.mask, goes | comes)

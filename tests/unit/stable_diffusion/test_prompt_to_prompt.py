@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.stable_diffusion.prompt_to_prompt import Alignment, Sharing, Word, align, mixed_maps, words_of
+from compodiff.stable_diffusion.prompt_to_prompt import Alignment, Sharing, Word, align, group_words, mix_maps
 
 LENGTH, LONG = 12, 17
 A, CAT, HIPPO, ON, MAT = (1,), (2,), (3, 4, 5), (6,), (7, 8)
@@ -53,7 +53,7 @@ def test_replacing_a_word_leaves_every_map_a_distribution_but_for_its_padding(wo
     place %= len(words)
     alignment = align(words, [*words[:place], new, *words[place + 1 :]], LENGTH)
     own_maps, maps = (torch.rand(1, 2, 5, LENGTH).softmax(dim=-1) for _ in range(2))
-    mixed = mixed_maps(maps, own_maps, Alignment(alignment.shared[None], alignment.own[None]))
+    mixed = mix_maps(maps, own_maps, Alignment(alignment.shared[None], alignment.own[None]))
     padding = alignment.own.bool()
     lost = maps[..., alignment.shared.sum(dim=0) == 0].sum(dim=-1)
     torch.testing.assert_close(mixed[..., ~padding].sum(dim=-1), 1 - lost)
@@ -85,4 +85,4 @@ def test_rows_share_for_their_fraction_of_the_steps_only():
     ],
 )
 def test_token_ids_are_grouped_by_word(ids, numbers, words):
-    assert words_of(ids, numbers) == words
+    assert group_words(ids, numbers) == words

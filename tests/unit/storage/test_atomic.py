@@ -9,17 +9,17 @@ from functools import partial
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.ownership import mark_folder
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
     path = tmp_path / "deep" / "a.txt"
-    with atomic_path(path) as temporary:
+    with replace_path(path) as temporary:
         temporary.write_text("old")
 
     def fails_half_way():
-        with atomic_path(path) as temporary:
+        with replace_path(path) as temporary:
             temporary.write_text("ne")
             raise KeyError
 
@@ -32,11 +32,11 @@ def test_a_file_is_whole_or_the_old_one(tmp_path):
 def test_a_folder_is_whole_or_the_old_one(tmp_path):
     path = tmp_path / "folder"
     for content in ("old", "new"):
-        with atomic_folder(path, "thing") as temporary:
+        with replace_folder(path, "thing") as temporary:
             (temporary / "a").write_text(content)
 
     def fails_half_way():
-        with atomic_folder(path, "thing") as temporary:
+        with replace_folder(path, "thing") as temporary:
             (temporary / "b").write_text("half")
             raise KeyError
 
@@ -48,7 +48,7 @@ def test_a_folder_is_whole_or_the_old_one(tmp_path):
 
 def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
     def fills_the_disk():
-        with atomic_path(tmp_path / "a.bin") as temporary:
+        with replace_path(tmp_path / "a.bin") as temporary:
             temporary.write_bytes(b"x")
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -67,7 +67,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
 def test_a_full_disk_is_said_however_a_library_words_it(tmp_path, error):
     with (
         pytest.raises(ResourceUnavailable, match=r"no space left on the disk while writing .*a\.bin"),
-        atomic_path(tmp_path / "a.bin"),
+        replace_path(tmp_path / "a.bin"),
     ):
         raise error
 
@@ -78,19 +78,19 @@ def test_a_place_that_cannot_be_written_is_named_and_left_as_it_was(tmp_path):
     folder.mkdir()
     (folder / "mine").touch()
     for write, place, fault in (
-        (atomic_path, folder, "folder is a folder; name a file"),
-        (partial(atomic_folder, kind="thing"), file, "file is a file; name a folder"),
+        (replace_path, folder, "folder is a folder; name a file"),
+        (partial(replace_folder, kind="thing"), file, "file is a file; name a folder"),
         (
-            atomic_path,
+            replace_path,
             file / "a.txt",
             r"a\.txt cannot be written \((Not a directory|File exists)\); name another place",
         ),
         (
-            partial(atomic_folder, kind="thing"),
+            partial(replace_folder, kind="thing"),
             file / "deep" / "a",
             r"a cannot be written \((Not a directory|File exists)\)",
         ),
-        (atomic_path, tmp_path / ("x" * 300), r"cannot be written \(File name too long\); name another place"),
+        (replace_path, tmp_path / ("x" * 300), r"cannot be written \(File name too long\); name another place"),
     ):
         with pytest.raises(InputInvalid, match=fault), write(place) as temporary:
             temporary.write_text("new")
@@ -101,9 +101,9 @@ def test_a_place_that_cannot_be_written_is_named_and_left_as_it_was(tmp_path):
 
 def test_errors_about_other_files_are_left_as_they_are(tmp_path):
     (tmp_path / "b").touch()
-    with pytest.raises(NotADirectoryError), atomic_path(tmp_path / "a.txt"):
+    with pytest.raises(NotADirectoryError), replace_path(tmp_path / "a.txt"):
         (tmp_path / "b" / "c").read_text()
-    with pytest.raises(PermissionError), atomic_path(tmp_path / "a.txt"):
+    with pytest.raises(PermissionError), replace_path(tmp_path / "a.txt"):
         raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/read")
 
 
@@ -112,7 +112,7 @@ def test_a_read_only_place_is_said(tmp_path):
         pytest.raises(
             ResourceUnavailable, match=r"a cannot be written \(Read-only file system\); name another place or"
         ),
-        atomic_path(tmp_path / "a") as temporary,
+        replace_path(tmp_path / "a") as temporary,
     ):
         raise OSError(errno.EROFS, "Read-only file system", str(temporary))
 
@@ -122,8 +122,8 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     write_json(path, {"old": 1})
     script = (
         "import sys, time, pathlib\n"
-        "from compodiff.storage.atomic import atomic_path\n"
-        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "from compodiff.storage.atomic import replace_path\n"
+        "with replace_path(pathlib.Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('{'); print('half', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:
@@ -145,7 +145,7 @@ def test_a_folder_killed_between_its_two_renames_comes_back(tmp_path):
     mark_folder(retired, "thing")
 
     def fails_at_once():
-        with atomic_folder(tmp_path / "folder", "thing"):
+        with replace_folder(tmp_path / "folder", "thing"):
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -35,13 +35,13 @@ def write(path: Path, entries=ENTRIES) -> Path:
 def test_entries_come_back_as_they_were(tmp_path_factory, entries):
     path = write(tmp_path_factory.mktemp("shards") / "a.tar", entries)
     assert dict(shards.read_entries(path)) == entries
-    assert shards.seal_of(path)["entries"] == len(entries)
+    assert shards.read_seal(path)["entries"] == len(entries)
 
 
 def test_equal_entries_give_equal_bytes(tmp_path):
     first, second = write(tmp_path / "first.tar"), write(tmp_path / "second.tar")
     assert first.read_bytes() == second.read_bytes()
-    assert shards.sidecar_of(first).read_bytes() == shards.sidecar_of(second).read_bytes()
+    assert shards.name_sidecar(first).read_bytes() == shards.name_sidecar(second).read_bytes()
 
 
 def test_webdataset_reads_our_shards(tmp_path):
@@ -69,7 +69,7 @@ def test_a_shard_that_failed_half_way_is_not_there(tmp_path):
 def test_without_its_sidecar_a_shard_is_not_done(tmp_path):
     path = write(tmp_path / "a.tar")
     assert shards.is_done(path)
-    shards.sidecar_of(path).unlink()
+    shards.name_sidecar(path).unlink()
     assert not shards.is_done(path)
     with pytest.raises(InputInvalid, match=r"a\.parquet is not there; run: compodiff run synthesize"):
         next(shards.read_entries(path))
@@ -99,14 +99,14 @@ def test_a_damaged_shard_is_told_by_its_checksum(tmp_path):
 
 def test_a_sidecar_cut_short_is_no_sidecar(tmp_path):
     path = write(tmp_path / "a.tar")
-    sidecar = shards.sidecar_of(path)
+    sidecar = shards.name_sidecar(path)
     sidecar.write_bytes(sidecar.read_bytes()[:-10])
     assert not shards.is_done(path)
     with pytest.raises(InputInvalid, match=r"a\.parquet is cut short or not parquet"):
-        shards.seal_of(path)
+        shards.read_seal(path)
     shards.write_table(sidecar, pd.DataFrame({"key": ["a"]}))
     with pytest.raises(InputInvalid, match="is no sidecar of a shard"):
-        shards.seal_of(path)
+        shards.read_seal(path)
 
 
 def test_sidecars_merge_in_the_order_given(tmp_path):

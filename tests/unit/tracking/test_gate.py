@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.gate import least_gain, list_objections
+from compodiff.tracking.gate import compute_least_gain, list_objections
 
 EMOJI = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.08)
 GATE = PromotionParams(benchmarks={"emoji": EMOJI})
@@ -73,7 +73,7 @@ def test_too_few_queries_are_said_to_be() -> None:
 
 def test_a_champion_without_an_interval_counts_as_uncertain_as_its_challenger() -> None:
     new, old = figures(0.6, half=0.03), {"emoji/composed/recall_at_10": 0.5}
-    assert least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.03 * sqrt(2))
-    assert least_gain("emoji/composed", {"emoji/composed/recall_at_10": 0.6}, old) is None
+    assert compute_least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.03 * sqrt(2))
+    assert compute_least_gain("emoji/composed", {"emoji/composed/recall_at_10": 0.6}, old) is None
     (reason,) = list_objections({"emoji/composed/recall_at_10": 0.6}, old, GATE, min_relation_queries=1)
     assert reason == "emoji/composed/recall_at_10 has no confidence interval"

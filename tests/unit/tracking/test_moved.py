@@ -5,8 +5,8 @@ from pathlib import Path
 
 import mlflow.artifacts
 
-from compodiff.tracking.registry import CHAMPION, MODEL, model_folder
-from compodiff.tracking.runs import training_run
+from compodiff.tracking.registry import CHAMPION, MODEL, find_model_folder
+from compodiff.tracking.runs import record_training
 from compodiff.tracking.store import open_store
 
 
@@ -29,14 +29,14 @@ def test_a_moved_project_finds_its_models_and_runs_where_they_are_now(project: P
 
     second = tmp_path / "a folder with spaces"
     first.rename(second)
-    folder = model_folder(second)
+    folder = find_model_folder(second)
     assert folder.is_relative_to(second)
     assert (folder / "composed" / "config.json").read_text() == "{}"
     moved = open_store(second)
     read = mlflow.artifacts.load_text(f"{moved.client.get_run(run.info.run_id).info.artifact_uri}/notes.txt")
     assert read == "kept"
     (second / "curve.csv").write_text("step,loss\n")
-    with training_run("train_prior", {}, second) as training:
+    with record_training("train_prior", {}, second) as training:
         training.log_artifact(second / "curve.csv")
     assert not first.exists()
     assert list((second / "mlruns" / "artifacts").rglob("curve.csv"))

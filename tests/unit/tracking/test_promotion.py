@@ -13,10 +13,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.decision_log import DECISIONS, Decision, settled
+from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
-from compodiff.tracking.promotion import Change, promote, rollback
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, version_at
+from compodiff.tracking.promotion import ChampionChange, promote, roll_back
+from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_version_at
 from compodiff.tracking.store import open_store
 
 LIMITS = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.1)
@@ -48,11 +48,11 @@ def register(project: Path, recall: float, **relations: float) -> str:
 
 def aliases(project: Path) -> dict[str, str | None]:
     store = open_store(project)
-    found = {alias: version_at(store, alias) for alias in (CHAMPION, PREVIOUS)}
+    found = {alias: find_version_at(store, alias) for alias in (CHAMPION, PREVIOUS)}
     return {alias: version.number if version else None for alias, version in found.items()}
 
 
-def decide(project: Path) -> Change:
+def decide(project: Path) -> ChampionChange:
     return promote(project, GATE, min_relation_queries=ENOUGH)
 
 
@@ -70,8 +70,8 @@ def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(
     assert aliases(project) == {CHAMPION: None, PREVIOUS: None}
 
     register(project, 0.5, style=0.4)
-    assert decide(project) == Change(None, "2")
-    assert decide(project) == Change("2", "2")
+    assert decide(project) == ChampionChange(None, "2")
+    assert decide(project) == ChampionChange("2", "2")
     register(project, 0.505, style=0.4)
     with pytest.raises(PromotionRefused, match=r"0\.505, which does not beat the champion's 0\.500 by 0\.010"):
         decide(project)
@@ -79,7 +79,7 @@ def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(
     with pytest.raises(PromotionRefused, match=r"style/recall_at_10 falls from 0\.400 to 0\.200"):
         decide(project)
     register(project, 0.6, style=0.35)
-    assert decide(project) == Change("2", "5")
+    assert decide(project) == ChampionChange("2", "5")
     assert aliases(project) == {CHAMPION: "5", PREVIOUS: "2"}
 
 
@@ -117,12 +117,12 @@ def test_rollback_goes_back_and_can_itself_be_rolled_back(project: Path) -> None
     register(project, 0.5)
     decide(project)
     with pytest.raises(InputInvalid, match="no previous champion"):
-        rollback(project)
+        roll_back(project)
     register(project, 0.6)
     decide(project)
-    assert rollback(project) == Change("2", "1")
+    assert roll_back(project) == ChampionChange("2", "1")
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
-    assert rollback(project) == Change("1", "2")
+    assert roll_back(project) == ChampionChange("1", "2")
 
 
 def test_two_promotions_at_once_make_one_change(project: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_was_rolled_back_from_is_not_promoted_again(project: Path) -> None:
     for recall in (0.5, 0.6):
         register(project, recall)
         decide(project)
-    rollback(project, "answers in the wrong style")
+    roll_back(project, "answers in the wrong style")
     assert decisions(project)[-1].tags["reasons"] == "answers in the wrong style"
     with pytest.raises(PromotionRefused, match="it was rolled back from; register another"):
         decide(project)
@@ -160,7 +160,7 @@ def test_a_deleted_champion_is_no_obstacle(project: Path) -> None:
     decide(project)
     open_store(project).client.delete_model_version(MODEL, "1")
     register(project, 0.45)
-    assert decide(project) == Change(None, "2")
+    assert decide(project) == ChampionChange(None, "2")
 
 
 def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project: Path) -> None:
@@ -170,9 +170,9 @@ def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project
     decide(project)
     for recall in (0.6, 0.7):
         register(project, recall)
-    standing = settled(store)
+    standing = settle_aliases(store)
     one, other = (Decision("promoted", "a", "now", number, number, "1", (), {}) for number in ("2", "3"))
     assert taken(store, standing, one)
     assert not taken(store, standing, other)
     assert aliases(project) == {CHAMPION: "2", PREVIOUS: "1"}
-    assert decide(project) == Change("2", "3")
+    assert decide(project) == ChampionChange("2", "3")

@@ -23,8 +23,8 @@ from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 from compodiff.stages.register import register
 from compodiff.tracking import registry
-from compodiff.tracking.registry import CHALLENGER, MODEL, make_challenger, model_folder, version_at
-from compodiff.tracking.signature import input_example
+from compodiff.tracking.registry import CHALLENGER, MODEL, find_model_folder, find_version_at, make_challenger
+from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
@@ -78,7 +78,7 @@ def registered(project: Path, parts: Path) -> Path:
 
 def test_a_version_holds_figures_params_report_and_every_part_of_the_model(registered: Path) -> None:
     store = open_store(registered)
-    challenger = version_at(store, CHALLENGER)
+    challenger = find_version_at(store, CHALLENGER)
     assert challenger is not None
     assert challenger.figures == {
         "emoji/composed/recall_at_10": 0.6,
@@ -96,7 +96,7 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
         "report",
         "scenes.json",
     }
-    folder = model_folder(registered, CHALLENGER)
+    folder = find_model_folder(registered, CHALLENGER)
     assert sorted(part.name for part in folder.iterdir()) == ["composed", "encoder", "index"]
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")
     written = json.loads((registered / "artifacts" / "registration.json").read_text())
@@ -108,13 +108,13 @@ def test_an_earlier_version_can_challenge_again_but_not_one_of_another_store(reg
     run_id = json.loads((registered / "artifacts" / "registration.json").read_text())["run_id"]
     store.client.delete_registered_model_alias(MODEL, CHALLENGER)
     assert not make_challenger(registered, "1", "a run of another store")
-    assert version_at(store, CHALLENGER) is None
+    assert find_version_at(store, CHALLENGER) is None
     assert make_challenger(registered, "1", run_id)
-    assert version_at(store, CHALLENGER) is not None
+    assert find_version_at(store, CHALLENGER) is not None
 
 
 def test_nothing_in_a_version_is_pickled(registered: Path) -> None:
-    version = model_folder(registered, CHALLENGER).parent
+    version = find_model_folder(registered, CHALLENGER).parent
     suffixes = {file.suffix for file in version.rglob("*") if file.is_file()}
     assert ".safetensors" in suffixes
     assert suffixes <= {".safetensors", ".json", ".py", ".txt", ".yaml", ""}
@@ -125,25 +125,25 @@ def test_mlflow_runs_the_version_and_answers_as_the_composer_does(
     registered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", open_store(registered).uri)  # as a user of MLflow alone sets it
-    folder = model_folder(registered, CHALLENGER)
+    folder = find_model_folder(registered, CHALLENGER)
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}@{CHALLENGER}")
-    answer = model.predict(input_example(), params={"w_text": 2.0, "seed": 7})
+    answer = model.predict(make_input_example(), params={"w_text": 2.0, "seed": 7})
     composer = Composer.load(folder / "composed", folder / "encoder")
     query = Query(Image.new("RGB", (8, 8), "red"), "make it blue", w_text=2.0, seed=7)
     np.testing.assert_allclose(answer, composer.compose([query]).numpy(), rtol=1e-5, atol=1e-6)
     with pytest.raises(mlflow.MlflowException, match="relative_caption"):
-        model.predict(input_example().drop(columns="relative_caption"))
+        model.predict(make_input_example().drop(columns="relative_caption"))
 
 
 def test_without_a_champion_the_way_to_one_is_named(registered: Path) -> None:
     with pytest.raises(InputInvalid, match="no version of compodiff is champion; run: make run"):
-        model_folder(registered)
+        find_model_folder(registered)
 
 
 def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
     shutil.rmtree(registered / "mlruns" / "artifacts")
     with pytest.raises(InputInvalid, match="version 1 is gone"):
-        model_folder(registered, CHALLENGER)
+        find_model_folder(registered, CHALLENGER)
 
 
 def test_promote_and_rollback_are_commands_with_exit_codes(registered: Path) -> None:
@@ -167,5 +167,5 @@ def test_a_run_id_of_the_server_that_is_no_hexadecimal_number_does_not_become_a_
     (tmp_path / "params.yaml").write_text("data: {}\n")
     told = ModelVersion(MODEL, "1", 0, run_id=run_id)
     with pytest.raises(InputInvalid, match="not hexadecimal digits"):
-        registry._fetched(tmp_path, open_store(tmp_path), told)
+        registry._fetch(tmp_path, open_store(tmp_path), told)
     assert not (tmp_path / "mlruns" / "fetched").exists()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.tracking.runs import describe_origin, training_run
-from compodiff.tracking.store import open_store, project_of
+from compodiff.tracking.runs import describe_origin, record_training
+from compodiff.tracking.store import find_project, open_store
 
 CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
 PARAMS = {"steps": 3, "optimizer": {"learning_rate": 0.001}}
@@ -38,7 +38,7 @@ def test_a_run_holds_params_curve_files_system_metrics_and_origin(
     (project / "data.dvc").write_text("outs:\n- md5: 0123456789abcdef.dir\n  path: data\n")
     curve = project / "curve.csv"
     curve.write_text("step,loss\n0,1.5\n")
-    with training_run("train_prior", PARAMS, project / "artifacts") as run:
+    with record_training("train_prior", PARAMS, project / "artifacts") as run:
         for step in range(1200):
             run.log_metrics(step, {"loss": 1.5 / (step + 1)})
         run.log_artifact(curve)
@@ -60,7 +60,7 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_PORT)
-    with training_run("train_prior", PARAMS, project) as run:
+    with record_training("train_prior", PARAMS, project) as run:
         for step in range(3):
             run.log_metrics(step, {"loss": float(step)})
     assert len([line for line in caplog.messages if line.startswith("training goes on")]) == 1
@@ -69,7 +69,7 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
     assert len(kept(project)) == 1
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    with training_run("train_composed", PARAMS, project):
+    with record_training("train_composed", PARAMS, project):
         pass
     first, second = runs_of(project)
     assert (first.info.run_name, first.info.status) == ("train_prior", "FINISHED")
@@ -82,8 +82,8 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
 KILLED_TRAINING = """
 import os, signal, sys
 from pathlib import Path
-from compodiff.tracking.runs import training_run
-with training_run("train_prior", {"steps": 3}, Path(sys.argv[1])) as run:
+from compodiff.tracking.runs import record_training
+with record_training("train_prior", {"steps": 3}, Path(sys.argv[1])) as run:
     run.log_metrics(0, {"loss": 3.0})
     run.log_metrics(1, {"loss": 2.0})
     os.kill(os.getpid(), signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_a_killed_training_goes_on_as_the_same_run(project: Path) -> None:
     (journal,) = kept(project)
     with journal.open("a") as file:
         file.write('{"step": 2, "metr')  # the kill tore the line that was being written
-    with training_run("train_prior", {"steps": 3}, project) as run:
+    with record_training("train_prior", {"steps": 3}, project) as run:
         run.log_metrics(2, {"loss": 1.0})
     (found,) = runs_of(project)
     assert found.info.status == "FINISHED"
@@ -109,16 +109,16 @@ def test_a_killed_training_goes_on_as_the_same_run(project: Path) -> None:
 
 def test_a_killed_training_of_other_params_is_another_run(project: Path) -> None:
     kill_a_training(project)
-    with training_run("train_prior", {"steps": 4}, project) as run:
+    with record_training("train_prior", {"steps": 4}, project) as run:
         run.log_metrics(0, {"loss": 9.0})
     states = {found.data.params["steps"]: found.info.status for found in runs_of(project)}
     assert states == {"3": "KILLED", "4": "FINISHED"}
 
 
 def test_a_failure_is_recorded_and_an_interruption_leaves_the_run_open(project: Path) -> None:
-    with pytest.raises(ValueError, match="loss is NaN"), training_run("train_prior", {"steps": 1}, project):
+    with pytest.raises(ValueError, match="loss is NaN"), record_training("train_prior", {"steps": 1}, project):
         raise ValueError("loss is NaN")
-    with pytest.raises(KeyboardInterrupt), training_run("train_prior", {"steps": 2}, project):
+    with pytest.raises(KeyboardInterrupt), record_training("train_prior", {"steps": 2}, project):
         raise KeyboardInterrupt
     assert [found.info.status for found in runs_of(project)] == ["FAILED", "RUNNING"]
     assert len(kept(project)) == 1
@@ -128,7 +128,7 @@ def test_only_the_first_process_of_a_distributed_training_speaks(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    with training_run("train_prior", PARAMS, project) as run:
+    with record_training("train_prior", PARAMS, project) as run:
         run.log_metrics(0, {"loss": 1.0})
         run.log_artifact(project / "params.yaml")
     assert kept(project) == []
@@ -136,9 +136,9 @@ def test_only_the_first_process_of_a_distributed_training_speaks(
 
 
 def test_the_project_is_found_upwards_or_named(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert project_of(project / "artifacts" / "prior") == project
+    assert find_project(project / "artifacts" / "prior") == project
     with pytest.raises(InputInvalid, match="lies in no CompoDiff project"):
-        project_of(tmp_path_factory.mktemp("elsewhere"))
+        find_project(tmp_path_factory.mktemp("elsewhere"))
 
 
 def test_a_store_out_of_reach_is_named_without_its_password(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from compodiff.model.sampling.sampler import sample
 from compodiff.params import DistillationParams
 from compodiff.training.batches import Batch, Batches
 from compodiff.training.distillation import Teacher
-from compodiff.training.fit import Material, fit, new_denoiser
+from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 from compodiff.training.tasks import Objective
 
 PROCESS = Process("diffusion", 1000)
@@ -33,19 +33,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def noisiest(material: Material) -> Batch:
+def noisiest(material: TrainingMaterial) -> Batch:
     params = PARAMS.model_copy(update={"pure_noise_share": 1.0})
-    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).microbatches(7, rank=0, world_size=1)
+    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).make_microbatches(
+        7, rank=0, world_size=1
+    )
     return batch
 
 
 def test_the_teacher_is_the_sampler(world: Path) -> None:
     material = training_world.material(world / "embeddings")
-    denoiser = new_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3).eval()
+    denoiser = make_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3).eval()
     torch.nn.init.normal_(denoiser.output_projection.weight, std=0.1)
     batch = noisiest(material)
     x_t, timestep = batch.noise.flatten(0, 1), batch.timestep.flatten()
-    context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+    context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
     options = SamplerOptions(10, "ddim", "trailing", 0.0, 1.0, 1.0, 1, 0.0, 0.0)
     with torch.no_grad():
         expected = sample(
@@ -58,7 +60,7 @@ def test_the_teacher_is_the_sampler(world: Path) -> None:
 @pytest.mark.parametrize("timestep", [0, 1, 5])
 def test_near_the_end_fewer_timesteps_are_left_than_calls(world: Path, timestep: int) -> None:
     material = training_world.material(world / "embeddings")
-    denoiser = new_denoiser(NETWORK, material, standardise=True, seed=3)
+    denoiser = make_denoiser(NETWORK, material, standardise=True, seed=3)
     batch = noisiest(material)
     x_t = batch.noise.flatten(0, 1)
     answered = Teacher(denoiser, PROCESS, 10)(x_t, x_t, torch.full((len(x_t),), timestep), batch)
@@ -73,7 +75,7 @@ def test_one_call_learns_what_ten_say(world: Path) -> None:
 
     def distance(folder: str) -> float:
         denoiser, _ = load_model(world / folder)
-        context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+        context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
         return float((denoiser(x_t, timestep, context) - taught).detach().square().mean())
 
     denoiser, card = load_model(world / "teacher")
@@ -93,13 +95,13 @@ def test_one_call_learns_what_ten_say(world: Path) -> None:
 
 def test_only_a_diffusion_model_has_a_trajectory_to_follow(world: Path) -> None:
     material = training_world.material(world / "embeddings")
-    denoiser = new_denoiser(NETWORK, material, standardise=True, seed=3)
+    denoiser = make_denoiser(NETWORK, material, standardise=True, seed=3)
     with pytest.raises(ParamsInvalid, match="regression; only diffusion"):
         Teacher(denoiser, Process("regression", 1000), 10)
 
 
 def test_the_teacher_is_not_trained(world: Path) -> None:
     material = training_world.material(world / "embeddings")
-    denoiser = new_denoiser(NETWORK, material, standardise=True, seed=3)
+    denoiser = make_denoiser(NETWORK, material, standardise=True, seed=3)
     objective = Objective(denoiser, DISTILLATION, PROCESS, Teacher(denoiser, PROCESS, 2))
     assert len(list(objective.parameters())) == len(list(denoiser.parameters()))

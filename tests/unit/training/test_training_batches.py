@@ -12,22 +12,22 @@ from compodiff.errors import InputInvalid
 from compodiff.model.network.context import NULL
 from compodiff.model.sampling.process import Objective, Process
 from compodiff.params import TaskShares
-from compodiff.training.batches import Batch, Batches, triplet_chances, whole_counts
+from compodiff.training.batches import Batch, Batches, compute_triplet_chances, divide_rows
 from compodiff.training.examples import TARGET
-from compodiff.training.fit import Material
+from compodiff.training.fit import TrainingMaterial
 
 PROCESS = Process("diffusion", 1000)
 ONLY_TRIPLETS = TaskShares(text_to_image=0.0, masked=0.0, triplet=1.0)
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+def material(tmp_path_factory: pytest.TempPathFactory) -> TrainingMaterial:
     folder = tmp_path_factory.mktemp("world") / "embeddings"
     training_world.write_embeddings(folder)
     return training_world.material(folder)
 
 
-def batches(material: Material, **changes: object) -> Batches:
+def batches(material: TrainingMaterial, **changes: object) -> Batches:
     return Batches(material.embeddings, material.examples, PARAMS.model_copy(update=changes), PROCESS)
 
 
@@ -46,27 +46,29 @@ def rows_of(batch: Batch) -> torch.Tensor:
     return torch.cat([first_tokens, image, mask.flatten(1).sum(1, keepdim=True), batch.target, noisy], 1)
 
 
-def test_same_seed_and_step_same_batch(material: Material) -> None:
-    one, two = (only(batches(material).microbatches(3, rank=0, world_size=1)) for _ in range(2))
+def test_same_seed_and_step_same_batch(material: TrainingMaterial) -> None:
+    one, two = (only(batches(material).make_microbatches(3, rank=0, world_size=1)) for _ in range(2))
     assert torch.equal(rows_of(one), rows_of(two))
-    other = only(batches(material).microbatches(4, rank=0, world_size=1))
+    other = only(batches(material).make_microbatches(4, rank=0, world_size=1))
     assert not torch.equal(one.noise, other.noise)
     assert not torch.equal(one.target, other.target)
 
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (1, 4), (2, 2), (4, 4)])
 def test_processes_and_microbatches_divide_the_same_rows(
-    material: Material, world_size: int, accumulation: int
+    material: TrainingMaterial, world_size: int, accumulation: int
 ) -> None:
-    whole = only(batches(material).microbatches(7, rank=0, world_size=1))
+    whole = only(batches(material).make_microbatches(7, rank=0, world_size=1))
     divided = batches(material, accumulation_steps=accumulation)
-    parts = [part for rank in range(world_size) for part in divided.microbatches(7, rank=rank, world_size=world_size)]
+    parts = [
+        part for rank in range(world_size) for part in divided.make_microbatches(7, rank=rank, world_size=world_size)
+    ]
     assert len(parts) == world_size * accumulation
     assert torch.equal(torch.cat([rows_of(part) for part in parts]), rows_of(whole))
 
 
-def test_each_task_has_its_share_and_its_conditions(material: Material) -> None:
-    batch = only(batches(material, condition_dropout=0.0).microbatches(0, rank=0, world_size=1))
+def test_each_task_has_its_share_and_its_conditions(material: TrainingMaterial) -> None:
+    batch = only(batches(material, condition_dropout=0.0).make_microbatches(0, rank=0, world_size=1))
     has_image, has_mask = batch.rows.image != NULL, batch.rows.mask != NULL
     assert int((~has_image).sum()) == 10  # text-to-image: 30 % of 32 rows, rounded by largest remainder
     assert int(has_mask.sum()) == 9
@@ -76,9 +78,9 @@ def test_each_task_has_its_share_and_its_conditions(material: Material) -> None:
     assert not (batch.images[batch.rows.image[triplets]] == batch.target[triplets]).all(1).any()
 
 
-def test_dropout_takes_texts_and_references_but_no_mask(material: Material) -> None:
+def test_dropout_takes_texts_and_references_but_no_mask(material: TrainingMaterial) -> None:
     drawn = batches(material, condition_dropout=0.25, batch_size=4000)
-    batch = only(drawn.microbatches(0, rank=0, world_size=1))
+    batch = only(drawn.make_microbatches(0, rank=0, world_size=1))
     null_text = int((batch.texts.tokens == 0).all(1).nonzero())
     assert float((batch.rows.text == null_text).float().mean()) == pytest.approx(0.25, abs=0.03)
     assert int((batch.rows.mask != NULL).sum()) == 1200
@@ -87,38 +89,42 @@ def test_dropout_takes_texts_and_references_but_no_mask(material: Material) -> N
 
 
 @pytest.mark.parametrize(("objective", "noisiest"), [("diffusion", 999), ("flow_matching", 1000), ("regression", 999)])
-def test_a_share_of_the_noisy_embeddings_is_pure_noise(material: Material, objective: Objective, noisiest: int) -> None:
+def test_a_share_of_the_noisy_embeddings_is_pure_noise(
+    material: TrainingMaterial, objective: Objective, noisiest: int
+) -> None:
     params = PARAMS.model_copy(update={"pure_noise_share": 0.4, "batch_size": 2000})
     drawn = Batches(material.embeddings, material.examples, params, Process(objective, 1000))
-    timestep = only(drawn.microbatches(0, rank=0, world_size=1)).timestep
+    timestep = only(drawn.make_microbatches(0, rank=0, world_size=1)).timestep
     expected = 1.0 if objective == "regression" else 0.4
     assert float((timestep == noisiest).float().mean()) == pytest.approx(expected, abs=0.04)
     assert timestep.max() == noisiest
 
 
-def test_negatives_are_pictures_of_the_training_split(material: Material) -> None:
-    batch = only(batches(material, contrastive_negatives=500).microbatches(0, rank=0, world_size=1))
+def test_negatives_are_pictures_of_the_training_split(material: TrainingMaterial) -> None:
+    batch = only(batches(material, contrastive_negatives=500).make_microbatches(0, rank=0, world_size=1))
     train = torch.from_numpy(material.embeddings.pictures[np.unique(material.examples.text_to_image[:, TARGET])])
     assert len(batch.others) == 500
     assert all((train == other).all(1).any() for other in batch.others)
 
 
-def test_rare_relations_are_drawn_more_often_than_their_number(material: Material) -> None:
+def test_rare_relations_are_drawn_more_often_than_their_number(material: TrainingMaterial) -> None:
     changes = {"tasks": ONLY_TRIPLETS, "batch_size": 4000, "condition_dropout": 0.0}
     dark = material.embeddings.text_row["make it black"]
-    token = torch.from_numpy(material.embeddings.tokens([dark])[0].astype(np.float32))[-1]
+    token = torch.from_numpy(material.embeddings.read_tokens([dark])[0].astype(np.float32))[-1]
     shares = []
     for exponent in (0.0, -0.5, -1.0):
-        batch = only(batches(material, relation_exponent=exponent, **changes).microbatches(0, rank=0, world_size=1))
+        batch = only(
+            batches(material, relation_exponent=exponent, **changes).make_microbatches(0, rank=0, world_size=1)
+        )
         ends = batch.texts.lengths.cumsum(0) - 1
         is_dark = (batch.texts.tokens[ends] == token).all(1)
         shares.append(float(is_dark[batch.rows.text].float().mean()))
     assert shares == pytest.approx([1 / 5, 1 / 3, 1 / 2], abs=0.03)  # one dark triplet to four bright ones
 
 
-def test_mixup_joins_references_and_targets_of_one_relation(material: Material) -> None:
+def test_mixup_joins_references_and_targets_of_one_relation(material: TrainingMaterial) -> None:
     changes = {"tasks": ONLY_TRIPLETS, "condition_dropout": 0.0, "mixup_concentration": 1.0}
-    batch = only(batches(material, **changes).microbatches(0, rank=0, world_size=1))
+    batch = only(batches(material, **changes).make_microbatches(0, rank=0, world_size=1))
     pictures = torch.from_numpy(np.array(material.embeddings.pictures))
     assert torch.cdist(batch.target, pictures).amin(1).median() > 0.1
     # The change of colour survives the mixture as a mixture of two such changes: it lies in their span.
@@ -128,7 +134,7 @@ def test_mixup_joins_references_and_targets_of_one_relation(material: Material) 
     assert torch.allclose(change @ span.T @ span, change, atol=1e-4)
 
 
-def test_a_task_without_examples_is_refused(material: Material) -> None:
+def test_a_task_without_examples_is_refused(material: TrainingMaterial) -> None:
     empty = material.examples.triplet[:0]
     examples = type(material.examples)(
         material.examples.text_to_image, material.examples.masked, empty, np.zeros(1, dtype=np.int64)
@@ -142,7 +148,7 @@ def test_a_task_without_examples_is_refused(material: Material) -> None:
     st.lists(st.floats(0.01, 1), min_size=1, max_size=4).map(lambda shares: [share / sum(shares) for share in shares]),
 )
 def test_whole_counts_add_up_and_are_near_their_shares(total: int, shares: list[float]) -> None:
-    counts = whole_counts(total, {str(number): share for number, share in enumerate(shares)})
+    counts = divide_rows(total, {str(number): share for number, share in enumerate(shares)})
     assert sum(counts.values()) == total
     assert all(abs(counts[str(number)] - share * total) < 1 + 1e-6 for number, share in enumerate(shares))
 
@@ -150,7 +156,7 @@ def test_whole_counts_add_up_and_are_near_their_shares(total: int, shares: list[
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(-1, 0))
 def test_chances_of_a_relation_follow_its_count_to_the_power(sizes: list[int], exponent: float) -> None:
     starts = np.cumsum([0, *sizes])
-    chances = np.concatenate([[0.0], triplet_chances(starts, exponent)])
+    chances = np.concatenate([[0.0], compute_triplet_chances(starts, exponent)])
     expected = np.array([size ** (1 + exponent) for size in sizes])
     assert np.diff(chances[starts]) == pytest.approx(expected / expected.sum())
     assert chances[-1] == 1.0

@@ -11,8 +11,8 @@ from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.sampler import compose
-from compodiff.training.curve import ONE_CALL, Point, ValidationQuery, gather_queries, measure, write_curve
-from compodiff.training.fit import new_denoiser
+from compodiff.training.curve import ONE_CALL, CurvePoint, ValidationQuery, gather_queries, measure, write_curve
+from compodiff.training.fit import make_denoiser
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def test_measure_equals_a_count_picture_by_picture(world: Path, with_reference: 
         else ValidationQuery("make it blue", (gallery[number],))
         for number in range(12)
     ]
-    denoiser = new_denoiser(training_world.NETWORK, material, standardise=True, seed=4)
+    denoiser = make_denoiser(training_world.NETWORK, material, standardise=True, seed=4)
     gathered = gather_queries(embeddings, queries, gallery, CPU)
     measured = measure(denoiser, gathered, process, seed=9)
     generator = torch.Generator().manual_seed(9)
@@ -62,7 +62,7 @@ def test_a_query_of_an_unknown_picture_or_text_is_named(world: Path) -> None:
 
 
 def test_the_curve_file_has_one_row_a_point(tmp_path: Path) -> None:
-    points = [Point(50, 0.9, 0.3, 0.1, 1e-3, 700.0), Point(100, 0.8, 0.4, 0.2, 5e-4, 710.0)]
+    points = [CurvePoint(50, 0.9, 0.3, 0.1, 1e-3, 700.0), CurvePoint(100, 0.8, 0.4, 0.2, 5e-4, 710.0)]
     write_curve(tmp_path / "curve.csv", points[:1])
     write_curve(tmp_path / "curve.csv", points)
     assert (tmp_path / "curve.csv").read_text() == (

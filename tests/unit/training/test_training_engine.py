@@ -10,10 +10,10 @@ from worlds.training import PARAMS
 from compodiff import precision
 from compodiff.errors import ParamsInvalid
 from compodiff.training.engine import (
-    deepspeed_config,
-    learning_rate_factor,
-    parameter_groups,
-    rows_per_microbatch,
+    compute_learning_rate_factor,
+    divide_batch,
+    group_parameters,
+    make_deepspeed_config,
 )
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
     params = PARAMS.model_copy(update={"warmup_steps": 4, "steps": 104})
-    factors = [learning_rate_factor(step, params) for step in range(105)]
+    factors = [compute_learning_rate_factor(step, params) for step in range(105)]
     assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert factors[54] == pytest.approx(0.5)
     assert factors[104] == pytest.approx(0.0)
@@ -30,12 +30,12 @@ def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
 
 def test_a_constant_learning_rate_stays() -> None:
     params = PARAMS.model_copy(update={"learning_rate_schedule": "constant", "warmup_steps": 0})
-    assert [learning_rate_factor(step, params) for step in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
+    assert [compute_learning_rate_factor(step, params) for step in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
 
 
 def test_only_matrices_decay() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
-    decayed, kept = parameter_groups(network, 0.06)
+    decayed, kept = group_parameters(network, 0.06)
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.06, 0.0)
     assert [parameter.shape for parameter in decayed["params"]] == [torch.Size([4, 3])]
     assert len(kept["params"]) == 3
@@ -44,21 +44,21 @@ def test_only_matrices_decay() -> None:
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     params = PARAMS.model_copy(update={"batch_size": 100, "accumulation_steps": 3})
     with pytest.raises(ParamsInvalid, match=r"batch_size 100 .* 2 processes x 3 .* multiple of 6"):
-        rows_per_microbatch(params, world_size=2)
-    assert rows_per_microbatch(params.model_copy(update={"batch_size": 96}), world_size=2) == 16
+        divide_batch(params, world_size=2)
+    assert divide_batch(params.model_copy(update={"batch_size": 96}), world_size=2) == 16
 
 
 def test_deepspeed_is_told_what_params_say() -> None:
     params = PARAMS.model_copy(update={"zero_stage": 2, "precision": "bfloat16", "clip_norm": 0.5})
-    config = deepspeed_config(params, 16, CPU)
+    config = make_deepspeed_config(params, 16, CPU)
     assert config["zero_optimization"] == {"stage": 2}
     assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
     assert (config["train_micro_batch_size_per_gpu"], config["gradient_clipping"]) == (16, 0.5)
-    assert "torch_autocast" not in deepspeed_config(PARAMS, 16, CPU)
+    assert "torch_autocast" not in make_deepspeed_config(PARAMS, 16, CPU)
 
 
 def test_auto_is_what_the_self_check_found(monkeypatch: pytest.MonkeyPatch) -> None:
     params = PARAMS.model_copy(update={"precision": "auto"})
     for bfloat16, autocast in ((0.5, True), (2.0, False)):
         monkeypatch.setattr(precision, "measure_precisions", lambda _, it=bfloat16: precision.SelfCheck(1.0, it))
-        assert ("torch_autocast" in deepspeed_config(params, 16, CPU)) is autocast
+        assert ("torch_autocast" in make_deepspeed_config(params, 16, CPU)) is autocast

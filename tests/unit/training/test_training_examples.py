@@ -9,7 +9,7 @@ from worlds import training as training_world
 
 from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
-from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, training_examples
+from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, make_training_examples
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def embeddings(tmp_path: Path) -> Embeddings:
 
 def test_rows_are_those_of_the_named_pictures_and_texts(embeddings: Embeddings) -> None:
     captions, triplets = training_world.captions(), training_world.triplets()
-    examples = training_examples(embeddings, captions, triplets)
+    examples = make_training_examples(embeddings, captions, triplets)
     assert len(examples.text_to_image) == len(captions)
     assert (examples.text_to_image[:, [IMAGE, MASK]] == NOTHING).all()
     pictures, texts = list(embeddings.picture_row), list(embeddings.text_row)
@@ -31,7 +31,7 @@ def test_rows_are_those_of_the_named_pictures_and_texts(embeddings: Embeddings) 
 
 def test_masked_pictures_come_with_the_captions_of_the_split(embeddings: Embeddings) -> None:
     captions = training_world.captions().iloc[:7]
-    masked = training_examples(embeddings, captions).masked
+    masked = make_training_examples(embeddings, captions).masked
     assert masked[:, TARGET].tolist() == [embeddings.picture_row[name] for name in captions["picture_id"]]
     assert (masked[:, IMAGE] == masked[:, MASK] + len(embeddings.pictures)).all()
     named = [embeddings.masked_pictures[row] for row in masked[:, MASK]]
@@ -49,7 +49,7 @@ def test_a_known_mask_finds_either_end_by_its_captions_and_by_what_leads_there(e
     known = replace(embeddings, masked_targets=targets)
     texts, pictures = list(embeddings.text_row), list(embeddings.picture_row)
     captions = pd.DataFrame({"picture_id": [one["reference"], one["target"]], "caption": texts[1:3]})
-    masked = training_examples(known, captions, pd.DataFrame([one, other, back])).masked
+    masked = make_training_examples(known, captions, pd.DataFrame([one, other, back])).masked
     of_row = {(texts[each[TEXT]], pictures[each[TARGET]]) for each in masked if each[MASK] == row}
     assert of_row == {
         (texts[1], one["reference"]),
@@ -64,11 +64,11 @@ def test_what_has_no_embedding_is_named(embeddings: Embeddings) -> None:
     captions = training_world.captions()
     captions.loc[3, "caption"] = "a shape nobody embedded"
     with pytest.raises(InputInvalid, match="'a shape nobody embedded' has no embedding; run: dvc repro"):
-        training_examples(embeddings, captions)
+        make_training_examples(embeddings, captions)
 
 
 def test_a_triplet_of_one_picture_is_refused(embeddings: Embeddings) -> None:
     triplets = training_world.triplets()
     triplets.loc[5, "target"] = triplets.loc[5, "reference"]
     with pytest.raises(InputInvalid, match="shape0-green is reference and target of one triplet"):
-        training_examples(embeddings, training_world.captions(), triplets)
+        make_training_examples(embeddings, training_world.captions(), triplets)

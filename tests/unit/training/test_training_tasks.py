@@ -13,30 +13,34 @@ from compodiff.model.network.context import NULL, Context
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.training.batches import Batch, Batches
-from compodiff.training.fit import Material, new_denoiser
-from compodiff.training.tasks import Objective, contrastive_loss, loss_weight
+from compodiff.training.fit import TrainingMaterial, make_denoiser
+from compodiff.training.tasks import Objective, compute_contrastive_loss, compute_loss_weight
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+def material(tmp_path_factory: pytest.TempPathFactory) -> TrainingMaterial:
     folder = tmp_path_factory.mktemp("world") / "embeddings"
     training_world.write_embeddings(folder)
     return training_world.material(folder)
 
 
 @pytest.fixture
-def denoiser(material: Material) -> Denoiser:
-    return new_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
+def denoiser(material: TrainingMaterial) -> Denoiser:
+    return make_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
 
 
-def draw(material: Material, process: Process, **changes: object) -> Batch:
+def draw(material: TrainingMaterial, process: Process, **changes: object) -> Batch:
     params = PARAMS.model_copy(update=changes)
-    (batch,) = Batches(material.embeddings, material.examples, params, process).microbatches(0, rank=0, world_size=1)
+    (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
+        0, rank=0, world_size=1
+    )
     return batch
 
 
 @pytest.mark.parametrize("objective", ["diffusion", "regression", "flow_matching"])
-def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser: Denoiser, objective: str) -> None:
+def test_equals_the_mean_over_rows_taken_one_by_one(
+    material: TrainingMaterial, denoiser: Denoiser, objective: str
+) -> None:
     process = Process(objective, 1000)  # type: ignore[arg-type]
     batch = draw(material, process, noise_draws=3)
     whole = Objective(denoiser, PARAMS, process)(batch)
@@ -47,7 +51,7 @@ def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser
     ):
         for draw_number in range(3):
             words = batch.texts.tokens[starts[text] : starts[text] + batch.texts.lengths[text]]
-            context = denoiser.context(
+            context = denoiser.prepare_context(
                 type(batch.texts)(words, batch.texts.lengths[text : text + 1]),
                 batch.images[image : image + 1] if image != NULL else None,
                 batch.masks[mask : mask + 1] if mask != NULL else None,
@@ -56,14 +60,14 @@ def test_equals_the_mean_over_rows_taken_one_by_one(material: Material, denoiser
             timestep = batch.timestep[row, draw_number : draw_number + 1]
             x_t = process.add_noise(x0, batch.noise[row, draw_number : draw_number + 1], timestep)
             error = (denoiser(x_t, timestep, context) - x0).square().mean()
-            losses.append(error * loss_weight(process, timestep)[0])
+            losses.append(error * compute_loss_weight(process, timestep)[0])
     assert whole.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 
-def test_many_draws_share_their_rows_keys_and_change_no_number(material: Material) -> None:
+def test_many_draws_share_their_rows_keys_and_change_no_number(material: TrainingMaterial) -> None:
     # Wide heads and many slots: projecting them for a single draw would not pay.
     network = replace(NETWORK, residual=False, image_slots=16, cross_heads=1, head_width=128)
-    denoiser = new_denoiser(network, material, standardise=True, seed=3)
+    denoiser = make_denoiser(network, material, standardise=True, seed=3)
     process = Process("diffusion", 1000)
     batch = draw(material, process, noise_draws=16)
     contexts: list[Context] = []
@@ -84,7 +88,7 @@ def test_many_draws_share_their_rows_keys_and_change_no_number(material: Materia
         torch.testing.assert_close(shared, weight.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_regression_sees_nothing_of_the_target(material: Material, denoiser: Denoiser) -> None:
+def test_regression_sees_nothing_of_the_target(material: TrainingMaterial, denoiser: Denoiser) -> None:
     process = Process("regression", 1000)
     batch = draw(material, process)
     inputs: list[torch.Tensor] = []
@@ -101,7 +105,9 @@ def test_flow_matching_counts_errors_of_the_velocity() -> None:
     x_u = process.add_noise(x0, noise, timestep)
     u = (timestep / 1000)[:, None]
     velocity_error = ((x_u - guess) / u - (noise - x0)).square().mean(-1)
-    assert torch.allclose(loss_weight(process, timestep) * (guess - x0).square().mean(-1), velocity_error, rtol=1e-4)
+    assert torch.allclose(
+        compute_loss_weight(process, timestep) * (guess - x0).square().mean(-1), velocity_error, rtol=1e-4
+    )
 
 
 def test_contrastive_loss_equals_the_textbook() -> None:
@@ -113,21 +119,23 @@ def test_contrastive_loss_equals_the_textbook() -> None:
     )
     scores = np.exp(answers @ keys.T / 0.5)
     expected = -np.mean([np.log(scores[row, row // 2] / scores[row].sum()) for row in range(8)])
-    assert float(contrastive_loss(denoised, targets, others, temperature=0.5)) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_contrastive_loss(denoised, targets, others, temperature=0.5)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_contrastive_loss_spares_other_pictures_that_show_the_target() -> None:
     generator = torch.Generator().manual_seed(2)
     target, other = torch.randn(2, 1, 16, generator=generator)
     answer = target + 0.5 * other
-    assert float(contrastive_loss(answer, target, 3 * target, temperature=0.1)) == 0.0
-    plain = contrastive_loss(answer, target, other, temperature=0.1)
-    with_twin = contrastive_loss(answer, target, torch.cat([other, 3 * target]), temperature=0.1)
+    assert float(compute_contrastive_loss(answer, target, 3 * target, temperature=0.1)) == 0.0
+    plain = compute_contrastive_loss(answer, target, other, temperature=0.1)
+    with_twin = compute_contrastive_loss(answer, target, torch.cat([other, 3 * target]), temperature=0.1)
     assert float(with_twin) == pytest.approx(float(plain), rel=1e-6)
-    assert float(contrastive_loss(answer, target, torch.cat([other, answer]), temperature=0.1)) > float(plain)
+    assert float(compute_contrastive_loss(answer, target, torch.cat([other, answer]), temperature=0.1)) > float(plain)
 
 
-def test_references_and_drawn_pictures_are_wrong_answers(material: Material, denoiser: Denoiser) -> None:
+def test_references_and_drawn_pictures_are_wrong_answers(material: TrainingMaterial, denoiser: Denoiser) -> None:
     process = Process("diffusion", 1000)
     batch = draw(material, process)
     denoised: list[torch.Tensor] = []
@@ -137,11 +145,11 @@ def test_references_and_drawn_pictures_are_wrong_answers(material: Material, den
     wrong = torch.cat([batch.images, batch.others])
     assert len(batch.others) == PARAMS.contrastive_negatives
     answers = denoiser.restore(denoised[0])
-    contrast = contrastive_loss(answers, batch.target, wrong, temperature=PARAMS.contrastive_temperature)
+    contrast = compute_contrastive_loss(answers, batch.target, wrong, temperature=PARAMS.contrastive_temperature)
     assert (both - plain).item() == pytest.approx(0.5 * contrast.item(), rel=1e-4)
 
 
-def test_gradients_reach_every_weight(material: Material, denoiser: Denoiser) -> None:
+def test_gradients_reach_every_weight(material: TrainingMaterial, denoiser: Denoiser) -> None:
     process = Process("diffusion", 1000)
     Objective(denoiser, PARAMS, process)(draw(material, process)).backward()
     without = {name for name, weight in denoiser.named_parameters() if weight.grad is None or not weight.grad.any()}

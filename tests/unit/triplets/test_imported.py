@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from compodiff.cleaning.clean import Rules, clean
-from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.clean import CleaningRules, clean
+from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Surveyor
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
-from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.interchange.importing import Importer
 from compodiff.params import SimilarityFloors, SynthesisParams, ValidationParams
 from compodiff.params.synthesis import SceneFamilies, SpriteParams
@@ -75,7 +75,7 @@ def imported(encoder: Path, tmp_path: Path) -> Path:
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
     importer = Importer(encoder=encoder, floors=FLOORS, batch_size=4, split="train", seed=17)
-    import_triplets(Source(tmp_path / "theirs", "webdataset"), importer, tmp_path / "synth-18m.v1")
+    import_triplets(ForeignSet(tmp_path / "theirs", "webdataset"), importer, tmp_path / "synth-18m.v1")
     return tmp_path / "synth-18m.v1"
 
 
@@ -128,8 +128,8 @@ def test_a_cleaned_copy_of_our_own_keeps_the_names_of_the_catalogues_pictures(
 ) -> None:
     own, copy, triplets = (tmp_path / name for name in ("own", "cleaned", "triplets"))
     synthesize(synthesis=params(max_pairs_per_relation=6), data=small_data, encoder=encoder, triplets=own)
-    rules = Rules(near_duplicate=0.95, any_caption=False, contaminated=0.95)
-    nothing = Gallery((), np.empty((0, 16), np.float16))
+    rules = CleaningRules(near_duplicate=0.95, any_caption=False, contaminated=0.95)
+    nothing = BenchmarkGallery((), np.empty((0, 16), np.float16))
     clean(own, copy, Surveyor(copy / "facts", encoder, None, 8), nothing, rules)
     synthesize(synthesis=params(copy), data=small_data, encoder=encoder, triplets=triplets)
     rows, cleaned = (shards.read_table(folder / "manifest.parquet") for folder in (triplets, copy))

@@ -16,8 +16,8 @@ from compodiff.pairs.pair import CaptionPair, CatalogueGenerator, PictureGenerat
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
-from compodiff.triplets.manifest import acceptance, finish
-from compodiff.triplets.sources import Reread
+from compodiff.triplets.manifest import finish, measure_acceptance
+from compodiff.triplets.sources import RereadPairs
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -83,7 +83,7 @@ def test_a_plan_is_there_as_soon_as_it_is_full(tmp_path):
             read.append(number)
             yield pair(number)
 
-    plans = plan_sources(tmp_path, [Reread(pairs)], 3)
+    plans = plan_sources(tmp_path, [RereadPairs(pairs)], 3)
     assert [len(next(plans).pairs) for _ in range(2)] == [3, 3]
     assert len(read) == 6
     assert [len(plan.pairs) for plan in plans] == [3, 1]
@@ -103,7 +103,7 @@ def test_the_catalogue_gives_both_pictures_on_white(small_data, small_catalogue:
 def test_a_generator_that_draws_several_candidates_fills_a_shard(tmp_path, encoder_folder):
     (plan,) = plan_shards(tmp_path, [pair(n) for n in range(3)], 10)
     TripletMaker(Painter, encoder_folder, LET_ALL_THROUGH, 2)(plan)
-    rows = shards.read_table(shards.sidecar_of(plan.path))
+    rows = shards.read_table(shards.name_sidecar(plan.path))
     assert rows["key"].tolist() == [f"train-{n:08d}-{candidate}" for n in range(3) for candidate in range(2)]
     entries = dict(shards.read_entries(plan.path))
     assert list(entries) == rows["key"].tolist()
@@ -119,13 +119,13 @@ def test_a_generator_that_draws_several_candidates_fills_a_shard(tmp_path, encod
 
 def test_scores_are_the_encoders_and_only_accepted_rows_are_in_the_tar(tmp_path, encoder_folder):
     from compodiff.encoders import load_encoder
-    from compodiff.pairs.similarity import keyword_image
+    from compodiff.pairs.similarity import compare_with_keyword
 
     (plan,) = plan_shards(tmp_path, [pair(n) for n in range(4)], 10)
     encoder = load_encoder(encoder_folder)
     targets = [it.target for it in Painter().generate(plan.pairs)]
     keywords = encoder.encode_texts(["disc"] * len(targets)).pooled.numpy()
-    expected = keyword_image(keywords, encoder.encode_images(targets).numpy())
+    expected = compare_with_keyword(keywords, encoder.encode_images(targets).numpy())
     references = [it.reference for it in Painter().generate(plan.pairs)]
     similar = np.einsum(
         "nd,nd->n",
@@ -136,7 +136,7 @@ def test_scores_are_the_encoders_and_only_accepted_rows_are_in_the_tar(tmp_path,
     )
     floor = float(np.median(similar))
     TripletMaker(Painter, encoder_folder, LET_ALL_THROUGH.model_copy(update={"image_image": floor}), 3)(plan)
-    rows = shards.read_table(shards.sidecar_of(plan.path))
+    rows = shards.read_table(shards.name_sidecar(plan.path))
     np.testing.assert_allclose(rows["keyword_image"], expected, atol=1e-4)
     np.testing.assert_allclose(rows["image_image"], similar, atol=1e-4)
     assert 0 < rows["accepted"].sum() < len(rows)
@@ -146,15 +146,15 @@ def test_scores_are_the_encoders_and_only_accepted_rows_are_in_the_tar(tmp_path,
 
 def test_where_no_keyword_is_known_the_target_is_held_against_the_relative_caption(tmp_path, encoder_folder):
     from compodiff.encoders import load_encoder
-    from compodiff.pairs.similarity import keyword_image
+    from compodiff.pairs.similarity import compare_with_keyword
 
     (plan,) = plan_shards(tmp_path, [replace(pair(0), keyword="", relative_caption="paint it black"), pair(1)], 10)
     TripletMaker(Painter, encoder_folder, LET_ALL_THROUGH, 3)(plan)
     encoder = load_encoder(encoder_folder)
     asked = encoder.encode_texts(["paint it black"] * 2 + ["disc"] * 2).pooled.numpy()
     targets = encoder.encode_images([it.target for it in Painter().generate(plan.pairs)]).numpy()
-    rows = shards.read_table(shards.sidecar_of(plan.path))
-    np.testing.assert_allclose(rows["keyword_image"], keyword_image(asked, targets), atol=1e-4)
+    rows = shards.read_table(shards.name_sidecar(plan.path))
+    np.testing.assert_allclose(rows["keyword_image"], compare_with_keyword(asked, targets), atol=1e-4)
 
 
 def test_each_distinct_picture_and_text_of_a_shard_is_embedded_once(tmp_path, encoder_folder, small_data, monkeypatch):
@@ -194,5 +194,5 @@ def test_the_report_says_what_each_filter_lets_through(tmp_path, encoder_folder)
     assert report["accepted"] == rows["accepted"].sum() == sum(seal["entries"] for seal in report["shards"].values())
     assert report["accepted_by_filter"]["directional"] == pytest.approx((rows["directional"] >= 0).mean())
     assert report["accepted_by_filter"]["image_image"] == 1
-    assert report == acceptance(rows) | {"shards": report["shards"]}
+    assert report == measure_acceptance(rows) | {"shards": report["shards"]}
     assert list(report["shards"]) == [plan.path.name for plan in plans]

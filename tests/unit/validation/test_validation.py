@@ -9,7 +9,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors, ValidationParams
 from compodiff.storage import shards
-from compodiff.validation import MANIFEST, Verdict, has_schema, validate_triplets, with_evidence
+from compodiff.validation import MANIFEST, Verdict, add_evidence, has_schema, validate_triplets
 
 FLOORS = SimilarityFloors(
     image_image=0.5, image_caption_reference=0.2, image_caption_target=0.2, directional=0.1, keyword_image=0.1
@@ -74,7 +74,7 @@ def test_a_few_rows_with_faults_are_quarantined_and_the_rest_goes_on(tmp_path):
         rows.loc[place, column] = value
     rows.loc[20, ["reference", "target"]] = rows.loc[21, ["reference", "target"]]
     verdict = judged(rows, tmp_path / "docs")
-    assert verdict.passed, verdict.reasons()
+    assert verdict.passed, verdict.describe_reasons()
     twice = "expect_compound_columns_to_be_unique(reference, target, relative_caption)"
     expected = {rows.at[place, "key"]: name for place, (_, name) in enumerate(ROW_FAULTS.values())}
     expected |= {rows.at[20, "key"]: twice, rows.at[21, "key"]: twice}
@@ -93,7 +93,9 @@ def test_more_rows_with_faults_than_tolerated_fail_the_suite(tmp_path):
     failed = {it.expectation: it.keys for it in verdict.findings if not it.passed}
     for place, (_, name) in enumerate(ROW_FAULTS.values()):
         assert set(failed[name]) == set(rows["key"][5 * place : 5 * place + 5]), name
-    assert re.fullmatch(r"(expect_\S+ on 5 rows \((train-\d{3}, ){3}\.\.\.\); ){3}and 5 more", verdict.reasons())
+    assert re.fullmatch(
+        r"(expect_\S+ on 5 rows \((train-\d{3}, ){3}\.\.\.\); ){3}and 5 more", verdict.describe_reasons()
+    )
     assert verdict.quarantine["key"].tolist() == rows["key"][: 5 * len(ROW_FAULTS)].tolist()
 
 
@@ -128,7 +130,7 @@ def test_a_table_of_another_shape_is_rejected_as_a_whole(tmp_path):
     }
     for number, (reason, wrong) in enumerate(of_another_shape.items()):
         verdict = judged(wrong, tmp_path / str(number))
-        assert verdict.reasons().startswith(reason)
+        assert verdict.describe_reasons().startswith(reason)
         assert verdict.accepted.empty
         assert len(verdict.quarantine) == len(rows)
         assert has_schema(wrong) == (set(MANIFEST) <= set(wrong) and wrong["directional"].dtype == np.float32)
@@ -136,7 +138,7 @@ def test_a_table_of_another_shape_is_rejected_as_a_whole(tmp_path):
 
 def test_too_few_triplets_are_rejected_as_a_whole(tmp_path):
     verdict = judged(triplets(19), tmp_path / "docs")
-    assert verdict.reasons() == "expect_table_row_count_to_be_between found 19"
+    assert verdict.describe_reasons() == "expect_table_row_count_to_be_between found 19"
     assert len(verdict.quarantine) == 19
 
 
@@ -174,7 +176,7 @@ def shown(tmp_path, entries: dict[str, tuple[str, bytes, bytes]]) -> pd.DataFram
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key, (_, reference, target) in entries.items():
             shard.add(key, {"reference.png": reference, "target.png": target})
-    return with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
+    return add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
 
 
 def test_evidence_finds_what_does_not_decode_and_whose_twin_is_held_out(tmp_path):
@@ -201,13 +203,13 @@ def test_evidence_knows_a_row_without_entry_and_a_picture_of_no_split(tmp_path):
     rows = triplets(6)[list(MANIFEST)].iloc[:2].assign(reference=["red", "unknown"])
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         shard.add("train-000", {"reference.png": png("red"), "target.png": png("blue")})
-    rows = with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_pixels"].isna().tolist() == [False, True]
     assert rows["reference_split"].isna().tolist() == [False, True]
 
 
 def test_evidence_of_no_rows_has_its_columns(tmp_path):
-    rows = with_evidence(triplets(6)[list(MANIFEST)].iloc[:0], tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(triplets(6)[list(MANIFEST)].iloc[:0], tmp_path, PICTURES, painted, workers=1)
     assert {"reference_pixels", "target_split", "held_out_twin"} <= set(rows)
 
 
@@ -217,7 +219,7 @@ def test_a_shard_cut_short_is_bad_input_not_bad_data(tmp_path):
     path = tmp_path / "train-00000.tar"
     path.write_bytes(path.read_bytes()[:512])
     with pytest.raises(InputInvalid, match=r"train-00000\.tar is cut short"):
-        with_evidence(triplets(6)[list(MANIFEST)], tmp_path, PICTURES, painted, workers=1)
+        add_evidence(triplets(6)[list(MANIFEST)], tmp_path, PICTURES, painted, workers=1)
 
 
 def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
@@ -231,7 +233,7 @@ def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key in ("a", "b"):
             shard.add(key, {"reference.png": png("red"), "target.png": png("blue")})
-    rows = with_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_split"].tolist() == ["train", "train"]  # the catalogue's, whatever the dataset says
     assert rows["target_split"].fillna("?").tolist() == ["train", "?"]
 

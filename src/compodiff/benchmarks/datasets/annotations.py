@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from string import Formatter
 from typing import Any, TypeVar
 
 from compodiff.errors import InputInvalid
@@ -68,7 +69,31 @@ def take_strings(item: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def number_id(name: str) -> str:
+def shorten_to_number(name: str) -> str:
     """`000000012345.jpg`, `12345` and `COCO/000000012345` are the COCO or Visual Genome picture `12345`."""
     stem = name.rsplit("/", 1)[-1].split(".", 1)[0]
     return str(int(stem)) if stem.isdecimal() and len(stem) <= _MOST_DIGITS else name
+
+
+def fill_template(template: str, **fields: str) -> str:
+    """Put a query's texts into a template.
+
+    Args:
+        template: such as "a photo that {relative_caption}".
+        **fields: the texts that it may name.
+
+    Raises:
+        InputInvalid: it names another field or none, or its braces do not match.
+    """
+    there = " and ".join(f"{{{name}}}" for name in fields)
+    try:
+        named = [(name, spec, kind) for _, name, spec, kind in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise InputInvalid(f"the template {template!r} does not parse ({error}); its fields are {there}") from error
+    if not named:
+        raise InputInvalid(f"the template {template!r} has no field, so all texts would be one; its fields are {there}")
+    for name, spec, kind in named:
+        if name not in fields or spec or kind:
+            shown = name + (f"!{kind}" if kind else "") + (f":{spec}" if spec else "")
+            raise InputInvalid(f"the template {template!r} has an unknown field {{{shown}}}; its fields are {there}")
+    return template.format(**fields)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.datasets.loading import Choices, load_benchmark
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import DIGEST_BYTES, digest_pixels
 from compodiff.storage.atomic import write_json
@@ -62,7 +62,7 @@ class Assembled:
         Raises:
             InputInvalid: there is no such split, or an annotation file is missing or broken.
         """
-        return load_benchmark(self.format, self.home, split, Choices())
+        return load_benchmark(self.format, self.home, split, BenchmarkChoices())
 
     def write(self, folder: Path) -> None:
         """Write benchmark.json and the digests of the queries' pictures to `folder`, which holds the files already.

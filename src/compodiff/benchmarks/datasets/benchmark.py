@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from compodiff.benchmarks.datasets.pictures import Pictures
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
 from compodiff.errors import InputInvalid
 
 
 @dataclass(frozen=True)
-class Query:
+class BenchmarkQuery:
     """One composed query and what answers it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class BenchmarkProtocol:
     """Which numbers a benchmark reports.
 
     Attributes:
@@ -73,9 +73,9 @@ class Benchmark:
 
     name: str
     split: str
-    queries: tuple[Query, ...]
-    protocol: Protocol
-    pictures: Pictures
+    queries: tuple[BenchmarkQuery, ...]
+    protocol: BenchmarkProtocol
+    pictures: BenchmarkPictures
     gallery: tuple[str, ...] | None = None
     part: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)

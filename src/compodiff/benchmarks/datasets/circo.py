@@ -7,20 +7,19 @@ whether it names the shared concept, moves the score by many points: it is a set
 from collections.abc import Iterator
 from pathlib import Path
 
-from compodiff.benchmarks.datasets.annotations import find, number_id, read_list, take
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
+from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, shorten_to_number, take
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.datasets.templates import fill_template
 from compodiff.storage.json_files import read_json
 
 SPLITS = ("val", "test")
-PROTOCOL = Protocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
+PROTOCOL = BenchmarkProtocol(recall_ks=(1, 5, 10, 25, 50), map_ks=(5, 10, 25, 50))
 TEMPLATE = "a photo of {shared_concept} that {relative_caption}"
 VAL_QUERIES = 220
 _NESTED = ("CIRCO", "circo")
 _COCO = ("COCO2017_unlabeled", ".")
 
-canonical_id = number_id
+shorten_id = shorten_to_number
 
 
 def load_circo(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benchmark]:
@@ -34,27 +33,27 @@ def load_circo(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benc
     """
     path = find(root, f"annotations/{split}.json", _NESTED)
     home = path.parent.parent
-    queries = tuple(_query(item, f"{path}: item {i}", template) for i, item in enumerate(read_list(path)))
+    queries = tuple(_make_query(item, f"{path}: item {i}", template) for i, item in enumerate(read_list(path)))
     named = {name for query in queries for name in (query.reference, *query.targets, *query.also_relevant)}
-    gallery, variant = _gallery(home, named)
+    gallery, variant = _read_gallery(home, named)
     benchmark = Benchmark(
         name="circo",
         split=split,
         queries=queries,
         protocol=PROTOCOL,
-        pictures=FilePictures(lambda name: _places(home, name)),
+        pictures=FilePictures(lambda name: _list_places(home, name)),
         gallery=gallery,
         settings={"template": template, "gallery_variant": variant},
     )
     return [benchmark]
 
 
-def _query(item: dict[str, object], where: str, template: str) -> Query:
+def _make_query(item: dict[str, object], where: str, template: str) -> BenchmarkQuery:
     caption, concept = take(item, "relative_caption", str, where), take(item, "shared_concept", str, where)
     text = fill_template(template, relative_caption=caption, shared_concept=concept)
     target = str(take(item, "target_img_id", int, where)) if "target_img_id" in item else ""
     truths = take(item, "gt_img_ids", list, where) if "gt_img_ids" in item else []
-    return Query(
+    return BenchmarkQuery(
         key=str(take(item, "id", int, where)),
         reference=str(take(item, "reference_img_id", int, where)),
         relative_caption=caption,
@@ -65,7 +64,7 @@ def _query(item: dict[str, object], where: str, template: str) -> Query:
     )
 
 
-def _gallery(home: Path, named: set[str]) -> tuple[tuple[str, ...] | None, str]:
+def _read_gallery(home: Path, named: set[str]) -> tuple[tuple[str, ...] | None, str]:
     for folder in _COCO:
         listed = home / folder / "annotations" / "image_info_unlabeled2017.json"
         if listed.is_file():
@@ -74,11 +73,11 @@ def _gallery(home: Path, named: set[str]) -> tuple[tuple[str, ...] | None, str]:
         pictures = home / folder / "unlabeled2017"
         if pictures.is_dir():
             # With those that the queries name: one that is not in the folder is missing from it, not another gallery.
-            there = {number_id(path.name) for path in pictures.glob("*.jpg")}
+            there = {shorten_to_number(path.name) for path in pictures.glob("*.jpg")}
             return tuple(sorted(there | named)), "pictures in unlabeled2017"
     return None, "pictures of the embeddings"
 
 
-def _places(home: Path, name: str) -> Iterator[Path]:
+def _list_places(home: Path, name: str) -> Iterator[Path]:
     for folder in _COCO:
         yield home / folder / "unlabeled2017" / f"{int(name):012d}.jpg"

@@ -6,16 +6,15 @@ Annotations (MIT): github.com/Cuberick-Orion/CIRR, branch cirr_dataset. Three la
 
 from pathlib import Path
 
-from compodiff.benchmarks.datasets.annotations import find, read_list, take, take_strings
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.datasets.pictures import FilePictures, picture_id
-from compodiff.benchmarks.datasets.templates import fill_template
+from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, take, take_strings
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
+from compodiff.benchmarks.datasets.pictures import FilePictures, strip_suffix
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json
-from compodiff.storage.names import stays_inside
+from compodiff.storage.names import is_inside
 
 SPLITS = ("val", "test1", "train")
-PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), candidate_ks=(1, 2, 3), soft=True, excludes_reference=True)
+PROTOCOL = BenchmarkProtocol(recall_ks=(1, 5, 10, 50), candidate_ks=(1, 2, 3), soft=True, excludes_reference=True)
 TEMPLATE = "{relative_caption}"
 _NESTED = ("cirr", "CIRR", "CIRR/cirr", "cirr_dataset", "data/cirr")
 
@@ -30,31 +29,31 @@ def load_cirr(root: Path, split: str, *, template: str = TEMPLATE) -> list[Bench
     places = read_json(find(root, f"image_splits/split.rc2.{split}.json", _NESTED))
     if not isinstance(places, dict):
         raise InputInvalid(f"image_splits/split.rc2.{split}.json is not an object of picture name -> path")
-    queries = tuple(_query(item, f"{captions}: item {i}", template) for i, item in enumerate(read_list(captions)))
+    queries = tuple(_make_query(item, f"{captions}: item {i}", template) for i, item in enumerate(read_list(captions)))
     home = captions.parent.parent
     benchmark = Benchmark(
         name="cirr",
         split=split,
         queries=queries,
         protocol=PROTOCOL,
-        pictures=FilePictures(lambda name: _places(home, root, name, str(places.get(name, "")))),
+        pictures=FilePictures(lambda name: _list_places(home, root, name, str(places.get(name, "")))),
         gallery=tuple(places),
         settings={"template": template, "gallery_variant": f"all pictures of {split}", "annotations": "rc2"},
     )
     return [benchmark]
 
 
-def canonical_id(name: str) -> str:
+def shorten_id(name: str) -> str:
     """`dev/dev-244-0-img0.png` is the picture `dev-244-0-img0`."""
-    return picture_id(name.rsplit("/", 1)[-1])
+    return strip_suffix(name.rsplit("/", 1)[-1])
 
 
-def _query(item: dict[str, object], where: str, template: str) -> Query:
+def _make_query(item: dict[str, object], where: str, template: str) -> BenchmarkQuery:
     key = str(take(item, "pairid", int, where))
     reference, caption = take(item, "reference", str, where), take(item, "caption", str, where)
     members = take_strings(take(item, "img_set", dict, where), "members", f"{where}: img_set")
     labels = take(item, "target_soft", dict, where) if "target_soft" in item else {}
-    return Query(
+    return BenchmarkQuery(
         key=key,
         reference=reference,
         relative_caption=caption,
@@ -65,8 +64,8 @@ def _query(item: dict[str, object], where: str, template: str) -> Query:
     )
 
 
-def _places(home: Path, root: Path, name: str, relative: str) -> list[Path]:
+def _list_places(home: Path, root: Path, name: str, relative: str) -> list[Path]:
     """Where a picture may lie: under img_raw, beside the annotations or one level up, under images."""
     bases = dict.fromkeys((home / "img_raw", home, home.parent, root, home / "images", root / "images"))
-    given = [base / relative for base in bases] if stays_inside(relative) else []
+    given = [base / relative for base in bases] if is_inside(relative) else []
     return given + [base / f"{name}.png" for base in (home / "images", root / "images")]

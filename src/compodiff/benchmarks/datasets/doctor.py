@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.datasets.loading import Choices, entry_of, load_benchmark
+from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry, load_benchmark
 from compodiff.errors import InputInvalid
 
 _NAMED_MISSING = 3
@@ -51,77 +51,79 @@ _TRIPLETS = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class BenchmarkFinding:
     """One line of the examination."""
 
     is_good: bool
     what: str
 
 
-def examine(name: str, root: Path) -> Iterator[Finding]:
+def examine(name: str, root: Path) -> Iterator[BenchmarkFinding]:
     """Examine each split of benchmark `name` in the folder `root`.
 
     Raises:
         InputInvalid: there is no such benchmark, or `root` is no folder.
     """
-    entry = entry_of(name)
+    entry = find_entry(name)
     if not root.is_dir():
         raise InputInvalid(f"{root} is not a folder; give the benchmark's folder with --root")
-    for split in entry.splits or _splits_of(root) or (entry.default_split,):
+    for split in entry.splits or _find_splits(root) or (entry.default_split,):
         try:
-            parts = load_benchmark(name, root, split, Choices())
+            parts = load_benchmark(name, root, split, BenchmarkChoices())
         except InputInvalid as error:
-            yield Finding(False, f"{split}: {error}")
+            yield BenchmarkFinding(False, f"{split}: {error}")
             continue
         published = PUBLISHED.get((name, split), [])
         for place, part in enumerate(parts):
-            yield _counts(part, published[place] if place < len(published) else None)
-            yield _pictures(part)
+            yield _check_counts(part, published[place] if place < len(published) else None)
+            yield _check_pictures(part)
 
 
-def sources(name: str) -> tuple[str, ...]:
+def list_sources(name: str) -> tuple[str, ...]:
     """Where people get what the benchmark needs."""
     if name.startswith("genecis"):
         return _GENECIS
     return {"cirr": _CIRR, "fashioniq": _FASHIONIQ, "circo": _CIRCO, "triplets": _TRIPLETS}[name]
 
 
-def _splits_of(root: Path) -> tuple[str, ...]:
+def _find_splits(root: Path) -> tuple[str, ...]:
     """Splits of a `triplets` folder, by the names of its files."""
     return tuple(sorted(path.name.split(".")[1] for path in root.glob("queries.*.jsonl")))
 
 
-def _counts(part: Benchmark, published: tuple[int, int | None] | None) -> Finding:
+def _check_counts(part: Benchmark, published: tuple[int, int | None] | None) -> BenchmarkFinding:
     label = f"{part.split} {part.part}".rstrip()
     listed = "gallery not listed" if part.gallery is None else f"gallery {len(part.gallery):,}"
     queries = f"{label}: {len(part.queries):,} queries, {listed}"
     hidden = ", targets hidden" if part.hides_targets else ""
     if published is None:
-        return Finding(True, f"{queries}{hidden}")
+        return BenchmarkFinding(True, f"{queries}{hidden}")
     expected_queries, expected_gallery = published
     as_published = len(part.queries) == expected_queries and (
         part.gallery is None or expected_gallery is None or len(part.gallery) == expected_gallery
     )
     if as_published:
-        return Finding(True, f"{queries}{hidden}, as published")
+        return BenchmarkFinding(True, f"{queries}{hidden}, as published")
     of_gallery = "" if expected_gallery is None else f" and a gallery of {expected_gallery:,}"
-    return Finding(False, f"{queries}{hidden}; published are {expected_queries:,}{of_gallery}: another release?")
+    return BenchmarkFinding(
+        False, f"{queries}{hidden}; published are {expected_queries:,}{of_gallery}: another release?"
+    )
 
 
-def _pictures(part: Benchmark) -> Finding:
+def _check_pictures(part: Benchmark) -> BenchmarkFinding:
     if part.gallery is None and part.protocol.recall_ks:
         what = "neither the gallery's list nor its pictures; `run` needs them, `score` takes the gallery from G.npz"
-        return Finding(False, f"{part.split}: {what}")
+        return BenchmarkFinding(False, f"{part.split}: {what}")
     named = part.named_pictures
     missing = [name for name in named if not part.pictures.has(name)]
     away = frozenset(missing)
     broken = [name for name in named if name not in away and part.pictures.is_broken(name)]
     label = f"{part.split} {part.part}".rstrip()
     if not missing and not broken:
-        return Finding(True, f"{label}: all {len(named):,} pictures")
+        return BenchmarkFinding(True, f"{label}: all {len(named):,} pictures")
     faults = [
         f"{len(names):,} of {len(named):,} pictures {fault} ({', '.join(names[:_NAMED_MISSING])} ...)"
         for names, fault in ((missing, "missing"), (broken, "broken: empty, cut short or no pictures"))
         if names
     ]
-    return Finding(False, f"{label}: {'; '.join(faults)}")
+    return BenchmarkFinding(False, f"{label}: {'; '.join(faults)}")

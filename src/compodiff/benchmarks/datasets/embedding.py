@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.datasets.pictures import Pictures
-from compodiff.embeddings import Embeddings, Material, make_embeddings
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
+from compodiff.embeddings import EmbeddingMaterial, Embeddings, make_embeddings
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
@@ -20,7 +20,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Present:
+class PresentPictures:
     """What of a benchmark can be embedded.
 
     Attributes:
@@ -31,18 +31,18 @@ class Present:
     """
 
     parts: tuple[Benchmark, ...]
-    pictures: dict[str, Pictures]
+    pictures: dict[str, BenchmarkPictures]
     missing: tuple[str, ...]
     left_out: int
 
 
-def present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
+def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> PresentPictures:
     """Look which pictures are there.
 
     Raises:
         InputInvalid: the gallery is not known, or a picture is missing and `skip_missing` is false.
     """
-    found: dict[str, Pictures] = {}
+    found: dict[str, BenchmarkPictures] = {}
     missing: dict[str, None] = {}
     for part in parts:
         if part.gallery is None and part.protocol.recall_ks:
@@ -68,10 +68,10 @@ def present(parts: Sequence[Benchmark], *, skip_missing: bool) -> Present:
         raise InputInvalid(f"no query of {parts[0].label} has its reference; see: compodiff benchmark doctor")
     left_out = sum(len(part.queries) - len(own) for part, own in zip(parts, kept, strict=True))
     whole = tuple(replace(part, queries=own) for part, own in zip(parts, kept, strict=True))
-    return Present(whole, found, tuple(missing), left_out)
+    return PresentPictures(whole, found, tuple(missing), left_out)
 
 
-def embed_benchmark(there: Present, encoder: Encoder, cache: Path, params: EmbeddingParams) -> Embeddings:
+def embed_benchmark(there: PresentPictures, encoder: Encoder, cache: Path, params: EmbeddingParams) -> Embeddings:
     """Embed what is there, or read what an earlier run embedded from the same files with the same encoder.
 
     Args:
@@ -91,7 +91,7 @@ def embed_benchmark(there: Present, encoder: Encoder, cache: Path, params: Embed
     return Embeddings.load(folder, encoder=encoder.manifest)
 
 
-def embed_parts(folder: Path, there: Present, encoder: Encoder, params: EmbeddingParams) -> None:
+def embed_parts(folder: Path, there: PresentPictures, encoder: Encoder, params: EmbeddingParams) -> None:
     """Embed what is there as the folder `folder`; a run that was killed continues.
 
     Raises:
@@ -102,16 +102,16 @@ def embed_parts(folder: Path, there: Present, encoder: Encoder, params: Embeddin
     def read(name: str) -> Image.Image:
         return there.pictures[name].read(name)
 
-    material = Material(list(there.pictures), read, _digest_present(there, encoder), _list_texts(there))
+    material = EmbeddingMaterial(list(there.pictures), read, _digest_present(there, encoder), _list_texts(there))
     make_embeddings(folder, encoder, material, params)
 
 
-def _list_texts(there: Present) -> list[str]:
+def _list_texts(there: PresentPictures) -> list[str]:
     queries = [query for part in there.parts for query in part.queries]
     return sorted({text for query in queries for text in (*query.texts, query.negative)})
 
 
-def _digest_present(there: Present, encoder: Encoder) -> str:
+def _digest_present(there: PresentPictures, encoder: Encoder) -> str:
     """Return what changes whenever a picture, a text or the encoder does."""
     stamps = [(name, pictures.stamp(name)) for name, pictures in there.pictures.items()]
     identity = json.dumps([stamps, _list_texts(there), encoder.manifest.to_json()]).encode()

@@ -7,8 +7,8 @@ In its files `candidate` is the reference.
 from pathlib import Path
 
 from compodiff.benchmarks.datasets.annotations import find, read_list, take, take_strings
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.datasets.pictures import FilePictures, picture_id
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
+from compodiff.benchmarks.datasets.pictures import FilePictures, strip_suffix
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json
 
@@ -16,7 +16,7 @@ SPLITS = ("val", "train", "test")
 CATEGORIES = ("dress", "shirt", "toptee")
 VARIANTS = ("original", "val")
 ORDERS = ("both", "first")
-PROTOCOL = Protocol(recall_ks=(10, 50))
+PROTOCOL = BenchmarkProtocol(recall_ks=(10, 50))
 _NESTED = ("fashion-iq", "fashioniq", "fashionIQ_dataset", "FashionIQ", "fashion_iq")
 
 
@@ -44,9 +44,9 @@ def load_fashioniq(
     return [_load_category(root, split, name, variant, order) for name in chosen]
 
 
-def canonical_id(name: str) -> str:
+def shorten_id(name: str) -> str:
     """`images/B009PMCJLW.jpg` is the picture `B009PMCJLW`."""
-    return picture_id(name.rsplit("/", 1)[-1])
+    return strip_suffix(name.rsplit("/", 1)[-1])
 
 
 def join_texts(captions: tuple[str, ...], order: str) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def _load_category(root: Path, split: str, category: str, variant: str, order: s
     gallery = read_json(listed)
     if not isinstance(gallery, list) or not all(isinstance(name, str) for name in gallery):
         raise InputInvalid(f"{listed} is not a list of picture names")
-    queries = tuple(_query(item, i, f"{captions}: item {i}", order) for i, item in enumerate(read_list(captions)))
+    queries = tuple(_make_query(item, i, f"{captions}: item {i}", order) for i, item in enumerate(read_list(captions)))
     home = captions.parent.parent
     if variant == "val":
         used = {name for query in queries for name in (query.reference, *query.targets)}
@@ -73,15 +73,15 @@ def _load_category(root: Path, split: str, category: str, variant: str, order: s
         part=category,
         queries=queries,
         protocol=PROTOCOL,
-        pictures=FilePictures(lambda name: _places(home, root, category, name)),
+        pictures=FilePictures(lambda name: _list_places(home, root, category, name)),
         gallery=tuple(gallery),
         settings={"template": f"{{first}} and {{second}}, {order} order(s)", "gallery_variant": variant},
     )
 
 
-def _query(item: dict[str, object], place: int, where: str, order: str) -> Query:
+def _make_query(item: dict[str, object], place: int, where: str, order: str) -> BenchmarkQuery:
     captions = take_strings(item, "captions", where)
-    return Query(
+    return BenchmarkQuery(
         key=str(place),
         reference=take(item, "candidate", str, where),
         relative_caption=" and ".join(captions),
@@ -90,6 +90,6 @@ def _query(item: dict[str, object], place: int, where: str, order: str) -> Query
     )
 
 
-def _places(home: Path, root: Path, category: str, name: str) -> list[Path]:
+def _list_places(home: Path, root: Path, category: str, name: str) -> list[Path]:
     bases = [base / folder for base in dict.fromkeys((home, root)) for folder in ("images", f"images/{category}", ".")]
     return [base / f"{name}{suffix}" for base in bases for suffix in (".png", ".jpg", ".jpeg")]

@@ -11,21 +11,20 @@ from typing import Any
 
 from PIL import Image
 
-from compodiff.benchmarks.datasets.annotations import find, number_id, read_list, take
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.datasets.pictures import FilePictures, Pictures
-from compodiff.benchmarks.datasets.templates import fill_template
+from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, shorten_to_number, take
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures, FilePictures
 from compodiff.errors import InputInvalid
 
 SPLITS = ("val",)
 TASKS = ("change-object", "focus-object", "change-attribute", "focus-attribute")
-PROTOCOL = Protocol(candidate_ks=(1, 2, 3), candidate_metric="recall")
+PROTOCOL = BenchmarkProtocol(candidate_ks=(1, 2, 3), candidate_metric="recall")
 TEMPLATE = "{relative_caption}"
 _FARTHEST = 2**31  # pixels, of what a picture may have
 DILATION = 0.7
 _NESTED = ("genecis", "GeneCIS")
 
-canonical_id = number_id
+shorten_id = shorten_to_number
 Box = tuple[float, float, float, float]
 
 
@@ -39,8 +38,10 @@ def load_genecis(root: Path, task: str, *, template: str = TEMPLATE) -> list[Ben
         raise InputInvalid(f"there is no GeneCIS task {task!r}; choose from: {', '.join(TASKS)}")
     path = find(root, f"{task.replace('-', '_')}.json", _NESTED)
     crops: dict[str, tuple[str, Box]] = {}
-    queries = tuple(_query(item, i, f"{path}: item {i}", crops, template) for i, item in enumerate(read_list(path)))
-    files = FilePictures(lambda name: _places(root, path.parent, name))
+    queries = tuple(
+        _make_query(item, i, f"{path}: item {i}", crops, template) for i, item in enumerate(read_list(path))
+    )
+    files = FilePictures(lambda name: _list_places(root, path.parent, name))
     benchmark = Benchmark(
         name=f"genecis-{task}",
         split="val",
@@ -58,7 +59,7 @@ def load_genecis(root: Path, task: str, *, template: str = TEMPLATE) -> list[Ben
 class CroppedPictures:
     """Visual Genome pictures cut to an object as the official evaluation does."""
 
-    files: Pictures
+    files: BenchmarkPictures
     crops: Mapping[str, tuple[str, Box]] = field(default_factory=dict)
 
     def has(self, picture: str) -> bool:
@@ -99,13 +100,15 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     return square
 
 
-def _query(item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[str, Box]], template: str) -> Query:
+def _make_query(
+    item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[str, Box]], template: str
+) -> BenchmarkQuery:
     caption = take(item, "condition", str, where)
-    gallery = [_picture(one, f"{where}: gallery", crops) for one in take(item, "gallery", list, where)]
-    target = _picture(take(item, "target", dict, where), f"{where}: target", crops)
-    return Query(
+    gallery = [_name_picture(one, f"{where}: gallery", crops) for one in take(item, "gallery", list, where)]
+    target = _name_picture(take(item, "target", dict, where), f"{where}: target", crops)
+    return BenchmarkQuery(
         key=str(place),
-        reference=_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
+        reference=_name_picture(take(item, "reference", dict, where), f"{where}: reference", crops),
         relative_caption=caption,
         texts=(fill_template(template, relative_caption=caption),),
         targets=(target,),
@@ -114,7 +117,7 @@ def _query(item: dict[str, Any], place: int, where: str, crops: dict[str, tuple[
     )
 
 
-def _picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]]) -> str:
+def _name_picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]]) -> str:
     """The id of a COCO picture, or of a crop of a Visual Genome picture, which is also noted in `crops`."""
     if "val_image_id" in one:
         return str(take(one, "val_image_id", int, where))
@@ -128,7 +131,7 @@ def _picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]])
     return crop_id
 
 
-def _places(root: Path, home: Path, name: str) -> list[Path]:
+def _list_places(root: Path, home: Path, name: str) -> list[Path]:
     names = (f"{int(name):012d}.jpg", f"{name}.jpg")
     folders = ("val2017", "coco/val2017", "images", "VG_100K_all", "VG_100K", "VG_100K_2", ".")
     return [base / folder / file for base in dict.fromkeys((root, home)) for folder in folders for file in names]

@@ -11,7 +11,7 @@ from compodiff.errors import InputInvalid
 
 
 @dataclass(frozen=True)
-class Choices:
+class BenchmarkChoices:
     """What a user may choose about a benchmark; None takes the benchmark's own default.
 
     Attributes:
@@ -28,29 +28,29 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BenchmarkEntry:
     """A benchmark by name.
 
     Attributes:
         splits: those it has; empty: any name (triplets).
         default_split: what is run where the user names none.
-        canonical_id: turns a picture's id as users write it into the benchmark's.
+        shorten_id: turns a picture's id as users write it into the benchmark's.
         load: root, split and choices to parts.
     """
 
     splits: tuple[str, ...]
     default_split: str
-    canonical_id: Callable[[str], str]
-    load: Callable[[Path, str, Choices], list[Benchmark]]
+    shorten_id: Callable[[str], str]
+    load: Callable[[Path, str, BenchmarkChoices], list[Benchmark]]
 
 
-def load_benchmark(name: str, root: Path, split: str | None, choices: Choices) -> list[Benchmark]:
+def load_benchmark(name: str, root: Path, split: str | None, choices: BenchmarkChoices) -> list[Benchmark]:
     """Load the parts of benchmark `name` from the user's folder.
 
     Raises:
         InputInvalid: no such benchmark, split or choice, or an annotation file is missing or broken.
     """
-    entry = entry_of(name)
+    entry = find_entry(name)
     split = split or entry.default_split
     if entry.splits and split not in entry.splits:
         raise InputInvalid(f"{name} has no split {split!r}; choose from: {', '.join(entry.splits)}")
@@ -66,7 +66,7 @@ def load_benchmark(name: str, root: Path, split: str | None, choices: Choices) -
     return entry.load(root, split, choices)
 
 
-def entry_of(name: str) -> Entry:
+def find_entry(name: str) -> BenchmarkEntry:
     """Return the entry of benchmark `name`.
 
     Raises:
@@ -77,15 +77,15 @@ def entry_of(name: str) -> Entry:
     return ENTRIES[name]
 
 
-def _cirr(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_cirr(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
     return cirr.load_cirr(root, split, template=choices.template or cirr.TEMPLATE)
 
 
-def _circo(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_circo(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
     return circo.load_circo(root, split, template=choices.template or circo.TEMPLATE)
 
 
-def _fashioniq(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_fashioniq(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
     return fashioniq.load_fashioniq(
         root,
         split,
@@ -95,27 +95,27 @@ def _fashioniq(root: Path, split: str, choices: Choices) -> list[Benchmark]:
     )
 
 
-def _genecis(task: str, root: Path, _split: str, choices: Choices) -> list[Benchmark]:
+def _load_genecis(task: str, root: Path, _split: str, choices: BenchmarkChoices) -> list[Benchmark]:
     return genecis.load_genecis(root, task, template=choices.template or genecis.TEMPLATE)
 
 
-def _all_genecis(root: Path, split: str, choices: Choices) -> list[Benchmark]:
-    tasks = [_genecis(task, root, split, choices)[0] for task in genecis.TASKS]
+def _load_all_genecis(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
+    tasks = [_load_genecis(task, root, split, choices)[0] for task in genecis.TASKS]
     return [replace(benchmark, name="genecis", part=task) for benchmark, task in zip(tasks, genecis.TASKS, strict=True)]
 
 
-def _triplets(root: Path, split: str, choices: Choices) -> list[Benchmark]:
+def _load_triplets(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
     return own.load_triplets(root, split, template=choices.template or own.TEMPLATE)
 
 
 ENTRIES = {
-    "cirr": Entry(cirr.SPLITS, "val", cirr.canonical_id, _cirr),
-    "fashioniq": Entry(fashioniq.SPLITS, "val", fashioniq.canonical_id, _fashioniq),
-    "circo": Entry(circo.SPLITS, "val", circo.canonical_id, _circo),
+    "cirr": BenchmarkEntry(cirr.SPLITS, "val", cirr.shorten_id, _load_cirr),
+    "fashioniq": BenchmarkEntry(fashioniq.SPLITS, "val", fashioniq.shorten_id, _load_fashioniq),
+    "circo": BenchmarkEntry(circo.SPLITS, "val", circo.shorten_id, _load_circo),
     **{
-        f"genecis-{task}": Entry(genecis.SPLITS, "val", genecis.canonical_id, partial(_genecis, task))
+        f"genecis-{task}": BenchmarkEntry(genecis.SPLITS, "val", genecis.shorten_id, partial(_load_genecis, task))
         for task in genecis.TASKS
     },
-    "genecis": Entry(genecis.SPLITS, "val", genecis.canonical_id, _all_genecis),
-    "triplets": Entry((), "test", own.canonical_id, _triplets),
+    "genecis": BenchmarkEntry(genecis.SPLITS, "val", genecis.shorten_id, _load_all_genecis),
+    "triplets": BenchmarkEntry((), "test", own.shorten_id, _load_triplets),
 }

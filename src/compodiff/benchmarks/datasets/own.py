@@ -8,17 +8,16 @@ One JSON object a line: {"reference": id, "relative_caption": text, "target": id
 from pathlib import Path
 from typing import Any
 
-from compodiff.benchmarks.datasets.annotations import find, take, take_strings
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Protocol, Query
-from compodiff.benchmarks.datasets.pictures import GalleryFolder, picture_id
-from compodiff.benchmarks.datasets.templates import fill_template
+from compodiff.benchmarks.datasets.annotations import fill_template, find, take, take_strings
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
+from compodiff.benchmarks.datasets.pictures import GalleryFolder, strip_suffix
 from compodiff.errors import InputInvalid
 from compodiff.storage.json_files import read_json_lines
 
-PROTOCOL = Protocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
+PROTOCOL = BenchmarkProtocol(recall_ks=(1, 5, 10, 50), map_ks=(5, 10, 25, 50), excludes_reference=True)
 TEMPLATE = "{relative_caption}"
 
-canonical_id = picture_id
+shorten_id = strip_suffix
 
 
 def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benchmark]:
@@ -28,8 +27,8 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
         InputInvalid: no queries file, a line that is not JSON, a query without target or whose target is its
             reference or not in the gallery, or two pictures of one name.
     """
-    path = _queries_file(root, split)
-    queries = tuple(_query(item, f"{path}: line {line}", line, template) for line, item in read_json_lines(path))
+    path = _find_queries_file(root, split)
+    queries = tuple(_make_query(item, f"{path}: line {line}", line, template) for line, item in read_json_lines(path))
     folder = root / "gallery"
     pictures = GalleryFolder.scan(folder)
     if folder.is_dir() and not pictures.ids:
@@ -46,22 +45,22 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
     return [benchmark]
 
 
-def _queries_file(root: Path, split: str) -> Path:
+def _find_queries_file(root: Path, split: str) -> Path:
     of_split = root / f"queries.{split}.jsonl"
     return of_split if of_split.is_file() else find(root, "queries.jsonl")
 
 
-def _query(item: dict[str, Any], where: str, line: int, template: str) -> Query:
-    reference = picture_id(take(item, "reference", str, where))
+def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> BenchmarkQuery:
+    reference = strip_suffix(take(item, "reference", str, where))
     caption = take(item, "relative_caption", str, where)
     named = take_strings(item, "targets", where) if "targets" in item else (take(item, "target", str, where),)
-    targets = tuple(dict.fromkeys(picture_id(name) for name in named))
+    targets = tuple(dict.fromkeys(strip_suffix(name) for name in named))
     if not targets:
         raise InputInvalid(f"{where}: targets is empty; name at least one picture")
     if reference in targets:
         raise InputInvalid(f"{where}: {reference!r} is both reference and target; the reference is never ranked")
     group = take(item, "group", str, where) if "group" in item else ""
-    return Query(
+    return BenchmarkQuery(
         key=str(line),
         reference=reference,
         relative_caption=caption,

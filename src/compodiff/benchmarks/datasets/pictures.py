@@ -10,11 +10,11 @@ from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images import SUFFIXES, decode, list_pictures
-from compodiff.images.files import is_regular, looks_whole
-from compodiff.storage.names import stays_inside
+from compodiff.images.files import is_regular, is_whole
+from compodiff.storage.names import is_inside
 
 
-class Pictures(Protocol):
+class BenchmarkPictures(Protocol):
     """Reads the pictures of a benchmark by id."""
 
     def has(self, picture: str) -> bool:
@@ -50,33 +50,33 @@ class FilePictures:
 
     def has(self, picture: str) -> bool:
         """Whether one of its places holds a file."""
-        return self._file(picture) is not None
+        return self._find_file(picture) is not None
 
     def is_broken(self, picture: str) -> bool:
         """Whether its file is no picture, or is cut short."""
-        path = self._file(picture)
-        return path is not None and not looks_whole(path)
+        path = self._find_file(picture)
+        return path is not None and not is_whole(path)
 
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file; empty where there is none."""
-        path = self._file(picture)
-        return file_stamp(path) if path else ""
+        path = self._find_file(picture)
+        return stamp_file(path) if path else ""
 
     def locate(self, picture: str) -> tuple[Path, int, int] | None:
         """Return its file, from its start to its end."""
-        path = self._file(picture)
+        path = self._find_file(picture)
         return (path, 0, path.stat().st_size) if path else None
 
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
-        if path := self._file(picture):
+        if path := self._find_file(picture):
             return decode_as(f"{picture} ({path})", path.read_bytes())
         tried = next(iter(self.places(picture)), "anywhere")
         raise InputInvalid(f"picture {picture} is not there (looked for {tried}); see: compodiff benchmark doctor")
 
-    def _file(self, picture: str) -> Path | None:
+    def _find_file(self, picture: str) -> Path | None:
         """Return the first of its places that holds a file; an id that leads out of the benchmark's folder has none."""
-        return next((path for path in self.places(picture) if stays_inside(picture) and is_regular(path)), None)
+        return next((path for path in self.places(picture) if is_inside(picture) and is_regular(path)), None)
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class GalleryFolder:
         members: dict[str, tuple[Path, int, int]] = {}
         loose = list_pictures(folder).files if folder.is_dir() else []
         for path in sorted((*loose, *(each for each in folder.rglob("*.tar") if is_regular(each)))):
-            found = tar_members(path) if path.suffix == ".tar" else {}
+            found = list_tar_members(path) if path.suffix == ".tar" else {}
             if path.suffix != ".tar":
-                found = {picture_id(path.relative_to(folder).as_posix()): (path, 0, 0)}
+                found = {strip_suffix(path.relative_to(folder).as_posix()): (path, 0, 0)}
             for name, place in found.items():
                 if name in files or name in members:
                     raise InputInvalid(f"{folder} holds two pictures named {name!r} (one in {path}); rename one")
@@ -122,13 +122,13 @@ class GalleryFolder:
     def is_broken(self, picture: str) -> bool:
         """Whether its bytes are no picture, or are cut short."""
         if picture in self.files:
-            return not looks_whole(self.files[picture])
-        return not looks_whole(*self.members[picture])
+            return not is_whole(self.files[picture])
+        return not is_whole(*self.members[picture])
 
     def stamp(self, picture: str) -> str:
         """Size and time of change of its file or tar, and its place there."""
         path, offset, length = self.members.get(picture) or (self.files[picture], 0, 0)
-        return f"{file_stamp(path)}:{offset}:{length}"
+        return f"{stamp_file(path)}:{offset}:{length}"
 
     def locate(self, picture: str) -> tuple[Path, int, int] | None:
         """Return its file or tar, and its place there."""
@@ -168,19 +168,19 @@ def locate_pictures(parts: Iterable[Any], names: Iterable[str]) -> dict[str, tup
     return places
 
 
-def file_stamp(path: Path) -> str:
+def stamp_file(path: Path) -> str:
     """Size in bytes and time of change of a file."""
     status = path.stat()
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
-def picture_id(name: str) -> str:
+def strip_suffix(name: str) -> str:
     """`cats/tom.png` and `cats/tom` are both `cats/tom`; a dot that starts no picture suffix stays."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
 
 
-def tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
+def list_tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
     """Map the id of each picture in a tar to (tar, offset, length), for reading without unpacking.
 
     Raises:
@@ -189,7 +189,7 @@ def tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
     try:
         with tarfile.open(path, "r:") as tar:
             return {
-                picture_id(member.name): (path, member.offset_data, member.size)
+                strip_suffix(member.name): (path, member.offset_data, member.size)
                 for member in tar
                 if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
             }

@@ -5,18 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from compodiff.benchmarks.answers import read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.report.page import Report, ShownQuery, report_page
-from compodiff.benchmarks.report.plots import group_bars, interval_bars
-from compodiff.benchmarks.report.showcase import Row, Showcase
+from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
+from compodiff.benchmarks.report.plots import group_bars, plot_intervals
+from compodiff.benchmarks.report.showcase import ScoredRow, Showcase
 from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Similarity
-from compodiff.benchmarks.scoring.results import record, summary
+from compodiff.benchmarks.scoring.results import record, summarise_parts
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.embeddings import Embeddings
 from compodiff.params import EvaluationParams
-from compodiff.storage.atomic import atomic_folder, atomic_path, write_json
-from compodiff.storage.ownership import PAGE
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
+from compodiff.storage.ownership import PAGE, require_replaceable_file
 
 COMPOSED = "composed"
 RESULT = "benchmark result"
@@ -32,19 +34,19 @@ class Comparison:
         record: all that the scores depend on.
     """
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[ScoredRow]]
     summaries: Mapping[str, Mapping[str, Any]]
     record: Mapping[str, Any]
 
-    def noting(self, **settings: Any) -> "Comparison":
+    def add_to_record(self, **settings: Any) -> "Comparison":
         """The same with more in the record."""
         return replace(self, record={**self.record, **settings})
 
-    def result(self) -> dict[str, Any]:
+    def describe_result(self) -> dict[str, Any]:
         """As JSON: the composed row's metrics, every row, and the record."""
         return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
 
-    def figures(self, recalls: Sequence[str]) -> dict[str, Any]:
+    def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
         """As artifacts/metrics/emoji.json has it: recalls, their intervals, the same for each relation; the record."""
         rows = {
             name: {
@@ -72,21 +74,21 @@ def compare_rows(
     bootstrap = Bootstrap(params.bootstrap_draws, params.seed)
     scored = {
         name: [
-            Row(similarity, scorer.score(part, vectors, similarity))
+            ScoredRow(similarity, scorer.score(part, vectors, similarity))
             for part, similarity in zip(parts, similarities, strict=True)
         ]
         for name, similarities in rows.items()
     }
     least = params.min_relation_queries
     summaries = {
-        name: summary([row.scored for row in of_parts], bootstrap, min_group_queries=least)
+        name: summarise_parts([row.scored for row in of_parts], bootstrap, min_group_queries=least)
         for name, of_parts in scored.items()
     }
     return Comparison(scored, summaries, record([row.scored for row in scored[COMPOSED]], bootstrap))
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportLayout:
     """What a report shows besides the numbers: its title, which metrics, how much, and whose the pictures are."""
 
     title: str
@@ -96,8 +98,8 @@ class Page:
 
     def write(self, folder: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write report.html and its plots as the folder `folder`, whole or not at all."""
-        plots = self.plots(comparison)
-        with atomic_folder(folder, "report") as temporary:
+        plots = self.make_plots(comparison)
+        with replace_folder(folder, "report") as temporary:
             for name, png in plots.items():
                 (temporary / f"{name}.png").write_bytes(png)
             html = self.render(comparison, vectors, plots)
@@ -105,13 +107,13 @@ class Page:
 
     def write_file(self, path: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write the page alone."""
-        html = self.render(comparison, vectors, self.plots(comparison))
-        with atomic_path(path, PAGE) as temporary:
+        html = self.render(comparison, vectors, self.make_plots(comparison))
+        with replace_path(path, PAGE) as temporary:
             temporary.write_text(html, encoding="utf-8")
 
-    def plots(self, comparison: Comparison) -> dict[str, bytes]:
+    def make_plots(self, comparison: Comparison) -> dict[str, bytes]:
         """Plots by name: all queries, and each metric's groups where the queries have any."""
-        plots = {"all_queries": interval_bars(comparison.summaries, self.metrics)}
+        plots = {"all_queries": plot_intervals(comparison.summaries, self.metrics)}
         groups = list(comparison.summaries[COMPOSED].get("groups", ()))
         if groups:
             plots |= {f"{name}_by_group": group_bars(comparison.summaries, name, groups) for name in self.metrics}
@@ -128,17 +130,28 @@ class Page:
         report = Report(
             self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution
         )
-        return report_page(report, parts[0].scored.benchmark.pictures)
+        return render_report(report, parts[0].scored.benchmark.pictures)
+
+
+def require_result_files(json: Path | None, html: Path | None) -> None:
+    """Check that nothing of anybody's is lost when a result is written to these files.
+
+    Raises:
+        InputInvalid: one of them is somebody's.
+    """
+    require_replaceable_file(json, RESULT)
+    require_replaceable_file(html, PAGE)
 
 
 def write_result(
-    comparison: Comparison, vectors: Vectors, params: EvaluationParams, json: Path | None, html: Path | None
+    comparison: Comparison, embeddings: Embeddings, params: EvaluationParams, json: Path | None, html: Path | None
 ) -> list[Path]:
     """Write the result as JSON, and a page of queries with their ranked pictures, where asked for; return the files."""
     if json is not None:
-        write_json(json, comparison.result(), RESULT)
+        write_json(json, comparison.describe_result(), RESULT)
     if html is not None:
         metrics = list(comparison.summaries[COMPOSED]["metrics"])
         title = f"{comparison.record['benchmark']} {comparison.record['split']}"
-        Page(title, metrics, Showcase.of(params)).write_file(html, comparison, vectors)
+        layout = ReportLayout(title, metrics, Showcase.of(params))
+        layout.write_file(html, comparison, read_gallery_vectors(embeddings))
     return [path for path in (json, html) if path is not None]

@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from compodiff.benchmarks.datasets.pictures import Pictures
-from compodiff.storage.ownership import PAGE, signature
+from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
+from compodiff.storage.ownership import PAGE, make_signature
 
 _THUMBNAIL = 96  # pixels, longer edge
 _COLUMNS = ("image_only", "text_only", "composed")
@@ -83,27 +83,27 @@ class Report:
     attribution: str = ""
 
 
-def report_page(report: Report, pictures: Pictures) -> str:
+def render_report(report: Report, pictures: BenchmarkPictures) -> str:
     """Render the page; `pictures` gives the thumbnails."""
     thumbnails: dict[str, str] = {}
     sections = [
         f"<h1>{escape(report.title)}</h1>",
         f"<p class=soft>{report.record['queries']} queries; brackets are 95 % intervals, drawn over concepts.</p>",
-        _table(report),
+        _render_table(report),
     ]
     overall, *by_group = [_plot(name, png) for name, png in report.plots.items()]
     sections.append(overall)
     for heading, queries in report.shown.items():
         sections.append(f"<h2>{escape(heading)}</h2><p class=soft>A target that was found is framed.</p>")
-        sections.extend(_query(query, pictures, thumbnails) for query in queries)
+        sections.extend(_render_query(query, pictures, thumbnails) for query in queries)
     sections.extend(by_group)
     if any("groups" in row for row in report.rows.values()):
-        sections.append(f"<h2>By group</h2>{_groups(report)}")
+        sections.append(f"<h2>By group</h2>{_render_groups(report)}")
     record = json.dumps(report.record, indent=2, sort_keys=True)
     sections.append(f"<h2>What the score depends on</h2><pre class='soft wide'>{escape(record)}</pre>")
     sections.append(f"<p class=soft>{escape(report.attribution)}</p>")
     head = f"<meta charset=utf-8><title>{escape(report.title)}</title>"
-    head += f"<meta name=generator content={signature(PAGE)}>"
+    head += f"<meta name=generator content={make_signature(PAGE)}>"
     viewport = "<meta name=viewport content='width=device-width, initial-scale=1'>"
     body = "\n".join(sections)
     return (
@@ -113,24 +113,24 @@ def report_page(report: Report, pictures: Pictures) -> str:
 
 def _plot(name: str, png: bytes) -> str:
     caption = escape(name.replace("_", " ").capitalize())
-    return f"<h2>{caption}</h2><img class=plot alt='{caption}' src='{_uri(png)}'>"
+    return f"<h2>{caption}</h2><img class=plot alt='{caption}' src='{_make_uri(png)}'>"
 
 
-def _table(report: Report) -> str:
+def _render_table(report: Report) -> str:
     head = "".join(f"<th>{metric.replace('_', ' ')}</th>" for metric in report.metrics)
     lines = []
     for name, row in report.rows.items():
-        cells = "".join(_cell(row["metrics"][metric], row["intervals"][metric]) for metric in report.metrics)
+        cells = "".join(_render_cell(row["metrics"][metric], row["intervals"][metric]) for metric in report.metrics)
         lines.append(f"<tr class={name}><td>{name.replace('_', ' ')}</td>{cells}</tr>")
     return f"<div class=wide><table><tr><th></th>{head}</tr>{''.join(lines)}</table></div>"
 
 
-def _cell(value: float, interval: Sequence[float]) -> str:
+def _render_cell(value: float, interval: Sequence[float]) -> str:
     low, high = interval
     return f"<td>{100 * value:.1f} <small>[{100 * low:.1f}, {100 * high:.1f}]</small></td>"
 
 
-def _groups(report: Report) -> str:
+def _render_groups(report: Report) -> str:
     """One table: groups down, rows of the result across, the last metric of each."""
     names = [name for name, row in report.rows.items() if "groups" in row]
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
@@ -147,16 +147,16 @@ def _group_cell(values: Mapping[str, float], metrics: Sequence[str]) -> str:
     return f"<td>{' / '.join(f'{100 * values[metric]:.1f}' for metric in metrics)}</td>"
 
 
-def _query(query: ShownQuery, pictures: Pictures, thumbnails: dict[str, str]) -> str:
-    reference = _image(query.reference, pictures, thumbnails)
-    targets = "".join(_image(target, pictures, thumbnails) for target in query.targets[:2])
+def _render_query(query: ShownQuery, pictures: BenchmarkPictures, thumbnails: dict[str, str]) -> str:
+    reference = _render_image(query.reference, pictures, thumbnails)
+    targets = "".join(_render_image(target, pictures, thumbnails) for target in query.targets[:2])
     group = f"<p class=soft>{escape(query.group.replace('_', ' '))}</p>" if query.group else ""
     caption = f"<p>{escape(query.relative_caption)}</p>"
     asked = f"<h3>reference, target</h3><div class=asked>{reference}{targets}{caption}{group}</div>"
     columns = []
     for name in _COLUMNS:
         strip = "".join(
-            _image(found, pictures, thumbnails, css="hit" if found in query.targets else "")
+            _render_image(found, pictures, thumbnails, css="hit" if found in query.targets else "")
             for found in query.rankings[name]
         )
         heading = f"{name.replace('_', ' ')}: target at {query.ranks[name]}"
@@ -164,14 +164,14 @@ def _query(query: ShownQuery, pictures: Pictures, thumbnails: dict[str, str]) ->
     return f"<div class=query>{''.join(f'<div>{cell}</div>' for cell in (asked, *columns))}</div>"
 
 
-def _image(picture: str, pictures: Pictures, thumbnails: dict[str, str], css: str = "") -> str:
+def _render_image(picture: str, pictures: BenchmarkPictures, thumbnails: dict[str, str], css: str = "") -> str:
     if picture not in thumbnails:
-        thumbnails[picture] = _uri(_thumbnail(pictures.read(picture)))
+        thumbnails[picture] = _make_uri(_make_thumbnail(pictures.read(picture)))
     name = escape(picture)
     return f"<img class='{css}' alt='{name}' title='{name}' loading=lazy src='{thumbnails[picture]}'>"
 
 
-def _thumbnail(image: Image.Image) -> bytes:
+def _make_thumbnail(image: Image.Image) -> bytes:
     """A small picture: PNG where parts are transparent, otherwise JPEG."""
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
@@ -182,6 +182,6 @@ def _thumbnail(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _uri(content: bytes) -> str:
+def _make_uri(content: bytes) -> str:
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -34,10 +34,10 @@ def group_bars(rows: Mapping[str, Mapping[str, Any]], metric: str, groups: Seque
     counts = next(iter(rows.values()))["groups"]
     axes.set_xticks(range(len(groups)), [f"{group.replace('_', ' ')}\n{counts[group]['queries']}" for group in groups])
     axes.set(ylim=(0, 1), ylabel=metric.replace("_", " "))
-    return _png(figure)
+    return _save_png(figure)
 
 
-def interval_bars(rows: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> bytes:
+def plot_intervals(rows: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> bytes:
     """Bars of several metrics over all queries, with their confidence intervals."""
     from matplotlib.figure import Figure
 
@@ -53,10 +53,10 @@ def interval_bars(rows: Mapping[str, Mapping[str, Any]], metrics: Sequence[str])
         axes.bar(starts, heights, width, yerr=errors, capsize=2, label=name.replace("_", " "), color=COLOURS.get(name))
     axes.set_xticks(range(len(metrics)), [metric.replace("_", " ") for metric in metrics])
     axes.set(ylim=(0, 1))
-    return _png(figure)
+    return _save_png(figure)
 
 
-def _png(figure: Any) -> bytes:
+def _save_png(figure: Any) -> bytes:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)

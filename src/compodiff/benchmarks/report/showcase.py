@@ -9,14 +9,14 @@ import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import ShownQuery
-from compodiff.benchmarks.scoring.ranking import Ints, Similarity, candidate_scores, top_rows
+from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
 from compodiff.benchmarks.scoring.scorer import Scored, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoredRow:
     """One row of a result over one part: how queries were compared and what came out."""
 
     similarity: Similarity
@@ -36,7 +36,7 @@ class Showcase:
         """As params.yaml says."""
         return cls(params.shown_queries, params.shown_pictures, params.chunk)
 
-    def pick(self, rows: Mapping[str, Row], vectors: Vectors) -> dict[str, list[ShownQuery]]:
+    def pick(self, rows: Mapping[str, ScoredRow], vectors: Vectors) -> dict[str, list[ShownQuery]]:
         """Pick and rank; among equals the best are those that the other rows find worst, and the other way round.
 
         Args:
@@ -49,15 +49,15 @@ class Showcase:
         best = spread(np.lexsort((-others, scored.ranks)), groups, self.queries)
         chosen = set(best)
         worst = spread([i for i in np.lexsort((others, -scored.ranks)) if i not in chosen], groups, self.queries)
-        shown = self._ranked([*best, *worst], rows, vectors)
+        shown = self._list_queries([*best, *worst], rows, vectors)
         return {"Best queries": shown[: len(best)], "Worst queries": shown[len(best) :]}
 
-    def _ranked(self, kept: Sequence[int], rows: Mapping[str, Row], vectors: Vectors) -> list[ShownQuery]:
+    def _list_queries(self, kept: Sequence[int], rows: Mapping[str, ScoredRow], vectors: Vectors) -> list[ShownQuery]:
         scored = rows["composed"].scored
         benchmark = scored.benchmark
         gallery, _ = restrict(benchmark, vectors, skip_missing=True)
         places = scored.places[list(kept)]
-        found = {name: self.rankings(benchmark, gallery, row.similarity, places) for name, row in rows.items()}
+        found = {name: self.rank_pictures(benchmark, gallery, row.similarity, places) for name, row in rows.items()}
         return [
             ShownQuery(
                 relative_caption=query.relative_caption,
@@ -71,7 +71,7 @@ class Showcase:
             for query in (scored.kept[i],)
         ]
 
-    def rankings(
+    def rank_pictures(
         self, benchmark: Benchmark, gallery: Vectors, similarity: Similarity, places: Ints
     ) -> list[tuple[str, ...]]:
         """Ids of the first pictures of each query at `places`, over the gallery or, where there is none, candidates."""
@@ -81,12 +81,12 @@ class Showcase:
             rows = np.full((len(queries), max(map(len, columns))), -1, dtype=np.int64)
             for i, column in enumerate(columns):
                 rows[i, : len(column)] = column
-            order = np.argsort(-candidate_scores(asked, gallery.embeddings, rows), axis=1, kind="stable")
+            order = np.argsort(-score_candidates(asked, gallery.embeddings, rows), axis=1, kind="stable")
             top = np.take_along_axis(rows, order, axis=1)[:, : self.pictures]
         else:
             removed = benchmark.protocol.excludes_reference
             excluded = [gallery.rows.get(query.reference, -1) if removed else -1 for query in queries]
-            top = top_rows(asked, gallery.embeddings, self.pictures, excluded=np.array(excluded), chunk=self.chunk)
+            top = find_top_rows(asked, gallery.embeddings, self.pictures, excluded=np.array(excluded), chunk=self.chunk)
         return [tuple(gallery.ids[row] for row in found if row >= 0) for found in top]
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Query
+from compodiff.benchmarks.datasets.benchmark import BenchmarkQuery
 from compodiff.benchmarks.scoring.ranking import (
     TIE,
     Bools,
     Ints,
     Reals,
     Similarity,
-    candidate_scores,
     count_at_least,
-    pair_scores,
+    score_candidates,
+    score_pairs,
 )
 from compodiff.benchmarks.scoring.vectors import Vectors
 
@@ -41,14 +41,14 @@ class Marks:
     at_least: Ints
     excluded: Bools
 
-    def weights(self, weight_of: Sequence[Mapping[str, float]]) -> Reals:
+    def look_up_weights(self, weight_of: Sequence[Mapping[str, float]]) -> Reals:
         """Weight (Q, T) of each mark: what its query's mapping says, otherwise 0."""
         weights = np.zeros(self.scores.shape)
         for row, (names, known) in enumerate(zip(self.names, weight_of, strict=True)):
             weights[row, : len(names)] = [known.get(name, 0.0) for name in names]
         return weights
 
-    def ranks(self, weights: Reals) -> Ints:
+    def compute_ranks(self, weights: Reals) -> Ints:
         """Rank (Q, T) of every mark, from 1, in the worst order that ties allow.
 
         Among equal scores the unmarked come first, then the marks by rising weight (Q, T). An excluded mark and
@@ -68,7 +68,7 @@ class Marks:
 
 
 def mark_gallery(
-    queries: Sequence[Query],
+    queries: Sequence[BenchmarkQuery],
     gallery: Vectors,
     similarity: Similarity,
     *,
@@ -77,11 +77,11 @@ def mark_gallery(
     progress: Callable[[int], object],
 ) -> Marks:
     """Mark what matters to each query in the whole gallery (see `count_at_least` for `chunk` and `progress`)."""
-    names = [_names(query, gallery.rows, excludes_reference=excludes_reference) for query in queries]
-    query, slot = _slots(names)
+    names = [_list_names(query, gallery.rows, excludes_reference=excludes_reference) for query in queries]
+    query, slot = _number_slots(names)
     rows = np.array([gallery.rows[name] for marked in names for name in marked], dtype=np.int64)
     scores = np.full((len(queries), max(map(len, names))), np.nan)
-    scores[query, slot] = pair_scores(similarity.unit(np.float64), gallery.embeddings, query, rows)
+    scores[query, slot] = score_pairs(similarity.normalise(np.float64), gallery.embeddings, query, rows)
     at_least = count_at_least(similarity, gallery.embeddings, scores, chunk=chunk, progress=progress)
     excluded = np.zeros(scores.shape, dtype=np.bool_)
     if excludes_reference:
@@ -89,7 +89,7 @@ def mark_gallery(
     return Marks(names, scores, at_least, excluded)
 
 
-def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Similarity) -> Marks:
+def mark_candidates(queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity) -> Marks:
     """Mark the targets, and the pictures with soft labels, among each query's own candidates.
 
     A picture that stands twice among them (one GeneCIS query has its target once more) is marked once: the other
@@ -98,12 +98,12 @@ def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Simi
     rows = np.full((len(queries), max(len(query.candidates) for query in queries)), -1, dtype=np.int64)
     for i, one in enumerate(queries):
         rows[i, : len(one.candidates)] = [gallery.rows.get(name, -1) for name in one.candidates]
-    all_scores = candidate_scores(similarity, gallery.embeddings, rows)
+    all_scores = score_candidates(similarity, gallery.embeddings, rows)
     names = [
         [name for name in dict.fromkeys(one.candidates) if name in one.targets or name in one.label_weights]
         for one in queries
     ]
-    query, slot = _slots(names)
+    query, slot = _number_slots(names)
     place = np.array([queries[i].candidates.index(name) for i, marked in enumerate(names) for name in marked])
     scores = np.full((len(queries), max(map(len, names))), np.nan)
     scores[query, slot] = all_scores[query, place]
@@ -111,10 +111,10 @@ def mark_candidates(queries: Sequence[Query], gallery: Vectors, similarity: Simi
     return Marks(names, scores, at_least, np.zeros(scores.shape, dtype=np.bool_))
 
 
-def mark_lists(queries: Sequence[Query], lists: Sequence[Sequence[str]]) -> Marks:
+def mark_lists(queries: Sequence[BenchmarkQuery], lists: Sequence[Sequence[str]]) -> Marks:
     """Mark what each query's list names; what it does not name is out of reach of every K."""
     names = [list(dict.fromkeys((*query.targets, *query.also_relevant))) for query in queries]
-    query, slot = _slots(names)
+    query, slot = _number_slots(names)
     places = [{name: place for place, name in enumerate(ranked)} for ranked in lists]
     found = np.array([places[i].get(name, -1) for i, marked in enumerate(names) for name in marked])
     scores = np.full((len(queries), max(map(len, names))), np.nan)
@@ -127,14 +127,14 @@ def mark_lists(queries: Sequence[Query], lists: Sequence[Sequence[str]]) -> Mark
     return Marks(names, scores, at_least, unnamed)
 
 
-def _names(query: Query, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:
+def _list_names(query: BenchmarkQuery, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:
     """The marks of a query that are in the gallery; the reference, where it is taken out, comes first."""
     names = dict.fromkeys((query.reference,) if excludes_reference else ())
     names.update(dict.fromkeys((*query.targets, *query.also_relevant, *query.label_weights)))
     return [name for name in names if name in rows]
 
 
-def _slots(names: Sequence[Sequence[str]]) -> tuple[Ints, Ints]:
+def _number_slots(names: Sequence[Sequence[str]]) -> tuple[Ints, Ints]:
     """Query number and slot of every mark, in reading order."""
     sizes = [len(marked) for marked in names]
     query = np.repeat(np.arange(len(names)), sizes)

@@ -59,7 +59,7 @@ class Bootstrap:
     seed: int
     level: float = 0.95
 
-    def intervals(
+    def estimate_intervals(
         self, parts: Sequence[Mapping[str, Reals]], concepts: Sequence[Sequence[str]]
     ) -> dict[str, tuple[float, float]]:
         """Percentile interval, for each metric, of the mean over parts of the mean over queries.

@@ -24,14 +24,14 @@ TIE = 1e-9
 _PAIRS = 1024
 
 
-def unit(vectors: Floats, dtype: type[np.floating]) -> Floats:
+def normalise(vectors: Floats, dtype: type[np.floating]) -> Floats:
     """Divide each vector (..., D) by its length, all in `dtype`; the zero vector stays zero."""
     scaled: Floats = vectors.astype(dtype)
-    scaled /= _lengths(scaled)[..., None]
+    scaled /= _measure_lengths(scaled)[..., None]
     return scaled
 
 
-def _lengths(vectors: Floats) -> Floats:
+def _measure_lengths(vectors: Floats) -> Floats:
     """Length of each vector (..., D), 1 for the zero vector."""
     lengths: Floats = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
     lengths[lengths == 0] = 1
@@ -72,9 +72,9 @@ class Similarity:
         """The similarity of the given queries alone."""
         return replace(self, parts=tuple(part[rows] for part in self.parts))
 
-    def unit(self, dtype: type[np.floating]) -> "Similarity":
+    def normalise(self, dtype: type[np.floating]) -> "Similarity":
         """The same with its parts normalised, in `dtype`."""
-        return replace(self, parts=tuple(unit(part, dtype) for part in self.parts))
+        return replace(self, parts=tuple(normalise(part, dtype) for part in self.parts))
 
 
 def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
@@ -87,13 +87,13 @@ def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
     return scores
 
 
-def pair_scores(similarity: Similarity, gallery: Floats, query: Ints, row: Ints) -> Reals:
+def score_pairs(similarity: Similarity, gallery: Floats, query: Ints, row: Ints) -> Reals:
     """Exact scores (M,) of M pairs of a query and a gallery row; the queries are unit vectors in float64."""
     scores = np.empty(len(query))
     for start in range(0, len(query), _PAIRS):
         pairs = slice(start, start + _PAIRS)
         pictures = gallery[row[pairs]].astype(np.float64)
-        lengths = _lengths(pictures)
+        lengths = _measure_lengths(pictures)
         cosines = (np.einsum("md,md->m", part[query[pairs]], pictures) / lengths for part in similarity.parts)
         scores[pairs] = reduce(similarity.combine, (cosine + similarity.offset for cosine in cosines))
     return scores
@@ -122,12 +122,12 @@ def count_at_least(
     # The queries with most thresholds first, so that those with a t-th threshold are always the first n_t rows.
     order = np.argsort(np.isnan(thresholds).sum(axis=1), kind="stable")
     ordered, limit = similarity.take(order), thresholds[order] - TIE
-    rough, exact = ordered.unit(np.float32), ordered.unit(np.float64)
+    rough, exact = ordered.normalise(np.float32), ordered.normalise(np.float64)
     having = (~np.isnan(limit)).sum(axis=0)
     counts = np.zeros(thresholds.shape, dtype=np.int64)
     for start in range(0, len(gallery), chunk):
         block = np.asarray(gallery[start : start + chunk])
-        scores = block_scores(rough, unit(block, np.float32))
+        scores = block_scores(rough, normalise(block, np.float32))
         for t, n in enumerate(having):
             counts[:n, t] += _count_exactly(scores[:n], limit[:n, t], block, exact)
         progress(len(block))
@@ -142,20 +142,20 @@ def _count_exactly(scores: Floats, limit: Reals, block: Floats, exact: Similarit
     surely = scores > (limit + slack).astype(np.float32)[:, None]
     perhaps = scores >= (limit - slack).astype(np.float32)[:, None]
     counted: Ints = np.bitwise_count(np.packbits(surely, axis=1)).sum(axis=1, dtype=np.int64)
-    query, row = _nonzero(np.logical_xor(perhaps, surely, out=perhaps))
-    reaches = pair_scores(exact, block, query, row) >= limit[query]
+    query, row = _find_nonzero(np.logical_xor(perhaps, surely, out=perhaps))
+    reaches = score_pairs(exact, block, query, row) >= limit[query]
     return counted + np.bincount(query[reaches], minlength=len(scores))
 
 
-def candidate_scores(similarity: Similarity, gallery: Floats, rows: Ints) -> Reals:
+def score_candidates(similarity: Similarity, gallery: Floats, rows: Ints) -> Reals:
     """Exact scores (Q, C) of each query's own candidates, -inf where `rows` (Q, C) is -1."""
     query, column = np.nonzero(rows >= 0)
     scores = np.full(rows.shape, -np.inf)
-    scores[query, column] = pair_scores(similarity.unit(np.float64), gallery, query, rows[query, column])
+    scores[query, column] = score_pairs(similarity.normalise(np.float64), gallery, query, rows[query, column])
     return scores
 
 
-def top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints, chunk: int) -> Ints:
+def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints, chunk: int) -> Ints:
     """The k best gallery rows (Q, k) of each query, the best first; ties go to the earlier row.
 
     Args:
@@ -165,21 +165,21 @@ def top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints,
         excluded: (Q,) a row that is left out, or -1.
         chunk: gallery rows scored at once; changes memory and speed only.
     """
-    queries = similarity.unit(np.float32)
+    queries = similarity.normalise(np.float32)
     best = np.full((similarity.queries, k), -np.inf, dtype=np.float32)
     pools: list[tuple[Ints, Ints, Floats]] = []
     for start in range(0, len(gallery), chunk):
-        scores = block_scores(queries, unit(np.asarray(gallery[start : start + chunk]), np.float32))
+        scores = block_scores(queries, normalise(np.asarray(gallery[start : start + chunk]), np.float32))
         inside = np.flatnonzero((excluded >= start) & (excluded < start + scores.shape[1]))
         scores[inside, excluded[inside] - start] = -np.inf
         highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
         best = np.partition(np.concatenate([best, highest], axis=1), -k, axis=1)[:, -k:]
-        query, row = _nonzero(scores >= _reachable(best, similarity.slack)[:, None])
+        query, row = _find_nonzero(scores >= _bound_reachable(best, similarity.slack)[:, None])
         pools.append((query, start + row, scores[query, row]))
     query, row, rough = (np.concatenate(columns) for columns in zip(*pools, strict=True))
-    kept = (rough >= _reachable(best, similarity.slack)[query]) & (rough > -np.inf)
+    kept = (rough >= _bound_reachable(best, similarity.slack)[query]) & (rough > -np.inf)
     query, row = query[kept], row[kept]
-    exact = pair_scores(similarity.unit(np.float64), gallery, query, row)
+    exact = score_pairs(similarity.normalise(np.float64), gallery, query, row)
     # Scores that tie are made equal by rounding, so that the order among them is that of the rows.
     order = np.lexsort((row, -np.round(exact / TIE), query))
     place = np.arange(len(order)) - np.searchsorted(query[order], query[order])
@@ -189,13 +189,13 @@ def top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints,
     return rows
 
 
-def _reachable(best: Floats, slack: float) -> Floats:
+def _bound_reachable(best: Floats, slack: float) -> Floats:
     """Lowest float32 score (Q,) with which a row may still belong to the k best, given the k best so far (Q, k)."""
     lowest: Floats = best.min(axis=1) - np.float32(2 * slack)
     return lowest
 
 
-def _nonzero(flags: Bools) -> tuple[Ints, Ints]:
+def _find_nonzero(flags: Bools) -> tuple[Ints, Ints]:
     """Row and column of each True: np.nonzero, several times as fast on a sparse matrix."""
     row, column = np.divmod(np.flatnonzero(flags), flags.shape[1])
     return row, column

@@ -35,10 +35,10 @@ def score_embeddings(
     galleries = [part.gallery for part in parts if part.gallery is not None]
     foreign = len(set(pictures.ids).difference(*galleries)) if len(galleries) == len(parts) else 0
     details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": foreign}
-    return summary(scored, bootstrap, min_group_queries=1) | {"record": details}
+    return summarise_parts(scored, bootstrap, min_group_queries=1) | {"record": details}
 
 
-def summary(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_queries: int) -> dict[str, Any]:
+def summarise_parts(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_queries: int) -> dict[str, Any]:
     """Sum up one row of a result: every number is a fraction in [0, 1].
 
     Args:
@@ -54,7 +54,7 @@ def summary(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_queries:
     concepts = [[query.concept for query in part.kept] for part in parts]
     found: dict[str, Any] = {
         "metrics": {name: float(np.mean([part.metrics[name] for part in parts])) for name in names},
-        "intervals": bootstrap.intervals([part.outcomes for part in parts], concepts),
+        "intervals": bootstrap.estimate_intervals([part.outcomes for part in parts], concepts),
     }
     if len(parts) > 1:
         found["parts"] = {part.benchmark.part: part.metrics for part in parts}
@@ -88,11 +88,11 @@ def record(parts: Sequence[Scored], bootstrap: Bootstrap) -> dict[str, Any]:
         },
         "ties": "never favour the target",
         "bootstrap": {"draws": bootstrap.draws, "seed": bootstrap.seed, "level": bootstrap.level},
-        **_settings([part.benchmark for part in parts]),
+        **_merge_settings([part.benchmark for part in parts]),
     }
 
 
-def _settings(parts: Sequence[Benchmark]) -> dict[str, Any]:
+def _merge_settings(parts: Sequence[Benchmark]) -> dict[str, Any]:
     """The settings of all parts; one in which they differ is a mapping from part to value."""
     names = dict.fromkeys(name for part in parts for name in part.settings)
     each = {name: {part.part: part.settings[name] for part in parts if name in part.settings} for name in names}

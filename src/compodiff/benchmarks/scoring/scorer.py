@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark, Query, require_distinct
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery, require_distinct
 from compodiff.benchmarks.scoring.marked_ranks import UNRANKED, Marks, mark_candidates, mark_gallery, mark_lists
 from compodiff.benchmarks.scoring.metrics import average_precision_at_k, recall_at_k
 from compodiff.benchmarks.scoring.ranking import Ints, Reals, Similarity
@@ -34,7 +34,7 @@ class Scored:
     """
 
     benchmark: Benchmark
-    kept: tuple[Query, ...]
+    kept: tuple[BenchmarkQuery, ...]
     places: Ints
     outcomes: Mapping[str, Reals]
     ranks: Ints
@@ -87,34 +87,34 @@ class Scorer:
         for start in range(0, len(kept), _QUERIES_AT_ONCE):
             rows = kept[start : start + _QUERIES_AT_ONCE]
             queries = [benchmark.queries[row] for row in rows]
-            for name, values in self._outcomes(benchmark, queries, gallery, similarity.take(rows)).items():
+            for name, values in self._measure_outcomes(benchmark, queries, gallery, similarity.take(rows)).items():
                 outcomes.setdefault(name, []).append(values)
         joined = {name: np.concatenate(values) for name, values in outcomes.items()}
         ranks = joined.pop("rank").astype(np.int64)
         kept_queries = tuple(benchmark.queries[row] for row in kept)
         return Scored(benchmark, kept_queries, kept, joined, ranks, missing, len(gallery.ids))
 
-    def _outcomes(
-        self, benchmark: Benchmark, queries: Sequence[Query], gallery: Vectors, similarity: Similarity
+    def _measure_outcomes(
+        self, benchmark: Benchmark, queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
     ) -> dict[str, Reals]:
         """Outcome of each query by metric, and as `rank` the rank of its best target."""
         protocol = benchmark.protocol
         outcomes: dict[str, Reals] = {}
         if protocol.candidate_ks:
             marks = mark_candidates(queries, gallery, similarity)
-            outcomes |= _target_outcomes(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
+            outcomes |= _measure_targets(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
             if protocol.soft:
-                outcomes |= _soft_outcomes(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
+                outcomes |= _measure_soft(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
         if protocol.recall_ks:
             removed = protocol.excludes_reference
             marks = mark_gallery(
                 queries, gallery, similarity, excludes_reference=removed, chunk=self.chunk, progress=self.progress
             )
-            outcomes |= _target_outcomes(marks, queries, "recall", protocol.recall_ks)
+            outcomes |= _measure_targets(marks, queries, "recall", protocol.recall_ks)
             if protocol.map_ks:
-                outcomes |= _precision_outcomes(marks, queries, protocol.map_ks)
+                outcomes |= _measure_precision(marks, queries, protocol.map_ks)
             if protocol.soft:
-                outcomes |= _soft_outcomes(marks, queries, "soft_recall", protocol.recall_ks)
+                outcomes |= _measure_soft(marks, queries, "soft_recall", protocol.recall_ks)
         return outcomes
 
 
@@ -148,29 +148,31 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
         require_distinct(list(names), f"{benchmark.label}: in the list of query {query.key} picture")
     marks = mark_lists(benchmark.queries, lists)
     protocol = benchmark.protocol
-    outcomes = _target_outcomes(marks, benchmark.queries, "recall", protocol.recall_ks)
+    outcomes = _measure_targets(marks, benchmark.queries, "recall", protocol.recall_ks)
     del outcomes["rank"]
-    return _precision_outcomes(marks, benchmark.queries, protocol.map_ks) | outcomes
+    return _measure_precision(marks, benchmark.queries, protocol.map_ks) | outcomes
 
 
-def _target_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
-    weights = marks.weights([dict.fromkeys(query.targets, 1.0) for query in queries])
-    ranks = marks.ranks(weights)
+def _measure_targets(
+    marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]
+) -> dict[str, Reals]:
+    weights = marks.look_up_weights([dict.fromkeys(query.targets, 1.0) for query in queries])
+    ranks = marks.compute_ranks(weights)
     best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks} | {"rank": best.astype(np.float64)}
 
 
-def _soft_outcomes(marks: Marks, queries: Sequence[Query], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
-    weights = marks.weights([query.label_weights for query in queries])
-    ranks = marks.ranks(weights)
+def _measure_soft(marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
+    weights = marks.look_up_weights([query.label_weights for query in queries])
+    ranks = marks.compute_ranks(weights)
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
 
 
-def _precision_outcomes(marks: Marks, queries: Sequence[Query], ks: Sequence[int]) -> dict[str, Reals]:
+def _measure_precision(marks: Marks, queries: Sequence[BenchmarkQuery], ks: Sequence[int]) -> dict[str, Reals]:
     relevant = [{*query.targets, *query.also_relevant} for query in queries]
-    weights = marks.weights([dict.fromkeys(names, 1.0) for names in relevant])
+    weights = marks.look_up_weights([dict.fromkeys(names, 1.0) for names in relevant])
     total = np.array([len(names) for names in relevant])
-    ranks = marks.ranks(weights)
+    ranks = marks.compute_ranks(weights)
     return {f"map_at_{k}": average_precision_at_k(ranks, weights > 0, total, k) for k in ks}
 
 

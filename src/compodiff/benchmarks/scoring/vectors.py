@@ -62,7 +62,7 @@ def load_gallery(path: Path, canonical: Callable[[str], str]) -> Vectors:
         raise InputInvalid(f"{path}: ids has shape {ids.shape}; give one id for each embedding, shape (N,)")
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in ids.tolist()]
     try:
-        return Vectors(tuple(canonical(name) for name in names), _matrix(arrays["embeddings"], path))
+        return Vectors(tuple(canonical(name) for name in names), _check_matrix(arrays["embeddings"], path))
     except InputInvalid as error:
         raise InputInvalid(f"{path}: {error}") from error
 
@@ -73,7 +73,7 @@ def load_queries(path: Path) -> Floats:
     Raises:
         InputInvalid: as `load_gallery`; the message names the query by its place in the annotation file, from 0.
     """
-    embeddings = _matrix(_load(path, ("embeddings",))["embeddings"], path)
+    embeddings = _check_matrix(_load(path, ("embeddings",))["embeddings"], path)
     require_finite(embeddings, lambda row: f"{path}: query {row}")
     return embeddings
 
@@ -109,7 +109,7 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
         raise InputInvalid(f"{path} is damaged: {error}; save it again") from error
 
 
-def _matrix(array: NDArray[np.generic], path: Path) -> Floats:
+def _check_matrix(array: NDArray[np.generic], path: Path) -> Floats:
     if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
         raise InputInvalid(f"{path}: embeddings is {array.dtype} of shape {array.shape}; give floats of shape (N, D)")
     matrix: Floats = array.astype(array.dtype, copy=False)

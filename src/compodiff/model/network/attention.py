@@ -21,12 +21,12 @@ SMALLEST_NORM = 1e-12
 ZERO_KEY, NULL_KEY, FIRST_TOKEN = 0, 1, 2
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
+def make_layer_norm(width: int) -> nn.LayerNorm:
     """LayerNorm with a gain and no offset, as everywhere in this network."""
     return nn.LayerNorm(width, eps=1e-5, bias=False)
 
 
-def rotation_factors(frequencies: Tensor, head_width: int) -> Tensor:
+def compute_rotation_factors(frequencies: Tensor, head_width: int) -> Tensor:
     """Rotary embedding of the two positions as complex factors, (2, 1, E / 2) complex64.
 
     frequencies: (F,) radians a position. The pairs are the dims (0, 1), (2, 3), ... of a head; those beyond F stay.
@@ -53,11 +53,11 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.to_qkv = Linear(width, (heads + 2) * head_width, bias=False)
         self.null_kv = nn.Parameter(torch.randn(2, head_width))
         self.out = Linear(heads * head_width, width, bias=False)
-        self.out_norm = layer_norm(width)
+        self.out_norm = make_layer_norm(width)
 
     def forward(self, x: Tensor, positions: Positions, queries: int) -> Tensor:
         """x: (N, 2, W); the first `queries` tokens ask -> (N, queries, W).
@@ -114,7 +114,7 @@ class KeysValues(nn.Module):
         table[NULL_KEY] = self.null_kv[:, None].expand(-1, self.heads, -1).flatten()
         return table
 
-    def by_head(self) -> tuple[Tensor, Tensor]:
+    def split_by_head(self) -> tuple[Tensor, Tensor]:
         """The projections to keys and to values, (H, E, W) each."""
         keys, values = self.linear.weight.view(2, self.heads, self.head_width, -1).unbind()
         return keys, values
@@ -131,20 +131,24 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.to_q = Linear(width, heads * head_width, bias=False)
         self.keys_values = KeysValues(width, heads, head_width)
         self.out = Linear(heads * head_width, width, bias=False)
-        self.out_norm = layer_norm(width)
+        self.out_norm = make_layer_norm(width)
 
     def forward(self, x: Tensor, context: Projected | Unprojected) -> Tensor:
         """x: (N, Q, W) -> (N, Q, W); the draws of a context row share its keys."""
         query = self.to_q(self.norm(x)) * self.head_width**-0.5
-        mixed = self._projected(query, context) if isinstance(context, Projected) else self._unprojected(query, context)
+        mixed = (
+            self._attend_projected(query, context)
+            if isinstance(context, Projected)
+            else self._attend_unprojected(query, context)
+        )
         out: Tensor = self.out_norm(self.out(mixed.reshape(query.shape)))
         return out
 
-    def _projected(self, query: Tensor, context: Projected) -> Tensor:
+    def _attend_projected(self, query: Tensor, context: Projected) -> Tensor:
         """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         keys, values, bias = context
         heads, rows, length, width = keys.shape
@@ -156,10 +160,10 @@ class CrossAttention(nn.Module):
         mixed = torch.bmm(scores.softmax(-1), values.view(-1, length, width))
         return mixed.view(heads, rows, -1, width).permute(1, 2, 0, 3)
 
-    def _unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
+    def _attend_unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
         """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         (tokens, bias), rows, heads = context, len(context.tokens), self.heads
-        to_keys, to_values = self.keys_values.by_head()
+        to_keys, to_values = self.keys_values.split_by_head()
         null_key, null_value = self.keys_values.null_kv.unbind()
         query = query.view(rows, -1, heads, self.head_width)
         asked = torch.bmm(query.flatten(0, 1).transpose(0, 1), to_keys)
@@ -181,7 +185,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.up = Linear(width, 2 * factor * width, bias=False)
         self.down = Linear(factor * width, width, bias=False)
 

@@ -59,7 +59,7 @@ class ContextRows:
     mask: Tensor
 
     @classmethod
-    def one_each(cls, texts: int, *, images: bool, masks: bool) -> "ContextRows":
+    def number_each(cls, texts: int, *, images: bool, masks: bool) -> "ContextRows":
         """Row i uses text i, and reference and mask i where there are any."""
         each, none = torch.arange(texts), torch.full((texts,), NULL)
         return cls(each, each if images else none, each if masks else none)
@@ -77,7 +77,7 @@ class Context:
     positions: Positions
 
 
-def key_rows(lengths: Tensor, rows: ContextRows, images: int, image_slots: int) -> tuple[Tensor, Tensor | None]:
+def find_key_rows(lengths: Tensor, rows: ContextRows, images: int, image_slots: int) -> tuple[Tensor, Tensor | None]:
     """Where each context row finds its keys among the projected tokens, and which are padding.
 
     The tokens stand in the order: all texts, the slots of `images` references, the empty mask, the other masks; they

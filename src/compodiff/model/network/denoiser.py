@@ -1,10 +1,10 @@
 """The denoiser: a transformer that predicts x0, an image embedding, from a noisy one (arXiv 2303.11916, section 4.1).
 
 Two query tokens, x_t and the timestep, attend to a context of text tokens, reference embedding and mask. Its keys and
-values in every layer are computed once a query (`Denoiser.context`), then used at every step and draw.
+values in every layer are computed once a query (`Denoiser.prepare_context`), then used at every step and draw.
 
-Embeddings are raw, as the encoder makes them, wherever they enter `context`; x_t and x0 live in the network's space,
-standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
+Embeddings are raw, as the encoder makes them, wherever they enter `prepare_context`; x_t and x0 live in the network's
+space, standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
 Legend: R context rows, N = R * draws query rows, U distinct items, D embedding width, W network width.
 """
 
@@ -23,11 +23,11 @@ from compodiff.model.network.attention import (
     Positions,
     Projected,
     Unprojected,
-    layer_norm,
-    rotation_factors,
+    compute_rotation_factors,
+    make_layer_norm,
 )
-from compodiff.model.network.context import Context, ContextRows, PackedText, key_rows
-from compodiff.model.network.inputs import Constants, mlp, sinusoid
+from compodiff.model.network.context import Context, ContextRows, PackedText, find_key_rows
+from compodiff.model.network.inputs import Constants, embed_timestep, make_mlp
 from compodiff.model.network.linears import Linear
 from compodiff.params import DenoiserParams
 
@@ -80,14 +80,14 @@ class Denoiser(nn.Module):
         as_it_is = fits and config.image_slots == 1
         slots = config.image_slots * width
         self.image_projection = nn.Identity() if as_it_is else Linear(config.embedding_dim, slots, bias=False)
-        self.time_mlp = mlp(width, width)
-        self.mask_mlp = mlp(config.mask_size**2, width)
+        self.time_mlp = make_mlp(width, width)
+        self.mask_mlp = make_mlp(config.mask_size**2, width)
         self.relative_bias = nn.Parameter(torch.randn(RELATIVE_BUCKETS, config.heads))
         self.blocks = nn.ModuleList(
             Block(width, config.heads, config.cross_heads, config.head_width, config.feed_forward_factor)
             for _ in range(config.depth)
         )
-        self.norm = layer_norm(width)
+        self.norm = make_layer_norm(width)
         self.output_projection = Linear(width, config.embedding_dim, bias=False)
         if config.residual:
             nn.init.zeros_(self.output_projection.weight)
@@ -106,7 +106,7 @@ class Denoiser(nn.Module):
         """The network's space (..., D) -> raw embedding, float32."""
         return x0.float() * self.constants.embedding_std + self.constants.embedding_mean
 
-    def context(
+    def prepare_context(
         self,
         texts: PackedText,
         images: Tensor | None = None,
@@ -127,27 +127,27 @@ class Denoiser(nn.Module):
             InputInvalid: a width or mask size that the network does not take, or a text without tokens.
         """
         texts.require(self.config.token_dim)
-        rows = rows or ContextRows.one_each(len(texts), images=images is not None, masks=masks is not None)
-        references = self._references(images)
+        rows = rows or ContextRows.number_each(len(texts), images=images is not None, masks=masks is not None)
+        references = self._project_references(images)
         tokens = torch.cat(
             (
                 self.relative_bias.new_zeros(FIRST_TOKEN, self.config.width),
                 self.text_projection(texts.tokens.to(self.relative_bias)),
                 self.image_projection(references.to(self.dtype)).reshape(-1, self.config.width),
-                self.mask_mlp(self._pooled(masks)),
+                self.mask_mlp(self._pool_masks(masks)),
             )
         )
-        index, padding = key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
+        index, padding = find_key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
         padding = None if padding is None else padding.to(tokens.device)
         return Context(
-            layers=self._layers(tokens, index.to(tokens.device), padding, uses),
+            layers=self._prepare_layers(tokens, index.to(tokens.device), padding, uses),
             reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
-            positions=self._positions(),
+            positions=self._make_positions(),
         )
 
     def embed_time(self, timestep: Tensor) -> Tensor:
         """The timestep's token. timestep: (N,) -> (N, W)."""
-        tokens: Tensor = self.time_mlp(sinusoid(timestep, self.config.width).to(self.dtype))
+        tokens: Tensor = self.time_mlp(embed_timestep(timestep, self.config.width).to(self.dtype))
         return tokens
 
     def forward(self, x_t: Tensor, timestep: Tensor, context: Context) -> Tensor:
@@ -168,19 +168,19 @@ class Denoiser(nn.Module):
             # Only the first token leaves the network, so the last block computes nothing else.
             queries = 1 if number == self.config.depth - 1 else QUERY_TOKENS
             tokens = block(tokens, context.positions, layer, queries)
-        x0: Tensor = self.output_projection(self._stable_norm(tokens[:, 0])).float()
+        x0: Tensor = self.output_projection(self._normalise_stably(tokens[:, 0])).float()
         if self.config.residual:
             x0 = x0 + context.reference.repeat_interleave(len(x0) // len(context.reference), 0)
         return x0
 
-    def _references(self, images: Tensor | None) -> Tensor:
+    def _project_references(self, images: Tensor | None) -> Tensor:
         if images is None:
             return self.constants.embedding_mean.new_zeros(0, self.config.embedding_dim)
         if images.shape[-1] != self.config.embedding_dim:
             raise InputInvalid(f"embeddings are {images.shape[-1]} wide, the network takes {self.config.embedding_dim}")
         return self.standardise(images.to(self.constants.embedding_mean))
 
-    def _pooled(self, masks: Tensor | None) -> Tensor:
+    def _pool_masks(self, masks: Tensor | None) -> Tensor:
         """The empty mask, then `masks`, averaged down to the network's mask size: (1 + U, mask_size ** 2)."""
         empty = self.constants.embedding_mean.new_zeros(1, MASK_SIDE, MASK_SIDE)
         if masks is not None and masks.shape[1:] != empty.shape[1:]:
@@ -190,14 +190,14 @@ class Denoiser(nn.Module):
         pooled = functional.avg_pool2d(stacked[:, None], MASK_SIDE // self.config.mask_size)
         return pooled.flatten(1).to(self.dtype)
 
-    def _layers(
+    def _prepare_layers(
         self, tokens: Tensor, index: Tensor, padding: Tensor | None, uses: int
     ) -> tuple[Projected | Unprojected, ...]:
         """The context of each block: keys and values where they are read often enough to pay, else the tokens."""
         bias = None
         if padding is not None:
             bias = torch.zeros_like(padding, dtype=self.dtype).masked_fill(padding, -torch.inf)[:, None]
-        if self._cheaper_unprojected(len(tokens), index, uses):
+        if self._is_cheaper_unprojected(len(tokens), index, uses):
             # Its first column is the learned null key, which differs from layer to layer.
             rows = tokens.index_select(0, index[:, 1:].flatten()).view(len(index), -1, self.config.width)
             return (Unprojected(rows, None if bias is None else bias[..., 1:]),) * self.config.depth
@@ -210,7 +210,7 @@ class Denoiser(nn.Module):
             layers.append(Projected(pair[0], pair[1], bias))
         return tuple(layers)
 
-    def _cheaper_unprojected(self, tokens: int, index: Tensor, uses: int) -> bool:
+    def _is_cheaper_unprojected(self, tokens: int, index: Tensor, uses: int) -> bool:
         """Compare multiplications a layer: projecting all tokens once, or two query tokens at each use of a row."""
         rows, length = index.shape
         inner = self.config.cross_heads * self.config.head_width
@@ -218,14 +218,14 @@ class Denoiser(nn.Module):
         unprojected = uses * rows * QUERY_TOKENS * 2 * (inner + self.config.cross_heads * length)
         return UNPROJECTED_PENALTY * unprojected < projected
 
-    def _positions(self) -> Positions:
+    def _make_positions(self) -> Positions:
         # T5's relative bias: keys that are not behind the query share bucket 0. Of (null, x_t, timestep) only the null
         # key, which stands one place before x_t's own index, is behind, and only seen from the timestep token.
         buckets = torch.zeros(QUERY_TOKENS, QUERY_TOKENS + 1, dtype=torch.long, device=self.relative_bias.device)
         buckets[1, 0] = 1
-        rotation = rotation_factors(self.constants.rotary_frequencies, self.config.head_width)
+        rotation = compute_rotation_factors(self.constants.rotary_frequencies, self.config.head_width)
         return Positions(rotation, self.relative_bias[buckets].transpose(0, 1).float())
 
-    def _stable_norm(self, x: Tensor) -> Tensor:
+    def _normalise_stably(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(x / x.amax(-1, keepdim=True).detach())
         return out

@@ -28,21 +28,21 @@ class Constants(nn.Module):
         self.register_buffer("rotary_frequencies", 10000 ** -(torch.arange(0, rotary_width, 2) / rotary_width))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Constants":
-        def moved(tensor: Tensor) -> Tensor:
+        def move_constant(tensor: Tensor) -> Tensor:
             place = fn(tensor)
             return place if place.dtype == tensor.dtype else tensor.to(place.device)
 
-        applied: Constants = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        applied: Constants = super()._apply(move_constant, recurse)  # type: ignore[no-untyped-call]
         return applied
 
 
-def mlp(width_in: int, width: int) -> nn.Sequential:
+def make_mlp(width_in: int, width: int) -> nn.Sequential:
     """Three linears with SiLU between them, hidden width 2 W."""
     hidden = 2 * width
     return nn.Sequential(Linear(width_in, hidden), nn.SiLU(), Linear(hidden, hidden), nn.SiLU(), Linear(hidden, width))
 
 
-def sinusoid(timestep: Tensor, width: int) -> Tensor:
+def embed_timestep(timestep: Tensor, width: int) -> Tensor:
     """Sinusoidal embedding. timestep: (N,) integer or real -> (N, W) float32."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half, device=timestep.device) * -(torch.tensor(10000.0).log() / (half - 1)))

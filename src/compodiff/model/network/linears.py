@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from compodiff.machine import processor
+from compodiff.machine import read_processor
 
 # Largest |oneDNN - MKL| over the mean |MKL|: another order of summation gives 4e-6 at width 768.
 TOLERANCE = 2e-5
@@ -23,7 +23,7 @@ class Linear(nn.Linear):
         """x: (..., in) -> (..., out)."""
         usual = x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
         # oneDNN has no product without rows (a batch without references), torch has.
-        if usual or x.numel() == 0 or not onednn_wins():
+        if usual or x.numel() == 0 or not is_onednn_faster():
             return super().forward(x)
         rows = cast(Tensor, _Product.apply(x.reshape(-1, self.in_features), self.weight))
         rows = rows if self.bias is None else rows + self.bias
@@ -31,14 +31,14 @@ class Linear(nn.Linear):
 
 
 @cache
-def onednn_wins() -> bool:
+def is_onednn_faster() -> bool:
     """Whether this processor is one on which MKL is slow, and oneDNN gives MKL's numbers."""
-    if processor().vendor != "AuthenticAMD" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if read_processor().vendor != "AuthenticAMD" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(rows, 768, generator=generator) for rows in (5, 96))
     expected = x @ weight.T
-    return bool((_product(x, weight) - expected).abs().max() <= TOLERANCE * expected.abs().mean())
+    return bool((_multiply(x, weight) - expected).abs().max() <= TOLERANCE * expected.abs().mean())
 
 
 class _Product(torch.autograd.Function):
@@ -47,16 +47,16 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x, weight)
+        return _multiply(x, weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
         to_x, to_weight = ctx.needs_input_grad
-        x_gradient = _product(gradient, weight.t()) if to_x else None
-        return x_gradient, _product(gradient.t(), x.t()) if to_weight else None
+        x_gradient = _multiply(gradient, weight.t()) if to_x else None
+        return x_gradient, _multiply(gradient.t(), x.t()) if to_weight else None
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
+def _multiply(x: Tensor, weight: Tensor) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, None, "none", [], "")
     return out

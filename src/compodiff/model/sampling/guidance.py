@@ -23,7 +23,7 @@ class Branch:
     coefficient: float
 
 
-def branches(*, w_image: float, w_text: float, has_text: bool, has_image: bool) -> list[Branch]:
+def list_branches(*, w_image: float, w_text: float, has_text: bool, has_image: bool) -> list[Branch]:
     """The branches that `combine` needs, with equal ones merged and those of coefficient zero left out.
 
     Without a reference the image branch is the null branch; without a text the branch of both is the image branch.

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from compodiff.model.sampling.schedule import Schedule, cosine_schedule
+from compodiff.model.sampling.schedule import Schedule, make_cosine_schedule
 
 Objective = Literal["diffusion", "regression", "flow_matching"]
 
@@ -31,7 +31,7 @@ class Process:
     @property
     def schedule(self) -> Schedule:
         """The cosine schedule of T timesteps."""
-        return cosine_schedule(self.num_train_timesteps)
+        return make_cosine_schedule(self.num_train_timesteps)
 
     def draw_timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
         """Timesteps to train on, (rows,) on the generator's device: long for diffusion, float32 otherwise."""

@@ -14,16 +14,16 @@ from torch import Tensor
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import NULL, ContextRows
 from compodiff.model.network.denoiser import Denoiser
-from compodiff.model.sampling.guidance import branches
+from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.schedule import CLEAN, legacy_grid, trailing_grid
+from compodiff.model.sampling.schedule import CLEAN, make_legacy_grid, make_trailing_grid
 from compodiff.model.sampling.solvers import Ddim, DpmSolver, LegacyDdim, Noise, Solver, UniPc
 
 Predict = Callable[[Tensor, float], Tensor]
 
 
-def query_generators(generator: torch.Generator, queries: int) -> list[torch.Generator]:
+def make_generators(generator: torch.Generator, queries: int) -> list[torch.Generator]:
     """One generator a query, seeded in turn from `generator`: the first k do not depend on how many follow."""
     seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(queries)]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -66,26 +66,26 @@ def compose_draws(
         InputInvalid: conditions that do not fit each other or the network.
     """
     conditions.require()
-    generators = _one_each(generator, len(conditions))
+    generators = _give_one_each(generator, len(conditions))
     shape = options.draws, denoiser.config.embedding_dim
     predict = guide(denoiser, conditions, options, call_timesteps(options, process))
 
-    def watched(x_t: Tensor, timestep: float) -> Tensor:
+    def predict_and_report(x_t: Tensor, timestep: float) -> Tensor:
         x0 = predict(x_t, timestep)
         if on_step is not None:
             on_step()
         return x0
 
-    def noise() -> Tensor:
+    def draw_noise() -> Tensor:
         return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(denoiser.relative_bias.device)
 
-    x0 = sample(watched, options, process, noise)
+    x0 = sample(predict_and_report, options, process, draw_noise)
     answers = denoiser.restore(x0).view(len(conditions), *shape)
-    return _with_reference(answers, conditions, options)
+    return _mix_in_reference(answers, conditions, options)
 
 
-def _one_each(generator: torch.Generator | Sequence[torch.Generator], queries: int) -> Sequence[torch.Generator]:
-    generators = query_generators(generator, queries) if isinstance(generator, torch.Generator) else generator
+def _give_one_each(generator: torch.Generator | Sequence[torch.Generator], queries: int) -> Sequence[torch.Generator]:
+    generators = make_generators(generator, queries) if isinstance(generator, torch.Generator) else generator
     if len(generators) != queries:
         raise InputInvalid(f"{len(generators)} generators for {queries} queries; give one each")
     return generators
@@ -99,7 +99,7 @@ def guide(
     The conditions are projected here, once, and so are the `timesteps` that will be asked for, where they are known.
     """
     has_text, has_image = conditions.text is not None, conditions.image is not None
-    chosen = branches(w_image=options.w_image, w_text=options.w_text, has_text=has_text, has_image=has_image)
+    chosen = list_branches(w_image=options.w_image, w_text=options.w_text, has_text=has_text, has_image=has_image)
     texts = conditions.null_text if conditions.text is None else conditions.text + conditions.null_text
     each = torch.arange(len(conditions))
     null_text = len(texts) - len(conditions.null_text) + each.clamp(max=len(conditions.null_text) - 1)
@@ -111,7 +111,7 @@ def guide(
         mask=torch.cat([no_image if conditions.mask is None else each] * len(chosen)),
     )
     uses = options.num_inference_steps * options.draws
-    context = denoiser.context(texts, conditions.image, conditions.mask, rows, uses)
+    context = denoiser.prepare_context(texts, conditions.image, conditions.mask, rows, uses)
     coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)
 
     known = denoiser.embed_time(torch.tensor(timesteps, device=coefficients.device))[:, None]
@@ -132,8 +132,8 @@ def sample(predict: Predict, options: SamplerOptions, process: Process, noise: N
         return predict(torch.zeros_like(noise()), calls[0])
     x = noise()
     if process.objective == "flow_matching":
-        return _flow(predict, calls, x)
-    solver = _solver(options, process, noise)
+        return _integrate_flow(predict, calls, x)
+    solver = _make_solver(options, process, noise)
     for timestep, following in pairwise([*map(int, calls), CLEAN]):
         x = solver.step(x, predict(x, timestep), timestep, following)
     return x
@@ -150,10 +150,10 @@ def call_timesteps(options: SamplerOptions, process: Process) -> list[float]:
         return [last - 1]
     if process.objective == "flow_matching":
         return [last * (steps - index) / steps for index in range(steps)]
-    return [*(legacy_grid if options.grid == "legacy" else trailing_grid)(steps, last)]
+    return [*(make_legacy_grid if options.grid == "legacy" else make_trailing_grid)(steps, last)]
 
 
-def _solver(options: SamplerOptions, process: Process, noise: Noise) -> Solver:
+def _make_solver(options: SamplerOptions, process: Process, noise: Noise) -> Solver:
     schedule = process.schedule
     if options.grid == "legacy":
         return LegacyDdim(schedule, noise)
@@ -164,14 +164,14 @@ def _solver(options: SamplerOptions, process: Process, noise: Noise) -> Solver:
     return Ddim(schedule, options.eta, noise)
 
 
-def _flow(predict: Predict, calls: Sequence[float], x: Tensor) -> Tensor:
+def _integrate_flow(predict: Predict, calls: Sequence[float], x: Tensor) -> Tensor:
     """Euler from u = 1 to 0 along the velocity (x_u - x0) / u, u in proportion to the timestep (arXiv 2210.02747)."""
     for timestep, following in pairwise([*calls, 0.0]):
         x = torch.lerp(predict(x, timestep), x, following / timestep)
     return x
 
 
-def _with_reference(answers: Tensor, conditions: Conditions, options: SamplerOptions) -> Tensor:
+def _mix_in_reference(answers: Tensor, conditions: Conditions, options: SamplerOptions) -> Tensor:
     """Mix in the reference. answers: (B, S, D); the share depends on whether the query masks anything."""
     if conditions.image is None:
         return answers

@@ -29,7 +29,7 @@ class Schedule:
         """T."""
         return len(self.alphas_cumprod)
 
-    def alpha_bar(self, timestep: int) -> float:
+    def get_alpha_bar(self, timestep: int) -> float:
         """alpha_bar at `timestep`; 1 at CLEAN."""
         return 1.0 if timestep == CLEAN else float(self.alphas_cumprod[timestep])
 
@@ -39,7 +39,7 @@ class Schedule:
         return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
 
 
-def cosine_betas(num_train_timesteps: int) -> Tensor:
+def compute_cosine_betas(num_train_timesteps: int) -> Tensor:
     """Betas of the cosine schedule, (T,) float64, clipped at 0.999 (arXiv 2102.09672, section 3.2)."""
     time = torch.linspace(0, num_train_timesteps, num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
     alpha_bar = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * torch.pi * 0.5) ** 2
@@ -48,12 +48,12 @@ def cosine_betas(num_train_timesteps: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def cosine_schedule(num_train_timesteps: int) -> Schedule:
+def make_cosine_schedule(num_train_timesteps: int) -> Schedule:
     """The paper's schedule for T timesteps."""
-    return Schedule(torch.cumprod(1 - cosine_betas(num_train_timesteps), 0))
+    return Schedule(torch.cumprod(1 - compute_cosine_betas(num_train_timesteps), 0))
 
 
-def trailing_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:
+def make_trailing_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:
     """Timesteps of N network calls, from T - 1 downwards at equal distances (arXiv 2305.08891, table 2, "trailing").
 
     Raises:
@@ -64,7 +64,7 @@ def trailing_grid(num_inference_steps: int, num_train_timesteps: int) -> list[in
     return [round(num_train_timesteps - index * stride) - 1 for index in range(num_inference_steps)]
 
 
-def legacy_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:
+def make_legacy_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:
     """Timesteps of the released sampler for the same number of network calls; the first is well below T - 1.
 
     The released code says `timesteps` = N + 1 for N calls, and appends the clean end as a grid point of its own.

@@ -34,7 +34,7 @@ class Ddim:
         """See `Solver`."""
         if following == CLEAN:
             return x0
-        alpha_bar, next_alpha_bar = self.schedule.alpha_bar(timestep), self.schedule.alpha_bar(following)
+        alpha_bar, next_alpha_bar = self.schedule.get_alpha_bar(timestep), self.schedule.get_alpha_bar(following)
         predicted_noise = (x_t - math.sqrt(alpha_bar) * x0) / math.sqrt(1 - alpha_bar)
         spread = self.eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
         x = math.sqrt(next_alpha_bar) * x0 + math.sqrt(1 - next_alpha_bar - spread**2) * predicted_noise
@@ -55,9 +55,9 @@ class LegacyDdim:
         """See `Solver`."""
         if following == CLEAN:
             return x0
-        alpha_bar = self.schedule.alpha_bar(timestep)
+        alpha_bar = self.schedule.get_alpha_bar(timestep)
         predicted_noise = (x_t - math.sqrt(alpha_bar) * x0) / math.sqrt(1 - alpha_bar)
-        before, next_before = self.schedule.alpha_bar(timestep - 1), self.schedule.alpha_bar(following - 1)
+        before, next_before = self.schedule.get_alpha_bar(timestep - 1), self.schedule.get_alpha_bar(following - 1)
         spread = math.sqrt((1 - before / next_before) * (1 - next_before) / (1 - before))
         x = math.sqrt(next_before) * x0 + math.sqrt(1 - next_before - spread**2) * predicted_noise
         return x + spread * self.noise() if following > 0 else x
@@ -74,14 +74,14 @@ class DpmSolver:
         """See `Solver`."""
         if following == CLEAN:
             return x0
-        half, next_half = half_log_snr(self.schedule, timestep), half_log_snr(self.schedule, following)
+        half, next_half = compute_half_log_snr(self.schedule, timestep), compute_half_log_snr(self.schedule, following)
         direction = x0
         if self.last is not None:
             last_half, last_x0 = self.last
             ratio = (half - last_half) / (next_half - half)
             direction = x0 + (x0 - last_x0) / (2 * ratio)
         self.last = half, x0
-        return exponential_step(self.schedule, x_t, direction, timestep, following)
+        return take_exponential_step(self.schedule, x_t, direction, timestep, following)
 
 
 class UniPc:
@@ -99,53 +99,53 @@ class UniPc:
         """See `Solver`."""
         if following == CLEAN:
             return x0
-        corrected = x_t if self.departed is None else self._corrected(self.departed, x0, timestep)
+        corrected = x_t if self.departed is None else self._correct(self.departed, x0, timestep)
         self.history = [*self.history[-1:], (timestep, x0)]
         self.departed = corrected
-        x = exponential_step(self.schedule, corrected, x0, timestep, following)
+        x = take_exponential_step(self.schedule, corrected, x0, timestep, following)
         if len(self.history) == 1:
             return x
-        return x + 0.5 * self._gain(timestep, following) * self._slope(x0, timestep, following)
+        return x + 0.5 * self._compute_gain(timestep, following) * self._compute_slope(x0, timestep, following)
 
-    def _corrected(self, departed: Tensor, x0: Tensor, timestep: int) -> Tensor:
+    def _correct(self, departed: Tensor, x0: Tensor, timestep: int) -> Tensor:
         """The step from the last timestep to this one, taken again now that x0 here is known."""
         last, last_x0 = self.history[-1]
-        x = exponential_step(self.schedule, departed, last_x0, last, timestep)
-        gain, change = self._gain(last, timestep), x0 - last_x0
+        x = take_exponential_step(self.schedule, departed, last_x0, last, timestep)
+        gain, change = self._compute_gain(last, timestep), x0 - last_x0
         if len(self.history) == 1:
             return x + 0.5 * gain * change
-        ratio = self._ratio(last, timestep)
-        step = half_log_snr(self.schedule, timestep) - half_log_snr(self.schedule, last)
+        ratio = self._compute_ratio(last, timestep)
+        step = compute_half_log_snr(self.schedule, timestep) - compute_half_log_snr(self.schedule, last)
         # rho_1 + rho_2 = b_1 and r rho_1 + rho_2 = b_2 with b_k = k! phi_{k+1}(-h) h / B(-h), B(-h) = e^-h - 1.
         phi = math.expm1(-step) / -step - 1
         first = phi / math.expm1(-step)
         second = 2 * (phi / -step - 0.5) / math.expm1(-step)
         rho_1 = (first - second) / (1 - ratio)
-        return x + gain * (rho_1 * self._slope(last_x0, last, timestep) + (first - rho_1) * change)
+        return x + gain * (rho_1 * self._compute_slope(last_x0, last, timestep) + (first - rho_1) * change)
 
-    def _gain(self, timestep: int, following: int) -> float:
+    def _compute_gain(self, timestep: int, following: int) -> float:
         """alpha_next (1 - e^-h)."""
-        step = half_log_snr(self.schedule, following) - half_log_snr(self.schedule, timestep)
-        return -math.sqrt(self.schedule.alpha_bar(following)) * math.expm1(-step)
+        step = compute_half_log_snr(self.schedule, following) - compute_half_log_snr(self.schedule, timestep)
+        return -math.sqrt(self.schedule.get_alpha_bar(following)) * math.expm1(-step)
 
-    def _ratio(self, timestep: int, following: int) -> float:
+    def _compute_ratio(self, timestep: int, following: int) -> float:
         """(lambda_before - lambda) / h, negative; `before` is the oldest prediction that is kept."""
-        half = half_log_snr(self.schedule, timestep)
-        before = half_log_snr(self.schedule, self.history[0][0])
-        return (before - half) / (half_log_snr(self.schedule, following) - half)
+        half = compute_half_log_snr(self.schedule, timestep)
+        before = compute_half_log_snr(self.schedule, self.history[0][0])
+        return (before - half) / (compute_half_log_snr(self.schedule, following) - half)
 
-    def _slope(self, x0: Tensor, timestep: int, following: int) -> Tensor:
-        return (self.history[0][1] - x0) / self._ratio(timestep, following)
+    def _compute_slope(self, x0: Tensor, timestep: int, following: int) -> Tensor:
+        return (self.history[0][1] - x0) / self._compute_ratio(timestep, following)
 
 
-def half_log_snr(schedule: Schedule, timestep: int) -> float:
+def compute_half_log_snr(schedule: Schedule, timestep: int) -> float:
     """Lambda, half the logarithm of the signal-to-noise ratio."""
-    alpha_bar = schedule.alpha_bar(timestep)
+    alpha_bar = schedule.get_alpha_bar(timestep)
     return 0.5 * math.log(alpha_bar / (1 - alpha_bar))
 
 
-def exponential_step(schedule: Schedule, x: Tensor, x0: Tensor, timestep: int, following: int) -> Tensor:
+def take_exponential_step(schedule: Schedule, x: Tensor, x0: Tensor, timestep: int, following: int) -> Tensor:
     """The exact solution where x0 is constant: sigma_next / sigma x + alpha_next (1 - e^-h) x0."""
-    alpha_bar, next_alpha_bar = schedule.alpha_bar(timestep), schedule.alpha_bar(following)
+    alpha_bar, next_alpha_bar = schedule.get_alpha_bar(timestep), schedule.get_alpha_bar(following)
     decay = math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar))
     return decay * x + (math.sqrt(next_alpha_bar) - decay * math.sqrt(alpha_bar)) * x0

@@ -1,0 +1,27 @@
+"""Options that several commands have; those of a query's numbers are made from the one table of them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from compodiff.dials import DIALS
+
+
+def make_dial_option(name: str, *flags: str) -> Any:
+    """Return the option of a dial: what it means, its range and its default.
+
+    Args:
+        name: of the dial.
+        flags: in place of its short name.
+    """
+    dial = DIALS[name]
+    default = "" if dial.default is not None else " Default: the model's."
+    own = flags or (f"--{(dial.option or dial.name).replace('_', '-')}",)
+    return typer.Option(*own, help=f"{dial.help[0].upper()}{dial.help[1:]}, {dial.range}.{default}")
+
+
+Model = Annotated[str, typer.Option(help="An alias, or a folder with composed/ and encoder/.")]
+WImage = Annotated[float | None, make_dial_option("w_image")]
+WText = Annotated[float | None, make_dial_option("w_text")]
+Steps = Annotated[int | None, make_dial_option("num_inference_steps")]
+Seed = Annotated[int | None, make_dial_option("seed")]
