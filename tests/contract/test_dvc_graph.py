@@ -14,7 +14,7 @@ import yaml
 from compodiff.params import Params, load_params
 from compodiff.recipes.make import ROOMS
 from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, list_keys, read_declaration
-from flows.processes.dvc import stage_graph
+from flows.processes.dvc import read_stage_graph
 
 ROOT = Path(__file__).parents[2]
 DECLARED_GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -102,7 +102,7 @@ def test_the_same_outputs(stage: str, declared: Declaration) -> None:
 def test_dvc_makes_a_stage_of_each_name_of_params() -> None:
     params = load_params(ROOT / "params.yaml")
     expected = {f"{name}@{key}" if key else name for name in STAGES for key in list_keys(name, params) or [""]}
-    assert set(stage_graph(ROOT)) == expected
+    assert set(read_stage_graph(ROOT)) == expected
 
 
 def test_every_room_behind_a_stage_is_watched_and_no_path_in_vain(stage: str, imports: grimp.ImportGraph) -> None:

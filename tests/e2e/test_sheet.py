@@ -11,12 +11,12 @@ from subprocess import run
 
 import pandas as pd
 import pytest
+from compodiff.triplets.manifest import finish
 from PIL import Image
 
 from compodiff.inspection.drawing import SheetTriplet, draw, read_manifest, read_pictures
 from compodiff.inspection.sheet import render_sheet
 from compodiff.storage import shards
-from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compodiff.triplets.making import TripletMaker, plan_shards
+from compodiff.triplets.manifest import finish
 
 from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries
@@ -17,8 +19,6 @@ from compodiff.params import SimilarityFloors, load_params
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.stages.declaration import run_stage
 from compodiff.storage import shards
-from compodiff.triplets.making import TripletMaker, plan_shards
-from compodiff.triplets.manifest import finish
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SYNTHESIS = load_params(PARAMS).synthesis

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from compodiff.catalogue.to_embed import collect_material
 from typer.testing import CliRunner
 
 from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import collect_material
 from compodiff.cli import app
 from compodiff.embeddings import Embeddings, make_embeddings
 from compodiff.experiments import training

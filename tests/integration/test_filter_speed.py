@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compodiff.triplets.making import ShardPlan, TripletMaker
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
@@ -21,7 +22,6 @@ from compodiff.encoders import Encoder, load_embedded_encoder, save_encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
-from compodiff.triplets.making import ShardPlan, TripletMaker
 
 PAIRS = 200
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from compodiff.stages.synthesize import synthesize
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import DataRejected, InputInvalid
 from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams, ValidationParams
-from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
 from compodiff.storage import shards
 

@@ -85,7 +85,7 @@ class SetEmbeddings:
             require_same(encoder, own, f"the embeddings {folder}")
         return cls(folder, own, manifest)
 
-    def array(self, name: str) -> NDArray[Any]:
+    def open_array(self, name: str) -> NDArray[Any]:
         """Map an array.
 
         Raises:
@@ -103,22 +103,22 @@ class SetEmbeddings:
     @cached_property
     def images(self) -> NDArray[np.float16]:
         """(N, D) pictures and masked pictures."""
-        return self.array("images")
+        return self.open_array("images")
 
     @cached_property
     def texts_pooled(self) -> NDArray[np.float16]:
         """(T, D) pooled texts."""
-        return self.array("texts_pooled")
+        return self.open_array("texts_pooled")
 
     @cached_property
     def _tokens(self) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        return self.array("text_tokens"), self.array("text_offsets")
+        return self.open_array("text_tokens"), self.open_array("text_offsets")
 
     @cached_property
     def _packed_masks(self) -> NDArray[np.uint8]:
-        return self.array("masks")
+        return self.open_array("masks")
 
-    def tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,)."""
         states, offsets = self._tokens
         chosen = np.asarray(rows, dtype=np.int64)
@@ -128,7 +128,7 @@ class SetEmbeddings:
         places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
         return states[places], lengths
 
-    def masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
+    def read_masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
         """Return masks, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
         packed = self._packed_masks[np.asarray(rows, dtype=np.int64)]
         return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
@@ -141,16 +141,16 @@ def join_parts(folder: Path, parts: Sequence["Part"]) -> None:
         folder: gets the .npy files.
         parts: the null text's first.
     """
-    counts = [part.counts() for part in parts]
+    counts = [part.count_kinds() for part in parts]
     starts = {name: np.cumsum([0, *(each[name] for each in counts)]) for name in _COUNTED}
     for name, moved in _MOVED.items():
         joined, begin = None, 0
         for number, part in enumerate(parts):
-            array = np.array(part.array(name))
+            array = np.array(part.open_array(name))
             for column, by in enumerate(moved):
                 array[:, column] += np.where(array[:, column] == NOTHING, 0, starts[by][number])
             if joined is None:
-                rows = sum(part.length(name) for part in parts)
+                rows = sum(part.count_rows(name) for part in parts)
                 shape = (rows, *array.shape[1:])
                 joined = _create(folder / f"{name}.npy", array.dtype, shape)
             joined[begin : begin + len(array)] = array
@@ -166,13 +166,13 @@ class Part:
         """`path`: an .npz file."""
         self._path = path
 
-    def array(self, name: str) -> NDArray[Any]:
+    def open_array(self, name: str) -> NDArray[Any]:
         """Read an array."""
         with np.load(self._path, allow_pickle=False) as arrays:
             loaded: NDArray[Any] = arrays[name]
         return loaded
 
-    def length(self, name: str) -> int:
+    def count_rows(self, name: str) -> int:
         """Return the number of rows of an array."""
         with np.load(self._path, allow_pickle=False) as arrays, arrays.zip.open(f"{name}.npy") as file:
             version = np.lib.format.read_magic(file)
@@ -180,13 +180,13 @@ class Part:
             shape, _, _ = read(file)
         return int(shape[0])
 
-    def counts(self) -> dict[str, int]:
+    def count_kinds(self) -> dict[str, int]:
         """Return how many images, masks, texts and rows there are."""
-        return {name: self.length(array) for name, array in _COUNTED.items()}
+        return {name: self.count_rows(array) for name, array in _COUNTED.items()}
 
-    def lengths(self) -> dict[str, int]:
+    def count_all_rows(self) -> dict[str, int]:
         """Return the number of rows of every array."""
-        return {name: self.length(name) for name in _MOVED}
+        return {name: self.count_rows(name) for name in _MOVED}
 
 
 class EarlierPart(Part):
@@ -199,16 +199,16 @@ class EarlierPart(Part):
         self._lengths: dict[str, int] = listed[number]["lengths"]
         self._starts = {name: sum(each["lengths"][name] for each in listed[:number]) for name in _MOVED}
 
-    def array(self, name: str) -> NDArray[Any]:
+    def open_array(self, name: str) -> NDArray[Any]:
         """Cut an array out of the joined one, and move its numbers back."""
         start = self._starts[name]
-        array = np.array(self._embeddings.array(name)[start : start + self._lengths[name]])
+        array = np.array(self._embeddings.open_array(name)[start : start + self._lengths[name]])
         for column, by in enumerate(_MOVED[name]):
             own = array[:, column]
             array[:, column] = np.where(own == NOTHING, own, own - self._starts[_COUNTED[by]])
         return array
 
-    def length(self, name: str) -> int:
+    def count_rows(self, name: str) -> int:
         """Return the number of rows of an array."""
         return self._lengths[name]
 

@@ -58,7 +58,7 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     parts = [earlier.get(name) or Part(work / f"{name}.npz") for name in names]
     with replace_folder(folder, KIND) as temporary:
         join_parts(temporary, parts)
-        listed = [{"sha256": name, "lengths": part.lengths()} for name, part in zip(names, parts, strict=True)]
+        listed = [{"sha256": name, "lengths": part.count_all_rows()} for name, part in zip(names, parts, strict=True)]
         write_json(temporary / "manifest.json", made_with | {"set": description.digest, "parts": listed})
     delete_folder(work, _WORK)
 

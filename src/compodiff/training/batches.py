@@ -63,7 +63,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class BatchPlan:
     """What a step is made of, before anything is read.
 
     Attributes:
@@ -103,23 +103,23 @@ class _Slot:
         """Draw rows (count, 5), the partners they may be mixed with (count, 5), and their wrong answers (k, 2)."""
         if not len(self.starts):
             drawn = rng.integers(len(self.table), size=self.count)
-            rows = self._rows(drawn)
+            rows = self._take_rows(drawn)
             return rows, rows.copy(), np.empty((0, 2), np.int64)
         relation = np.searchsorted(self.chances, rng.random(self.count), side="right")
         first, sizes = self.starts[relation], self.starts[relation + 1] - self.starts[relation]
         drawn = first + (rng.random(self.count) * sizes).astype(np.int64)
         partners = first + (rng.random(self.count) * sizes).astype(np.int64)
-        return self._rows(drawn), self._rows(partners), self._wrong_answers(drawn)
+        return self._take_rows(drawn), self._take_rows(partners), self._find_wrong_answers(drawn)
 
     def draw_targets(self, rng: Generator, count: int) -> Rows:
         """Draw target pictures: (count, 2) number of the set, image."""
         images = self.table[rng.integers(len(self.table), size=count), TARGET]
         return np.stack([np.full(count, self.number), images], axis=1)
 
-    def _rows(self, drawn: Rows) -> Rows:
+    def _take_rows(self, drawn: Rows) -> Rows:
         return np.concatenate([self.table[drawn], np.full((len(drawn), 1), self.number)], axis=1)
 
-    def _wrong_answers(self, drawn: Rows) -> Rows:
+    def _find_wrong_answers(self, drawn: Rows) -> Rows:
         if self.negatives.shape[1] == 0:
             return np.empty((0, 2), np.int64)
         images = self.negatives[drawn].reshape(-1)
@@ -148,7 +148,7 @@ class Batches:
         """The batches that process `rank` of `world_size` accumulates in `step`."""
         params = self._params
         rng = np.random.default_rng([params.seed, step])
-        plan = self._draw(rng)
+        plan = self.draw_plan(rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         shape = (params.batch_size, params.noise_draws)
         noise = torch.randn((*shape, self._mixture.embedding_dim), generator=generator)
@@ -158,18 +158,18 @@ class Batches:
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
         return [self._read(plan, part, others, noise[part], timestep[part]) for part in mine]
 
-    def _draw(self, rng: Generator) -> _Plan:
+    def draw_plan(self, rng: Generator) -> BatchPlan:
         """Draw examples of every slot and drop conditions; the shuffle gives each process a share of every task."""
         size = self._params.batch_size
         drawn = [slot.draw(rng) for slot in self._slots]
         rows, partners, wrong = (np.concatenate(each) for each in zip(*drawn, strict=True))
         counts = self._negatives.values()
         pool = [slot.draw_targets(rng, count) for slot, count in zip(self._slots, counts, strict=True)]
-        share = self._read_shares(rng)
+        share = self._draw_shares(rng)
         rows[rng.random(size) < self._params.condition_dropout, TEXT] = NULL_TEXT
         rows[rng.random(size) < self._params.condition_dropout, IMAGE] = NOTHING
         order = rng.permutation(size)
-        return _Plan(rows[order], partners[order], share[order], np.concatenate([*pool, wrong]))
+        return BatchPlan(rows[order], partners[order], share[order], np.concatenate([*pool, wrong]))
 
     def _draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
         """Timesteps as the process draws them, but for the share that is pure noise. -> (count,)."""
@@ -177,13 +177,13 @@ class Batches:
         is_pure = torch.rand(count, generator=generator) < self._params.pure_noise_share
         return timesteps.masked_fill(is_pure, find_noisiest(self._process))
 
-    def _read_shares(self, rng: Generator) -> NDArray[np.float32]:
+    def _draw_shares(self, rng: Generator) -> NDArray[np.float32]:
         concentration, size = self._params.mixup_concentration, (self._params.batch_size, 1)
         if concentration == 0:
             return np.ones(size, dtype=np.float32)
         return rng.beta(concentration, concentration, size).astype(np.float32)
 
-    def _read(self, plan: _Plan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
+    def _read(self, plan: BatchPlan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
         texts, text = np.unique(rows[:, [SET, TEXT]], axis=0, return_inverse=True)  # (U, 2), ordered by set; (B,)
         has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
@@ -192,11 +192,11 @@ class Batches:
             own = share[has_image]
             images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]])
             target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]])
-        tokens, lengths = self._tokens(texts)
+        tokens, lengths = self._read_tokens(texts)
         return Batch(
             texts=PackedText(torch.as_tensor(tokens).float(), torch.as_tensor(lengths)),
             images=torch.from_numpy(images),
-            masks=torch.from_numpy(self._masks(rows[has_mask][:, [SET, MASK]])),
+            masks=torch.from_numpy(self._read_masks(rows[has_mask][:, [SET, MASK]])),
             rows=ContextRows(torch.from_numpy(text.reshape(-1)), _find_positions(has_image), _find_positions(has_mask)),
             target=torch.from_numpy(target),
             others=others,
@@ -212,18 +212,18 @@ class Batches:
             images[own] = of_set.embeddings.images[places[own, 1]]
         return images
 
-    def _masks(self, places: Rows) -> NDArray[np.bool_]:
+    def _read_masks(self, places: Rows) -> NDArray[np.bool_]:
         """Masks. places: (M, 2) number of the set, mask -> (M, 64, 64)."""
         masks = np.empty((len(places), MASK_SIZE, MASK_SIZE), dtype=np.bool_)
         for number, of_set in enumerate(self._mixture.sets):
             own = places[:, 0] == number
-            masks[own] = of_set.embeddings.masks(places[own, 1])
+            masks[own] = of_set.embeddings.read_masks(places[own, 1])
         return masks
 
-    def _tokens(self, texts: Rows) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    def _read_tokens(self, texts: Rows) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Tokens of texts end to end, (sum L, D_text), and their lengths (U,). texts: (U, 2), ordered by set."""
         of_sets = [
-            of_set.embeddings.tokens(texts[texts[:, 0] == number, 1])
+            of_set.embeddings.read_tokens(texts[texts[:, 0] == number, 1])
             for number, of_set in enumerate(self._mixture.sets)
         ]
         return np.concatenate([tokens for tokens, _ in of_sets]), np.concatenate([lengths for _, lengths in of_sets])
@@ -242,12 +242,12 @@ def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:
         if count == 0:
             continue
         of_set = mixture.sets[numbers[name]]
-        table, starts, negatives = of_set.table(task), np.empty(0, np.int64), np.empty((0, 0), np.int64)
+        table, starts, negatives = of_set.open_table(task), np.empty(0, np.int64), np.empty((0, 0), np.int64)
         if not len(table):
             raise InputInvalid(f"no example of the set {name} trains the task {task}; take it out of params.yaml")
         if task == "triplet":
             starts, negatives = of_set.relation_starts, of_set.negatives
-        chances = relation_chances(starts, params.relation_exponent)
+        chances = compute_relation_chances(starts, params.relation_exponent)
         slots.append(_Slot(numbers[name], table, count, starts, chances, negatives))
     return slots
 
@@ -271,7 +271,7 @@ def divide_rows(total: int, shares: Mapping[Key, float]) -> dict[Key, int]:
     return counts
 
 
-def relation_chances(relation_starts: Rows, exponent: float) -> NDArray[np.float64]:
+def compute_relation_chances(relation_starts: Rows, exponent: float) -> NDArray[np.float64]:
     """Cumulative chances of the relations: a triplet is drawn in proportion to count(relation)^exponent.
 
     relation_starts: (relations + 1,) -> (relations,); none where there are no relations.

@@ -134,19 +134,17 @@ def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, s
     held_out, trained = (
         SetExamples(validated.name, embeddings, validated / split) for split in ("validation", "train")
     )
-    task = "triplet" if len(held_out.table("triplet")) else "text_to_image"
-    table = np.array(held_out.table(task))
+    task = "triplet" if len(held_out.open_table("triplet")) else "text_to_image"
+    table = np.array(held_out.open_table(task))
     if not len(table):
-        raise InputInvalid(
-            f"the set {validated.name} has no validation split to measure on; name another for the curve"
-        )
-    others = trained.table(task)
+        raise InputInvalid(f"the set {validated.name} has no validation split; name another one for the curve")
+    others = trained.open_table(task)
     others = np.array(others[:: max(1, len(others) // _GALLERY_FROM_TRAINING), TARGET])
-    digests = np.array(embeddings.array("digests")[:, :8]).view(np.uint64).reshape(-1)
+    digests = np.array(embeddings.open_array("digests")[:, :8]).view(np.uint64).reshape(-1)
     shown = np.concatenate([table[:, TARGET], table[table[:, IMAGE] != NOTHING, IMAGE], others])
     names, first = np.unique(digests[shown], return_index=True)  # a picture's place in the gallery is its digest's
     gallery = embeddings.images[shown[first]].astype(np.float32)
-    texts = embeddings.array("text_keys")[table[:, TEXT]]
+    texts = embeddings.open_array("text_keys")[table[:, TEXT]]
     images = np.where(table[:, IMAGE] == NOTHING, 0, digests[table[:, IMAGE]])
     _, query_first, query_of = np.unique(
         np.stack([texts, images], axis=1), axis=0, return_index=True, return_inverse=True
@@ -159,8 +157,8 @@ def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, s
     has_reference = task == "triplet"
     references = embeddings.images[asked[:, IMAGE] if has_reference else []].astype(np.float32)
     own = np.searchsorted(names, digests[asked[:, IMAGE]]) if has_reference else np.full(len(asked), NOTHING)
-    tokens, lengths = embeddings.tokens(asked[:, TEXT])
-    null_tokens, _ = embeddings.tokens([NULL_TEXT])
+    tokens, lengths = embeddings.read_tokens(asked[:, TEXT])
+    null_tokens, _ = embeddings.read_tokens([NULL_TEXT])
     return CurveQueries(
         tokens, lengths, null_tokens, references, gallery, np.unique(hits[hits[:, 0] >= 0], axis=0), own
     )

@@ -39,25 +39,25 @@ class SetExamples:
     embeddings: SetEmbeddings
     folder: Path
 
-    def table(self, task: str) -> Rows:
+    def open_table(self, task: str) -> Rows:
         """Map the table of a task, (n, 4).
 
         Raises:
             InputInvalid: it is missing or damaged.
         """
-        return self._array(task)
+        return self._open_array(task)
 
     @cached_property
     def relation_starts(self) -> Rows:
         """(relations + 1,) where each relation's triplets begin, and where the last ones end."""
-        return np.array(self._array("relation_starts"))
+        return np.array(self._open_array("relation_starts"))
 
     @cached_property
     def negatives(self) -> Rows:
         """(n, H) wrong answers to each triplet, NOTHING where there are fewer."""
-        return self._array("negatives")
+        return self._open_array("negatives")
 
-    def _array(self, name: str) -> Rows:
+    def _open_array(self, name: str) -> Rows:
         path = self.folder / f"{name}.npy"
         try:
             mapped: Rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -99,12 +99,12 @@ def write_examples(
         accepted: (R,) of each row of the set.
         relations: (R,) number of each row's relation; triplets are ordered by it.
     """
-    splits = np.array(embeddings.array("splits"))
+    splits = np.array(embeddings.open_array("splits"))
     for number, split in enumerate(SPLITS):
         (folder / split).mkdir(parents=True)
         kept = accepted & (splits == number)
         for task in ("text_to_image", "masked"):
-            _write_table(folder / split / f"{task}.npy", embeddings.array(task), kept)
+            _write_table(folder / split / f"{task}.npy", embeddings.open_array(task), kept)
         _write_triplets(folder / split, embeddings, kept, relations)
 
 
@@ -123,7 +123,7 @@ def _take_kept(table: NDArray[np.int64], kept: NDArray[np.bool_]) -> Rows:
 def _write_triplets(
     folder: Path, embeddings: SetEmbeddings, kept: NDArray[np.bool_], relations: NDArray[np.int32]
 ) -> None:
-    table = embeddings.array("triplet")
+    table = embeddings.open_array("triplet")
     rows = np.array(table[:, 0])
     chosen = np.flatnonzero(kept[rows])
     chosen = chosen[np.argsort(relations[rows[chosen]], kind="stable")]
@@ -131,7 +131,7 @@ def _write_triplets(
     counts = np.bincount(relations[rows[chosen]]) if len(chosen) else np.zeros(0, np.int64)
     starts = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int64)
     np.save(folder / "relation_starts.npy", starts)
-    np.save(folder / "negatives.npy", _gather_negatives(np.array(embeddings.array("negatives")), rows[chosen]))
+    np.save(folder / "negatives.npy", _gather_negatives(np.array(embeddings.open_array("negatives")), rows[chosen]))
 
 
 def _gather_negatives(negatives: NDArray[np.int64], rows: NDArray[np.int64]) -> Rows:

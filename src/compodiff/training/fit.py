@@ -138,7 +138,7 @@ def _sample_pictures(mixture: Mixture) -> NDArray[np.float64]:
     found = []
     for of_set in mixture.sets:
         if of_set.name in mixture.shares["text_to_image"]:
-            table = of_set.table("text_to_image")
+            table = of_set.open_table("text_to_image")
             targets = np.unique(table[:: max(1, len(table) // PICTURES_SAMPLED), TARGET])
             found.append(of_set.embeddings.images[targets].astype(np.float64))
     return np.concatenate([np.empty((0, mixture.embedding_dim)), *found])

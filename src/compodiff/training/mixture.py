@@ -42,7 +42,7 @@ def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> di
         described[task] = {}
         for name, share in shares.items():
             require_same(encoder, sets[name].embeddings.encoder, f"the embeddings of the set {name}")
-            count = len(sets[name].table(task))
+            count = len(sets[name].open_table(task))
             if not count:
                 raise InputInvalid(
                     f"the set {name} has no example of the task {task}, which draws {share:g} of a batch from it; "

@@ -58,12 +58,12 @@ class Judged:
 
     @cached_property
     def _digests(self) -> Digests:
-        return shorten_digests(self.embeddings.array("digests"))
+        return shorten_digests(self.embeddings.open_array("digests"))
 
     @cached_property
     def _kept_from_training(self) -> Digests:
         """Digests of the pictures of the set's own validation rows, and of the benchmarks'."""
-        splits, scored = self.embeddings.array("splits"), self.embeddings.array("scored")
+        splits, scored = self.embeddings.open_array("splits"), self.embeddings.open_array("scored")
         own = scored[np.flatnonzero(splits == SPLITS.index("validation"))]
         images = np.unique(own[:, [REFERENCE, SCORED_TARGET]])
         return np.concatenate([self._digests[images], self.held_out.scored, self.held_out.chosen])
@@ -71,7 +71,7 @@ class Judged:
     @cached_property
     def _repeated_keys(self) -> Digests:
         """Keys that stand in two rows of the set, in whatever shards."""
-        values, counts = np.unique(self.embeddings.array("keys"), return_counts=True)
+        values, counts = np.unique(self.embeddings.open_array("keys"), return_counts=True)
         repeated: Digests = values[counts > 1]
         return repeated
 
@@ -87,11 +87,11 @@ class Judged:
     def frame(self, start: int, rows: pd.DataFrame) -> pd.DataFrame:
         """Add what is known of rows, of which the first has the number `start`, to their texts."""
         at = slice(start, start + len(rows))
-        scored = np.array(self.embeddings.array("scored")[at])
-        keys = np.array(self.embeddings.array("keys")[at])
+        scored = np.array(self.embeddings.open_array("scored")[at])
+        keys = np.array(self.embeddings.open_array("keys")[at])
         ends = scored[:, [REFERENCE, SCORED_TARGET]]
-        digests, readable = self._digests[ends], self.embeddings.array("states")[ends] == READ
-        is_training = np.array(self.embeddings.array("splits")[at]) == SPLITS.index("train")
+        digests, readable = self._digests[ends], self.embeddings.open_array("states")[ends] == READ
+        is_training = np.array(self.embeddings.open_array("splits")[at]) == SPLITS.index("train")
         twins = (
             np.where(
                 is_training[:, None],

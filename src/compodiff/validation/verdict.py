@@ -88,7 +88,7 @@ def validate_rows(
     """
     kind = judged.training_set.description.kind
     suite = Suite(kind, validation, docs)
-    verdict = Verdict(np.zeros(len(judged.embeddings.array("keys")), np.bool_))
+    verdict = Verdict(np.zeros(len(judged.embeddings.open_array("keys")), np.bool_))
     groups: list[list[ExpectationResult]] = []
     for number, rows in enumerate(frame_rows(judged, validation.rows_at_once)):
         below = judge(rows[list(_SCORES)], params.floors)
@@ -136,7 +136,7 @@ def _merge_findings(groups: list[list[ExpectationResult]], examined: int) -> lis
 
 def _count_rows(judged: Judged, verdict: Verdict, least: int) -> ExpectationResult:
     """Find whether enough rows of the training split are left."""
-    count = int((verdict.accepted & (np.array(judged.embeddings.array("splits")) == 0)).sum())
+    count = int((verdict.accepted & (np.array(judged.embeddings.open_array("splits")) == 0)).sum())
     observed = "" if count >= least else f"{count:,} rows of the training split, at least {least:,} are wanted"
     return ExpectationResult("enough_rows", count >= least, (), observed)
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from compodiff.benchmarks.datasets.doctor import examine
-from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.embedding import find_present
+from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.errors import InputInvalid
 
 

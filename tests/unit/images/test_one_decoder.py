@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compodiff.triplets import imported
 from PIL import Image
 
 import compodiff
@@ -16,7 +17,6 @@ from compodiff.cleaning import survey
 from compodiff.images import decode
 from compodiff.inspection import drawing
 from compodiff.interchange import importing
-from compodiff.triplets import imported
 
 # Pictures that this program has made itself, as PNG in 8 bits: read without looking for more.
 OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py", "embeddings/generated.py", "validation/evidence.py"}

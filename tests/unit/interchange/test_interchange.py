@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from compodiff.embeddings.generated import GeneratedPictures
+from compodiff.triplets.manifest import finish
 from PIL import Image
 
-from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
 from compodiff.interchange import lasco
 from compodiff.interchange.exporting import export_triplets
@@ -25,7 +26,6 @@ from compodiff.interchange.wording import WordingChange, find_change, put_in_wor
 from compodiff.language.terms import Tagger
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
-from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST, add_evidence, has_schema
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))

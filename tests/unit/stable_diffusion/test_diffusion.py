@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compodiff.triplets.making import TripletMaker, plan_shards
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from worlds.tiny_networks import safety_checker, stable_diffusion, stable_diffusion_xl
@@ -25,7 +26,6 @@ from compodiff.stable_diffusion.generator import (
     load_pipeline,
 )
 from compodiff.storage import shards
-from compodiff.triplets.making import TripletMaker, plan_shards
 
 SEED = 17
 # Of diffusers' schedulers about themselves, on NumPy 2.

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from compodiff.embeddings.generated import GeneratedPictures
+from compodiff.params.synthesis import SceneFamilies, SpriteParams
+from compodiff.stages.synthesize import synthesize
 from worlds.tiny_networks import clipseg, stable_diffusion
 
-from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import open_pair_writer
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import DiffusionParams, DrawnParams, MaskParams, SimilarityFloors, SynthesisParams
-from compodiff.params.synthesis import SceneFamilies, SpriteParams
-from compodiff.stages.synthesize import synthesize
 from compodiff.storage import shards
 
 PAIRS = 4

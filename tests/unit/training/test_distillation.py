@@ -35,9 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def noisiest(material: TrainingMaterial) -> Batch:
     params = PARAMS.model_copy(update={"pure_noise_share": 1.0})
-    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).make_microbatches(
-        7, rank=0, world_size=1
-    )
+    (batch,) = Batches(material.mixture, params, PROCESS).make_microbatches(7, rank=0, world_size=1)
     return batch
 
 

@@ -31,9 +31,7 @@ def denoiser(material: TrainingMaterial) -> Denoiser:
 
 def draw(material: TrainingMaterial, process: Process, **changes: object) -> Batch:
     params = PARAMS.model_copy(update=changes)
-    (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
-        0, rank=0, world_size=1
-    )
+    (batch,) = Batches(material.mixture, params, process).make_microbatches(0, rank=0, world_size=1)
     return batch
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from compodiff.params.synthesis import SceneFamilies, SpriteParams
+from compodiff.stages.synthesize import synthesize
 from PIL import Image
 
 from compodiff.cleaning.clean import CleaningRules, clean
@@ -19,8 +21,6 @@ from compodiff.errors import InputInvalid
 from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.interchange.importing import Importer
 from compodiff.params import SimilarityFloors, SynthesisParams, ValidationParams
-from compodiff.params.synthesis import SceneFamilies, SpriteParams
-from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
 from compodiff.storage import shards
 

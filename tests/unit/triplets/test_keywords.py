@@ -2,12 +2,12 @@ import dataclasses
 import itertools
 
 import pytest
+from compodiff.triplets.emoji import make_caption_pairs
 
 from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams
-from compodiff.triplets.emoji import make_caption_pairs
 
 FLOORS = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
 

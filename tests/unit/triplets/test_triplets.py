@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
+from compodiff.triplets.manifest import finish, measure_acceptance
+from compodiff.triplets.sources import RereadPairs
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
@@ -15,9 +18,6 @@ from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
-from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
-from compodiff.triplets.manifest import finish, measure_acceptance
-from compodiff.triplets.sources import RereadPairs
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
