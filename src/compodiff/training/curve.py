@@ -111,7 +111,7 @@ class CurveQueries:
             InputInvalid: the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(**{each.name: arrays[each.name] for each in fields(cls)})
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputInvalid(f"{path} is missing or damaged ({error}); run: dvc repro") from error

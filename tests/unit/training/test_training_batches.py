@@ -177,7 +177,7 @@ def test_mixup_joins_references_and_targets_of_one_relation(material: TrainingMa
     change = batch.target - batch.images[batch.rows.image]
     colours = torch.stack([pictures[row] for row in range(5)])
     span = torch.linalg.svd(colours - colours.mean(0), full_matrices=False).Vh[:4]
-    assert torch.allclose(change @ span.T @ span, change, atol=2e-3)  # float16 on disk
+    assert torch.allclose(change @ span.T @ span, change, atol=0.02)  # float16 on disk, at values up to 8
 
 
 def test_a_share_without_examples_is_refused(material: TrainingMaterial, tmp_path: Path) -> None:
