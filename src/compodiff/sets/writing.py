@@ -3,8 +3,9 @@
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,20 @@ PATTERNS = (*(f"{split}-*.{suffix}" for split in SPLITS for suffix in ("parquet"
 class ShardWriter:
     """A shard while it is written: its rows, and the pictures that were made for them."""
 
-    def __init__(self, split: str, tar_name: str, stream: io.BufferedWriter) -> None:
-        """Begin a shard whose pictures go into the tar `tar_name`."""
+    def __init__(self, split: str, tar_name: str, open_tar: Callable[[], tarfile.TarFile]) -> None:
+        """Begin a shard; `open_tar` is called where it gets its first picture."""
         self.rows: list[dict[str, Any]] = []
-        self._split, self._tar_name, self._places = split, tar_name, dict[str, Place]()
-        self._tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - close()
+        self._split, self._tar_name, self._open_tar = split, tar_name, open_tar
+        self._places = dict[str, Place]()
 
-    @property
-    def holds_pictures(self) -> bool:
-        """Whether a picture was stored in the shard's own tar."""
-        return bool(self._places)
+    @cached_property
+    def _tar(self) -> tarfile.TarFile:
+        return self._open_tar()
 
     def store_picture(self, name: str, content: bytes) -> Place:
         """Append a picture's bytes to the shard's tar, once for each name; return where they lie."""
         if name not in self._places:
-            member = tarfile.TarInfo(f"{hashlib.sha256(name.encode()).hexdigest()[:16]}")
+            member = tarfile.TarInfo(hashlib.sha256(name.encode()).hexdigest()[:16])
             member.size, member.mode = len(content), 0o644
             self._places[name] = Place(name, self._tar_name, self._tar.offset + tarfile.BLOCKSIZE, len(content))
             self._tar.addfile(member, io.BytesIO(content))
@@ -46,10 +46,6 @@ class ShardWriter:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row (`form.SCHEMAS`, without its split); a `Place` may stand for its value."""
         self.rows.append({"split": self._split, **{name: _to_value(value) for name, value in row.items()}})
-
-    def close(self) -> None:
-        """Write the end of the tar."""
-        self._tar.close()
 
 
 @contextmanager
@@ -67,13 +63,16 @@ def open_shard(folder: Path, split: str, number: int, kind: str) -> Iterator[Sha
     """
     rows_path = shard_path(folder, split, number)
     tar_path = rows_path.with_suffix(".tar")
-    with replace_path(rows_path) as temporary:
-        with replace_path(tar_path) as temporary_tar, temporary_tar.open("wb") as stream:
-            writer = ShardWriter(split, tar_path.name, stream)
+    with atomic_path(rows_path) as temporary:
+        with ExitStack() as tar:
+
+            def open_tar() -> tarfile.TarFile:
+                place = tar.enter_context(atomic_path(tar_path))
+                return tar.enter_context(tarfile.open(place, "w", format=tarfile.USTAR_FORMAT))
+
+            writer = ShardWriter(split, tar_path.name, open_tar)
             yield writer
-            writer.close()
-        table = pa.Table.from_pylist(writer.rows, schema=SCHEMAS[kind])
-        pq.write_table(table, temporary)
+        pq.write_table(pa.Table.from_pylist(writer.rows, schema=SCHEMAS[kind]), temporary)
 
 
 def shard_path(folder: Path, split: str, number: int) -> Path:
