@@ -63,11 +63,11 @@ def open_shard(folder: Path, split: str, number: int, kind: str) -> Iterator[Sha
     """
     rows_path = shard_path(folder, split, number)
     tar_path = rows_path.with_suffix(".tar")
-    with atomic_path(rows_path) as temporary:
+    with replace_path(rows_path) as temporary:
         with ExitStack() as tar:
 
             def open_tar() -> tarfile.TarFile:
-                place = tar.enter_context(atomic_path(tar_path))
+                place = tar.enter_context(replace_path(tar_path))
                 return tar.enter_context(tarfile.open(place, "w", format=tarfile.USTAR_FORMAT))
 
             writer = ShardWriter(split, tar_path.name, open_tar)
