@@ -155,7 +155,7 @@ def join_parts(folder: Path, parts: Sequence["Part"]) -> None:
                 joined = _create(folder / f"{name}.npy", array.dtype, shape)
             joined[begin : begin + len(array)] = array
             begin += len(array)
-    lengths = np.load(folder / "lengths.npy")
+    lengths = np.load(folder / "lengths.npy", allow_pickle=False)
     np.save(folder / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 

@@ -18,7 +18,7 @@ from compodiff.params.training import DenoiserParams, DistillationParams, Traini
 
 PRESETS = Path("infra", "params")
 _NAMING = ("sets", "benchmarks")
-_TRAININGS = ("prior", "composed", "distillation")
+_TRAININGS = ("prior", "composed", "distillation", "finetuning")
 
 
 class Params(Section):
@@ -34,6 +34,7 @@ class Params(Section):
     prior: TrainingParams
     composed: TrainingParams
     distillation: DistillationParams
+    finetuning: TrainingParams
     synthesis: SynthesisParams
     captions: CaptionParams
     validation: ValidationParams

@@ -8,7 +8,6 @@ from compodiff.index import INSIDE
 from compodiff.tracking.store import find_project
 
 CHAMPION = "models:/compodiff@champion"
-GALLERY = Path("artifacts", "benchmarks", "emoji", "gallery")  # where the default gallery's pictures are, in a project
 _REGISTERED = "models:/compodiff@"
 
 
@@ -52,6 +51,20 @@ def find_model_parts(model: str) -> ModelParts:
         if not part.is_dir():
             raise InputInvalid(f"{part} is not there; name a folder with composed/ and encoder/, or {CHAMPION}")
     return parts
+
+
+def find_gallery(project: Path) -> Path:
+    """Return the folder with the pictures of the default gallery: of the benchmark that `index.gallery` names.
+
+    Raises:
+        ParamsInvalid: params.yaml does not fit.
+        InputInvalid: the benchmark is not there.
+    """
+    from compodiff.benchmarks.datasets.assembled import open_assembled
+    from compodiff.params import load_params
+
+    name = load_params(project / "params.yaml").index.gallery
+    return open_assembled(project / "artifacts" / "benchmarks" / name).gallery
 
 
 def find_index_folder(folder: Path) -> Path:

@@ -32,9 +32,7 @@ def build_index(
     parts = assembled.load(assembled.split)
     names = sorted({name for part in parts for name in (part.gallery or part.ranked_pictures)})
     places = locate_pictures(parts, names)
-    root = Path(os.path.commonpath([assembled.home, *(path for path, _, _ in places.values())]))
-    if (assembled.home / "gallery").is_dir():
-        root = assembled.home / "gallery"
+    root = assembled.gallery
     table = tabulate(root, places)
     if (benchmark / GALLERY_TABLE).exists():
         table = _describe(table, read_table(benchmark / GALLERY_TABLE))

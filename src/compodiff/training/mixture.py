@@ -7,6 +7,7 @@ Training reads the sets where they are; these two files change whenever somethin
 not when another set is added.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,22 @@ def load_mixture(folder: Path, embeddings: Path, validated: Path) -> Mixture:
     changed = [name for name, old in content["sets"].items() if _digest_set(name, embeddings, validated) != old]
     if changed:
         raise InputInvalid(f"the set {changed[0]} is not the one that was checked; run: dvc repro")
+    return _open_mixture(content, embeddings, validated)
+
+
+def make_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> Mixture:
+    """Check the sets that tasks name, as `describe_mixture` does, and open them.
+
+    Raises:
+        InputInvalid, EncoderMismatch: see `describe_mixture`.
+    """
+    return _open_mixture(describe_mixture(tasks, embeddings, validated), embeddings, validated)
+
+
+def _open_mixture(content: Mapping[str, Any], embeddings: Path, validated: Path) -> Mixture:
     sets = tuple(_open_examples(name, embeddings, validated) for name in content["sets"])
     shares = {task: {name: each["share"] for name, each in content["tasks"][task].items()} for task in TASKS}
-    return Mixture(sets, shares, digest([(folder / FILE).read_bytes()]))
+    return Mixture(sets, shares, digest([json.dumps(content, sort_keys=True).encode()]))
 
 
 _NEEDED: Mapping[str, str] = {

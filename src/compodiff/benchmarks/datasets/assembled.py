@@ -56,6 +56,11 @@ class Assembled:
         """Return the folder of its files."""
         return Path(os.path.normpath(self.folder / self.root))
 
+    @property
+    def gallery(self) -> Path:
+        """Return the folder that its pictures lie below."""
+        return self.home / "gallery" if (self.home / "gallery").is_dir() else self.home
+
     def load(self, split: str) -> list[Benchmark]:
         """Load the parts of a split, under this benchmark's name where it is one's own.
 
