@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from factories import make_index_params
 from PIL import Image
 
 from compodiff.errors import InputInvalid
@@ -12,10 +13,9 @@ from compodiff.index import encoded as parts_module
 from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
-from compodiff.index.previous import make_stamp
-from compodiff.params import IndexParams
+from compodiff.index.previous import stamp_of
 
-FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+FLAT = make_index_params()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from factories import make_index_params
 from PIL import Image
 
 from compodiff.encoders import Encoder
@@ -14,13 +15,12 @@ from compodiff.index import INSIDE
 from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
-from compodiff.params import IndexParams
 from compodiff.search.composer import Composer
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Query
 from compodiff.search.searcher import Searcher
 
-FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+FLAT = make_index_params()
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_an_index_of_another_encoder_is_refused(composer, index):
     encoder = composer.encoder
     other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, weights_digest="1" * 64))
     with pytest.raises(
-        IndexMismatch, match=r"tiny-clip \(00000000\).*tiny-clip \(11111111\); run: compodiff index build"
+        IndexMismatch, match=r"compodiff-tiny \(\w{8}\).*compodiff-tiny \(11111111\); run: compodiff index build"
     ):
         Searcher(Composer(other, composer.denoiser, composer.card, composer.sampling), index)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from factories import make_training_params
 from worlds import training as training_world
 from worlds.training import NETWORK, PARAMS
 
@@ -29,11 +30,9 @@ def denoiser(material: TrainingMaterial) -> Denoiser:
     return make_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
 
 
-def draw(material: TrainingMaterial, process: Process, **changes: object) -> Batch:
-    params = PARAMS.model_copy(update=changes)
-    (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
-        0, rank=0, world_size=1
-    )
+def draw(material: Material, process: Process, **changes: object) -> Batch:
+    params = make_training_params(**changes)
+    (batch,) = Batches(material.embeddings, material.examples, params, process).microbatches(0, rank=0, world_size=1)
     return batch
 
 
@@ -141,7 +140,7 @@ def test_references_and_drawn_pictures_are_wrong_answers(material: TrainingMater
     denoised: list[torch.Tensor] = []
     denoiser.register_forward_hook(lambda _, __, output: denoised.append(output))
     plain = Objective(denoiser, PARAMS, process)(batch)
-    both = Objective(denoiser, PARAMS.model_copy(update={"contrastive_weight": 0.5}), process)(batch)
+    both = Objective(denoiser, make_training_params(contrastive_weight=0.5), process)(batch)
     wrong = torch.cat([batch.images, batch.others])
     assert len(batch.others) == PARAMS.contrastive_negatives
     answers = denoiser.restore(denoised[0])
