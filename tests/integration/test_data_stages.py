@@ -5,16 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import make_floors
 
 from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.encoders import Encoder, load_encoder, save_encoder
+from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair
-from compodiff.params import SimilarityFloors, load_params
-from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
+from compodiff.params import load_params
+from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
 from compodiff.stages.declaration import run_stage
 from compodiff.storage import shards
 from compodiff.triplets.making import TripletMaker, plan_shards
@@ -22,7 +23,6 @@ from compodiff.triplets.manifest import finish
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SYNTHESIS = load_params(PARAMS).synthesis
-ALL_THROUGH = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,18 @@ def pairs(small_catalogue: Catalogue) -> list[CaptionPair]:
 
 @pytest.fixture(scope="module")
 def root(
-    small_data: Path, pairs: list[CaptionPair], tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory
+    small_data: Path, pairs: list[CaptionPair], encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A project up to its validated triplets."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(PARAMS, root)
     (root / "data").symlink_to(small_data)
     artifacts = root / "artifacts"
-    save_encoder(tiny_encoder, artifacts / "encoder")
+    shutil.copytree(encoder_folder, artifacts / "encoder")
     (artifacts / "triplets").mkdir()
     plans = plan_shards(artifacts / "triplets", pairs, 100)
     generator = SpriteGenerator(small_data, SYNTHESIS)
-    maker = TripletMaker(lambda: generator, artifacts / "encoder", ALL_THROUGH, 8)
+    maker = TripletMaker(lambda: generator, artifacts / "encoder", make_floors(), 8)
     for plan in plans:
         maker(plan)
     finish(artifacts / "triplets", [plan.path for plan in plans], ())

@@ -12,55 +12,31 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from factories import make_floors, make_synthesis_params, make_validation_params
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import DataRejected, InputInvalid
-from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams, ValidationParams
+from compodiff.params import SimilarityFloors
 from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
 from compodiff.storage import shards
 
 if TYPE_CHECKING:
-    from compodiff.encoders import Encoder
+    pass
 
-LET_ALL_THROUGH = dict.fromkeys(SimilarityFloors.model_fields, -1.0)
-SYNTHESIS = SynthesisParams(
-    seed=17,
-    captions_per_pair=1,
-    max_pairs_per_relation=1000,
-    pairs_per_shard=40,
-    batch_size=8,
-    sprites=SpriteParams(families=SceneFamilies(train=6, validation=3), edits_per_relation=1),
-    imported=[],
-    drawn=None,
-    floors=SimilarityFloors.model_validate(LET_ALL_THROUGH | {"directional": -0.2}),
-)
-VALIDATION = ValidationParams(min_triplets=50, max_text_length=200, max_rejected_fraction=0.05)
-
-
-@pytest.fixture(autouse=True)
-def one_process(monkeypatch):
-    # A spawned process would not know the tiny CLIP, which open_clip was told of in this one.
-    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+SYNTHESIS = make_synthesis_params(train=6, validation=3, floors=make_floors(directional=-0.2))
+VALIDATION = make_validation_params(min_triplets=50, max_rejected_fraction=0.05)
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture(scope="module")
-def encoder(tiny_encoder: "Encoder", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from compodiff.encoders import save_encoder
-
-    folder = tmp_path_factory.mktemp("artifacts") / "encoder"
-    save_encoder(tiny_encoder, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(small_data, encoder, tmp_path_factory) -> Path:
+def whole(small_data, encoder_folder, tmp_path_factory) -> Path:
     """Triplets of a run that nothing disturbed; read only."""
     triplets = tmp_path_factory.mktemp("whole") / "triplets"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPODIFF_WORKERS", "1")
-        synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder, triplets=triplets)
+        synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder_folder, triplets=triplets)
     return triplets
 
 
@@ -89,26 +65,26 @@ def test_the_folder_holds_what_the_manifest_says(whole, small_catalogue: Catalog
     assert set(rows["split"]) == {"train", "validation"}
 
 
-def test_a_second_run_makes_nothing(small_data, encoder, triplets):
+def test_a_second_run_makes_nothing(small_data, encoder_folder, triplets):
     before = {path: path.stat().st_mtime_ns for path in triplets.glob("*.tar")}
-    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder_folder, triplets=triplets)
     assert {path: path.stat().st_mtime_ns for path in triplets.glob("*.tar")} == before
 
 
-def test_only_missing_and_damaged_shards_are_made_again(small_data, encoder, triplets, whole):
+def test_only_missing_and_damaged_shards_are_made_again(small_data, encoder_folder, triplets, whole):
     made = sorted(triplets.glob("*.tar"))
     made[0].unlink()
     shards.name_sidecar(made[1]).unlink()
     made[2].write_bytes(made[2].read_bytes()[:100])
     kept = {path: path.stat().st_mtime_ns for path in made[3:]}
-    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder_folder, triplets=triplets)
     assert contents(triplets) == contents(whole)
     assert {path: path.stat().st_mtime_ns for path in made[3:]} == kept
 
 
-def test_other_params_start_afresh(small_data, encoder, triplets):
+def test_other_params_start_afresh(small_data, encoder_folder, triplets):
     changed = SYNTHESIS.model_copy(update={"max_pairs_per_relation": 5})
-    synthesize(synthesis=changed, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=changed, data=small_data, encoder=encoder_folder, triplets=triplets)
     rows = shards.read_table(triplets / "manifest.parquet")
     of_catalogue = rows[~rows["key"].str.startswith("sprites-")]
     assert of_catalogue.groupby(["split", "relation"]).size().max() == 5
@@ -122,20 +98,20 @@ import open_clip, torch
 from compodiff.params import SynthesisParams
 from compodiff.stages.synthesize import synthesize
 torch.set_num_threads(1)
-config, params, data, encoder, triplets = sys.argv[1:]
+config, params, data, encoder_folder, triplets = sys.argv[1:]
 open_clip.add_model_config(config)
-synthesize(synthesis=SynthesisParams.model_validate_json(params), data=Path(data), encoder=Path(encoder),
+synthesize(synthesis=SynthesisParams.model_validate_json(params), data=Path(data), encoder=Path(encoder_folder),
            triplets=Path(triplets))
 """
 
 
-def test_a_killed_run_is_continued_to_the_same_bytes(small_data, encoder, whole, tmp_path):
+def test_a_killed_run_is_continued_to_the_same_bytes(small_data, encoder_folder, whole, tmp_path):
     import open_clip
 
     triplets = tmp_path / "triplets"
     config = tmp_path / "compodiff-tiny.json"
     config.write_text(json.dumps(open_clip.get_model_config("compodiff-tiny")))
-    paths = [str(path) for path in (small_data, encoder, triplets)]
+    paths = [str(path) for path in (small_data, encoder_folder, triplets)]
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(config), SYNTHESIS.model_dump_json(), *paths])
     deadline = time.monotonic() + 120
     while len(list(triplets.glob("*.tar"))) < 2:
@@ -147,7 +123,7 @@ def test_a_killed_run_is_continued_to_the_same_bytes(small_data, encoder, whole,
     names = set(os.listdir(triplets))
     assert "manifest.parquet" not in names
     assert len(list(triplets.glob("*.tar"))) < len(list(whole.glob("*.tar")))
-    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder_folder, triplets=triplets)
     assert contents(triplets) == contents(whole)
 
 
@@ -235,7 +211,9 @@ def test_a_manifest_that_is_none_is_rejected(small_data, triplets, tmp_path):
         )
 
 
-def test_a_shard_cut_short_stops_validation_and_the_way_out_works(small_data, encoder, triplets, whole, tmp_path):
+def test_a_shard_cut_short_stops_validation_and_the_way_out_works(
+    small_data, encoder_folder, triplets, whole, tmp_path
+):
     path = sorted(triplets.glob("*.tar"))[1]
     path.write_bytes(path.read_bytes()[:4000])
     validated = tmp_path / "validation"
@@ -243,5 +221,5 @@ def test_a_shard_cut_short_stops_validation_and_the_way_out_works(small_data, en
         validate(synthesis=SYNTHESIS, validation=VALIDATION, data=small_data, triplets=triplets, validated=validated)
     assert not validated.exists()
     path.unlink()
-    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=SYNTHESIS, data=small_data, encoder=encoder_folder, triplets=triplets)
     assert contents(triplets) == contents(whole)

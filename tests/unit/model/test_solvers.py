@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from factories import make_sampler_options
 from torch import Tensor
 
 from compodiff.model.sampling.process import Process
@@ -21,7 +22,7 @@ SCHEDULE = make_cosine_schedule(1000)
 
 
 def options(steps: int, solver: str, eta: float = 0.0) -> SamplerOptions:
-    return SamplerOptions(steps, solver, "trailing", eta, 1.0, 1.0, 1, 0.0, 0.0)  # type: ignore[arg-type]
+    return make_sampler_options(num_inference_steps=steps, solver=solver, eta=eta, w_image=1.0, w_text=1.0)
 
 
 def curved(x_t: Tensor, timestep: float) -> Tensor:
