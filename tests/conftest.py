@@ -14,6 +14,7 @@ from compodiff.params import DataParams
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
+    from compodiff.language.terms import Tagger
 
 _PEOPLE = [
     f"{person}{tone}-200D-{job}"
@@ -86,6 +87,13 @@ def encoder_folder(tiny_encoder: "Encoder", tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("artifacts") / "encoder"
     save_encoder(tiny_encoder, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tagger() -> "Tagger":
+    from compodiff.language.terms import Tagger
+
+    return Tagger()
 
 
 @pytest.fixture

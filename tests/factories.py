@@ -28,6 +28,7 @@ from compodiff.params import (
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder, EncoderManifest
+    from compodiff.interchange.importing import Importer
     from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
     from compodiff.model.sampling.query import SamplerOptions
 
@@ -103,6 +104,13 @@ def make_validation_params(**changes: Any) -> ValidationParams:
 def make_benchmark_gate(**changes: float) -> BenchmarkGate:
     usual = {"floor": 0.4, "margin": 0.01, "max_relation_drop": 0.1, "max_plausible_loss": 0.1}
     return BenchmarkGate.model_validate(usual | changes)
+
+
+def make_importer(encoder: Path = Path("none"), **changes: Any) -> "Importer":
+    """What imports triplets: those without scores are judged by `encoder`, and all are let through."""
+    from compodiff.interchange.importing import Importer
+
+    return Importer(encoder=encoder, floors=make_floors(), batch_size=4, split="train", seed=17, **changes)
 
 
 # Networks
@@ -237,3 +245,8 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
+
+
+def write_webdataset(path: Path, samples: Mapping[str, Mapping[str, bytes]]) -> Path:
+    """A tar of samples: key -> extension -> content."""
+    return write_tar(path, {f"{key}.{end}": data for key, files in samples.items() for end, data in files.items()})

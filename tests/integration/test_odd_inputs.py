@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import draw_noise, encode_picture, write_tar
+from factories import draw_noise, encode_picture, write_webdataset
 from worlds.odd import FORMATS, NAMES, odd_contents, write_odd_folder
 from worlds.odd_sets import odd_lines, write_odd_tables, write_odd_tars
 
@@ -254,9 +254,13 @@ def test_odd_sets_are_imported_and_cleaned_or_named(run: Run, tmp_path: Path) ->
 
 
 def _write_set(path: Path, entries: list[tuple[str, bytes, dict]]) -> None:
-    files = {}
-    for number, (_, content, texts) in enumerate(entries):
-        pictures = {"reference_image.png": content, "target_image.png": encode_picture(draw_noise(9))}
-        for extension, data in (pictures | {"json": json.dumps(texts).encode()}).items():
-            files[f"{number:04}.{extension}"] = data
-    write_tar(path, files)
+    target = encode_picture(draw_noise(9))
+    samples = {
+        f"{number:04}": {
+            "reference_image.png": content,
+            "target_image.png": target,
+            "json": json.dumps(texts).encode(),
+        }
+        for number, (_, content, texts) in enumerate(entries)
+    }
+    write_webdataset(path, samples)

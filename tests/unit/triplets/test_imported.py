@@ -7,14 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from factories import draw_noise, encode_picture, make_floors, make_synthesis_params, make_validation_params, write_tar
+from factories import (
+    draw_noise,
+    encode_picture,
+    make_floors,
+    make_importer,
+    make_synthesis_params,
+    make_validation_params,
+    write_webdataset,
+)
 
 from compodiff.cleaning.clean import CleaningRules, clean
 from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Surveyor
 from compodiff.errors import InputInvalid
-from compodiff.interchange.formats import ForeignSet, import_triplets
-from compodiff.interchange.importing import Importer
+from compodiff.interchange.formats import Source, import_triplets
 from compodiff.params import SynthesisParams
 from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
@@ -34,16 +41,17 @@ def params(*imported: Path, **changed: Any) -> SynthesisParams:
 @pytest.fixture
 def imported(encoder_folder: Path, tmp_path: Path) -> Path:
     """A set of somebody's, imported; its first triplet has a mask."""
-    files = {}
+    samples = {}
     for number in range(TRIPLETS):
         texts = {"original_caption": f"a dog on beach {number}", "edited_caption": f"a cat on beach {number}"}
         box = {"mask_box": [0, 0, 8, 16]} if number == 0 else {}
-        files[f"{number:05d}.original_image.png"] = encode_picture(draw_noise(number, 16, 16))
-        files[f"{number:05d}.edited_image.png"] = encode_picture(draw_noise(100 + number, 16, 16))
-        files[f"{number:05d}.json"] = json.dumps(texts | box).encode()
-    write_tar(tmp_path / "theirs" / "00000.tar", files)
-    importer = Importer(encoder=encoder_folder, floors=FLOORS, batch_size=4, split="train", seed=17)
-    import_triplets(Source(tmp_path / "theirs", "webdataset"), importer, tmp_path / "synth-18m.v1")
+        samples[f"{number:05d}"] = {
+            "original_image.png": encode_picture(draw_noise(number, 16, 16)),
+            "edited_image.png": encode_picture(draw_noise(100 + number, 16, 16)),
+            "json": json.dumps(texts | box).encode(),
+        }
+    write_webdataset(tmp_path / "theirs" / "00000.tar", samples)
+    import_triplets(Source(tmp_path / "theirs", "webdataset"), make_importer(encoder_folder), tmp_path / "synth-18m.v1")
     return tmp_path / "synth-18m.v1"
 
 
