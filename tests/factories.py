@@ -189,7 +189,7 @@ def make_embedded_encoder(*, seed: int = 3, **changes: Any) -> "Encoder":
 # Pictures
 
 
-def draw_noise(seed: int = 0, width: int = 40, height: int = 24, channels: int = 3) -> Image.Image:
+def draw_noise(seed: int = 0, width: int = 40, height: int = 30, channels: int = 3) -> Image.Image:
     """Every pixel by chance."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
     return Image.fromarray(pixels)

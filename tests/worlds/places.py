@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.storage.ownership import mark_folder
-from worlds.writing import BESIDE
+
+# What commands put beside an output NAME, or might: somebody may have files of these names.
+BESIDE = ("{0}.parts", "{0}.work", "{0}.checkpoint", "{0}.gallery.npz", ".{0}.work", ".{0}.99999.partial", "{0}.bak")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from factories import make_index_params
+from factories import draw_mask, draw_patches, encode_picture, make_index_params
 from PIL import Image
 
 from compodiff.encoders import Encoder
@@ -42,9 +42,8 @@ def album_of_colours(tmp_path_factory, encoder):
     """Eight pictures of sixteen patches each, of which no two look alike."""
     folder = tmp_path_factory.mktemp("colours")
     for number in range(8):
-        patches = np.random.default_rng(number).integers(40, 216, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(list_pictures(folder).files))
+        draw_patches(number).save(folder / f"{number}.png")
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(loose_pictures(folder)))
     return folder
 
 
@@ -93,9 +92,8 @@ def _answer(searcher, query):
 
 def _resaved(picture):
     """The same picture otherwise: twice as large, and compressed."""
-    stream = io.BytesIO()
-    picture.resize((picture.width * 2, picture.height * 2)).save(stream, "JPEG", quality=85)
-    return Image.open(stream).convert("RGB")
+    larger = picture.resize((picture.width * 2, picture.height * 2))
+    return Image.open(io.BytesIO(encode_picture(larger, "JPEG", quality=85))).convert("RGB")
 
 
 @pytest.mark.parametrize("has_looks", [True, False], ids=["looks stored", "of another make"])
@@ -109,8 +107,7 @@ def test_a_copy_of_a_picture_of_the_index_is_not_its_own_answer(composer, album_
         (folder / "looks.npy").unlink()
     searcher = Searcher(composer, Index.load(folder), album_of_colours)
     copy = _resaved(searcher.pictures.read("3.png"))
-    mask = Image.new("L", copy.size)
-    mask.paste(255, (0, 0, copy.width, copy.height // 2))
+    mask = draw_mask(copy.size, (0, 0, copy.width, copy.height // 2))
     both = Blend((copy, searcher.pictures.read("5.png")), (1.0, 1.0))
     for query, own in (
         (Query(copy, k=8), {"3.png"}),
@@ -164,9 +161,7 @@ def test_a_negative_text_without_effect_is_told_and_only_that(composer, index, a
 
 def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
     searcher = Searcher(composer, index)
-    mask = Image.new("L", (24, 24))
-    mask.paste(255, (0, 0, 24, 12))
-    by_id = Query("07.png", "blue", mask=mask, k=29)
+    by_id = Query("07.png", "blue", mask=draw_mask((24, 24), (0, 0, 24, 12)), k=29)
     by_picture = replace(by_id, reference=searcher.pictures.read("07.png"), k=30)
     found, found_by_picture = searcher.answer_all(
         [searcher.prepare(each) for each in (by_id, by_picture)], PhaseTimer()

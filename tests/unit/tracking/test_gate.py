@@ -3,15 +3,16 @@
 from math import sqrt
 
 import pytest
+from factories import make_benchmark_gate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.params import BenchmarkGate, PromotionParams
-from compodiff.tracking.gate import compute_least_gain, list_objections
+from compodiff.params import PromotionParams
+from compodiff.tracking.gate import least_gain, list_objections
 
-EMOJI = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.08)
+EMOJI = make_benchmark_gate(max_plausible_loss=0.08)
 GATE = PromotionParams(benchmarks={"emoji": EMOJI})
-BOTH = PromotionParams(benchmarks={"emoji": EMOJI, "scenes": EMOJI.model_copy(update={"floor": 0.1})})
+BOTH = PromotionParams(benchmarks={"emoji": EMOJI, "scenes": make_benchmark_gate(max_plausible_loss=0.08, floor=0.1)})
 ENOUGH = 50
 RECALL = st.floats(0, 1)
 
