@@ -23,6 +23,17 @@ from compodiff.params import load_params
 
 pytestmark = pytest.mark.timeout(240)
 LEAST = 150
+ODD_FILES = (
+    "pipe.jpg",
+    "zero.png",
+    "round.png",
+    "talk.png",
+    "a folder.png",
+    "sparse.png",
+    "bomb of 60000.png",
+    "x" * 300,
+)
+ODD_REFERENCES = ("", " ", "~", "a\0b", "\udcff", "/", "/proc/self/mem", "👩‍🍳", "9" * 5000)
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -111,30 +122,8 @@ def test_odd_names_and_numbers_of_a_shell_are_one_line(run: Run, good: Path, tmp
     odd = tmp_path / "odd"
     odd.mkdir()
     write_odd_folder(odd)
-    names = (
-        "pipe.jpg",
-        "zero.png",
-        "round.png",
-        "talk.png",
-        "a folder.png",
-        "sparse.png",
-        "bomb of 60000.png",
-        "x" * 300,
-    )
-    references = [
-        *(odd / name for name in names),
-        "",
-        " ",
-        "~",
-        "a\0b",
-        "\udcff",
-        "/",
-        "/proc/self/mem",
-        "👩‍🍳",
-        "9" * 5000,
-    ]
     searcher = Searcher.load("artifacts")
-    for reference in references:
+    for reference in (*(odd / name for name in ODD_FILES), *ODD_REFERENCES):
         foreseen(searcher.search, reference, "red", k=2)
         foreseen(searcher.search, "👩‍🍳", "red", mask=reference or "away", k=2)
     for dials in (

@@ -10,59 +10,58 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+FIRST = "path,stars\ngood0.png,1\n"
+CSVS = {
+    "empty": b"",
+    "only a head": b"path,stars\n",
+    "mark": b"\xef\xbb\xbf" + FIRST.encode(),
+    "utf-16": FIRST.encode("utf-16"),
+    "latin-1": "path,n\ngood0.png,caf\xe9\n".encode("latin-1"),
+    "nul": b"path,n\ngood0.png,\0\n",
+    "beyond 64 bits": b"path,n\ngood0.png,99999999999999999999999\ngood1.png,1\n",
+    "below 64 bits": b"path,n\ngood0.png,-99999999999999999999999\n",
+    "unsigned": b"path,n\ngood0.png,18446744073709551615\n",
+    "mixed": b"path,n\ngood0.png,99999999999999999999999\ngood1.png,x\ngood2.png,1.5\n",
+    "1e400": b"path,n\ngood0.png,1e400\n",
+    "nan keys": b"path,n\n,1\n,2\ngood0.png,3\n",
+    "twice": b"path,n\ngood0.png,1\ngood0.png,2\n",
+    "columns twice": b"path,n,n\ngood0.png,1,2\n",
+    "case": b"path,Width,HEIGHT\ngood0.png,1,2\n",
+    "cases": b"path,n,N\ngood0.png,1,2\n",
+    "keys of other case": b"PATH,n\ngood0.png,1\n",
+    "meets none": b"path,n\naway.png,1\n",
+    "ragged": b"path,n\ngood0.png,1,2,3\n",
+    "one column": b"path\ngood0.png\n",
+    "no key": b"a,b\n1,2\n",
+    "quote": b'path,n\n"good0.png,1\n',
+    "dates": b"path,n\ngood0.png,9999-99-99\n",
+    "names": b'path,"a b","[x]","\x1b[31m",""\ngood0.png,1,2,3,4\n',
+    "numbers as keys": b"path,n\n1,2\n",
+    "html": b"<html>\n<p>,\n",
+}
+KEYS = ["good0.png", "good1.png"]
+TABLES = {
+    "decimals": pa.table({"path": KEYS, "n": pa.array([10**30, 1], pa.decimal128(38))}),
+    "lists": pa.table({"path": KEYS, "n": [[1], [2, 3]]}),
+    "structs": pa.table({"path": KEYS, "n": [{"a": 1}, {"a": 2}]}),
+    "bytes": pa.table({"path": KEYS, "n": [b"\xff", b""]}),
+    "far dates": pa.table({"path": KEYS, "n": pa.array([2**62, -(2**62)], pa.timestamp("us"))}),
+    "unsigned": pa.table({"path": KEYS, "n": pa.array([2**64 - 1, 0], pa.uint64())}),
+    "twice": pa.Table.from_arrays([pa.array(KEYS), pa.array([1, 2]), pa.array([1, 2])], names=["path", "n", "n"]),
+    "nulls": pa.table({"path": pa.array([None, None], pa.string()), "n": pa.nulls(2)}),
+    "dictionary": pa.table({"path": pa.array(KEYS).dictionary_encode(), "n": pa.array(["a", "a"]).dictionary_encode()}),
+    "bytes as keys": pa.table({"path": [b"good0.png", b"\xff"], "n": [1, 2]}),
+}
+
 
 def write_odd_tables(folder: Path) -> list[Path]:
     """Tables for --columns over good0.png ... good2.png."""
     folder.mkdir()
-    first = "path,stars\ngood0.png,1\n"
-    texts = {
-        "empty": b"",
-        "only a head": b"path,stars\n",
-        "mark": b"\xef\xbb\xbf" + first.encode(),
-        "utf-16": first.encode("utf-16"),
-        "latin-1": "path,n\ngood0.png,caf\xe9\n".encode("latin-1"),
-        "nul": b"path,n\ngood0.png,\0\n",
-        "beyond 64 bits": b"path,n\ngood0.png,99999999999999999999999\ngood1.png,1\n",
-        "below 64 bits": b"path,n\ngood0.png,-99999999999999999999999\n",
-        "unsigned": b"path,n\ngood0.png,18446744073709551615\n",
-        "mixed": b"path,n\ngood0.png,99999999999999999999999\ngood1.png,x\ngood2.png,1.5\n",
-        "1e400": b"path,n\ngood0.png,1e400\n",
-        "nan keys": b"path,n\n,1\n,2\ngood0.png,3\n",
-        "twice": b"path,n\ngood0.png,1\ngood0.png,2\n",
-        "columns twice": b"path,n,n\ngood0.png,1,2\n",
-        "case": b"path,Width,HEIGHT\ngood0.png,1,2\n",
-        "cases": b"path,n,N\ngood0.png,1,2\n",
-        "keys of other case": b"PATH,n\ngood0.png,1\n",
-        "meets none": b"path,n\naway.png,1\n",
-        "ragged": b"path,n\ngood0.png,1,2,3\n",
-        "one column": b"path\ngood0.png\n",
-        "no key": b"a,b\n1,2\n",
-        "quote": b'path,n\n"good0.png,1\n',
-        "dates": b"path,n\ngood0.png,9999-99-99\n",
-        "names": b'path,"a b","[x]","\x1b[31m",""\ngood0.png,1,2,3,4\n',
-        "numbers as keys": b"path,n\n1,2\n",
-        "html": b"<html>\n<p>,\n",
-    }
     paths = []
-    for name, content in texts.items():
+    for name, content in CSVS.items():
         paths.append(folder / f"{name}.csv")
         paths[-1].write_bytes(content)
-    keys = ["good0.png", "good1.png"]
-    tables = {
-        "decimals": pa.table({"path": keys, "n": pa.array([10**30, 1], pa.decimal128(38))}),
-        "lists": pa.table({"path": keys, "n": [[1], [2, 3]]}),
-        "structs": pa.table({"path": keys, "n": [{"a": 1}, {"a": 2}]}),
-        "bytes": pa.table({"path": keys, "n": [b"\xff", b""]}),
-        "far dates": pa.table({"path": keys, "n": pa.array([2**62, -(2**62)], pa.timestamp("us"))}),
-        "unsigned": pa.table({"path": keys, "n": pa.array([2**64 - 1, 0], pa.uint64())}),
-        "twice": pa.Table.from_arrays([pa.array(keys), pa.array([1, 2]), pa.array([1, 2])], names=["path", "n", "n"]),
-        "nulls": pa.table({"path": pa.array([None, None], pa.string()), "n": pa.nulls(2)}),
-        "dictionary": pa.table(
-            {"path": pa.array(keys).dictionary_encode(), "n": pa.array(["a", "a"]).dictionary_encode()}
-        ),
-        "bytes as keys": pa.table({"path": [b"good0.png", b"\xff"], "n": [1, 2]}),
-    }
-    for name, table in tables.items():
+    for name, table in TABLES.items():
         paths.append(folder / f"{name}.parquet")
         pq.write_table(table, paths[-1])
     whole = paths[-1].read_bytes()
@@ -74,7 +73,7 @@ def write_odd_tables(folder: Path) -> list[Path]:
     ):
         paths.append(folder / f"{name}.parquet")
         paths[-1].write_bytes(content)
-    pd.DataFrame({0: keys, 1: [1, 2]}).rename(columns={0: "path"}).to_csv(folder / "frame.csv")
+    pd.DataFrame({0: KEYS, 1: [1, 2]}).rename(columns={0: "path"}).to_csv(folder / "frame.csv")
     (folder / "folder.csv").mkdir()
     return [*paths, folder / "frame.csv", folder / "folder.csv", folder / "away.csv", folder / ("z" * 300)]
 
