@@ -98,7 +98,7 @@ def test_other_formats_are_not_even_tried(format_):
         (None, b""),
     ],
 )
-def test_a_kind_is_told_by_the_firstencode_picture(kind, head):
+def test_a_kind_is_told_by_the_first_bytes(kind, head):
     assert detect_kind(head) is kind
 
 
