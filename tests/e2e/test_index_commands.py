@@ -31,8 +31,10 @@ def album(tmp_path) -> Path:
 def test_the_index_holds_the_gallery_with_names_for_people(project, small_catalogue):
     index = Index.load(project / "artifacts" / "index")
     embeddings = Embeddings.load(project / "artifacts" / "embeddings")
-    assert sorted(index.picture_ids) == small_catalogue.distinct()
-    np.testing.assert_array_equal(index.embedding(DARK_COOK), embeddings.pictures[embeddings.picture_row[DARK_COOK]])
+    assert sorted(index.picture_ids) == small_catalogue.list_distinct()
+    np.testing.assert_array_equal(
+        index.read_embedding(DARK_COOK), embeddings.pictures[embeddings.picture_row[DARK_COOK]]
+    )
     names = dict(zip(index.picture_ids, index.pictures["name"], strict=True))
     assert names[DARK_COOK] == "woman cook with dark skin tone (twemoji)"
     assert index.manifest.pictures_root == "../benchmark/gallery"

@@ -16,9 +16,9 @@ from mlflow.entities import Metric
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import PromotionParams
-from compodiff.tracking.decision_log import DECISIONS, settled
-from compodiff.tracking.promotion import Change, promote, rollback
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, number_at
+from compodiff.tracking.decision_log import DECISIONS, settle_aliases
+from compodiff.tracking.promotion import ChampionChange, promote, roll_back
+from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_number_at
 from compodiff.tracking.store import open_store
 
 GATE = PromotionParams(benchmarks={"emoji": make_benchmark_gate(floor=0.1)})

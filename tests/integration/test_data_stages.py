@@ -15,7 +15,7 @@ from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import load_params
-from compodiff.scenes.generator import SpriteGenerator, sprite_pairs
+from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.stages.declaration import run_stage
 from compodiff.storage import shards
 from compodiff.triplets.making import TripletMaker, plan_shards

@@ -66,7 +66,7 @@ def test_filters_run_at_95_percent_of_the_encoders_own_throughput(
     encoder = make_embedded_encoder(seed=17, embedding_dim=512, image_size=160)
     save_encoder(encoder, tmp_path / "encoder")
     floors = SimilarityFloors(**dict.fromkeys(SimilarityFloors.model_fields, 1.0 if kept == "none" else -1.0))
-    emoji = (paint_on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.distinct()))
+    emoji = (paint_on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.list_distinct()))
     smooth = (draw_patches(seed, 160, 160, across=5) for seed in count())
     pictures = tuple(islice(emoji if kept == "emoji" else smooth, 2 * PAIRS))
     maker = TripletMaker(partial(Held, pictures), tmp_path / "encoder", floors, 16)

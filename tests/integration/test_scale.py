@@ -13,7 +13,7 @@ from factories import make_synthesis_params
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards
 from compodiff.pairs.pair import CatalogueGenerator
-from compodiff.triplets.emoji import caption_pairs
+from compodiff.triplets.emoji import make_caption_pairs
 from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
 
 ALLOWED = 1.15

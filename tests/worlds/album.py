@@ -6,9 +6,9 @@ from typing import Any
 from factories import draw_patches, make_index_params
 
 from compodiff.encoders import Encoder
-from compodiff.images import loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE
-from compodiff.index.folder import FolderBuild, Todo, build_folder_index
+from compodiff.index.folder import BuildPlan, FolderBuild, build_folder_index
 from compodiff.params import IndexParams
 
 PARAMS = make_index_params(flat_up_to=1000, kind="ivf_sq8", lists=2)
@@ -26,8 +26,8 @@ def draw_album(folder: Path) -> Path:
 def build(
     album: Path, encoder: Encoder, *, files: list[Path] | None = None, params: IndexParams = PARAMS, **how: Any
 ) -> FolderBuild:
-    todo = Todo(loose_pictures(album) if files is None else files, **how)
-    return build_folder_index(album, album / INSIDE, encoder, params, todo)
+    plan = BuildPlan(list_pictures(album).files if files is None else files, **how)
+    return build_folder_index(album, album / INSIDE, encoder, params, plan)
 
 
 def add(album: Path, encoder: Encoder, *paths: Path, **more: Any) -> FolderBuild:

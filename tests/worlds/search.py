@@ -10,7 +10,7 @@ from factories import make_denoiser, make_denoiser_config, make_embedded_encoder
 
 from compodiff.catalogue.emoji_benchmark import write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.embeddings import Material, make_embeddings
+from compodiff.embeddings import EmbeddingMaterial, make_embeddings
 from compodiff.encoders import load_encoder, save_encoder
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.sampling.process import Process

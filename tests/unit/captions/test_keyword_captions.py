@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from worlds.captions import COLOURS, FORMS, NOUNS, PARAMS, make_caption_params, replace_all
 
 from compodiff.captions.by_keywords import KeywordRun
-from compodiff.captions.edits import Editor
+from compodiff.captions.edits import CaptionEditor
 from compodiff.errors import InputInvalid
-from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, article_of
+from compodiff.language.templates import ADD, ATTRIBUTE, REMOVE, REPLACE, TEMPLATES, choose_article
 from compodiff.language.terms import ONE, SINGULAR
 from compodiff.pairs.caption_file import COLUMNS, read_caption_pairs
 
@@ -57,7 +57,7 @@ def only(kind, **changes):
 @given(seed=st.integers(0, 2**32))
 def test_an_edit_changes_what_it_says(kind, seed, edited_captions):
     for it in edited_captions:
-        for edit in Editor(replace_all(WIDER), only(kind, pairs_per_caption=3)).edits(it, Random(seed)):
+        for edit in CaptionEditor(replace_all(WIDER), only(kind, pairs_per_caption=3)).make_edits(it, Random(seed)):
             assert edit.relation == kind
             assert edit.keyword in edit.target_caption.lower()
             assert it.caption == (edit.target_caption if kind == REMOVE else edit.reference_caption)
@@ -79,15 +79,15 @@ def edited_captions(tagger):
 
 def test_a_plain_replacement_reads_as_before(edited_captions):
     forms = {"dog": ONE, "owl": ONE}
-    (edit,) = Editor(replace_all(forms), only(REPLACE)).edits(edited_captions[0], Random(0))
+    (edit,) = CaptionEditor(replace_all(forms), only(REPLACE)).make_edits(edited_captions[0], Random(0))
     assert edit.target_caption == "An owl near a red house."
-    assert list(Editor(replace_all(forms), only(REPLACE)).edits(edited_captions[3], Random(0))) == []
+    assert list(CaptionEditor(replace_all(forms), only(REPLACE)).make_edits(edited_captions[3], Random(0))) == []
 
 
 def test_half_of_the_pairs_are_swapped_when_asked(edited_captions):
     params = only(REPLACE).model_copy(update={"swapped_share": 0.5})
-    editor, it = Editor(replace_all(WIDER), params), edited_captions[0]
-    edits = [edit for seed in range(400) for edit in editor.edits(it, Random(seed))]
+    editor, it = CaptionEditor(replace_all(WIDER), params), edited_captions[0]
+    edits = [edit for seed in range(400) for edit in editor.make_edits(it, Random(seed))]
     swapped = sum(edit.target_caption == it.caption for edit in edits)
     assert 150 < swapped < 250
     assert all(edit.keyword in edit.target_caption.lower() for edit in edits)
@@ -132,7 +132,7 @@ def test_a_set_becomes_pairs_that_a_generator_can_read(captions, tmp_path, tagge
     assert set(summary["by_relation"]) == {REPLACE, ADD, REMOVE, ATTRIBUTE}
     # A caption of the smaller split is more often one that the other has.
     assert 0.05 < sum(pair.split == "validation" for pair in pairs) / len(pairs) < 0.3
-    frequent = KeywordRun(captions, tmp_path / "work", params).frequent_terms()
+    frequent = KeywordRun(captions, tmp_path / "work", params).find_frequent_terms()
     assert FORMS.items() <= frequent.items()
     assert frequent["grass"] == SINGULAR
 
@@ -190,6 +190,6 @@ def test_terms_outside_the_band_of_the_encoder_are_said_to_be(captions, tmp_path
     making = KeywordRun(captions, tmp_path / "work", make_caption_params(min_similarity=-1.0, max_similarity=-0.999))
     making.tag(tagger)
     with pytest.raises(InputInvalid, match=r"within \[-1\.0, -0\.999\] of compodiff-tiny; widen"):
-        making.replacements(tiny_encoder)
+        making.find_replacements(tiny_encoder)
     making = KeywordRun(captions, tmp_path / "work", make_caption_params(min_similarity=-1.0, max_similarity=1.0))
-    assert set(COLOURS) <= set(making.replacements(tiny_encoder).choices)
+    assert set(COLOURS) <= set(making.find_replacements(tiny_encoder).choices)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.captions.replacements import embed_terms, find_replacements, near_synonyms
+from compodiff.captions.replacements import are_near_synonyms, embed_terms, find_replacements
 from compodiff.errors import ResourceUnavailable
 from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
 from compodiff.language.terms import ONE, PLURAL, SINGULAR, Occurrence, TaggedCaption, Tagger, TermCounts
@@ -57,10 +57,10 @@ def test_a_noun_is_counted_where_an_article_precedes_it_often_enough():
     for _ in range(9):
         counts.add(tagged(("dog", SINGULAR), ("Snow", SINGULAR), ("cats", PLURAL), ("orange", ADJECTIVE)))
     counts.add(tagged(("dog", ONE), ("dog", ONE), ("orange", ONE), ("rare", ONE)))
-    assert counts.frequent(min_count=2, max_terms=9) == {
+    assert counts.find_frequent(min_count=2, max_terms=9) == {
         "dog": ONE, "orange": ADJECTIVE, "cats": PLURAL, "snow": SINGULAR
     }  # fmt: skip
-    assert list(counts.frequent(min_count=2, max_terms=2)) == ["dog", "orange"]
+    assert list(counts.find_frequent(min_count=2, max_terms=2)) == ["dog", "orange"]
 
 
 @given(st.lists(st.sampled_from("abcdefghijklmnop"), max_size=300), st.integers(2, 8))
@@ -73,9 +73,9 @@ def test_counts_in_bounded_memory_are_never_too_low_nor_too_high_by_more_than_wa
         held = counts._counts.get((term, ONE), counts.forgotten)
         assert exact <= held <= exact + counts.forgotten
     met = Counter(terms)
-    for term in counts.frequent(min_count=1, max_terms=9):
+    for term in counts.find_frequent(min_count=1, max_terms=9):
         assert met[term] >= 1
-    for term in counts.frequent(min_count=3, max_terms=9):
+    for term in counts.find_frequent(min_count=3, max_terms=9):
         assert met[term] >= 3
 
 
@@ -85,7 +85,7 @@ def test_what_may_owe_its_count_to_the_forgotten_is_left_out_and_said(caplog):
         for term in ("dog", "cat", f"rare{number}", f"other{number}"):
             counts.add(tagged((term, ONE)))
     assert counts.forgotten >= 2
-    assert [*counts.frequent(min_count=2, max_terms=9)] == ["cat", "dog"]
+    assert [*counts.find_frequent(min_count=2, max_terms=9)] == ["cat", "dog"]
     assert f"that were counted {counts.forgotten + 2} times, not 2" in caplog.text
 
 
@@ -123,7 +123,7 @@ def test_replacements_are_of_the_form_and_the_band_and_no_synonyms():
     ],
 )
 def test_near_synonyms_by_their_letters(one, other, same):
-    assert near_synonyms(one, other) == near_synonyms(other, one) == same
+    assert are_near_synonyms(one, other) == are_near_synonyms(other, one) == same
 
 
 def test_terms_are_embedded_once_and_each_in_its_row(tiny_encoder, tmp_path):

@@ -106,8 +106,8 @@ def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder,
     shown: Iterator[tuple[str, Image.Image]] = (
         (f"cirr/{seed}", draw_patches(seed, 48, 48)) for seed in (40, 41, 8, 42)
     )
-    gallery = Gallery.embedded(shown, tiny_encoder, 2)
-    rules = Rules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
+    gallery = BenchmarkGallery.embed(shown, tiny_encoder, 2)
+    rules = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
     clean(dataset, to, surveyor(to, encoder_folder), gallery, rules)
     findings = shards.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
     assert findings[["key", "picture", "match"]].to_numpy().tolist() == [["train-06", "target", "cirr/8"]]

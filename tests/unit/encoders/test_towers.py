@@ -97,12 +97,12 @@ def test_what_is_remembered_is_not_run_again_and_is_the_same(
     pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, without = (
-        fresh().remembering(tmp_path / "memo"),
+        fresh().remember_in(tmp_path / "memo"),
         fresh(),
     )
-    maps, made = first.joined_maps(pixels[:3]), first.encode_pixels(pixels)
-    texts = first.text_states(TEXTS)
-    assert torch.equal(maps, without.joined_maps(pixels[:3]))
+    maps, made = first.compute_joined_maps(pixels[:3]), first.encode_pixels(pixels)
+    texts = first.compute_text_states(TEXTS)
+    assert torch.equal(maps, without.compute_joined_maps(pixels[:3]))
     torch.testing.assert_close(made, without.encode_pixels(pixels), rtol=0, atol=1e-6)  # of batches of 5 and of 2
     assert torch.equal(texts.pooled, without.compute_text_states(TEXTS).pooled)
     later = fresh().remember_in(tmp_path / "memo")
@@ -116,9 +116,9 @@ def test_what_is_remembered_is_not_run_again_and_is_the_same(
 
 
 def test_other_weights_remember_nothing_of_these(pixels: torch.Tensor, tmp_path: Path) -> None:
-    fresh().remembering(tmp_path / "memo").encode_pixels(pixels)
+    fresh().remember_in(tmp_path / "memo").encode_pixels(pixels)
     other = fresh(seed=4)
-    assert torch.equal(other.remembering(tmp_path / "memo").encode_pixels(pixels), other.encode_pixels(pixels))
+    assert torch.equal(other.remember_in(tmp_path / "memo").encode_pixels(pixels), other.encode_pixels(pixels))
     plain = fresh(seed=4)
     torch.testing.assert_close(other.encode_pixels(pixels), plain.encode_pixels(pixels), rtol=0, atol=1e-6)
 

@@ -9,7 +9,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from compodiff.errors import InputInvalid
-from compodiff.images import decode, full_size, read_picture
+from compodiff.images import decode, read_full_size, read_picture
 from compodiff.images.kinds import AVIF, HEIF, RAW, KindNotRead, detect_kind
 
 
@@ -146,14 +146,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked(edge):
 )
 def test_a_picture_of_too_many_pixels_comes_at_a_smaller_scale(format_, options, most, size):
     picture = decode(encode_picture(draw_halves(200, 100), format_, **options), most)
-    assert (picture.size, full_size(picture)) == (size, (200, 100))
+    assert (picture.size, read_full_size(picture)) == (size, (200, 100))
     np.testing.assert_allclose(picture.getpixel((1, 3)), (255, 0, 0), atol=12)
     np.testing.assert_allclose(picture.getpixel((size[0] - 2, 3)), (0, 0, 255), atol=12)
 
 
 def test_the_size_of_a_picture_taken_sideways_is_that_of_the_upright_one():
     picture = decode(encode_picture(draw_halves(200, 100), "JPEG", exif=turn_sideways()), 5000)
-    assert (picture.size, full_size(picture)) == ((50, 100), (100, 200))
+    assert (picture.size, read_full_size(picture)) == ((50, 100), (100, 200))
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {}])

@@ -11,7 +11,7 @@ from factories import encode_picture
 from PIL import Image
 
 from compodiff.errors import InputInvalid
-from compodiff.images import Pictures, list_pictures, loose_pictures, read_picture, tabulate
+from compodiff.images import PictureTable, list_pictures, read_picture, tabulate
 from compodiff.images.files import name_others, read_regular
 
 
@@ -105,7 +105,7 @@ def test_a_file_of_more_bytes_than_a_picture_has_is_not_read(tmp_path):
 def test_what_is_no_folder_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     with pytest.raises(InputInvalid, match=f"cannot read the folder .*{name}"):
-        list(loose_pictures(tmp_path / name))
+        list(list_pictures(tmp_path / name).files)
 
 
 def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):
@@ -113,9 +113,9 @@ def test_pictures_are_read_from_within_files_and_missed_by_name(tmp_path):
     packed = tmp_path / "packed.tar"
     packed.write_bytes(red + blue)
     table = tabulate(tmp_path, {"red": (packed, 0, len(red)), "blue": (packed, len(red), len(blue))})
-    pictures = Pictures(tmp_path, table)
+    pictures = PictureTable(tmp_path, table)
     assert pictures.read("blue").getpixel((0, 0)) == (0, 0, 255)
-    assert pictures.path("red") == packed
+    assert pictures.find_path("red") == packed
     packed.write_bytes(red)
     with pytest.raises(InputInvalid, match=r"blue in .*packed\.tar: is an empty file"):
         pictures.read("blue")

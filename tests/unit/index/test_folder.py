@@ -13,7 +13,7 @@ from compodiff.index import encoded as parts_module
 from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
-from compodiff.index.previous import stamp_of
+from compodiff.index.previous import make_stamp
 
 FLAT = make_index_params()
 

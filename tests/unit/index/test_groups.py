@@ -9,7 +9,7 @@ from factories import draw_patches
 from PIL import Image
 from worlds.album import PARAMS, add, build
 
-from compodiff.images import loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE, duplicates
 from compodiff.index import folder as folder_module
 from compodiff.index.duplicates import NEW
@@ -56,7 +56,7 @@ def test_groups_that_grew_are_those_of_an_index_made_at_once(album, encoder, see
         for number in generator.integers(0, 12, 3).tolist():
             size = (int(generator.integers(40, 80)), 48)
             draw_patches(number).resize(size).save(album / f"{number} {size[0]}.jpg", quality=90)
-        gone = generator.choice(sorted(loose_pictures(album)), 2, replace=False)
+        gone = generator.choice(sorted(list_pictures(album).files), 2, replace=False)
         for path in gone:
             path.unlink()
         build(album, encoder)

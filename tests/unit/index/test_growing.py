@@ -34,7 +34,7 @@ def test_a_picture_added_again_takes_its_old_place_away(album, encoder):
     assert add(album, encoder, album / "a" / "1.png").pictures == 8
     index = Index.load(album / INSIDE)
     expected = encoder.encode_images([draw_patches(30)])[0]
-    np.testing.assert_allclose(index.embedding("a/1.png"), expected, atol=1e-6)
+    np.testing.assert_allclose(index.read_embedding("a/1.png"), expected, atol=1e-6)
 
 
 def test_removing_leaves_the_rest_as_it_was(album, encoder):

@@ -10,9 +10,9 @@ from factories import draw_patches
 from worlds.album import PARAMS, add, build
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.images import loose_pictures
+from compodiff.images import list_pictures
 from compodiff.index import INSIDE
-from compodiff.index.folder import Todo, build_folder_index, folder_status, remove_from_index
+from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, remove_from_index
 from compodiff.index.index import Index
 
 
@@ -20,13 +20,13 @@ def test_an_index_of_another_folder_is_refused_by_everything_that_reads_or_write
     other = tmp_path / "other"
     shutil.copytree(album, other)
     out = tmp_path / "index"
-    build_folder_index(album, out, encoder, PARAMS, Todo(loose_pictures(album)))
+    build_folder_index(album, out, encoder, PARAMS, BuildPlan(list_pictures(album).files))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for what in (
-        lambda: build_folder_index(other, out, encoder, PARAMS, Todo(loose_pictures(other))),
-        lambda: build_folder_index(other, out, encoder, PARAMS, Todo([other / "a" / "1.png"], keep=True)),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan(list_pictures(other).files)),
+        lambda: build_folder_index(other, out, encoder, PARAMS, BuildPlan([other / "a" / "1.png"], keep=True)),
         lambda: remove_from_index(other, out, PARAMS, ["a/1.png"]),
-        lambda: folder_status(out, other),
+        lambda: compare_folder(out, other),
     ):
         with pytest.raises(InputInvalid, match=rf"the index {out} is of the folder {album}, not of {other}; name"):
             what()
@@ -38,7 +38,7 @@ def test_a_folder_that_was_moved_with_its_index_goes_on(album, encoder):
     moved = album.rename(album.with_name("moved"))
     assert build(moved, encoder).encoded == 0
     remove_from_index(moved, moved / INSIDE, PARAMS, ["a/1.png"])
-    assert folder_status(moved / INSIDE, moved).added == ["a/1.png"]
+    assert compare_folder(moved / INSIDE, moved).added == ["a/1.png"]
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(album, encoder):

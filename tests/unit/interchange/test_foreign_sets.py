@@ -13,11 +13,11 @@ import pytest
 from factories import draw_mask, encode_picture, make_importer, write_webdataset
 from PIL import Image
 
-from compodiff.embeddings.generated import Generated
+from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
-from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.storage import shards
-from compodiff.validation import has_schema, with_evidence
+from compodiff.validation import add_evidence, has_schema
 
 pytestmark = pytest.mark.usefixtures("one_process")
 
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("one_process")
 SYNTH = {"original_caption": "a dog on a beach", "edited_caption": "a cat on a beach"}
 
 
-def write_set(folder: Path, samples: dict[str, dict[str, bytes]]) -> Source:
+def write_set(folder: Path, samples: dict[str, dict[str, bytes]]) -> ForeignSet:
     write_webdataset(folder / "set" / "00000.tar", samples)
-    return Source(folder / "set", "webdataset")
+    return ForeignSet(folder / "set", "webdataset")
 
 
 def foreign(**changes) -> dict[str, bytes]:
@@ -48,7 +48,7 @@ def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encod
     (_, first), *_ = shards.read_entries(tmp_path / "back" / "train-00000.tar")
     assert json.loads(first["json"])["keyword"] == "cat"
     catalogue = pd.DataFrame({"split": ["test"]}, index=["elsewhere"])
-    evidence = with_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
+    evidence = add_evidence(rows, tmp_path / "back", catalogue, lambda _: Image.new("RGB", (4, 4)), workers=1)
     assert set(evidence["reference_split"]) == set(evidence["target_split"]) == {"train"}
     assert evidence["target_pixels"].notna().all()
     report = json.loads((tmp_path / "back" / "report.json").read_text())
@@ -70,7 +70,7 @@ def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, en
     assert not cells[1][16:].any()
     assert "mask.png" not in c
     rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
-    assert len(Generated.find(tmp_path / "back", rows, set()).masks) == 2
+    assert len(GeneratedPictures.find(tmp_path / "back", rows, set()).masks) == 2
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_parquet_set_with_its_own_words_keeps_them(tmp_path, encoder_folder):
     captions = {"input": ["one disc"] * 3, "output": ["another thing"] * 3}
     (tmp_path / "set").mkdir()
     pq.write_table(pa.table(table | captions), tmp_path / "set" / "part.parquet", row_group_size=2)
-    import_triplets(Source(tmp_path / "set", "parquet"), make_importer(encoder_folder), tmp_path / "back")
+    import_triplets(ForeignSet(tmp_path / "set", "parquet"), make_importer(encoder_folder), tmp_path / "back")
     rows = shards.read_table(tmp_path / "back" / "manifest.parquet")
     assert rows["relative_caption"].tolist() == ["turn it", "turn it", "and back"]
     assert rows["shard"].tolist() == ["train-00000.tar", "train-00000.tar", "train-00001.tar"]

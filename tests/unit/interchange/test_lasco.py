@@ -7,7 +7,7 @@ from factories import encode_picture, make_importer
 
 from compodiff.errors import InputInvalid
 from compodiff.interchange import lasco
-from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.storage import shards
 
 pytestmark = pytest.mark.usefixtures("one_process")
@@ -25,7 +25,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder_folder):
     said = [{"id": 2, "image_id": 28714, "caption": "A late one."}, {"id": 1, "image_id": 28714, "caption": "A man."}]
     said.append({"id": 3, "image_id": 277005, "caption": "A bike."})
     captions.write_text(json.dumps({"annotations": said}))
-    source = Source(tmp_path / "coco", "lasco", annotations=annotations, captions=(captions,))
+    source = ForeignSet(tmp_path / "coco", "lasco", annotations=annotations, captions=(captions,))
     import_triplets(source, make_importer(encoder_folder), tmp_path / "back")
     (row,) = shards.read_table(tmp_path / "back" / "manifest.parquet").to_dict("records")
     assert (row["reference_caption"], row["target_caption"]) == ("A man.", "A bike.")
@@ -34,7 +34,7 @@ def test_lasco_takes_its_captions_from_coco(tmp_path, encoder_folder):
     with pytest.raises(InputInvalid, match=r"LaSCo triplet 28714000: no caption of picture 277005; give --captions"):
         import_triplets(source, make_importer(encoder_folder), tmp_path / "again")
     with pytest.raises(InputInvalid, match="LaSCo has no captions; give --annotations"):
-        import_triplets(Source(tmp_path / "coco", "lasco"), make_importer(encoder_folder), tmp_path / "again")
+        import_triplets(ForeignSet(tmp_path / "coco", "lasco"), make_importer(encoder_folder), tmp_path / "again")
 
 
 def test_faults_of_lasco_are_named(tmp_path):

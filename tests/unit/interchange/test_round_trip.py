@@ -14,7 +14,7 @@ from factories import encode_picture, make_importer
 
 from compodiff.errors import InputInvalid
 from compodiff.interchange.exporting import export_triplets
-from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
 from compodiff.triplets.manifest import finish
@@ -55,7 +55,7 @@ def row(path: Path, number: int) -> dict:
 def test_what_was_exported_comes_back_as_it_was(triplets, tmp_path, format_name):
     assert export_triplets(triplets, format_name, tmp_path / "out") == 9
     back = tmp_path / "back"
-    assert import_triplets(Source(tmp_path / "out", format_name), make_importer(), back) == {
+    assert import_triplets(ForeignSet(tmp_path / "out", format_name), make_importer(), back) == {
         "triplets": 9,
         "accepted": 9,
         "faulty": 0,
@@ -107,7 +107,7 @@ def test_files_cut_short_are_named(triplets, tmp_path):
         for length in (len(whole) // 2, 700):
             path.write_bytes(whole[:length])
             with pytest.raises(InputInvalid, match=rf"train-00001.*\.{ending} is cut short or no"):
-                import_triplets(Source(tmp_path / format_name, format_name), make_importer(), tmp_path / "back")
+                import_triplets(ForeignSet(tmp_path / format_name, format_name), make_importer(), tmp_path / "back")
     shard = triplets / "train-00001.tar"
     shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(InputInvalid, match=r"train-00001\.tar is cut short: 1000 of \d+ bytes"):
@@ -117,7 +117,7 @@ def test_files_cut_short_are_named(triplets, tmp_path):
 
 def test_an_import_continues_with_the_parts_that_are_missing(triplets, tmp_path):
     export_triplets(triplets, "webdataset", tmp_path / "out")
-    source = Source(tmp_path / "out", "webdataset")
+    source = ForeignSet(tmp_path / "out", "webdataset")
     import_triplets(source, make_importer(), tmp_path / "back")
     kept, gone = (tmp_path / "back" / name for name in ("train-00000.tar", "train-00001.tar"))
     made, content = kept.stat().st_mtime_ns, gone.read_bytes()
@@ -136,7 +136,7 @@ def test_a_triplet_of_an_export_that_does_not_decode_is_named_or_left_out(triple
     pq.write_table(
         rows.set_column(place, rows.schema.field(place), pa.array(cells, rows.schema.field(place).type)), path
     )
-    source = Source(tmp_path / "out", "parquet")
+    source = ForeignSet(tmp_path / "out", "parquet")
     with pytest.raises(InputInvalid, match=r"row 1: a picture cannot be read .*; leave such out: --skip-faulty"):
         import_triplets(source, make_importer(), tmp_path / "back")
     found = import_triplets(source, make_importer(skip_faulty=True), tmp_path / "back")
@@ -155,7 +155,7 @@ def test_parts_that_are_faulty_as_a_whole_are_counted_and_the_others_imported(tr
     first.with_name("train-00008-of-00009.parquet").write_bytes(second.read_bytes()[:-50])
     first.with_name("train-00009-of-00009.parquet").touch()
     os.mkfifo(first.with_name("pipe.parquet"))
-    source = Source(tmp_path / "out", "parquet")
+    source = ForeignSet(tmp_path / "out", "parquet")
     with pytest.raises(InputInvalid, match="is cut short or not parquet"):
         import_triplets(source, make_importer(), tmp_path / "back")
     found = import_triplets(source, make_importer(skip_faulty=True), tmp_path / "back")

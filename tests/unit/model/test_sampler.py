@@ -15,7 +15,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.guidance import combine
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
-from compodiff.model.sampling.sampler import compose, compose_draws, guide, query_generators
+from compodiff.model.sampling.sampler import compose, compose_draws, guide, make_generators
 
 PROCESS = Process("diffusion", 1000)
 OPTIONS = make_sampler_options(num_inference_steps=3)

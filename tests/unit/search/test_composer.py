@@ -123,7 +123,7 @@ def test_a_painted_box_becomes_its_cells_at_any_size_of_mask(encoder, left, top,
     """A reference of 16 x 16 units of 4 x 4 cells; inside and outside are exact but for a cell along the edge."""
     box = tuple(scale * 8 * edge for edge in (left, top, left + width, top + height))
     mask = draw_mask((128 * scale, 128 * scale), box)
-    cells = mask_cells(mask, Image.new("RGB", (128, 128)), encoder)
+    cells = compute_cells(mask, Image.new("RGB", (128, 128)), encoder)
     expected = torch.zeros(66, 66, dtype=torch.bool)
     expected[1 + 4 * top : 1 + 4 * (top + height), 1 + 4 * left : 1 + 4 * (left + width)] = True
     grown = torch.nn.functional.max_pool2d(expected[None].float(), 3, 1)[0].bool()
@@ -137,8 +137,8 @@ def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
     with pytest.raises(
         InputInvalid, match=r"the mask is 30 x 40, the reference 40 x 30; draw the mask on the reference"
     ):
-        mask_cells(draw_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
-    small = mask_cells(draw_mask((41, 31), (0, 0, 21, 31)), reference, encoder)
+        compute_cells(draw_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
+    small = compute_cells(draw_mask((41, 31), (0, 0, 21, 31)), reference, encoder)
     assert small[:, :30].all()
     assert not small[:, 34:].any()
 
@@ -146,11 +146,11 @@ def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
 @pytest.mark.parametrize("empty", [Image.new("L", (40, 30)), Image.new("RGBA", (40, 30), (255, 255, 255, 0))])
 def test_a_mask_that_marks_nothing_is_refused(encoder, empty):
     with pytest.raises(InputInvalid, match="the mask marks nothing"):
-        mask_cells(empty, draw_noise(0), encoder)
+        compute_cells(empty, draw_noise(0), encoder)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
 def test_a_mask_may_come_in_any_mode(encoder, mode):
     mask = draw_mask((40, 30), (0, 0, 20, 30))
-    cells = mask_cells(mask.convert(mode), draw_noise(0), encoder)
+    cells = compute_cells(mask.convert(mode), draw_noise(0), encoder)
     assert cells.float().mean() == pytest.approx(0.5, abs=0.02)

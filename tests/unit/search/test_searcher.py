@@ -43,7 +43,7 @@ def album_of_colours(tmp_path_factory, encoder):
     folder = tmp_path_factory.mktemp("colours")
     for number in range(8):
         draw_patches(number).save(folder / f"{number}.png")
-    build_folder_index(folder, folder / INSIDE, encoder, FLAT, Todo(loose_pictures(folder)))
+    build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(list_pictures(folder).files))
     return folder
 
 

@@ -13,7 +13,7 @@ from worlds.tiny_networks import safety_checker, stable_diffusion, stable_diffus
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
-from compodiff.pairs.similarity import directional
+from compodiff.pairs.similarity import compare_directions
 from compodiff.params import DiffusionParams
 from compodiff.stable_diffusion import prompt_to_prompt
 from compodiff.stable_diffusion.candidates import BestByDirection, list_draws
@@ -269,7 +269,7 @@ def test_ranges_are_the_right_way_round(usual):
 
 def test_a_shard_is_filled_with_drawn_pictures(usual, encoder_folder, tmp_path):
     params = changed(usual, candidates=2, kept=1, min_shared=0.1, max_shared=0.9)
-    make = partial(diffusion_generator, params, seed=SEED, encoder=encoder_folder, batch_size=4)
+    make = partial(load_diffusion_generator, params, seed=SEED, encoder=encoder_folder, batch_size=4)
     (plan,) = plan_shards(tmp_path, [pair(0), pair(1)], 10)
     TripletMaker(make, encoder_folder, make_floors(), 4)(plan)
     keys = [key for key, _ in shards.read_entries(plan.path)]

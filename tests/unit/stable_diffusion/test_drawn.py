@@ -9,7 +9,7 @@ import pytest
 from factories import make_diffusion_params, make_synthesis_params
 from worlds.tiny_networks import clipseg, stable_diffusion
 
-from compodiff.embeddings.generated import Generated
+from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import open_pair_writer
 from compodiff.pairs.pair import CaptionPair

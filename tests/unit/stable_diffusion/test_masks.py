@@ -14,7 +14,7 @@ from worlds.tiny_networks import clipseg
 from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.images.mask_cells import cells_of_box, cells_of_mask
+from compodiff.images.mask_cells import find_box_cells, find_mask_cells
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import MaskParams
 from compodiff.stable_diffusion.clipseg import ClipSegMasks, MaskedGenerator, choose_mask_phrase

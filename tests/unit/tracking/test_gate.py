@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compodiff.params import PromotionParams
-from compodiff.tracking.gate import least_gain, list_objections
+from compodiff.tracking.gate import compute_least_gain, list_objections
 
 EMOJI = make_benchmark_gate(max_plausible_loss=0.08)
 GATE = PromotionParams(benchmarks={"emoji": EMOJI})

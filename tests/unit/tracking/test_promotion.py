@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.params import PromotionParams
-from compodiff.tracking.decision_log import DECISIONS, Decision, settled
+from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_version_at

@@ -32,9 +32,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def noisiest(material: Material) -> Batch:
+def noisiest(material: TrainingMaterial) -> Batch:
     params = make_training_params(pure_noise_share=1.0)
-    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).microbatches(7, rank=0, world_size=1)
+    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).make_microbatches(
+        7, rank=0, world_size=1
+    )
     return batch
 
 
@@ -44,7 +46,7 @@ def test_the_teacher_is_the_sampler(world: Path) -> None:
     torch.nn.init.normal_(denoiser.output_projection.weight, std=0.1)
     batch = noisiest(material)
     x_t, timestep = batch.noise.flatten(0, 1), batch.timestep.flatten()
-    context = denoiser.context(batch.texts, batch.images, batch.masks, batch.rows)
+    context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
     options = make_sampler_options(num_inference_steps=10, solver="ddim", w_image=1.0, w_text=1.0)
     with torch.no_grad():
         expected = sample(

@@ -28,7 +28,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> TrainingMaterial:
     return training_world.material(folder)
 
 
-def batches(material: Material, **changes: object) -> Batches:
+def batches(material: TrainingMaterial, **changes: object) -> Batches:
     return Batches(material.embeddings, material.examples, make_training_params(**changes), PROCESS)
 
 
@@ -90,7 +90,9 @@ def test_dropout_takes_texts_and_references_but_no_mask(material: TrainingMateri
 
 
 @pytest.mark.parametrize(("objective", "noisiest"), [("diffusion", 999), ("flow_matching", 1000), ("regression", 999)])
-def test_a_share_of_the_noisy_embeddings_is_pure_noise(material: Material, objective: Objective, noisiest: int) -> None:
+def test_a_share_of_the_noisy_embeddings_is_pure_noise(
+    material: TrainingMaterial, objective: Objective, noisiest: int
+) -> None:
     params = make_training_params(pure_noise_share=0.4, batch_size=2000)
     drawn = Batches(material.embeddings, material.examples, params, Process(objective, 1000))
     timestep = only(drawn.make_microbatches(0, rank=0, world_size=1)).timestep

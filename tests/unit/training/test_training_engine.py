@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
     params = make_training_params(warmup_steps=4, steps=104)
-    factors = [learning_rate_factor(step, params) for step in range(105)]
+    factors = [compute_learning_rate_factor(step, params) for step in range(105)]
     assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert factors[54] == pytest.approx(0.5)
     assert factors[104] == pytest.approx(0.0)
@@ -31,7 +31,7 @@ def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
 
 def test_a_constant_learning_rate_stays() -> None:
     params = make_training_params(learning_rate_schedule="constant", warmup_steps=0)
-    assert [learning_rate_factor(step, params) for step in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
+    assert [compute_learning_rate_factor(step, params) for step in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
 
 
 def test_only_matrices_decay() -> None:
@@ -51,7 +51,7 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 def test_deepspeed_is_told_what_params_say() -> None:
     params = make_training_params(zero_stage=2, precision="bfloat16", clip_norm=0.5)
-    config = deepspeed_config(params, 16, CPU)
+    config = make_deepspeed_config(params, 16, CPU)
     assert config["zero_optimization"] == {"stage": 2}
     assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
     assert (config["train_micro_batch_size_per_gpu"], config["gradient_clipping"]) == (16, 0.5)

@@ -30,9 +30,11 @@ def denoiser(material: TrainingMaterial) -> Denoiser:
     return make_denoiser(replace(NETWORK, residual=False), material, standardise=True, seed=3)
 
 
-def draw(material: Material, process: Process, **changes: object) -> Batch:
+def draw(material: TrainingMaterial, process: Process, **changes: object) -> Batch:
     params = make_training_params(**changes)
-    (batch,) = Batches(material.embeddings, material.examples, params, process).microbatches(0, rank=0, world_size=1)
+    (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
+        0, rank=0, world_size=1
+    )
     return batch
 
 

@@ -21,7 +21,7 @@ from compodiff.cleaning.clean import CleaningRules, clean
 from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Surveyor
 from compodiff.errors import InputInvalid
-from compodiff.interchange.formats import Source, import_triplets
+from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.params import SynthesisParams
 from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
@@ -51,7 +51,9 @@ def imported(encoder_folder: Path, tmp_path: Path) -> Path:
             "json": json.dumps(texts | box).encode(),
         }
     write_webdataset(tmp_path / "theirs" / "00000.tar", samples)
-    import_triplets(Source(tmp_path / "theirs", "webdataset"), make_importer(encoder_folder), tmp_path / "synth-18m.v1")
+    import_triplets(
+        ForeignSet(tmp_path / "theirs", "webdataset"), make_importer(encoder_folder), tmp_path / "synth-18m.v1"
+    )
     return tmp_path / "synth-18m.v1"
 
 
@@ -104,8 +106,8 @@ def test_a_cleaned_copy_of_our_own_keeps_the_names_of_the_catalogues_pictures(
 ) -> None:
     own, copy, triplets = (tmp_path / name for name in ("own", "cleaned", "triplets"))
     synthesize(synthesis=params(max_pairs_per_relation=6), data=small_data, encoder=encoder_folder, triplets=own)
-    rules = Rules(near_duplicate=0.95, any_caption=False, contaminated=0.95)
-    nothing = Gallery((), np.empty((0, 16), np.float16))
+    rules = CleaningRules(near_duplicate=0.95, any_caption=False, contaminated=0.95)
+    nothing = BenchmarkGallery((), np.empty((0, 16), np.float16))
     clean(own, copy, Surveyor(copy / "facts", encoder_folder, None, 8), nothing, rules)
     synthesize(synthesis=params(copy), data=small_data, encoder=encoder_folder, triplets=triplets)
     rows, cleaned = (shards.read_table(folder / "manifest.parquet") for folder in (triplets, copy))

@@ -197,7 +197,7 @@ def test_evidence_knows_a_row_without_entry_and_a_picture_of_no_split(tmp_path):
     rows = triplets(6)[list(MANIFEST)].iloc[:2].assign(reference=["red", "unknown"])
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         shard.add("train-000", {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
-    rows = with_evidence(rows, tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_pixels"].isna().tolist() == [False, True]
     assert rows["reference_split"].isna().tolist() == [False, True]
 
@@ -227,7 +227,7 @@ def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key in ("a", "b"):
             shard.add(key, {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
-    rows = with_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
+    rows = add_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_split"].tolist() == ["train", "train"]  # the catalogue's, whatever the dataset says
     assert rows["target_split"].fillna("?").tolist() == ["train", "?"]
 
