@@ -18,6 +18,8 @@ from PIL import Image
 from compodiff.params import (
     BenchmarkGate,
     DiffusionParams,
+    EmbeddedEncoderParams,
+    EmbeddingParams,
     IndexParams,
     SamplingParams,
     SimilarityFloors,
@@ -101,6 +103,23 @@ def make_validation_params(**changes: Any) -> ValidationParams:
     return ValidationParams.model_validate(usual | changes)
 
 
+def make_embedded_encoder_params(**changes: Any) -> EmbeddedEncoderParams:
+    """Two maps of the image tower, 24 components."""
+    seen = {
+        "image_size": 64,
+        "maps": {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}},
+    }
+    sizes = {"tower_batch_size": 16, "components": 24, "batch_size": 48, "max_variants": 8}
+    pace = {"seed": 17, "steps": 150, "image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
+    return EmbeddedEncoderParams.model_validate(seen | sizes | pace | {"weight_decay": 0.05} | changes)
+
+
+def make_embedding_params(**changes: Any) -> EmbeddingParams:
+    """One mask for each picture, of a fifth to 0.7 of it."""
+    masks = {"masks_per_picture": 1, "min_mask_fraction": 0.2, "max_mask_fraction": 0.7}
+    return EmbeddingParams.model_validate({"seed": 1, "batch_size": 16} | masks | changes)
+
+
 def make_benchmark_gate(**changes: float) -> BenchmarkGate:
     usual = {"floor": 0.4, "margin": 0.01, "max_relation_drop": 0.1, "max_plausible_loss": 0.1}
     return BenchmarkGate.model_validate(usual | changes)
@@ -125,7 +144,7 @@ def make_denoiser_config(**changes: Any) -> "DenoiserConfig":
     return DenoiserConfig(**(layers | ends | changes))
 
 
-def make_denoiser(config: "DenoiserConfig", *, seed: int = 3, output_std: float = 0.0) -> "Denoiser":
+def make_random_denoiser(config: "DenoiserConfig", *, seed: int = 3, output_std: float = 0.0) -> "Denoiser":
     """Random weights; the output layer of a residual network is zero unless `output_std` says otherwise."""
     import torch
 
@@ -207,7 +226,7 @@ def draw_halves(width: int = 16, height: int = 8, mode: str = "RGB") -> Image.Im
     return picture.convert(mode)
 
 
-def draw_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+def draw_box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
     """White within left, upper, right and lower; black elsewhere."""
     mask = Image.new("L", size)
     mask.paste(255, box)
@@ -250,3 +269,10 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
 def write_webdataset(path: Path, samples: Mapping[str, Mapping[str, bytes]]) -> Path:
     """A tar of samples: key -> extension -> content."""
     return write_tar(path, {f"{key}.{end}": data for key, files in samples.items() for end, data in files.items()})
+
+
+def compute_cosines(queries: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """Every cosine, in float64: (Q, D) and (N, D) to (Q, N); 0 where a vector is zero."""
+    queries, pictures = queries.astype(np.float64), pictures.astype(np.float64)
+    lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(pictures, axis=1)
+    return np.divide(queries @ pictures.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from factories import draw_mask
+from factories import draw_box_mask
 from worlds.search import search_by_shell
 
 from compodiff import Blend, Searcher
@@ -109,7 +109,7 @@ def test_a_page_holds_the_query_and_the_ranking(project, compodiff, tmp_path):
 
 
 def test_a_masked_reference_finds_other_pictures_than_the_whole_one(project, compodiff, tmp_path):
-    draw_mask((160, 160), (0, 0, 160, 100)).save(tmp_path / "mask.png")
+    draw_box_mask((160, 160), (0, 0, 160, 100)).save(tmp_path / "mask.png")
     asked = ("--reference", COOK, "--text", "a red apple")
     whole, masked = (
         search_by_shell(compodiff, *asked),

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from factories import (
     encode_picture,
-    make_denoiser,
     make_denoiser_config,
+    make_embedding_params,
     make_index_params,
+    make_random_denoiser,
     make_sampling_params,
     write_tar,
 )
@@ -22,7 +23,7 @@ from compodiff.encoders import Encoder, EncoderManifest, save_encoder
 from compodiff.index import index
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.sampling.process import Process
-from compodiff.params import EmbeddingParams, EvaluationParams
+from compodiff.params import EvaluationParams
 from compodiff.storage.atomic import write_json
 
 COLOURS = ("red", "green", "blue", "gold", "black", "gray")
@@ -40,7 +41,7 @@ EVALUATION = EvaluationParams(
 SAMPLING = make_sampling_params(num_inference_steps=1, solver="mean")
 LEFT_HALF = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
 LEFT_HALF[:, : MASK_SIZE // 2] = True
-EMBEDDING = EmbeddingParams(seed=1, batch_size=16, masks_per_picture=1, min_mask_fraction=0.2, max_mask_fraction=0.7)
+EMBEDDING = make_embedding_params()
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def make_world(root: Path, encoder: Encoder) -> World:
     )
     card = untrained_card(encoder.manifest)
     for folder in (world.prior, world.composed):
-        save_model(folder, make_denoiser(card.denoiser).state_dict(), card)
+        save_model(folder, make_random_denoiser(card.denoiser).state_dict(), card)
     return world
 
 

@@ -1,7 +1,7 @@
 """An encoder and a composer of random weights, as the index and search take them."""
 
 import pytest
-from factories import make_denoiser, make_denoiser_config, make_sampling_params
+from factories import make_denoiser_config, make_random_denoiser, make_sampling_params
 
 from compodiff.encoders import Encoder
 from compodiff.model.checkpoint import ModelCard
@@ -19,4 +19,4 @@ def composer(encoder: Encoder) -> Composer:
     config = make_denoiser_config(token_dim=encoder.manifest.token_dim)
     card = ModelCard(config, Process("diffusion", 1000), encoder.manifest.to_json())
     sampling = make_sampling_params(draws=2, reference_mixing=0.1, masked_reference_mixing=0.05)
-    return Composer(encoder, make_denoiser(config, seed=1), card, sampling)
+    return Composer(encoder, make_random_denoiser(config, seed=1), card, sampling)

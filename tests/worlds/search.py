@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from factories import make_denoiser, make_denoiser_config, make_embedded_encoder
+from factories import make_denoiser_config, make_embedded_encoder, make_random_denoiser
 
 from compodiff.catalogue.emoji_benchmark import write_benchmark
 from compodiff.catalogue.pictures import Catalogue
@@ -41,7 +41,7 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     config = make_denoiser_config(
         embedding_dim=32, token_dim=manifest.token_dim, width=32, head_width=16, residual=True
     )
-    denoiser = make_denoiser(config, seed=2, output_std=0.05)
+    denoiser = make_random_denoiser(config, seed=2, output_std=0.05)
     trained_with = {"sampling": params.sampling.model_dump()}
     card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
     save_model(artifacts / "composed", denoiser.state_dict(), card)

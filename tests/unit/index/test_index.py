@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from factories import make_encoder_manifest, make_index_params
+from factories import compute_cosines, make_encoder_manifest, make_index_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,14 +36,6 @@ def _built(folder, embeddings, **params):
     return Index.load(folder)
 
 
-def _cosines(queries, embeddings):
-    """Every cosine, in float64: the brute force that the index must equal."""
-    queries, embeddings = queries.astype(np.float64), embeddings.astype(np.float64)
-    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ (
-        embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    ).T
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     count=st.integers(1, 60),
@@ -60,7 +52,9 @@ def test_flat_equals_brute_force_without_the_excluded(tmp_path_factory, count, d
     rows, scores = index.search(queries, k, exclude=[[index.picture_ids[row] for row in out] for out in excluded])
 
     assert rows.shape == scores.shape == (batch, min(k, count))
-    for found, found_scores, out, cosines in zip(rows, scores, excluded, _cosines(queries, embeddings), strict=True):
+    for found, found_scores, out, cosines in zip(
+        rows, scores, excluded, compute_cosines(queries, embeddings), strict=True
+    ):
         cosines[list(out)] = -np.inf
         best = np.sort(cosines)[::-1][: min(k, count)]
         assert not out & set(found.tolist())
@@ -76,7 +70,7 @@ def test_inverted_lists_find_nearly_all_of_the_true_ten(tmp_path, kind, rerank, 
     queries = embeddings[::30] + 0.3 * queries
     index = _built(tmp_path / "index", embeddings, kind=kind, lists=32, probes=12, code_bytes=8, rerank=rerank)
     rows, scores = index.search(queries, 10)
-    cosines = _cosines(queries, embeddings)
+    cosines = compute_cosines(queries, embeddings)
     truth = np.argsort(-cosines, axis=1)[:, :10]
     recall = np.mean([len(set(found) & set(true)) / 10 for found, true in zip(rows, truth, strict=True)])
     assert recall >= floor

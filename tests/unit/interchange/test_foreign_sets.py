@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import draw_mask, encode_picture, make_importer, write_webdataset
+from factories import draw_box_mask, encode_picture, make_importer, write_webdataset
 from PIL import Image
 
 from compodiff.embeddings.generated import GeneratedPictures
@@ -56,7 +56,7 @@ def test_a_set_without_relative_captions_gets_ours_and_is_judged(tmp_path, encod
 
 
 def test_masks_of_another_set_become_cells_of_what_the_encoder_sees(tmp_path, encoder_folder):
-    half = encode_picture(draw_mask((32, 32), (16, 0, 32, 32)))  # of another size than the pictures
+    half = encode_picture(draw_box_mask((32, 32), (16, 0, 32, 32)))  # of another size than the pictures
     boxed = {"json": json.dumps(SYNTH | {"mask_box": [0, 0, 16, 4]}).encode()}
     entries = {"a": foreign(**{"mask.png": half}), "b": foreign(**boxed), "c": foreign()}
     source = write_set(tmp_path, entries)

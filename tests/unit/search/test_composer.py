@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from factories import draw_mask, draw_noise
+from factories import draw_box_mask, draw_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,7 +23,7 @@ def _packed(encoder, text) -> PackedText:
 
 
 def test_a_query_is_sampled_under_the_conditions_it_names(composer):
-    encoder, picture, mask = composer.encoder, draw_noise(0), draw_mask((40, 30), (0, 0, 20, 30))
+    encoder, picture, mask = composer.encoder, draw_noise(0), draw_box_mask((40, 30), (0, 0, 20, 30))
     query = Query(picture, "with a hat", "blue", mask, w_image=2.0, num_inference_steps=3, seed=9)
     cells = torch.zeros(1, 64, 64, dtype=torch.bool)
     cells[:, :, :32] = True
@@ -45,7 +45,7 @@ QUERIES = [
     Query(None, "a red apple"),
     Query(draw_noise(1)),
     Query(draw_noise(2), "in the snow", "dogs", seed=3),
-    Query(draw_noise(2), "in the snow", "dogs", draw_mask((80, 60), (0, 0, 30, 30))),
+    Query(draw_noise(2), "in the snow", "dogs", draw_box_mask((80, 60), (0, 0, 30, 30))),
     Query(draw_noise(3), negative_text="dogs"),
     Query(np.linspace(-1, 1, 16, dtype=np.float32), "at night", w_text=7.5, draws=3),
 ]
@@ -71,7 +71,7 @@ def test_the_seed_decides_the_answer(composer):
         {"relative_caption": "without a hat"},
         {"negative_text": "blue"},
         {"reference": draw_noise(7)},
-        {"mask": draw_mask((40, 30), (0, 0, 20, 30))},
+        {"mask": draw_box_mask((40, 30), (0, 0, 20, 30))},
         {"w_image": 3.0},
         {"w_text": 0.5},
         {"num_inference_steps": 4},
@@ -122,7 +122,7 @@ def test_a_query_that_cannot_be_answered_is_refused(composer, query, message):
 def test_a_painted_box_becomes_its_cells_at_any_size_of_mask(encoder, left, top, width, height, scale):
     """A reference of 16 x 16 units of 4 x 4 cells; inside and outside are exact but for a cell along the edge."""
     box = tuple(scale * 8 * edge for edge in (left, top, left + width, top + height))
-    mask = draw_mask((128 * scale, 128 * scale), box)
+    mask = draw_box_mask((128 * scale, 128 * scale), box)
     cells = compute_cells(mask, Image.new("RGB", (128, 128)), encoder)
     expected = torch.zeros(66, 66, dtype=torch.bool)
     expected[1 + 4 * top : 1 + 4 * (top + height), 1 + 4 * left : 1 + 4 * (left + width)] = True
@@ -137,8 +137,8 @@ def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
     with pytest.raises(
         InputInvalid, match=r"the mask is 30 x 40, the reference 40 x 30; draw the mask on the reference"
     ):
-        compute_cells(draw_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
-    small = compute_cells(draw_mask((41, 31), (0, 0, 21, 31)), reference, encoder)
+        compute_cells(draw_box_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
+    small = compute_cells(draw_box_mask((41, 31), (0, 0, 21, 31)), reference, encoder)
     assert small[:, :30].all()
     assert not small[:, 34:].any()
 
@@ -151,6 +151,6 @@ def test_a_mask_that_marks_nothing_is_refused(encoder, empty):
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
 def test_a_mask_may_come_in_any_mode(encoder, mode):
-    mask = draw_mask((40, 30), (0, 0, 20, 30))
+    mask = draw_box_mask((40, 30), (0, 0, 20, 30))
     cells = compute_cells(mask.convert(mode), draw_noise(0), encoder)
     assert cells.float().mean() == pytest.approx(0.5, abs=0.02)

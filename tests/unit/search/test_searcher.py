@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from factories import draw_mask, draw_patches, encode_picture, make_index_params
+from factories import compute_cosines, draw_box_mask, draw_patches, encode_picture, make_index_params
 from PIL import Image
 
 from compodiff.encoders import Encoder
@@ -47,11 +47,6 @@ def album_of_colours(tmp_path_factory, encoder):
     return folder
 
 
-def _cosines(vectors, index):
-    unit = index.embeddings / np.linalg.norm(index.embeddings, axis=1, keepdims=True)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ unit.T
-
-
 def _with_fusion(composer, fusion, draws):
     sampling = composer.sampling.model_copy(update={"fusion": fusion, "draws": draws})
     return Composer(composer.encoder, composer.denoiser, composer.card, sampling)
@@ -62,9 +57,9 @@ def test_pictures_are_ranked_by_the_fused_score_of_the_draws(composer, index, fu
     composer = _with_fusion(composer, fusion, 3)
     query = Query(Image.new("RGB", (24, 24), "red"), "at night", k=8)
     (draws,) = composer.compose_draws([query])
-    cosines = _cosines(draws.numpy(), index)
+    cosines = compute_cosines(draws.numpy(), index.embeddings)
     fused = {
-        "average": _cosines(draws.numpy().mean(0, keepdims=True), index)[0],
+        "average": compute_cosines(draws.numpy().mean(0, keepdims=True), index.embeddings)[0],
         "mean_score": cosines.mean(0),
         "max_score": cosines.max(0),
     }[fusion]
@@ -107,7 +102,7 @@ def test_a_copy_of_a_picture_of_the_index_is_not_its_own_answer(composer, album_
         (folder / "looks.npy").unlink()
     searcher = Searcher(composer, Index.load(folder), album_of_colours)
     copy = _resaved(searcher.pictures.read("3.png"))
-    mask = draw_mask(copy.size, (0, 0, copy.width, copy.height // 2))
+    mask = draw_box_mask(copy.size, (0, 0, copy.width, copy.height // 2))
     both = Blend((copy, searcher.pictures.read("5.png")), (1.0, 1.0))
     for query, own in (
         (Query(copy, k=8), {"3.png"}),
@@ -161,7 +156,7 @@ def test_a_negative_text_without_effect_is_told_and_only_that(composer, index, a
 
 def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
     searcher = Searcher(composer, index)
-    by_id = Query("07.png", "blue", mask=draw_mask((24, 24), (0, 0, 24, 12)), k=29)
+    by_id = Query("07.png", "blue", mask=draw_box_mask((24, 24), (0, 0, 24, 12)), k=29)
     by_picture = replace(by_id, reference=searcher.pictures.read("07.png"), k=30)
     found, found_by_picture = searcher.answer_all(
         [searcher.prepare(each) for each in (by_id, by_picture)], PhaseTimer()

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from factories import draw_mask, encode_picture
+from factories import draw_box_mask, encode_picture
 from PIL import Image
 
 from compodiff.errors import ResourceUnavailable
@@ -18,7 +18,7 @@ def png(size=(40, 30), colour="red", mode="RGB") -> bytes:
 
 
 def half_mask(size=(64, 64)) -> bytes:
-    return encode_picture(draw_mask(size, (0, 0, size[0] // 2, size[1])))
+    return encode_picture(draw_box_mask(size, (0, 0, size[0] // 2, size[1])))
 
 
 def long_embedding() -> str:

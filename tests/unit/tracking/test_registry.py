@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 import pytest
-from factories import make_denoiser, make_denoiser_config
+from factories import make_denoiser_config, make_random_denoiser
 from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
@@ -44,7 +44,7 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
     config = make_denoiser_config(token_dim=manifest.token_dim, residual=True)
     trained_with = {"sampling": load_params(PARAMS).sampling.model_dump(), "composed": {"steps": 2000}}
     card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
-    save_model(artifacts / "composed", make_denoiser(config).state_dict(), card)
+    save_model(artifacts / "composed", make_random_denoiser(config).state_dict(), card)
     (artifacts / "index").mkdir()
     (artifacts / "index" / "manifest.json").write_text("{}")
     (artifacts / "report").mkdir()
