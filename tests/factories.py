@@ -105,10 +105,7 @@ def make_validation_params(**changes: Any) -> ValidationParams:
 
 def make_embedded_encoder_params(**changes: Any) -> EmbeddedEncoderParams:
     """Two maps of the image tower, 24 components."""
-    seen = {
-        "image_size": 64,
-        "maps": {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}},
-    }
+    maps = {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}}
     sizes = {
         "image_size": 64,
         "maps": maps,
