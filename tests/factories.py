@@ -202,11 +202,11 @@ def make_embedded_encoder(*, seed: int = 3, **changes: Any) -> "Encoder":
     """The packaged towers under random projections."""
     import torch
 
-    from compodiff.encoders import embedded_encoder
+    from compodiff.encoders import load_embedded_encoder
 
     torch.set_num_threads(1)
     usual: dict[str, Any] = {"embedding_dim": 24, "image_size": 64}
-    return embedded_encoder(**(usual | changes), generator=torch.Generator().manual_seed(seed))
+    return load_embedded_encoder(**(usual | changes), generator=torch.Generator().manual_seed(seed))
 
 
 # Pictures
