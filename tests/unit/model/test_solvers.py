@@ -131,7 +131,7 @@ def test_the_legacy_solver_adds_no_noise_on_its_way_to_timestep_0() -> None:
     assert drawn
 
 
-@pytest.mark.parametrize(("timestep", "following"), [(899, 799), (200, 100), (99, 0)])
+@pytest.mark.parametrize(("timestep", "following"), [(899, 799), (200, 100), (20, 1), (99, 0)])
 def test_the_legacy_solver_steps_as_the_released_code_does(timestep: int, following: int) -> None:
     """Its lines, with alphas_cumprod_prev where they have it: what is noise comes of another alpha than the step."""
     generator = torch.Generator().manual_seed(0)
