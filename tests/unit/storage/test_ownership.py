@@ -169,7 +169,8 @@ def test_words_that_only_the_two_ends_together_make_are_none(tmp_path: Path) -> 
 
 
 def test_a_file_of_somebody_is_neither_replaced_nor_deleted(tmp_path: Path) -> None:
-    letter, empty, ours = tmp_path / "letter", tmp_path / "empty", tmp_path / "ours"
+    letter, empty, ours, pipe = (tmp_path / name for name in ("letter", "empty", "ours", "pipe"))
+    os.mkfifo(pipe)
     letter.write_text("dear")
     empty.touch()
     ours.write_text(f"<!-- {ownership.signature('page')} -->")
@@ -178,13 +179,13 @@ def test_a_file_of_somebody_is_neither_replaced_nor_deleted(tmp_path: Path) -> N
     for place, fault in (
         (letter, "letter is a file that compodiff did not write as page; name another one, or remove it"),
         (tmp_path, "is a folder; name a file"),
-        (Path("/dev/null"), "/dev/null is no regular file; name another one"),
+        (pipe, "pipe is no regular file; name another one"),
     ):
         with pytest.raises(InputInvalid, match=fault):
             ownership.delete_file(place, "page")
     ownership.delete_file(ours, "page")
     ownership.delete_file(tmp_path / "away", "page")
-    assert sorted(os.listdir(tmp_path)) == ["empty", "letter"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "letter", "pipe"]
 
 
 def test_what_is_written_must_not_hold_what_is_read(tmp_path: Path) -> None:
