@@ -96,6 +96,13 @@ def test_a_folder_of_a_pattern_stands_at_its_own_depth_only(tmp_path: Path) -> N
         require_replaceable_folder(folder, KIND)
 
 
+def test_of_several_things_of_somebody_the_first_by_name_is_named(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "ours", *(f"{name}/mine.txt" for name in "cgadbfe"))
+    mark_folder(folder, KIND, ["*/*.bin"])
+    with pytest.raises(InputInvalid, match=r"holds 'a/mine\.txt'"):
+        require_replaceable_folder(folder, KIND)
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "1", '{"files": ["b"]}', '{"kind": 1, "files": ["b"]}', '{"kind": "index", "files": [1]}',
