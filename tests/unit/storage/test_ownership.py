@@ -49,7 +49,9 @@ def test_one_thing_more_than_the_marker_names_is_refused(tmp_path: Path, name: s
     assert (folder / "b").exists()
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "a/Thumbs.db", "desktop.ini", ".x.12.compodiff-partial"])
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "a/Thumbs.db", "desktop.ini", ".x.12.compodiff-partial", "a/.x.12.compodiff-partial"]
+)
 def test_what_file_managers_and_kills_leave_is_no_refusal(tmp_path: Path, name: str) -> None:
     folder = fill(tmp_path / "ours", "a/b")
     mark_folder(folder, KIND)
@@ -162,8 +164,8 @@ EDGE = 2**16
 )
 def test_a_file_is_known_by_the_words_at_one_of_its_ends(tmp_path: Path, before: int, after: int, signed: bool) -> None:
     path = tmp_path / "page.html"
-    words = ownership.signature("page").encode()
-    assert words == b"compodiff:page"  # 14 bytes, of which all have to lie within 64 KiB of an end
+    words = ownership.signature(ownership.PAGE).encode()
+    assert words == b"compodiff:page"  # as in pages of earlier releases; all have to lie within 64 KiB of an end
     path.write_bytes(b"x" * before + words + b"y" * after)
     assert ownership.is_signed(path, "page") == signed
     assert not ownership.is_signed(path, "report")
