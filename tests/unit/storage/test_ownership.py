@@ -69,6 +69,7 @@ def test_what_file_managers_and_kills_leave_is_no_refusal(tmp_path: Path, name: 
         ("parts", True),
         ("logs/2026/day/hour", True),
         ("logs", True),
+        ("done/deep/hour", True),  # what lies below a folder that a pattern names
         ("train-0.txt", False),
         ("parts/one.txt", False),
         ("parts/deep", False),
@@ -78,8 +79,8 @@ def test_what_file_managers_and_kills_leave_is_no_refusal(tmp_path: Path, name: 
 def test_patterns_name_what_may_be_written_and_the_folders_above(tmp_path: Path, name: str, ours: bool) -> None:
     folder = tmp_path / "ours"
     folder.mkdir()
-    mark_folder(folder, KIND, ["train-*.tar", "parts/*.bin", "logs/*"])
-    assert ownership.marked_patterns(folder) == {"train-*.tar", "parts/*.bin", "logs/*"}
+    mark_folder(folder, KIND, ["train-*.tar", "parts/*.bin", "logs/*", "done"])
+    assert ownership.marked_patterns(folder) == {"train-*.tar", "parts/*.bin", "logs/*", "done"}
     fill(folder, name) if "." in name or "hour" in name else (folder / name).mkdir(parents=True)
     if ours:
         require_replaceable_folder(folder, KIND)
