@@ -52,7 +52,7 @@ def test_parts_weigh_the_same_whatever_their_size():
 def test_of_many_queries_an_interval_is_that_of_the_normal_distribution(level, deviations):
     outcomes = np.random.default_rng(0).normal(size=300)
     bootstrap = Bootstrap(draws=4000, seed=1) if level == 0.95 else Bootstrap(draws=4000, seed=1, level=level)
-    ends = np.array(bootstrap.intervals([{"gain": outcomes}], [[""] * 300])["gain"])
+    ends = np.array(bootstrap.estimate_intervals([{"gain": outcomes}], [[""] * 300])["gain"])
     error = outcomes.std() / 300**0.5
     # Measured 0.016 at most.
     assert (ends - outcomes.mean()) / error == pytest.approx([-deviations, deviations], abs=0.03)
@@ -60,4 +60,4 @@ def test_of_many_queries_an_interval_is_that_of_the_normal_distribution(level, d
 
 def test_each_part_has_its_concepts():
     with pytest.raises(ValueError, match="zip"):
-        Bootstrap(draws=1, seed=1).intervals([{"hit": np.ones(2)}, {"hit": np.ones(2)}], [["a", "b"]])
+        Bootstrap(draws=1, seed=1).estimate_intervals([{"hit": np.ones(2)}, {"hit": np.ones(2)}], [["a", "b"]])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
-from compodiff.search.query import Blend, Query, mode_of, parts_of
+from compodiff.search.query import Blend, Query, find_mode, list_parts
 
 PICTURE = Image.new("RGB", (4, 4))
 
@@ -38,9 +38,9 @@ def test_each_reference_of_several_has_a_weight_and_one_counts(
 
 
 def test_the_parts_of_a_reference_come_in_their_order() -> None:
-    assert parts_of(None) == ()
-    assert parts_of("a") == ("a",)
-    assert parts_of(Blend(("b", PICTURE), (0.0, 0.5))) == ("b", PICTURE)
+    assert list_parts(None) == ()
+    assert list_parts("a") == ("a",)
+    assert list_parts(Blend(("b", PICTURE), (0.0, 0.5))) == ("b", PICTURE)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,6 @@ def test_what_a_query_leaves_out_is_the_models_but_for_the_dials_of_the_search()
 
 
 def test_a_mode_is_known_by_its_name() -> None:
-    assert [mode_of(name) for name in ("composed", "image", "text")] == ["composed", "image", "text"]
+    assert [find_mode(name) for name in ("composed", "image", "text")] == ["composed", "image", "text"]
     with pytest.raises(InputInvalid, match="mode is 'picture'; take one of composed, image, text"):
-        mode_of("picture")
+        find_mode("picture")

@@ -11,8 +11,8 @@ import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.storage import atomic
-from compodiff.storage.atomic import atomic_folder, atomic_path, open_work_folder, write_json
-from compodiff.storage.ownership import MARKER, mark_folder, marked_patterns, signature
+from compodiff.storage.atomic import open_work_folder, replace_folder, replace_path, write_json
+from compodiff.storage.ownership import MARKER, make_signature, mark_folder, read_marked_patterns
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
@@ -170,22 +170,22 @@ def test_json_is_sorted_and_indented_and_says_who_wrote_it_where_a_person_chose_
     path.unlink()
     for value in (1, 2):
         write_json(path, {"a": value}, "report")
-    assert json.loads(path.read_text()) == {"a": 2, "written_by": signature("report")}
+    assert json.loads(path.read_text()) == {"a": 2, "written_by": make_signature("report")}
 
 
 def test_a_file_of_a_kind_without_its_signature_is_a_bug_and_the_old_one_stays(tmp_path):
     path = tmp_path / "page.html"
-    path.write_text(signature("page"))
+    path.write_text(make_signature("page"))
     with (
         pytest.raises(AssertionError, match=r"page\.html was written without its signature, compodiff:page"),
-        atomic_path(path, "page") as temporary,
+        replace_path(path, "page") as temporary,
     ):
         temporary.write_text("new")
-    assert path.read_text() == signature("page")
+    assert path.read_text() == make_signature("page")
     assert os.listdir(tmp_path) == ["page.html"]
 
 
-@pytest.mark.parametrize("write", [atomic_path, partial(atomic_folder, kind="thing")], ids=["file", "folder"])
+@pytest.mark.parametrize("write", [replace_path, partial(replace_folder, kind="thing")], ids=["file", "folder"])
 def test_what_a_living_process_writes_is_left_and_what_a_dead_one_wrote_goes(tmp_path, write):
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -206,7 +206,7 @@ def test_a_retired_folder_goes_once_the_new_one_is_there_unless_its_process_live
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "content").write_text(folder)
         mark_folder(tmp_path / folder, "thing")
-    with atomic_folder(tmp_path / "a", "thing") as temporary:
+    with replace_folder(tmp_path / "a", "thing") as temporary:
         assert (tmp_path / "a" / "content").read_text() == "a"
         (temporary / "content").write_text("new")
     assert sorted(os.listdir(tmp_path)) == [".a.1.compodiff-retired", "a"]
@@ -227,11 +227,11 @@ def test_the_earlier_folder_comes_back_where_the_new_one_cannot_take_its_place(t
 
 def test_what_somebody_put_into_a_folder_while_it_was_made_anew_is_kept(tmp_path):
     path = tmp_path / "a"
-    with atomic_folder(path, "thing") as temporary:
+    with replace_folder(path, "thing") as temporary:
         (temporary / "content").write_text("old")
 
     def is_disturbed():
-        with atomic_folder(path, "thing") as temporary:
+        with replace_folder(path, "thing") as temporary:
             (temporary / "content").write_text("new")
             (path / "mine").touch()
 
@@ -246,9 +246,9 @@ def test_links_are_followed(tmp_path):
     (tmp_path / "there").mkdir()
     for name in ("file", "folder", "work"):
         (tmp_path / name).symlink_to(tmp_path / "there" / name)
-    with atomic_path(tmp_path / "file") as temporary:
+    with replace_path(tmp_path / "file") as temporary:
         temporary.write_text("new")
-    with atomic_folder(tmp_path / "folder", "thing") as temporary:
+    with replace_folder(tmp_path / "folder", "thing") as temporary:
         (temporary / "content").write_text("new")
     assert open_work_folder(tmp_path / "work", "thing", ["*.bin"]) == tmp_path / "there" / "work"
     assert all((tmp_path / name).is_symlink() for name in ("file", "folder", "work"))
@@ -262,7 +262,7 @@ def test_a_work_folder_is_taken_up_and_takes_further_names(tmp_path):
     open_work_folder(folder, "thing", ["*.bin"])
     assert (folder / MARKER).stat().st_mtime_ns == marked
     open_work_folder(folder, "thing", ["*.txt"])
-    assert marked_patterns(folder) == {"*.bin", "*.json", "*.txt"}
+    assert read_marked_patterns(folder) == {"*.bin", "*.json", "*.txt"}
     (folder / "mine.jpg").touch()
     for kind in ("thing", "other"):
         with pytest.raises(InputInvalid):
@@ -288,13 +288,13 @@ def test_a_work_folder_is_taken_up_and_takes_further_names(tmp_path):
     ],
 )
 def test_a_fault_says_its_way_out(tmp_path, number, error, message):
-    with pytest.raises(error, match=message), atomic_path(tmp_path / "a.bin"):
+    with pytest.raises(error, match=message), replace_path(tmp_path / "a.bin"):
         raise OSError(number, os.strerror(number), str(tmp_path))
 
 
 @pytest.mark.parametrize("about", [None, 3, b"/elsewhere", "/elsewhere/b.bin", "a", Path("/a.bin.old")])
 def test_a_fault_of_another_place_is_not_said_of_this_one(tmp_path, about):
-    with pytest.raises(PermissionError), atomic_path(tmp_path / "a.bin"):
+    with pytest.raises(PermissionError), replace_path(tmp_path / "a.bin"):
         raise PermissionError(errno.EACCES, "Permission denied", about)
 
 
@@ -309,11 +309,11 @@ def test_content_is_synced_before_it_is_renamed_and_the_name_after(tmp_path, mon
 
     monkeypatch.setattr(os, "fsync", watch)
     if kind == "file":
-        with atomic_path(path) as temporary:
+        with replace_path(path) as temporary:
             temporary.write_text("new")
         content = [path]
     else:
-        with atomic_folder(path, "thing") as temporary:
+        with replace_folder(path, "thing") as temporary:
             (temporary / "inner").mkdir()
             for name in ("b", "inner/c"):
                 (temporary / name).write_text("new")
@@ -328,5 +328,5 @@ def test_content_is_synced_before_it_is_renamed_and_the_name_after(tmp_path, mon
 
 def test_errors_that_say_their_way_out_pass_as_they_are(tmp_path):
     message = "b.parquet is damaged (No space left on device); delete it"
-    with pytest.raises(InputInvalid, match=r"^b\.parquet is damaged"), atomic_path(tmp_path / "a"):
+    with pytest.raises(InputInvalid, match=r"^b\.parquet is damaged"), replace_path(tmp_path / "a"):
         raise InputInvalid(message)

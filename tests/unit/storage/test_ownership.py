@@ -28,7 +28,7 @@ def test_a_folder_marked_as_it_is_may_be_replaced_and_names_each_file(tmp_path: 
         marker = json.loads((folder / MARKER).read_text())
         assert marker == {"kind": KIND, "files": ["a", "a/deep", "a/deep/file", "b"]}
     assert ownership.is_marked(folder)
-    assert ownership.marked_patterns(folder) == frozenset()
+    assert ownership.read_marked_patterns(folder) == frozenset()
     require_replaceable_folder(folder, KIND)
     with pytest.raises(InputInvalid, match=r"ours is compodiff's index, not its report; name another folder"):
         require_replaceable_folder(folder, "report")
@@ -80,7 +80,7 @@ def test_patterns_name_what_may_be_written_and_the_folders_above(tmp_path: Path,
     folder = tmp_path / "ours"
     folder.mkdir()
     mark_folder(folder, KIND, ["train-*.tar", "parts/*.bin", "logs/*", "done"])
-    assert ownership.marked_patterns(folder) == {"train-*.tar", "parts/*.bin", "logs/*", "done"}
+    assert ownership.read_marked_patterns(folder) == {"train-*.tar", "parts/*.bin", "logs/*", "done"}
     fill(folder, name) if "." in name or "hour" in name else (folder / name).mkdir(parents=True)
     if ours:
         require_replaceable_folder(folder, KIND)
@@ -165,7 +165,7 @@ EDGE = 2**16
 )
 def test_a_file_is_known_by_the_words_at_one_of_its_ends(tmp_path: Path, before: int, after: int, signed: bool) -> None:
     path = tmp_path / "page.html"
-    words = ownership.signature(ownership.PAGE).encode()
+    words = ownership.make_signature(ownership.PAGE).encode()
     assert words == b"compodiff:page"  # as in pages of earlier releases; all have to lie within 64 KiB of an end
     path.write_bytes(b"x" * before + words + b"y" * after)
     assert ownership.is_signed(path, "page") == signed
@@ -183,7 +183,7 @@ def test_a_file_of_somebody_is_neither_replaced_nor_deleted(tmp_path: Path) -> N
     os.mkfifo(pipe)
     letter.write_text("dear")
     empty.touch()
-    ours.write_text(f"<!-- {ownership.signature('page')} -->")
+    ours.write_text(f"<!-- {ownership.make_signature('page')} -->")
     for path in (None, tmp_path / "away", empty, ours):
         ownership.require_replaceable_file(path, "page")
     for place, fault in (
@@ -229,7 +229,7 @@ def test_inside_a_folder_of_ours_what_its_marker_names_is_deleted(tmp_path: Path
 
 def test_only_what_has_a_partial_name_is_deleted_as_partial(tmp_path: Path) -> None:
     path = tmp_path / "result"
-    file, theirs = ownership.partial_name(path), fill(tmp_path / "theirs", "photo.jpg")
+    file, theirs = ownership.name_partial(path), fill(tmp_path / "theirs", "photo.jpg")
     assert file.name == f".result.{os.getpid()}.compodiff-partial"
     file.symlink_to(theirs)
     ownership.delete_partial(file)
@@ -260,7 +260,7 @@ def test_names_of_other_files_and_without_a_process_are_not_found(tmp_path: Path
 
 
 def test_a_retired_folder_goes_unless_somebody_put_something_into_it(tmp_path: Path) -> None:
-    retired = fill(ownership.retired_name(tmp_path / "index"), "a")
+    retired = fill(ownership.name_retired(tmp_path / "index"), "a")
     assert retired.name == f".index.{os.getpid()}.compodiff-retired"
     ownership.delete_retired(retired)
     assert retired.exists()  # nothing says whose it is

@@ -86,7 +86,7 @@ def test_what_lies_exactly_on_a_limit_passes() -> None:
     old = figures(9 / 16, half=4 / 16, style=12 / 16)
     new = figures(11 / 16, half=3 / 16, style=8 / 16)
     assert new[f"{composed}/intervals/recall_at_10/low"] == limits.floor
-    assert least_gain(composed, new, old) == -limits.max_plausible_loss
+    assert compute_least_gain(composed, new, old) == -limits.max_plausible_loss
     gate = PromotionParams(benchmarks={"emoji": limits})
     assert list_objections(new, old, gate, min_relation_queries=100) == []
     new[f"{composed}/relations/style/recall_at_10"] -= 1 / 1024
@@ -118,7 +118,7 @@ def test_doubt_is_the_challengers_lower_and_the_champions_upper_half() -> None:
     interval = "emoji/composed/intervals/recall_at_10"
     new |= {f"{interval}/low": 0.57, f"{interval}/high": 0.8}
     old |= {f"{interval}/low": 0.1, f"{interval}/high": 0.54}
-    assert least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.05)  # 3, 4 and 5 hundredths
+    assert compute_least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.05)  # 3, 4 and 5 hundredths
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
