@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ def test_equal_entries_give_equal_bytes(tmp_path):
     first, second = write(tmp_path / "first.tar"), write(tmp_path / "second.tar")
     assert first.read_bytes() == second.read_bytes()
     assert shards.name_sidecar(first).read_bytes() == shards.name_sidecar(second).read_bytes()
+    with tarfile.open(first) as tar:  # nor do they say when they were written, or by whom
+        assert {(each.mtime, each.uname, each.gname) for each in tar} == {(0, "", "")}
 
 
 def test_webdataset_reads_our_shards(tmp_path):
@@ -158,6 +161,7 @@ def test_a_manifest_holds_few_rows_in_memory(tmp_path, monkeypatch):
     groups = pq.ParquetFile(tmp_path / "manifest.parquet").metadata
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [10, 10, 5]
     assert b"compodiff" not in groups.metadata  # the seal of one shard is not the manifest's
+    assert b"pandas" in groups.metadata
 
 
 def test_equal_rows_and_metadata_give_equal_bytes_whatever_their_index_and_order(tmp_path):
@@ -171,6 +175,8 @@ def test_equal_rows_and_metadata_give_equal_bytes_whatever_their_index_and_order
 def test_a_missing_table_names_its_remedy(tmp_path):
     with pytest.raises(InputInvalid, match=r"none\.parquet is not there; run: make cake"):
         shards.read_table(tmp_path / "none.parquet", remedy="run: make cake")
+    with pytest.raises(InputInvalid, match=r"none\.parquet is not there; run: dvc repro$"):
+        shards.read_table(tmp_path / "none.parquet")
 
 
 def claim(folder, fingerprint):
@@ -211,6 +217,17 @@ def test_a_folder_of_release_0_1_is_taken_over_with_its_shards(tmp_path):
     assert shards.is_done(path)
     claim(path.parent, {"data": "b"})
     assert sorted(os.listdir(path.parent)) == [MARKER, shards.FINGERPRINT]
+
+
+def test_a_folder_of_triplets_holds_what_its_stages_write_and_nothing_else(tmp_path):
+    shards.claim_folder(tmp_path, {"data": "a"}, "triplets", shards.OF_TRIPLETS)
+    numbered = [f"{split}-00001.{suffix}" for split in ("train", "validation") for suffix in ("tar", "parquet")]
+    for name in (*numbered, "manifest.parquet", "pictures.parquet", "report.json", "source.json"):
+        (tmp_path / name).touch()
+    shards.require_claimable(tmp_path, "triplets")
+    (tmp_path / "test-00001.tar").touch()
+    with pytest.raises(InputInvalid, match=r"holds 'test-00001\.tar', which compodiff did not write"):
+        shards.require_claimable(tmp_path, "triplets")
 
 
 def test_what_makes_a_folder_stale_is_named(tmp_path, caplog):
