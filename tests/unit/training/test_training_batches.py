@@ -135,6 +135,48 @@ def test_mixup_joins_references_and_targets_of_one_relation(material: TrainingMa
     assert torch.allclose(change @ span.T @ span, change, atol=1e-4)
 
 
+def test_a_triplet_is_mixed_with_any_of_its_relation_and_with_no_other(material: TrainingMaterial) -> None:
+    """`examples.triplet` has one relation after the other."""
+    changes = {"tasks": ONLY_TRIPLETS, "condition_dropout": 0.0, "mixup_concentration": 1.0, "batch_size": 20_000}
+    plan = batches(material, **changes)._draw(np.random.default_rng(0))
+    triplet, starts = material.examples.triplet, material.examples.relation_starts
+    place = {tuple(row): number for number, row in enumerate(triplet.tolist())}
+    drawn, partners = (np.array([place[tuple(row)] for row in rows.tolist()]) for rows in (plan.rows, plan.partners))
+    relation, of_partner = (np.searchsorted(starts, rows, side="right") for rows in (drawn, partners))
+    assert len(starts) == 3
+    assert np.array_equal(relation, of_partner)
+    assert set(partners.tolist()) == set(range(len(triplet)))
+    assert np.mean(drawn == partners) < 0.02  # by chance alone
+
+
+def test_one_example_is_enough_for_a_task(material: TrainingMaterial) -> None:
+    one = material.examples
+    examples = type(one)(one.text_to_image[:1], one.masked[:1], one.triplet[:1], np.array([0, 1]))
+    batch = only(Batches(material.embeddings, examples, PARAMS, PROCESS).make_microbatches(0, rank=0, world_size=1))
+    assert {tuple(row) for row in batch.target.tolist()} == {
+        tuple(material.embeddings.pictures[row].tolist())
+        for row in (one.text_to_image[0, TARGET], one.masked[0, TARGET], one.triplet[0, TARGET])
+    }
+
+
+def test_all_of_a_batch_goes_to_a_device(material: TrainingMaterial) -> None:
+    """The device `meta` takes the shapes and leaves the numbers."""
+    batch = only(batches(material).make_microbatches(0, rank=0, world_size=1))
+    moved = batch.to(torch.device("meta"))
+
+    def tensors(of: Batch) -> list[torch.Tensor]:
+        texts, rows = of.texts, of.rows
+        return [texts.tokens, texts.lengths, of.images, of.masks, rows.text, rows.image, rows.mask, of.target,
+                of.others, of.noise, of.timestep]  # fmt: skip
+
+    assert [each.device.type for each in tensors(moved)] == ["meta"] * 11
+    assert [(each.shape, each.dtype) for each in tensors(moved)] == [
+        (each.shape, each.dtype) for each in tensors(batch)
+    ]
+    same = batch.to(torch.device("cpu"))
+    assert all(torch.equal(one, other) for one, other in zip(tensors(batch), tensors(same), strict=True))
+
+
 def test_a_task_without_examples_is_refused(material: TrainingMaterial) -> None:
     empty = material.examples.triplet[:0]
     examples = type(material.examples)(
