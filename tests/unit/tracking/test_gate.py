@@ -82,7 +82,7 @@ def test_a_champion_without_an_interval_counts_as_uncertain_as_its_challenger() 
 
 def test_what_lies_exactly_on_a_limit_passes() -> None:
     """All numbers are sixteenths, so that no rounding decides."""
-    limits = BenchmarkGate(floor=8 / 16, margin=2 / 16, max_relation_drop=4 / 16, max_plausible_loss=3 / 16)
+    limits = make_benchmark_gate(floor=8 / 16, margin=2 / 16, max_relation_drop=4 / 16, max_plausible_loss=3 / 16)
     composed = "emoji/composed"
     old = figures(9 / 16, half=4 / 16, style=12 / 16)
     new = figures(11 / 16, half=3 / 16, style=8 / 16)
