@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := true
 
-.PHONY: run test test-all check audit docs lock ui doctor python
+.PHONY: run test test-all coverage check audit docs lock ui doctor python
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results; PRESET=paper: in presets/paper
@@ -22,6 +22,12 @@ test: $(INSTALLED)  ## every test that takes seconds
 
 test-all: $(INSTALLED)  ## also those that take minutes
 	$(BIN)/python -m pytest
+
+coverage: $(INSTALLED)  ## which branches of src the tests of `make test` reach; less than 90 % fails
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: $(INSTALLED)  ## style, types, the direction of imports, and what is installed
 	$(BIN)/ruff check .

@@ -1,12 +1,12 @@
 """What several test rooms share: a small catalogue of real pictures with every relation, and a tiny real encoder."""
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from factories import make_open_clip_encoder
 
 from compodiff.catalogue.build import build_catalogue
 from compodiff.catalogue.pictures import Catalogue
@@ -14,6 +14,7 @@ from compodiff.params import DataParams
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
+    from compodiff.language.terms import Tagger
 
 _PEOPLE = [
     f"{person}{tone}-200D-{job}"
@@ -72,25 +73,30 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-_TINY_CLIP = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> "Encoder":
+    """A CLIP of the real class with random weights; open_clip knows it as `compodiff-tiny`, in this process alone."""
+    return make_open_clip_encoder(tmp_path_factory.mktemp("open_clip"))
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> "Encoder":
-    """A CLIP of the real class with random weights, one layer a tower; open_clip knows it as `compodiff-tiny`."""
-    import open_clip
-    import torch
+def encoder_folder(tiny_encoder: "Encoder", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder as a stage reads it; read only."""
+    from compodiff.encoders import save_encoder
 
-    from compodiff.encoders import open_clip_encoder
+    folder = tmp_path_factory.mktemp("artifacts") / "encoder"
+    save_encoder(tiny_encoder, folder)
+    return folder
 
-    config = tmp_path_factory.mktemp("open_clip") / "compodiff-tiny.json"
-    config.write_text(json.dumps(_TINY_CLIP))
-    open_clip.add_model_config(config)
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(17)
-        return open_clip_encoder("compodiff-tiny", pretrained=None)
+
+@pytest.fixture(scope="session")
+def tagger() -> "Tagger":
+    from compodiff.language.terms import Tagger
+
+    return Tagger()
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in this process: a spawned one would not know the tiny CLIP, which open_clip was told of here."""
+    monkeypatch.setenv("COMPODIFF_WORKERS", "1")

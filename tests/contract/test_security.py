@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from factories import encode_picture
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from compodiff.benchmarks.datasets.annotations import shorten_to_number
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
@@ -107,12 +107,6 @@ def test_a_name_that_does_not_lead_out_is_taken_and_stays_in(parts: list[str]) -
         assert resolve_inside(Path("/root"), name).is_relative_to("/root")
 
 
-def picture() -> bytes:
-    with BytesIO() as buffer:
-        Image.new("RGB", (4, 4), "red").save(buffer, "PNG")
-        return buffer.getvalue()
-
-
 def test_the_catalogue_reads_no_tar_outside_its_folder(small_data: Path, tmp_path: Path) -> None:
     data = shutil.copytree(small_data, tmp_path / "data")
     (tmp_path / "data" / "pictures" / "openmoji.tar").rename(tmp_path / "secret.tar")
@@ -125,7 +119,7 @@ def test_the_catalogue_reads_no_tar_outside_its_folder(small_data: Path, tmp_pat
 
 @pytest.mark.parametrize("name", ["../secret.png", "{absolute}"])
 def test_an_index_reads_no_picture_outside_its_root(name: str, tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(picture())
+    (tmp_path / "secret.png").write_bytes(encode_picture())
     row = {"picture_id": "a", "name": "a", "path": name.format(absolute=tmp_path / "secret.png"), "offset": 0,
            "length": 99, "sha256": ""}  # fmt: skip
     (tmp_path / "root").mkdir()
@@ -146,7 +140,7 @@ def test_a_benchmark_reads_no_picture_that_its_annotations_place_elsewhere(tmp_p
     root = tmp_path / "cirr"
     (root / "captions").mkdir(parents=True)
     (root / "image_splits").mkdir()
-    (tmp_path / "secret.png").write_bytes(picture())
+    (tmp_path / "secret.png").write_bytes(encode_picture())
     query = {"pairid": 1, "reference": "up", "caption": "in red", "target_hard": "absolute", "img_set": {"members": []}}
     (root / "captions" / "cap.rc2.val.json").write_text(json.dumps([query]))
     places = {"up": "../secret.png", "absolute": str(tmp_path / "secret.png"), "../secret": "./nowhere.png"}
@@ -162,7 +156,7 @@ def test_a_benchmark_reads_no_picture_that_its_annotations_place_elsewhere(tmp_p
 
 
 def test_links_and_odd_names_in_a_tar_give_no_file_of_this_machine(tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(picture())
+    (tmp_path / "secret.png").write_bytes(encode_picture())
     gallery = tmp_path / "gallery"
     gallery.mkdir()
     with tarfile.open(gallery / "pictures.tar", "w") as tar:
@@ -171,11 +165,11 @@ def test_links_and_odd_names_in_a_tar_give_no_file_of_this_machine(tmp_path: Pat
             link.type, link.linkname = kind, str(tmp_path / "secret.png")
             tar.addfile(link)
         entry = tarfile.TarInfo("../up.png")
-        entry.size = len(picture())
-        tar.addfile(entry, BytesIO(picture()))
+        entry.size = len(encode_picture())
+        tar.addfile(entry, BytesIO(encode_picture()))
     found = GalleryFolder.scan(gallery)
     assert found.ids == ("../up",)  # an id and no path: read by its offset, never written
-    assert found.read("../up").size == (4, 4)
+    assert found.read("../up").size == (16, 16)
     assert not (tmp_path / "up.png").exists()
 
 

@@ -5,7 +5,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -17,7 +16,17 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
-from worlds.browser import CHROMIUM, DRIVER, browser, found, open_page, served, until
+from worlds.browser import (
+    CHROMIUM,
+    DRIVER,
+    browser,
+    found,
+    list_broken_rules,
+    open_page,
+    prefer_colours,
+    served,
+    until,
+)
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"
@@ -190,11 +199,8 @@ def test_three_ways_stand_side_by_side_and_results_can_be_kept(page, tmp_path):
     composed = _search(page)
     page.find_element(By.ID, "compare").click()
     columns = WebDriverWait(page, 20).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".three section"))
-    assert [each.find_element(By.TAG_NAME, "h2").text for each in columns] == [
-        "The picture alone",
-        "The words alone",
-        "Composed",
-    ]
+    heads = [each.find_element(By.TAG_NAME, "h2").text for each in columns]
+    assert heads == ["The picture alone", "The words alone", "Composed"]
     cards = columns[2].find_elements(By.CSS_SELECTOR, ".card")
     assert [card.get_attribute("data-id") for card in cards] == composed
     page.find_element(By.ID, "json").click()
@@ -228,36 +234,27 @@ def test_everything_can_be_reached_from_the_keyboard_and_has_a_name(page):
     assert page.find_element(By.ID, "status").get_attribute("aria-live") == "polite"
 
 
-def _broken_rules(page) -> list[str]:
-    """What axe, a checker of accessibility (WCAG 2.1, levels A and AA, and good practice), finds wrong."""
-    page.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
-    broken = page.execute_async_script("axe.run().then((result) => arguments[0](result.violations))")
-    return [f"{rule['id']}: {node['html'][:150]}" for rule in broken for node in rule["nodes"]]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_checker_of_accessibility_finds_nothing(page, address, scheme):
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
+    prefer_colours(page, scheme)
     try:
         page.execute_script("localStorage.clear()")
         page.refresh()
         until(lambda: len(page.find_elements(By.CSS_SELECTOR, "#starters .pick")) == 24)
-        assert _broken_rules(page) == []
+        assert list_broken_rules(page) == []
         _pick(page, "red apple (twemoji)")
         page.find_element(By.ID, "paint").click()
         page.execute_script("document.getElementById('more').open = true")
         page.find_element(By.ID, "text").send_keys("green")
         _search(page)
-        assert _broken_rules(page) == []
+        assert list_broken_rules(page) == []
         page.find_element(By.ID, "compare").click()
         until(lambda: len(page.find_elements(By.CSS_SELECTOR, ".three section")) == 3)
         page.find_element(By.CSS_SELECTOR, ".card .add").click()
         page.find_element(By.CSS_SELECTOR, ".card .show").click()
-        assert _broken_rules(page) == []
+        assert list_broken_rules(page) == []
     finally:
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        prefer_colours(page)
 
 
 def test_a_phone_sees_all_of_it_without_scrolling_sideways(page, address):
@@ -279,8 +276,7 @@ def test_a_phone_sees_all_of_it_without_scrolling_sideways(page, address):
 
 
 def test_dark_follows_the_system_and_the_button(page, address):
-    features = [{"name": "prefers-color-scheme", "value": "dark"}]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    prefer_colours(page, "dark")
     try:
         page.execute_script("localStorage.clear()")
         page.refresh()
@@ -290,7 +286,7 @@ def test_dark_follows_the_system_and_the_button(page, address):
         assert page.execute_script(ground) == "rgb(246, 246, 249)"
     finally:
         page.execute_script("localStorage.clear()")
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        prefer_colours(page)
 
 
 def test_the_page_is_usable_within_a_second(page, address):

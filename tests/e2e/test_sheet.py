@@ -2,8 +2,6 @@
 
 import csv
 import json
-import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,27 +9,25 @@ from subprocess import run
 
 import pandas as pd
 import pytest
-from compodiff.triplets.manifest import finish
+from factories import encode_picture
 from PIL import Image
+from worlds.browser import CHROMIUM, COMMAND, DRIVER, browser, until
 
 from compodiff.inspection.drawing import SheetTriplet, draw, read_manifest, read_pictures
 from compodiff.inspection.sheet import render_sheet
 from compodiff.storage import shards
+from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"
 )
-COMMAND = Path(sys.executable).with_name("compodiff")
 COUNT = 60
 
 
@@ -45,8 +41,8 @@ def triplets(tmp_path_factory) -> Path:
         shard.record(rows[list(row(0))])
         for number, each in enumerate(rows.to_dict("records")):
             if each["accepted"]:
-                mask = {"mask.png": png(Image.new("1", (64, 64), 1))} if number % 6 == 1 else {}
-                pictures = {"reference.png": png(disc(number)), "target.png": png(disc(number + 100)), **mask}
+                mask = {"mask.png": encode_picture(Image.new("1", (64, 64), 1))} if number % 6 == 1 else {}
+                pictures = {"reference.png": disc(number), "target.png": disc(number + 100), **mask}
                 shard.add(str(each["key"]), {**pictures, "json": json.dumps(each).encode()})
     finish(folder, [path])
     return folder
@@ -76,31 +72,17 @@ def row(number: int) -> dict:
     )
 
 
-def disc(number: int) -> Image.Image:
-    return Image.new("RGB", (48, 48), (number * 3 % 256, 90, 160))
-
-
-def png(picture: Image.Image) -> bytes:
-    import io
-
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+def disc(number: int) -> bytes:
+    return encode_picture(Image.new("RGB", (48, 48), (number * 3 % 256, 90, 160)))
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory) -> Iterator[WebDriver]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    downloads = tmp_path_factory.mktemp("downloads")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    driver = webdriver.Chrome(options, Service(str(DRIVER)))
-    driver.downloads = downloads
-    yield driver
-    driver.quit()
+    with browser() as driver:
+        driver.downloads = tmp_path_factory.mktemp("downloads")
+        behaviour = {"behavior": "allow", "downloadPath": str(driver.downloads)}
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +102,6 @@ def page(chromium, file) -> Iterator[WebDriver]:
     until(lambda: chromium.execute_script("return document.body.dataset.ready"))
     yield chromium
     assert [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
-def until(holds, seconds: float = 20):
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value
 
 
 def keys(page: WebDriver) -> list[str]:

@@ -11,18 +11,17 @@ from typing import Any
 
 import mlflow
 import pytest
+from factories import make_benchmark_gate
 from mlflow.entities import Metric
 
 from compodiff.errors import InputInvalid, PromotionRefused
-from compodiff.params import BenchmarkGate, PromotionParams
+from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import DECISIONS, settle_aliases
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_number_at
 from compodiff.tracking.store import open_store
 
-GATE = PromotionParams(
-    benchmarks={"emoji": BenchmarkGate(floor=0.1, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.1)}
-)
+GATE = PromotionParams(benchmarks={"emoji": make_benchmark_gate(floor=0.1)})
 # What a promotion asks of MLflow in order to change something, in order.
 REQUESTS = (
     "create_run",

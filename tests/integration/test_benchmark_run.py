@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from factories import draw_box_mask
 from typer.testing import CliRunner
 from worlds.benchmark import drawn, make_models
 
@@ -86,9 +86,7 @@ def test_negative_texts_and_masks_of_queries_are_asked(models, project):
     (own / "gallery").mkdir(parents=True)
     for colour in ("red", "green", "blue"):
         drawn("disc", colour).save(own / "gallery" / f"{colour}.png")
-    mask = Image.new("L", (48, 48))
-    mask.paste(255, (0, 0, 48, 24))
-    mask.save(own / "mask.png")
+    draw_box_mask((48, 48), (0, 0, 48, 24)).save(own / "mask.png")
     query = {"reference": "red", "relative_caption": "make it blue", "target": "blue"}
     (own / "queries.jsonl").write_text(json.dumps(query | {"negative": "green", "mask": "mask.png"}))
     assert "1 queries, gallery 3" in run(models, "triplets", own)

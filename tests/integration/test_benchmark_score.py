@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import compute_cosines
 from typer.testing import CliRunner
 
 from compodiff.cli import app
@@ -47,12 +48,6 @@ def random_vectors(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def cosines(queries, gallery):
-    queries, gallery = queries.astype(np.float64), gallery.astype(np.float64)
-    unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
-    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ unit.T
-
-
 def metrics(output):
     found = json.loads(output)["metrics"]
     assert all(0 <= value <= 1 for value in found.values())
@@ -67,7 +62,7 @@ def test_cirr_hard_soft_and_subset(saved):
     gallery = random_vectors(0, len(names), WIDTH)
     # Queries between reference and target, so that every K has hits.
     queries = gallery[[row[item["target_hard"]] for item in items]] + 1.2 * random_vectors(1, len(items), WIDTH)
-    scores = cosines(queries, gallery)
+    scores = compute_cosines(queries, gallery)
     expected = {}
     for i, item in enumerate(items):
         order = [names[j] for j in np.argsort(-scores[i]) if names[j] != item["reference"]]
@@ -96,7 +91,7 @@ def test_circo_average_precision_and_aspects(saved, written_as):
     row = {number: i for i, number in enumerate(ids)}
     gallery = random_vectors(3, len(ids), WIDTH)
     queries = gallery[[row[item["gt_img_ids"][-1]] for item in items]] + random_vectors(4, len(items), WIDTH)
-    order = np.argsort(-cosines(queries, gallery), axis=1)
+    order = np.argsort(-compute_cosines(queries, gallery), axis=1)
     expected, aspects = {}, {}
     for item, ranked in zip(items, order, strict=True):
         hit = np.isin([ids[i] for i in ranked[:50]], item["gt_img_ids"])
@@ -137,7 +132,7 @@ def test_fashioniq_is_the_mean_of_three_galleries(saved, variant):
         all_queries.append(queries)
         used = sorted({row[item[key]] for item in items for key in ("target", "candidate")})
         kept = np.arange(len(names)) if variant == "original" else np.array(used)
-        scores = cosines(queries, gallery[kept])
+        scores = compute_cosines(queries, gallery[kept])
         own = scores[np.arange(len(items)), [int(np.flatnonzero(kept == row[item["target"]])[0]) for item in items]]
         rank = (scores > own[:, None]).sum(axis=1) + 1
         for k in (10, 50):
@@ -161,7 +156,7 @@ def test_genecis_ties_are_not_wins(saved, task):
     candidates = np.array([[row[one["val_image_id"]] for one in of_query] for of_query in pictures])
     gallery, queries = random_vectors(6, len(numbers), WIDTH), random_vectors(7, len(items), WIDTH)
     gallery[::3] = gallery[0]  # a third of the pictures look alike
-    scores = np.take_along_axis(cosines(queries, gallery).round(9), candidates, axis=1)
+    scores = np.take_along_axis(compute_cosines(queries, gallery).round(9), candidates, axis=1)
     rank = 1 + (scores[:, 1:] >= scores[:, :1]).sum(axis=1)
     options = saved(numbers, gallery, queries)
     root = ("--root", ANNOTATIONS / "genecis", "--split", "val", "--json")
@@ -178,7 +173,7 @@ def test_submissions_are_written_and_pass_their_own_check(saved, tmp_path):
     benchmark("submit", "cirr", *root, *saved(names, gallery, queries), "--out", tmp_path / "out")
     recall = json.loads((tmp_path / "out/recall.json").read_text())
     subset = json.loads((tmp_path / "out/recall_subset.json").read_text())
-    scores = cosines(queries, gallery)
+    scores = compute_cosines(queries, gallery)
     for i in (0, 1000, 4147):
         item = items[i]
         order = [names[j] for j in np.argsort(-scores[i]) if names[j] != item["reference"]]

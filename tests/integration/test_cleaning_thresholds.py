@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from factories import encode_picture
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
@@ -24,12 +25,7 @@ LEAST = (0.9, 0.95)  # cosines
 
 
 def jpeg(quality: int) -> Callable[[Image.Image], Image.Image]:
-    def compressed(picture: Image.Image) -> Image.Image:
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=quality)
-        return Image.open(stream).convert("RGB")
-
-    return compressed
+    return lambda picture: Image.open(io.BytesIO(encode_picture(picture, "JPEG", quality=quality))).convert("RGB")
 
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {

@@ -11,25 +11,18 @@ from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from compodiff.triplets.making import ShardPlan, TripletMaker
+from factories import draw_patches, make_embedded_encoder
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
-from compodiff.encoders import Encoder, load_embedded_encoder, save_encoder
+from compodiff.encoders import Encoder, save_encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
+from compodiff.triplets.making import ShardPlan, TripletMaker
 
 PAIRS = 200
-
-
-def picture(seed: int) -> Image.Image:
-    """160 pixels; soft edges, of which PNG makes 20 to 30 kB."""
-    blobs = np.random.default_rng(seed).integers(0, 255, (5, 5, 3), dtype=np.uint8)
-    return Image.fromarray(blobs).resize((160, 160), Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)
@@ -70,14 +63,11 @@ def test_filters_run_at_95_percent_of_the_encoders_own_throughput(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_catalogue: Catalogue, kept: str, least: float
 ) -> None:
     """What is kept is written as PNG, too, which for smooth pictures costs more than all five filters."""
-    torch.set_num_threads(1)
-    encoder = load_embedded_encoder(embedding_dim=512, image_size=160, generator=torch.Generator().manual_seed(17))
+    encoder = make_embedded_encoder(seed=17, embedding_dim=512, image_size=160)
     save_encoder(encoder, tmp_path / "encoder")
-    floors = SimilarityFloors.model_validate(
-        dict.fromkeys(SimilarityFloors.model_fields, 1.0 if kept == "none" else -1.0)
-    )
+    floors = SimilarityFloors(**dict.fromkeys(SimilarityFloors.model_fields, 1.0 if kept == "none" else -1.0))
     emoji = (paint_on_white(small_catalogue.read(name)) for name in cycle(small_catalogue.list_distinct()))
-    smooth = (picture(seed) for seed in count())
+    smooth = (draw_patches(seed, 160, 160, across=5) for seed in count())
     pictures = tuple(islice(emoji if kept == "emoji" else smooth, 2 * PAIRS))
     maker = TripletMaker(partial(Held, pictures), tmp_path / "encoder", floors, 16)
     maker(ShardPlan(tmp_path / "warm.tar", (pair(0),)))

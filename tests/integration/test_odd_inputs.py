@@ -8,17 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds.odd import (
-    FORMATS,
-    NAMES,
-    encoded,
-    noise,
-    odd_contents,
-    odd_lines,
-    write_odd_folder,
-    write_odd_tables,
-    write_odd_tars,
-)
+from factories import draw_noise, encode_picture, write_webdataset
+from worlds.odd import FORMATS, NAMES, odd_contents, write_odd_folder
+from worlds.odd_sets import odd_lines, write_odd_tables, write_odd_tars
 
 from compodiff import Searcher
 from compodiff.cli import main
@@ -31,6 +23,17 @@ from compodiff.params import load_params
 
 pytestmark = pytest.mark.timeout(240)
 LEAST = 150
+ODD_FILES = (
+    "pipe.jpg",
+    "zero.png",
+    "round.png",
+    "talk.png",
+    "a folder.png",
+    "sparse.png",
+    "bomb of 60000.png",
+    "x" * 300,
+)
+ODD_REFERENCES = ("", " ", "~", "a\0b", "\udcff", "/", "/proc/self/mem", "👩‍🍳", "9" * 5000)
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -66,7 +69,7 @@ def good(tmp_path: Path) -> Path:
     """Three good pictures."""
     (tmp_path / "good").mkdir()
     for number in range(3):
-        (tmp_path / "good" / f"good{number}.png").write_bytes(encoded(noise(number), "PNG"))
+        (tmp_path / "good" / f"good{number}.png").write_bytes(encode_picture(draw_noise(number)))
     return tmp_path / "good"
 
 
@@ -103,7 +106,7 @@ def test_a_folder_of_every_odd_entry_is_built_added_to_and_searched(run: Run, tm
     assert code == 0
     assert [line for line in out.splitlines() if not line.startswith("left out: ")] == out.splitlines()[:1]
     assert all(line.startswith("left out: ") for line in out.splitlines()[1:])
-    (folder / "half.png").write_bytes(encoded(noise(), "PNG")[:100])
+    (folder / "half.png").write_bytes(encode_picture(draw_noise())[:100])
     assert run("index", "add", folder, *MODEL)[0] == 0
     assert run("index", "add", folder, *MODEL)[0] == 0
     assert "bring it up to date" not in run("index", "status", folder)[1]
@@ -119,30 +122,8 @@ def test_odd_names_and_numbers_of_a_shell_are_one_line(run: Run, good: Path, tmp
     odd = tmp_path / "odd"
     odd.mkdir()
     write_odd_folder(odd)
-    names = (
-        "pipe.jpg",
-        "zero.png",
-        "round.png",
-        "talk.png",
-        "a folder.png",
-        "sparse.png",
-        "bomb of 60000.png",
-        "x" * 300,
-    )
-    references = [
-        *(odd / name for name in names),
-        "",
-        " ",
-        "~",
-        "a\0b",
-        "\udcff",
-        "/",
-        "/proc/self/mem",
-        "👩‍🍳",
-        "9" * 5000,
-    ]
     searcher = Searcher.load("artifacts")
-    for reference in references:
+    for reference in (*(odd / name for name in ODD_FILES), *ODD_REFERENCES):
         foreseen(searcher.search, reference, "red", k=2)
         foreseen(searcher.search, "👩‍🍳", "red", mask=reference or "away", k=2)
     for dials in (
@@ -241,7 +222,7 @@ def test_odd_sets_are_imported_and_cleaned_or_named(run: Run, tmp_path: Path) ->
         {"edited_caption": 10**30},
         {"split": []},
     ]
-    whole = encoded(noise(3), "PNG")
+    whole = encode_picture(draw_noise(3))
     _write_set(tmp_path / "sets" / "texts.tar", [(f"{n}", whole, texts | odd) for n, odd in enumerate(numbers)])
     for folder, form in (
         (tmp_path / "tars", "webdataset"),
@@ -262,17 +243,13 @@ def test_odd_sets_are_imported_and_cleaned_or_named(run: Run, tmp_path: Path) ->
 
 
 def _write_set(path: Path, entries: list[tuple[str, bytes, dict]]) -> None:
-    import io
-    import tarfile
-
-    with tarfile.open(path, "w") as tar:
-        for number, (_, content, texts) in enumerate(entries):
-            files = {
-                "reference_image.png": content,
-                "target_image.png": encoded(noise(9), "PNG"),
-                "json": json.dumps(texts).encode(),
-            }
-            for extension, data in files.items():
-                member = tarfile.TarInfo(f"{number:04}.{extension}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+    target = encode_picture(draw_noise(9))
+    samples = {
+        f"{number:04}": {
+            "reference_image.png": content,
+            "target_image.png": target,
+            "json": json.dumps(texts).encode(),
+        }
+        for number, (_, content, texts) in enumerate(entries)
+    }
+    write_webdataset(path, samples)

@@ -8,26 +8,18 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import pytest
-from compodiff.triplets.emoji import make_caption_pairs
-from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
+from factories import make_synthesis_params
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards
 from compodiff.pairs.pair import CatalogueGenerator
-from compodiff.params import SimilarityFloors, SynthesisParams
+from compodiff.triplets.emoji import make_caption_pairs
+from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
 
 ALLOWED = 1.15
 COPIES = 20  # of the small catalogue's pairs, so that a run is longer than its workers' start
 ORDER = ("local", "ray", "ray", "local")  # what slows the machine down meanwhile meets both
-PARAMS = SynthesisParams.model_validate(
-    {
-        **{"seed": 17, "captions_per_pair": 9, "max_pairs_per_relation": 8000, "pairs_per_shard": 512, "batch_size": 8},
-        "sprites": {"families": {"train": 0, "validation": 0}, "edits_per_relation": 1},
-        "imported": [],
-        "drawn": None,
-        "floors": dict.fromkeys(SimilarityFloors.model_fields, -1.0),
-    }
-)
+PARAMS = make_synthesis_params(captions_per_pair=9, max_pairs_per_relation=8000, pairs_per_shard=512)
 
 
 @dataclass(frozen=True)

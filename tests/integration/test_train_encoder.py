@@ -6,30 +6,15 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from factories import make_embedded_encoder_params
 from torch.nn import functional
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoders import Encoder, load_encoder
-from compodiff.params import EmbeddedEncoderParams, EncoderParams, MapParams, OpenClipParams
+from compodiff.params import EncoderParams, OpenClipParams
 from compodiff.stages.train_encoder import train_encoder
 
-PARAMS = EncoderParams(
-    embedded=EmbeddedEncoderParams(
-        seed=17,
-        image_size=64,
-        tower_batch_size=16,
-        maps={"stride_8": MapParams(grid=2, dimensions=12), "head": MapParams(grid=1, dimensions=12)},
-        components=24,
-        steps=150,
-        batch_size=48,
-        max_variants=8,
-        image_learning_rate=1e-3,
-        text_learning_rate=3e-3,
-        warmup_steps=5,
-        weight_decay=0.05,
-    ),
-    open_clip=None,
-)
+PARAMS = EncoderParams(embedded=make_embedded_encoder_params(), open_clip=None)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from worlds.training import train_in
 from compodiff.errors import CheckpointMismatch, ParamsInvalid, ResourceUnavailable
 from compodiff.model.checkpoint import load_model
 
+TESTS = Path(__file__).parents[1]
 CHANCE = 10 / 300  # ten of the gallery's pictures
 
 
@@ -173,9 +174,9 @@ def test_sharding_accumulation_and_precision_change_only_the_rounding(world: Pat
 def test_two_processes_learn_what_one_learns(world: Path) -> None:
     """By torchrun, as a user starts it; ZeRO 2 divides gradients and optimizer among the two."""
     plain = train_in(world, "plain")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    training = [training_world.__file__, str(world), "divided", json.dumps({"zero_stage": 2})]
-    subprocess.run([*command, *training], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--module"]
+    training = ["worlds.training", str(world), "divided", json.dumps({"zero_stage": 2})]
+    subprocess.run([*command, *training], check=True, cwd=TESTS, env=os.environ | {"OMP_NUM_THREADS": "1"})
     divided = pd.read_csv(world / "divided.csv")
     assert divided["loss"].to_numpy() == pytest.approx(plain["loss"], rel=1e-5)
     assert divided["cosine"].to_numpy() == pytest.approx(plain["cosine"], rel=1e-4)

@@ -1,6 +1,7 @@
 """The chunked metrics equal an obvious twin: all scores in one float64 matrix, every ranking a sorted list."""
 
 import numpy as np
+from factories import compute_cosines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,12 +13,6 @@ from compodiff.benchmarks.scoring.vectors import Vectors
 
 NO_PICTURES = FilePictures(lambda picture: [])
 KS = (1, 2, 3, 5, 10)
-
-
-def cosine(queries, pictures):
-    queries, pictures = queries.astype(np.float64), pictures.astype(np.float64)
-    lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(pictures, axis=1)[None, :]
-    return np.divide(queries @ pictures.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
 def worst_ranking(scores, names, weights, left_out):
@@ -96,7 +91,7 @@ def benchmarks(draw):
 def test_scores_equal_brute_force(case, chunk, dtype, fusion, extra):
     benchmark, embeddings, queries = case
     parts, combine, offset = fusion
-    scores = combine.reduce([cosine(part, embeddings) + offset for part in queries[:parts]])
+    scores = combine.reduce([compute_cosines(part, embeddings) + offset for part in queries[:parts]])
     expected = twin(benchmark, [dict(zip(benchmark.gallery, row, strict=True)) for row in scores])
 
     # Lengths must not matter, nor pictures that the benchmark does not rank, nor the order of the file.
@@ -122,7 +117,7 @@ def test_real_numbers_rank_as_in_float64(seed, chunk, dtype):
     centre = generator.standard_normal(64)
     embeddings = (centre + 1e-4 * generator.standard_normal((200, 64))).astype(dtype)
     queries = (centre + 1e-4 * generator.standard_normal((5, 64))).astype(dtype)
-    scores = cosine(queries, embeddings)
+    scores = compute_cosines(queries, embeddings)
     names = tuple(map(str, range(200)))
     benchmark = Benchmark(
         "crowd",
@@ -145,7 +140,7 @@ def test_top_rows_equal_a_sort(case, chunk, k):
     _, embeddings, queries = case
     generator = np.random.default_rng(k)
     excluded = generator.integers(-1, len(embeddings), size=queries.shape[1])
-    scores = cosine(queries[0], embeddings).round(9)
+    scores = compute_cosines(queries[0], embeddings).round(9)
     scores[np.arange(len(scores)), excluded] = np.where(excluded >= 0, -np.inf, scores[:, -1])
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     similarity = Similarity((queries[0].astype(np.float32),))

@@ -1,14 +1,20 @@
 """A small `triplets` benchmark with real pictures, a real tiny CLIP, its embeddings, an index and two models."""
 
-import io
 import json
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
+from factories import (
+    encode_picture,
+    make_denoiser_config,
+    make_embedding_params,
+    make_index_params,
+    make_random_denoiser,
+    make_sampling_params,
+    write_tar,
+)
 from PIL import Image, ImageDraw
 
 from compodiff.benchmarks.datasets.own import load_triplets
@@ -16,9 +22,8 @@ from compodiff.embeddings import MASK_SIZE, EmbeddingMaterial, Embeddings, Exact
 from compodiff.encoders import Encoder, EncoderManifest, save_encoder
 from compodiff.index import index
 from compodiff.model.checkpoint import ModelCard, save_model
-from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
-from compodiff.params import EmbeddingParams, EvaluationParams, IndexParams, SamplingParams
+from compodiff.params import EvaluationParams
 from compodiff.storage.atomic import write_json
 
 COLOURS = ("red", "green", "blue", "gold", "black", "gray")
@@ -33,23 +38,10 @@ EVALUATION = EvaluationParams(
     shown_queries=2,
     shown_pictures=3,
 )
-SAMPLING = SamplingParams(
-    seed=5,
-    num_inference_steps=1,
-    solver="mean",
-    grid="trailing",
-    eta=0.0,
-    w_image=1.5,
-    w_text=3.0,
-    draws=1,
-    fusion="average",
-    reference_mixing=0.0,
-    masked_reference_mixing=0.0,
-    precision="float32",
-)
+SAMPLING = make_sampling_params(num_inference_steps=1, solver="mean")
 LEFT_HALF = np.zeros((MASK_SIZE, MASK_SIZE), np.bool_)
 LEFT_HALF[:, : MASK_SIZE // 2] = True
-EMBEDDING = EmbeddingParams(seed=1, batch_size=16, masks_per_picture=1, min_mask_fraction=0.2, max_mask_fraction=0.7)
+EMBEDDING = make_embedding_params()
 
 
 @dataclass(frozen=True)
@@ -79,14 +71,8 @@ def write_benchmark(folder: Path) -> None:
     """Gallery as a tar, queries of two relations in two splits."""
     gallery = folder / "gallery"
     gallery.mkdir(parents=True)
-    with tarfile.open(gallery / "drawn.tar", "w") as tar:
-        for shape in SHAPES:
-            for colour in COLOURS:
-                stream = io.BytesIO()
-                drawn(shape, colour).save(stream, "PNG")
-                member = tarfile.TarInfo(f"{shape}-{colour}.png")
-                member.size = stream.tell()
-                tar.addfile(member, io.BytesIO(stream.getvalue()))
+    drawings = {f"{shape}-{colour}.png": drawn(shape, colour) for shape in SHAPES for colour in COLOURS}
+    write_tar(gallery / "drawn.tar", {name: encode_picture(picture) for name, picture in drawings.items()})
     for split, shapes in (("validation", SHAPES[:2]), ("test", SHAPES[2:])):
         recolour = [
             {"reference": f"{s}-{a}", "relative_caption": f"make it {b}", "targets": [f"{s}-{b}"], "group": "colour"}
@@ -117,15 +103,10 @@ def write_scenes(folder: Path) -> None:
 
 def untrained_card(manifest: EncoderManifest) -> ModelCard:
     """A residual network: before training its answer is the reference itself."""
-    config = DenoiserConfig(
+    config = make_denoiser_config(
         embedding_dim=manifest.embedding_dim,
         token_dim=manifest.token_dim,
-        width=16,
         depth=1,
-        heads=2,
-        cross_heads=2,
-        head_width=8,
-        feed_forward_factor=2,
         mask_size=4,
         image_slots=1,
         residual=True,
@@ -151,13 +132,12 @@ def make_world(root: Path, encoder: Encoder) -> World:
         embeddings=embedded.pictures,
         pictures=pd.DataFrame({"picture_id": ids, "name": ids, "path": "x", "offset": 0, "length": 0, "sha256": ids}),
         encoder=encoder.manifest,
-        params=IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=1, probes=1, code_bytes=1, rerank=0),
+        params=make_index_params(),
         pictures_root="..",
     )
-    torch.manual_seed(1)  # nn.Module draws its weights from the global generator
     card = untrained_card(encoder.manifest)
     for folder in (world.prior, world.composed):
-        save_model(folder, Denoiser(card.denoiser).state_dict(), card)
+        save_model(folder, make_random_denoiser(card.denoiser).state_dict(), card)
     return world
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -73,6 +74,19 @@ def found(driver: "WebDriver") -> list[str]:
     """The ids of the pictures that were found, once no search is under way."""
     shown = "return go.disabled ? [] : [...document.querySelectorAll('.card')].map((card) => card.dataset.id)"
     return until(lambda: driver.execute_script(shown))
+
+
+def list_broken_rules(page: "WebDriver") -> list[str]:
+    """What axe, a checker of accessibility (WCAG 2.1, levels A and AA, and good practice), finds wrong."""
+    page.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    broken = page.execute_async_script("axe.run().then((result) => arguments[0](result.violations))")
+    return [f"{rule['id']}: {node['html'][:150]}" for rule in broken for node in rule["nodes"]]
+
+
+def prefer_colours(page: "WebDriver", *schemes: str) -> None:
+    """As a system in light or dark colours; without a scheme as usual."""
+    features = [{"name": "prefers-color-scheme", "value": scheme} for scheme in schemes]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def _answers(address: str) -> bool:

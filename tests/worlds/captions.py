@@ -1,10 +1,16 @@
 """Edits that a tiny language model can learn, and that model: an OPT of the real class with a tokenizer of its own."""
 
+from pathlib import Path
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from compodiff.captions.edit_rows import EditRow
+from compodiff.captions.replacements import Replacements
+from compodiff.language.terms import ATTRIBUTE as ADJECTIVE
+from compodiff.language.terms import ONE
+from compodiff.params import CaptionParams, load_params
 
 ANIMALS = ("dog", "cat", "horse", "cow", "sheep", "goat", "lion", "bear")
 PLACES = ("on a beach", "in a forest", "by a river", "near a house")
@@ -15,6 +21,22 @@ ROWS = [
     for place in PLACES
     if one != other
 ]
+
+NOUNS = ("dog", "cat", "horse", "car", "boat", "house", "tree", "lamp", "chair", "guitar")
+COLOURS = ("red", "blue", "green", "white", "black", "yellow")
+FORMS = dict.fromkeys(NOUNS, ONE) | dict.fromkeys(COLOURS, ADJECTIVE)
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").captions
+
+
+def make_caption_params(**changes: object) -> CaptionParams:
+    """Those of params.yaml, but for keywords.`changes`."""
+    return CaptionParams.model_validate(PARAMS.model_dump() | {"keywords": PARAMS.keywords.model_dump() | changes})
+
+
+def replace_all(forms: dict[str, int]) -> Replacements:
+    """Every term of a form replaces every other."""
+    choices = {one: [other for other in forms if other != one and forms[other] == forms[one]] for one in forms}
+    return Replacements(forms, {term: others for term, others in choices.items() if others})
 
 
 def tiny_tokenizer():

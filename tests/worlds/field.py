@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+from factories import draw_noise
 from PIL import Image
 
 from compodiff.storage.atomic import write_json
@@ -53,7 +53,7 @@ class Field:
 def noise(place: int) -> Image.Image:
     """A picture of its own for each place, but one for both of a pair."""
     seed = place // 2 if place < 2 * PAIRS else place
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((48, 40), 0)
+    return draw_noise(seed, 4, 4).resize((48, 40), Image.Resampling.NEAREST)
 
 
 def pairs(names: list[str]) -> list[tuple[str, str]]:

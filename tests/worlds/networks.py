@@ -4,36 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from factories import make_denoiser_config
 
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 
-TINY = DenoiserConfig(
-    embedding_dim=16,
-    token_dim=12,
-    width=16,
-    depth=2,
-    heads=2,
-    cross_heads=2,
-    head_width=8,
-    feed_forward_factor=2,
-    mask_size=64,
-    image_slots=1,
-    residual=False,
-)
-OURS = DenoiserConfig(
-    embedding_dim=10,
-    token_dim=12,
-    width=16,
-    depth=2,
-    heads=2,
-    cross_heads=2,
-    head_width=8,
-    feed_forward_factor=2,
-    mask_size=8,
-    image_slots=3,
-    residual=True,
-)
+TINY = make_denoiser_config(token_dim=12, mask_size=64, image_slots=1)
+OURS = make_denoiser_config(embedding_dim=10, token_dim=12, image_slots=3, residual=True)
 
 
 @pytest.fixture(params=[TINY, OURS], ids=["released", "ours"])

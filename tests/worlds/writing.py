@@ -4,7 +4,6 @@
 it writes nothing at a place of a person's choice. A command that is missing here fails the test that walks the tree.
 """
 
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from compodiff.triplets.manifest import finish
+from factories import encode_picture
 
 from compodiff.captions.language_model import save_language_model
 from compodiff.encoders import Encoder
@@ -26,6 +25,7 @@ from compodiff.params import SimilarityFloors
 from compodiff.released.conversion import export_released
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
+from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST
 from worlds.benchmark import drawn, make_models
 from worlds.captions import ANIMALS, PLACES, tiny_model, tiny_tokenizer
@@ -75,8 +75,6 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "bench serve": "it prints",
     "bench synthesis": "it prints",
 }
-# What commands put beside an output NAME, or might: somebody may have files of these names.
-BESIDE = ("{0}.parts", "{0}.work", "{0}.checkpoint", "{0}.gallery.npz", ".{0}.work", ".{0}.99999.partial", "{0}.bak")
 
 
 def make_world(root: Path, encoder: Encoder) -> Path:
@@ -130,9 +128,7 @@ def _write_triplets(folder: Path) -> None:
 
 
 def _png(colour: str, number: int) -> bytes:
-    stream = io.BytesIO()
-    drawn(("disc", "bar")[number], colour).convert("RGB").save(stream, "PNG")
-    return stream.getvalue()
+    return encode_picture(drawn(("disc", "bar")[number], colour).convert("RGB"))
 
 
 def _write_cirr(root: Path) -> None:

@@ -46,3 +46,18 @@ def test_parts_weigh_the_same_whatever_their_size():
     parts = [{"hit": np.ones(10)}, {"hit": np.zeros(1000)}]
     low, high = Bootstrap(draws=50, seed=1).estimate_intervals(parts, [[""] * 10, [""] * 1000])["hit"]
     assert low == high == 0.5
+
+
+@pytest.mark.parametrize(("level", "deviations"), [(0.95, 1.960), (0.8, 1.282)])
+def test_of_many_queries_an_interval_is_that_of_the_normal_distribution(level, deviations):
+    outcomes = np.random.default_rng(0).normal(size=300)
+    bootstrap = Bootstrap(draws=4000, seed=1) if level == 0.95 else Bootstrap(draws=4000, seed=1, level=level)
+    ends = np.array(bootstrap.estimate_intervals([{"gain": outcomes}], [[""] * 300])["gain"])
+    error = outcomes.std() / 300**0.5
+    # Measured 0.016 at most.
+    assert (ends - outcomes.mean()) / error == pytest.approx([-deviations, deviations], abs=0.03)
+
+
+def test_each_part_has_its_concepts():
+    with pytest.raises(ValueError, match="zip"):
+        Bootstrap(draws=1, seed=1).estimate_intervals([{"hit": np.ones(2)}, {"hit": np.ones(2)}], [["a", "b"]])

@@ -1,21 +1,13 @@
-import io
 import json
 import os
-import tarfile
 
 import pytest
-from PIL import Image
+from factories import encode_picture, write_tar
 
 from compodiff.benchmarks.datasets.doctor import examine
 from compodiff.benchmarks.datasets.embedding import find_present
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.errors import InputInvalid
-
-
-def png(colour):
-    stream = io.BytesIO()
-    Image.new("RGB", (4, 4), colour).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def write(folder, *lines, name="queries.jsonl"):
@@ -28,13 +20,9 @@ def folder(tmp_path):
     """Pictures of every kind: loose, in a sub-folder, in a tar."""
     gallery = tmp_path / "own" / "gallery"
     (gallery / "cats").mkdir(parents=True)
-    (gallery / "a.png").write_bytes(png("red"))
-    (gallery / "cats" / "v1.2.jpg").write_bytes(png("lime"))
-    with tarfile.open(gallery / "more.tar", "w") as tar:
-        for name, colour in (("c.png", "blue"), ("d.png", "white")):
-            member = tarfile.TarInfo(name)
-            member.size = len(png(colour))
-            tar.addfile(member, io.BytesIO(png(colour)))
+    (gallery / "a.png").write_bytes(encode_picture("red"))
+    (gallery / "cats" / "v1.2.jpg").write_bytes(encode_picture("lime"))
+    write_tar(gallery / "more.tar", {"c.png": encode_picture("blue"), "d.png": encode_picture("white")})
     return tmp_path / "own"
 
 
@@ -51,7 +39,7 @@ def test_pictures_that_are_none_are_counted_as_broken_and_left_out(folder):
     write(folder, *({"reference": "a", "relative_caption": "x", "target": each} for each in ("c", "html")))
     (folder / "gallery" / "empty.jpg").touch()
     (folder / "gallery" / "html.jpg").write_text("<!DOCTYPE html><p>gone")
-    (folder / "gallery" / "half.png").write_bytes(png("red")[:-20])
+    (folder / "gallery" / "half.png").write_bytes(encode_picture("red")[:40])
     (folder / "gallery" / "._a.png").write_bytes(b"a Mac's own")
     os.mkfifo(folder / "gallery" / "pipe.tar")
     os.mkfifo(folder / "gallery" / "pipe.png")
@@ -112,7 +100,7 @@ def test_folders_that_cannot_be_a_benchmark(folder, tmp_path):
     with pytest.raises(InputInvalid, match=r"queries\.jsonl is not in"):
         load_triplets(folder, "test")
     write(folder, {"reference": "a", "relative_caption": "x", "target": "c"})
-    (folder / "gallery" / "c.jpg").write_bytes(png("red"))
+    (folder / "gallery" / "c.jpg").write_bytes(encode_picture("red"))
     with pytest.raises(InputInvalid, match="two pictures named 'c'"):
         load_triplets(folder, "test")
     (tmp_path / "empty" / "gallery").mkdir(parents=True)

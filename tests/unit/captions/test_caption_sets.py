@@ -1,12 +1,11 @@
 """Caption sets of any form as a stream, and which of their captions are usable."""
 
-import io
 import json
-import tarfile
 from collections import Counter
 
 import pandas as pd
 import pytest
+from factories import write_tar
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,12 +17,8 @@ def test_a_set_is_read_from_text_parquet_and_webdataset_alike(tmp_path):
     wanted = ["a dog on a beach", "", "two cats"]
     (tmp_path / "a.txt").write_text("\n".join(wanted) + "\n")
     pd.DataFrame({"url": 1, "TEXT": [wanted[0], None, wanted[2]]}).to_parquet(tmp_path / "b.parquet")
-    with tarfile.open(tmp_path / "c.tar", "w") as tar:
-        members = {"0.jpg": b"\xff", "0.txt": wanted[0].encode(), "1.json": b'{"caption": null}', "1.cls": b"3"}
-        for name, content in (members | {"2.json": json.dumps({"caption": wanted[2]}).encode()}).items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    members = {"0.jpg": b"\xff", "0.txt": wanted[0].encode(), "1.json": b'{"caption": null}', "1.cls": b"3"}
+    write_tar(tmp_path / "c.tar", members | {"2.json": json.dumps({"caption": wanted[2]}).encode()})
     for name in ("a.txt", "b.parquet", "c.tar"):
         assert [caption.strip() for caption in read_captions(tmp_path / name)] == wanted
     assert [caption.strip() for caption in read_captions(tmp_path)] == wanted * 3
@@ -83,12 +78,7 @@ def test_seen_is_a_set_up_to_case(texts):
 
 
 def test_a_tar_cut_short_is_named(tmp_path):
-    path = tmp_path / "captions.tar"
-    with tarfile.open(path, "w") as tar:
-        for number in range(40):
-            member = tarfile.TarInfo(f"{number}.txt")
-            member.size = 20
-            tar.addfile(member, io.BytesIO(b"a dog on a beach 000"))
+    path = write_tar(tmp_path / "captions.tar", {f"{number}.txt": b"a dog on a beach 000" for number in range(40)})
     whole = path.read_bytes()
     assert len(list(read_captions(path))) == 40
     for length in (len(whole) // 2, 20 * 1024, 20 * 1024 + 300):  # within a file, between two, within a header

@@ -1,4 +1,3 @@
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from factories import draw_patches, encode_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +18,7 @@ from compodiff.cleaning.clean import FINDINGS, CleaningRules, clean, find
 from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Survey, Surveyor
 from compodiff.cli import app
-from compodiff.encoders import Encoder, save_encoder
+from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.images.looks import LOOK_SHAPE
 from compodiff.storage import shards
@@ -27,23 +27,15 @@ RULES = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
 NOTHING = BenchmarkGallery((), np.empty((0, 16), np.float16))
 
 
-def picture(seed: int) -> Image.Image:
-    """Large blobs of colour, which survive compression."""
-    blobs = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
-    return Image.fromarray(blobs).resize((48, 48), Image.Resampling.BICUBIC)
-
-
-def encoded(image: Image.Image, form: str = "PNG", size: int = 48) -> bytes:
-    stream = io.BytesIO()
-    image.resize((size, size)).save(stream, form, quality=90)
-    return stream.getvalue()
+def encoded(seed: int, form: str = "PNG", size: int = 48) -> bytes:
+    return encode_picture(draw_patches(seed, size, size), form, quality=90)
 
 
 # key -> reference, target, relative caption; a number is a picture's seed.
 TRIPLETS: dict[str, tuple[Any, Any, str]] = {
     "train-00": (1, 2, "make it red"),
     "train-01": (3, 4, "make it red"),
-    "train-02": (encoded(picture(1), "JPEG", 64), encoded(picture(2), "JPEG"), "Make it  red"),  # of train-00
+    "train-02": (encoded(1, "JPEG", 64), encoded(2, "JPEG"), "Make it  red"),  # of train-00
     "train-03": (1, 2, "turn it red"),  # the same pictures asked for otherwise
     "train-04": (1, 5, "make it red"),  # only the reference is the same
     "train-05": (b"no picture", 6, "make it blue"),
@@ -57,7 +49,7 @@ def write_dataset(folder: Path, triplets: dict[str, tuple[Any, Any, str]], per_s
     for number, first in enumerate(range(0, len(keys), per_shard)):
         with shards.open_shard_writer(folder / f"train-{number:05d}.tar") as shard:
             for key in keys[first : first + per_shard]:
-                pair = [it if isinstance(it, bytes) else encoded(picture(it)) for it in triplets[key][:2]]
+                pair = [it if isinstance(it, bytes) else encoded(it) for it in triplets[key][:2]]
                 shard.add(key, {"reference.png": pair[0], "target.png": pair[1], "json": b"{}"})
             shard.record(described(keys[first : first + per_shard], triplets))
     return folder
@@ -69,16 +61,8 @@ def described(keys: list[str], triplets: dict[str, tuple[Any, Any, str]]) -> pd.
     return pd.DataFrame(shown + refused).assign(relation="colour", split="train")
 
 
-@pytest.fixture(scope="module")
-def encoder_folder(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder") / "encoder"
-    save_encoder(tiny_encoder, folder)
-    return folder
-
-
 @pytest.fixture
-def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+def dataset(tmp_path: Path, one_process: None) -> Path:
     return write_dataset(tmp_path / "dataset", TRIPLETS)
 
 
@@ -119,7 +103,9 @@ def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_p
 
 def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder, tiny_encoder, tmp_path):
     to = tmp_path / "clean"
-    shown: Iterator[tuple[str, Image.Image]] = ((f"cirr/{seed}", picture(seed)) for seed in (40, 41, 8, 42))
+    shown: Iterator[tuple[str, Image.Image]] = (
+        (f"cirr/{seed}", draw_patches(seed, 48, 48)) for seed in (40, 41, 8, 42)
+    )
     gallery = BenchmarkGallery.embed(shown, tiny_encoder, 2)
     rules = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
     clean(dataset, to, surveyor(to, encoder_folder), gallery, rules)
@@ -230,7 +216,7 @@ def test_the_command_cleans_against_a_folder_and_against_the_queries_of_a_split(
     bench = tmp_path / "bench"
     (bench / "gallery").mkdir(parents=True)
     for seed in (4, 8, 50):
-        picture(seed).save(bench / "gallery" / f"{seed}.png")
+        draw_patches(seed, 48, 48).save(bench / "gallery" / f"{seed}.png")
     (bench / "queries.jsonl").write_text(json.dumps({"reference": "50", "target": "8", "relative_caption": "x"}) + "\n")
     arguments = ["dataset", "clean", str(dataset), "--encoder", str(encoder_folder), "--benchmark", str(bench)]
     arguments += ["--contaminated", "0.9999", "--near-duplicate", "0.9", "--json"]
@@ -247,6 +233,6 @@ def test_the_command_cleans_against_a_folder_and_against_the_queries_of_a_split(
     monkeypatch.setattr(Encoder, "encode_images", lambda self, *them: embedded.append(them) or encode(self, *them))
     assert cleaned("whole") == 3
     assert not embedded  # neither the dataset's pictures nor the benchmark's
-    picture(77).save(bench / "gallery" / "77.png")
+    draw_patches(77, 48, 48).save(bench / "gallery" / "77.png")
     assert cleaned("whole") == 3
     assert len(embedded) == 1

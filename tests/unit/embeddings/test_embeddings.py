@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compodiff.catalogue.to_embed import collect_material
+from factories import make_embedding_params
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import (
     MASK_SIZE,
     EmbeddingMaterial,
@@ -24,9 +25,8 @@ from compodiff.embeddings import (
 )
 from compodiff.encoders import Encoder
 from compodiff.errors import EncoderMismatch, InputInvalid
-from compodiff.params import EmbeddingParams
 
-PARAMS = EmbeddingParams(seed=17, batch_size=8, masks_per_picture=2, min_mask_fraction=0.2, max_mask_fraction=0.6)
+PARAMS = make_embedding_params(batch_size=8, masks_per_picture=2, max_mask_fraction=0.6)
 
 
 @pytest.fixture(scope="module")

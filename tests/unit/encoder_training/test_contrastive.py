@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from factories import make_embedded_encoder_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,21 +16,12 @@ from compodiff.encoder_training.projections import (
     map_components,
     train_projections,
 )
-from compodiff.params import EmbeddedEncoderParams, MapParams
 
-PARAMS = EmbeddedEncoderParams(
-    seed=17,
-    image_size=32,
-    tower_batch_size=8,
-    maps={"pixels": MapParams(grid=1, dimensions=4), "head": MapParams(grid=1, dimensions=6)},
+PARAMS = make_embedded_encoder_params(
+    maps={"pixels": {"grid": 1, "dimensions": 4}, "head": {"grid": 1, "dimensions": 6}},
     components=12,
     steps=60,
-    batch_size=48,
-    max_variants=4,
-    image_learning_rate=1e-3,
     text_learning_rate=1e-2,
-    warmup_steps=5,
-    weight_decay=0.05,
 )
 
 
@@ -153,4 +145,4 @@ def test_with_one_right_answer_each_it_is_clip_s_loss() -> None:
 @pytest.mark.parametrize("steps", [0, -1])
 def test_steps_must_be_positive(steps: int) -> None:
     with pytest.raises(ValueError, match="steps"):
-        EmbeddedEncoderParams.model_validate({**PARAMS.model_dump(), "steps": steps})
+        make_embedded_encoder_params(steps=steps)

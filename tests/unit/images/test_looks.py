@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from factories import encode_picture
 from PIL import Image, ImageDraw, ImageFont
 
 from compodiff.images.looks import compute_look, look_the_same, may_look_the_same
@@ -68,9 +69,7 @@ KINDS = {"page": page, "slide": slide, "drawing": drawing, "frame": frame, "phot
 
 
 def _saved(picture: Image.Image, form: str, **options: object) -> Image.Image:
-    stream = io.BytesIO()
-    picture.save(stream, form, **options)
-    return Image.open(stream).convert("RGB")
+    return Image.open(io.BytesIO(encode_picture(picture, form, **options))).convert("RGB")
 
 
 def _scaled(picture: Image.Image, factor: float) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compodiff.triplets import imported
+from factories import draw_halves, encode_picture, turn_sideways
 from PIL import Image
 
 import compodiff
@@ -17,37 +17,19 @@ from compodiff.cleaning import survey
 from compodiff.images import decode
 from compodiff.inspection import drawing
 from compodiff.interchange import importing
+from compodiff.triplets import imported
 
 # Pictures that this program has made itself, as PNG in 8 bits: read without looking for more.
 OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py", "embeddings/generated.py", "validation/evidence.py"}
 
 
-def _bytes(picture: Image.Image, form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **options)
-    return stream.getvalue()
-
-
-def _turned() -> bytes:
-    """A JPEG that lies on its side; a left half that is red stands on top once it is turned."""
-    picture = Image.new("RGB", (64, 32), "blue")
-    picture.paste("red", (0, 0, 32, 32))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return _bytes(picture, "JPEG", exif=exif, quality=95)
-
-
-def _clear() -> bytes:
-    picture = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
-    picture.paste((0, 128, 0, 255), (8, 8, 24, 24))
-    return _bytes(picture, "PNG")
-
-
+CLEAR = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+CLEAR.paste((0, 128, 0, 255), (8, 8, 24, 24))
 KINDS = {
-    "turned": _turned(),
-    "16 bits": _bytes(Image.fromarray(np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)), "PNG"),
-    "CMYK": _bytes(Image.new("CMYK", (32, 32), (200, 20, 40, 10)), "JPEG"),
-    "clear": _clear(),
+    "turned": encode_picture(draw_halves(64, 32), "JPEG", exif=turn_sideways(), quality=95),
+    "16 bits": encode_picture(Image.fromarray(np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32))),
+    "CMYK": encode_picture(Image.new("CMYK", (32, 32), (200, 20, 40, 10)), "JPEG"),
+    "clear": encode_picture(CLEAR),
 }
 
 
@@ -90,7 +72,7 @@ def test_pictures_are_opened_in_one_room_and_where_they_are_our_own():
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_the_fast_way_to_read_our_own_pictures_has_the_same_result(mode):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, len(mode)), dtype=np.uint8)
-    content = _bytes(Image.fromarray(pixels.squeeze()), "PNG")
+    content = encode_picture(Image.fromarray(pixels.squeeze()))
     seen = decode(content)
     np.testing.assert_array_equal(np.asarray(decode_picture(content, "a")), np.asarray(seen.convert("RGBA")))
     with Image.open(io.BytesIO(content)) as picture:

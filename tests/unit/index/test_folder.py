@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from factories import draw_noise, make_index_params
 from PIL import Image
 
 from compodiff.errors import InputInvalid
@@ -13,19 +14,17 @@ from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.index.previous import make_stamp
-from compodiff.params import IndexParams
 
-FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+FLAT = make_index_params()
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Twelve pictures of noise in two folders."""
-    generator = np.random.default_rng(0)
     for number in range(12):
         path = tmp_path / "album" / ("new" if number % 3 else ".") / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+        draw_noise(number, 30, 20).save(path)
     return tmp_path / "album"
 
 
@@ -85,8 +84,7 @@ def _overwrite(path, other):
 def bitmaps(tmp_path):
     """Four pictures of one size in bytes."""
     for number in range(4):
-        picture = Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        picture.save(tmp_path / f"{number}.png", compress_level=0)
+        draw_noise(number, 8, 8).save(tmp_path / f"{number}.png", compress_level=0)
     return tmp_path
 
 

@@ -3,29 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from factories import compute_cosines, make_encoder_manifest, make_index_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.index.index import NO_PICTURE, Index, build
 from compodiff.index.manifest import list_damaged_files
-from compodiff.params import IndexParams
 
-FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
-ENCODER = EncoderManifest(
-    name="tiny",
-    weights_digest="0" * 64,
-    activation="gelu",
-    image_size=32,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    interpolation="bicubic",
-    resize_mode="squash",
-    embedding_dim=16,
-    token_dim=8,
-    context_length=8,
-)
+ENCODER = make_encoder_manifest()
 
 
 def _clustered(count: int, dim: int, seed: int) -> np.ndarray:
@@ -36,19 +22,18 @@ def _clustered(count: int, dim: int, seed: int) -> np.ndarray:
     return (vectors * generator.uniform(1, 5, size=(count, 1))).astype(np.float32)
 
 
-def _built(folder, embeddings, params=FLAT):
+def _built(folder, embeddings, **params):
     pictures = pd.DataFrame({"picture_id": [f"picture-{row}" for row in range(len(embeddings))]})
     encoder = replace(ENCODER, embedding_dim=embeddings.shape[1])
-    build(folder, embeddings=embeddings, pictures=pictures, encoder=encoder, params=params, pictures_root="..")
+    build(
+        folder,
+        embeddings=embeddings,
+        pictures=pictures,
+        encoder=encoder,
+        params=make_index_params(**params),
+        pictures_root="..",
+    )
     return Index.load(folder)
-
-
-def _cosines(queries, embeddings):
-    """Every cosine, in float64: the brute force that the index must equal."""
-    queries, embeddings = queries.astype(np.float64), embeddings.astype(np.float64)
-    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)) @ (
-        embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    ).T
 
 
 @settings(max_examples=25, deadline=None)
@@ -67,7 +52,9 @@ def test_flat_equals_brute_force_without_the_excluded(tmp_path_factory, count, d
     rows, scores = index.search(queries, k, exclude=[[index.picture_ids[row] for row in out] for out in excluded])
 
     assert rows.shape == scores.shape == (batch, min(k, count))
-    for found, found_scores, out, cosines in zip(rows, scores, excluded, _cosines(queries, embeddings), strict=True):
+    for found, found_scores, out, cosines in zip(
+        rows, scores, excluded, compute_cosines(queries, embeddings), strict=True
+    ):
         cosines[list(out)] = -np.inf
         best = np.sort(cosines)[::-1][: min(k, count)]
         assert not out & set(found.tolist())
@@ -81,13 +68,9 @@ def test_flat_equals_brute_force_without_the_excluded(tmp_path_factory, count, d
 def test_inverted_lists_find_nearly_all_of_the_true_ten(tmp_path, kind, rerank, floor):
     embeddings, queries = _clustered(3000, 32, 5), _clustered(100, 32, 6)
     queries = embeddings[::30] + 0.3 * queries
-    index = _built(
-        tmp_path / "index",
-        embeddings,
-        IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind=kind, lists=32, probes=12, code_bytes=8, rerank=rerank),
-    )
+    index = _built(tmp_path / "index", embeddings, kind=kind, lists=32, probes=12, code_bytes=8, rerank=rerank)
     rows, scores = index.search(queries, 10)
-    cosines = _cosines(queries, embeddings)
+    cosines = compute_cosines(queries, embeddings)
     truth = np.argsort(-cosines, axis=1)[:, :10]
     recall = np.mean([len(set(found) & set(true)) / 10 for found, true in zip(rows, truth, strict=True)])
     assert recall >= floor
@@ -97,10 +80,9 @@ def test_inverted_lists_find_nearly_all_of_the_true_ten(tmp_path, kind, rerank, 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq"])
 def test_building_twice_gives_the_same_bytes(tmp_path, kind):
-    params = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind=kind, lists=4, probes=2, code_bytes=4, rerank=2)
     embeddings = _clustered(300, 16, 1)
     for name in ("first", "second"):
-        _built(tmp_path / name, embeddings, params)
+        _built(tmp_path / name, embeddings, kind=kind)
     for file in (tmp_path / "first").iterdir():
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
 
@@ -193,26 +175,16 @@ def test_queries_that_cannot_be_answered_are_refused(tmp_path):
         index.read_embedding("elsewhere")
 
 
-@pytest.mark.parametrize(
-    ("kind", "code_bytes", "message"),
-    [("ivf_sq8", 4, "needs 100 pictures"), ("ivf_pq", 4, "needs 256 pictures")],
-)
-def test_a_gallery_too_small_for_the_kind_is_refused(tmp_path, kind, code_bytes, message):
+@pytest.mark.parametrize(("kind", "message"), [("ivf_sq8", "needs 100 pictures"), ("ivf_pq", "needs 256 pictures")])
+def test_a_gallery_too_small_for_the_kind_is_refused(tmp_path, kind, message):
     with pytest.raises(InputInvalid, match=f"{message}, there are 50; set it to flat"):
-        _built(
-            tmp_path / "index",
-            _clustered(50, 16, 1),
-            IndexParams(
-                flat_up_to=0, duplicate_cosine=0.9, kind=kind, lists=100, probes=4, code_bytes=code_bytes, rerank=0
-            ),
-        )
+        _built(tmp_path / "index", _clustered(50, 16, 1), kind=kind, lists=100)
     assert not (tmp_path / "index").exists()
 
 
 def test_codes_that_do_not_divide_the_width_are_refused(tmp_path):
-    params = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="ivf_pq", lists=4, probes=4, code_bytes=5, rerank=0)
     with pytest.raises(InputInvalid, match="code_bytes is 5, which does not divide the width 16"):
-        _built(tmp_path / "index", _clustered(300, 16, 1), params)
+        _built(tmp_path / "index", _clustered(300, 16, 1), kind="ivf_pq", code_bytes=5)
 
 
 def test_ids_must_be_unique_and_as_many_as_vectors(tmp_path):
@@ -223,6 +195,6 @@ def test_ids_must_be_unique_and_as_many_as_vectors(tmp_path):
                 embeddings=np.ones((len(ids) and 2, 16), dtype=np.float32),
                 pictures=pd.DataFrame({"picture_id": ids}),
                 encoder=ENCODER,
-                params=FLAT,
+                params=make_index_params(),
                 pictures_root="..",
             )

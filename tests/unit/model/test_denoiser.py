@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from worlds.networks import OURS
 
 from compodiff.errors import InputInvalid
 from compodiff.model.network.attention import Projected, Unprojected
@@ -119,8 +120,7 @@ def test_a_null_reference_of_the_released_network_is_the_zero_vector(
 
 
 def test_an_untrained_residual_network_answers_with_the_reference(texts: PackedText, normal: Normal) -> None:
-    config = DenoiserConfig(10, 12, 16, 2, 2, 2, 8, 2, mask_size=8, image_slots=3, residual=True)
-    denoiser = Denoiser(config).requires_grad_(False)
+    denoiser = Denoiser(OURS).requires_grad_(False)
     denoiser.constants.embedding_mean.normal_()
     image = normal(3, 10)
     x0 = denoiser(normal(3, 10), torch.tensor([300]), denoiser.prepare_context(texts, image))

@@ -6,20 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
+from worlds.networks import TINY
 
 from compodiff.cli import app
 from compodiff.errors import CheckpointMismatch
 from compodiff.model.checkpoint import WEIGHTS, ModelCard, save_model
-from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.speed import denoiser as sampling
-
-SHAPE = DenoiserConfig(16, 12, 16, 2, 2, 2, 8, 2, mask_size=64, image_slots=1, residual=False)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_model(tmp_path / "ours", Denoiser(SHAPE).state_dict(), ModelCard(SHAPE, Process("diffusion", 50)))
+    save_model(tmp_path / "ours", Denoiser(TINY).state_dict(), ModelCard(TINY, Process("diffusion", 50)))
     return tmp_path
 
 
@@ -41,10 +40,9 @@ def test_convert_refuses_a_pickle(folder: Path) -> None:
 
 
 def test_bench_prints_one_line_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = DenoiserConfig(64, 32, 64, 2, 2, 8, 16, 4, mask_size=64, image_slots=1, residual=False)
     measure = sampling.run
     monkeypatch.setattr(sampling, "HEADLINE", ((1, 1, 2),))
-    monkeypatch.setattr(sampling, "run", lambda cases, repeats: measure(cases, repeats, shape))
+    monkeypatch.setattr(sampling, "run", lambda cases, repeats: measure(cases, repeats, TINY))
     shown = CliRunner().invoke(app, ["bench", "denoiser", "--headline", "--repeats", "1"])
     assert shown.exit_code == 0, shown.output
     assert "batch 1  draws 1  steps 2" in shown.output

@@ -1,11 +1,12 @@
 """Sampling: the query modes, and what a query's answer may depend on."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 import torch
+from factories import make_sampler_options, make_sampling_params
 from torch import Tensor
 
 from compodiff.errors import InputInvalid
@@ -15,10 +16,9 @@ from compodiff.model.sampling.guidance import combine
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose, compose_draws, guide, make_generators
-from compodiff.params import SamplingParams
 
 PROCESS = Process("diffusion", 1000)
-OPTIONS = SamplerOptions(3, "unipc", "trailing", 0.0, 1.5, 3.0, 1, 0.0, 0.0)
+OPTIONS = make_sampler_options(num_inference_steps=3)
 NOISY = replace(OPTIONS, solver="ddim", eta=1.0, draws=2)
 Normal = Callable[..., Tensor]
 
@@ -153,10 +153,7 @@ def test_draws_are_averaged(denoiser: Denoiser, conditions: Conditions) -> None:
 
 
 def test_options_come_from_params_with_a_querys_own_changes() -> None:
-    params = SamplingParams(
-        **{field: getattr(NOISY, field) for field in NOISY.__dataclass_fields__},
-        **{"seed": 1, "fusion": "average", "precision": "float32"},
-    )
+    params = make_sampling_params(**asdict(NOISY))
     assert SamplerOptions.of(params) == NOISY
     assert SamplerOptions.of(params, w_text=9.0, draws=None) == replace(NOISY, w_text=9.0)
 

@@ -25,7 +25,9 @@ def test_cosine_schedule_follows_its_equation() -> None:
         assert schedule.get_alpha_bar(timestep) == pytest.approx(alpha_bar(timestep + 1) / alpha_bar(0), rel=1e-9)
     # The last beta would be 1; it is clipped, so that a trace of x0 is left.
     assert schedule.get_alpha_bar(999) == pytest.approx(schedule.get_alpha_bar(998) * 0.001)
-    assert schedule.get_alpha_bar(CLEAN) == 1
+    # Clean is the place below timestep 0, to which solvers step down, and the only one where nothing is lost.
+    assert schedule.get_alpha_bar(0 - 1) == schedule.get_alpha_bar(CLEAN) == 1
+    assert all(schedule.get_alpha_bar(timestep) < 1 for timestep in range(1000))
 
 
 @given(steps=st.integers(1, 1000))
@@ -40,6 +42,9 @@ def test_the_legacy_grid_is_the_released_one() -> None:
     # timesteps=10 in the released code: int(linspace(-1, 1000, 11)[:-1]) reversed, its last point being the clean end.
     assert make_legacy_grid(9, 1000) == [899, 799, 699, 599, 499, 399, 299, 199, 99]
     assert make_legacy_grid(1, 1000) == [499]
+    assert make_legacy_grid(999, 1000) == [*reversed(range(999))]  # the most that it has places for
+    with pytest.raises(InputInvalid, match="num_inference_steps is 1000; take a number from 1 to 999"):
+        make_legacy_grid(1000, 1000)
 
 
 @pytest.mark.parametrize("grid", [make_trailing_grid, make_legacy_grid])

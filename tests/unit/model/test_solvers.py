@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from factories import make_sampler_options
 from torch import Tensor
 
 from compodiff.model.sampling.process import Process
@@ -21,7 +22,7 @@ SCHEDULE = make_cosine_schedule(1000)
 
 
 def options(steps: int, solver: str, eta: float = 0.0) -> SamplerOptions:
-    return SamplerOptions(steps, solver, "trailing", eta, 1.0, 1.0, 1, 0.0, 0.0)  # type: ignore[arg-type]
+    return make_sampler_options(num_inference_steps=steps, solver=solver, eta=eta, w_image=1.0, w_text=1.0)
 
 
 def curved(x_t: Tensor, timestep: float) -> Tensor:
@@ -56,6 +57,17 @@ def test_agrees_with_diffusers(peers: dict[str, Callable[[], Any]], solver: str,
     ours = sample(curved, options(steps, solver), PROCESS, lambda: start)
     # Measured 4e-6 at most (theirs is float32 throughout).
     torch.testing.assert_close(ours, x, rtol=0, atol=2e-5)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_a_noisy_step_agrees_with_diffusers_of_the_same_noise(peers: dict[str, Callable[[], Any]], eta: float) -> None:
+    scheduler = peers["ddim"]()
+    scheduler.set_timesteps(10)
+    x_t, x0, noise = (torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    theirs = scheduler.step(x0, 599, x_t, eta=eta, variance_noise=noise).prev_sample
+    ours = Ddim(SCHEDULE, eta, lambda: noise).step(x_t, x0, 599, 499)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm_solver", "unipc", "mean"])
@@ -118,6 +130,22 @@ def test_the_legacy_solver_adds_no_noise_on_its_way_to_timestep_0() -> None:
     assert not drawn
     solver.step(x, x, 200, 100)
     assert drawn
+
+
+@pytest.mark.parametrize(("timestep", "following"), [(899, 799), (200, 100), (20, 1), (99, 0)])
+def test_the_legacy_solver_steps_as_the_released_code_does(timestep: int, following: int) -> None:
+    """Its lines, with alphas_cumprod_prev where they have it: what is noise comes of another alpha than the step."""
+    generator = torch.Generator().manual_seed(0)
+    x_t, x0, drawn = (torch.randn(3, 8, generator=generator, dtype=torch.float64) for _ in range(3))
+    cumulated = SCHEDULE.alphas_cumprod
+    previous = torch.cat([torch.ones(1, dtype=torch.float64), cumulated[:-1]])
+    noise = ((1 / cumulated[timestep]).sqrt() * x_t - x0) / (1 / cumulated[timestep] - 1).sqrt()
+    alpha, alpha_next = previous[timestep], previous[following]
+    c1 = ((1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)).sqrt()
+    c2 = ((1 - alpha_next) - c1**2).sqrt()
+    expected = x0 * alpha_next.sqrt() + c1 * (drawn if following > 0 else torch.zeros_like(drawn)) + c2 * noise
+    found = LegacyDdim(SCHEDULE, lambda: drawn).step(x_t, x0, timestep, following)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)  # measured 4e-16
 
 
 @pytest.mark.parametrize("steps", [1, 4])

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import make_synthesis_params
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import MASK_SIZE as EMBEDDED_MASK_SIZE
 from compodiff.embeddings import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
-from compodiff.params import SceneFamilies, SimilarityFloors, SpriteParams, SynthesisParams
+from compodiff.params import SynthesisParams
 from compodiff.scenes.captions import SCENE_RELATIONS
 from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
@@ -23,18 +24,8 @@ from compodiff.scenes.scene import CANVAS, MASK_SIZE
 UNDONE_BY = {"add": "remove", "remove": "add"}
 
 
-def params(train: int = 12, validation: int = 4, seed: int = 17) -> SynthesisParams:
-    return SynthesisParams(
-        seed=seed,
-        captions_per_pair=1,
-        max_pairs_per_relation=10,
-        pairs_per_shard=50,
-        batch_size=8,
-        sprites=SpriteParams(families=SceneFamilies(train=train, validation=validation), edits_per_relation=1),
-        imported=[],
-        drawn=None,
-        floors=SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0)),
-    )
+def params(**changes: int) -> SynthesisParams:
+    return make_synthesis_params(**({"train": 12, "validation": 4, "max_pairs_per_relation": 10} | changes))
 
 
 @pytest.fixture(scope="module")

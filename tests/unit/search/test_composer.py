@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from factories import draw_box_mask, draw_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.embeddings.masking import blank_masked
@@ -16,23 +17,13 @@ from compodiff.model.sampling.sampler import compose
 from compodiff.search.query import Query
 
 
-def _picture(seed: int, size=(40, 30)) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-
-
-def _mask(size, box) -> Image.Image:
-    mask = Image.new("L", size)
-    ImageDraw.Draw(mask).rectangle(box, fill=255)
-    return mask
-
-
 def _packed(encoder, text) -> PackedText:
     encoding = encoder.encode_texts([text])
     return PackedText.pack(encoding.tokens, encoding.mask)
 
 
 def test_a_query_is_sampled_under_the_conditions_it_names(composer):
-    encoder, picture, mask = composer.encoder, _picture(0), _mask((40, 30), (0, 0, 19, 29))
+    encoder, picture, mask = composer.encoder, draw_noise(0), draw_box_mask((40, 30), (0, 0, 20, 30))
     query = Query(picture, "with a hat", "blue", mask, w_image=2.0, num_inference_steps=3, seed=9)
     cells = torch.zeros(1, 64, 64, dtype=torch.bool)
     cells[:, :, :32] = True
@@ -50,12 +41,12 @@ def test_a_query_is_sampled_under_the_conditions_it_names(composer):
 
 
 QUERIES = [
-    Query(_picture(0), "with a hat"),
+    Query(draw_noise(0), "with a hat"),
     Query(None, "a red apple"),
-    Query(_picture(1)),
-    Query(_picture(2), "in the snow", "dogs", seed=3),
-    Query(_picture(2), "in the snow", "dogs", _mask((80, 60), (0, 0, 30, 30))),
-    Query(_picture(3), negative_text="dogs"),
+    Query(draw_noise(1)),
+    Query(draw_noise(2), "in the snow", "dogs", seed=3),
+    Query(draw_noise(2), "in the snow", "dogs", draw_box_mask((80, 60), (0, 0, 30, 30))),
+    Query(draw_noise(3), negative_text="dogs"),
     Query(np.linspace(-1, 1, 16, dtype=np.float32), "at night", w_text=7.5, draws=3),
 ]
 
@@ -79,8 +70,8 @@ def test_the_seed_decides_the_answer(composer):
     [
         {"relative_caption": "without a hat"},
         {"negative_text": "blue"},
-        {"reference": _picture(7)},
-        {"mask": _mask((40, 30), (0, 0, 19, 29))},
+        {"reference": draw_noise(7)},
+        {"mask": draw_box_mask((40, 30), (0, 0, 20, 30))},
         {"w_image": 3.0},
         {"w_text": 0.5},
         {"num_inference_steps": 4},
@@ -94,7 +85,7 @@ def test_every_part_of_a_query_reaches_the_answer(composer, changed):
 
 
 def test_the_answer_mixed_all_of_the_reference_is_the_reference(composer):
-    picture = _picture(4)
+    picture = draw_noise(4)
     answer = composer.compose([Query(picture, "with a hat", reference_mixing=1.0)])
     torch.testing.assert_close(answer, composer.encoder.encode_images([picture]), atol=1e-5, rtol=1e-5)
 
@@ -108,11 +99,11 @@ def test_the_answer_mixed_all_of_the_reference_is_the_reference(composer):
         (Query(np.zeros(16, np.float32), "green", mask=Image.new("L", (4, 4), 255)), "a mask needs the ref"),
         (Query(np.zeros(3, np.float32), "green"), r"has the shape \(3,\), the encoder makes \(16,\)"),
         (Query(np.full(16, np.nan, np.float32), "green"), "NaN or infinity"),
-        (Query(_picture(0), "green", w_text=-1.0), "w_text is -1"),
-        (Query(_picture(0), "green", num_inference_steps=0), "num_inference_steps is 0"),
-        (Query(_picture(0), "green", num_inference_steps=5000), "num_inference_steps is 5000"),
-        (Query(_picture(0), "green", seed=-1), "seed is -1"),
-        (Query(_picture(0), "green", seed=2**64), "seed is 18446744073709551616"),
+        (Query(draw_noise(0), "green", w_text=-1.0), "w_text is -1"),
+        (Query(draw_noise(0), "green", num_inference_steps=0), "num_inference_steps is 0"),
+        (Query(draw_noise(0), "green", num_inference_steps=5000), "num_inference_steps is 5000"),
+        (Query(draw_noise(0), "green", seed=-1), "seed is -1"),
+        (Query(draw_noise(0), "green", seed=2**64), "seed is 18446744073709551616"),
     ],
 )
 def test_a_query_that_cannot_be_answered_is_refused(composer, query, message):
@@ -131,7 +122,7 @@ def test_a_query_that_cannot_be_answered_is_refused(composer, query, message):
 def test_a_painted_box_becomes_its_cells_at_any_size_of_mask(encoder, left, top, width, height, scale):
     """A reference of 16 x 16 units of 4 x 4 cells; inside and outside are exact but for a cell along the edge."""
     box = tuple(scale * 8 * edge for edge in (left, top, left + width, top + height))
-    mask = _mask((128 * scale, 128 * scale), (box[0], box[1], box[2] - 1, box[3] - 1))
+    mask = draw_box_mask((128 * scale, 128 * scale), box)
     cells = compute_cells(mask, Image.new("RGB", (128, 128)), encoder)
     expected = torch.zeros(66, 66, dtype=torch.bool)
     expected[1 + 4 * top : 1 + 4 * (top + height), 1 + 4 * left : 1 + 4 * (left + width)] = True
@@ -142,12 +133,12 @@ def test_a_painted_box_becomes_its_cells_at_any_size_of_mask(encoder, left, top,
 
 
 def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
-    reference = _picture(0, (40, 30))
+    reference = draw_noise(0)
     with pytest.raises(
         InputInvalid, match=r"the mask is 30 x 40, the reference 40 x 30; draw the mask on the reference"
     ):
-        compute_cells(_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
-    small = compute_cells(_mask((41, 31), (0, 0, 20, 30)), reference, encoder)
+        compute_cells(draw_box_mask((30, 40), (0, 0, 10, 10)), reference, encoder)
+    small = compute_cells(draw_box_mask((41, 31), (0, 0, 21, 31)), reference, encoder)
     assert small[:, :30].all()
     assert not small[:, 34:].any()
 
@@ -155,11 +146,11 @@ def test_a_mask_of_another_shape_is_refused_and_one_scaled_is_not(encoder):
 @pytest.mark.parametrize("empty", [Image.new("L", (40, 30)), Image.new("RGBA", (40, 30), (255, 255, 255, 0))])
 def test_a_mask_that_marks_nothing_is_refused(encoder, empty):
     with pytest.raises(InputInvalid, match="the mask marks nothing"):
-        compute_cells(empty, _picture(0), encoder)
+        compute_cells(empty, draw_noise(0), encoder)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
 def test_a_mask_may_come_in_any_mode(encoder, mode):
-    mask = _mask((40, 30), (0, 0, 19, 29))
-    cells = compute_cells(mask.convert(mode), _picture(0), encoder)
+    mask = draw_box_mask((40, 30), (0, 0, 20, 30))
+    cells = compute_cells(mask.convert(mode), draw_noise(0), encoder)
     assert cells.float().mean() == pytest.approx(0.5, abs=0.02)

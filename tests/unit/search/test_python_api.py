@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from factories import draw_box_mask
 from PIL import Image
 
 from compodiff import Blend, Searcher
@@ -52,8 +53,7 @@ def test_an_answer_is_the_next_reference_and_several_are_averaged(searcher):
 
 def test_masks_come_as_pictures_files_and_cells(searcher, tmp_path):
     picture = Image.new("RGB", (40, 40), "red")
-    mask = Image.new("L", (40, 40))
-    mask.paste(255, (0, 0, 20, 40))
+    mask = draw_box_mask((40, 40), (0, 0, 20, 40))
     mask.save(tmp_path / "mask.png")
     cells = np.zeros((64, 64), bool)
     cells[:, :32] = True

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from factories import compute_cosines, draw_box_mask, draw_patches, encode_picture, make_index_params
 from PIL import Image
 
 from compodiff.encoders import Encoder
@@ -14,13 +15,12 @@ from compodiff.index import INSIDE
 from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
-from compodiff.params import IndexParams
 from compodiff.search.composer import Composer
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Query
 from compodiff.search.searcher import Searcher
 
-FLAT = IndexParams(flat_up_to=0, duplicate_cosine=0.9, kind="flat", lists=4, probes=2, code_bytes=4, rerank=4)
+FLAT = make_index_params()
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,9 @@ def album_of_colours(tmp_path_factory, encoder):
     """Eight pictures of sixteen patches each, of which no two look alike."""
     folder = tmp_path_factory.mktemp("colours")
     for number in range(8):
-        patches = np.random.default_rng(number).integers(40, 216, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+        draw_patches(number).save(folder / f"{number}.png")
     build_folder_index(folder, folder / INSIDE, encoder, FLAT, BuildPlan(list_pictures(folder).files))
     return folder
-
-
-def _cosines(vectors, index):
-    unit = index.embeddings / np.linalg.norm(index.embeddings, axis=1, keepdims=True)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ unit.T
 
 
 def _with_fusion(composer, fusion, draws):
@@ -63,9 +57,9 @@ def test_pictures_are_ranked_by_the_fused_score_of_the_draws(composer, index, fu
     composer = _with_fusion(composer, fusion, 3)
     query = Query(Image.new("RGB", (24, 24), "red"), "at night", k=8)
     (draws,) = composer.compose_draws([query])
-    cosines = _cosines(draws.numpy(), index)
+    cosines = compute_cosines(draws.numpy(), index.embeddings)
     fused = {
-        "average": _cosines(draws.numpy().mean(0, keepdims=True), index)[0],
+        "average": compute_cosines(draws.numpy().mean(0, keepdims=True), index.embeddings)[0],
         "mean_score": cosines.mean(0),
         "max_score": cosines.max(0),
     }[fusion]
@@ -93,9 +87,8 @@ def _answer(searcher, query):
 
 def _resaved(picture):
     """The same picture otherwise: twice as large, and compressed."""
-    stream = io.BytesIO()
-    picture.resize((picture.width * 2, picture.height * 2)).save(stream, "JPEG", quality=85)
-    return Image.open(stream).convert("RGB")
+    larger = picture.resize((picture.width * 2, picture.height * 2))
+    return Image.open(io.BytesIO(encode_picture(larger, "JPEG", quality=85))).convert("RGB")
 
 
 @pytest.mark.parametrize("has_looks", [True, False], ids=["looks stored", "of another make"])
@@ -109,8 +102,7 @@ def test_a_copy_of_a_picture_of_the_index_is_not_its_own_answer(composer, album_
         (folder / "looks.npy").unlink()
     searcher = Searcher(composer, Index.load(folder), album_of_colours)
     copy = _resaved(searcher.pictures.read("3.png"))
-    mask = Image.new("L", copy.size)
-    mask.paste(255, (0, 0, copy.width, copy.height // 2))
+    mask = draw_box_mask(copy.size, (0, 0, copy.width, copy.height // 2))
     both = Blend((copy, searcher.pictures.read("5.png")), (1.0, 1.0))
     for query, own in (
         (Query(copy, k=8), {"3.png"}),
@@ -164,9 +156,7 @@ def test_a_negative_text_without_effect_is_told_and_only_that(composer, index, a
 
 def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
     searcher = Searcher(composer, index)
-    mask = Image.new("L", (24, 24))
-    mask.paste(255, (0, 0, 24, 12))
-    by_id = Query("07.png", "blue", mask=mask, k=29)
+    by_id = Query("07.png", "blue", mask=draw_box_mask((24, 24), (0, 0, 24, 12)), k=29)
     by_picture = replace(by_id, reference=searcher.pictures.read("07.png"), k=30)
     found, found_by_picture = searcher.answer_all(
         [searcher.prepare(each) for each in (by_id, by_picture)], PhaseTimer()
@@ -182,7 +172,7 @@ def test_an_index_of_another_encoder_is_refused(composer, index):
     encoder = composer.encoder
     other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, weights_digest="1" * 64))
     with pytest.raises(
-        IndexMismatch, match=r"tiny-clip \(00000000\).*tiny-clip \(11111111\); run: compodiff index build"
+        IndexMismatch, match=r"compodiff-tiny \(\w{8}\).*compodiff-tiny \(11111111\); run: compodiff index build"
     ):
         Searcher(Composer(other, composer.denoiser, composer.card, composer.sampling), index)
 

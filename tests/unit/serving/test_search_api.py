@@ -1,10 +1,10 @@
 import base64
-import io
 import json
 import re
 
 import numpy as np
 import pytest
+from factories import draw_box_mask, encode_picture
 from PIL import Image
 
 from compodiff.errors import ResourceUnavailable
@@ -14,17 +14,11 @@ RED, BLUE = "twemoji-1F534", "twemoji-1F535"
 
 
 def png(size=(40, 30), colour="red", mode="RGB") -> bytes:
-    stream = io.BytesIO()
-    Image.new(mode, size, colour).save(stream, "PNG")
-    return stream.getvalue()
+    return encode_picture(Image.new(mode, size, colour))
 
 
 def half_mask(size=(64, 64)) -> bytes:
-    mask = Image.new("L", size)
-    mask.paste(255, (0, 0, size[0] // 2, size[1]))
-    stream = io.BytesIO()
-    mask.save(stream, "PNG")
-    return stream.getvalue()
+    return encode_picture(draw_box_mask(size, (0, 0, size[0] // 2, size[1])))
 
 
 def long_embedding() -> str:

@@ -1,7 +1,6 @@
 import shutil
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,14 @@ import pytest
 import torch
 from compodiff.triplets.making import TripletMaker, plan_shards
 from diffusers import StableDiffusionPipeline
+from factories import make_diffusion_params, make_floors
 from PIL import Image
 from worlds.tiny_networks import safety_checker, stable_diffusion, stable_diffusion_xl
 
-from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.pairs.similarity import compare_directions
-from compodiff.params import DiffusionParams, SimilarityFloors
+from compodiff.params import DiffusionParams
 from compodiff.stable_diffusion import prompt_to_prompt
 from compodiff.stable_diffusion.candidates import BestByDirection, list_draws
 from compodiff.stable_diffusion.generator import (
@@ -50,22 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def usual(folders: dict[str, str]) -> DiffusionParams:
-    return DiffusionParams(
-        pipeline=folders["sd"],
-        revision=None,
-        safety_checker=folders["calm"],
-        precision="float32",
-        scheduler="DDIMScheduler",
-        steps=4,
-        picture_size=32,
-        batch_size=4,
-        candidates=1,
-        kept=1,
-        min_guidance=7.5,
-        max_guidance=15,
-        min_shared=0,
-        max_shared=0,
-    )
+    return make_diffusion_params(folders["sd"], safety_checker=folders["calm"])
 
 
 def changed(params: DiffusionParams, **values: Any) -> DiffusionParams:
@@ -196,13 +180,6 @@ def test_one_unsafe_picture_is_enough_to_reject_its_pair(usual):
     assert verdict_of == {"train-00000000-00": "unsafe", "train-00000001-00": "", "train-00000002-00": "unsafe"}
 
 
-@pytest.fixture(scope="module")
-def encoder_folder(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder") / "encoder"
-    save_encoder(tiny_encoder, folder)
-    return folder
-
-
 def test_the_pipelines_own_checker_is_used_and_one_is_required(usual, folders, encoder_folder, tmp_path):
     make = partial(load_diffusion_generator, seed=SEED, encoder=encoder_folder, batch_size=4)
     alarmed = stable_diffusion(tmp_path / "alarmed", alarmed=True)
@@ -293,8 +270,7 @@ def test_ranges_are_the_right_way_round(usual):
 def test_a_shard_is_filled_with_drawn_pictures(usual, encoder_folder, tmp_path):
     params = changed(usual, candidates=2, kept=1, min_shared=0.1, max_shared=0.9)
     make = partial(load_diffusion_generator, params, seed=SEED, encoder=encoder_folder, batch_size=4)
-    floors = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
     (plan,) = plan_shards(tmp_path, [pair(0), pair(1)], 10)
-    TripletMaker(make, encoder_folder, floors, 4)(plan)
+    TripletMaker(make, encoder_folder, make_floors(), 4)(plan)
     keys = [key for key, _ in shards.read_entries(plan.path)]
     assert [key[:14] for key in keys] == ["train-00000000", "train-00000001"]

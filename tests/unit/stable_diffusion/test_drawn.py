@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from compodiff.embeddings.generated import GeneratedPictures
-from compodiff.params.synthesis import SceneFamilies, SpriteParams
-from compodiff.stages.synthesize import synthesize
+from factories import make_diffusion_params, make_synthesis_params
 from worlds.tiny_networks import clipseg, stable_diffusion
 
-from compodiff.encoders import Encoder, save_encoder
+from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import open_pair_writer
 from compodiff.pairs.pair import CaptionPair
-from compodiff.params import DiffusionParams, DrawnParams, MaskParams, SimilarityFloors, SynthesisParams
+from compodiff.params import DrawnParams, MaskParams, SimilarityFloors, SynthesisParams
+from compodiff.stages.synthesize import synthesize
 from compodiff.storage import shards
 
 PAIRS = 4
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 @pytest.fixture
@@ -30,40 +30,10 @@ def params(tmp_path: Path) -> SynthesisParams:
             ends = "a red apple on a table", "a green apple on a table"
             words = f"make the apple green, number {number}"
             writer.add(CaptionPair(key, "train", f"{key}-reference", f"{key}-target", *ends, words, "replace", "green"))
-    diffusion = DiffusionParams(
-        pipeline=str(stable_diffusion(tmp_path / "pipeline")),
-        revision=None,
-        safety_checker=None,
-        precision="float32",
-        scheduler="DDIMScheduler",
-        steps=2,
-        picture_size=32,
-        batch_size=2,
-        candidates=2,
-        kept=1,
-        min_guidance=7.5,
-        max_guidance=15.0,
-        min_shared=0.1,
-        max_shared=0.9,
-    )
-    return SynthesisParams(
-        seed=17,
-        captions_per_pair=1,
-        max_pairs_per_relation=5,
-        pairs_per_shard=40,
-        batch_size=8,
-        sprites=SpriteParams(families=SceneFamilies(train=0, validation=0), edits_per_relation=1),
-        imported=[],
-        drawn=DrawnParams(captions=[str(captions)], diffusion=diffusion, masks=None),
-        floors=SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0)),
-    )
-
-
-@pytest.fixture
-def encoder(tiny_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
-    save_encoder(tiny_encoder, tmp_path / "encoder")
-    return tmp_path / "encoder"
+    pipeline = stable_diffusion(tmp_path / "pipeline")
+    diffusion = make_diffusion_params(pipeline, steps=2, batch_size=2, candidates=2, min_shared=0.1, max_shared=0.9)
+    drawn = DrawnParams(captions=[str(captions)], diffusion=diffusion, masks=None)
+    return make_synthesis_params(max_pairs_per_relation=5, drawn=drawn)
 
 
 def drawn_rows(triplets: Path) -> pd.DataFrame:
@@ -72,14 +42,14 @@ def drawn_rows(triplets: Path) -> pd.DataFrame:
 
 
 def test_pictures_are_drawn_for_captions_of_ones_own_and_masked(
-    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+    small_data: Path, encoder_folder: Path, params: SynthesisParams, tmp_path: Path
 ) -> None:
     assert params.drawn
     # Random weights find everything everywhere to about one half.
     masks = MaskParams(clipseg=str(clipseg(tmp_path / "clipseg")), revision=None, threshold=0.4, batch_size=3)
     params = params.model_copy(update={"drawn": params.drawn.model_copy(update={"masks": masks})})
     triplets = tmp_path / "triplets"
-    synthesize(synthesis=params, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=params, data=small_data, encoder=encoder_folder, triplets=triplets)
     drawn = drawn_rows(triplets)
     assert len(drawn) == PAIRS
     assert drawn["accepted"].all()
@@ -94,14 +64,14 @@ def test_pictures_are_drawn_for_captions_of_ones_own_and_masked(
 
 
 def test_candidates_that_are_unsafe_are_rows_with_scores_and_not_in_a_shard(
-    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+    small_data: Path, encoder_folder: Path, params: SynthesisParams, tmp_path: Path
 ) -> None:
     assert params.drawn
     alarmed = stable_diffusion(tmp_path / "alarmed", alarmed=True)
     diffusion = params.drawn.diffusion.model_copy(update={"pipeline": str(alarmed)})
     params = params.model_copy(update={"drawn": params.drawn.model_copy(update={"diffusion": diffusion})})
     triplets = tmp_path / "triplets"
-    synthesize(synthesis=params, data=small_data, encoder=encoder, triplets=triplets)
+    synthesize(synthesis=params, data=small_data, encoder=encoder_folder, triplets=triplets)
     drawn = drawn_rows(triplets)
     assert len(drawn) == 2 * PAIRS  # each candidate
     assert set(drawn["rejected_by"]) == {"unsafe"}
@@ -114,7 +84,7 @@ def test_candidates_that_are_unsafe_are_rows_with_scores_and_not_in_a_shard(
 
 
 def test_pairs_of_several_files_are_told_apart_by_the_files_names(
-    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+    small_data: Path, encoder_folder: Path, params: SynthesisParams, tmp_path: Path
 ) -> None:
     assert params.drawn
     first = Path(params.drawn.captions[0])
@@ -123,7 +93,7 @@ def test_pairs_of_several_files_are_told_apart_by_the_files_names(
     def made(*files: Path | str) -> None:
         drawn = params.drawn.model_copy(update={"captions": [str(file) for file in files]})
         own = params.model_copy(update={"drawn": drawn, "max_pairs_per_relation": 0})
-        synthesize(synthesis=own, data=small_data, encoder=encoder, triplets=tmp_path / "triplets")
+        synthesize(synthesis=own, data=small_data, encoder=encoder_folder, triplets=tmp_path / "triplets")
 
     made(first, twin)
     rows = drawn_rows(tmp_path / "triplets")
@@ -135,7 +105,7 @@ def test_pairs_of_several_files_are_told_apart_by_the_files_names(
 
 
 def test_a_caption_file_that_is_not_there_is_named(
-    small_data: Path, encoder: Path, params: SynthesisParams, tmp_path: Path
+    small_data: Path, encoder_folder: Path, params: SynthesisParams, tmp_path: Path
 ) -> None:
     assert params.drawn
     drawn = params.drawn.model_copy(update={"captions": [str(tmp_path / "none.parquet")]})
@@ -143,6 +113,6 @@ def test_a_caption_file_that_is_not_there_is_named(
         synthesize(
             synthesis=params.model_copy(update={"drawn": drawn}),
             data=small_data,
-            encoder=encoder,
+            encoder=encoder_folder,
             triplets=tmp_path / "triplets",
         )

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from factories import draw_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,7 +15,6 @@ from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images.mask_cells import find_box_cells, find_mask_cells
-from compodiff.language.terms import Tagger
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import MaskParams
 from compodiff.stable_diffusion.clipseg import ClipSegMasks, MaskedGenerator, choose_mask_phrase
@@ -36,8 +36,7 @@ def finder(folder: str, **changed: Any) -> ClipSegMasks:
 
 
 def pictures(number: int = 3, size: tuple[int, int] = (48, 48)) -> list[Image.Image]:
-    generator = np.random.default_rng(17)
-    return [Image.fromarray(generator.integers(0, 255, (*size[::-1], 3), dtype=np.uint8)) for _ in range(number)]
+    return [draw_noise(17 + place, *size) for place in range(number)]
 
 
 def middle(folder: str, picture: Image.Image, noun: str) -> float:
@@ -117,11 +116,6 @@ def test_what_the_encoder_crops_is_not_in_the_mask():
     assert find_box_cells((0, 0, 128, 64), (128, 64), "longest").sum() == 64 * 32
     with pytest.raises(InputInvalid, match="marks nothing of a picture of 128 x 64"):
         find_box_cells((200, 0, 300, 64), (128, 64), "shortest")
-
-
-@pytest.fixture(scope="module")
-def tagger() -> Tagger:
-    return Tagger()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from functools import partial
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.storage.atomic import replace_folder, replace_path, write_json
-from compodiff.storage.ownership import mark_folder
+from compodiff.storage import atomic
+from compodiff.storage.atomic import open_work_folder, replace_folder, replace_path, write_json
+from compodiff.storage.ownership import MARKER, make_signature, mark_folder, read_marked_patterns
 
 
 def test_a_file_is_whole_or_the_old_one(tmp_path):
@@ -157,3 +158,115 @@ def test_json_refuses_what_is_not_a_number(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_json_is_sorted_and_indented_and_says_who_wrote_it_where_a_person_chose_its_place(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": [1], "a": "é"})
+    assert path.read_text() == '{\n  "a": "\\u00e9",\n  "b": [\n    1\n  ]\n}\n'
+    with pytest.raises(InputInvalid, match=r"a\.json is a file that compodiff did not write as report; name another"):
+        write_json(path, {}, "report")
+    path.unlink()
+    for value in (1, 2):
+        write_json(path, {"a": value}, "report")
+    assert json.loads(path.read_text()) == {"a": 2, "written_by": make_signature("report")}
+
+
+def test_a_file_of_a_kind_without_its_signature_is_a_bug_and_the_old_one_stays(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(make_signature("page"))
+    with (
+        pytest.raises(AssertionError, match=r"page\.html was written without its signature, compodiff:page"),
+        replace_path(path, "page") as temporary,
+    ):
+        temporary.write_text("new")
+    assert path.read_text() == make_signature("page")
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+@pytest.mark.parametrize("write", [replace_path, partial(replace_folder, kind="thing")], ids=["file", "folder"])
+def test_what_a_living_process_writes_is_left_and_what_a_dead_one_wrote_goes(tmp_path, write):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for process in (1, dead.pid, os.getpid()):  # this process's number may have been another's
+        (tmp_path / f".a.{process}.compodiff-partial").mkdir()
+    with write(tmp_path / "a") as temporary:
+        if temporary.is_dir():
+            (temporary / "content").touch()
+        else:
+            temporary.touch()
+    assert sorted(os.listdir(tmp_path)) == [".a.1.compodiff-partial", "a"]
+
+
+def test_a_retired_folder_goes_once_the_new_one_is_there_unless_its_process_lives(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for folder in ("a", ".a.1.compodiff-retired", f".a.{dead.pid}.compodiff-retired"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "content").write_text(folder)
+        mark_folder(tmp_path / folder, "thing")
+    with replace_folder(tmp_path / "a", "thing") as temporary:
+        assert (tmp_path / "a" / "content").read_text() == "a"
+        (temporary / "content").write_text("new")
+    assert sorted(os.listdir(tmp_path)) == [".a.1.compodiff-retired", "a"]
+    assert (tmp_path / "a" / "content").read_text() == "new"
+    assert json.loads((tmp_path / "a" / MARKER).read_text()) == {"kind": "thing", "files": ["content"]}
+
+
+def test_the_earlier_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "content").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        atomic._put_in_place(tmp_path / "never written", tmp_path / "a")
+    assert (tmp_path / "a" / "content").read_text() == "old"
+    with pytest.raises(FileNotFoundError):
+        atomic._put_in_place(tmp_path / "never written", tmp_path / "b")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_somebody_put_into_a_folder_while_it_was_made_anew_is_kept(tmp_path):
+    path = tmp_path / "a"
+    with replace_folder(path, "thing") as temporary:
+        (temporary / "content").write_text("old")
+
+    def is_disturbed():
+        with replace_folder(path, "thing") as temporary:
+            (temporary / "content").write_text("new")
+            (path / "mine").touch()
+
+    with pytest.raises(InputInvalid, match="a holds 'mine', which compodiff did not write"):
+        is_disturbed()
+    assert sorted(os.listdir(path)) == [MARKER, "content", "mine"]
+    assert (path / "content").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / "there").mkdir()
+    for name in ("file", "folder", "work"):
+        (tmp_path / name).symlink_to(tmp_path / "there" / name)
+    with replace_path(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    with replace_folder(tmp_path / "folder", "thing") as temporary:
+        (temporary / "content").write_text("new")
+    assert open_work_folder(tmp_path / "work", "thing", ["*.bin"]) == tmp_path / "there" / "work"
+    assert all((tmp_path / name).is_symlink() for name in ("file", "folder", "work"))
+    assert sorted(os.listdir(tmp_path / "there")) == ["file", "folder", "work"]
+
+
+def test_a_work_folder_is_taken_up_and_takes_further_names(tmp_path):
+    folder = open_work_folder(tmp_path / "deep" / "work", "thing", ["*.bin", "*.json"])
+    (folder / "1.bin").touch()
+    marked = (folder / MARKER).stat().st_mtime_ns
+    open_work_folder(folder, "thing", ["*.bin"])
+    assert (folder / MARKER).stat().st_mtime_ns == marked
+    open_work_folder(folder, "thing", ["*.txt"])
+    assert read_marked_patterns(folder) == {"*.bin", "*.json", "*.txt"}
+    (folder / "mine.jpg").touch()
+    for kind in ("thing", "other"):
+        with pytest.raises(InputInvalid):
+            open_work_folder(folder, kind, ["*.jpg"])
+    assert sorted(os.listdir(folder)) == [MARKER, "1.bin", "mine.jpg"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputInvalid, match=r"work cannot be written \(.*\); name another place"):
+        open_work_folder(tmp_path / "file" / "work", "thing", [])

@@ -1,17 +1,19 @@
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.storage import shards
-from compodiff.storage.ownership import MARKER
+from compodiff.storage.ownership import MARKER, is_marked
 
 ENTRIES = {f"train-{number:08d}": {"reference.png": bytes([number]) * 700, "json": b"{}"} for number in range(5)}
 
@@ -42,6 +44,8 @@ def test_equal_entries_give_equal_bytes(tmp_path):
     first, second = write(tmp_path / "first.tar"), write(tmp_path / "second.tar")
     assert first.read_bytes() == second.read_bytes()
     assert shards.name_sidecar(first).read_bytes() == shards.name_sidecar(second).read_bytes()
+    with tarfile.open(first) as tar:  # nor do they say when they were written, or by whom
+        assert {(each.mtime, each.uname, each.gname) for each in tar} == {(0, "", "")}
 
 
 def test_webdataset_reads_our_shards(tmp_path):
@@ -136,9 +140,43 @@ def test_a_manifest_of_nothing_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_shard_of_which_nothing_was_kept_adds_nothing_to_a_manifest(tmp_path):
+    """Its sidecar has no columns, so that it would not fit the others."""
+    empty, full = write(tmp_path / "a.tar", {}), write(tmp_path / "b.tar")
+    with shards.open_shard_writer(tmp_path / "c.tar"):
+        pass
+    with shards.open_merged_table(tmp_path / "manifest.parquet") as manifest:
+        counts = [len(manifest.add(path)) for path in (empty, tmp_path / "c.tar", full, empty)]
+    assert counts == [0, 0, 5, 0]
+    assert list(shards.read_table(tmp_path / "manifest.parquet")["key"]) == list(ENTRIES)
+    assert dict(shards.read_entries(tmp_path / "c.tar")) == {}
+
+
+def test_a_manifest_holds_few_rows_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_ROWS_PER_GROUP", 10)
+    paths = [write(tmp_path / f"{name}.tar") for name in "abcde"]
+    with shards.open_merged_table(tmp_path / "manifest.parquet") as manifest:
+        for path in paths:
+            manifest.add(path)
+    groups = pq.ParquetFile(tmp_path / "manifest.parquet").metadata
+    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [10, 10, 5]
+    assert b"compodiff" not in groups.metadata  # the seal of one shard is not the manifest's
+    assert b"pandas" in groups.metadata
+
+
+def test_equal_rows_and_metadata_give_equal_bytes_whatever_their_index_and_order(tmp_path):
+    rows = pd.DataFrame({"key": ["a", "b"]}, index=[7, 3])
+    shards.write_table(tmp_path / "a.parquet", rows, metadata={"b": 1, "a": 2})
+    shards.write_table(tmp_path / "b.parquet", rows.reset_index(drop=True), metadata={"a": 2, "b": 1})
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert list(shards.read_table(tmp_path / "a.parquet").columns) == ["key"]
+
+
 def test_a_missing_table_names_its_remedy(tmp_path):
     with pytest.raises(InputInvalid, match=r"none\.parquet is not there; run: make cake"):
         shards.read_table(tmp_path / "none.parquet", remedy="run: make cake")
+    with pytest.raises(InputInvalid, match=r"none\.parquet is not there; run: dvc repro$"):
+        shards.read_table(tmp_path / "none.parquet")
 
 
 def claim(folder, fingerprint):
@@ -165,6 +203,57 @@ def test_what_other_work_left_is_neither_taken_over_nor_deleted(tmp_path, finger
     with pytest.raises(InputInvalid, match=r"triplets holds .*; name another folder"):
         claim(path.parent, {"data": "a"})
     assert shards.is_done(path)
+
+
+def test_a_folder_of_release_0_1_is_taken_over_with_its_shards(tmp_path):
+    """That release wrote a fingerprint and no marker."""
+    path = write(tmp_path / "triplets" / "a.tar")
+    (path.parent / shards.FINGERPRINT).write_text(json.dumps({"data": "a"}))
+    shards.require_claimable(path.parent, "test shards")
+    with pytest.raises(InputInvalid, match=r"holds 'a\.parquet', which compodiff did not write"):
+        claim(tmp_path / "triplets", {"files": {}})
+    claim(path.parent, {"data": "a"})
+    assert is_marked(path.parent)
+    assert shards.is_done(path)
+    claim(path.parent, {"data": "b"})
+    assert sorted(os.listdir(path.parent)) == [MARKER, shards.FINGERPRINT]
+
+
+def test_a_folder_of_triplets_holds_what_its_stages_write_and_nothing_else(tmp_path):
+    shards.claim_folder(tmp_path, {"data": "a"}, "triplets", shards.OF_TRIPLETS)
+    numbered = [f"{split}-00001.{suffix}" for split in ("train", "validation") for suffix in ("tar", "parquet")]
+    for name in (*numbered, "manifest.parquet", "pictures.parquet", "report.json", "source.json"):
+        (tmp_path / name).touch()
+    shards.require_claimable(tmp_path, "triplets")
+    (tmp_path / "test-00001.tar").touch()
+    with pytest.raises(InputInvalid, match=r"holds 'test-00001\.tar', which compodiff did not write"):
+        shards.require_claimable(tmp_path, "triplets")
+
+
+def test_what_makes_a_folder_stale_is_named(tmp_path, caplog):
+    folder = tmp_path / "triplets"
+    caplog.set_level("INFO")
+    claim(folder, {"a": 1, "b": 2, "c": 3})
+    assert caplog.text == ""
+    claim(folder, {"a": 1, "b": 3, "d": 4})
+    assert "triplets was made with another b, c, d: starting afresh" in caplog.text
+    assert json.loads((folder / shards.FINGERPRINT).read_text()) == {"a": 1, "b": 3, "d": 4}
+
+
+def test_whether_a_folder_can_be_claimed_is_known_at_the_door(tmp_path):
+    folder = tmp_path / "triplets"
+    shards.require_claimable(folder, "test shards")
+    claim(folder, {"data": "a"})
+    shards.require_claimable(folder, "test shards")
+    with pytest.raises(InputInvalid, match="is compodiff's test shards, not its other shards"):
+        shards.require_claimable(folder, "other shards")
+    (folder / "mine").touch()
+    with pytest.raises(InputInvalid, match="holds 'mine', which compodiff did not write"):
+        shards.require_claimable(folder, "test shards")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    with pytest.raises(InputInvalid, match=r"holds 'a\.jpg', which compodiff did not write"):
+        shards.require_claimable(tmp_path / "photos", "test shards")
 
 
 def test_an_empty_folder_is_claimed_and_a_damaged_fingerprint_named(tmp_path):

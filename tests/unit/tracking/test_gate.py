@@ -3,15 +3,16 @@
 from math import sqrt
 
 import pytest
+from factories import make_benchmark_gate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.params import BenchmarkGate, PromotionParams
+from compodiff.params import PromotionParams
 from compodiff.tracking.gate import compute_least_gain, list_objections
 
-EMOJI = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.08)
+EMOJI = make_benchmark_gate(max_plausible_loss=0.08)
 GATE = PromotionParams(benchmarks={"emoji": EMOJI})
-BOTH = PromotionParams(benchmarks={"emoji": EMOJI, "scenes": EMOJI.model_copy(update={"floor": 0.1})})
+BOTH = PromotionParams(benchmarks={"emoji": EMOJI, "scenes": make_benchmark_gate(max_plausible_loss=0.08, floor=0.1)})
 ENOUGH = 50
 RECALL = st.floats(0, 1)
 
@@ -76,4 +77,54 @@ def test_a_champion_without_an_interval_counts_as_uncertain_as_its_challenger() 
     assert compute_least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.03 * sqrt(2))
     assert compute_least_gain("emoji/composed", {"emoji/composed/recall_at_10": 0.6}, old) is None
     (reason,) = list_objections({"emoji/composed/recall_at_10": 0.6}, old, GATE, min_relation_queries=1)
+    assert reason == "emoji/composed/recall_at_10 has no confidence interval"
+
+
+def test_what_lies_exactly_on_a_limit_passes() -> None:
+    """All numbers are sixteenths, so that no rounding decides."""
+    limits = make_benchmark_gate(floor=8 / 16, margin=2 / 16, max_relation_drop=4 / 16, max_plausible_loss=3 / 16)
+    composed = "emoji/composed"
+    old = figures(9 / 16, half=4 / 16, style=12 / 16)
+    new = figures(11 / 16, half=3 / 16, style=8 / 16)
+    assert new[f"{composed}/intervals/recall_at_10/low"] == limits.floor
+    assert compute_least_gain(composed, new, old) == -limits.max_plausible_loss
+    gate = PromotionParams(benchmarks={"emoji": limits})
+    assert list_objections(new, old, gate, min_relation_queries=100) == []
+    new[f"{composed}/relations/style/recall_at_10"] -= 1 / 1024
+    (reason,) = list_objections(new, old, gate, min_relation_queries=100)  # as many queries as a relation needs
+    assert reason.endswith("style/recall_at_10 falls from 0.750 to 0.499, by more than 0.250")
+
+
+def test_every_benchmark_and_every_relation_is_looked_at() -> None:
+    old, new = figures(0.5, art=0.9, style=0.9, hair=0.9), figures(0.9, art=0.9, style=0.2, hair=0.2)
+    old["emoji/composed/relations/art/queries"] = old["emoji/composed/relations/hair/queries"] = 1.0
+    both = PromotionParams(benchmarks={"scenes": EMOJI, "emoji": EMOJI})
+    assert list_objections(new, old, both, min_relation_queries=ENOUGH) == [
+        "benchmark scenes was not measured",
+        "emoji/composed/relations/style/recall_at_10 falls from 0.900 to 0.200, by more than 0.100",
+    ]
+
+
+def test_only_the_models_figure_of_relations_with_known_queries_counts() -> None:
+    """Neither a baseline, nor another figure, nor a relation whose queries nobody counted."""
+    new, old = figures(0.6), figures(0.5)
+    old |= {"emoji/image_only/recall_at_10": 0.9, "emoji/composed/relations/style/recall_at_1": 0.9}
+    assert list_objections(new, old, GATE, min_relation_queries=0) == []
+    old["emoji/composed/relations/hair/recall_at_10"] = 0.9
+    assert list_objections(new, old, GATE, min_relation_queries=1) == []
+
+
+def test_doubt_is_the_challengers_lower_and_the_champions_upper_half() -> None:
+    new, old = figures(0.6), figures(0.5)
+    interval = "emoji/composed/intervals/recall_at_10"
+    new |= {f"{interval}/low": 0.57, f"{interval}/high": 0.8}
+    old |= {f"{interval}/low": 0.1, f"{interval}/high": 0.54}
+    assert compute_least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.05)  # 3, 4 and 5 hundredths
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_half_an_interval_is_none(end: str) -> None:
+    new = figures(0.6)
+    del new[f"emoji/composed/intervals/recall_at_10/{end}"]
+    (reason,) = list_objections(new, None, GATE, min_relation_queries=1)
     assert reason == "emoji/composed/recall_at_10 has no confidence interval"

@@ -8,18 +8,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from factories import make_benchmark_gate
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
-from compodiff.params import BenchmarkGate, PromotionParams
+from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_version_at
 from compodiff.tracking.store import open_store
 
-LIMITS = BenchmarkGate(floor=0.4, margin=0.01, max_relation_drop=0.1, max_plausible_loss=0.1)
+LIMITS = make_benchmark_gate()
 GATE = PromotionParams(benchmarks={"emoji": LIMITS})
 ENOUGH = 50
 

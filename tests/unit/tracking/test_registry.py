@@ -9,14 +9,13 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 import pytest
-import torch
+from factories import make_denoiser_config, make_random_denoiser
 from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, save_model
-from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
 from compodiff.search.composer import Composer
@@ -42,11 +41,10 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The folder artifacts/ as the stages before `register` leave it."""
     artifacts = tmp_path_factory.mktemp("parts") / "artifacts"
     manifest = save_encoder(tiny_encoder, artifacts / "encoder")
-    config = DenoiserConfig(manifest.embedding_dim, manifest.token_dim, 16, 1, 2, 2, 8, 2, 8, 2, residual=True)
+    config = make_denoiser_config(token_dim=manifest.token_dim, residual=True)
     trained_with = {"sampling": load_params(PARAMS).sampling.model_dump(), "composed": {"steps": 2000}}
     card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
-    torch.manual_seed(2)  # nn.Module draws its weights from the global generator
-    save_model(artifacts / "composed", Denoiser(config).state_dict(), card)
+    save_model(artifacts / "composed", make_random_denoiser(config).state_dict(), card)
     (artifacts / "index").mkdir()
     (artifacts / "index" / "manifest.json").write_text("{}")
     (artifacts / "report").mkdir()

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from factories import make_training_params
 from torch import nn
 from worlds.training import PARAMS
 
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
-    params = PARAMS.model_copy(update={"warmup_steps": 4, "steps": 104})
+    params = make_training_params(warmup_steps=4, steps=104)
     factors = [compute_learning_rate_factor(step, params) for step in range(105)]
     assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert factors[54] == pytest.approx(0.5)
@@ -29,7 +30,7 @@ def test_the_learning_rate_warms_up_and_falls_like_a_cosine() -> None:
 
 
 def test_a_constant_learning_rate_stays() -> None:
-    params = PARAMS.model_copy(update={"learning_rate_schedule": "constant", "warmup_steps": 0})
+    params = make_training_params(learning_rate_schedule="constant", warmup_steps=0)
     assert [compute_learning_rate_factor(step, params) for step in (0, 1, 10**6)] == [1.0, 1.0, 1.0]
 
 
@@ -42,14 +43,14 @@ def test_only_matrices_decay() -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    params = PARAMS.model_copy(update={"batch_size": 100, "accumulation_steps": 3})
+    params = make_training_params(batch_size=100, accumulation_steps=3)
     with pytest.raises(ParamsInvalid, match=r"batch_size 100 .* 2 processes x 3 .* multiple of 6"):
         divide_batch(params, world_size=2)
     assert divide_batch(params.model_copy(update={"batch_size": 96}), world_size=2) == 16
 
 
 def test_deepspeed_is_told_what_params_say() -> None:
-    params = PARAMS.model_copy(update={"zero_stage": 2, "precision": "bfloat16", "clip_norm": 0.5})
+    params = make_training_params(zero_stage=2, precision="bfloat16", clip_norm=0.5)
     config = make_deepspeed_config(params, 16, CPU)
     assert config["zero_optimization"] == {"stage": 2}
     assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
@@ -58,7 +59,7 @@ def test_deepspeed_is_told_what_params_say() -> None:
 
 
 def test_auto_is_what_the_self_check_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    params = PARAMS.model_copy(update={"precision": "auto"})
+    params = make_training_params(precision="auto")
     for bfloat16, autocast in ((0.5, True), (2.0, False)):
         monkeypatch.setattr(precision, "measure_precisions", lambda _, it=bfloat16: precision.SelfCheck(1.0, it))
         assert ("torch_autocast" in make_deepspeed_config(params, 16, CPU)) is autocast

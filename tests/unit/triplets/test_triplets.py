@@ -3,26 +3,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
-from compodiff.triplets.manifest import finish, measure_acceptance
-from compodiff.triplets.sources import RereadPairs
+from factories import make_floors
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
-from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
+from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
+from compodiff.triplets.manifest import finish, measure_acceptance
+from compodiff.triplets.sources import RereadPairs
 
 if TYPE_CHECKING:
-    from compodiff.encoders import Encoder
+    pass
 
-LET_ALL_THROUGH = SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0))
+LET_ALL_THROUGH = make_floors()
 
 
 def pair(number: int, split: str = "train", reference: str = "square", target: str = "disc") -> CaptionPair:
@@ -44,15 +43,6 @@ class Painter:
                 named = replace(captions, key=key, reference=f"{key}-reference", target=f"{key}-target")
                 self.drawn += 1
                 yield PicturePair(named, Image.new("RGB", (40, 40), colour), Image.new("RGB", (40, 40), "white"))
-
-
-@pytest.fixture(scope="module")
-def encoder_folder(tiny_encoder: "Encoder", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from compodiff.encoders import save_encoder
-
-    folder = tmp_path_factory.mktemp("encoder") / "encoder"
-    save_encoder(tiny_encoder, folder)
-    return folder
 
 
 def test_shards_have_one_split_and_keep_the_order(tmp_path):

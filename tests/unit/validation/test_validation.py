@@ -1,9 +1,9 @@
 import re
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from factories import encode_picture, make_validation_params
 from PIL import Image
 
 from compodiff.errors import InputInvalid
@@ -14,7 +14,7 @@ from compodiff.validation import MANIFEST, Verdict, add_evidence, has_schema, va
 FLOORS = SimilarityFloors(
     image_image=0.5, image_caption_reference=0.2, image_caption_target=0.2, directional=0.1, keyword_image=0.1
 )
-TOLERANT = ValidationParams(min_triplets=20, max_text_length=60, max_rejected_fraction=0.1)
+TOLERANT = make_validation_params(max_text_length=60)
 
 
 def triplets(count: int = 40) -> pd.DataFrame:
@@ -152,12 +152,6 @@ def test_the_verdict_as_json_names_rows(tmp_path):
     assert found["keys"] == ["train-003"]
 
 
-def png(colour: str) -> bytes:
-    stream = BytesIO()
-    painted(colour).save(stream, "PNG")
-    return stream.getvalue()
-
-
 PICTURES = pd.DataFrame(
     {"split": ["train", "train", "validation", "validation", "test", "test"]},
     index=["red", "blue", "green", "grey", "white", "black"],
@@ -165,7 +159,7 @@ PICTURES = pd.DataFrame(
 
 
 def painted(colour: str) -> Image.Image:
-    return Image.new("RGB", (4, 4), colour)
+    return Image.new("RGB", (16, 16), colour)
 
 
 def shown(tmp_path, entries: dict[str, tuple[str, bytes, bytes]]) -> pd.DataFrame:
@@ -183,13 +177,13 @@ def test_evidence_finds_what_does_not_decode_and_whose_twin_is_held_out(tmp_path
     rows = shown(
         tmp_path,
         {
-            "good": ("train", png("red"), png("blue")),
-            "cut": ("train", png("red")[:50], png("blue")),
-            "text": ("train", png("red"), b"no picture"),
-            "test-seen": ("train", png("white"), png("blue")),
-            "validation-seen": ("train", png("red"), png("grey")),
-            "validation-own": ("validation", png("green"), png("grey")),
-            "validation-test": ("validation", png("green"), png("black")),
+            "good": ("train", encode_picture("red"), encode_picture("blue")),
+            "cut": ("train", encode_picture("red")[:50], encode_picture("blue")),
+            "text": ("train", encode_picture("red"), b"no picture"),
+            "test-seen": ("train", encode_picture("white"), encode_picture("blue")),
+            "validation-seen": ("train", encode_picture("red"), encode_picture("grey")),
+            "validation-own": ("validation", encode_picture("green"), encode_picture("grey")),
+            "validation-test": ("validation", encode_picture("green"), encode_picture("black")),
         },
     ).set_index("key")
     assert rows.index[rows["reference_pixels"].isna()].tolist() == ["cut"]
@@ -202,7 +196,7 @@ def test_evidence_finds_what_does_not_decode_and_whose_twin_is_held_out(tmp_path
 def test_evidence_knows_a_row_without_entry_and_a_picture_of_no_split(tmp_path):
     rows = triplets(6)[list(MANIFEST)].iloc[:2].assign(reference=["red", "unknown"])
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
-        shard.add("train-000", {"reference.png": png("red"), "target.png": png("blue")})
+        shard.add("train-000", {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
     rows = add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_pixels"].isna().tolist() == [False, True]
     assert rows["reference_split"].isna().tolist() == [False, True]
@@ -215,7 +209,7 @@ def test_evidence_of_no_rows_has_its_columns(tmp_path):
 
 def test_a_shard_cut_short_is_bad_input_not_bad_data(tmp_path):
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
-        shard.add("train-000", {"reference.png": png("red"), "target.png": png("blue")})
+        shard.add("train-000", {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
     path = tmp_path / "train-00000.tar"
     path.write_bytes(path.read_bytes()[:512])
     with pytest.raises(InputInvalid, match=r"train-00000\.tar is cut short"):
@@ -232,7 +226,7 @@ def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
     )
     with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
         for key in ("a", "b"):
-            shard.add(key, {"reference.png": png("red"), "target.png": png("blue")})
+            shard.add(key, {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
     rows = add_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
     assert rows["reference_split"].tolist() == ["train", "train"]  # the catalogue's, whatever the dataset says
     assert rows["target_split"].fillna("?").tolist() == ["train", "?"]

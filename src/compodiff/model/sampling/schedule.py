@@ -24,11 +24,6 @@ class Schedule:
 
     alphas_cumprod: Tensor
 
-    @property
-    def num_train_timesteps(self) -> int:
-        """T."""
-        return len(self.alphas_cumprod)
-
     def get_alpha_bar(self, timestep: int) -> float:
         """alpha_bar at `timestep`; 1 at CLEAN."""
         return 1.0 if timestep == CLEAN else float(self.alphas_cumprod[timestep])

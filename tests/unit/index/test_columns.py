@@ -1,0 +1,112 @@
+"""Columns of metadata: of files, captions and tables of a person, kept and filtered by."""
+
+import json
+
+import pandas as pd
+import pytest
+from factories import draw_patches
+from worlds.album import PARAMS, add, build
+
+from compodiff.errors import InputInvalid
+from compodiff.images import list_pictures
+from compodiff.index import INSIDE
+from compodiff.index.folder import remove_from_index
+from compodiff.index.index import Index
+from compodiff.index.manifest import MANIFEST
+from compodiff.search.query import Query
+from compodiff.search.searcher import Searcher
+
+
+def test_metadata_of_files_captions_and_a_table_can_be_filtered_by(album, encoder, composer, tmp_path):
+    (album / "a" / "1.txt").write_text("a quilt\n", encoding="utf-8")
+    (album / "b" / "2.png.txt").write_bytes(b"\xff broken text")
+    pd.DataFrame({"path": ["a/1.png", "b/2.png"], "stars": [5, 2]}).to_csv(tmp_path / "more.csv", index=False)
+    build(album, encoder, columns=tmp_path / "more.csv")
+    searcher = Searcher(composer, Index.load(album / INSIDE))
+
+    def found(condition):
+        return {hit.picture_id for hit in searcher.answer(Query(None, "a", k=99, where=condition))}
+
+    assert found("folder = 'a'") == {f"a/{number}.png" for number in (1, 3, 5, 7)}
+    assert found("caption = 'a quilt'") == {"a/1.png"}
+    assert found("stars >= 4") == {"a/1.png"}
+    assert found("stars is null and folder = 'b'") == {"b/0.png", "b/4.png", "b/6.png"}
+    whole = "width = 64 and height = 48 and size > 10 and modified > '2020-01-01'"
+    assert found(whole) == set(searcher.index.picture_ids)
+    pd.DataFrame({"file": ["20.png"], "stars": [1]}).to_parquet(tmp_path / "new.parquet")
+    draw_patches(20).save(album / "20.png")
+    add(album, encoder, album / "20.png", columns=tmp_path / "new.parquet")
+    searcher = Searcher(composer, Index.load(album / INSIDE))
+    assert found("stars = 1") == {"20.png"}
+    assert found("stars = 5") == {"a/1.png"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,stars\na,1\n", "has none of the columns path, picture_id, file"),
+        ("path,stars\na/1.png,1\na/1.png,2\n", "names a/1.png twice"),
+        ("path,stars\na/1.png,1\n.\\a\\1.png,2\n", "names a/1.png twice"),
+        ("path,size\na/1.png,1\n", "the column size of .* is one that the index has already"),
+        ("path,Width\na/1.png,1\n", "the column Width of .* is one that the index has already"),
+        ("path,GROUP\na/1.png,1\n", "the column GROUP of .* is one that the index has already"),
+        ("path,Stars,stars\na/1.png,1,2\n", "the columns Stars and stars of .* are one name to a filter"),
+        ("path,stars,stars\na/1.png,1,2\n", "the columns stars and stars of .* are one name to a filter"),
+        ("path,\na/1.png,1\n", "column 2 of .* has no name"),
+        ("path, stars\na/1.png,1\n", "the column ' stars' of .* has blanks around it"),
+        ('path,"stars\n', "cannot be read as .csv"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(album, encoder, tmp_path, content, message):
+    (tmp_path / "more.csv").write_text(content)
+    with pytest.raises(InputInvalid, match=message):
+        build(album, encoder, columns=tmp_path / "more.csv")
+    assert not (album / INSIDE).exists()
+
+
+def _stars(album, composer):
+    table = Searcher(composer, Index.load(album / INSIDE)).index.pictures
+    known = table[table["stars"].notna()] if "stars" in table else table[:0].assign(stars=0)
+    return dict(zip(known["picture_id"], known["stars"], strict=True))
+
+
+def test_columns_are_kept_until_others_are_given_or_they_are_dropped(album, encoder, composer, tmp_path):
+    (tmp_path / "more.csv").write_text("path,stars\na/1.png,5\nb/2.png,2\nlater.png,4\n")
+    assert build(album, encoder, columns=tmp_path / "more.csv").unmet == (
+        "1 of 3 rows of your table name no picture, for instance later.png"
+    )
+    assert build(album, encoder).unmet is None
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2}
+    draw_patches(20).save(album / "later.png")
+    add(album, encoder, album / "later.png")
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "later.png": 4}
+    remove_from_index(album, album / INSIDE, PARAMS, ["a/1.png"])
+    build(album, encoder, checksum=True)
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "later.png": 4}
+    (tmp_path / "new.csv").write_text("file,stars\nb/2.png,1\n")
+    add(album, encoder, columns=tmp_path / "new.csv")
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 1, "later.png": 4}
+    build(album, encoder, columns=tmp_path / "new.csv")
+    assert _stars(album, composer) == {"b/2.png": 1}
+    build(album, encoder, no_columns=True)
+    assert "stars" not in Index.load(album / INSIDE).pictures
+
+
+def test_columns_of_an_index_of_an_earlier_make_are_kept(album, encoder, composer, tmp_path):
+    (tmp_path / "more.csv").write_text("path,stars\na/1.png,5\n")
+    build(album, encoder, columns=tmp_path / "more.csv")
+    (album / INSIDE / "columns.parquet").unlink()
+    manifest = json.loads((album / INSIDE / MANIFEST).read_text())
+    del manifest["files"]["columns.parquet"]
+    (album / INSIDE / MANIFEST).write_text(json.dumps(manifest))
+    build(album, encoder)
+    assert _stars(album, composer) == {"a/1.png": 5}
+
+
+def test_paths_of_another_system_and_names_that_look_like_numbers_are_met(album, encoder, composer, tmp_path):
+    draw_patches(20).save(album / "007", "PNG")
+    table = "\ufeffPath,stars\n.\\a\\1.png,5\n./b/2.png,2\n007,3\n"
+    (tmp_path / "more.csv").write_text(table, encoding="utf-8")
+    files = [*list_pictures(album).files, album / "007"]
+    assert build(album, encoder, columns=tmp_path / "more.csv", files=files).unmet is None
+    assert _stars(album, composer) == {"a/1.png": 5, "b/2.png": 2, "007": 3}
