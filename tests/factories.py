@@ -20,8 +20,10 @@ from compodiff.params import (
     DiffusionParams,
     EmbeddedEncoderParams,
     EmbeddingParams,
+    EmojiEditsParams,
     IndexParams,
     SamplingParams,
+    ScenesParams,
     SimilarityFloors,
     SynthesisParams,
     TrainingParams,
@@ -39,7 +41,15 @@ if TYPE_CHECKING:
 
 def make_index_params(**changes: Any) -> IndexParams:
     """A flat index of any size."""
-    usual = {"flat_up_to": 0, "duplicate_cosine": 0.9, "kind": "flat", "lists": 4, "probes": 2, "code_bytes": 4}
+    usual = {
+        "gallery": "emoji",
+        "flat_up_to": 0,
+        "duplicate_cosine": 0.9,
+        "kind": "flat",
+        "lists": 4,
+        "probes": 2,
+        "code_bytes": 4,
+    }
     return IndexParams.model_validate(usual | {"rerank": 4} | changes)
 
 
@@ -60,12 +70,14 @@ def make_sampler_options(**changes: Any) -> "SamplerOptions":
 def make_training_params(**changes: Any) -> TrainingParams:
     """Eight steps over all three tasks."""
     rows = {"seed": 17, "batch_size": 32, "accumulation_steps": 1, "condition_dropout": 0.1, "relation_exponent": -0.5}
-    tasks = {"tasks": {"text_to_image": 0.3, "masked": 0.3, "triplet": 0.4}, "mixup_concentration": 0.0}
+    shares = {"text_to_image": {"world": 0.3}, "masked": {"world": 0.3}, "triplet": {"world": 0.4}}
+    curve = {"set": "world", "benchmark": None, "queries": 40}
+    tasks = {"tasks": shares, "curve": curve, "mixup_concentration": 0.0}
     noise = {"objective": "diffusion", "noise_draws": 1, "pure_noise_share": 0.0}
     contrast = {"contrastive_weight": 0.0, "contrastive_temperature": 0.07, "contrastive_negatives": 8}
     pace = {"steps": 8, "warmup_steps": 2, "learning_rate": 3e-3, "learning_rate_schedule": "cosine"}
     optimizer = {"weight_decay": 0.06, "clip_norm": 1.0, "ema_decay": 0.95, "precision": "float32", "zero_stage": 0}
-    stops = {"validate_every": 1, "validation_queries": 40, "checkpoint_every": 3}
+    stops = {"validate_every": 1, "checkpoint_every": 3}
     return TrainingParams.model_validate(rows | tasks | noise | contrast | pace | optimizer | stops | changes)
 
 
@@ -74,13 +86,21 @@ def make_floors(**changes: float) -> SimilarityFloors:
     return SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0) | changes)
 
 
-def make_synthesis_params(*, train: int = 0, validation: int = 0, **changes: Any) -> SynthesisParams:
-    """Triplets of the catalogue, and `train` and `validation` families of scenes; all are let through."""
-    amounts = {"captions_per_pair": 1, "max_pairs_per_relation": 1000, "pairs_per_shard": 40, "batch_size": 8}
-    families = {"train": train, "validation": validation}
-    sources = {"sprites": {"families": families, "edits_per_relation": 1}, "imported": [], "drawn": None}
-    usual = {"seed": 17, "floors": make_floors()} | amounts | sources
-    return SynthesisParams.model_validate(usual | changes)
+def make_scenes_params(*, train: int = 0, validation: int = 0, **changes: Any) -> ScenesParams:
+    """`train` and `validation` families of scenes; all are let through."""
+    usual = {"recipe": "scenes", "reads": "data", "min_rows": 1, "floors": None, "seed": 17, "edits_per_relation": 1}
+    return ScenesParams.model_validate(usual | {"families": {"train": train, "validation": validation}} | changes)
+
+
+def make_edits_params(**changes: Any) -> EmojiEditsParams:
+    """Triplets of the catalogue, each pair of pictures once; all are let through."""
+    usual = {"recipe": "emoji_edits", "reads": "data", "min_rows": 1, "floors": None, "seed": 17}
+    amounts = {"captions_per_pair": 1, "max_pairs_per_relation": 1000}
+    return EmojiEditsParams.model_validate(usual | amounts | changes)
+
+
+def make_synthesis_params(**changes: Any) -> SynthesisParams:
+    return SynthesisParams.model_validate({"rows_per_shard": 40, "batch_size": 8} | changes)
 
 
 def make_diffusion_params(pipeline: Path | str, **changes: Any) -> DiffusionParams:
@@ -99,7 +119,7 @@ def make_diffusion_params(pipeline: Path | str, **changes: Any) -> DiffusionPara
 
 
 def make_validation_params(**changes: Any) -> ValidationParams:
-    usual = {"min_triplets": 20, "max_text_length": 200, "max_rejected_fraction": 0.1}
+    usual = {"max_text_length": 200, "max_rejected_fraction": 0.1, "rows_at_once": 1000}
     return ValidationParams.model_validate(usual | changes)
 
 
@@ -124,8 +144,14 @@ def make_embedding_params(**changes: Any) -> EmbeddingParams:
     return EmbeddingParams.model_validate({"seed": 1, "batch_size": 16} | masks | changes)
 
 
-def make_benchmark_gate(**changes: float) -> BenchmarkGate:
-    usual = {"floor": 0.4, "margin": 0.01, "max_relation_drop": 0.1, "max_plausible_loss": 0.1}
+def make_benchmark_gate(**changes: Any) -> BenchmarkGate:
+    usual = {
+        "figure": "recall_at_10",
+        "floor": 0.4,
+        "margin": 0.01,
+        "max_relation_drop": 0.1,
+        "max_plausible_loss": 0.1,
+    }
     return BenchmarkGate.model_validate(usual | changes)
 
 

@@ -2,7 +2,7 @@
 
 Colours weigh twice, so that the nearest pictures are those of the same colour and not the answer. "make it COLOUR"
 moves a reference to the picture of the same shape in that colour; the shapes of validation queries never train.
-As a program it trains in this world: `torchrun worlds/training.py FOLDER OUT '{"steps": 8}'`.
+As a program, in tests/, it trains in this world: `torchrun --module worlds.training FOLDER OUT '{"steps": 8}'`.
 """
 
 import json
@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from factories import make_denoiser_config, make_encoder_manifest, make_training_params
 
 from compodiff.embeddings import SetEmbeddings
-from compodiff.encoders import EncoderManifest
 from compodiff.model.checkpoint import ModelCard
-from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
-from compodiff.params import CurveParams, TaskShares, TrainingParams
 from compodiff.training.curve import take_queries_of_set
 from compodiff.training.examples import Mixture, SetExamples, write_examples
 from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
@@ -33,46 +31,11 @@ SET = "world"
 PICTURES = [f"{shape}-{colour}" for shape in (*TRAIN_SHAPES, *UNSEEN_SHAPES) for colour in COLOURS]
 TEXTS = ["", *(name.replace("-", " ") for name in PICTURES), *(f"make it {colour}" for colour in COLOURS)]
 
-PARAMS = TrainingParams(
-    seed=17,
-    objective="diffusion",
-    tasks=TaskShares(text_to_image={SET: 0.3}, masked={SET: 0.3}, triplet={SET: 0.4}),
-    curve=CurveParams(set=SET, benchmark=None, queries=40),
-    batch_size=32,
-    accumulation_steps=1,
-    steps=8,
-    learning_rate=3e-3,
-    learning_rate_schedule="cosine",
-    warmup_steps=2,
-    weight_decay=0.06,
-    clip_norm=1.0,
-    ema_decay=0.95,
-    condition_dropout=0.1,
-    noise_draws=1,
-    pure_noise_share=0.0,
-    contrastive_weight=0.0,
-    contrastive_temperature=0.07,
-    contrastive_negatives=8,
-    mixup_concentration=0.0,
-    relation_exponent=-0.5,
-    precision="float32",
-    zero_stage=0,
-    validate_every=1,
-    checkpoint_every=3,
+PARAMS = make_training_params()
+NETWORK = make_denoiser_config(
+    embedding_dim=EMBEDDING_DIM, token_dim=TOKEN_DIM, width=32, head_width=16, mask_size=4, image_slots=1, residual=True
 )
-NETWORK = DenoiserConfig(
-    embedding_dim=EMBEDDING_DIM,
-    token_dim=TOKEN_DIM,
-    width=32,
-    depth=2,
-    heads=2,
-    cross_heads=2,
-    head_width=16,
-    feed_forward_factor=2,
-    mask_size=4,
-    image_slots=1,
-    residual=True,
-)
+MANIFEST = make_encoder_manifest(embedding_dim=EMBEDDING_DIM, token_dim=TOKEN_DIM)
 
 
 def picture(shape: str, colour: str) -> str:
@@ -126,21 +89,6 @@ def list_examples(pictures: int) -> dict[str, Any]:
         "negatives": np.empty((0, 2), np.int64),
         "splits": (np.arange(len(captioned) + len(wanted)) >= seen).astype(np.uint8),
     }
-
-
-MANIFEST = EncoderManifest(
-    name="small-world",
-    weights_digest="0" * 16,
-    activation="gelu",
-    image_size=32,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    interpolation="bicubic",
-    resize_mode="squash",
-    embedding_dim=EMBEDDING_DIM,
-    token_dim=TOKEN_DIM,
-    context_length=4,
-)
 
 
 def captions() -> pd.DataFrame:

@@ -18,7 +18,7 @@ from compodiff.model.network.context import NULL
 from compodiff.model.sampling.process import Objective, Process
 from compodiff.params import TaskShares
 from compodiff.training.batches import SET, Batch, Batches, compute_relation_chances, divide_rows
-from compodiff.training.examples import NOTHING, TARGET, Mixture
+from compodiff.training.examples import NOTHING, TARGET, TASKS, Mixture
 from compodiff.training.fit import TrainingMaterial
 
 PROCESS = Process("diffusion", 1000)
@@ -178,6 +178,56 @@ def test_mixup_joins_references_and_targets_of_one_relation(material: TrainingMa
     colours = torch.stack([pictures[row] for row in range(5)])
     span = torch.linalg.svd(colours - colours.mean(0), full_matrices=False).Vh[:4]
     assert torch.allclose(change @ span.T @ span, change, atol=0.02)  # float16 on disk, at values up to 8
+
+
+def test_a_triplet_is_mixed_with_any_of_its_relation_and_with_no_other(material: TrainingMaterial) -> None:
+    """The table of triplets has one relation after the other."""
+    changes = {"condition_dropout": 0.0, "mixup_concentration": 1.0, "batch_size": 20_000}
+    plan = triplets_only(material, **changes).draw_plan(np.random.default_rng(0))
+    (of_set,) = material.mixture.sets
+    triplet, starts = of_set.open_table("triplet"), of_set.relation_starts
+    place = {tuple(row): number for number, row in enumerate(triplet.tolist())}
+    drawn, partners = (
+        np.array([place[tuple(row)] for row in rows[:, :SET].tolist()]) for rows in (plan.rows, plan.partners)
+    )
+    relation, of_partner = (np.searchsorted(starts, rows, side="right") for rows in (drawn, partners))
+    assert len(starts) == 3
+    assert np.array_equal(relation, of_partner)
+    assert set(partners.tolist()) == set(range(len(triplet)))
+    assert np.mean(drawn == partners) < 0.02  # by chance alone
+
+
+def test_one_example_is_enough_for_a_task(material: TrainingMaterial, tmp_path: Path) -> None:
+    (of_set,) = material.mixture.sets
+    shutil.copytree(of_set.folder, tmp_path / "train")
+    for task in TASKS:
+        np.save(tmp_path / "train" / f"{task}.npy", of_set.open_table(task)[:1])
+    np.save(tmp_path / "train" / "relation_starts.npy", np.array([0, 1]))
+    few = replace(of_set, folder=tmp_path / "train")
+    batch = only(
+        Batches(replace(material.mixture, sets=(few,)), PARAMS, PROCESS).make_microbatches(0, rank=0, world_size=1)
+    )
+    assert {tuple(row) for row in batch.target.tolist()} == {
+        tuple(of_set.embeddings.images[few.open_table(task)[0, TARGET]].astype(np.float32).tolist()) for task in TASKS
+    }
+
+
+def test_all_of_a_batch_goes_to_a_device(material: TrainingMaterial) -> None:
+    """The device `meta` takes the shapes and leaves the numbers."""
+    batch = only(batches(material).make_microbatches(0, rank=0, world_size=1))
+    moved = batch.to(torch.device("meta"))
+
+    def tensors(of: Batch) -> list[torch.Tensor]:
+        texts, rows = of.texts, of.rows
+        return [texts.tokens, texts.lengths, of.images, of.masks, rows.text, rows.image, rows.mask, of.target,
+                of.others, of.noise, of.timestep]  # fmt: skip
+
+    assert [each.device.type for each in tensors(moved)] == ["meta"] * 11
+    assert [(each.shape, each.dtype) for each in tensors(moved)] == [
+        (each.shape, each.dtype) for each in tensors(batch)
+    ]
+    same = batch.to(torch.device("cpu"))
+    assert all(torch.equal(one, other) for one, other in zip(tensors(batch), tensors(same), strict=True))
 
 
 def test_a_share_without_examples_is_refused(material: TrainingMaterial, tmp_path: Path) -> None:
