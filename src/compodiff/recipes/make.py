@@ -1,6 +1,8 @@
 """Make a set by its recipe. Past this point nothing knows where a set comes from."""
 
 import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,14 +26,15 @@ from compodiff.project import ATTRIBUTION
 from compodiff.recipes.emoji import list_caption_pairs, list_captioned_pictures, place_pictures
 from compodiff.recipes.made import ShardMaker, describe_pair, make_shards, plan_shards
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
-from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, finish_set, open_set, open_shard
+from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, TrainingSet, finish_set, open_set, open_shard
 from compodiff.sets.form import DESCRIPTION
 from compodiff.sets.reading import is_address
 from compodiff.storage import shards
 from compodiff.storage.atomic import replace_folder, write_json
-from compodiff.storage.digests import digest_files
+from compodiff.storage.digests import digest_bytes, digest_files
 from compodiff.storage.ownership import require_replaceable_folder
 
+MADE = "made"  # beside sets/, in artifacts/
 # The rooms whose code decides the rows and pictures that are made: those that dvc.yaml watches for the stage make_set.
 ROOMS = ("catalogue", "encoders", "images", "language", "pairs", "recipes", "scenes", "sets", "stable_diffusion")
 
@@ -50,7 +53,8 @@ def make_set(folder: Path, params: AnySetParams, synthesis: SynthesisParams, rea
         ResourceUnavailable: the disk is full, a worker was killed (finished shards are kept), or an address fails.
     """
     if isinstance(params, OwnSetParams):
-        _refer_to_own(folder, params.reads if is_address(params.reads) else str(reads))
+        own_set = open_set(params.reads if is_address(params.reads) else str(reads))
+        _refer_to(folder, own_set, own_set.address)
     elif isinstance(params, EmojiCaptionsParams):
         _write_emoji_captions(folder, Catalogue.load(reads), synthesis)
     elif isinstance(params, EmojiEditsParams):
@@ -64,14 +68,15 @@ def make_set(folder: Path, params: AnySetParams, synthesis: SynthesisParams, rea
         own = _Reread(partial(_read_captions, [Path(file) for file in params.captions]))
         drawing = ShardMaker(partial(_load_drawing_generator, params, synthesis, reads))
         inputs = {"encoder": digest_files([reads / "manifest.json"])}
-        _make_pictures(folder, params, own, drawing, synthesis, inputs, f"made by {params.diffusion.pipeline}")
+        licence = f"made by {params.diffusion.pipeline}"
+        made = _make_pictures(folder, params, own, drawing, synthesis, inputs, licence, is_kept=True)
+        _refer_to(folder, open_set(made), os.path.relpath(made, folder))
 
 
-def _refer_to_own(folder: Path, reads: str) -> None:
-    """Write a set.json that refers to another one where it lies, after opening that."""
-    own = open_set(reads)
+def _refer_to(folder: Path, own: TrainingSet, at: str) -> None:
+    """Write a set.json that refers to another set where it lies."""
     with replace_folder(folder, KIND) as temporary:
-        write_json(temporary / DESCRIPTION, replace(own.description, at=own.address).to_json())
+        write_json(temporary / DESCRIPTION, replace(own.description, at=at).to_json())
 
 
 def _write_emoji_captions(folder: Path, catalogue: Catalogue, synthesis: SynthesisParams) -> None:
@@ -108,16 +113,26 @@ def _make_pictures(
     synthesis: SynthesisParams,
     inputs: dict[str, Any],
     licence: str,
-) -> None:
-    """Make a set of pictures; a run that was killed continues, other params, inputs or code start afresh."""
+    *,
+    is_kept: bool = False,
+) -> Path:
+    """Make a set of pictures and return its folder; a run that was killed continues.
+
+    Other params, inputs or code start afresh: in a folder of their own below artifacts/made where pictures cost so much
+    that what others made `is_kept`, else in place of what was made before.
+    """
     count, digest = _survey_pairs(pairs)
     decides = params.model_dump(exclude={"floors", "min_rows"}) | {"rows_per_shard": synthesis.rows_per_shard}
     fingerprint = {"params": decides, "pairs": digest, "code": digest_files(_list_code()), **inputs}
+    if is_kept:
+        name = digest_bytes(json.dumps(fingerprint, sort_keys=True).encode())[:12]
+        folder = folder.parents[1] / MADE / f"{folder.name}-{name}"
     if not (folder / shards.FINGERPRINT).exists():
         require_replaceable_folder(folder, KIND)
     shards.claim_folder(folder, fingerprint, KIND, PATTERNS)
     notes = make_shards(folder, pairs, count, synthesis.rows_per_shard, maker)
     finish_set(folder, TRIPLETS, licence=licence, source=f"recipe {params.recipe}", notes=notes)
+    return folder
 
 
 @dataclass(frozen=True)
