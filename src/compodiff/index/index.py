@@ -81,7 +81,8 @@ def build(
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
     index = _fill(kind, earlier, embeddings, params)
-    own: dict[str, pd.DataFrame | NDArray[Any]] = {
+    vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
+    own: dict[str, pd.DataFrame | NDArray[Any]] = {_EMBEDDINGS: vectors, _PICTURES: pictures}
         _EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32),
         _PICTURES: pictures,
     }
