@@ -83,9 +83,6 @@ def build(
     index = _fill(kind, earlier, embeddings, params)
     vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
     own: dict[str, pd.DataFrame | NDArray[Any]] = {_EMBEDDINGS: vectors, _PICTURES: pictures}
-        _EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32),
-        _PICTURES: pictures,
-    }
     with replace_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
         for name, content in {**own, **(beside or {})}.items():
