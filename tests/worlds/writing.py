@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from compodiff.triplets.manifest import finish
 from factories import encode_picture
 
 from compodiff.captions.language_model import save_language_model
@@ -25,7 +26,6 @@ from compodiff.params import SimilarityFloors
 from compodiff.released.conversion import export_released
 from compodiff.storage import shards
 from compodiff.storage.atomic import write_json
-from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST
 from worlds.benchmark import drawn, make_models
 from worlds.captions import ANIMALS, PLACES, tiny_model, tiny_tokenizer
