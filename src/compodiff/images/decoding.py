@@ -92,7 +92,7 @@ def read_size(content: bytes) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with opened(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
+            with open_kind(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
                 width, height = picture.size
                 return (height, width) if _read_orientation(picture) in _SIDEWAYS else (width, height)
     except _UNDECODABLE as error:

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.images.kinds import HEAD, detect_kind
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.interchange import tables, tars
@@ -187,7 +187,7 @@ def export_set(address: str, format_name: str, to: Path, validated: Path | None 
             file = name.format(split=shard.split, number=numbers[shard.split], total=totals[shard.split])
             exports.append(Export(shard, folder / file))
             numbers[shard.split] += 1
-        made = map_shards(Exporter(address, format_name, validated), exports, workers=worker_count(), on_gpu=False)
+        made = map_shards(Exporter(address, format_name, validated), exports, workers=count_workers(), on_gpu=False)
         return sum(count for _, count in tqdm(made, "exporting", len(exports), unit=" shards", disable=None))
 
 

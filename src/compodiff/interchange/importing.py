@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.interchange.faults import REPEATED_KEY, TEST, Fault, Tally
 from compodiff.interchange.pictures import Inline, PictureRoot
 from compodiff.interchange.records import Chosen, RawRow
@@ -144,7 +144,7 @@ def import_set(order: Order, importer: Importer) -> tuple[SetDescription, Tally]
     folder, total = importer.folder, Tally()
     waiting = _skip_done(order.units, folder, total)
     with tqdm(desc="importing", unit=" rows", disable=None) as bar:
-        for _, tally in map_shards(importer, waiting, workers=worker_count(), on_gpu=False):
+        for _, tally in map_shards(importer, waiting, workers=count_workers(), on_gpu=False):
             total.add(tally)
             bar.update(tally.rows)
     _name_faults(total)

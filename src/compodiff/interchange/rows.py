@@ -11,7 +11,7 @@ import numpy as np
 
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
-from compodiff.images.mask_cells import cells_of_box, cells_of_mask
+from compodiff.images.mask_cells import find_box_cells, find_mask_cells
 from compodiff.interchange.faults import (
     BAD_MASK,
     BAD_NAME,
@@ -25,7 +25,7 @@ from compodiff.interchange.faults import (
 from compodiff.interchange.pictures import Inline, Picture, PictureRoot, read_content, read_picture_size, take_picture
 from compodiff.interchange.records import Chosen, RawRow, RoleFinder
 from compodiff.interchange.splits import TEST, split_of_row
-from compodiff.interchange.wording import find_change, say_the_same, strip_article, put_in_words
+from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
 from compodiff.language.terms import Tagger
 from compodiff.sets import PAIRS, Place
 
@@ -136,12 +136,12 @@ class RowBuilder:
             mask = take_picture(_first(raw, roles, "mask_image"), self.root)
             if mask is not None:
                 grey = decode(read_content(mask)).convert("L")
-                return _pack(cells_of_mask(np.asarray(grey) > 127, _WHOLE))
+                return _pack(find_mask_cells(np.asarray(grey) > 127, _WHOLE))
             boxes = _boxes(_first(raw, roles, "mask_box"))
             if not boxes:
                 return None
             width, height = read_picture_size(reference)
-            cells = [cells_of_box(_in_pixels(box, width, height), (width, height), _WHOLE) for box in boxes]
+            cells = [find_box_cells(_in_pixels(box, width, height), (width, height), _WHOLE) for box in boxes]
             return _pack(np.any(cells, axis=0))
         except Fault:
             raise
