@@ -246,7 +246,7 @@ def _report_path(folder: Path, number: int) -> Path:
 def _name_faults(total: Tally) -> None:
     for named in total.named[:_NAMED]:
         log.warning("%s; left out", named)
-    if (more := total.faults.total() - _NAMED) > 0:
+    if (more := total.faults.total() - min(len(total.named), _NAMED)) > 0:
         log.warning("%d more were left out: %s", more, ", ".join(f"{n:,} {kind}" for kind, n in total.faults.items()))
 
 

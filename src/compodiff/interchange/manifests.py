@@ -147,11 +147,11 @@ def _read_csv(path: Path) -> Iterator[Listed]:
         delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else tell_delimiter(head)
         names = next(csv.reader([head], delimiter=delimiter), [])
         for row in csv.reader(text, delimiter=delimiter):
-            if len(row) > len(names):
-                number = len(row)
-                yield Fault(DAMAGED_FILE, f"{path}: a row of {number} columns below a head of {len(names)}: {row[0]!r}")
+            if row and len(row) != len(names):
+                said = f"{path}: a row of {len(row)} columns below a head of {len(names)}: {row[0][:60]!r}"
+                yield Fault(DAMAGED_FILE, said)
             elif row:
-                yield dict(zip(names, row, strict=False))
+                yield dict(zip(names, row, strict=True))
 
 
 def _parse_row(row: Listed, where: str) -> Mapping[str, Any]:

@@ -110,8 +110,8 @@ class RoleFinder:
         spelled = {_plain(name): name for name in reversed(self._seen)}
         found: dict[str, tuple[str, ...]] = {}
         for role, aliases in ALIASES[self.kind].items():
-            name = next((spelled[alias] for alias in aliases if alias in spelled), None)
-            found |= {} if name is None else {role: (name,)}
+            known = tuple(spelled[alias] for alias in aliases if alias in spelled)
+            found |= {role: known[: None if role == "key" else 1]} if known else {}
         there = f"it has: {', '.join(self._seen)}"
         for role, columns in self.chosen.items():
             named = tuple(name for name in columns if name)

@@ -125,10 +125,11 @@ class RowBuilder:
     def _negatives(self, raw: RawRow, roles: Roles, reference: Picture) -> list[Picture]:
         """Return the hard negatives; some sets list the reference itself among them."""
         found = [take_picture(value, self.root) for value in _as_list(_first(raw, roles, "negatives"))]
+        pictures = [it for it in found if it is not None]
         names = _as_list(_first(raw, roles, "negative_names"))
-        names = names if len(names) == len(found) else [None] * len(found)
-        pictures = [_rename(it, name) for it, name in zip(found, names, strict=True) if it is not None]
-        return [it for it in pictures if _where(it) != _where(reference)]
+        if len(names) == len(pictures):  # an export of ours
+            return [_rename(it, name) for it, name in zip(pictures, names, strict=True)]
+        return [_rename(it, None) for it in pictures if _where(it) != _where(reference)]
 
     def _mask(self, raw: RawRow, roles: Roles, reference: Picture) -> bytes | None:
         """Return the bits of the cells that the set says are edited; None where it says nothing."""
@@ -186,7 +187,8 @@ def _texts(raw: RawRow, roles: Roles, role: str) -> list[str]:
 
 
 def _first(raw: RawRow, roles: Roles, role: str) -> Any:
-    return next((raw.values.get(column) for column in roles.get(role, ())), None)
+    values = (raw.values.get(column) for column in roles.get(role, ()))
+    return next((value for value in values if value is not None), None)
 
 
 def _text(value: Any) -> str | None:

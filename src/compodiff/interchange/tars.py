@@ -97,13 +97,13 @@ def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def _read_members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     last = "nothing"
     try:
-        require_end(path)
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
                 last = member.name
                 if member.isfile() and not member.issparse() and not os.path.basename(last).startswith("."):
                     yield tar, member
+        require_end(path)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise Fault(
             DAMAGED_FILE, f"{path} is cut short, compressed or no tar, after {last} ({error}); fetch or unpack it again"
