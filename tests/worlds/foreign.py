@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from factories import encode_picture
 from PIL import Image
 
 from compodiff.interchange.faults import Tally
@@ -21,9 +22,7 @@ Row = dict[str, Any]
 
 
 def draw(colour: str, form: str = "JPEG", size: tuple[int, int] = (32, 16)) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size, colour).save(stream, form)
-    return stream.getvalue()
+    return encode_picture(Image.new("RGB", size, colour), form)
 
 
 RED, BLUE, GREEN = draw("red"), draw("blue"), draw("green")

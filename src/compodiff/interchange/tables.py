@@ -65,11 +65,12 @@ class TableUnit:
         stem, number = self.name.removesuffix(".parquet"), self.row
         with _open_table(self.path) as file:
             try:
-                for batch in file.iter_batches(_HELD, row_groups=[*range(self.first, self.last)]):
+                columns = [field.name for field in file.schema_arrow if not pa.types.is_temporal(field.type)]
+                for batch in file.iter_batches(_HELD, row_groups=[*range(self.first, self.last)], columns=columns):
                     for values in batch.to_pylist():
                         yield RawRow(f"{self.path}: row {number}", f"{stem}-{number:06d}", self.split, values)
                         number += 1
-            except (pa.ArrowInvalid, OSError, ValueError) as error:
+            except (pa.ArrowInvalid, OSError, ValueError, OverflowError) as error:
                 message = f"{self.path} is damaged after row {number} ({_line(error)}); fetch it again"
                 raise Fault(DAMAGED_FILE, message) from error
 

@@ -2,5 +2,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def one_process(monkeypatch):
-    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+def _work_in_this_process(one_process: None) -> None:
+    """Spare each import a process."""

@@ -1,5 +1,6 @@
 """Pairs of a picture and its texts, in files as their authors write them."""
 
+import base64
 import json
 
 import pytest
@@ -139,3 +140,15 @@ def test_a_table_of_paths_takes_its_pictures_from_a_folder(tmp_path):
         bring(tmp_path / "hub", "parquet", tmp_path / "none")
     found, _ = bring(tmp_path / "hub", "parquet", tmp_path / "set", pictures=pictures)
     assert rows_of(found)[0]["picture"]["file"] == str(pictures / "a" / "7.jpg")
+
+
+def test_a_picture_may_be_plain_bytes_or_base64_and_dates_are_passed_over(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    day = pa.array([2**62], pa.timestamp("us"))  # which Python has no date for
+    (tmp_path / "hub").mkdir()
+    for name, value in (("a", RED), ("b", base64.b64encode(BLUE).decode())):
+        pq.write_table(pa.table({"image": [value], "text": ["x"], "day": day}), tmp_path / "hub" / f"{name}.parquet")
+    found, _ = bring(tmp_path / "hub", "parquet", tmp_path / "set")
+    assert [see(found, row["picture"]) for row in rows_of(found)] == [RED, BLUE]
