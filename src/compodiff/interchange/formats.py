@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
+from compodiff.images.files import is_regular
 from compodiff.interchange import annotated, captioned, manifests, tables, tars
 from compodiff.interchange.faults import Fault, Tally
 from compodiff.interchange.importing import (
@@ -19,11 +20,11 @@ from compodiff.interchange.importing import (
     digest_paths,
     import_set,
 )
-from compodiff.interchange.pictures import PictureRoot, index_tars
+from compodiff.interchange.pictures import PictureRoot, index_tars, list_damaged
 from compodiff.interchange.records import Chosen, RawRow, require_roles, tell_kind
 from compodiff.interchange.splits import split_of_file, split_of_folder
 from compodiff.sets import PAIRS, TRIPLETS, SetDescription
-from compodiff.storage.ownership import require_apart
+from compodiff.storage.ownership import delete_inside, require_apart
 
 
 @dataclass(frozen=True)
@@ -166,18 +167,20 @@ def import_source(
     """
     require_roles(source.columns)
     require_apart(to, source.folder, *source.captions, *([source.pictures] if source.pictures else []))
+    if wrong := next((path for path in source.captions if not is_regular(path)), None):
+        raise InputInvalid(f"{wrong} is not there, or is no file; give a file of captions")
     try:
         reading = FORMATS[source.format](source)
         options, state = _list_options(source, seed), digest_paths(reading.files)
     except OSError as error:
-        raise InputInvalid(f"{source.folder} cannot be read: {error.strerror}") from error
+        raise InputInvalid(f"{error.filename or source.folder} cannot be read: {error.strerror}") from error
     if not state:
         raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
     claim(to, options | {f"the files of {source.folder.absolute()}": state})
     root = _open_root(source, to) if reading.has_paths else None
-    order = Order(
-        reading.kind, reading.units, root, options, licence, origin or f"{source.folder.name}, {source.format}"
-    )
+    faults = _list_faults(root, skip_faulty)
+    told = origin or f"{source.folder.name}, {source.format}"
+    order = Order(reading.kind, reading.units, licence, told, faults)
     return import_set(order, Importer(to, reading.kind, source.columns, root, seed, skip_faulty))
 
 
@@ -186,11 +189,21 @@ def _open_root(source: Source, to: Path) -> PictureRoot:
     paths = tars.list_tars(source.root)
     index = to / MEMBERS
     if paths and not index.is_file():
-        try:
-            index_tars(paths, source.root, index)
-        except Fault as fault:
-            raise InputInvalid(str(fault)) from fault
+        index_tars(paths, source.root, index)
     return PictureRoot(source.root, index if paths else None)
+
+
+def _list_faults(root: PictureRoot | None, skip_faulty: bool) -> Sequence[Fault]:
+    """Return what is wrong with the tars of pictures.
+
+    Raises:
+        InputInvalid: one is damaged, and such are not left out.
+    """
+    faults = list_damaged(root.index) if root and root.index else ()
+    if root and root.index and faults and not skip_faulty:
+        delete_inside(root.index)  # so that a tar that was fetched again is listed again
+        raise InputInvalid(f"{faults[0]}; leave such out: --skip-faulty")
+    return faults
 
 
 def _list_options(source: Source, seed: int) -> dict[str, Any]:

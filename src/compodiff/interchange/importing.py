@@ -7,7 +7,7 @@ each writes its shards and then, in `units/`, what it left out: an import that w
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,18 +51,16 @@ class Order:
     Attributes:
         kind: pairs or triplets.
         units: in an order that is the same every time.
-        root: what paths of pictures count from.
-        options: what decides the rows: name of the option, as a person gives it -> value.
         licence: of the set, in words.
         source: where it comes from, in words.
+        faults: that were met before the first unit.
     """
 
     kind: str
     units: Iterable[Unit]
-    root: PictureRoot | None
-    options: Mapping[str, Any]
     licence: str
     source: str
+    faults: Sequence[Fault] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +140,8 @@ def import_set(order: Order, importer: Importer) -> tuple[SetDescription, Tally]
         ResourceUnavailable: the disk is full or workers were killed; finished shards are kept.
     """
     folder, total = importer.folder, Tally()
+    for fault in order.faults:
+        total.note(fault)
     waiting = _skip_done(order.units, folder, total)
     with tqdm(desc="importing", unit=" rows", disable=None) as bar:
         for _, tally in map_shards(importer, waiting, workers=count_workers(), on_gpu=False):

@@ -121,7 +121,10 @@ class open_list:
     def __enter__(self) -> BinaryIO:
         """Open it."""
         is_packed = self._path.suffix == ".gz"
-        self._file = cast(BinaryIO, gzip.open(self._path)) if is_packed else self._path.open("rb")
+        try:
+            self._file = cast(BinaryIO, gzip.open(self._path)) if is_packed else self._path.open("rb")
+        except OSError as error:
+            raise Fault(DAMAGED_FILE, f"{self._path} cannot be read: {error.strerror}") from error
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -7,6 +7,7 @@ import os
 import posixpath
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images.decoding import read_size
 from compodiff.images.files import is_regular
 from compodiff.images.kinds import SUFFIXES
-from compodiff.interchange.faults import BAD_NAME, MISSING_PICTURE, Fault
+from compodiff.interchange.faults import BAD_NAME, DAMAGED_FILE, MISSING_PICTURE, Fault
 from compodiff.interchange.tars import list_members
 from compodiff.sets import Place, PlaceReader
 from compodiff.sets.form import WHOLE_FILE
@@ -70,6 +71,7 @@ class PictureRoot:
         Raises:
             Fault: it is not there, leads out of the root, or two tars have it.
         """
+        require_utf8(path)
         name = posixpath.normpath(os.path.relpath(path, self.folder) if os.path.isabs(path) else path)
         if not is_inside(name) or name == ".":
             raise Fault(BAD_NAME, f"names the picture {path!r}, which is not below {self.folder}")
@@ -104,23 +106,40 @@ class PictureRoot:
 
 
 def index_tars(tars: Iterable[Path], folder: Path, index: Path) -> None:
-    """Write where each member of the tars lies, by its name, into SQLite: no picture is read.
-
-    Raises:
-        Fault: a tar is cut short or none.
-    """
+    """Write where each member of the tars lies, by its name, into SQLite, and which tar breaks off: nothing is read."""
     with replace_path(index) as temporary:
         database = sqlite3.connect(temporary)
         database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
         database.execute("CREATE TABLE member (name TEXT, tar TEXT, offset INTEGER, length INTEGER)")
+        database.execute("CREATE TABLE fault (message TEXT)")
         for tar in tqdm(tars, desc="listing the pictures of tars", unit=" tars", disable=None):
             own = tar.relative_to(folder).as_posix() if tar != folder else tar.name
-            database.executemany(
-                "INSERT INTO member VALUES (?, ?, ?, ?)", ((name, own, *place) for name, *place in list_members(tar))
-            )
+            members = ((name, own, *place) for name, *place in list_members(tar))
+            try:
+                database.executemany("INSERT INTO member VALUES (?, ?, ?, ?)", members)
+            except Fault as fault:  # members up to there are kept
+                database.execute("INSERT INTO fault VALUES (?)", (str(fault),))
         database.execute("CREATE INDEX by_name ON member (name)")
         database.commit()
         database.close()
+
+
+def require_utf8(name: str) -> None:
+    """Refuse a name that a table cannot hold.
+
+    Raises:
+        Fault: it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise Fault(BAD_NAME, f"names the picture {name!r}, which is not UTF-8; rename it") from error
+
+
+def list_damaged(index: Path) -> tuple[Fault, ...]:
+    """Return what an index says of tars that break off."""
+    with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as database:
+        return tuple(Fault(DAMAGED_FILE, message) for (message,) in database.execute("SELECT message FROM fault"))
 
 
 def take_picture(value: Any, root: PictureRoot | None) -> Picture | None:

@@ -14,7 +14,6 @@ from compodiff.images import decode
 from compodiff.images.mask_cells import find_box_cells, find_mask_cells
 from compodiff.interchange.faults import (
     BAD_MASK,
-    BAD_NAME,
     EMPTY_TEXT,
     MISSING_PICTURE,
     MISSING_ROLE,
@@ -22,7 +21,15 @@ from compodiff.interchange.faults import (
     SAME_CAPTIONS,
     Fault,
 )
-from compodiff.interchange.pictures import Inline, Picture, PictureRoot, read_content, read_picture_size, take_picture
+from compodiff.interchange.pictures import (
+    Inline,
+    Picture,
+    PictureRoot,
+    read_content,
+    read_picture_size,
+    require_utf8,
+    take_picture,
+)
 from compodiff.interchange.records import Chosen, RawRow, RoleFinder
 from compodiff.interchange.splits import TEST, split_of_row
 from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
@@ -216,10 +223,7 @@ def _as_list(value: Any) -> list[Any]:
 def _rename(picture: Picture, name: Any) -> Picture:
     """Give a picture the name that an export of ours remembers."""
     named = replace(picture, name=_clean(name)) if name else picture
-    try:
-        f"{named.name}{named.file if isinstance(named, Place) else ''}".encode()
-    except UnicodeEncodeError as error:
-        raise Fault(BAD_NAME, f"names the picture {named.name!r}, which is not UTF-8; rename it") from error
+    require_utf8(f"{named.name}{named.file if isinstance(named, Place) else ''}")
     return named
 
 

@@ -81,7 +81,7 @@ def list_members(path: Path) -> Iterator[tuple[str, int, int]]:
         Fault: the tar is cut short or none.
     """
     for _, member in _read_members(path):
-        yield os.path.normpath(member.name), member.offset_data, member.size
+        yield os.path.normpath(_replace_bytes(member.name)), member.offset_data, member.size
 
 
 def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
@@ -123,7 +123,9 @@ def _read_entries(path: Path, name: str) -> Iterator[tuple[str, dict[str, File]]
         key = own
         suffix = f".{extension.rpartition('.')[2].lower()}"
         if suffix in SUFFIXES:
-            place = Place(f"{name}/{member.name}", os.path.abspath(path), member.offset_data, member.size)
+            place = Place(
+                f"{name}/{_replace_bytes(member.name)}", os.path.abspath(path), member.offset_data, member.size
+            )
             files[extension.lower()] = place
         elif suffix in (".json", ".txt") and member.size <= _LARGEST_TEXT:
             stream = tar.extractfile(member)
@@ -135,6 +137,11 @@ def _read_entries(path: Path, name: str) -> Iterator[tuple[str, dict[str, File]]
             files.setdefault(extension.lower(), b"")
     if files:
         yield key, files
+
+
+def _replace_bytes(name: str) -> str:
+    """Return a member's name without the bytes that are not UTF-8: its place is found without them."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _sort_files(files: Mapping[str, File], where: str) -> dict[str, Any]:
