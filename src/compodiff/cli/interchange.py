@@ -9,6 +9,18 @@ from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
 
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="ROLE=NAME where a column is not found by itself; ROLE= for none. Repeat it."),
+]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(help="What paths of pictures count from: a folder of pictures, or of tars.", show_default=False),
+]
+Captions = Annotated[
+    list[Path] | None,
+    typer.Option(help="A file of captions (captions, lasco): COCO, Flickr30k, Conceptual Captions. Repeat it."),
+]
 
 
 app = typer.Typer()
@@ -44,18 +56,9 @@ def import_(
             "megapairs, cc-coir, webvid-covr, lasco, fashioniq-train or cirr-train.",
         ),
     ] = "webdataset",
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", help="ROLE=NAME where a column is not found by itself; ROLE= for none. Repeat it."),
-    ] = None,
-    pictures: Annotated[
-        Path | None,
-        typer.Option(help="What paths of pictures count from: a folder of pictures, or of tars.", show_default=False),
-    ] = None,
-    captions: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of captions (captions, lasco): COCO, Flickr30k, Conceptual Captions. Repeat it."),
-    ] = None,
+    column: Column = None,
+    pictures: Pictures = None,
+    captions: Captions = None,
     split: Annotated[
         str, typer.Option(help="train or validation, of rows that say none and whose file says none.")
     ] = "train",
