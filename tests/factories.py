@@ -32,7 +32,6 @@ from compodiff.params import (
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder, EncoderManifest
-    from compodiff.interchange.importing import Importer
     from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
     from compodiff.model.sampling.query import SamplerOptions
 
@@ -153,13 +152,6 @@ def make_benchmark_gate(**changes: Any) -> BenchmarkGate:
         "max_plausible_loss": 0.1,
     }
     return BenchmarkGate.model_validate(usual | changes)
-
-
-def make_importer(encoder: Path = Path("none"), **changes: Any) -> "Importer":
-    """What imports triplets: those without scores are judged by `encoder`, and all are let through."""
-    from compodiff.interchange.importing import Importer
-
-    return Importer(encoder=encoder, floors=make_floors(), batch_size=4, split="train", seed=17, **changes)
 
 
 # Networks

@@ -80,6 +80,25 @@ def read_full_size(picture: Image.Image) -> tuple[int, int]:
     return width, height
 
 
+def read_size(content: bytes) -> tuple[int, int]:
+    """Read the width and height that `decode` would give a picture, out of its header; the first bytes may suffice.
+
+    Raises:
+        InputInvalid: the bytes hold no such header.
+    """
+    kind = detect_kind(content[:HEAD])
+    if kind is None:
+        raise InputInvalid(f"not a {NAMED} picture" if content else "is an empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_kind(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
+                width, height = picture.size
+                return (height, width) if _read_orientation(picture) in _SIDEWAYS else (width, height)
+    except _UNDECODABLE as error:
+        raise InputInvalid(f"does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
 def paint_on_white(picture: Image.Image) -> Image.Image:
     """Flatten a picture with transparency on white; return RGB."""
     if picture.mode == "RGB":

@@ -49,13 +49,13 @@ class ShardWriter:
 
 
 @contextmanager
-def open_shard(folder: Path, split: str, number: int, kind: str) -> Iterator[ShardWriter]:
+def open_shard(folder: Path, split: str, number: int | str, kind: str) -> Iterator[ShardWriter]:
     """Yield a shard to fill; when the block ends well its tar appears, if it has pictures, then its rows.
 
     Args:
         folder: of the set.
         split: of all its rows.
-        number: of the shard in its split; it decides the file's name.
+        number: of the shard in its split, or a text that stands for one; it decides the file's name.
         kind: pairs or triplets.
 
     Raises:
@@ -75,9 +75,9 @@ def open_shard(folder: Path, split: str, number: int, kind: str) -> Iterator[Sha
         pq.write_table(pa.Table.from_pylist(writer.rows, schema=SCHEMAS[kind]), temporary)
 
 
-def shard_path(folder: Path, split: str, number: int) -> Path:
+def shard_path(folder: Path, split: str, number: int | str) -> Path:
     """Return where the rows of a shard stand."""
-    return folder / f"{split}-{number:05d}.parquet"
+    return folder / f"{split}-{number if isinstance(number, str) else f'{number:05d}'}.parquet"
 
 
 def is_shard_done(path: Path) -> bool:
