@@ -21,10 +21,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import ENDS, Survey, Surveyor
 from compodiff.errors import InputInvalid
-from compodiff.execution import map_shards, worker_count
+from compodiff.execution import count_workers, map_shards
 from compodiff.images.looks import LOOK_SHAPE, Looks, look_the_same
 from compodiff.sets import PATTERNS, SPLITS, Place, SetDescription, Shard, TrainingSet, finish_set, open_set, open_shard
 from compodiff.sets.form import DESCRIPTION
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rules:
+class CleaningRules:
     """What is left out.
 
     Attributes:
@@ -58,7 +58,7 @@ class Rules:
     contaminated: float
 
 
-def clean(to: Path, surveyor: Surveyor, gallery: Gallery, rules: Rules) -> dict[str, Any]:
+def clean(to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: CleaningRules) -> dict[str, Any]:
     """Write the clean set.
 
     Args:
@@ -90,7 +90,7 @@ def clean(to: Path, surveyor: Surveyor, gallery: Gallery, rules: Rules) -> dict[
         )
     _forget_shards_of_other(findings, to)
     referrer = _Referrer(surveyor.address, to, reasons)
-    tasks = [_Task(shard, number) for split in SPLITS for number, shard in enumerate(_of_split(listed, split))]
+    tasks = [_Task(shard, number) for split in SPLITS for number, shard in enumerate(_select_split(listed, split))]
     _run(referrer, [task for task in tasks if not is_shard_done(task.path(to))], "referring to pictures")
     return _finish(to, dirty.description, findings, rules)
 
@@ -108,7 +108,7 @@ def _claim(to: Path, dirty: SetDescription, surveyor: Surveyor) -> None:
     shards.claim_folder(to, decides, KIND, ("facts/*.json", "facts/*.npy", FINDINGS, "report.json", *PATTERNS))
 
 
-def find(survey: Survey, gallery: Gallery, rules: Rules) -> pd.DataFrame:
+def find(survey: Survey, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
     """What is to be left out and why: columns key, rejected_by, picture (a column of the rows), match, cosine.
 
     Args:
@@ -127,7 +127,7 @@ def find(survey: Survey, gallery: Gallery, rules: Rules) -> pd.DataFrame:
         for end, why in zip(survey.ends, of_row, strict=True)
         if why
     ]
-    found = [*lost, *_contaminated(survey, gallery, rules.contaminated)]
+    found = [*lost, *_find_contaminated(survey, gallery, rules.contaminated)]
     gone = {key for key, *_ in found}
     # Smallest key first, within what is compared with each other; a key is ever compared by what it asks for.
     order = pd.DataFrame({"asks": "" if rules.any_caption else survey.asks, "key": survey.keys})
@@ -135,7 +135,7 @@ def find(survey: Survey, gallery: Gallery, rules: Rules) -> pd.DataFrame:
     order = order[~order["key"].isin(gone)]
     with tqdm(total=len(order), desc="comparing", unit=" rows", disable=None) as bar:
         for _, group in order.groupby("asks", sort=False):
-            found += _near_duplicates(survey, group.index.to_numpy(), rules.near_duplicate)
+            found += _find_near_duplicates(survey, group.index.to_numpy(), rules.near_duplicate)
             bar.update(len(group))
     return pd.DataFrame(found, columns=list(_TYPES)).astype({"cosine": "float32"})
 
@@ -143,10 +143,10 @@ def find(survey: Survey, gallery: Gallery, rules: Rules) -> pd.DataFrame:
 Finding = tuple[str, str, str, str, float]
 
 
-def _contaminated(survey: Survey, gallery: Gallery, least: float) -> Iterator[Finding]:
+def _find_contaminated(survey: Survey, gallery: BenchmarkGallery, least: float) -> Iterator[Finding]:
     """Pictures that a benchmark has, each with the one it is nearest to."""
     first = 0
-    for shard in survey.by_shard():
+    for shard in survey.read_by_shard():
         unit = shard.astype(np.float32).reshape(-1, shard.shape[-1])
         nearest, match = np.full(len(unit), -np.inf, np.float32), np.zeros(len(unit), np.int64)
         for start in range(0, len(gallery.names), _AT_ONCE):
@@ -161,19 +161,21 @@ def _contaminated(survey: Survey, gallery: Gallery, least: float) -> Iterator[Fi
         first += len(shard)
 
 
-def _near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> Iterator[Finding]:
+def _find_near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> Iterator[Finding]:
     """Of `rows`, in their order, those that are near-duplicates of one that is kept."""
     kept = np.empty(0, np.int64)
     alike = "both" if len(survey.ends) > 1 else survey.ends[0]
     for start in range(0, len(rows) if len(rows) > 1 else 0, _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
-        this = survey.embeddings(chunk), survey.looks(chunk)
+        this = survey.read_embeddings(chunk), survey.read_looks(chunk)
         twin_of = dict[int, tuple[int, float]]()  # place in the chunk -> row and cosine
         for first in range(0, len(kept), _AT_ONCE):
             others = kept[first : first + _AT_ONCE]
-            for place, other, cosine in _near(this, (survey.embeddings(others), survey.looks(others)), least):
+            for place, other, cosine in _find_near(
+                this, (survey.read_embeddings(others), survey.read_looks(others)), least
+            ):
                 twin_of.setdefault(place, (int(others[other]), cosine))
-        for place, other, cosine in _near(this, this, least):
+        for place, other, cosine in _find_near(this, this, least):
             if other < place and place not in twin_of and other not in twin_of:
                 twin_of[place] = int(chunk[other]), cosine
         for place, (other, cosine) in sorted(twin_of.items()):
@@ -184,7 +186,7 @@ def _near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> I
 Facts = tuple[NDArray[np.float32], Looks]  # embeddings (T, E, D), looks (T, E, L)
 
 
-def _near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
+def _find_near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
     """Places of two rows of which each picture is a near-duplicate of the other's; ascending.
 
     Near embeddings are a hint only: two clock faces have near ones, but do not look the same.
@@ -242,7 +244,7 @@ class _Referrer:
         return replace(it, file=where if is_address(where) else os.path.relpath(where, self.to))
 
 
-def _of_split(listed: Sequence[Shard], split: str) -> list[Shard]:
+def _select_split(listed: Sequence[Shard], split: str) -> list[Shard]:
     return [shard for shard in listed if shard.split == split]
 
 
@@ -256,7 +258,7 @@ def _forget_shards_of_other(findings: pd.DataFrame, to: Path) -> None:
     shards.write_table(path, findings)
 
 
-def _finish(to: Path, dirty: SetDescription, findings: pd.DataFrame, rules: Rules) -> dict[str, Any]:
+def _finish(to: Path, dirty: SetDescription, findings: pd.DataFrame, rules: CleaningRules) -> dict[str, Any]:
     source = f"{dirty.source}; cleaned"
     written = finish_set(to, dirty.kind, licence=dirty.licence, source=source, notes=_count(findings))
     report = {
@@ -278,5 +280,5 @@ def _count(findings: pd.DataFrame) -> dict[str, int]:
 
 
 def _run(function: Any, items: Sequence[Any], what: str) -> None:
-    for _ in tqdm(map_shards(function, items, workers=worker_count()), what, len(items), unit=" shards", disable=None):
+    for _ in tqdm(map_shards(function, items, workers=count_workers()), what, len(items), unit=" shards", disable=None):
         pass

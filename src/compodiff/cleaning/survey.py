@@ -25,7 +25,7 @@ from compodiff.images import decode
 from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, TrainingSet, open_set
-from compodiff.storage.atomic import atomic_path, write_json
+from compodiff.storage.atomic import replace_path, write_json
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -60,7 +60,7 @@ class Surveyor:
 
     def is_done(self, shard: Shard) -> bool:
         """Whether the facts of a shard are there."""
-        return _facts_of(self.facts, shard).is_file()
+        return _name_facts(self.facts, shard).is_file()
 
     def __call__(self, shard: Shard) -> None:
         """Survey one shard; each distinct picture is looked at once."""
@@ -81,13 +81,13 @@ class Surveyor:
         _save(self.facts, shard, "embeddings", embeddings.reshape(-1, len(ENDS[kind]), width))
         _save(self.facts, shard, "looks", looks.reshape(-1, len(ENDS[kind]), *LOOK_SHAPE))
         lost = {key: [it[2] for it in row] for key, row in zip(keys, found, strict=True) if any(it[2] for it in row)}
-        write_json(_facts_of(self.facts, shard), {"keys": keys, "asks": asks, "lost": lost})
+        write_json(_name_facts(self.facts, shard), {"keys": keys, "asks": asks, "lost": lost})
 
     def _look_at(self, places: Sequence[Place]) -> list[Row]:
         pictures = [self._read(place) for place in places]
         readable = [picture for picture in pictures if picture is not None]
-        embeddings = iter(unit_embeddings(self._encoder, readable, self.batch_size))
-        unsafe = iter(self._unsafe(readable))
+        embeddings = iter(embed_as_units(self._encoder, readable, self.batch_size))
+        unsafe = iter(self._find_unsafe(readable))
         nothing = np.zeros(self._encoder.manifest.embedding_dim, np.float16)
         return [
             (nothing, np.zeros(LOOK_SHAPE, np.uint8), UNREADABLE)
@@ -102,11 +102,11 @@ class Surveyor:
         except InputInvalid:
             return None
 
-    def _unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
+    def _find_unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
         if self._checker is None:
             return [False] * len(pictures)
         some = range(0, len(pictures), self.batch_size)
-        return [flag for first in some for flag in self._checker.unsafe(pictures[first : first + self.batch_size])]
+        return [flag for first in some for flag in self._checker.find_unsafe(pictures[first : first + self.batch_size])]
 
     @cached_property
     def _set(self) -> TrainingSet:
@@ -154,7 +154,7 @@ class Survey:
     @classmethod
     def open(cls, surveyor: Surveyor, kind: str, shards: Sequence[Shard]) -> "Survey":
         """Open the facts of surveyed shards."""
-        said = [json.loads(_facts_of(surveyor.facts, shard).read_text(encoding="utf-8")) for shard in shards]
+        said = [json.loads(_name_facts(surveyor.facts, shard).read_text(encoding="utf-8")) for shard in shards]
         return cls(
             keys=[key for each in said for key in each["keys"]],
             asks=[asks for each in said for asks in each["asks"]],
@@ -164,16 +164,16 @@ class Survey:
             _shards=tuple(shards),
         )
 
-    def by_shard(self) -> Iterator[NDArray[np.float16]]:
+    def read_by_shard(self) -> Iterator[NDArray[np.float16]]:
         """Embeddings (T of the shard, E, D) of one shard after the other."""
         for shard in self._shards:
             yield self._map("embeddings", shard)
 
-    def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), E, D) of some rows."""
         return self._gather("embeddings", rows).astype(np.float32)
 
-    def looks(self, rows: NDArray[np.int64]) -> Looks:
+    def read_looks(self, rows: NDArray[np.int64]) -> Looks:
         """(len(rows), E, L) of some rows."""
         return self._gather("looks", rows)
 
@@ -190,13 +190,13 @@ class Survey:
         return found
 
     def _map(self, kind: str, shard: Shard) -> NDArray[Any]:
-        path = _facts_of(self._facts, shard, f"{kind}.npy")
+        path = _name_facts(self._facts, shard, f"{kind}.npy")
         if path not in self._maps:
             self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
         return self._maps[path]
 
 
-def unit_embeddings(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
+def embed_as_units(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
     """Embed pictures, (N, D) of unit length."""
     embeddings = encoder.encode_images(pictures, batch_size).cpu().numpy()
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -213,10 +213,10 @@ def _normalise(texts: Sequence[str]) -> str:
     return "\n".join(sorted(" ".join(text.casefold().split()) for text in texts))
 
 
-def _facts_of(facts: Path, shard: Shard, suffix: str = "json") -> Path:
+def _name_facts(facts: Path, shard: Shard, suffix: str = "json") -> Path:
     return facts / f"{Path(shard.file).stem}.{suffix}"
 
 
 def _save(facts: Path, shard: Shard, kind: str, array: NDArray[Any]) -> None:
-    with atomic_path(_facts_of(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
+    with replace_path(_name_facts(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
         np.save(stream, array)

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from compodiff.params import SimilarityFloors
-from compodiff.storage.atomic import atomic_folder
+from compodiff.storage.atomic import replace_folder
 
 KEPT, REJECTED, FLOOR = "#d1495b", "#9aa5b1", "#222222"
 
 
-def acceptance_curve(
+def tabulate_acceptance(
     scores: pd.DataFrame, floors: SimilarityFloors, name: str, at: NDArray[np.float64]
 ) -> pd.DataFrame:
     """Which fraction of the rows is kept where the floor of filter `name` stands at each value of `at`.
@@ -55,10 +55,10 @@ def plot_threshold(rows: pd.DataFrame, floors: SimilarityFloors, name: str) -> b
         color=[KEPT, REJECTED],
         label=["kept by all filters", "rejected"],
     )
-    curve = acceptance_curve(rows, floors, name, edges)
+    curve = tabulate_acceptance(rows, floors, name, edges)
     below.plot(curve["floor"], curve["alone"], color=REJECTED, label="by this filter alone")
     below.plot(curve["floor"], curve["together"], color=KEPT, label="by all filters")
-    now = acceptance_curve(rows, floors, name, np.array([floor])).iloc[0]
+    now = tabulate_acceptance(rows, floors, name, np.array([floor])).iloc[0]
     above.set(ylabel="rows", title=name.replace("_", " "))
     below.set(
         ylim=(0, 1),
@@ -76,7 +76,7 @@ def plot_threshold(rows: pd.DataFrame, floors: SimilarityFloors, name: str) -> b
     return stream.getvalue()
 
 
-def threshold_plots(rows: pd.DataFrame, floors: SimilarityFloors, folder: Path) -> list[Path]:
+def plot_thresholds(rows: pd.DataFrame, floors: SimilarityFloors, folder: Path) -> list[Path]:
     """Write `NAME.png` of every filter that judged a row as the folder `folder`, whole or not at all.
 
     Args:
@@ -88,7 +88,7 @@ def threshold_plots(rows: pd.DataFrame, floors: SimilarityFloors, folder: Path) 
         InputInvalid: `folder` holds something that is no such plots.
     """
     names = [name for name in SimilarityFloors.model_fields if rows[name].notna().any()]
-    with atomic_folder(folder, "filter plots") as temporary:
+    with replace_folder(folder, "filter plots") as temporary:
         for name in names:
             (temporary / f"{name}.png").write_bytes(plot_threshold(rows, floors, name))
     return [folder / f"{name}.png" for name in names]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 
 Dataset = Annotated[Path, typer.Argument(metavar="SET", help="Folder of a set, such as artifacts/sets/scenes.")]
 Benchmark = Annotated[
@@ -35,14 +35,10 @@ Checker = Annotated[
 Cosine = {"min": -1.0, "max": 1.0}
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(help="Clean a set, and see what its filters do.", no_args_is_help=True)
-    group.command("clean")(clean)
-    group.command("plots")(plots)
-    app.add_typer(group, name="dataset")
+app = typer.Typer(name="dataset", help="Clean a set, and see what its filters do.", no_args_is_help=True)
 
 
+@app.command("clean")
 def clean(
     dataset: Dataset,
     *,
@@ -62,16 +58,16 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Write SET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones; copies no picture."""
-    from compodiff.cleaning.clean import FINDINGS, Rules
+    from compodiff.cleaning.clean import FINDINGS, CleaningRules
     from compodiff.cleaning.clean import clean as clean_set
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 
-    folder = encoder or project_root() / "artifacts" / "encoder"
+    folder = encoder or find_project_root() / "artifacts" / "encoder"
     kept = to.with_name(f"{to.name}.gallery.npz")
     gallery = embed_benchmarks(benchmark or [], split, folder, batch_size, kept)
     surveyor = Surveyor(str(dataset), to / "facts", folder, safety_checker, batch_size)
-    report = clean_set(to, surveyor, gallery, Rules(near_duplicate, any_caption, contaminated))
+    report = clean_set(to, surveyor, gallery, CleaningRules(near_duplicate, any_caption, contaminated))
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
         return
@@ -79,7 +75,8 @@ def clean(
     echo(f"{report['accepted']:,} rows in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
 
 
-def plots(
+@app.command("plots")
+def plot_filters(
     dataset: Dataset,
     *,
     to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")],
@@ -88,12 +85,12 @@ def plots(
     ] = None,
 ) -> None:
     """Plot each filter's scores, its floor, and what would be kept at another."""
-    from compodiff.cleaning.threshold_plots import threshold_plots
+    from compodiff.cleaning.threshold_plots import plot_thresholds
     from compodiff.errors import InputInvalid
     from compodiff.validation.reading import read_floors, read_validated
 
     rows, floors = read_validated(dataset, validated), read_floors(dataset)
     if floors is None:
         raise InputInvalid(f"params.yaml gives the set {dataset} no floors; give it some, and run: dvc repro")
-    for path in threshold_plots(rows, floors, to):
+    for path in plot_thresholds(rows, floors, to):
         echo(path)

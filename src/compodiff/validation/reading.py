@@ -6,7 +6,7 @@ import pandas as pd
 
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors, load_params
-from compodiff.project import project_root
+from compodiff.project import find_project_root
 from compodiff.storage.shards import read_table
 
 ROWS = "rows.parquet"
@@ -38,7 +38,7 @@ def read_validated(dataset: Path, validated: Path | None = None) -> pd.DataFrame
 def read_floors(dataset: Path) -> SimilarityFloors | None:
     """Return the floors of a set of this project's params.yaml; None where it has none, or is not named there."""
     try:
-        root = project_root(dataset)
+        root = find_project_root(dataset)
     except InputInvalid:
         return None
     own = load_params(root / "params.yaml").sets.get(dataset.resolve().name)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from worlds.tiny_networks import safety_checker
 
 from compodiff.cleaning import clean as cleaning
-from compodiff.cleaning.clean import FINDINGS, Rules, clean, find
-from compodiff.cleaning.gallery import Gallery
+from compodiff.cleaning.clean import FINDINGS, CleaningRules, clean, find
+from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Survey, Surveyor
 from compodiff.cli import app
 from compodiff.encoders import Encoder, save_encoder
@@ -25,8 +25,8 @@ from compodiff.images.looks import LOOK_SHAPE
 from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, finish_set, open_set, open_shard
 from compodiff.storage import shards
 
-RULES = Rules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
-NOTHING = Gallery((), np.empty((0, 16), np.float16))
+RULES = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
+NOTHING = BenchmarkGallery((), np.empty((0, 16), np.float16))
 
 
 def picture(seed: int) -> Image.Image:
@@ -94,7 +94,12 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def cleaned(
-    dataset: Path, to: Path, encoder: Path, gallery: Gallery = NOTHING, rules: Rules = RULES, checker: str | None = None
+    dataset: Path,
+    to: Path,
+    encoder: Path,
+    gallery: BenchmarkGallery = NOTHING,
+    rules: CleaningRules = RULES,
+    checker: str | None = None,
 ) -> dict[str, Any]:
     return clean(to, Surveyor(str(dataset), to / "facts", encoder, checker, batch_size=4), gallery, rules)
 
@@ -146,15 +151,15 @@ def test_pairs_are_cleaned_by_their_one_picture(encoder_folder, tmp_path, monkey
 
 
 def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_path):
-    cleaned(dataset, tmp_path / "clean", encoder_folder, rules=Rules(0.9, any_caption=True, contaminated=0.99))
+    cleaned(dataset, tmp_path / "clean", encoder_folder, rules=CleaningRules(0.9, any_caption=True, contaminated=0.99))
     assert set(SHOWN) - set(kept(tmp_path / "clean")) == {"train-02", "train-03", "train-05", "validation-00"}
 
 
 def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder, tiny_encoder, tmp_path):
     to = tmp_path / "clean"
     shown: Iterator[tuple[str, Image.Image]] = ((f"cirr/{seed}", picture(seed)) for seed in (40, 41, 8, 42))
-    gallery = Gallery.embedded(shown, tiny_encoder, 2)
-    cleaned(dataset, to, encoder_folder, gallery, Rules(0.9, any_caption=False, contaminated=0.9999))
+    gallery = BenchmarkGallery.embed(shown, tiny_encoder, 2)
+    cleaned(dataset, to, encoder_folder, gallery, CleaningRules(0.9, any_caption=False, contaminated=0.9999))
     findings = shards.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
     assert findings[["key", "picture", "match"]].to_numpy().tolist() == [["train-06", "target", "cirr/8"]]
     assert "train-06" not in kept(to)
@@ -200,7 +205,7 @@ def test_other_rules_write_rows_again_and_look_at_no_picture_again(dataset, enco
     to = tmp_path / "clean"
     cleaned(dataset, to, encoder_folder)
     monkeypatch.setattr(Surveyor, "__call__", lambda *_: pytest.fail("looked at again"))
-    report = cleaned(dataset, to, encoder_folder, rules=Rules(1.1, any_caption=False, contaminated=1.1))
+    report = cleaned(dataset, to, encoder_folder, rules=CleaningRules(1.1, any_caption=False, contaminated=1.1))
     assert set(SHOWN) - set(kept(to)) == {"train-05"}
     assert report["accepted"] == 7
 
@@ -247,7 +252,7 @@ def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(cleaning, "_AT_ONCE", 2)
         survey = survey_of(Path(folder), keys, asks, directions[shown], grids, shards=3)
-        found = find(survey, Gallery((), np.empty((0, 5), np.float16)), RULES)
+        found = find(survey, BenchmarkGallery((), np.empty((0, 5), np.float16)), RULES)
     first: dict[tuple[int, int, str], str] = {}
     expected = {}
     for key, triplet in sorted(zip(keys, triplets, strict=True)):
@@ -260,7 +265,7 @@ def test_near_embeddings_alone_are_no_duplicates(tmp_path):
     embeddings = np.ones((2, 2, 4), np.float16) / 2
     looks = np.zeros((2, 2, *LOOK_SHAPE), np.uint8)
     looks[1, 1, :3] = 60  # one cell of the targets differs
-    nothing = Gallery((), np.empty((0, 4), np.float16))
+    nothing = BenchmarkGallery((), np.empty((0, 4), np.float16))
     for different, expected in ((looks, []), (looks * 0, ["b"])):
         survey = survey_of(tmp_path, ["a", "b"], ["later"] * 2, embeddings, different)
         assert find(survey, nothing, RULES)["key"].tolist() == expected
@@ -269,7 +274,7 @@ def test_near_embeddings_alone_are_no_duplicates(tmp_path):
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     survey = survey_of(tmp_path, ["a", "a"], ["x", "y"], np.ones((2, 2, 4), np.float16), np.zeros((2, 2, *LOOK_SHAPE)))
     with pytest.raises(InputInvalid, match="the key 'a' twice"):
-        find(survey, Gallery((), np.empty((0, 4), np.float16)), RULES)
+        find(survey, BenchmarkGallery((), np.empty((0, 4), np.float16)), RULES)
 
 
 def test_the_command_cleans_against_a_folder_and_against_the_queries_of_a_split(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from compodiff.cleaning.threshold_plots import acceptance_curve, threshold_plots
+from compodiff.cleaning.threshold_plots import plot_thresholds, tabulate_acceptance
 from compodiff.pairs.similarity import judge
 from compodiff.params import SimilarityFloors
 
@@ -26,7 +26,7 @@ def judged(seed: int, rows: int = 40) -> tuple[pd.DataFrame, SimilarityFloors]:
 @settings(max_examples=50, deadline=None)
 def test_the_curve_says_what_the_filters_would_keep(seed, name, floor):
     rows, floors = judged(seed)
-    (point,) = acceptance_curve(rows, floors, name, np.array([floor])).to_dict("records")
+    (point,) = tabulate_acceptance(rows, floors, name, np.array([floor])).to_dict("records")
     moved = floors.model_copy(update={name: floor})
     assert point["together"] == pytest.approx((judge(rows[NAMES], moved) == "").mean())
     assert point["alone"] == pytest.approx((~(rows[name] < np.float32(floor))).mean())
@@ -34,9 +34,9 @@ def test_the_curve_says_what_the_filters_would_keep(seed, name, floor):
 
 def test_every_filter_gets_a_picture_and_the_same_rows_the_same_bytes(tmp_path):
     rows, floors = judged(3)
-    paths = threshold_plots(rows, floors, tmp_path / "one")
+    paths = plot_thresholds(rows, floors, tmp_path / "one")
     assert [path.name for path in paths] == [f"{name}.png" for name in NAMES]
-    for path, again in zip(paths, threshold_plots(rows, floors, tmp_path / "two"), strict=True):
+    for path, again in zip(paths, plot_thresholds(rows, floors, tmp_path / "two"), strict=True):
         assert path.read_bytes() == again.read_bytes()
         with Image.open(io.BytesIO(path.read_bytes())) as picture:
             assert picture.size == (704, 572)
