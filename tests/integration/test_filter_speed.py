@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compodiff.triplets.making import ShardPlan, TripletMaker
 from factories import draw_patches, make_embedded_encoder
 from PIL import Image
 
@@ -19,8 +20,7 @@ from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import SimilarityFloors
-from compodiff.storage import shards
-from compodiff.triplets.making import ShardPlan, TripletMaker
+from compodiff.storage import tables
 
 PAIRS = 200
 
@@ -75,7 +75,7 @@ def test_filters_run_at_95_percent_of_the_encoders_own_throughput(
     for name in ("encode_images", "encode_texts"):
         monkeypatch.setattr(Encoder, name, clock.around(getattr(Encoder, name)))
     whole.around(maker)(ShardPlan(tmp_path / "all.tar", tuple(pair(number) for number in range(PAIRS))))
-    assert len(shards.read_table(tmp_path / "all.parquet")) == PAIRS
+    assert len(tables.read_table(tmp_path / "all.parquet")) == PAIRS
     share = clock.seconds / whole.seconds
     print(f"kept {kept}: {PAIRS / whole.seconds:.1f} triplets a CPU second, {share:.1%} of the encoder")  # noqa: T201
     assert share >= least

@@ -8,13 +8,13 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import pytest
+from compodiff.triplets.emoji import make_caption_pairs
+from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
 from factories import make_synthesis_params
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.execution import map_shards
 from compodiff.pairs.pair import CatalogueGenerator
-from compodiff.triplets.emoji import make_caption_pairs
-from compodiff.triplets.making import ShardPlan, TripletMaker, plan_shards
 
 ALLOWED = 1.15
 COPIES = 20  # of the small catalogue's pairs, so that a run is longer than its workers' start

@@ -11,7 +11,7 @@ from PIL import Image
 from compodiff.params import SimilarityFloors
 from compodiff.sets import TRIPLETS, finish_set, open_shard
 from compodiff.storage.atomic import replace_folder
-from compodiff.storage.shards import write_table
+from compodiff.storage.tables import write_table
 
 RELATIONS = ("add", "remove", "turn_left")
 MASK = np.packbits(np.eye(64, dtype=np.bool_).reshape(-1)).tobytes()

@@ -37,7 +37,7 @@ from compodiff.errors import InputInvalid
 from compodiff.language.terms import TAGGER, Occurrence, TaggedCaption, Tagger, TermCounts
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
-from compodiff.storage import shards
+from compodiff.storage import claims
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import require_replaceable_file
 from compodiff.storage.tables import count_rows, open_table_writer, read_rows
@@ -73,7 +73,7 @@ class KeywordRun:
         it = self.params.keywords
         limits: dict[str, Any] = {"min_english": it.min_english, "max_characters": it.max_characters}
         fingerprint = {"captions": stamp_files(self.captions), "tagger": tagger.name, **limits}
-        shards.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
+        claims.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
             progress = tqdm(
@@ -180,7 +180,7 @@ def make_keyword_pairs(
     """
     work = work or to.with_name(f"{to.name}.work")
     require_replaceable_file(to, KIND)
-    shards.require_claimable(work, WORK)
+    claims.require_claimable(work, WORK)
     run = KeywordRun(captions, work, params)
     network = load_encoder(encoder).prepare_for_many()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger))

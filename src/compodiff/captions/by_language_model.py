@@ -30,7 +30,7 @@ from compodiff.captions.language_model import LanguageModelWriter, load_language
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
-from compodiff.storage import shards
+from compodiff.storage import claims
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import delete_folder, require_replaceable_file
 
@@ -74,7 +74,7 @@ class WritingRun:
         """
         captions = stamp_files(self.captions)
         fingerprint = {"captions": captions, "params": self.params.model_dump(), "model": dict(self.model)}
-        shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
+        claims.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), PairSplits()
         with open_pair_writer(to, RELATION) as pairs:
             for caption, answer in self._answer_captions(writer, tally):
@@ -142,7 +142,7 @@ def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, 
     """
     work = to.with_name(f"{to.name}.work")
     require_replaceable_file(to, KIND)
-    shards.require_claimable(work, WORK)
+    claims.require_claimable(work, WORK)
     network, tokenizer = load_language_model(model, to_train=False)
     weights = sorted(Path(model).glob("*.safetensors"))
     identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}

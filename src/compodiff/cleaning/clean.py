@@ -30,7 +30,7 @@ from compodiff.sets import PATTERNS, SPLITS, Place, SetDescription, Shard, Train
 from compodiff.sets.form import DESCRIPTION
 from compodiff.sets.reading import is_address, join_address
 from compodiff.sets.writing import is_shard_done, shard_path
-from compodiff.storage import shards
+from compodiff.storage import claims, tables
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import delete_inside, require_apart
 
@@ -105,7 +105,7 @@ def _claim(to: Path, dirty: SetDescription, surveyor: Surveyor) -> None:
         "look": LOOK_SHAPE[0],
         "safety_checker": surveyor.safety_checker,
     }
-    shards.claim_folder(to, decides, KIND, ("facts/*.json", "facts/*.npy", FINDINGS, "report.json", *PATTERNS))
+    claims.claim_folder(to, decides, KIND, ("facts/*.json", "facts/*.npy", FINDINGS, "report.json", *PATTERNS))
 
 
 def find(survey: Survey, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
@@ -251,11 +251,11 @@ def _select_split(listed: Sequence[Shard], split: str) -> list[Shard]:
 def _forget_shards_of_other(findings: pd.DataFrame, to: Path) -> None:
     """Delete shards that were written by other findings."""
     path = to / FINDINGS
-    if path.exists() and not shards.read_table(path).equals(findings):
+    if path.exists() and not tables.read_table(path).equals(findings):
         log.info("%s was made by other rules or benchmarks: writing its rows afresh", to)
         for stale in (to / DESCRIPTION, *(it for name in PATTERNS for it in to.glob(name)), path):
             delete_inside(stale)
-    shards.write_table(path, findings)
+    tables.write_table(path, findings)
 
 
 def _finish(to: Path, dirty: SetDescription, findings: pd.DataFrame, rules: CleaningRules) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from compodiff.encoders.encoder import Encoder
 from compodiff.execution.prefetch import map_ahead
 from compodiff.params import EmbeddingParams
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
+from compodiff.storage.claims import claim_folder
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
-from compodiff.storage.shards import claim_folder
 
 KIND = "embeddings"
 _WORK = "chunks of embeddings"

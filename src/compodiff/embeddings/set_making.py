@@ -17,9 +17,9 @@ from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import EmbeddingParams
 from compodiff.sets import open_set
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
+from compodiff.storage.claims import claim_folder
 from compodiff.storage.json_files import read_json
 from compodiff.storage.ownership import delete_folder, require_replaceable_folder
-from compodiff.storage.shards import claim_folder
 
 KIND = "embeddings"
 _WORK = "parts of embeddings"

@@ -23,7 +23,7 @@ from compodiff.interchange.records import Chosen, RawRow
 from compodiff.interchange.rows import Row, RowBuilder
 from compodiff.sets import PATTERNS, SPLITS, SetDescription, ShardWriter, finish_set, open_shard
 from compodiff.sets.keys import drop_repeated_keys, find_repeated_keys
-from compodiff.storage import shards
+from compodiff.storage import claims
 from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
 from compodiff.storage.ownership import delete_inside
@@ -167,7 +167,7 @@ def claim(folder: Path, options: Mapping[str, Any]) -> None:
     Raises:
         InputInvalid: it was begun with other options, or holds something of somebody's.
     """
-    path = folder / shards.FINGERPRINT
+    path = folder / claims.FINGERPRINT
     if path.is_file() and next((folder / UNITS).glob("*.json"), None):
         earlier = read_json(path)
         for name, value in options.items():
@@ -178,7 +178,7 @@ def claim(folder: Path, options: Mapping[str, Any]) -> None:
                 raise InputInvalid(
                     f"{folder} was begun with {was}; go on as before, or import to another folder, or remove this one"
                 )
-    shards.claim_folder(folder, dict(options), KIND, _OWN)
+    claims.claim_folder(folder, dict(options), KIND, _OWN)
 
 
 def digest_paths(paths: Iterable[Path]) -> str:

@@ -29,7 +29,7 @@ from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, TrainingSet, finish_set, open_set, open_shard
 from compodiff.sets.form import DESCRIPTION
 from compodiff.sets.reading import is_address
-from compodiff.storage import shards
+from compodiff.storage import claims
 from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_bytes, digest_files
 from compodiff.storage.ownership import require_replaceable_folder
@@ -127,9 +127,9 @@ def _make_pictures(
     if is_kept:
         name = digest_bytes(json.dumps(fingerprint, sort_keys=True).encode())[:12]
         folder = folder.parents[1] / MADE / f"{folder.name}-{name}"
-    if not (folder / shards.FINGERPRINT).exists():
+    if not (folder / claims.FINGERPRINT).exists():
         require_replaceable_folder(folder, KIND)
-    shards.claim_folder(folder, fingerprint, KIND, PATTERNS)
+    claims.claim_folder(folder, fingerprint, KIND, PATTERNS)
     notes = make_shards(folder, pairs, count, synthesis.rows_per_shard, maker)
     finish_set(folder, TRIPLETS, licence=licence, source=f"recipe {params.recipe}", notes=notes)
     return folder

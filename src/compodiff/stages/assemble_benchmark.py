@@ -12,7 +12,7 @@ from compodiff.project import ATTRIBUTION
 from compodiff.scenes.benchmark import write_scenes
 from compodiff.stages.declaration import Input, Item, Key, Output
 from compodiff.storage.atomic import replace_folder
-from compodiff.storage.shards import write_table
+from compodiff.storage.tables import write_table
 
 
 def assemble_benchmark(

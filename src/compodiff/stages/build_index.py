@@ -13,7 +13,7 @@ from compodiff.images import tabulate
 from compodiff.index.index import build
 from compodiff.params import IndexParams
 from compodiff.stages.declaration import Input, Output
-from compodiff.storage.shards import read_table
+from compodiff.storage.tables import read_table
 
 
 def build_index(

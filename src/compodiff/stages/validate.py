@@ -14,7 +14,7 @@ from compodiff.params import AnySetParams, ValidationParams
 from compodiff.sets import open_set
 from compodiff.stages.declaration import Input, Item, Output
 from compodiff.storage.atomic import replace_folder, write_json
-from compodiff.storage.shards import write_table
+from compodiff.storage.tables import write_table
 from compodiff.training.examples import write_examples
 from compodiff.validation import HeldOut, Judged, Verdict, shorten_digests, validate_rows
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -105,3 +106,24 @@ def count_rows(path: Path) -> int:
 
 def _shorten_error(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def write_table(path: Path, rows: pd.DataFrame) -> None:
+    """Write rows as parquet, whole or not at all; equal rows give equal bytes."""
+    with replace_path(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary)
+
+
+def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
+    """Read a parquet file; `remedy` is the way out that an error names.
+
+    Raises:
+        InputInvalid: the file is missing, cut short or not parquet.
+    """
+    try:
+        rows: pd.DataFrame = pq.read_table(path).to_pandas()
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path} is not there; {remedy}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {remedy}") from error
+    return rows

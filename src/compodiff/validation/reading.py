@@ -7,7 +7,7 @@ import pandas as pd
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors, load_params
 from compodiff.project import find_project_root
-from compodiff.storage.shards import read_table
+from compodiff.storage.tables import read_table
 
 ROWS = "rows.parquet"
 

@@ -23,7 +23,7 @@ from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.images.looks import LOOK_SHAPE
 from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, finish_set, open_set, open_shard
-from compodiff.storage import shards
+from compodiff.storage import tables
 
 RULES = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
 NOTHING = BenchmarkGallery((), np.empty((0, 16), np.float16))
@@ -118,7 +118,7 @@ def test_near_duplicates_and_unreadable_pictures_are_left_out_and_the_rest_refer
     description = open_set(to).description
     assert (description.licence, dict(description.notes)) == ("CC0", report["left_out"])
     assert description.rows == {"train": 5, "validation": 0}
-    findings = shards.read_table(to / FINDINGS).set_index("key")
+    findings = tables.read_table(to / FINDINGS).set_index("key")
     assert findings["rejected_by"].to_dict() == left_out
     assert findings["match"].to_dict() == {"train-02": "train-00", "train-05": "", "validation-00": "train-01"}
     assert findings.at["train-05", "picture"] == "reference"
@@ -137,7 +137,7 @@ def test_pairs_are_cleaned_by_their_one_picture(encoder_folder, tmp_path, monkey
     to = tmp_path / "clean"
     assert cleaned(tmp_path / "pairs", to, encoder_folder)["left_out"] == {"near_duplicate": 1, "unreadable": 1}
     assert [row["key"] for row in open_set(to).iterate_rows()] == ["a", "c"]
-    assert shards.read_table(to / FINDINGS).set_index("key")["picture"].to_dict() == {"b": "picture", "d": "picture"}
+    assert tables.read_table(to / FINDINGS).set_index("key")["picture"].to_dict() == {"b": "picture", "d": "picture"}
 
 
 def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_path):
@@ -150,7 +150,7 @@ def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder,
     shown: Iterator[tuple[str, Image.Image]] = ((f"cirr/{seed}", picture(seed)) for seed in (40, 41, 8, 42))
     gallery = BenchmarkGallery.embed(shown, tiny_encoder, 2)
     cleaned(dataset, to, encoder_folder, gallery, CleaningRules(0.9, any_caption=False, contaminated=0.9999))
-    findings = shards.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
+    findings = tables.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
     assert findings[["key", "picture", "match"]].to_numpy().tolist() == [["train-06", "target", "cirr/8"]]
     assert "train-06" not in kept(to)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from compodiff.catalogue.to_embed import collect_material
 from factories import make_embedding_params
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import (
     MASK_SIZE,
     EmbeddingMaterial,

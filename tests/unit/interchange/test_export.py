@@ -14,7 +14,7 @@ from compodiff.errors import InputInvalid
 from compodiff.interchange.exporting import export_set
 from compodiff.sets import PAIRS, TRIPLETS, Place, finish_set, open_set, open_shard
 from compodiff.storage.atomic import write_json
-from compodiff.storage.shards import write_table
+from compodiff.storage.tables import write_table
 
 MASK = np.packbits(np.arange(64 * 64) % 5 == 0).tobytes()
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from compodiff.embeddings.generated import GeneratedPictures
+from compodiff.stages.synthesize import synthesize
 from factories import make_diffusion_params, make_synthesis_params
 from worlds.tiny_networks import clipseg, stable_diffusion
 
-from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import open_pair_writer
 from compodiff.pairs.pair import CaptionPair
 from compodiff.params import DrawnParams, MaskParams, SimilarityFloors, SynthesisParams
-from compodiff.stages.synthesize import synthesize
 from compodiff.storage import shards
 
 PAIRS = 4

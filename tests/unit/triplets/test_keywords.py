@@ -2,12 +2,12 @@ import dataclasses
 import itertools
 
 import pytest
+from compodiff.triplets.emoji import make_caption_pairs
 from factories import make_synthesis_params
 
 from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.pairs.pair import CaptionPair
-from compodiff.triplets.emoji import make_caption_pairs
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
+from compodiff.triplets.manifest import finish, measure_acceptance
+from compodiff.triplets.sources import RereadPairs
 from factories import make_floors
 from PIL import Image
 
@@ -14,9 +17,6 @@ from compodiff.catalogue.pictures import Catalogue, paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, CatalogueGenerator, PictureGenerator, PicturePair
 from compodiff.storage import shards
-from compodiff.triplets.making import TripletMaker, plan_shards, plan_sources
-from compodiff.triplets.manifest import finish, measure_acceptance
-from compodiff.triplets.sources import RereadPairs
 
 if TYPE_CHECKING:
     pass
