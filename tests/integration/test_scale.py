@@ -41,7 +41,8 @@ def ray(monkeypatch):
     ray = pytest.importorskip("ray", reason="pip install '.[ray]'")
     from compodiff.execution.on_ray import connect
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent}", prepend=os.pathsep)
     connect()
     yield ray
     ray.shutdown()
