@@ -16,8 +16,8 @@ from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 
 ALLOWED = 1.15
 ORDER = ("local", "ray", "ray", "local")  # what slows the machine down meanwhile meets both
-SCENES = make_scenes_params(train=1000)
-ROWS_PER_SHARD = 512
+SCENES = make_scenes_params(train=150)
+ROWS_PER_SHARD = 256
 
 
 @dataclass(frozen=True)
