@@ -13,8 +13,10 @@ ROWS = "rows.parquet"
 
 
 def find_validated(dataset: Path) -> Path | None:
-    """Return the folder that validate wrote for the set in `dataset`, if it is there."""
+    """Return the folder that validate wrote for the set in `dataset`, if it is there; it may be named itself."""
     folder = dataset.resolve()
+    if (folder / ROWS).is_file():
+        return folder
     validated = folder.parent.parent / "validation" / folder.name
     return validated if folder.parent.name == "sets" and (validated / ROWS).is_file() else None
 
@@ -42,5 +44,5 @@ def read_floors(dataset: Path) -> SimilarityFloors | None:
     except InputInvalid:
         return None
     own = load_params(root / "params.yaml").sets.get(dataset.resolve().name)
-    is_here = dataset.resolve().parent == root / "artifacts" / "sets"
+    is_here = dataset.resolve().parent in (root / "artifacts" / "sets", root / "artifacts" / "validation")
     return own.floors if own is not None and is_here else None
