@@ -121,11 +121,7 @@ def read_processor() -> Processor:
 
 
 def lock_file(file: _Opened, *, wait: bool) -> None:
-    """Lock an open file for this process alone, until it is closed.
-
-    Args:
-        file: open.
-        wait: wait while another process holds it.
+    """Lock an open file for this process alone, until it is closed; `wait` for another process that holds it.
 
     Raises:
         BlockingIOError: another process holds it, and `wait` is False.

@@ -123,12 +123,7 @@ class RetrievalModel:
         return replace(self, sampling=sampling)
 
     def answer(self, asked: QueryArrays, label: str) -> Similarity:
-        """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone.
-
-        Args:
-            asked: Q queries.
-            label: of the progress bar.
-        """
+        """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone."""
         # A copy, because the weights are packed for inference and may still be trained on.
         denoiser = prepare_for_inference(deepcopy(self.denoiser), self.sampling.precision)
         options = SamplerOptions.of(self.sampling)

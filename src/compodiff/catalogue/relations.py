@@ -46,15 +46,7 @@ def find_changes(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
 
 
 def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[PictureChange]:
-    """Yield every change between drawn pictures, in a fixed order.
-
-    One style draws some emoji alike. Pairs of equal pictures are left out, pairs that repeat another's two pictures and
-    words, and changes of skin tone from or to a picture that stands for several tones.
-
-    Args:
-        emoji: all emoji.
-        drawn: picture_id -> pixel digest.
-    """
+    """Yield every change between drawn pictures (picture_id -> pixel digest), in a fixed order."""
     seen: set[tuple[str, str, str, str]] = set()
     toneless = _find_toneless(emoji, drawn)
     for change in _list_candidates(emoji):

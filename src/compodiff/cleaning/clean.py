@@ -134,14 +134,7 @@ def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def find(survey: Survey, rows: pd.DataFrame, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
-    """What is to be left out and why: columns key, rejected_by, picture (reference or target), match, cosine.
-
-    Args:
-        survey: of the triplets that are in shards.
-        rows: of the manifest, in any order.
-        gallery: a benchmark's pictures.
-        rules: what is left out.
-    """
+    """Find what is to be left out and why: columns key, rejected_by, picture (reference or target), match, cosine."""
     lost = [
         (key, why, end, "", np.nan)
         for key, pair in survey.lost.items()

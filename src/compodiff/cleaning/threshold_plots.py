@@ -75,12 +75,7 @@ def plot_threshold(manifest: pd.DataFrame, floors: SimilarityFloors, name: str) 
 
 
 def plot_thresholds(manifest: pd.DataFrame, floors: SimilarityFloors, folder: Path) -> list[Path]:
-    """Write `NAME.png` of every filter as the folder `folder`, whole or not at all.
-
-    Args:
-        manifest: of triplets, kept and rejected; columns as in `SimilarityFloors`, and accepted.
-        floors: those in force.
-        folder: made if it is not there.
+    """Write `NAME.png` of every filter as the folder `folder`, whole or not at all; `manifest` has rejected ones, too.
 
     Raises:
         InputInvalid: `folder` holds something that is no such plots.

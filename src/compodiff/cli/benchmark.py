@@ -138,7 +138,7 @@ def submit(
 
     benchmark = load_server_benchmark(name, root, split)
     pictures = load_gallery(gallery, find_entry(name).shorten_id)
-    for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
+    for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk):
         echo(path)
 
 

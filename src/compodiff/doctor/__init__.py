@@ -16,9 +16,7 @@ from compodiff.doctor.finding import MachineFinding, ask
 def examine(project: Path, *, calibrate: bool = True) -> Iterator[MachineFinding]:
     """Yield the findings about this machine and the project at `project`, each as it is made.
 
-    Args:
-        project: the folder that holds params.yaml.
-        calibrate: measure for some seconds how long `make run` will take.
+    To `calibrate` is to measure for some seconds how long `make run` will take.
     """
     yield ask("Python", installation.judge_python)
     yield ask("installation", partial(installation.judge_last_attempt, project))

@@ -29,10 +29,6 @@ def is_raw(picture: Any) -> bool:
 def develop(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image:
     """Return a camera's own preview, upright; where there is none worth the name, the sensor's values at half size.
 
-    Args:
-        content: the file.
-        decode: decodes a preview.
-
     Raises:
         KindNotRead: rawpy is not installed.
         InputInvalid: rawpy cannot read it.

@@ -37,6 +37,7 @@ from compodiff.storage.atomic import replace_folder, write_json
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Beside = Mapping[str, NDArray[Any] | pd.DataFrame]  # file name -> content
 
 NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
 
@@ -56,7 +57,7 @@ def build(
     encoder: EncoderManifest,
     params: IndexParams,
     pictures_root: str,
-    beside: Mapping[str, NDArray[np.generic] | pd.DataFrame] | None = None,
+    beside: Beside | None = None,
     earlier: "Index | None" = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
@@ -81,8 +82,7 @@ def build(
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
     index = _fill(kind, earlier, embeddings, params)
-    vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
-    own: dict[str, pd.DataFrame | NDArray[Any]] = {_EMBEDDINGS: vectors, _PICTURES: pictures}
+    own: Beside = {_EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32), _PICTURES: pictures}
     with replace_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
         for name, content in {**own, **(beside or {})}.items():

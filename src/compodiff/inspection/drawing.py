@@ -79,12 +79,7 @@ def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 def read_pictures(
     triplets: Path, rows: pd.DataFrame, elsewhere: Callable[[str], Image.Image | None] = lambda _: None
 ) -> list[SheetTriplet]:
-    """Read the pictures of rows from the shards.
-
-    Args:
-        triplets: folder of the shards.
-        rows: of the manifest.
-        elsewhere: picture_id -> picture, for rows that were rejected: these are in no shard.
+    """Read the pictures of rows from the shards; `elsewhere` finds those of rejected triplets, which are in no shard.
 
     Raises:
         InputInvalid: a shard is missing, cut short or damaged, or a picture does not decode.

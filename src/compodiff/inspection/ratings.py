@@ -34,11 +34,7 @@ def read_ratings(files: Sequence[Path]) -> pd.DataFrame:
 
 
 def summarise_ratings(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
-    """Sum up ratings of triplets.
-
-    Args:
-        rated: of `read_ratings`.
-        rows: of the manifest, with key, relation and accepted.
+    """Sum up ratings, as `read_ratings` returns them, of triplets; `rows` are the manifest's.
 
     Returns:
         A JSON-able dict: over all and per relation, how many were rated, the share that is good with its interval

@@ -47,10 +47,7 @@ class Tagger:
     """A spaCy pipeline, of which the part-of-speech tagger alone runs."""
 
     def __init__(self, name: str = TAGGER) -> None:
-        """Load a pipeline.
-
-        Args:
-            name: an installed package, or a folder that spaCy wrote.
+        """Load a pipeline: an installed package, or a folder that spaCy wrote.
 
         Raises:
             ResourceUnavailable: it is not there.

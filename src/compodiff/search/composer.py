@@ -105,12 +105,7 @@ class Composer:
         ]
 
     def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
-        """Answer queries together; a query's answer does not depend on the others.
-
-        Args:
-            queries: made by `prepare`.
-            watch: told of the phases "encode" and "sample".
-        """
+        """Answer prepared queries together; none depends on the others. `watch` times "encode" and "sample"."""
         batches: dict[tuple[Mode, SamplerOptions, bool, bool], list[int]] = {}
         for place, query in enumerate(queries):
             kind = (query.asked.mode, query.options, query.asked.has_text, query.asked.reference is not None)

@@ -47,16 +47,7 @@ def render_result_page(
     results: Sequence[tuple[CaptionedPicture, float]],
     attribution: str,
 ) -> str:
-    """Render a query and its ranked pictures.
-
-    Args:
-        references: the references; none for a query by text alone.
-        relative_caption: what was asked to change.
-        negative_text: what was asked to be away; "" for nothing.
-        dials: the guidance weights, steps and seed, in words.
-        results: pictures with their cosine, best first.
-        attribution: whose the pictures are; "" for nothing.
-    """
+    """Render a query and its pictures with their cosines, best first; `dials` are its numbers in words."""
     shown = "".join(_render_figure(reference, "") for reference in references)
     unwanted = f"<p>not: {escape(negative_text)}</p>" if negative_text else ""
     items = "".join(

@@ -56,12 +56,9 @@ class Searcher:
     """Answers queries over one index; `search` may be called from many threads."""
 
     def __init__(self, composer: Composer, index: Index, pictures_root: Path | None = None) -> None:
-        """Join a model and an index; `Searcher.load` opens both.
+        """Join a model and an index made with its encoder; `Searcher.load` opens both.
 
-        Args:
-            composer: the model.
-            index: made with the model's encoder.
-            pictures_root: where the pictures are, if not where the index says.
+        The pictures are at `pictures_root`, or where the index says.
 
         Raises:
             IndexMismatch: the index was made with another encoder.

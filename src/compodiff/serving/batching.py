@@ -39,13 +39,7 @@ class Batcher:
     async def submit(
         self, live: ServedModel, prepared: PreparedQuery, listener: Listener | None = None
     ) -> tuple[Ranking, float]:
-        """Answer one query; return the answer and the seconds that it waited in the queue.
-
-        Args:
-            live: the model and index that it is for.
-            prepared: by their searcher.
-            listener: told of progress, in the model's thread.
-        """
+        """Answer one query; return the answer and how long it waited. The model's thread tells `listener` of progress."""
         answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(QueuedQuery(live, prepared, listener, answer))
         return await answer

@@ -30,11 +30,9 @@ class SynthesisCosts:
     keep: float
 
     def compute_pair_cost(self, candidates: int = 1, kept: int = 1) -> float:
-        """All that a caption pair costs, one thing after the other.
+        """Return all that a caption pair costs, one thing after the other.
 
-        Args:
-            candidates: drawn; more than are kept are embedded once more, to choose among them.
-            kept: of them, scored and written.
+        Where more candidates are drawn than kept, they are embedded once more, to choose among them.
         """
         chosen = candidates if candidates > kept else 0
         return self.caption + 2 * candidates * self.picture + 2 * (chosen + kept) * self.embed + kept * self.keep

@@ -56,13 +56,7 @@ class ClipSegMasks:
         return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), processor, params)
 
     def find_cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
-        """Yield the cells where each picture shows what its phrase names; none of them where it is not found.
-
-        Args:
-            pictures: of any size.
-            phrases: one for each.
-            resize_mode: how the encoder makes a picture square.
-        """
+        """Yield the cells where each picture shows what its phrase names; none of them where it is not found."""
         batch_size = self._params.batch_size
         for first in range(0, len(pictures), batch_size):
             some = slice(first, first + batch_size)

@@ -167,13 +167,9 @@ class DiffusionGenerator:
 def load_diffusion_generator(
     params: DiffusionParams, *, seed: int, encoder: Path, batch_size: int
 ) -> DiffusionGenerator:
-    """Load a generator, on the GPU where there is one.
+    """Load a generator, on the GPU where there is one; the encoder in `encoder` chooses the best candidates.
 
-    Args:
-        params: which pipeline, and how it draws.
-        seed: of everything random, together with the pairs' keys.
-        encoder: folder of the encoder by which the best candidates are chosen.
-        batch_size: pictures that it embeds at a time.
+    All that is random comes of `seed` and the pairs' keys.
 
     Raises:
         InputInvalid: pipeline, checker or scheduler are not what they should be.

@@ -175,12 +175,7 @@ def share_attention(network: Network, sharing: Sharing) -> Iterator[None]:
 
 
 def group_words(ids: Sequence[int], word_numbers: Sequence[int | None]) -> list[Word]:
-    """Group a caption's token ids by word.
-
-    Args:
-        ids: of all tokens, special ones too.
-        word_numbers: which word each token is of; None for special tokens.
-    """
+    """Group a caption's token ids, special ones too, by word; `word_numbers` has None for special tokens."""
     content = [(number, token) for number, token in zip(word_numbers, ids, strict=True) if number is not None]
     bounds = [0, *(n for n, (one, other) in enumerate(pairwise(content), start=1) if one[0] != other[0]), len(content)]
     return [tuple(token for _, token in content[a:b]) for a, b in pairwise(bounds) if a < b]

@@ -205,13 +205,8 @@ def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
 def claim_folder(folder: Path, fingerprint: Mapping[str, Any], kind: str, patterns: Sequence[str]) -> None:
     """Make `folder` ready for output that depends on `fingerprint` (JSON types): keep what was made for the same one.
 
-    Output of another fingerprint is deleted.
-
-    Args:
-        folder: the folder.
-        fingerprint: what decides its content.
-        kind: what it holds, in words.
-        patterns: names that are written into it (`ownership.mark_folder`).
+    Output of another fingerprint is deleted. Its marker says what it holds, in words, and which names are written into it
+    (`ownership.mark_folder`).
 
     Raises:
         InputInvalid: the folder holds something that no such work made; nothing is touched.

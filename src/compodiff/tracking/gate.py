@@ -13,13 +13,9 @@ Figures = Mapping[str, float]  # such as emoji/composed/recall_at_10
 def list_objections(
     challenger: Figures, champion: Figures | None, gate: PromotionParams, *, min_relation_queries: int
 ) -> list[str]:
-    """Return why `challenger` may not replace `champion` (None: there is none); nothing where it may.
+    """Return why `challenger` may not replace `champion` (None: there is none) by their figures; nothing where it may.
 
-    Args:
-        challenger: its figures by name.
-        champion: the same of the one to be replaced.
-        gate: what a challenger must show.
-        min_relation_queries: relations with fewer queries say too little to object by.
+    Relations with fewer queries than `min_relation_queries` say too little to object by.
     """
     reasons: list[str] = []
     for name, limits in gate.benchmarks.items():

@@ -49,10 +49,7 @@ class ChampionChange:
 def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
-    Args:
-        project: the folder that holds params.yaml.
-        gate: what the challenger must show.
-        min_relation_queries: relations with fewer queries say too little to object by.
+    Relations with fewer queries than `min_relation_queries` say too little to object by.
 
     Raises:
         InputInvalid: no version is registered.
@@ -84,12 +81,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
     Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
-    that is tried again, given `instead_of`.
-
-    Args:
-        project: the folder that holds params.yaml.
-        reason: why, for the record.
-        instead_of: the champion to go back from; by default whoever it is now.
+    that is tried again, given the champion to go back from, `instead_of`. `reason` is for the record.
 
     Raises:
         InputInvalid: there is no previous champion.

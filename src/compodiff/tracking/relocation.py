@@ -22,10 +22,7 @@ _MOVES = (
 def follow_a_move(database: Path, experiment: str, artifacts: str) -> bool:
     """Let an SQLite store say where its artifacts are now, all of it or nothing; return whether they had moved.
 
-    Args:
-        database: the project's own mlflow.db; nothing happens where it is not there yet.
-        experiment: the project's experiment, whose place tells the old one.
-        artifacts: address of the folder that lies beside the database now.
+    The place of `experiment` tells the old address. Nothing happens where there is no database yet.
     """
     if not database.is_file():
         return False

@@ -156,10 +156,7 @@ class SilentRun:
 def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Iterator[Run]:
     """Record a training as one MLflow run; a run of the same name and params that was killed goes on as the same run.
 
-    Args:
-        name: the stage, such as train_prior.
-        params: what decides the result; nested mappings become dotted names.
-        folder: any folder of the project, such as the stage's output.
+    `params` decide the result; `folder` is any of the project's, such as the stage's output.
 
     Raises:
         ResourceUnavailable: mlruns/ cannot be written. An MLflow server that is away raises nothing.

@@ -76,11 +76,7 @@ def shorten_to_number(name: str) -> str:
 
 
 def fill_template(template: str, **fields: str) -> str:
-    """Put a query's texts into a template.
-
-    Args:
-        template: such as "a photo that {relative_caption}".
-        **fields: the texts that it may name.
+    """Put a query's texts into a template such as "a photo that {relative_caption}", which may name each of `fields`.
 
     Raises:
         InputInvalid: it names another field or none, or its braces do not match.

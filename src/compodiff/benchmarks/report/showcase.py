@@ -37,12 +37,7 @@ class Showcase:
         return cls(params.shown_queries, params.shown_pictures, params.chunk)
 
     def pick(self, rows: Mapping[str, ScoredRow], vectors: Vectors) -> dict[str, list[ShownQuery]]:
-        """Pick and rank; among equals the best are those that the other rows find worst, and the other way round.
-
-        Args:
-            rows: the rows of one part, `composed` among them.
-            vectors: embeddings by picture id.
-        """
+        """Pick and rank; among equals the best are those that the other rows find worst, and the other way round."""
         scored = rows["composed"].scored
         others = np.min([row.scored.ranks for name, row in rows.items() if name != "composed"], axis=0)
         groups = [query.groups[0] if query.groups else "" for query in scored.kept]

@@ -35,12 +35,7 @@ def average_precision_at_k(ranks: Ints, relevant: Bools, total: Ints, k: int) ->
 
 
 def average_groups(outcomes: Mapping[str, Reals], groups: Sequence[Iterable[str]]) -> dict[str, dict[str, float]]:
-    """Mean outcome of the queries of each group, with their number as `queries`.
-
-    Args:
-        outcomes: metric name -> (Q,).
-        groups: the groups of each query.
-    """
+    """Average outcomes, metric name -> (Q,), over the queries of each group, with their number as `queries`."""
     members: dict[str, list[int]] = {}
     for row, names in enumerate(groups):
         for name in names:

@@ -47,11 +47,7 @@ class Vectors:
 
 
 def load_gallery(path: Path, canonical: Callable[[str], str]) -> Vectors:
-    """Read `ids` (N,) and `embeddings` (N, D) of an npz file.
-
-    Args:
-        path: the file.
-        canonical: turns an id as users write it (`000000001234.jpg`, `1234`) into the benchmark's.
+    """Read `ids` (N,), which `canonical` makes the benchmark's, and `embeddings` (N, D) of an npz file.
 
     Raises:
         InputInvalid: not an npz, an array is absent, pickled or of the wrong shape, or `Vectors` refuses the content.
