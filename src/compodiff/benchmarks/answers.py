@@ -69,11 +69,11 @@ class QueryArrays:
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 
     def mask_references(self, references: Floats, masks: Tensor) -> "QueryArrays":
-        """The same queries where some mask a region of their reference."""
+        """Return the same queries where some mask a region of their reference."""
         return replace(self, references=references, masks=masks)
 
     def average_over_texts(self, values: Floats) -> Floats:
-        """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
+        """Return the mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
         total = np.zeros((len(self.references), values.shape[1]))
         np.add.at(total, self.query, normalise(values, np.float64))
         return normalise(total, np.float64)
@@ -85,7 +85,7 @@ class QueryArrays:
 
 
 def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
-    """Every embedded picture by its id."""
+    """Return every embedded picture by its id."""
     return Vectors(tuple(embeddings.picture_row), embeddings.pictures)
 
 
@@ -119,7 +119,7 @@ class RetrievalModel:
         return choose_precision(self.sampling.precision, self.denoiser.relative_bias.device)
 
     def sample_with(self, sampling: SamplingParams) -> "RetrievalModel":
-        """The same model, sampled otherwise."""
+        """Return the same model, sampled otherwise."""
         return replace(self, sampling=sampling)
 
     def answer(self, asked: QueryArrays, label: str) -> Similarity:
@@ -160,5 +160,5 @@ def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torc
 
 
 def _copy(generator: torch.Generator) -> torch.Generator:
-    """A generator in the same state: the texts of one query share its noise."""
+    """Return a generator in the same state: the texts of one query share its noise."""
     return generator.clone_state()

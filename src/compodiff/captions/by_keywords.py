@@ -62,7 +62,7 @@ class KeywordRun:
     params: CaptionParams
 
     def tag(self, tagger: Tagger) -> dict[str, int]:
-        """First pass: write usable captions with their terms to the work folder, unless it holds them already.
+        """Return first pass: write usable captions with their terms to the work folder, unless it holds them already.
 
         Returns:
             What was counted, under the names of `caption_sets.TALLY`.
@@ -90,7 +90,7 @@ class KeywordRun:
         return tallied
 
     def find_frequent_terms(self) -> dict[str, int]:
-        """The terms to use, most frequent first, with their forms.
+        """Return the terms to use, most frequent first, with their forms.
 
         Raises:
             InputInvalid: no term is frequent enough.
@@ -107,7 +107,7 @@ class KeywordRun:
         return frequent
 
     def find_replacements(self, encoder: Encoder) -> Replacements:
-        """What may replace each term, by the similarity of `encoder`.
+        """Return what may replace each term, by the similarity of `encoder`.
 
         Raises:
             InputInvalid: no term is frequent enough, or none has another within the band.
@@ -126,7 +126,7 @@ class KeywordRun:
         return found
 
     def write(self, replacements: Replacements, to: Path) -> dict[str, Any]:
-        """Second pass: write the caption pairs, none twice and no caption in both splits.
+        """Write the caption pairs (second pass), none twice and no caption in both splits.
 
         Returns:
             pairs, by_relation, dropped, captions_without_pair, captions_per_second.

@@ -88,7 +88,7 @@ def _list_candidates(emoji: Sequence[Emoji]) -> Iterator[PictureChange]:
 
 
 def _is_one_change(attribute: str, reference: Emoji, target: Emoji) -> bool:
-    """Two spellings of one look are no change; of two people's skin tones, both change only if both stay equal."""
+    """Refuse two spellings of one look; of two people's skin tones, both may change only if both stay equal."""
     terms = reference.attributes[attribute], target.attributes[attribute]
     if terms[0] == terms[1]:
         return False

@@ -159,7 +159,7 @@ Finding = tuple[str, str, str, str, float]
 
 
 def _find_contaminated(survey: Survey, gallery: BenchmarkGallery, least: float) -> Iterator[Finding]:
-    """Pictures that a benchmark has, each with the one it is nearest to."""
+    """Yield pictures that a benchmark has, each with the one it is nearest to."""
     first = 0
     for shard in survey.read_by_shard():
         unit = shard.astype(np.float32).reshape(-1, shard.shape[-1])
@@ -176,7 +176,7 @@ def _find_contaminated(survey: Survey, gallery: BenchmarkGallery, least: float) 
 
 
 def _find_near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> Iterator[Finding]:
-    """Of `rows`, in their order, those that are near-duplicates of one that is kept."""
+    """Find those of `rows`, in their order, that are near-duplicates of one that is kept."""
     kept = np.empty(0, np.int64)
     for start in range(0, len(rows) if len(rows) > 1 else 0, _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
@@ -200,7 +200,7 @@ Facts = tuple[NDArray[np.float32], Looks]  # embeddings (T, 2, D), looks (T, 2, 
 
 
 def _find_near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
-    """Places of two triplets whose references are near-duplicates and whose targets are, too; ascending.
+    """Yield places of two triplets whose references are near-duplicates and whose targets are, too; ascending.
 
     Near embeddings are a hint only: two clock faces have near ones, but do not look the same.
     """

@@ -54,7 +54,7 @@ class Surveyor:
     batch_size: int
 
     def is_done(self, shard: Path) -> bool:
-        """Whether the facts of a shard are there."""
+        """Return whether the facts of a shard are there."""
         return _name_facts(self.facts, shard).is_file()
 
     def __call__(self, shard: Path) -> None:
@@ -153,7 +153,7 @@ class Survey:
         )
 
     def read_by_shard(self) -> Iterator[NDArray[np.float16]]:
-        """Embeddings (T of the shard, 2, D) of one shard after the other."""
+        """Yield embeddings (T of the shard, 2, D) of one shard after the other."""
         yield from self._embeddings
 
     def read_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -189,7 +189,7 @@ def _decode_or_none(file: bytes) -> Image.Image | None:
 
 
 def _find_picture(content: dict[str, bytes], end: str) -> bytes:
-    """The picture of an entry, whatever its format; nothing where it is missing."""
+    """Return the picture of an entry, whatever its format; nothing where it is missing."""
     return next((file for name, file in content.items() if name.startswith(f"{end}.")), b"")
 
 

@@ -19,7 +19,7 @@ KEPT, REJECTED, FLOOR = "#d1495b", "#9aa5b1", "#222222"
 def tabulate_acceptance(
     scores: pd.DataFrame, floors: SimilarityFloors, name: str, at: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Which fraction of the triplets is kept where the floor of filter `name` stands at each value of `at`.
+    """Return which fraction of the triplets is kept where the floor of filter `name` stands at each value of `at`.
 
     Returns:
         Columns floor, alone (by this filter), together (by all five, the other floors where they are).

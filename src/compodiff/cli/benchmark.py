@@ -188,7 +188,7 @@ def _print_scores(title: str, result: dict[str, Any]) -> None:
 
 
 def _print_comparison(title: str, comparison: "Comparison") -> None:
-    """Metrics down, rows across, per cent; the composed row with its interval."""
+    """Print metrics down, rows across, per cent; the composed row with its interval."""
     from compodiff.benchmarks.report.comparison import COMPOSED
 
     summaries = comparison.summaries

@@ -39,7 +39,7 @@ class EmbeddedBenchmark:
         return sum(len(part.queries) for part in self.parts)
 
     def score(self, similarities: Sequence[Similarity]) -> dict[str, float]:
-        """Metrics, each the mean over parts."""
+        """Return metrics, each the mean over parts."""
         scorer = Scorer(chunk=self.chunk, skip_missing=True)
         scored = [
             scorer.score(part, read_gallery_vectors(asked.embeddings), similarity).metrics
@@ -48,18 +48,18 @@ class EmbeddedBenchmark:
         return {name: float(np.mean([metrics[name] for metrics in scored])) for name in scored[0]}
 
     def answer(self, answering: RetrievalModel, label: str = "answering") -> dict[str, float]:
-        """Metrics of a model's answers, and `seconds_per_query` that the answers took."""
+        """Return metrics of a model's answers, and `seconds_per_query` that the answers took."""
         start = time.perf_counter()
         similarities = [answering.answer(asked, label) for asked in self.asked]
         seconds = (time.perf_counter() - start) / self.queries
         return self.score(similarities) | {"seconds_per_query": seconds}
 
     def replace_embeddings(self, embeddings: Embeddings) -> "EmbeddedBenchmark":
-        """The same queries over other embeddings of the same pictures and texts."""
+        """Return the same queries over other embeddings of the same pictures and texts."""
         return replace(self, asked=tuple(QueryArrays.of(part, embeddings) for part in self.parts))
 
     def select_pictures(self, keep: Callable[[str], bool]) -> "EmbeddedBenchmark":
-        """The queries whose pictures are all kept, over the kept pictures of the gallery.
+        """Return the queries whose pictures are all kept, over the kept pictures of the gallery.
 
         Raises:
             InputInvalid: no query is left.
@@ -76,7 +76,7 @@ class EmbeddedBenchmark:
 
 
 def open_emoji_benchmark(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
-    """The pipeline's own benchmark, from its artifacts."""
+    """Return the pipeline's own benchmark, from its artifacts."""
     parts = tuple(load_triplets(benchmark, split))
     return EmbeddedBenchmark(
         f"{EMOJI} {split}", parts, tuple(QueryArrays.of(part, embeddings) for part in parts), chunk
@@ -86,7 +86,7 @@ def open_emoji_benchmark(benchmark: Path, embeddings: Embeddings, split: str, ch
 def load_field_benchmark(
     parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
 ) -> EmbeddedBenchmark:
-    """Any benchmark, embedded once; pictures that are missing are an error."""
+    """Return any benchmark, embedded once; pictures that are missing are an error."""
     there = find_present(parts, skip_missing=False)
     embeddings = embed_benchmark(there, encoder, cache, params)
     first = there.parts[0]

@@ -45,7 +45,7 @@ class Chart:
     fitted: bool = False
 
     def name_series(self, point: Measurement) -> str:
-        """The line or the bars that a point belongs to."""
+        """Return the line or the bars that a point belongs to."""
         return ", ".join(str(point.settings[name]) for name in self.by)
 
     @property
@@ -97,7 +97,7 @@ class ExperimentOutcome:
 
 
 def log_line(points: Sequence[Measurement], x: str, metric: str) -> tuple[float, float]:
-    """Least squares of metric = a + b log2(x) -> (a, b)."""
+    """Return the least squares of metric = a + b log2(x) -> (a, b)."""
     logs = np.log2([float(point.settings[x]) for point in points])
     gain, start = np.polyfit(logs, [point.metrics[metric] for point in points], 1)
     return float(start), float(gain)

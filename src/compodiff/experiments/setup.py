@@ -68,7 +68,7 @@ class ExperimentSetup:
         return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
 
     def find_artifact(self, name: str) -> Path:
-        """The path of a stage's output.
+        """Return the path of a stage's output.
 
         Raises:
             InputInvalid: it is not there.
@@ -79,15 +79,15 @@ class ExperimentSetup:
         return path
 
     def load_composed(self, sampling: SamplingParams | None = None) -> RetrievalModel:
-        """The composed model of the pipeline."""
+        """Return the composed model of the pipeline."""
         return RetrievalModel.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
 
     def load_prior(self) -> RetrievalModel:
-        """The prior of the pipeline, asked by text alone."""
+        """Return the prior of the pipeline, asked by text alone."""
         return RetrievalModel.load(
             self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False
         )
 
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
-        """The section `sampling` with some values changed."""
+        """Return the section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)

@@ -53,7 +53,7 @@ class VariantData:
 
 
 def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
+    """Vary the task mix of stage 2; see what is left of text-to-image retrieval (paper: 22.47 falls to 20.00)."""
     data = open_all_data(ground)
     texts = make_caption_benchmark(
         Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
@@ -66,7 +66,7 @@ def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
+    """Vary the fraction of the triplets; the notes fit recall = a + b log2(triplets)."""
     data = open_all_data(ground)
     order = np.random.default_rng(ground.params.composed.seed).permutation(len(data.triplets))
     for fraction in FRACTIONS:
@@ -77,7 +77,7 @@ def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_text_encoder(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
+    """Vary what of the text the network sees: its token states, only their mean, or only the pooled embedding."""
     for name, embeddings in list_text_variants(ground.embeddings).items():
         data = replace(open_all_data(ground), embeddings=embeddings)
         model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
@@ -105,7 +105,7 @@ def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
+    """Vary the objective, to see if diffusion is needed: the same network as a regressor, and with straight flows."""
     data = open_all_data(ground)
     for name in OBJECTIVES:
         changes = {"objective": name}
@@ -117,14 +117,14 @@ def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def open_all_data(ground: ExperimentSetup) -> VariantData:
-    """What the pipeline's stage 2 learns from."""
+    """Return what the pipeline's stage 2 learns from."""
     accepted = pd.read_parquet(ground.find_artifact("validation") / "accepted.parquet")
     captions = tabulate_captions(Catalogue.load(ground.project / "data"), "train")
     return VariantData(ground.embeddings, captions, accepted[accepted["split"] == "train"])
 
 
 def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
-    """The embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
+    """Return the embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
     rows = np.arange(len(embeddings.text_row))
     tokens, lengths = embeddings.read_tokens(rows)
     starts = np.cumsum(lengths) - lengths
@@ -141,7 +141,7 @@ def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
 
 
 def train_stage_one(ground: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
-    """A prior, trained from random weights on the captions of `data`."""
+    """Return a prior, trained from random weights on the captions of `data`."""
     params = params or ground.params.prior
     encoder = data.embeddings.encoder
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
@@ -159,7 +159,7 @@ def train_stage_one(ground: ExperimentSetup, data: VariantData, params: Training
 def train_stage_two(
     ground: ExperimentSetup, data: VariantData, params: TrainingParams, start: RetrievalModel | None = None
 ) -> RetrievalModel:
-    """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
+    """Return a composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
     if start is None:
         denoiser, card = load_model(ground.find_artifact("prior"))
         start = RetrievalModel(denoiser, card, ground.params.sampling)
@@ -209,7 +209,7 @@ def _train_once(
 
 
 def _digest(params: TrainingParams, data: VariantData, start: RetrievalModel) -> str:
-    """A name for a training: its params, its data and the weights it starts from."""
+    """Return a name for a training: its params, its data and the weights it starts from."""
     digest = hashlib.sha256(json.dumps([params.model_dump(), data.embeddings.encoder.to_json()]).encode())
     for table in (data.captions, data.triplets):
         digest.update(np.ascontiguousarray(pd.util.hash_pandas_object(table, index=False)).tobytes())
@@ -224,14 +224,14 @@ def _list_gallery(ground: ExperimentSetup) -> list[str]:
 
 
 def _measure_both(bench: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:
-    """Composed retrieval, and text-to-image retrieval asked by the text alone."""
+    """Return composed retrieval, and text-to-image retrieval asked by the text alone."""
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
     return bench.answer(model, "composed") | kept
 
 
 def vary_distillation(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
+    """Train stage 2 without extra training at pure noise, distil that, and train with it; ask each by 1 to 10 calls."""
     data, composed = open_all_data(ground), ground.params.composed
     plain = train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
     models = {

@@ -93,7 +93,7 @@ def _are_near(ones: Looks, others: Looks) -> Mask:
 
 
 def _compare_details(ones: Looks, others: Looks) -> Mask:
-    """Whether every block has a high structural similarity: the contrast and structure of Wang et al. 2004 (SSIM)."""
+    """Return whether all blocks are similar: by the contrast and structure of Wang et al. 2004 (SSIM)."""
     fits = np.ones(len(ones), np.bool_)
     for axes, noise in (_WITHOUT_MEAN, _WITHOUT_ROWS):
         one, other = _remove_mean(_split_blocks(ones), axes), _remove_mean(_split_blocks(others), axes)
@@ -104,14 +104,14 @@ def _compare_details(ones: Looks, others: Looks) -> Mask:
 
 
 def _split_blocks(looks: Looks) -> Looks:
-    """Grey values by block, (N, 64, 8, 8)."""
+    """Return grey values by block, (N, 64, 8, 8)."""
     side = _FINE // _BLOCK
     greys = looks[:, _COLOURS:].reshape(-1, side, _BLOCK, side, _BLOCK).transpose(0, 1, 3, 2, 4)
     return greys.reshape(-1, side * side, _BLOCK, _BLOCK)
 
 
 def _remove_mean(blocks: Looks, axes: tuple[int, ...]) -> NDArray[np.float32]:
-    """Blocks (N, B, 8, 8) without their mean over some axes."""
+    """Return blocks (N, B, 8, 8) without their mean over some axes."""
     values = blocks.astype(np.float32)
     values -= values.mean(axis=axes, keepdims=True)
     return values

@@ -53,7 +53,7 @@ class Filters:
         self._kept: LRUCache[str, Rows] = LRUCache(_KEPT)
 
     def find_rows(self, condition: str) -> Rows:
-        """Rows of the pictures for which `condition` holds, ascending.
+        """Return rows of the pictures for which `condition` holds, ascending.
 
         Raises:
             InputInvalid: it does not parse, is not a condition, or names a column that is not there, or none.
@@ -105,7 +105,7 @@ class Filters:
 
 
 def _parse(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str, Any]:
-    """The only select of `select (condition)`, which has nothing but its list."""
+    """Return the only select of `select (condition)`, which has nothing but its list."""
     import duckdb
 
     try:
@@ -125,7 +125,7 @@ def _parse(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str
 
 
 def _walk_nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every expression of a parsed statement."""
+    """Yield every expression of a parsed statement."""
     if isinstance(tree, dict):
         if "class" in tree:
             yield tree

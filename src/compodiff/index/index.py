@@ -157,7 +157,7 @@ class Index:
             )
 
     def read_embedding(self, picture_id: str) -> Floats:
-        """The stored embedding (D,) of a picture, as the encoder made it.
+        """Return the stored embedding (D,) of a picture, as the encoder made it.
 
         Raises:
             InputInvalid: the index does not hold this picture.
@@ -169,7 +169,7 @@ class Index:
     def search(
         self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
     ) -> tuple[Rows, Floats]:
-        """The k pictures nearest to each query by cosine.
+        """Return the k pictures nearest to each query by cosine.
 
         Args:
             queries: (B, D), of any length.
@@ -205,7 +205,7 @@ class Index:
         return self._drop_excluded(rows[:, :wanted], scores[:, :wanted], exclude, k)
 
     def _select_rows(self, allowed: Rows | None) -> Any:
-        """What tells FAISS to look at some rows only."""
+        """Return what tells FAISS to look at some rows only."""
         if allowed is None:
             return None
         settings: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
@@ -233,7 +233,7 @@ class Index:
 
 
 def _fill(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
-    """A FAISS index of the kind that holds the embeddings (N, D)."""
+    """Return a FAISS index of the kind that holds the embeddings (N, D)."""
     index = _copy_untrained(kind, earlier, embeddings, params) or _train(kind, embeddings, params)
     for chunk in _split_into_units(embeddings):
         index.add(chunk)
@@ -241,7 +241,7 @@ def _fill(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexP
 
 
 def _copy_untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
-    """An empty index with what `earlier` learned; None where that does not fit."""
+    """Return an empty index with what `earlier` learned; None where that does not fit."""
     if earlier is None or kind == "flat" or earlier.manifest.kind != kind:
         return None
     if earlier.manifest.dim != embeddings.shape[1] or len(embeddings) > _GROWTH * earlier.manifest.count:
@@ -255,7 +255,7 @@ def _copy_untrained(kind: str, earlier: "Index | None", embeddings: Floats, para
 
 
 def _train(kind: str, embeddings: Floats, params: IndexParams) -> Any:
-    """An empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
+    """Return an empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
     count, dim = embeddings.shape
     if kind == "flat":
         return faiss.IndexFlatIP(dim)
@@ -281,7 +281,7 @@ def _split_into_units(embeddings: Floats) -> Iterator[Floats]:
 
 
 def _normalise(vectors: Floats) -> Floats:
-    """Vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
+    """Return vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
     unit = np.array(vectors, dtype=np.float32, order="C")
     if not np.isfinite(unit).all():
         raise InputInvalid("an embedding holds a value that is not finite; its picture or text cannot be used")

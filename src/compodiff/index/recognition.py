@@ -39,7 +39,7 @@ class Recognition:
         return tuple(self._index.picture_ids[row] for (row, _), alike in zip(looks, same, strict=True) if alike)
 
     def _find_look(self, row: int) -> Looks | None:
-        """How a picture of the index looks; None where its file is gone or no picture any more."""
+        """Return how a picture of the index looks; None where its file is gone or no picture any more."""
         if self._looks is not None:
             return np.asarray(self._looks[row])
         try:

@@ -157,7 +157,7 @@ def _render_making(made: Mapping[str, Any]) -> str:
 
 
 def _read_making(triplets: Path) -> dict[str, Any]:
-    """What the folder says of its making: the fingerprint of its stage, or the set that it was imported from."""
+    """Return what the folder says of its making: the fingerprint of its stage, or the set that it was imported from."""
     found: dict[str, Any] = {}
     for name in ("source.json", "fingerprint.json"):
         if (triplets / name).exists():

@@ -68,8 +68,6 @@ def render_sheet(name: str, shown: Sequence[SheetTriplet], floors: Mapping[str, 
     values |= {"attribution": escape(attribution), "generator": make_signature(PAGE)}
     document = parts["html"]
     # The data last: a caption may hold a place's name.
-    # The data last: a caption may hold a place's name.
-    # The data last: a caption may hold a place's name.
     for place in ("title", "generator", "style", "script", "attribution", "data"):
         document = document.replace("{{" + place + "}}", values[place])
     return document

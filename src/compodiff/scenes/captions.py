@@ -132,17 +132,17 @@ def describe_scene(objects: Sequence[str], ground: tuple[str, str]) -> str:
 
 
 def add_article(name: str) -> str:
-    """A dog, an apple."""
+    """Return a dog, an apple."""
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def number_things(name: str, count: int) -> str:
-    """One dog, two dogs."""
+    """Return one dog, two dogs."""
     return f"{NUMBERS[count]} {name if count == 1 else make_plural(name)}"
 
 
 def make_plural(name: str) -> str:
-    """Several of a `is_countable` name."""
+    """Return several of a `is_countable` name."""
     *first, last = name.split(" ")
     if last in _IRREGULAR:
         many = _IRREGULAR[last]
@@ -156,11 +156,11 @@ def make_plural(name: str) -> str:
 
 
 def is_noun(name: str) -> bool:
-    """Whether "a NAME" reads well: its noun is no plural, and no activity or state ("camping", "locked")."""
+    """Return whether "a NAME" reads well: its noun is no plural, and no activity or state ("camping", "locked")."""
     noun = _NOUN_ENDS.split(name, maxsplit=1)[0]
     return not (noun.endswith("s") or (" " not in noun and noun.endswith(("ing", "ed"))))
 
 
 def is_countable(name: str) -> bool:
-    """Whether the name ends with its noun, which then takes the plural."""
+    """Return whether the name ends with its noun, which then takes the plural."""
     return is_noun(name) and not name.endswith("ing") and _NOUN_ENDS.search(name) is None

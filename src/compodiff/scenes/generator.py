@@ -22,7 +22,7 @@ PREFIX = "sprites"
 
 
 def make_sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator[CaptionPair]:
-    """Caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
+    """Yield caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
 
     Raises:
         InputInvalid: a split has too few objects for scenes.
@@ -41,7 +41,7 @@ class SpriteGenerator:
     """Draws the scenes of `make_sprite_pairs`; each caption pair has one candidate."""
 
     def __init__(self, data: Path, params: SynthesisParams) -> None:
-        """`data` is the catalogue's folder; the params are those of the pairs."""
+        """Draw from the catalogue in `data`, by the params of the pairs."""
         catalogue = Catalogue.load(data)
         self._params = params
         self._stock = cache(partial(ObjectStock, catalogue))
@@ -71,7 +71,7 @@ class SpriteGenerator:
 
 
 def _make_pairs(family_key: str, split: str, family: SceneFamily, generator: Generator) -> Iterator[CaptionPair]:
-    """Two caption pairs of each edit, there and back, each in one of its wordings."""
+    """Yield two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
         base, after = family.base.name, edit.after.name
         there, undone = edit.list_relative_captions()

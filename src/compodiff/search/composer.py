@@ -94,11 +94,11 @@ class Composer:
         )
 
     def compose(self, queries: Sequence[Query]) -> Tensor:
-        """The composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
+        """Return the composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
         return torch.stack([draws.mean(0) for draws in self.compose_draws(queries)])
 
     def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
-        """Every draw of every query, raw, B times (S, D); see `compose_all`."""
+        """Return every draw of every query, raw, B times (S, D); see `compose_all`."""
         return [
             composition.draws
             for composition in self.compose_all([self.prepare(each) for each in queries], PhaseTimer())
@@ -168,7 +168,7 @@ class Composer:
         return None if reference is None else self._convert_part(reference)
 
     def _convert_part(self, part: ReferencePart) -> ReferencePart:
-        """Pictures as pixels; embeddings as they are, checked."""
+        """Return pictures as pixels; embeddings as they are, checked."""
         if isinstance(part, Tensor):
             return part
         if isinstance(part, Image.Image):

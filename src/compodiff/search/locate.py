@@ -55,6 +55,6 @@ def find_model_parts(model: str) -> ModelParts:
 
 
 def find_index_folder(folder: Path) -> Path:
-    """The index that is meant by a folder of pictures with one inside, or by the index's own folder."""
+    """Return the index that is meant by a folder of pictures with one inside, or by the index's own folder."""
     inside = folder / INSIDE
     return inside if inside.is_dir() else folder

@@ -109,7 +109,7 @@ class Searcher:
         k: int = 10,
         **dials: Unpack[SearchDials],
     ) -> Ranking:
-        """Find pictures like the reference, but ...
+        """Find pictures like the reference, but changed as the text says.
 
         Neither the reference nor what looks the same is among them, whether it is an id or a picture handed in.
 

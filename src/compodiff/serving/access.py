@@ -91,7 +91,7 @@ _BEARER = {"WWW-Authenticate": "Bearer"}
 
 
 def is_right_token(given: str, token: str) -> bool:
-    """Whether a token is the right one, in a time that does not tell how much of it is."""
+    """Return whether a token is the right one, in a time that does not tell how much of it is."""
     return hmac.compare_digest(given.encode(), token.encode())
 
 
@@ -119,6 +119,6 @@ def _read_cookie(header: str) -> str:
 
 
 def _find_route(scope: Scope) -> str:
-    """The route's template, so that ids do not become labels."""
+    """Return the route's template, so that ids do not become labels."""
     route = scope.get("route")
     return str(getattr(route, "path", "other"))

@@ -39,7 +39,7 @@ class Batcher:
     async def submit(
         self, live: ServedModel, prepared: PreparedQuery, listener: Listener | None = None
     ) -> tuple[Ranking, float]:
-        """Answer one query; return the answer and how long it waited. The model's thread tells `listener` of progress."""
+        """Answer one query; return the answer and how long it waited. The model's thread tells `listener` how far it is."""
         answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(QueuedQuery(live, prepared, listener, answer))
         return await answer
@@ -63,7 +63,7 @@ class Batcher:
                     waiting.answer.set_result(outcome)
 
     async def _take_batch(self) -> list[QueuedQuery]:
-        """All that waits for the model and index of the first, in order, up to the limit."""
+        """Return all that waits for the model and index of the first, in order, up to the limit."""
         batch = [await self._queue.get()]
         others: list[QueuedQuery] = []
         while not self._queue.empty() and len(batch) < self._most:

@@ -41,7 +41,7 @@ def _make_dial_field(name: str) -> Any:
 
 
 def _remove_null(schema: dict[str, Any]) -> None:
-    """A form has no null: a field that may be left out is of one type."""
+    """Give a field that may be left out one type, as a form has no null."""
     for field in schema["properties"].values():
         if "anyOf" in field:
             field.update(next(kind for kind in field.pop("anyOf") if kind != {"type": "null"}))
@@ -104,7 +104,7 @@ class Uploads:
 
 
 def make_query(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
-    """The query that a form asks for. Decodes pictures, so keep it off the event loop.
+    """Return the query that a form asks for. Decodes pictures, so keep it off the event loop.
 
     Raises:
         InputInvalid: an upload is no picture or too large, base64 is none, or parts contradict each other.

@@ -18,7 +18,7 @@ class Metadata:
         }
 
     def read_rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """The metadata of the pictures in `rows`."""
+        """Return the metadata of the pictures in `rows`."""
         return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
 

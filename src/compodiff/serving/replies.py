@@ -125,12 +125,12 @@ PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
 def make_picture_address(picture_id: str) -> str:
-    """Where a picture's own bytes are."""
+    """Return where a picture's own bytes are."""
     return f"/pictures/{quote(picture_id, safe='/')}"
 
 
 def make_thumbnail_address(picture_id: str) -> str:
-    """Where its small version is."""
+    """Return where its small version is."""
     return f"/thumbnails/{quote(picture_id, safe='/')}"
 
 
@@ -149,7 +149,7 @@ def make_ranking_reply(
 
 
 def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelReply:
-    """What is being served."""
+    """Return what is being served."""
     composer, index = live.searcher.composer, live.searcher.index
     return ModelReply(
         model=live.places.model,

@@ -128,7 +128,7 @@ def _predict_row(costs: SynthesisCosts, it: PlannedSynthesis, gpus: int, seed: i
 
 
 def describe_scale(costs: SynthesisCosts, it: PlannedSynthesis) -> dict[str, Any]:
-    """All that a prediction depends on, as JSON types."""
+    """Return all that a prediction depends on, as JSON types."""
     return {
         "seconds": asdict(costs) | {"pair": costs.compute_pair_cost(it.candidates, it.kept)},
         "undertaking": asdict(it) | {"shards": it.shards},

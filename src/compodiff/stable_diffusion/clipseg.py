@@ -123,7 +123,7 @@ class MaskedGenerator:
             yield replace(pair, mask=cells) if cells.any() else pair
 
     def _list_wanted(self, pair: PicturePair) -> list[tuple[Image.Image, str]]:
-        """What to find in which picture of a pair."""
+        """Return what to find in which picture of a pair."""
         it = pair.captions
         before, after = self._tagger.tag([it.reference_caption, it.target_caption])
         goes = choose_mask_phrase(before, after.caption)
@@ -133,7 +133,7 @@ class MaskedGenerator:
 
 
 def choose_mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
-    """What of a picture its mask covers: what its caption names and the other caption does not.
+    """Return what of a picture its mask covers: what its caption names and the other caption does not.
 
     Args:
         tagged: what the picture shows.

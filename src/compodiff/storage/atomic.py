@@ -159,7 +159,7 @@ def _clear_what_a_kill_left(path: Path) -> None:
 
 
 def _is_writing(process: int) -> bool:
-    """Whether another process may still be writing; an earlier one may have had this process's own number."""
+    """Return whether another process may still be writing; an earlier one may have had this process's own number."""
     return process != os.getpid() and is_alive(process)
 
 
@@ -196,7 +196,7 @@ class _Writing:
         raise ResourceUnavailable(f"{reason} or change its rights") from error
 
     def _is_here(self, filename: object) -> bool:
-        """Whether an error is about `path`, what it lies in, or its temporary name."""
+        """Return whether an error is about `path`, what it lies in, or its temporary name."""
         if not isinstance(filename, str | os.PathLike):
             return False
         place = Path(os.fsdecode(filename))

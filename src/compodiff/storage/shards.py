@@ -55,7 +55,7 @@ class Shard:
         self._rows.append(rows)
 
     def make_rows(self) -> pd.DataFrame:
-        """All rows recorded."""
+        """Return all rows recorded."""
         return pd.concat(self._rows, ignore_index=True) if self._rows else pd.DataFrame()
 
 
@@ -77,12 +77,12 @@ def open_shard_writer(path: Path) -> Iterator[Shard]:
 
 
 def name_sidecar(path: Path) -> Path:
-    """The parquet file whose presence says that the shard `path` is done."""
+    """Return the parquet file whose presence says that the shard `path` is done."""
     return path.with_suffix(".parquet")
 
 
 def read_seal(path: Path) -> dict[str, Any]:
-    """What the sidecar of shard `path` says about its tar: bytes, sha256, entries.
+    """Return what the sidecar of shard `path` says about its tar: bytes, sha256, entries.
 
     Raises:
         InputInvalid: the sidecar is missing or unreadable.
@@ -95,7 +95,7 @@ def read_seal(path: Path) -> dict[str, Any]:
 
 
 def is_done(path: Path) -> bool:
-    """Whether shard `path` was finished and has still its size; a damaged one counts as missing."""
+    """Return whether shard `path` was finished and has still its size; a damaged one counts as missing."""
     try:
         return path.is_file() and path.stat().st_size == read_seal(path)["bytes"]
     except InputInvalid:
@@ -205,8 +205,7 @@ def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
 def claim_folder(folder: Path, fingerprint: Mapping[str, Any], kind: str, patterns: Sequence[str]) -> None:
     """Make `folder` ready for output that depends on `fingerprint` (JSON types): keep what was made for the same one.
 
-    Output of another fingerprint is deleted. Its marker says what it holds, in words, and which names are written into it
-    (`ownership.mark_folder`).
+    Output of another fingerprint is deleted. Its marker says its kind, in words, and which names are written into it.
 
     Raises:
         InputInvalid: the folder holds something that no such work made; nothing is touched.
@@ -236,7 +235,7 @@ def require_claimable(folder: Path, kind: str) -> None:
 
 
 def _read_fingerprint(path: Path) -> dict[str, Any]:
-    """The fingerprint of a folder; empty where there is none."""
+    """Return the fingerprint of a folder; empty where there is none."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError:  # what else is in the way is said where the folder is opened

@@ -77,7 +77,7 @@ def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[di
 
 
 def read_column_names(path: Path, *, remedy: str) -> list[str]:
-    """The columns of a parquet file, from its footer.
+    """Return the columns of a parquet file, from its footer.
 
     Raises:
         InputInvalid: the file is missing, cut short or not parquet.
@@ -92,7 +92,7 @@ def read_column_names(path: Path, *, remedy: str) -> list[str]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a parquet file has, from its footer."""
+    """Return how many rows a parquet file has, from its footer."""
     rows: int = pq.read_metadata(path).num_rows
     return rows
 

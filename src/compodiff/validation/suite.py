@@ -45,7 +45,7 @@ class ExpectationResult:
 
 
 def has_schema(rows: pd.DataFrame) -> bool:
-    """Whether all columns of the manifest are there, with their types; other columns may be there too."""
+    """Return whether all columns of the manifest are there, with their types; other columns may be there too."""
     return all(str(rows.dtypes.get(column)) == kind for column, kind in MANIFEST.items())
 
 
@@ -87,7 +87,7 @@ def _import_great_expectations() -> Any:
 
 
 def _make_context(docs: Path) -> Any:
-    """A context in memory whose only site is the folder `docs`."""
+    """Return a context in memory whose only site is the folder `docs`."""
     import great_expectations as gx
     from great_expectations.data_context.types import base
 

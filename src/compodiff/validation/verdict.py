@@ -42,7 +42,7 @@ class Verdict:
         return "; ".join(failed[:_REASONS_IN_MESSAGE] + [f"and {more} more"] * (more > 0))
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as JSON types."""
+        """Return the verdict as JSON types."""
         return {
             "passed": self.passed,
             "accepted": len(self.accepted),

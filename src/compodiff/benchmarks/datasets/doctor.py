@@ -80,14 +80,14 @@ def examine(name: str, root: Path) -> Iterator[BenchmarkFinding]:
 
 
 def list_sources(name: str) -> tuple[str, ...]:
-    """Where people get what the benchmark needs."""
+    """Return where people get what the benchmark needs."""
     if name.startswith("genecis"):
         return _GENECIS
     return {"cirr": _CIRR, "fashioniq": _FASHIONIQ, "circo": _CIRCO, "triplets": _TRIPLETS}[name]
 
 
 def _find_splits(root: Path) -> tuple[str, ...]:
-    """Splits of a `triplets` folder, by the names of its files."""
+    """Return splits of a `triplets` folder, by the names of its files."""
     return tuple(sorted(path.name.split(".")[1] for path in root.glob("queries.*.jsonl")))
 
 

@@ -63,15 +63,15 @@ class CroppedPictures:
     crops: Mapping[str, tuple[str, Box]] = field(default_factory=dict)
 
     def has(self, picture: str) -> bool:
-        """Whether the picture that the crop is cut from is there."""
+        """Return whether the picture that the crop is cut from is there."""
         return self.files.has(self.crops[picture][0])
 
     def stamp(self, picture: str) -> str:
-        """That of the picture it is cut from."""
+        """Return that of the picture it is cut from."""
         return self.files.stamp(self.crops[picture][0])
 
     def is_broken(self, picture: str) -> bool:
-        """Whether the picture that the crop is cut from is."""
+        """Return whether the picture that the crop is cut from is."""
         return self.files.is_broken(self.crops[picture][0])
 
     def read(self, picture: str) -> Image.Image:
@@ -114,7 +114,7 @@ def _make_query(
 
 
 def _name_picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]]) -> str:
-    """The id of a COCO picture, or of a crop of a Visual Genome picture, which is also noted in `crops`."""
+    """Return the id of a COCO picture, or of a crop of a Visual Genome picture, which is also noted in `crops`."""
     if "val_image_id" in one:
         return str(take(one, "val_image_id", int, where))
     name = str(take(one, "image_id", int, where))

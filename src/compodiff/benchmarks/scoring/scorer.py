@@ -62,7 +62,7 @@ class Scorer:
     progress: Callable[[int], object] = _ignore
 
     def score(self, benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> Scored:
-        """Rank every query of `benchmark` and take its protocol's outcomes.
+        """Return the rank every query of `benchmark` and take its protocol's outcomes.
 
         Args:
             benchmark: one part.
@@ -97,7 +97,7 @@ class Scorer:
     def _measure_outcomes(
         self, benchmark: Benchmark, queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
     ) -> dict[str, Reals]:
-        """Outcome of each query by metric, and as `rank` the rank of its best target."""
+        """Return the outcome of each query by metric, and as `rank` the rank of its best target."""
         protocol = benchmark.protocol
         outcomes: dict[str, Reals] = {}
         if protocol.candidate_ks:
@@ -139,7 +139,7 @@ def restrict(benchmark: Benchmark, pictures: Vectors, *, skip_missing: bool) -> 
 
 
 def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[str, Reals]:
-    """Outcomes of ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
+    """Score ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
 
     Raises:
         InputInvalid: a list names a picture twice.

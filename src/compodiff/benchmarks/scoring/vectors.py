@@ -40,7 +40,7 @@ class Vectors:
         return {name: row for row, name in enumerate(self.ids)}
 
     def take(self, rows: Mapping[str, int]) -> "Vectors":
-        """The embeddings of the given rows under the given ids; without a copy where that is all as it stands."""
+        """Return the embeddings of these rows under these ids; without a copy where that is all as it stands."""
         if tuple(rows) == self.ids and list(rows.values()) == list(range(len(self.ids))):
             return self
         return Vectors(tuple(rows), self.embeddings[list(rows.values())])

@@ -39,7 +39,7 @@ class SamplerOptions:
 
     @classmethod
     def of(cls, params: SamplingParams, **changes: Any) -> "SamplerOptions":
-        """The section `sampling` of params.yaml; what is given in `changes` and not None is this query's own."""
+        """Return the section `sampling` of params.yaml; what is given in `changes` and not None is this query's own."""
         chosen = cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
         return replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
