@@ -28,9 +28,8 @@ def vary_steps_and_solver(ground: ExperimentSetup) -> Iterator[Measurement]:
             metrics = ground.bench.answer(ground.load_composed(sampling), f"{solver}, {steps} steps")
             yield Measurement({"solver": solver, "num_inference_steps": steps}, metrics)
     sampling = ground.change_sampling(solver="mean", num_inference_steps=1)
-    yield Measurement(
-        {"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.load_composed(sampling), "mean")
-    )
+    metrics = ground.bench.answer(ground.load_composed(sampling), "mean")
+    yield Measurement({"solver": "mean", "num_inference_steps": 1}, metrics)
 
 
 def vary_draws_and_fusion(ground: ExperimentSetup) -> Iterator[Measurement]:

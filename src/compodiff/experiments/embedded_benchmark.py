@@ -11,15 +11,12 @@ from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_galle
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
-from compodiff.params import EmbeddingParams
 
 EMOJI = "emoji"
 
@@ -32,6 +29,11 @@ class EmbeddedBenchmark:
     parts: tuple[Benchmark, ...]
     asked: tuple[QueryArrays, ...]
     chunk: int
+
+    @classmethod
+    def of(cls, name: str, parts: Sequence[Benchmark], embeddings: Embeddings, chunk: int) -> "EmbeddedBenchmark":
+        """Look up what the queries of `parts` name."""
+        return cls(name, tuple(parts), tuple(QueryArrays.of(part, embeddings) for part in parts), chunk)
 
     @property
     def queries(self) -> int:
@@ -56,7 +58,7 @@ class EmbeddedBenchmark:
 
     def replace_embeddings(self, embeddings: Embeddings) -> "EmbeddedBenchmark":
         """Return the same queries over other embeddings of the same pictures and texts."""
-        return replace(self, asked=tuple(QueryArrays.of(part, embeddings) for part in self.parts))
+        return EmbeddedBenchmark.of(self.name, self.parts, embeddings, self.chunk)
 
     def select_pictures(self, keep: Callable[[str], bool]) -> "EmbeddedBenchmark":
         """Return the queries whose pictures are all kept, over the kept pictures of the gallery.
@@ -77,35 +79,17 @@ class EmbeddedBenchmark:
 
 def open_emoji_benchmark(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
     """Return the pipeline's own benchmark, from its artifacts."""
-    parts = tuple(load_triplets(benchmark, split))
-    return EmbeddedBenchmark(
-        f"{EMOJI} {split}", parts, tuple(QueryArrays.of(part, embeddings) for part in parts), chunk
-    )
-
-
-def load_field_benchmark(
-    parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
-) -> EmbeddedBenchmark:
-    """Return any benchmark, embedded once; pictures that are missing are an error."""
-    there = find_present(parts, skip_missing=False)
-    embeddings = embed_benchmark(there, encoder, cache, params)
-    first = there.parts[0]
-    return EmbeddedBenchmark(
-        first.label, there.parts, tuple(QueryArrays.of(part, embeddings) for part in there.parts), chunk
-    )
+    return EmbeddedBenchmark.of(f"{EMOJI} {split}", load_triplets(benchmark, split), embeddings, chunk)
 
 
 def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
-    """Text to picture: every caption of a split's pictures finds a picture that has it, among all distinct ones."""
+    """Ask, with every caption of a split's pictures, for a picture that has it, among all distinct ones."""
     targets: dict[str, set[str]] = {}
     rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
     for picture, row in rows.items():
         for caption in list_picture_captions(row):
             targets.setdefault(caption, set()).add(catalogue.find_canonical(str(picture)))
-    queries = [
-        BenchmarkQuery(caption, min(found), caption, (caption,), tuple(sorted(found)))
-        for caption, found in targets.items()
-    ]
+    queries = (BenchmarkQuery(text, min(own), text, (text,), tuple(sorted(own))) for text, own in targets.items())
     part = Benchmark(
         "text_to_image",
         split,
@@ -114,4 +98,4 @@ def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: 
         FilePictures(lambda _name: ()),  # ranked by their embeddings; none is shown
         tuple(catalogue.list_distinct()),
     )
-    return EmbeddedBenchmark(f"text to image {split}", (part,), (QueryArrays.of(part, embeddings),), chunk)
+    return EmbeddedBenchmark.of(f"text to image {split}", (part,), embeddings, chunk)

@@ -137,9 +137,7 @@ def _draw_heat_map(axes: Any, points: Sequence[Measurement], chart: Chart) -> No
     xs = sorted({float(point.settings[chart.x]) for point in points})
     (by,) = chart.by
     ys = sorted({float(point.settings[by]) for point in points})
-    found = {
-        (float(point.settings[by]), float(point.settings[chart.x])): point.metrics[chart.metric] for point in points
-    }
+    found = {(float(it.settings[by]), float(it.settings[chart.x])): it.metrics[chart.metric] for it in points}
     image = axes.imshow([[found[y, x] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="viridis")
     middle = (min(found.values()) + max(found.values())) / 2
     for (y, x), value in found.items():

@@ -5,16 +5,11 @@ from pathlib import Path
 
 from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
-from compodiff.benchmarks.embedding import CACHE
+from compodiff.benchmarks.embedding import CACHE, embed_benchmark, find_present
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import (
-    EMOJI,
-    EmbeddedBenchmark,
-    load_field_benchmark,
-    open_emoji_benchmark,
-)
+from compodiff.experiments.embedded_benchmark import EMOJI, EmbeddedBenchmark, open_emoji_benchmark
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
@@ -45,9 +40,7 @@ class ExperimentSetup:
     work: Path
 
     @classmethod
-    def of_project(
-        cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int
-    ) -> "ExperimentSetup":
+    def of_project(cls, project: Path, benchmark: str, root: Path | None, split: str, steps: int) -> "ExperimentSetup":
         """Read the artifacts of a project, and embed a benchmark (once) that is not its own.
 
         Raises:
@@ -63,9 +56,11 @@ class ExperimentSetup:
         else:
             parts = load_benchmark(benchmark, root, None, BenchmarkChoices())
             encoder = load_encoder(artifacts / "encoder").prepare_for_many()
-            bench = load_field_benchmark(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
+            there = find_present(parts, skip_missing=False)
+            own = embed_benchmark(there, encoder, project / CACHE, params.embedding)
+            bench = EmbeddedBenchmark.of(there.parts[0].label, there.parts, own, params.evaluation.chunk)
         work = artifacts / "experiments" / "models"
-        return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
+        return cls(project, params, embeddings, bench, benchmark == EMOJI, split, steps, work)
 
     def find_artifact(self, name: str) -> Path:
         """Return the path of a stage's output.
@@ -84,9 +79,8 @@ class ExperimentSetup:
 
     def load_prior(self) -> RetrievalModel:
         """Return the prior of the pipeline, asked by text alone."""
-        return RetrievalModel.load(
-            self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False
-        )
+        prior = self.find_artifact("prior")
+        return RetrievalModel.load(prior, self.params.sampling, self.embeddings, has_reference=False)
 
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """Return the section `sampling` with some values changed."""

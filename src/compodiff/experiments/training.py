@@ -55,9 +55,8 @@ class VariantData:
 def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Vary the task mix of stage 2; see what is left of text-to-image retrieval (paper: 22.47 falls to 20.00)."""
     data = open_all_data(ground)
-    texts = make_caption_benchmark(
-        Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
-    )
+    catalogue = Catalogue.load(ground.project / "data")
+    texts = make_caption_benchmark(catalogue, ground.embeddings, ground.split, ground.bench.chunk)
     yield Measurement({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
     for name, (text_to_image, masked, triplet) in MIXES.items():
         shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
@@ -99,9 +98,8 @@ def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
             bench = ground.bench
             if ground.is_emoji:
                 bench = bench.select_pictures(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
-            yield Measurement(
-                {"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}")
-            )
+            metrics = bench.answer(model, f"{trained} on {tested}")
+            yield Measurement({"trained_on": trained, "tested_on": tested}, metrics)
 
 
 def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
@@ -147,13 +145,11 @@ def train_stage_one(ground: ExperimentSetup, data: VariantData, params: Training
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
     process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
     queries = list_caption_queries(Catalogue.load(ground.project / "data"), params)
-    material = TrainingMaterial(
-        data.embeddings, make_training_examples(data.embeddings, data.captions), queries, _list_gallery(ground)
-    )
+    examples = make_training_examples(data.embeddings, data.captions)
+    material = TrainingMaterial(data.embeddings, examples, queries, _list_gallery(ground))
     denoiser = make_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
-    return _train_once(
-        ground, data, params, material, RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
-    )
+    start = RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
+    return _train_once(ground, data, params, material, start)
 
 
 def train_stage_two(
@@ -181,30 +177,16 @@ def _train_once(
 ) -> RetrievalModel:
     """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
     steps = ground.training_steps
-    short = params.model_copy(
-        update={
-            "steps": steps,
-            "warmup_steps": min(params.warmup_steps, steps // 5),
-            "validate_every": steps,
-            "checkpoint_every": steps,
-        }
-    )
+    warmup = {"warmup_steps": min(params.warmup_steps, steps // 5)}
+    short = params.model_copy(update=dict.fromkeys(("steps", "validate_every", "checkpoint_every"), steps) | warmup)
     process = Process(short.objective, start.card.process.num_train_timesteps)
-    card = ModelCard(
-        start.card.denoiser, process, data.embeddings.encoder.to_json(), {"experiment": short.model_dump()}
-    )
+    encoder = data.embeddings.encoder.to_json()
+    card = ModelCard(start.card.denoiser, process, encoder, {"experiment": short.model_dump()})
     folder = ground.work / _digest(short, data, start)
     if not folder.is_dir():
         network = deepcopy(start.denoiser).float().train().requires_grad_()  # who gave it still asks it
-        fit(
-            network,
-            card,
-            material,
-            short,
-            folder=folder,
-            curve=folder.with_suffix(".csv"),
-            on_metrics=lambda _step, _metrics: None,
-        )
+        curve = folder.with_suffix(".csv")
+        fit(network, card, material, short, folder=folder, curve=curve, on_metrics=lambda _step, _metrics: None)
     return RetrievalModel.load(folder, ground.params.sampling, data.embeddings)
 
 
@@ -241,9 +223,6 @@ def vary_distillation(ground: ExperimentSetup) -> Iterator[Measurement]:
     }
     for name, model in models.items():
         for calls in CALLS:
-            asked = model.sample_with(
-                ground.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
-            )
-            yield Measurement(
-                {"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}")
-            )
+            sampling = ground.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
+            metrics = ground.bench.answer(model.sample_with(sampling), f"{name}, {calls}")
+            yield Measurement({"model": name, "num_inference_steps": calls}, metrics)

@@ -39,7 +39,7 @@ class Batcher:
     async def submit(
         self, live: ServedModel, prepared: PreparedQuery, listener: Listener | None = None
     ) -> tuple[Ranking, float]:
-        """Answer one query; return the answer and how long it waited. The model's thread tells `listener` how far it is."""
+        """Answer one query; return the answer and how long it waited. The thread of the model tells `listener` news."""
         answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(QueuedQuery(live, prepared, listener, answer))
         return await answer

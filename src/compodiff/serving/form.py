@@ -109,23 +109,17 @@ def make_query(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
     Raises:
         InputInvalid: an upload is no picture or too large, base64 is none, or parts contradict each other.
     """
+    dials: dict[str, Any] = {name: getattr(form, dial.option or name) for name, dial in DIALS.items()}
     return Query(
         reference=_read_reference(form, uploads, max_pixels),
         relative_caption=form.text,
         negative_text=form.negative,
         mask=_read_mask(form, uploads, max_pixels),
-        w_image=form.w_image,
-        w_text=form.w_text,
-        num_inference_steps=form.steps,
-        draws=form.draws,
-        reference_mixing=form.reference_mixing,
-        seed=form.seed,
-        k=form.k,
         mode=form.mode,
         subtract=form.subtract,
-        subtract_weight=form.subtract_weight,
         exclude=tuple(form.exclude),
         where=form.filter.strip(),
+        **dials,
     )
 
 

@@ -121,6 +121,7 @@ class ModelReply(BaseModel):
     reloads: int
 
 
+_AS_ASKED = ("text", "negative", "subtract", "subtract_weight", "k", "filter", "mode")
 PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
@@ -168,26 +169,18 @@ def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelRe
 
 def _describe_query(live: ServedModel, form: SearchForm, answer: Ranking, options: SamplerOptions) -> QueryReply:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
-    composer = live.searcher.composer
+    said: dict[str, Any] = {name: getattr(form, name) for name in _AS_ASKED}
+    said |= {name: getattr(options, name) for name in ("w_image", "w_text", "draws")}
     return QueryReply(
         reference_id=form.reference_id if only_ids else [],
         reference_embedding=[] if only_ids or answer.reference is None else [encode_embedding(answer.reference)],
         weight=form.weight if only_ids else [],
         exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id, *answer.own],
-        text=form.text,
-        negative=form.negative,
-        subtract=form.subtract,
-        subtract_weight=form.subtract_weight,
         mask_cells=None if answer.cells is None else encode_cells(answer.cells),
-        w_image=options.w_image,
-        w_text=options.w_text,
         steps=options.num_inference_steps,
-        draws=options.draws,
         reference_mixing=options.masked_reference_mixing if answer.cells is not None else options.reference_mixing,
-        seed=composer.sampling.seed if form.seed is None else form.seed,
-        k=form.k,
-        filter=form.filter,
-        mode=form.mode,
+        seed=live.searcher.composer.sampling.seed if form.seed is None else form.seed,
+        **said,
     )
 
 

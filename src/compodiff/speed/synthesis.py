@@ -35,17 +35,13 @@ def estimate_seconds_per_picture(tflops: float = 312.0, utilisation: float = 0.4
     return steps * 2 * UNET_TFLOP / (tflops * utilisation)
 
 
+@use_one_thread()
 def measure(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> SynthesisCosts:
     """Make `pairs` candidates of the catalogue and time each step, on one core.
 
     Raises:
         InputInvalid: the catalogue has fewer pairs than to load code with.
     """
-    with use_one_thread():
-        return _measure_costs(data, encoder, params, pairs)
-
-
-def _measure_costs(data: Path, encoder: Path, params: SynthesisParams, pairs: int) -> SynthesisCosts:
     catalogue = Catalogue.load(data)
     captions, every = _time_work(lambda: make_caption_pairs(catalogue, params))
     if len(every) <= WARM:

@@ -4,18 +4,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-_PLACE = "SELECT artifact_location FROM experiments WHERE name = ?"
-_MOVES = (
-    "UPDATE experiments SET artifact_location = :new || substr(artifact_location, length(:old) + 1)"
-    " WHERE substr(artifact_location, 1, length(:old)) = :old",
-    "UPDATE runs SET artifact_uri = :new || substr(artifact_uri, length(:old) + 1)"
-    " WHERE substr(artifact_uri, 1, length(:old)) = :old",
-    "UPDATE logged_models SET artifact_location = :new || substr(artifact_location, length(:old) + 1)"
-    " WHERE substr(artifact_location, 1, length(:old)) = :old",
-    "UPDATE model_versions SET source = :new || substr(source, length(:old) + 1)"
-    " WHERE substr(source, 1, length(:old)) = :old",
-    "UPDATE model_versions SET storage_location = :new || substr(storage_location, length(:old) + 1)"
-    " WHERE substr(storage_location, 1, length(:old)) = :old",
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
 )
 
 
@@ -29,9 +23,11 @@ def follow_a_move(database: Path, experiment: str, artifacts: str) -> bool:
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
             return False
-        found = connection.execute(_PLACE, (experiment,)).fetchone()
+        found = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
         if found is None or found[0] == artifacts:
             return False
-        for move in _MOVES:
+        for table, column in _PLACES:
+            moved = f"{column} = :new || substr({column}, length(:old) + 1)"
+            move = f"UPDATE {table} SET {moved} WHERE substr({column}, 1, length(:old)) = :old"  # noqa: S608
             connection.execute(move, {"old": found[0], "new": artifacts})
     return True
