@@ -32,7 +32,7 @@ def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: S
         InputInvalid: counts or widths disagree, or a picture has no embedding.
     """
     gallery, recall = _rank_gallery(benchmark, pictures, similarity, chunk)
-    subset = _rank_candidates(benchmark.queries, gallery, similarity)
+    subset = _rank_subsets(benchmark.queries, gallery, similarity)
     files = {
         "recall.json": {"version": CIRR_VERSION, "metric": "recall", **recall},
         "recall_subset.json": {"version": CIRR_VERSION, "metric": "recall_subset", **subset},
@@ -133,15 +133,11 @@ def _rank_gallery(
         )
     excluded = [gallery.rows[query.reference] if removed else -1 for query in benchmark.queries]
     rows = find_top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=np.array(excluded), chunk=chunk)
-    best = {
-        query.key: [gallery.ids[row] for row in found] for query, found in zip(benchmark.queries, rows, strict=True)
-    }
+    best = {each.key: [gallery.ids[row] for row in found] for each, found in zip(benchmark.queries, rows, strict=True)}
     return gallery, best
 
 
-def _rank_candidates(
-    queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
-) -> dict[str, list[str]]:
+def _rank_subsets(queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity) -> dict[str, list[str]]:
     rows: Ints = np.array([[gallery.rows[name] for name in query.candidates] for query in queries])
     order = np.argsort(-score_candidates(similarity, gallery.embeddings, rows), axis=1, kind="stable")
     return {

@@ -76,9 +76,7 @@ class KeywordRun:
         shards.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
-            progress = tqdm(
-                read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
-            )
+            progress = tqdm(read_captions(self.captions), "tagging", unit=" captions", unit_scale=True, disable=None)
             usable = select_captions(progress, tally, **limits)
             with open_table_writer(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
                 for tagged in tagger.tag(usable):

@@ -92,9 +92,7 @@ class WritingRun:
             if not tally["usable"]:
                 raise make_unusable_error(self.captions, tally)
             if not pairs.written:
-                raise InputInvalid(
-                    f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
-                )
+                raise InputInvalid(f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune it longer")
         delete_folder(self.work, WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 

@@ -16,7 +16,7 @@ import sqlite3
 import tarfile
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,7 @@ def read_captions(path: Path) -> Iterator[str]:
     Raises:
         InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
     """
-    readers: dict[str, Callable[[Path], Iterator[str]]] = {
-        ".txt": _read_text,
-        ".parquet": _read_parquet,
-        ".tar": _read_webdataset,
-    }
+    readers = {".txt": _read_text, ".parquet": _read_parquet, ".tar": _read_webdataset}
     for file in list_files(path):
         yield from readers[file.suffix](file)
 

@@ -64,7 +64,7 @@ class CaptionEditor:
         first = random.choices(self._kinds, self._weights)[0]
         others = [kind for kind, share in zip(self._kinds, self._weights, strict=True) if share and kind != first]
         for kind in (first, *others):
-            drawn = self._draw_replacement(tagged, random, adjective=kind == ATTRIBUTE)
+            drawn = self._draw_change(tagged, random, adjective=kind == ATTRIBUTE)
             edit = None if drawn is None else self._draw[kind](tagged, random, *drawn)
             if edit is not None:
                 return edit
@@ -112,9 +112,7 @@ class CaptionEditor:
         body = caption.rstrip(" .,;:!?")
         return body + random.choice(_JOINTS).format(self._make_phrase(term)) + caption[len(body) :]
 
-    def _draw_replacement(
-        self, tagged: TaggedCaption, random: Random, *, adjective: bool
-    ) -> tuple[Occurrence, str] | None:
+    def _draw_change(self, tagged: TaggedCaption, random: Random, *, adjective: bool) -> tuple[Occurrence, str] | None:
         """Return a term of the caption and a replacement that the caption does not contain yet."""
         fitting = [it for it in tagged.occurrences if (it.form == ADJECTIVE) == adjective]
         if not fitting:

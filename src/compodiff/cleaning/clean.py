@@ -83,9 +83,7 @@ def clean(
     reasons = {str(key): ",".join(names.unique()) for key, names in findings.groupby("key")["rejected_by"]}
     if len(reasons) >= rows["accepted"].sum():
         counted = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts().to_dict()
-        raise InputInvalid(
-            f"nothing would be left of {dataset} ({counted}); compare with fewer pictures or raise a cosine"
-        )
+        raise InputInvalid(f"nothing is left of {dataset} ({counted}); compare with fewer pictures or raise a cosine")
     _forget_copies_of_other(findings, to)
     copier = _Copier(to, reasons)
     _run(copier, [path for path in paths if not shards.is_done(to / path.name)], "copying")
@@ -127,9 +125,7 @@ def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
     if rows.empty:
         raise InputInvalid(f"{dataset} holds no triplet; make or import it again")
     if not rows["key"].is_unique:
-        raise InputInvalid(
-            f"{dataset} has the key {rows.loc[rows['key'].duplicated(), 'key'].iloc[0]!r} twice; rename one"
-        )
+        raise InputInvalid(f"{dataset} has the key {rows['key'][rows['key'].duplicated()].iat[0]!r} twice; rename one")
     return rows
 
 

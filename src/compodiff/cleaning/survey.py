@@ -139,9 +139,7 @@ class Survey:
         """Open the facts of surveyed shards."""
         said = [json.loads(_name_facts(facts, path).read_text(encoding="utf-8")) for path in paths]
         arrays = {
-            kind: [
-                np.load(_name_facts(facts, path, f"{kind}.npy"), mmap_mode="r", allow_pickle=False) for path in paths
-            ]
+            kind: [np.load(_name_facts(facts, path, f"{kind}.npy"), mmap_mode="r") for path in paths]
             for kind in ("embeddings", "looks")
         }
         return cls(

@@ -13,9 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 
-app = typer.Typer(
-    name="bench", help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
-)
+app = typer.Typer(name="bench", help="Measure the released denoiser, synthesis, or the server.", no_args_is_help=True)
 
 
 @app.command("denoiser")

@@ -23,17 +23,13 @@ Gallery = Annotated[Path, typer.Option("--gallery", help="G.npz: ids (N,) and em
 Queries = Annotated[Path, typer.Option("--queries", help="Q.npz: embeddings (Q, D) in the order of the annotations.")]
 Category = Annotated[str | None, typer.Option("--category", help="fashioniq: dress, shirt or toptee. Default: all.")]
 Variant = Annotated[str | None, typer.Option("--gallery-variant", help="fashioniq: original (default) or val.")]
-SkipMissing = Annotated[
-    bool, typer.Option("--skip-missing", help="Score without pictures that have no embedding, and count them.")
-]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out and count pictures without an embedding.")]
 Chunk = Annotated[int, typer.Option("--chunk", min=1, help="Gallery rows scored at once: memory and speed only.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the confidence intervals.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind the confidence intervals.")]
 
 
-app = typer.Typer(
-    name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or your own triplets.", no_args_is_help=True
-)
+app = typer.Typer(name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or triplets.", no_args_is_help=True)
 
 
 @app.command("run")

@@ -12,9 +12,7 @@ from compodiff.project import find_project_root
 Dataset = Annotated[Path, typer.Argument(help="A folder of shards, such as artifacts/triplets.")]
 Benchmark = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--benchmark", help="Folder of a benchmark; none of its pictures may be in the copy. May be repeated."
-    ),
+    typer.Option("--benchmark", help="Folder of a benchmark; none of its pictures may be in a copy. May be repeated."),
 ]
 Split = Annotated[
     str | None,
@@ -35,9 +33,7 @@ Checker = Annotated[
 Cosine = {"min": -1.0, "max": 1.0}
 
 
-app = typer.Typer(
-    name="dataset", help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True
-)
+app = typer.Typer(name="dataset", help="Clean a dataset of triplets and see what its filters do.", no_args_is_help=True)
 
 
 @app.command("clean")

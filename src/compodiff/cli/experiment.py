@@ -29,9 +29,7 @@ def run_experiment(
     benchmark: Annotated[str, typer.Option(help="emoji (the pipeline's own) or any of `benchmark run`.")] = "emoji",
     root: Annotated[Path | None, typer.Option(help="The benchmark's folder, where it is not emoji.")] = None,
     split: Annotated[str, typer.Option(help="Of emoji: validation (to choose by) or test (to report).")] = "validation",
-    training_steps: Annotated[
-        int, typer.Option(min=1, help="Updates of each training, in experiments that train.")
-    ] = 500,
+    training_steps: Annotated[int, typer.Option(min=1, help="Updates of a training, in experiments that train.")] = 500,
     out: Annotated[Path | None, typer.Option(help=f"Folder for table and plot. Default: {OUT}/NAME.")] = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the points in MLflow.")] = True,
 ) -> None:

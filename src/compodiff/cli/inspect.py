@@ -55,9 +55,7 @@ def make_card(
         Path | None,
         typer.Option(help="Markdown: whose the data are. Default: the catalogue's, if its pictures are shown."),
     ] = None,
-    licence: Annotated[
-        list[str] | None, typer.Option(help="As the hub names it, such as cc-by-4.0; repeat it.")
-    ] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="As the hub names it, like cc-by-4.0; repeat it.")] = None,
 ) -> None:
     """Write a dataset card: sources, licences, acceptance, statistics as plots."""
     from compodiff.inspection.card import find_origin, write_card

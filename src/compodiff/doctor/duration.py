@@ -24,9 +24,7 @@ def estimate_run(project: Path) -> Answer:
     from compodiff.params import load_params
 
     params = load_params(project / "params.yaml")
-    rows = sum(
-        section.steps * section.batch_size * section.accumulation_steps for section in (params.prior, params.composed)
-    )
+    rows = sum(it.steps * it.batch_size * it.accumulation_steps for it in (params.prior, params.composed))
     pictures, texts = _time_towers(params)
     training = rows * _time_row(params)
     towers = PICTURES * pictures + TEXTS * texts

@@ -92,14 +92,11 @@ class Filters:
         nodes = list(_walk_nodes(statement["select_list"]))
         classes = {node["class"] for node in nodes}
         if strange := classes - _CLASSES:
-            raise InputInvalid(
-                f"the filter {_quote(condition)} holds a {min(strange).lower()}; compare columns with values"
-            )
+            what = min(strange).lower()
+            raise InputInvalid(f"the filter {_quote(condition)} holds a {what}; compare columns with values")
         functions = {node["function_name"].lower() for node in nodes if node["class"] == "FUNCTION"}
         if strange := functions - _FUNCTIONS:
-            raise InputInvalid(
-                f"the filter {_quote(condition)} calls {min(strange)}, which filters may not; see the docs"
-            )
+            raise InputInvalid(f"the filter {_quote(condition)} calls {min(strange)}, as no filter may; see the docs")
         if "COLUMN_REF" not in classes:
             raise InputInvalid(f"the filter {_quote(condition)} names no column; columns are {', '.join(self.columns)}")
 

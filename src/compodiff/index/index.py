@@ -197,9 +197,8 @@ class Index:
             rows, scores = self._score_exactly(unit, np.broadcast_to(allowed, (len(unit), findable)))
         elif self.manifest.rerank:
             candidates = min(wanted * self.manifest.rerank, self.manifest.count)
-            rows, scores = self._score_exactly(
-                unit, self._nearest.search(unit, candidates, params=self._select_rows(allowed))[1]
-            )
+            _, near = self._nearest.search(unit, candidates, params=self._select_rows(allowed))
+            rows, scores = self._score_exactly(unit, near)
         else:
             scores, rows = self._nearest.search(unit, wanted, params=self._select_rows(allowed))
         return self._drop_excluded(rows[:, :wanted], scores[:, :wanted], exclude, k)

@@ -140,13 +140,11 @@ def _render_texts(accepted: pd.DataFrame) -> str:
 
 def _render_examples(accepted: pd.DataFrame) -> str:
     first = accepted.groupby("relation").head(2).sort_values("relation")
-    columns = [
-        name for name in ("relation", "reference_caption", "relative_caption", "target_caption") if name in first
-    ]
+    wanted = ("relation", "reference_caption", "relative_caption", "target_caption")
+    columns = [name for name in wanted if name in first]
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in columns)} |", "|---" * len(columns) + "|"]
-    lines += [
-        f"| {' | '.join(_render_cell(value) for value in row)} |" for row in first[columns].itertuples(index=False)
-    ]
+    rows = first[columns].itertuples(index=False)
+    lines += [f"| {' | '.join(_render_cell(value) for value in row)} |" for row in rows]
     return "\n".join(lines)
 
 

@@ -75,15 +75,14 @@ def compute_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
 def _sum_up(rated: pd.DataFrame) -> dict[str, Any]:
     good = rated["rating"] == GOOD
     faults = rated["rating"][~good].value_counts()
+    agrees = good == rated["accepted"]
     return {
         "rated": len(rated),
         "good": float(good.mean()),
         "good_interval": list(compute_wilson_interval(int(good.sum()), len(rated))),
         "faults": {str(name): int(count) for name, count in faults.items()},
-        "agrees_with_filters": float((good == rated["accepted"]).mean()),
-        "agrees_with_filters_interval": list(
-            compute_wilson_interval(int((good == rated["accepted"]).sum()), len(rated))
-        ),
+        "agrees_with_filters": float(agrees.mean()),
+        "agrees_with_filters_interval": list(compute_wilson_interval(int(agrees.sum()), len(rated))),
     }
 
 

@@ -42,9 +42,7 @@ def export_released(folder: Path, out: Path) -> None:
     require_apart(out, folder)
     denoiser, card = load_model(folder)
     if card.process.objective != "diffusion":
-        raise CheckpointMismatch(
-            f"{folder} was trained for {card.process.objective}; the released form is diffusion only"
-        )
+        raise CheckpointMismatch(f"{folder} was trained for {card.process.objective}; the released form is diffusion")
     tensors = convert_to_released(card.denoiser, card.process.num_train_timesteps, denoiser.state_dict())
     shape = card.denoiser
     with replace_folder(out, RELEASED) as temporary:
@@ -65,7 +63,5 @@ def _find_weights_file(released: Path) -> Path:
         raise CheckpointMismatch(f"{released} holds {len(files)} safetensors files; leave one of them there")
     pickles = [file.name for file in sorted(released.iterdir()) if file.suffix in PICKLES]
     if pickles:
-        raise CheckpointMismatch(
-            f"{released} holds {pickles[0]}, a pickle, which can run code; fetch model.safetensors"
-        )
+        raise CheckpointMismatch(f"{released} holds {pickles[0]}, a pickle, that can run code; fetch model.safetensors")
     raise CheckpointMismatch(f"{released} holds no safetensors file; fetch model.safetensors")

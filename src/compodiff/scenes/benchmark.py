@@ -57,9 +57,8 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> No
 
 
 def _draw_families(stock: ObjectStock, split: str, params: ScenesParams) -> list[tuple[SceneFamily, Generator]]:
-    generators = [
-        make_family_generator(params.seed, split, number) for number in range(params.families.model_dump()[split])
-    ]
+    count = params.families.model_dump()[split]
+    generators = [make_family_generator(params.seed, split, number) for number in range(count)]
     return [(draw_family(stock, params.edits_per_relation, generator), generator) for generator in generators]
 
 

@@ -57,9 +57,7 @@ class Composer:
         """
         denoiser, card = load_model(model)
         if card.encoder is None or "sampling" not in card.trained_with:
-            raise CheckpointMismatch(
-                f"the card of {model} lacks its encoder or sampling; make it by: dvc repro train_composed"
-            )
+            raise CheckpointMismatch(f"{model}'s card lacks encoder or sampling; make it by: dvc repro train_composed")
         loaded = load_encoder(encoder)
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
         sampling = SamplingParams.model_validate(card.trained_with["sampling"])
@@ -99,10 +97,8 @@ class Composer:
 
     def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
         """Return every draw of every query, raw, B times (S, D); see `compose_all`."""
-        return [
-            composition.draws
-            for composition in self.compose_all([self.prepare(each) for each in queries], PhaseTimer())
-        ]
+        prepared = [self.prepare(query) for query in queries]
+        return [composition.draws for composition in self.compose_all(prepared, PhaseTimer())]
 
     def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
         """Answer prepared queries together; none depends on the others. `watch` times "encode" and "sample"."""

@@ -47,9 +47,7 @@ class AccessGuard:
         if not self._is_admitted(scope["path"], headers):
             await refuse(send_counted, 401, "this server wants its token: Authorization: Bearer TOKEN", _BEARER)
         elif _read_length(headers) > self._upload_bytes:
-            await refuse(
-                send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; make the pictures smaller"
-            )
+            await refuse(send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; send smaller pictures")
         else:
             await self._app(scope, body.receive, body._replace_answer(send_counted))
 

@@ -49,10 +49,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             batch = await self._take_batch()
-            outcomes = await asyncio.gather(
-                loop.run_in_executor(self._thread, self._answer, batch), return_exceptions=True
-            )
-            answers = outcomes[0]
+            running = loop.run_in_executor(self._thread, self._answer, batch)
+            (answers,) = await asyncio.gather(running, return_exceptions=True)
             for place, waiting in enumerate(batch):
                 if waiting.answer.cancelled():
                     continue

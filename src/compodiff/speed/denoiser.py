@@ -97,9 +97,8 @@ def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> TimedInputs:
         return torch.randn(shape, generator=generator)
 
     text, negative = draw_normal(batch, TOKENS, config.token_dim), draw_normal(1, TOKENS, config.token_dim)
-    return TimedInputs(
-        text, negative, draw_normal(batch, config.width), draw_normal(batch * draws, config.width), draws
-    )
+    image = draw_normal(batch, config.width)
+    return TimedInputs(text, negative, image, draw_normal(batch * draws, config.width), draws)
 
 
 def make_our_predict(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) -> Predict:

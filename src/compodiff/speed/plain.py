@@ -31,9 +31,8 @@ def predict(
     time = apply_mlp(weights, "time_mlp", torch.cat((angles.sin(), angles.cos()), -1).to(x_t.dtype))
     tokens = torch.stack((x_t, time), 1)
     for number in range(config.depth):
-        layer = {
-            name.removeprefix(f"blocks.{number}."): weights[name] for name in weights if f"blocks.{number}." in name
-        }
+        prefix = f"blocks.{number}."
+        layer = {name.removeprefix(prefix): weights[name] for name in weights if prefix in name}
         tokens = tokens + attend_self(layer, config, weights, tokens)
         tokens = tokens + attend_context(layer, config, tokens, context)
         tokens = tokens + feed_forward(layer, tokens)
@@ -101,12 +100,10 @@ def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: T
     heads, width = config.cross_heads, config.head_width
     query = functional.linear(normalise(x, layer["attend_context.norm.weight"]), layer["attend_context.to_q.weight"])
     keys_values = functional.linear(context, layer["attend_context.keys_values.linear.weight"])
-    query, key, value = (
-        each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in (query, *keys_values.chunk(2, -1))
-    )
-    null_key, null_value = layer["attend_context.keys_values.null_kv"][:, None, None, None].expand(
-        -1, len(x), heads, 1, -1
-    )
+    parts = (query, *keys_values.chunk(2, -1))
+    query, key, value = (each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in parts)
+    null = layer["attend_context.keys_values.null_kv"][:, None, None, None]
+    null_key, null_value = null.expand(-1, len(x), heads, 1, -1)
     key, value = torch.cat((null_key, key), 2), torch.cat((null_value, value), 2)
     scores = torch.einsum("nhie,nhje->nhij", query, key) * width**-0.5
     mixed = torch.einsum("nhij,nhje->nhie", scores.softmax(-1, dtype=torch.float32).to(x.dtype), value)
@@ -116,7 +113,6 @@ def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: T
 
 def feed_forward(layer: Weights, x: Tensor) -> Tensor:
     """Apply SwiGLU."""
-    value, gate = functional.linear(
-        normalise(x, layer["feed_forward.norm.weight"]), layer["feed_forward.up.weight"]
-    ).chunk(2, -1)
+    x = normalise(x, layer["feed_forward.norm.weight"])
+    value, gate = functional.linear(x, layer["feed_forward.up.weight"]).chunk(2, -1)
     return functional.linear(value * functional.silu(gate), layer["feed_forward.down.weight"])

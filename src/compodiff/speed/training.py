@@ -79,9 +79,8 @@ def measure_gradient_error(config: DenoiserConfig) -> float:
     for loss in (_compute_our_loss, _compute_plain_loss):
         denoiser.zero_grad()
         torch.autograd.backward(loss(denoiser, batch, noised))
-        gradients.append(
-            {name: weight.grad.clone() for name, weight in denoiser.named_parameters() if weight.grad is not None}
-        )
+        weights = denoiser.named_parameters()
+        gradients.append({name: each.grad.clone() for name, each in weights if each.grad is not None})
     ours, theirs = gradients
     error = max(float((ours[name] - theirs[name]).abs().max() / theirs[name].abs().mean()) for name in theirs)
     if error > LARGEST_ERROR or ours.keys() != theirs.keys():

@@ -68,7 +68,7 @@ class ClipSegMasks:
 
     @torch.inference_mode()
     def _estimate_probabilities(self, asked: Sequence[tuple[Image.Image, str]]) -> Tensor:
-        """(B, h, w) at CLIPSeg's resolution, each of a whole picture."""
+        """Return probabilities (B, h, w) at CLIPSeg's resolution, each map of a whole picture."""
         inputs = self._processor(
             text=[phrase for _, phrase in asked],
             images=[picture.convert("RGB") for picture, _ in asked],
@@ -76,9 +76,7 @@ class ClipSegMasks:
             truncation=True,
             return_tensors="pt",
         )
-        logits: Tensor = self._network(
-            **{name: tensor.to(self._network.device) for name, tensor in inputs.items()}
-        ).logits
+        logits: Tensor = self._network(**inputs.to(self._network.device)).logits
         return logits.reshape(len(asked), *logits.shape[-2:]).sigmoid().float().cpu()
 
 
@@ -115,9 +113,8 @@ class MaskedGenerator:
     def _add_masks(self, batch: Sequence[PicturePair]) -> Iterator[PicturePair]:
         wanted = [[] if pair.rejected_by else self._list_wanted(pair) for pair in batch]
         flat = [each for of_pair in wanted for each in of_pair]
-        found = self._masks.find_cells(
-            [picture for picture, _ in flat], [phrase for _, phrase in flat], self._resize_mode
-        )
+        pictures = [picture for picture, _ in flat]
+        found = self._masks.find_cells(pictures, [phrase for _, phrase in flat], self._resize_mode)
         for pair, of_pair in zip(batch, wanted, strict=True):
             cells = np.logical_or.reduce([next(found) for _ in of_pair]) if of_pair else np.zeros(1, np.bool_)
             yield replace(pair, mask=cells) if cells.any() else pair

@@ -70,9 +70,8 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         source, model_id = _log_model(store, run_id, candidate)
         store.client.set_terminated(run_id)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        made = store.client.create_model_version(
-            MODEL, source, run_id, tags=describe_origin(project), model_id=model_id
-        )
+        tags = describe_origin(project)
+        made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return RegisteredVersion(str(made.version), run_id, figures)
 
@@ -160,9 +159,8 @@ def find_registry_page(project: Path) -> str:
 
 def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
     with require_answers(store.uri):
-        return RegisteredVersion(
-            str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics
-        )
+        figures = store.client.get_run(str(found.run_id)).data.metrics
+        return RegisteredVersion(str(found.version), str(found.run_id), figures)
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -187,9 +185,7 @@ def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
         with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
-            download_artifacts(
-                artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
-            )
+            download_artifacts(f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri)
     return kept / "artifacts"
 
 
@@ -198,14 +194,9 @@ def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapp
     from mlflow.utils.time import get_current_time_millis
 
     now = get_current_time_millis()
-    store.client.log_batch(
-        run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
-        params=[
-            Param(name, value)
-            for name, value in flatten_params(read_card(candidate.folders["composed"])["trained_with"])
-        ],
-    )
+    trained_with = read_card(candidate.folders["composed"])["trained_with"]
+    params = [Param(name, value) for name, value in flatten_params(trained_with)]
+    store.client.log_batch(run_id, [Metric(name, value, now, 0) for name, value in figures.items()], params)
     for path in candidate.files:
         store.client.log_artifact(run_id, str(path))
 

@@ -211,9 +211,8 @@ def describe_origin(project: Path) -> dict[str, str]:
     """Return what a run in `project` is made from, as tags: git commit, digest of the data, digest of dvc.lock."""
     tags = {"compodiff_version": version("compodiff")}
     if shutil.which("git"):
-        git = subprocess.run(
-            ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
+        command = ["git", "-C", str(project), "rev-parse", "HEAD"]
+        git = subprocess.run(command, capture_output=True, text=True, check=False)
         if git.returncode == 0:
             tags["mlflow.source.git.commit"] = git.stdout.strip()
     data = project / "data.dvc"

@@ -65,7 +65,7 @@ def add_evidence(
 def _digest_pictures(
     rows: pd.DataFrame, pictures: pd.DataFrame, splits: Sequence[str], read: Callable[[str], Image.Image]
 ) -> dict[str, str]:
-    """Digest -> name of the pictures of `splits`: as their triplets' shards have them, the others as `read` does."""
+    """Map digest to name of the pictures of `splits`: as their shards have them, the others as `read` does."""
     ends = [rows[[end, f"{end}_pixels", "split"]] for end in ("reference", "target")]
     found = pd.concat([end.set_axis(["name", "pixels", "split"], axis="columns") for end in ends])
     held = found[found["split"].isin(splits)].dropna()
@@ -74,7 +74,7 @@ def _digest_pictures(
 
 
 def _find_splits(triplets: Path, pictures: pd.DataFrame) -> pd.Series:
-    """Split of each picture, of the catalogue and of the dataset's own; the catalogue's word counts first."""
+    """Return the split of each picture, the catalogue's and the dataset's own; the catalogue's word counts first."""
     own = triplets / OWN_PICTURES
     if not own.exists():
         return pictures["split"]

@@ -57,9 +57,7 @@ def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams,
     gx = _import_great_expectations()
     context = _make_context(docs)
     asset = context.data_sources.add_pandas("triplets").add_dataframe_asset("manifest")
-    suite = context.suites.add(
-        gx.ExpectationSuite(name="triplets", expectations=_list_schema() + _list_contents(floors, params))
-    )
+    suite = context.suites.add(gx.ExpectationSuite("triplets", _list_schema() + _list_contents(floors, params)))
     batch = asset.add_batch_definition_whole_dataframe("accepted")
     definition = gx.ValidationDefinition(name="triplets", data=batch, suite=suite)
     checkpoint = gx.Checkpoint(
@@ -130,10 +128,7 @@ def _list_contents(floors: SimilarityFloors, params: ValidationParams) -> list[A
         *(similarity_at_least(column=c, floor=floor, mostly=mostly) for c, floor in floors.model_dump().items()),
         *(expect.ExpectColumnValueLengthsToBeBetween(column=column, **lengths) for column in TEXTS),
         # Both pictures decode, and neither is to be retrieved or validated with later.
-        *(
-            expect.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly)
-            for column in ("reference_pixels", "target_pixels")
-        ),
+        *(expect.ExpectColumnValuesToNotBeNull(column=c, mostly=mostly) for c in ("reference_pixels", "target_pixels")),
         expect.ExpectColumnValuesToBeNull(column="held_out_twin", mostly=mostly),
     ]
 

@@ -105,9 +105,7 @@ def _check_counts(part: Benchmark, published: tuple[int, int | None] | None) -> 
     if as_published:
         return BenchmarkFinding(True, f"{queries}{hidden}, as published")
     of_gallery = "" if expected_gallery is None else f" and a gallery of {expected_gallery:,}"
-    return BenchmarkFinding(
-        False, f"{queries}{hidden}; published are {expected_queries:,}{of_gallery}: another release?"
-    )
+    return BenchmarkFinding(False, f"{queries}{hidden}; published: {expected_queries:,}{of_gallery}; another release?")
 
 
 def _check_pictures(part: Benchmark) -> BenchmarkFinding:

@@ -38,9 +38,7 @@ def load_genecis(root: Path, task: str, *, template: str = TEMPLATE) -> list[Ben
         raise InputInvalid(f"there is no GeneCIS task {task!r}; choose from: {', '.join(TASKS)}")
     path = find(root, f"{task.replace('-', '_')}.json", _NESTED)
     crops: dict[str, tuple[str, Box]] = {}
-    queries = tuple(
-        _make_query(item, i, f"{path}: item {i}", crops, template) for i, item in enumerate(read_list(path))
-    )
+    queries = tuple(_make_query(it, i, f"{path}: item {i}", crops, template) for i, it in enumerate(read_list(path)))
     files = FilePictures(lambda name: _list_places(root, path.parent, name))
     benchmark = Benchmark(
         name=f"genecis-{task}",
