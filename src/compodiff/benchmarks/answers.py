@@ -132,7 +132,7 @@ class RetrievalModel:
         with tqdm(total=len(asked.query), desc=label, unit=" queries", disable=None) as progress:
             for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
                 pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
-                own = [_copy(generators[query]) for query in asked.query[pairs]]
+                own = [generators[query].clone_state() for query in asked.query[pairs]]  # shared by a query's texts
                 conditions = self._make_conditions(asked, pairs)
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
                 answers.append(fuse_draws(draws, self.sampling.fusion).cpu().numpy())
@@ -157,8 +157,3 @@ class RetrievalModel:
 def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
     tokens, lengths = embeddings.read_tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))
-
-
-def _copy(generator: torch.Generator) -> torch.Generator:
-    """Return a generator in the same state: the texts of one query share its noise."""
-    return generator.clone_state()

@@ -83,7 +83,9 @@ def clean(
     reasons = {str(key): ",".join(names.unique()) for key, names in findings.groupby("key")["rejected_by"]}
     if len(reasons) >= rows["accepted"].sum():
         counted = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts().to_dict()
-        raise InputInvalid(f"nothing is left of {dataset} ({counted}); compare with fewer pictures or raise a cosine")
+        raise InputInvalid(
+            f"nothing would be left of {dataset} ({counted}); compare with fewer pictures or raise a cosine"
+        )
     _forget_copies_of_other(findings, to)
     copier = _Copier(to, reasons)
     _run(copier, [path for path in paths if not shards.is_done(to / path.name)], "copying")
@@ -94,25 +96,11 @@ def _claim(to: Path, dataset: Path, paths: Sequence[Path], surveyor: Surveyor) -
     """Make `to` ready for the copy of these shards; a copy that depends on something else is deleted."""
     encoder = hashlib.sha256((surveyor.encoder / "manifest.json").read_bytes()).hexdigest()
     seals = {path.name: shards.read_seal(path)["sha256"] for path in paths}
-    shards.claim_folder(
-        to,
-        {
-            "cleaned": str(dataset),
-            "shards": seals,
-            "encoder": encoder,
-            "look": LOOK_SHAPE[0],
-            "safety_checker": surveyor.safety_checker,
-        },
-        "cleaned triplets",
-        (
-            "facts/*.json",
-            "facts/*.npy",
-            FINDINGS,
-            "manifest.parquet",
-            "report.json",
-            *(f"{glob.escape(path.stem)}.*" for path in paths),
-        ),
-    )
+    identity = {"cleaned": str(dataset), "shards": seals, "encoder": encoder, "look": LOOK_SHAPE[0]}
+    identity["safety_checker"] = surveyor.safety_checker
+    of_shards = (f"{glob.escape(path.stem)}.*" for path in paths)
+    stale = ("facts/*.json", "facts/*.npy", FINDINGS, "manifest.parquet", "report.json", *of_shards)
+    shards.claim_folder(to, identity, "cleaned triplets", stale)
 
 
 def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:

@@ -69,14 +69,11 @@ def _print(found: dict[str, Any]) -> None:
     rows = []
     for name, sums in {**found["relations"], "all": found["all"]}.items():
         faults = ", ".join(f"{fault.replace('_', ' ')} {count}" for fault, count in sums["faults"].items())
-        good, agrees = sums["good_interval"], sums["agrees_with_filters_interval"]
-        shares = (
-            _format_share(sums["good"]),
-            _format_range(good),
-            _format_share(sums["agrees_with_filters"]),
-            _format_range(agrees),
+        good, agrees = (
+            (_format_share(sums[share]), _format_range(sums[f"{share}_interval"]))
+            for share in ("good", "agrees_with_filters")
         )
-        rows.append((name.replace("_", " "), str(sums["rated"]), *shares, faults))
+        rows.append((name.replace("_", " "), str(sums["rated"]), *good, *agrees, faults))
     columns: list[Column] = [(title, "left" if title in ("relation", "faults") else "right") for title in titles]
     print_table(columns, rows, title="what people said, with 95 % intervals")
     for pair in found["raters"]:

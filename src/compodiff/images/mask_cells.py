@@ -36,7 +36,9 @@ def find_box_cells(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
     left, upper, right, lower = (round(edge) for edge in box)
     left, upper, right, lower = max(left, 0), max(upper, 0), min(right, width), min(lower, height)
     if left >= right or upper >= lower:
-        raise InputInvalid(f"the box {box} marks none of {width} x {height} pixels; give left, upper, right, lower")
+        raise InputInvalid(
+            f"the box {box} marks nothing of a picture of {width} x {height}; give left, upper, right, lower"
+        )
     mask = np.zeros((height, width), dtype=np.float32)
     mask[upper:lower, left:right] = 1
     return find_mask_cells(mask, resize_mode)

@@ -126,13 +126,8 @@ def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
             if stamp(folder) == before:
                 return made
         except (CompoDiffError, OSError):
-            if stamp(folder) == before and not _is_being_replaced(folder):
+            if stamp(folder) == before and not find_retired(folder):  # no writer is between two indices
                 raise
         if time.monotonic() > deadline:
             raise ResourceUnavailable(f"the index {folder} is replaced again and again; try later")
         time.sleep(0.02)
-
-
-def _is_being_replaced(folder: Path) -> bool:
-    """Return whether a writer is between taking the old index away and putting the new one in its place."""
-    return bool(find_retired(folder))

@@ -63,5 +63,7 @@ def _find_weights_file(released: Path) -> Path:
         raise CheckpointMismatch(f"{released} holds {len(files)} safetensors files; leave one of them there")
     pickles = [file.name for file in sorted(released.iterdir()) if file.suffix in PICKLES]
     if pickles:
-        raise CheckpointMismatch(f"{released} holds {pickles[0]}, a pickle, that can run code; fetch model.safetensors")
+        raise CheckpointMismatch(
+            f"{released} holds {pickles[0]}, a pickle, which can run code; fetch model.safetensors"
+        )
     raise CheckpointMismatch(f"{released} holds no safetensors file; fetch model.safetensors")

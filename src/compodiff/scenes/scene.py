@@ -105,7 +105,7 @@ class Painter:
 
     def paint_picture(self, scene: Scene) -> Image.Image:
         """Return the scene, RGB, CANVAS x CANVAS."""
-        canvas = _paint_ground(scene.top, scene.bottom)
+        canvas = Image.frombytes("RGBA", (CANVAS, CANVAS), _compute_shades(scene.top, scene.bottom))
         for each in scene.objects:
             canvas.alpha_composite(self._sprite(each.picture, each.size), each.corner)
         return canvas.convert("RGB")
@@ -135,7 +135,3 @@ def _compute_shades(top: str, bottom: str) -> bytes:
     column = (1 - share) * np.array(GROUNDS[top]) + share * np.array(GROUNDS[bottom])
     pixels = np.broadcast_to(column[:, None].round().astype(np.uint8), (CANVAS, CANVAS, 3))
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGBA").tobytes()
-
-
-def _paint_ground(top: str, bottom: str) -> Image.Image:
-    return Image.frombytes("RGBA", (CANVAS, CANVAS), _compute_shades(top, bottom))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.tracking.store import find_project
+from compodiff.project import find_project_root
 
 CHAMPION = "models:/compodiff@champion"
 GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are, in a project
@@ -46,7 +46,7 @@ def find_model_parts(model: str) -> ModelParts:
             raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
         from compodiff.tracking.registry import find_model_folder
 
-        return ModelParts(find_model_folder(find_project(Path.cwd()), model.removeprefix(_REGISTERED)))
+        return ModelParts(find_model_folder(find_project_root(), model.removeprefix(_REGISTERED)))
     parts = ModelParts(Path(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():

@@ -21,6 +21,7 @@ from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
+from compodiff.project import find_project_root
 from compodiff.search.composer import Composer, Composition
 from compodiff.search.locate import CHAMPION, GALLERY, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
@@ -28,7 +29,6 @@ from compodiff.search.notes import explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
-from compodiff.tracking.store import find_project
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
@@ -89,7 +89,7 @@ class Searcher:
         parts = find_model_parts(model)
         # The index is opened first: it is the part that a user most often has to make.
         if index is None:
-            opened, pictures_root = Index.load(parts.index), find_project(Path.cwd()) / GALLERY
+            opened, pictures_root = Index.load(parts.index), find_project_root() / GALLERY
         else:
             opened, pictures_root = Index.load(find_index_folder(Path(index))), None
         return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)

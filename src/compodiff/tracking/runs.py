@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from compodiff.errors import ResourceUnavailable
+from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
-from compodiff.tracking.store import Store, find_project, open_store
+from compodiff.tracking.store import Store, open_store
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -164,7 +165,7 @@ def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Itera
     if os.environ.get("RANK", "0") != "0":
         yield SilentRun()
         return
-    project = find_project(folder)
+    project = find_project_root(folder)
     heading = Heading(name, read_clock(), dict(flatten_params(params)), describe_origin(project))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
     run = TrainingRun(journal, project)

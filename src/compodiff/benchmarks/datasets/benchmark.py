@@ -98,7 +98,9 @@ class Benchmark:
         for query in self.queries:
             for picture in (*query.targets, *query.also_relevant, *query.candidates):
                 if picture not in known:
-                    raise InputInvalid(f"{self.label}: query {query.key} names {picture!r}, that is not in the gallery")
+                    raise InputInvalid(
+                        f"{self.label}: query {query.key} names {picture!r}, which is not in the gallery"
+                    )
 
     @property
     def label(self) -> str:
