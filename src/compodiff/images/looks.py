@@ -38,15 +38,9 @@ def compute_look(picture: Image.Image) -> Looks:
 
 
 def look_the_same(ones: Looks, others: Looks, pairs: NDArray[np.int64]) -> Mask:
-    """Compare pictures pair by pair.
+    """Return of each pair, (P,), whether both look the same.
 
-    Args:
-        ones: (N, L).
-        others: (M, L).
-        pairs: (P, 2) rows of `ones` and of `others`.
-
-    Returns:
-        (P,) whether both of a pair look the same.
+    ones: (N, L); others: (M, L); pairs: (P, 2), rows of `ones` and of `others`.
     """
     same = np.ones(len(pairs), np.bool_)
     for start in range(0, len(pairs), _AT_ONCE):
@@ -59,14 +53,9 @@ def look_the_same(ones: Looks, others: Looks, pairs: NDArray[np.int64]) -> Mask:
 
 
 def may_look_the_same(ones: Looks, others: Looks) -> Mask:
-    """Compare some blocks of every picture with those of every other: quick, and never wrong where it says no.
+    """Return of every two pictures, (N, M), whether `look_the_same` has to be asked. ones: (N, L); others: (M, L).
 
-    Args:
-        ones: (N, L).
-        others: (M, L).
-
-    Returns:
-        (N, M) whether `look_the_same` has to be asked.
+    Only some blocks are compared: quick, and never wrong where it says no.
     """
     may = np.ones((len(ones), len(others)), np.bool_)
     axes, noise = _WITHOUT_ROWS

@@ -1,7 +1,6 @@
 """What the pictures' own columns become in an answer: JSON."""
 
 import pandas as pd
-
 from compodiff.serving.metadata import Metadata
 
 
