@@ -1,7 +1,8 @@
 """What the pictures' own columns become in an answer: JSON."""
 
 import pandas as pd
-from compodiff.serving.metadata import Metadata
+
+from compodiff.serving.champion import Metadata
 
 
 def test_columns_become_what_json_has() -> None:
