@@ -106,7 +106,7 @@ def _is_challenger(project: Path) -> bool:
 
 
 def _make_known(outcome: str, reason: str) -> None:
-    """In the log, as an artifact, and to people where something was decided."""
+    """Say it in the log, as an artifact, and to people where something was decided."""
     from compodiff.tracking.registry import find_registry_page
 
     get_run_logger().info("%s: %s", outcome, reason)

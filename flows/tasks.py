@@ -40,7 +40,7 @@ class StageOutcome:
 
 
 def should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
+    """Return whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
     users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
     return not (state.name == REFUSED or users_fault or stopping.is_set())
 

@@ -62,7 +62,7 @@ class KeywordRun:
     params: CaptionParams
 
     def tag(self, tagger: Tagger) -> dict[str, int]:
-        """First pass: write usable captions with their terms to the work folder, unless it holds them already.
+        """Return first pass: write usable captions with their terms to the work folder, unless it holds them already.
 
         Returns:
             What was counted, under the names of `caption_sets.TALLY`.
@@ -76,9 +76,7 @@ class KeywordRun:
         claims.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
-            progress = tqdm(
-                read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
-            )
+            progress = tqdm(read_captions(self.captions), "tagging", unit=" captions", unit_scale=True, disable=None)
             usable = select_captions(progress, tally, **limits)
             with open_table_writer(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
                 for tagged in tagger.tag(usable):
@@ -90,7 +88,7 @@ class KeywordRun:
         return tallied
 
     def find_frequent_terms(self) -> dict[str, int]:
-        """The terms to use, most frequent first, with their forms.
+        """Return the terms to use, most frequent first, with their forms.
 
         Raises:
             InputInvalid: no term is frequent enough.
@@ -107,7 +105,7 @@ class KeywordRun:
         return frequent
 
     def find_replacements(self, encoder: Encoder) -> Replacements:
-        """What may replace each term, by the similarity of `encoder`.
+        """Return what may replace each term, by the similarity of `encoder`.
 
         Raises:
             InputInvalid: no term is frequent enough, or none has another within the band.
@@ -126,7 +124,7 @@ class KeywordRun:
         return found
 
     def write(self, replacements: Replacements, to: Path) -> dict[str, Any]:
-        """Second pass: write the caption pairs, none twice and no caption in both splits.
+        """Write the caption pairs (second pass), none twice and no caption in both splits.
 
         Returns:
             pairs, by_relation, dropped, captions_without_pair, captions_per_second.

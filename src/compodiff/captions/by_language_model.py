@@ -44,7 +44,7 @@ class EditWriter(Protocol):
     """What writes edits; `language_model.LanguageModelWriter` does."""
 
     def answer(self, captions: Sequence[str], number: int) -> list[str]:
-        """One answer for each caption of batch `number`."""
+        """Return one answer for each caption of batch `number`."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,12 @@ class WritingRun:
             if not tally["usable"]:
                 raise make_unusable_error(self.captions, tally)
             if not pairs.written:
-                raise InputInvalid(
-                    f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
-                )
+                raise InputInvalid(f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune it longer")
         delete_folder(self.work, WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
     def _answer_captions(self, writer: EditWriter, tally: Counter[str]) -> Iterator[tuple[str, str]]:
-        """Every usable caption with what the model wrote, part by part."""
+        """Yield every usable caption with what the model wrote, part by part."""
         it = self.params.keywords
         usable = select_captions(
             read_captions(self.captions), tally, min_english=it.min_english, max_characters=it.max_characters

@@ -47,7 +47,7 @@ class QueryLine:
 
 
 def format_line(query: QueryLine) -> str:
-    """The query as JSON, without what it has not."""
+    """Return the query as JSON, without what it has not."""
     given = {key: value for key, value in asdict(query).items() if value != ""}
     return json.dumps(given, ensure_ascii=False)
 

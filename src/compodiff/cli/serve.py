@@ -71,7 +71,7 @@ def serve(
 
 
 def _find_places(model: str, index: Path | None) -> "ServedPaths":
-    """Where the model and the index are now; asked again and again, as an alias may move."""
+    """Return where the model and the index are now; asked again and again, as an alias may move."""
     from compodiff.serving.champion import ServedPaths
 
     parts, version = _find_model_and_version(model)
@@ -82,7 +82,7 @@ def _find_places(model: str, index: Path | None) -> "ServedPaths":
 
 
 def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
-    """A model's folders and what it is, in words: of one and the same version, though the alias may move meanwhile."""
+    """Return a model's folders and what it is, in words: of one version, though the alias may move meanwhile."""
     while True:
         version = _describe_version(model)
         parts = find_model_parts(model)

@@ -51,7 +51,7 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
-    """Bytes of a picture of any kind (images/kinds.py) as an upright RGB picture, or RGBA where it has transparency.
+    """Decode a picture of any kind (images/kinds.py), upright, as RGB, or RGBA where it has transparency.
 
     Of an animation the first frame is taken; 16 bits are scaled to 8; EXIF orientation is applied. A picture of more
     than `max_pixels` comes at a smaller scale; `read_full_size` says its own.
@@ -75,7 +75,7 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
 
 
 def read_full_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height of a decoded picture in its file, which may be more than it was unpacked to."""
+    """Return the width and height of a decoded picture in its file, which may be more than it was unpacked to."""
     width, height = picture.info.get(_FULL_SIZE, picture.size)
     return width, height
 
@@ -158,7 +158,7 @@ def _set_draft(picture: ImageFile.ImageFile, content: bytes, most: int) -> None:
 
 
 def _is_one_scan(content: bytes) -> bool:
-    """Whether the first scan of a JPEG holds all of it: it is neither progressive nor one colour after the other."""
+    """Return whether the first scan of a JPEG holds all: it is neither progressive nor one colour after the other."""
     components, place = 0, 2
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
@@ -171,7 +171,7 @@ def _is_one_scan(content: bytes) -> bool:
 
 
 def _read_orientation(picture: ImageFile.ImageFile) -> int:
-    """How a picture was held, 1 for upright; metadata that cannot be read say nothing."""
+    """Return how a picture was held, 1 for upright; metadata that cannot be read say nothing."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except (*_UNDECODABLE, MemoryError):
@@ -192,7 +192,7 @@ def _reduce_to_eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def _convert_floats(grey: Any) -> Image.Image:
-    """Grey as floats: up to 1, up to 255 or up to 65,535, or else whatever its greatest value is."""
+    """Return grey as floats: up to 1, up to 255 or up to 65,535, or else whatever its greatest value is."""
     known = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
     top = float(known.max(initial=0))
     white = next((white for white in (1.0, 255.0, 65_535.0) if top <= white), top)
@@ -200,7 +200,7 @@ def _convert_floats(grey: Any) -> Image.Image:
 
 
 def _shrink(picture: Image.Image, most: int) -> Image.Image:
-    """A copy of a picture, made smaller by a whole number where it has more than `most` pixels."""
+    """Return a copy of a picture, made smaller by a whole number where it has more than `most` pixels."""
     factor = 1
     while -(-picture.width // factor) * -(-picture.height // factor) > most:
         factor += 1
@@ -208,7 +208,7 @@ def _shrink(picture: Image.Image, most: int) -> Image.Image:
 
 
 def _strip_png(content: bytes) -> bytes:
-    """A PNG without texts and colour profiles, of which Pillow refuses large and damaged ones."""
+    """Return a PNG without texts and colour profiles, of which Pillow refuses large and damaged ones."""
     return content[:8] + b"".join(_select_chunks(content))
 
 

@@ -35,24 +35,24 @@ class EmbeddedPairs:
 
 
 def compare_images(reference: Vectors, target: Vectors) -> Scores:
-    """How much of the reference is still there, (B, D) twice -> (B,)."""
+    """Return how much of the reference is still there, (B, D) twice -> (B,)."""
     return _compute_cosine(reference, target)
 
 
 def compare_with_caption(image: Vectors, caption: Vectors) -> Scores:
-    """How well a picture shows its own caption, (B, D) twice -> (B,)."""
+    """Return how well a picture shows its own caption, (B, D) twice -> (B,)."""
     return _compute_cosine(image, caption)
 
 
 def compare_directions(
     reference: Vectors, target: Vectors, reference_caption: Vectors, target_caption: Vectors
 ) -> Scores:
-    """Whether the picture changed the way the caption did, (B, D) four times -> (B,)."""
+    """Return whether the picture changed the way the caption did, (B, D) four times -> (B,)."""
     return _compute_cosine(target - reference, target_caption - reference_caption)
 
 
 def compare_with_keyword(asked: Vectors, target: Vectors) -> Scores:
-    """Whether the target shows the term that came in, (B, D) twice -> (B,).
+    """Return whether the target shows the term that came in, (B, D) twice -> (B,).
 
     Where a language model wrote the pair and no term is known, `asked` is the relative caption: the paper's similarity
     of instruction and target, which has the same floor.

@@ -64,7 +64,7 @@ def _draw_families(
 
 
 def _make_queries(family: SceneFamily, concept: str, generator: Generator) -> Iterator[QueryLine]:
-    """A query of each edit, in a direction drawn: for additions and removals always from the base."""
+    """Yield a query of each edit, in a direction drawn: for additions and removals always from the base."""
     for edit in family.edits:
         there, undone = edit.list_relative_captions()
         ends = family.base.name, edit.after.name

@@ -60,9 +60,8 @@ class SpriteGenerator:
             if not {pair.reference, pair.target} <= scenes.keys():
                 raise InputInvalid(f"{pair.key} was drawn with other params; run: dvc repro")
             before, after = scenes[pair.reference], scenes[pair.target]
-            yield PicturePair(
-                pair, self._picture(before), self._picture(after), self._painter.paint_mask(before, after)
-            )
+            mask = self._painter.paint_mask(before, after)
+            yield PicturePair(pair, self._picture(before), self._picture(after), mask)
 
     def _draw_family(self, family_key: str, split: str) -> dict[str, Scene]:
         generator = make_family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
@@ -71,29 +70,20 @@ class SpriteGenerator:
 
 
 def _make_pairs(family_key: str, split: str, family: SceneFamily, generator: Generator) -> Iterator[CaptionPair]:
-    """Two caption pairs of each edit, there and back, each in one of its wordings."""
+    """Yield two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
-        base, after = family.base.name, edit.after.name
-        there, undone = edit.list_relative_captions()
-        yield CaptionPair(
-            key=f"{family_key}-{2 * number:02d}",
-            split=split,
-            reference=base,
-            target=after,
-            reference_caption=edit.captions[0],
-            target_caption=edit.captions[1],
-            relative_caption=draw_one(there, generator),
-            relation=edit.relation,
-            keyword=edit.there["keyword"],
-        )
-        yield CaptionPair(
-            key=f"{family_key}-{2 * number + 1:02d}",
-            split=split,
-            reference=after,
-            target=base,
-            reference_caption=edit.captions[1],
-            target_caption=edit.captions[0],
-            relative_caption=draw_one(undone, generator),
-            relation=edit.back,
-            keyword=edit.undone["keyword"],
-        )
+        ends = [(family.base.name, edit.captions[0]), (edit.after.name, edit.captions[1])]
+        relations, terms = (edit.relation, edit.back), (edit.there, edit.undone)
+        for way, wordings in enumerate(edit.list_relative_captions()):
+            (reference, reference_caption), (target, target_caption) = reversed(ends) if way else ends
+            yield CaptionPair(
+                key=f"{family_key}-{2 * number + way:02d}",
+                split=split,
+                reference=reference,
+                target=target,
+                reference_caption=reference_caption,
+                target_caption=target_caption,
+                relative_caption=draw_one(wordings, generator),
+                relation=relations[way],
+                keyword=terms[way]["keyword"],
+            )

@@ -95,23 +95,16 @@ class Composer:
         )
 
     def compose(self, queries: Sequence[Query]) -> Tensor:
-        """The composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
+        """Return the composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
         return torch.stack([draws.mean(0) for draws in self.compose_draws(queries)])
 
     def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
-        """Every draw of every query, raw, B times (S, D); see `compose_all`."""
-        return [
-            composition.draws
-            for composition in self.compose_all([self.prepare(each) for each in queries], PhaseTimer())
-        ]
+        """Return every draw of every query, raw, B times (S, D); see `compose_all`."""
+        prepared = [self.prepare(query) for query in queries]
+        return [composition.draws for composition in self.compose_all(prepared, PhaseTimer())]
 
     def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
-        """Answer queries together; a query's answer does not depend on the others.
-
-        Args:
-            queries: made by `prepare`.
-            watch: told of the phases "encode" and "sample".
-        """
+        """Answer prepared queries together; none depends on the others. `watch` times "encode" and "sample"."""
         batches: dict[tuple[Mode, SamplerOptions, bool, bool], list[int]] = {}
         for place, query in enumerate(queries):
             kind = (query.asked.mode, query.options, query.asked.has_text, query.asked.reference is not None)
@@ -174,7 +167,7 @@ class Composer:
         return None if reference is None else self._convert_part(reference)
 
     def _convert_part(self, part: ReferencePart) -> ReferencePart:
-        """Pictures as pixels; embeddings as they are, checked."""
+        """Return pictures as pixels; embeddings as they are, checked."""
         if isinstance(part, Tensor):
             return part
         if isinstance(part, Image.Image):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.tracking.store import find_project
+from compodiff.project import find_project_root
 
 CHAMPION = "models:/compodiff@champion"
 _REGISTERED = "models:/compodiff@"
@@ -45,7 +45,7 @@ def find_model_parts(model: str) -> ModelParts:
             raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
         from compodiff.tracking.registry import find_model_folder
 
-        return ModelParts(find_model_folder(find_project(Path.cwd()), model.removeprefix(_REGISTERED)))
+        return ModelParts(find_model_folder(find_project_root(), model.removeprefix(_REGISTERED)))
     parts = ModelParts(Path(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():
@@ -68,6 +68,6 @@ def find_gallery(project: Path) -> Path:
 
 
 def find_index_folder(folder: Path) -> Path:
-    """The index that is meant by a folder of pictures with one inside, or by the index's own folder."""
+    """Return the index that is meant by a folder of pictures with one inside, or by the index's own folder."""
     inside = folder / INSIDE
     return inside if inside.is_dir() else folder

@@ -6,11 +6,11 @@ Run: compodiff run register. Whether it becomes champion is decided after, by fl
 from pathlib import Path
 from typing import Annotated, Any
 
+from compodiff.project import find_project_root
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
 from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
-from compodiff.tracking.store import find_project
 
 
 def register(
@@ -36,7 +36,7 @@ def register(
         figures={file.stem: _read_rows(file) for file in measured},
         files=[*measured, reports],
     )
-    version = register_model(find_project(registration.parent), candidate)
+    version = register_model(find_project_root(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
 
 

@@ -44,10 +44,7 @@ class TableWriter:
 def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
     """Yield a writer; when the block ends well the table appears under `path`. Equal rows give equal bytes.
 
-    Args:
-        path: the parquet file.
-        columns: name -> str, int, float or list[int].
-        kind: what it is, where a person chose its place (`atomic.replace_path`).
+    Columns are name -> str, int, float or list[int]; for `kind` see `atomic.replace_path`.
 
     Raises:
         ResourceUnavailable: the disk is full; nothing is left.
@@ -64,10 +61,7 @@ def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") ->
 def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a parquet file as dicts of `columns`, in their order; one group is in memory at a time.
 
-    Args:
-        path: the parquet file.
-        columns: what to read; others are skipped unread.
-        remedy: the way out that an error names.
+    Other columns are skipped unread; `remedy` is the way out that an error names.
 
     Raises:
         InputInvalid: the file is missing, cut short, not parquet, or lacks a column.
@@ -84,7 +78,7 @@ def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[di
 
 
 def read_column_names(path: Path, *, remedy: str) -> list[str]:
-    """The columns of a parquet file, from its footer.
+    """Return the columns of a parquet file, from its footer.
 
     Raises:
         InputInvalid: the file is missing, cut short or not parquet.
@@ -99,7 +93,7 @@ def read_column_names(path: Path, *, remedy: str) -> list[str]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a parquet file has, from its footer."""
+    """Return how many rows a parquet file has, from its footer."""
     rows: int = pq.read_metadata(path).num_rows
     return rows
 

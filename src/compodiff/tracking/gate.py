@@ -12,7 +12,7 @@ Gates = Mapping[str, BenchmarkGate]
 def list_objections(
     challenger: Figures, champion: Figures | None, gates: Gates, *, min_relation_queries: int
 ) -> list[str]:
-    """Return why `challenger` may not replace `champion` (None: there is none); nothing where it may.
+    """Return why `challenger` may not replace `champion` (None: there is none) by their figures; nothing where it may.
 
     Args:
         challenger: its figures by name.

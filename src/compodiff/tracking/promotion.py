@@ -86,12 +86,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
     Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
-    that is tried again, given `instead_of`.
-
-    Args:
-        project: the folder that holds params.yaml.
-        reason: why, for the record.
-        instead_of: the champion to go back from; by default whoever it is now.
+    that is tried again, given the champion to go back from, `instead_of`. `reason` is for the record.
 
     Raises:
         InputInvalid: there is no previous champion.
@@ -109,17 +104,8 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
                 raise InputInvalid(f"{MODEL} has no previous champion to go back to; see: make ui")
             why = (reason,) if reason else ()
             figures = {previous: _select_judged(find_version(store, previous))}
-            decision = Decision(
-                ROLLED_BACK,
-                _name_person(),
-                _format_time(),
-                standing.champion,
-                previous,
-                standing.champion,
-                why,
-                figures,
-            )
-            if decide(store, standing, decision):
+            champions = (previous, standing.champion)
+            if decide(store, standing, _sign(ROLLED_BACK, standing.champion, champions, why, figures)):
                 return ChampionChange(standing.champion, previous)
 
 
@@ -128,22 +114,24 @@ def _make_verdict(
 ) -> Decision:
     figures = {each.number: _select_judged(each) for each in (challenger, champion) if each}
     about = challenger.number
-    if reasons:
-        kept = (standing.champion, standing.previous)
-        return Decision(REFUSED, _name_person(), _format_time(), about, *kept, tuple(reasons), figures)
-    return Decision(PROMOTED, _name_person(), _format_time(), about, about, standing.champion, (), figures)
+    champions = (standing.champion, standing.previous) if reasons else (about, standing.champion)
+    return _sign(REFUSED if reasons else PROMOTED, about, champions, tuple(reasons), figures)
 
 
 def _select_judged(version: RegisteredVersion) -> dict[str, float]:
     return {name: value for name, value in version.figures.items() if _JUDGED.fullmatch(name)}
 
 
-def _name_person() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _format_time() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _sign(
+    verdict: str,
+    about: str,
+    champions: tuple[str | None, str | None],
+    reasons: tuple[str, ...],
+    figures: dict[str, dict[str, float]],
+) -> Decision:
+    """Make a decision of whoever runs this, now; `champions` are the one from now on and the one before."""
+    person, now = f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
+    return Decision(verdict, person, now, about, *champions, reasons, figures)
 
 
 @contextmanager

@@ -73,9 +73,8 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         source, model_id = _log_model(store, run_id, candidate)
         store.client.set_terminated(run_id)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        made = store.client.create_model_version(
-            MODEL, source, run_id, tags=describe_origin(project), model_id=model_id
-        )
+        tags = describe_origin(project)
+        made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return RegisteredVersion(str(made.version), run_id, figures)
 
@@ -163,9 +162,8 @@ def find_registry_page(project: Path) -> str:
 
 def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
     with require_answers(store.uri):
-        return RegisteredVersion(
-            str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics
-        )
+        figures = store.client.get_run(str(found.run_id)).data.metrics
+        return RegisteredVersion(str(found.version), str(found.run_id), figures)
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -190,9 +188,7 @@ def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
         with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
-            download_artifacts(
-                artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
-            )
+            download_artifacts(f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri)
     return kept / "artifacts"
 
 

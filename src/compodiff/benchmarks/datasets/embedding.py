@@ -72,13 +72,9 @@ def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> PresentPi
 
 
 def embed_benchmark(there: PresentPictures, encoder: Encoder, cache: Path, params: EmbeddingParams) -> Embeddings:
-    """Embed what is there, or read what an earlier run embedded from the same files with the same encoder.
+    """Embed what is there into a folder of `cache`, one for each benchmark, set of files and encoder.
 
-    Args:
-        there: the pictures and queries.
-        encoder: embeds them.
-        cache: a folder of embeddings, one for each benchmark, set of files and encoder.
-        params: batch size.
+    What an earlier run embedded from the same files with the same encoder is read.
 
     Raises:
         InputInvalid: a picture does not decode.

@@ -39,15 +39,15 @@ class Comparison:
     record: Mapping[str, Any]
 
     def add_to_record(self, **settings: Any) -> "Comparison":
-        """The same with more in the record."""
+        """Return the same with more in the record."""
         return replace(self, record={**self.record, **settings})
 
     def describe_result(self) -> dict[str, Any]:
-        """As JSON: the composed row's metrics, every row, and the record."""
+        """Return as JSON types the composed row's metrics, every row, and the record."""
         return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
 
     def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
-        """As artifacts/metrics/emoji.json has it: recalls, their intervals, the same for each relation; the record."""
+        """Return what artifacts/metrics/emoji.json holds: recalls, intervals, both for each relation; the record."""
         rows = {
             name: {
                 **{recall: row["metrics"][recall] for recall in recalls},
@@ -120,7 +120,7 @@ class ReportLayout:
         return plots
 
     def render(self, comparison: Comparison, vectors: Vectors, plots: Mapping[str, bytes]) -> str:
-        """The page as HTML."""
+        """Return the page as HTML."""
         parts = comparison.rows[COMPOSED]
         shown: dict[str, list[ShownQuery]] = {}
         for number, row in enumerate(parts):
