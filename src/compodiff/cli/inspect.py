@@ -54,6 +54,7 @@ def inspect(
             _print(found)
 
 
+@app.command("card")
 def render_card(
     dataset: Dataset,
     *,
