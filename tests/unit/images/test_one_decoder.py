@@ -6,21 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import draw_halves, encode_picture, turn_sideways
+from factories import draw_halves, encode_picture, make_embedding_params, turn_sideways
 from PIL import Image
 
 import compodiff
 from compodiff.benchmarks.datasets.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.packing import decode_picture
-from compodiff.catalogue.pictures import paint_on_white
-from compodiff.cleaning import survey
+from compodiff.embeddings import SetEmbeddings, embed_set
+from compodiff.encoders import Encoder, save_encoder
 from compodiff.images import decode
-from compodiff.inspection import drawing
-from compodiff.interchange import importing
-from compodiff.triplets import imported
+from compodiff.images.decoding import digest_pixels
+from compodiff.sets import PAIRS, Place, finish_set, open_shard
 
 # Pictures that this program has made itself, as PNG in 8 bits: read without looking for more.
-OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py", "embeddings/generated.py", "validation/evidence.py"}
+OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py"}
 
 
 CLEAR = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
@@ -34,21 +33,31 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_room_sees_what_search_sees(kind, tmp_path):
+def test_every_room_sees_what_search_sees(kind, tiny_encoder: Encoder, tmp_path):
     content, suffix = KINDS[kind], "png" if KINDS[kind].startswith(b"\x89PNG") else "jpg"
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
     seen = decode(content)
-    flat = np.asarray(paint_on_white(seen))
     for room in (
         FilePictures(lambda _: [path]).read("a"),
         GalleryFolder.scan(tmp_path).read("a"),
-        drawing._decode(content, "a"),
     ):
         assert (room.mode, room.size) == (seen.mode, seen.size)
         np.testing.assert_array_equal(np.asarray(room), np.asarray(seen))
-    for flattened in (importing._decode(content), imported._decode(content), survey._decode_or_none(content)):
-        np.testing.assert_array_equal(np.asarray(flattened), flat)
+    embedded = embed_as_set(tmp_path, path.name, tiny_encoder)
+    assert bytes(embedded.open_array("digests")[0]) == digest_pixels(seen)
+    expected = tiny_encoder.encode_images([seen]).half().numpy()
+    np.testing.assert_allclose(embedded.images[:1], expected, atol=2e-3)
+
+
+def embed_as_set(folder: Path, file: str, encoder: Encoder) -> SetEmbeddings:
+    """Embed a set of one picture, which is in a file of its own."""
+    with open_shard(folder, "train", 0, PAIRS) as shard:
+        shard.add({"key": "a", "picture": Place("a", file), "texts": ["a picture"]})
+    finish_set(folder, PAIRS, licence="", source="")
+    save_encoder(encoder, folder / "encoder")
+    embed_set(folder / "embeddings", folder, folder / "encoder", make_embedding_params())
+    return SetEmbeddings.load(folder / "embeddings")
 
 
 def test_a_turned_picture_stands_upright_and_16_bits_are_not_white():

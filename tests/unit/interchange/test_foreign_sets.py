@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from compodiff.embeddings.generated import GeneratedPictures
 from factories import draw_box_mask, encode_picture, make_importer, write_webdataset
 from PIL import Image
 
-from compodiff.embeddings.generated import GeneratedPictures
 from compodiff.errors import InputInvalid
 from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.storage import shards

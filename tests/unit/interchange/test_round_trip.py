@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from compodiff.triplets.manifest import finish
 from factories import encode_picture, make_importer
 
 from compodiff.errors import InputInvalid
@@ -17,7 +18,6 @@ from compodiff.interchange.exporting import export_triplets
 from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.params import SimilarityFloors
 from compodiff.storage import shards
-from compodiff.triplets.manifest import finish
 from compodiff.validation import MANIFEST, has_schema
 
 CAPTIONS = ("a red disc", "a blue disc", "make it blue")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from compodiff.stages.synthesize import synthesize
 from factories import (
     draw_noise,
     encode_picture,
@@ -23,7 +24,6 @@ from compodiff.cleaning.survey import Surveyor
 from compodiff.errors import InputInvalid
 from compodiff.interchange.formats import ForeignSet, import_triplets
 from compodiff.params import SynthesisParams
-from compodiff.stages.synthesize import synthesize
 from compodiff.stages.validate import validate
 from compodiff.storage import shards
 
