@@ -20,6 +20,8 @@ from compodiff.params import (
     DiffusionParams,
     EmbeddedEncoderParams,
     EmbeddingParams,
+    EmojiBenchmarkParams,
+    EmojiCaptionsParams,
     EmojiEditsParams,
     IndexParams,
     SamplingParams,
@@ -91,6 +93,12 @@ def make_scenes_params(*, train: int = 0, validation: int = 0, **changes: Any) -
     return ScenesParams.model_validate(usual | {"families": {"train": train, "validation": validation}} | changes)
 
 
+def make_captions_params(**changes: Any) -> EmojiCaptionsParams:
+    """Pairs of the catalogue; all are let through."""
+    usual = {"recipe": "emoji_captions", "reads": "data", "min_rows": 1, "floors": None}
+    return EmojiCaptionsParams.model_validate(usual | changes)
+
+
 def make_edits_params(**changes: Any) -> EmojiEditsParams:
     """Triplets of the catalogue, each pair of pictures once; all are let through."""
     usual = {"recipe": "emoji_edits", "reads": "data", "min_rows": 1, "floors": None, "seed": 17}
@@ -141,6 +149,11 @@ def make_embedding_params(**changes: Any) -> EmbeddingParams:
     """One mask for each picture, of a fifth to 0.7 of it."""
     masks = {"masks_per_picture": 1, "min_mask_fraction": 0.2, "max_mask_fraction": 0.7}
     return EmbeddingParams.model_validate({"seed": 1, "batch_size": 16} | masks | changes)
+
+
+def make_emoji_benchmark_params(**changes: Any) -> EmojiBenchmarkParams:
+    usual = {"recipe": "emoji", "reads": "data", "gate": None, "seed": 17, "max_queries_per_relation": 10}
+    return EmojiBenchmarkParams.model_validate(usual | changes)
 
 
 def make_benchmark_gate(**changes: Any) -> BenchmarkGate:

@@ -145,10 +145,9 @@ def _count_by_shard(
     rows: pd.DataFrame, failed: "pd.Series[str]", findings: list[ExpectationResult]
 ) -> dict[str, dict[str, Any]]:
     """Judge each shard by what was found of its rows."""
-    shard_of = rows.drop_duplicates("key").set_index("key")["shard"]
     unexpected: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for finding in findings:
-        for name, count in shard_of.reindex(list(finding.keys)).value_counts().items():
+        for name, count in rows.loc[rows["key"].isin(finding.keys), "shard"].value_counts().items():
             unexpected[str(name)][finding.expectation] = int(count)
     tolerated = {finding.expectation: finding.tolerated for finding in findings}
     quarantined = (failed != "").groupby(rows["shard"]).agg(["size", "sum"])

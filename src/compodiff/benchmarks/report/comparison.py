@@ -47,15 +47,20 @@ class Comparison:
         return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
 
     def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
-        """Return what artifacts/metrics/emoji.json holds: recalls, intervals, both for each relation; the record."""
+        """Return what artifacts/metrics/emoji.json holds: recalls, intervals, both for each relation; the record.
+
+        Queries of a benchmark without relations, such as CIRR, have none.
+        """
         rows = {
             name: {
                 **{recall: row["metrics"][recall] for recall in recalls},
                 "intervals": {recall: row["intervals"][recall] for recall in recalls},
-                "mean_over_relations": {recall: row["group_means"][recall] for recall in recalls if row["group_means"]},
+                "mean_over_relations": {
+                    recall: row["group_means"][recall] for recall in recalls if row.get("group_means")
+                },
                 "relations": {
                     relation: {key: values[key] for key in (*recalls, "queries")}
-                    for relation, values in row["groups"].items()
+                    for relation, values in row.get("groups", {}).items()
                 },
             }
             for name, row in self.summaries.items()

@@ -2,17 +2,17 @@ import dataclasses
 import itertools
 
 import pytest
-from compodiff.triplets.emoji import make_caption_pairs
-from factories import make_synthesis_params
+from factories import make_edits_params
 
 from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.pairs.pair import CaptionPair
+from compodiff.recipes.emoji import list_caption_pairs
 
 
 @pytest.fixture(scope="module")
 def pairs(small_catalogue: Catalogue) -> list[CaptionPair]:
-    return make_caption_pairs(small_catalogue, make_synthesis_params())
+    return list_caption_pairs(small_catalogue, make_edits_params())
 
 
 def test_every_relation_of_train_and_validation_becomes_a_pair_and_none_of_test(small_catalogue, pairs):
@@ -54,8 +54,8 @@ def test_pairs_of_a_concept_are_neighbours(small_catalogue, pairs):
 
 
 def test_the_same_seed_gives_the_same_pairs_and_another_other_words(small_catalogue, pairs):
-    assert make_caption_pairs(small_catalogue, make_synthesis_params()) == pairs
-    others = make_caption_pairs(small_catalogue, make_synthesis_params(seed=18))
+    assert list_caption_pairs(small_catalogue, make_edits_params()) == pairs
+    others = list_caption_pairs(small_catalogue, make_edits_params(seed=18))
     assert [it.relative_caption for it in others] != [it.relative_caption for it in pairs]
     assert [dataclasses.replace(it, relative_caption="") for it in others] == [
         dataclasses.replace(it, relative_caption="") for it in pairs
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_pairs_and_another_other_words(small_catalo
 
 
 def test_several_relative_captions_of_a_pair_differ(small_catalogue, pairs):
-    several = make_caption_pairs(small_catalogue, make_synthesis_params(captions_per_pair=3))
+    several = list_caption_pairs(small_catalogue, make_edits_params(captions_per_pair=3))
     assert len(several) == 3 * len(pairs)
     assert len({(it.reference, it.target, it.relation, it.relative_caption) for it in several}) == len(several)
     assert len({it.key for it in several}) == len(several)
@@ -74,9 +74,7 @@ def test_a_capped_relation_keeps_all_its_concepts(small_catalogue):
         concept_of = small_catalogue.pictures["concept"]
         return {concept_of[it.reference] for it in pairs if it.split == "train" and it.relation == "skin_tone"}
 
-    everything = make_caption_pairs(small_catalogue, make_synthesis_params())
-    capped = make_caption_pairs(
-        small_catalogue, make_synthesis_params(max_pairs_per_relation=len(concepts(everything)))
-    )
+    everything = list_caption_pairs(small_catalogue, make_edits_params())
+    capped = list_caption_pairs(small_catalogue, make_edits_params(max_pairs_per_relation=len(concepts(everything))))
     assert concepts(capped) == concepts(everything)
     assert sum(it.split == "train" and it.relation == "skin_tone" for it in capped) == len(concepts(everything))
