@@ -81,7 +81,10 @@ def build(
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
     index = _fill(kind, earlier, embeddings, params)
-    own: dict[str, pd.DataFrame | NDArray[Any]] = {_EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32), _PICTURES: pictures}
+    own: dict[str, pd.DataFrame | NDArray[Any]] = {
+        _EMBEDDINGS: np.ascontiguousarray(embeddings, dtype=np.float32),
+        _PICTURES: pictures,
+    }
     with replace_folder(folder, KIND) as temporary:
         faiss.write_index(index, str(temporary / _INDEX))
         for name, content in {**own, **(beside or {})}.items():
