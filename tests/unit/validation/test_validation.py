@@ -70,9 +70,8 @@ def write_set(folder: Path, kind: str, rows: Sequence[Row]) -> Path:
                 columns = {name: value for name, value in row.items() if name not in ("split", "shard", "called")}
                 for name in ("reference", "target", "picture"):
                     if name in columns:
-                        columns[name] = shard.store_picture(
-                            f"{name}-{number}-{row.get('called', place)}", columns[name]
-                        )
+                        called = row.get("called", place)
+                        columns[name] = shard.store_picture(f"{name}-{number}-{called}", columns[name])
                 shard.add(columns)
     finish_set(folder, kind, licence="", source="this test")
     return folder
@@ -131,10 +130,12 @@ def hold(
     return verdict, pd.concat([group[0] for group in groups]), dict(quarantine[["key", "failed"]].to_numpy())
 
 
+def digest_whole(*contents: bytes) -> np.ndarray:
+    return np.frombuffer(b"".join(digest_pixels(decode(it)) for it in contents), np.uint8).reshape(-1, 16)
+
+
 def digest(*contents: bytes) -> np.ndarray:
-    return shorten_digests(
-        np.frombuffer(b"".join(digest_pixels(decode(it)) for it in contents), np.uint8).reshape(-1, 16)
-    )
+    return shorten_digests(digest_whole(*contents))
 
 
 @pytest.mark.parametrize("kind", [PAIRS, TRIPLETS])
@@ -346,7 +347,7 @@ def write_benchmark_digests(folder: Path, *contents: bytes) -> None:
     """What assemble_benchmark leaves of a benchmark that scores these pictures."""
     folder.mkdir(parents=True)
     write_json(folder / "benchmark.json", {})
-    scored = np.frombuffer(b"".join(digest_pixels(decode(it)) for it in contents), np.uint8).reshape(-1, 16)
+    scored = digest_whole(*contents)
     np.savez(folder / "held_out.npz", scored=scored, chosen=scored[:0])
 
 
@@ -366,7 +367,8 @@ def test_the_stage_writes_examples_of_accepted_rows_alone(make, tmp_path, kind):
     assert set(np.flatnonzero(~rows["accepted"])) == lost
     assert set(quarantine["key"]) == {f"row-{number:03d}" for number in lost}
     table = np.load(validated / "train" / ("triplet.npy" if kind == TRIPLETS else "text_to_image.npy"))
-    assert set(table[:, 0]) == set(range(TRAIN)) - lost
+    targets = np.load(made.embeddings / "scored.npy")[:, 1]
+    assert set(table[:, -1]) == set(targets[[row for row in range(TRAIN) if row not in lost]])
     assert (validated / "docs" / "index.html").is_file()
 
 
