@@ -1,7 +1,10 @@
 """A project whose parts are real and small: pictures, encoder, index, and a composed model with random weights."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,3 +52,10 @@ def places_in(artifacts: Path, version: str = "the first") -> ServedPaths:
     return ServedPaths(
         "artifacts", version, artifacts / "composed", artifacts / "encoder", artifacts / "index", gallery, "by us"
     )
+
+
+def search_by_shell(compodiff: Callable[..., tuple[int, str, str]], *arguments: str) -> dict[str, Any]:
+    """The answer of `compodiff search` with the project's own model."""
+    code, out, err = compodiff("search", "--model", "artifacts", "--json", *arguments)
+    assert code == 0, err
+    return json.loads(out)
