@@ -4,7 +4,6 @@ Each function has a usual value for everything; a test names only what it is abo
 """
 
 import io
-import json
 import struct
 import tarfile
 import zlib
@@ -208,27 +207,6 @@ def make_encoder_manifest(**changes: Any) -> "EncoderManifest":
     return EncoderManifest(**(usual | changes))
 
 
-def make_open_clip_encoder(folder: Path) -> "Encoder":
-    """A CLIP of the real class with random weights, one layer a tower; open_clip knows it as `compodiff-tiny`."""
-    import open_clip
-    import torch
-
-    from compodiff.encoders import open_clip_encoder
-
-    towers = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    }
-    config = folder / "compodiff-tiny.json"
-    config.write_text(json.dumps(towers))
-    open_clip.add_model_config(config)
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(17)
-        return open_clip_encoder("compodiff-tiny", pretrained=None)
-
-
 def make_embedded_encoder(*, seed: int = 3, **changes: Any) -> "Encoder":
     """The packaged towers under random projections."""
     import torch
@@ -299,11 +277,6 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
-
-
-def write_webdataset(path: Path, samples: Mapping[str, Mapping[str, bytes]]) -> Path:
-    """A tar of samples: key -> extension -> content."""
-    return write_tar(path, {f"{key}.{end}": data for key, files in samples.items() for end, data in files.items()})
 
 
 def compute_cosines(queries: np.ndarray, pictures: np.ndarray) -> np.ndarray:

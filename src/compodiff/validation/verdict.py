@@ -113,7 +113,7 @@ def _name_failures(rows: pd.DataFrame, findings: list[ExpectationResult]) -> "pd
     of_table = [finding.expectation for finding in findings if not finding.passed and not finding.keys]
     failed: defaultdict[str, list[str]] = defaultdict(lambda: list(of_table))
     for finding in findings:
-        for key in finding.keys:
+        for key in set(finding.keys):  # a key may stand in several rows
             failed[key].append(finding.expectation)
     return rows["key"].astype(str).map(lambda key: ", ".join(failed.get(key, of_table))).astype("str")
 

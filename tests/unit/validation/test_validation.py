@@ -1,141 +1,30 @@
 """What becomes of the rows of a set: real sets, real pictures, embedded by a tiny CLIP; only faults are put in."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from factories import draw_noise, encode_picture, make_embedding_params, make_floors, make_validation_params
+from factories import make_floors, make_validation_params
+from worlds.judged import (
+    HELD,
+    PAIR_FAULTS,
+    TRAIN,
+    TRIPLET_FAULTS,
+    Row,
+    digest,
+    hold,
+    list_triplets,
+    params_of,
+    picture,
+    put,
+)
 
-from compodiff.embeddings import SetEmbeddings, embed_set
-from compodiff.errors import DataRejected, InputInvalid
-from compodiff.images import decode
-from compodiff.images.decoding import digest_pixels
-from compodiff.params import OwnSetParams, SimilarityFloors, ValidationParams
-from compodiff.sets import PAIRS, TRIPLETS, finish_set, open_set, open_shard
-from compodiff.stages.validate import validate
-from compodiff.storage.atomic import write_json
-from compodiff.validation import HeldOut, Judged, Verdict, shorten_digests, validate_rows
+from compodiff.sets import PAIRS, TRIPLETS
+from compodiff.validation import HeldOut
 
 pytestmark = pytest.mark.usefixtures("one_process")
-TOLERANT = make_validation_params(max_text_length=60)  # a tenth of the rows may be quarantined
-TRAIN, HELD = 24, 6  # rows of the training split, in two shards, and of the validation split
-
-Row = dict[str, Any]
-Change = Callable[[list[Row]], None]  # of rows of which the pictures are bytes
-
-
-def picture(number: int) -> bytes:
-    return encode_picture(draw_noise(number, 16, 16))
-
-
-def list_triplets() -> list[Row]:
-    """Rows without a fault: no two show the same picture."""
-    return [
-        {
-            "key": f"row-{number:03d}",
-            "split": "train" if number < TRAIN else "validation",
-            "shard": number // (TRAIN // 2),
-            "reference": picture(2 * number),
-            "target": picture(2 * number + 1),
-            "reference_caption": f"a red disc {number}",
-            "target_caption": f"a blue disc {number}",
-            "relative_captions": ["make it blue", "blue, please"],
-            "relation": "colour",
-            "keyword": "blue",
-            "mask": None,
-            "negatives": [],
-        }
-        for number in range(TRAIN + HELD)
-    ]
-
-
-def list_pairs() -> list[Row]:
-    return [
-        {name: row[name] for name in ("key", "split", "shard")}
-        | {"picture": row["reference"], "texts": [row["reference_caption"], "a disc"]}
-        for row in list_triplets()
-    ]
-
-
-def write_set(folder: Path, kind: str, rows: Sequence[Row]) -> Path:
-    for number in sorted({row["shard"] for row in rows}):
-        own = [row for row in rows if row["shard"] == number]
-        with open_shard(folder, own[0]["split"], number, kind) as shard:
-            for place, row in enumerate(own):
-                columns = {name: value for name, value in row.items() if name not in ("split", "shard", "called")}
-                for name in ("reference", "target", "picture"):
-                    if name in columns:
-                        called = row.get("called", place)
-                        columns[name] = shard.store_picture(f"{name}-{number}-{called}", columns[name])
-                shard.add(columns)
-    finish_set(folder, kind, licence="", source="this test")
-    return folder
-
-
-@dataclass(frozen=True)
-class Made:
-    """A set that is written and embedded."""
-
-    folder: Path
-    embeddings: Path
-
-    def change_array(self, name: str, change: Callable[[np.ndarray], None]) -> None:
-        array = np.load(self.embeddings / f"{name}.npy")
-        change(array)
-        np.save(self.embeddings / f"{name}.npy", array)
-
-
-@pytest.fixture
-def make(tmp_path: Path, encoder_folder: Path) -> Callable[..., Made]:
-    """Return what writes and embeds a set, after a change of its rows and some damage to its files."""
-
-    def make(kind: str = TRIPLETS, change: Change | None = None, damage: Callable[[Path], None] | None = None) -> Made:
-        rows = list_triplets() if kind == TRIPLETS else list_pairs()
-        if change:
-            change(rows)
-        number = len(list(tmp_path.glob("set*")))
-        (tmp_path / f"set{number}").mkdir()
-        folder = write_set(tmp_path / f"set{number}", kind, rows)
-        if damage:
-            damage(folder)
-        made = Made(folder, tmp_path / "embeddings" / str(number))
-        made.embeddings.parent.mkdir(exist_ok=True)
-        embed_set(made.embeddings, folder, encoder_folder, make_embedding_params(masks_per_picture=0))
-        return made
-
-    return make
-
-
-NOTHING = HeldOut(np.empty(0, np.uint64), np.empty(0, np.uint64))
-
-
-def params_of(floors: SimilarityFloors | None = None, min_rows: int = 10) -> OwnSetParams:
-    return OwnSetParams(recipe="own", reads="set.json", min_rows=min_rows, floors=floors)
-
-
-def hold(
-    made: Made, docs: Path, params: OwnSetParams | None = None, held_out: HeldOut = NOTHING,
-    validation: ValidationParams = TOLERANT,
-) -> tuple[Verdict, pd.DataFrame, dict[str, str]]:  # fmt: skip
-    """Return the verdict, what was said of each row, and key -> failed expectations of those in quarantine."""
-    judged = Judged(open_set(made.folder), SetEmbeddings.load(made.embeddings), held_out)
-    *groups, verdict = validate_rows(judged, params or params_of(), validation, docs)
-    assert isinstance(verdict, Verdict)
-    quarantine = pd.concat([group[1] for group in groups])
-    return verdict, pd.concat([group[0] for group in groups]), dict(quarantine[["key", "failed"]].to_numpy())
-
-
-def digest_whole(*contents: bytes) -> np.ndarray:
-    return np.frombuffer(b"".join(digest_pixels(decode(it)) for it in contents), np.uint8).reshape(-1, 16)
-
-
-def digest(*contents: bytes) -> np.ndarray:
-    return shorten_digests(digest_whole(*contents))
 
 
 @pytest.mark.parametrize("kind", [PAIRS, TRIPLETS])
@@ -149,46 +38,6 @@ def test_good_rows_pass_and_get_their_docs(make, tmp_path, kind):
     assert (said["relation"] == ("" if kind == PAIRS else "colour")).all()
     assert kind in (tmp_path / "docs" / "index.html").read_text()
     assert list((tmp_path / "docs" / "validations").rglob("*.html"))
-
-
-def put(number: int, **values: Any) -> Change:
-    return lambda rows: rows[number].update(values)
-
-
-TRIPLET_FAULTS: dict[str, tuple[Change, str, set[int]]] = {
-    "a relative caption without a text": (
-        put(3, relative_captions=[""]), "expect_column_values_to_not_be_null(relative_caption)", {3},
-    ),
-    "a longest relative caption that is too long": (
-        put(4, relative_captions=["short", "long " * 20]),
-        "expect_column_value_lengths_to_be_between(relative_caption)", {4},
-    ),
-    "a target's caption that is too long": (
-        put(5, target_caption="long " * 20), "expect_column_value_lengths_to_be_between(target_caption)", {5},
-    ),
-    "a reference that does not decode": (
-        put(6, reference=picture(12)[:60]), "expect_column_values_to_not_be_null(reference_pixels)", {6},
-    ),
-    "a target that is no picture": (
-        put(7, target=b"<html>"), "expect_column_values_to_not_be_null(target_pixels)", {7},
-    ),
-    "a training row that shows a picture of the validation split": (
-        put(8, target=picture(2 * TRAIN)), "expect_column_values_to_be_null(held_out_twin)", {8},
-    ),
-    "no relation": (put(9, relation=None), "expect_column_values_to_not_be_null(relation)", {9}),
-}  # fmt: skip
-PAIR_FAULTS: dict[str, tuple[Change, str, set[int]]] = {
-    "no text": (put(3, texts=["", ""]), "expect_column_values_to_not_be_null(text)", {3}),
-    "a text that is too long": (
-        put(4, texts=["short", "long " * 20]), "expect_column_value_lengths_to_be_between(text)", {4},
-    ),
-    "a picture that does not decode": (
-        put(5, picture=b"\x89PNG"), "expect_column_values_to_not_be_null(reference_pixels)", {5},
-    ),
-    "a picture of the validation split": (
-        put(6, picture=picture(2 * TRAIN)), "expect_column_values_to_be_null(held_out_twin)", {6},
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "faults"), [(PAIRS, PAIR_FAULTS), (TRIPLETS, TRIPLET_FAULTS)])
@@ -341,53 +190,3 @@ def test_a_shard_with_many_faults_is_found_among_others(make, tmp_path):
     verdict, _, _ = hold(make(TRIPLETS, shorten), tmp_path / "docs")
     assert verdict.passed
     assert [shard["passed"] for shard in verdict.shards.values()] == [True, False, True]
-
-
-def write_benchmark_digests(folder: Path, *contents: bytes) -> None:
-    """What assemble_benchmark leaves of a benchmark that scores these pictures."""
-    folder.mkdir(parents=True)
-    write_json(folder / "benchmark.json", {})
-    scored = digest_whole(*contents)
-    np.savez(folder / "held_out.npz", scored=scored, chosen=scored[:0])
-
-
-def run_stage(made: Made, root: Path, **changes: Any) -> Path:
-    usual = {"params": params_of(), "validation": TOLERANT, "folder": made.folder, "embeddings": made.embeddings}
-    validate(**(usual | {"benchmarks": root / "benchmarks", "validated": root / "validated"} | changes))
-    return root / "validated"
-
-
-@pytest.mark.parametrize("kind", [PAIRS, TRIPLETS])
-def test_the_stage_writes_examples_of_accepted_rows_alone(make, tmp_path, kind):
-    write_benchmark_digests(tmp_path / "benchmarks" / "emoji", picture(2 * 3))
-    made = make(kind, TRIPLET_FAULTS["no relation"][0] if kind == TRIPLETS else PAIR_FAULTS["no text"][0])
-    validated = run_stage(made, tmp_path)
-    lost = {3, 9} if kind == TRIPLETS else {3}
-    rows, quarantine = (pd.read_parquet(validated / f"{name}.parquet") for name in ("rows", "quarantine"))
-    assert set(np.flatnonzero(~rows["accepted"])) == lost
-    assert set(quarantine["key"]) == {f"row-{number:03d}" for number in lost}
-    table = np.load(validated / "train" / ("triplet.npy" if kind == TRIPLETS else "text_to_image.npy"))
-    targets = np.load(made.embeddings / "scored.npy")[:, 1]
-    assert set(table[:, -1]) == set(targets[[row for row in range(TRAIN) if row not in lost]])
-    assert (validated / "docs" / "index.html").is_file()
-
-
-def test_the_stage_that_fails_says_where_to_look_and_gives_nothing_to_train_on(make, tmp_path):
-    (tmp_path / "benchmarks").mkdir()
-    with pytest.raises(DataRejected, match=r"not fit for training: enough_rows found 24 .*quarantine\.parquet"):
-        run_stage(made := make(), tmp_path, params=params_of(min_rows=1000))
-    validated = tmp_path / "validated"
-    assert {path.name for path in validated.glob("[!.]*")} == {
-        "docs", "quarantine.parquet", "result.json", "rows.parquet"
-    }  # fmt: skip
-    assert (run_stage(made, tmp_path) / "train").is_dir()  # other params, and the same arrays
-
-
-def test_a_set_made_anew_or_a_benchmark_cut_short_is_bad_input_not_bad_data(make, tmp_path):
-    made, other = make(), make(TRIPLETS, put(0, keyword="red"))
-    with pytest.raises(InputInvalid, match="is not the one that was embedded; run: dvc repro"):
-        run_stage(replace(made, folder=other.folder), tmp_path)
-    write_benchmark_digests(tmp_path / "benchmarks" / "emoji")
-    (tmp_path / "benchmarks" / "emoji" / "held_out.npz").write_bytes(b"PK")
-    with pytest.raises(InputInvalid, match=r"held_out\.npz is missing or damaged .*; run: dvc repro"):
-        run_stage(made, tmp_path)
