@@ -60,6 +60,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "convert": ("{root}/released",),
     "experiment": ("draws", "--no-track"),
     "run": "it writes where params and dvc.yaml say",
+    "init": "it writes only into a folder that holds nothing (tests/unit/stages/test_beginning.py)",
     "data": "it writes data/ of the project",
     "doctor": "it prints",
     "serve": "it writes nothing",
