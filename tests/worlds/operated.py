@@ -59,7 +59,7 @@ def make_project(root: Path, data: Path) -> Path:
     shutil.copytree(ROOT / "flows", root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "infra").mkdir()
     shutil.copy(ROOT / "infra" / "prefect.yaml", root / "infra")
-    params = _changed(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
+    params = change_values(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage in graph["stages"].values():  # the code is installed, not in the project
@@ -71,12 +71,12 @@ def make_project(root: Path, data: Path) -> Path:
     return root
 
 
-def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def change_values(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Go into sections; `maps` is one value."""
     result = dict(values)
     for key, value in changes.items():
         deeper = isinstance(value, dict) and isinstance(values.get(key), dict) and key != "maps"
-        result[key] = _changed(values[key], value) if deeper else value
+        result[key] = change_values(values[key], value) if deeper else value
     return result
 
 

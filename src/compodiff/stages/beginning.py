@@ -23,6 +23,7 @@ VERSION = ".compodiff-version"
 CODE = "src/"
 
 _IGNORED = "/data\n/.compodiff-version\n/artifacts/\n/mlruns/\n/.prefect/\n/.dvc/config.local\n/.dvc/tmp/\n/.dvc/cache/\n"
+_DVC = "[core]\n    analytics = false\n    check_update = false\n"
 # As flows/processes/source_control.py writes it where there is no git; it drops the setting once there is.
 _WITHOUT_GIT = "[core]\n    no_scm = true\n"
 _README = """\
@@ -70,7 +71,7 @@ def compose_files(preset: str) -> dict[str, str]:
     return {
         ".gitignore": _IGNORED,
         ".dvcignore": "/mlruns\n/.prefect\n",
-        ".dvc/config": "",
+        ".dvc/config": _DVC,
         ".dvc/config.local": _WITHOUT_GIT,
         "README.md": _README,
         "sets/README.md": "What `compodiff import FILES --to sets/NAME` makes; `sets` of params.yaml names it.\n",
