@@ -22,7 +22,9 @@ DEFAULTS = Path(str(files("compodiff") / "defaults"))
 VERSION = ".compodiff-version"
 CODE = "src/"
 
-_IGNORED = "/data\n/.compodiff-version\n/artifacts/\n/mlruns/\n/.prefect/\n/.dvc/config.local\n/.dvc/tmp/\n/.dvc/cache/\n"
+_IGNORED = (
+    "/data\n/.compodiff-version\n/artifacts/\n/mlruns/\n/.prefect/\n/.dvc/config.local\n/.dvc/tmp/\n/.dvc/cache/\n"
+)
 _DVC = "[core]\n    analytics = false\n    check_update = false\n"
 # As flows/processes/source_control.py writes it where there is no git; it drops the setting once there is.
 _WITHOUT_GIT = "[core]\n    no_scm = true\n"
@@ -91,7 +93,9 @@ def _compose_graph() -> str:
     command = f"PATH=$PATH:.venv/bin compodiff --version > {VERSION}"
     written = {"cmd": command, "always_changed": True, "outs": [{VERSION: {"cache": False}}]}
     graph["stages"] = {"installed": written, **graph["stages"]}
-    origin = "# The stages of CompoDiff; `dvc repro` runs what is out of date. Another version runs all of them again.\n"
+    origin = (
+        "# The stages of CompoDiff; `dvc repro` runs what is out of date. Another version runs all of them again.\n"
+    )
     return origin + yaml.safe_dump(graph, sort_keys=False, width=120)
 
 

@@ -49,8 +49,11 @@ def test_params_are_the_defaults_with_the_preset_and_keep_comments(begun: Path) 
     assert "emoji" not in {*load_params(begun / "params.yaml").sets, *load_params(begun / "params.yaml").benchmarks}
 
 
-def test_the_graph_has_every_stage_and_watches_the_version_for_the_code(begun: Path, tmp_path: Path) -> None:
+def test_the_graph_has_every_stage_and_watches_the_version_for_the_code(
+    begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = shutil.copytree(begun, tmp_path / "read")  # DVC leaves files of its own where it reads
+    monkeypatch.chdir(begun)  # and names stages as they are seen from the current folder
     params = load_params(begun / "params.yaml")
     expected = {f"{name}@{key}" if key else name for name in STAGES for key in list_keys(name, params) or [""]}
     graph = read_stage_graph(begun)
