@@ -22,9 +22,16 @@ DEFAULTS = Path(str(files("compodiff") / "defaults"))
 VERSION = ".compodiff-version"
 CODE = "src/"
 
-_IGNORED = (
-    "/data\n/.compodiff-version\n/artifacts/\n/mlruns/\n/.prefect/\n/.dvc/config.local\n/.dvc/tmp/\n/.dvc/cache/\n"
-)
+_IGNORED = """\
+/data
+/artifacts/
+/mlruns/
+/.compodiff-version
+/.prefect/
+/.dvc/config.local
+/.dvc/tmp/
+/.dvc/cache/
+"""
 _DVC = "[core]\n    analytics = false\n    check_update = false\n"
 # As flows/processes/source_control.py writes it where there is no git; it drops the setting once there is.
 _WITHOUT_GIT = "[core]\n    no_scm = true\n"
@@ -93,14 +100,12 @@ def _compose_graph() -> str:
     command = f"PATH=$PATH:.venv/bin compodiff --version > {VERSION}"
     written = {"cmd": command, "always_changed": True, "outs": [{VERSION: {"cache": False}}]}
     graph["stages"] = {"installed": written, **graph["stages"]}
-    origin = (
-        "# The stages of CompoDiff; `dvc repro` runs what is out of date. Another version runs all of them again.\n"
-    )
+    origin = "# The stages of CompoDiff; `dvc repro` runs what is out of date; another version, all of them.\n"
     return origin + yaml.safe_dump(graph, sort_keys=False, width=120)
 
 
 def _compose_params(preset: str) -> str:
-    """Return params.yaml with a preset laid over it; sections that one of the two gives as a whole keep its comments."""
+    """Return params.yaml with a preset laid over it; sections that one of them gives as a whole keep comments."""
     values = compose_params(DEFAULTS, preset)
     below = _cut_sections((DEFAULTS / "params.yaml").read_text(encoding="utf-8"))
     above = _cut_sections((DEFAULTS / "infra" / "params" / f"{preset}.yaml").read_text(encoding="utf-8"))
