@@ -110,3 +110,13 @@ def test_a_set_without_triplets_is_named(artifacts: Path) -> None:
     with pytest.raises(InputInvalid, match="the set mine has no example of the task triplet"):
         tune(artifacts)
     assert SetEmbeddings.load(artifacts / "embeddings" / "mine").images.shape[0] > max(IMAGE, TARGET)
+
+
+def test_a_folder_of_somebodys_is_refused_before_anything_is_trained(artifacts: Path) -> None:
+    theirs = artifacts.parent / "tuned" / "curve.csv"
+    theirs.parent.mkdir()
+    theirs.write_text("mine")
+    with pytest.raises(InputInvalid, match=r"tuned holds 'curve.csv', which compodiff did not write"):
+        tune(artifacts)
+    assert [path.name for path in theirs.parent.iterdir()] == ["curve.csv"]
+    assert theirs.read_text() == "mine"

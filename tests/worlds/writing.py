@@ -57,6 +57,8 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "card": ("{root}/triplets",),
     "export": ("{root}/triplets",),
     "import": ("{root}/exported",),
+    "finetune": "its folder is claimed before anything is trained: tests/integration/test_finetuning.py",
+    "bench data": "it prints",
     "convert": ("{root}/released",),
     "experiment": ("draws", "--no-track"),
     "run": "it writes where params and dvc.yaml say",

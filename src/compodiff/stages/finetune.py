@@ -15,11 +15,14 @@ from compodiff.model.dials import FILE as DIALS
 from compodiff.model.dials import read_dials
 from compodiff.params import CurveParams, TaskShares, TrainingParams
 from compodiff.stages.training_material import choose_training_precision
-from compodiff.storage.atomic import replace_folder, write_json
+from compodiff.storage.atomic import open_work_folder, replace_folder, write_json
 from compodiff.tracking.runs import record_training
 from compodiff.training.curve import take_queries_of_set
 from compodiff.training.fit import TrainingMaterial, fit
 from compodiff.training.mixture import make_mixture
+
+
+KIND = "finetuned model"
 
 
 def share_with(tasks: TaskShares, name: str, kept: float) -> TaskShares:
@@ -60,8 +63,10 @@ def finetune(
 
     Raises:
         EncoderMismatch: the sets were embedded by another encoder than the model's.
-        ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
+        InputInvalid: `to` holds something else.
+        ParamsInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
+    open_work_folder(to, KIND, ("composed", "composed.partial", "encoder", "curve.csv", DIALS))
     params = choose_training_precision(params, "finetune")
     params = params.model_copy(update={"curve": CurveParams(set=name, benchmark=None, queries=params.curve.queries)})
     mixture = make_mixture(params.tasks, artifacts / "embeddings", artifacts / "validation")
