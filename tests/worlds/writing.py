@@ -60,7 +60,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "finetune": "its folder is claimed before anything is trained: tests/integration/test_finetuning.py",
     "bench data": "it prints",
     "convert": ("{root}/released",),
-    "experiment": ("draws", "--no-track"),
+    "experiment": ("draws", "--no-track", "--benchmark", "triplets", "--root", "{root}/artifacts/benchmark"),
     "run": "it writes where params and dvc.yaml say",
     "init": "it writes only into a folder that holds nothing (tests/unit/stages/test_beginning.py)",
     "data": "it writes data/ of the project",

@@ -32,7 +32,7 @@ from compodiff.storage.tables import count_rows
 ROWS_PER_SHARD = 10_000
 KIND = "imported set"
 UNITS, MEMBERS = "units", "members.sqlite"
-_OWN = (*PATTERNS, UNITS, MEMBERS)
+_OWN = (*PATTERNS, f"{UNITS}/*.json", MEMBERS)
 _NAMED = 5  # faults that are named in full
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ from compodiff.training.curve import take_queries_of_set
 from compodiff.training.fit import TrainingMaterial, fit
 from compodiff.training.mixture import make_mixture
 
-
 KIND = "finetuned model"
 
 

@@ -16,6 +16,7 @@ from compodiff.cleaning import survey
 from compodiff.images import decode
 from compodiff.images.decoding import paint_on_white, read_size
 from compodiff.inspection import drawing
+from compodiff.sets import PAIRS, Place, PlaceReader, SetDescription, TrainingSet
 
 # Pictures that this program has made itself, as PNG in 8 bits: read without looking for more.
 OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py"}
@@ -41,11 +42,13 @@ def test_every_room_sees_what_search_sees(kind, tmp_path):
     for room in (
         FilePictures(lambda _: [path]).read("a"),
         GalleryFolder.scan(tmp_path).read("a"),
-        drawing._decode(content, "a"),
+        drawing._read(Place("a", path.name).to_row(), PlaceReader(str(tmp_path))),
     ):
         assert (room.mode, room.size) == (seen.mode, seen.size)
         np.testing.assert_array_equal(np.asarray(room), np.asarray(seen))
-    np.testing.assert_array_equal(np.asarray(survey._decode_or_none(content)), flat)
+    surveyor = survey.Surveyor(str(tmp_path), tmp_path / "facts", tmp_path, None, 1)
+    surveyor.__dict__["_set"] = TrainingSet(str(tmp_path), SetDescription(PAIRS, "", "", (), "", {}))
+    np.testing.assert_array_equal(np.asarray(surveyor._read(Place("a", path.name))), flat)
 
 
 @pytest.mark.parametrize("kind", KINDS)

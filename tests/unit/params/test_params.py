@@ -80,7 +80,7 @@ SHARES = """
   tasks: {text_to_image: {mine: 1.0}, masked: {}, triplet: {}}
   curve: {set: mine, benchmark: null, queries: 3}
 """
-TRAININGS = ("prior", "composed", "distillation")
+TRAININGS = ("prior", "composed", "distillation", "finetuning")
 
 
 def test_a_preset_that_names_sets_benchmarks_or_shares_falls_back_to_none_of_the_defaults(tmp_path):
