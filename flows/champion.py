@@ -31,7 +31,7 @@ _Root = Annotated[str, Field(min_length=1, description="folder of a triplets ben
     on_crashed=[tell_failure],
 )
 def score_champion(
-    benchmark: _Root = "artifacts/benchmark",
+    benchmark: _Root = "artifacts/benchmarks/emoji",
     registered_as: str = "emoji",
     tolerated_drop: _Drop = 0.01,
     limit_seconds: Seconds = 4 * HOUR,

@@ -1,4 +1,4 @@
-"""Flow: the triplets that training learns from, synthesized and validated."""
+"""Flow: the sets that training learns from, made, embedded and validated."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -10,12 +10,12 @@ from flows.tasks import HOUR, Force, Seconds, StageOutcome
 
 @flow(
     name="dataset",
-    flow_run_name="synthesize and validate, force={force}",
+    flow_run_name="make and validate the sets, force={force}",
     task_runner=TWO_AT_ONCE,
     timeout_seconds=12 * HOUR,
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
 def make_dataset(force: Force = False, limit_seconds: Seconds = 4 * HOUR) -> State[list[StageOutcome]]:
-    """Synthesize the triplets and validate them, where anything that they are made of changed."""
+    """Make, embed and validate every set, where anything that it is made of changed."""
     return conclude(run_graph(["validate"], force=force, limit_seconds=limit_seconds))

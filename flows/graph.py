@@ -32,7 +32,7 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
     """Run `targets` and all that they need (no target: the whole graph); the outcomes also become a table in Prefect.
 
     Args:
-        targets: names of stages.
+        targets: names of stages; that of a stage that runs over names means all of them.
         force: run also what is up to date.
         limit_seconds: time that each stage may take.
 
@@ -92,11 +92,14 @@ def conclude(outcomes: list[StageOutcome]) -> State[list[StageOutcome]]:
 
 def _add_needs(targets: list[str], graph: dict[str, list[str]]) -> set[str]:
     wanted: set[str] = set()
-    waiting = list(targets)
+    waiting: list[str] = []
+    for target in targets:
+        meant = [name for name in graph if name == target or name.startswith(f"{target}@")]
+        if not meant:
+            raise InputInvalid(f"dvc.yaml has no stage {target!r}; it has: {', '.join(graph)}")
+        waiting += meant
     while waiting:
         name = waiting.pop()
-        if name not in graph:
-            raise InputInvalid(f"dvc.yaml has no stage {name!r}; it has: {', '.join(graph)}")
         if name not in wanted:
             wanted.add(name)
             waiting += graph[name]

@@ -19,6 +19,7 @@ from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.machine import can_write
 from compodiff.params import load_params
 from compodiff.stages.preset import enter_preset
+from compodiff.stages.sources import require_sources
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.notices import tell_failure
 from flows.processes.dvc import stop_running
@@ -55,6 +56,7 @@ def main() -> int:
         _require_writable(Path.cwd())
         if preset is not None:
             enter_preset(Path.cwd(), preset)
+        require_sources(Path.cwd(), load_params(Path.cwd() / "params.yaml"))
     except CompoDiffError as error:
         complaints.print(f"pipeline: {error}")
         return error.exit_code

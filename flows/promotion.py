@@ -28,7 +28,7 @@ def promote_challenger() -> State[StageOutcome]:
     project = Path.cwd()
     params = load_params(project / "params.yaml")
     try:
-        change = promote(project, params.promotion, min_relation_queries=params.evaluation.min_relation_queries)
+        change = promote(project, params.gates, min_relation_queries=params.evaluation.min_relation_queries)
     except PromotionRefused as refusal:
         outcome, reason = "refused", str(refusal)
     else:
@@ -106,7 +106,7 @@ def _is_challenger(project: Path) -> bool:
 
 
 def _make_known(outcome: str, reason: str) -> None:
-    """In the log, as an artifact, and to people where something was decided."""
+    """Say it in the log, as an artifact, and to people where something was decided."""
     from compodiff.tracking.registry import find_registry_page
 
     get_run_logger().info("%s: %s", outcome, reason)

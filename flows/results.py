@@ -1,6 +1,7 @@
 """What `make run` ends with: what became of each stage, the figures, and what to do next."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
+from compodiff.params import load_params
 from flows.tasks import StageOutcome
 
-_BENCHMARKS = {
-    "emoji": "Emoji benchmark, unseen concepts",
-    "scenes": "Scenes benchmark, edits of unseen objects",
-}
 _METHODS = {
     "image_only": "image only",
     "text_only": "text only",
@@ -22,7 +20,6 @@ _METHODS = {
     "prior": "prior (stage 1)",
     "composed": "composed (stage 2)",
 }
-_RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 
 
 def show_outcomes(outcomes: list[StageOutcome]) -> None:
@@ -36,45 +33,55 @@ def show_outcomes(outcomes: list[StageOutcome]) -> None:
 
 
 def publish_results(project: Path) -> None:
-    """Put the figures of each benchmark, and where report, runs and models are, beside the flow's run in Prefect."""
+    """Put the figures of each benchmark, and where reports, runs and models are, beside the flow's run in Prefect."""
     from compodiff.tracking.registry import find_registry_page
 
-    for path in sorted((project / "artifacts" / "metrics").glob("*.json")):
-        rows = {name: row for name, row in _read(path).items() if name != "record"}
-        table = [{"method": name, **{recall: row[recall] for recall in _RECALLS}} for name, row in rows.items()]
-        create_table_artifact(key=f"figures-{path.stem}", table=table, description=f"Benchmark {path.stem}")
+    for name, figures in _read_figures(project).items():
+        table = [{"method": method, **_list_metrics(row)} for method, row in figures.items()]
+        key = re.sub(r"[^a-z0-9]+", "-", f"figures-{name}".lower())  # all that Prefect lets a key have
+        create_table_artifact(key=key, table=table, description=f"Benchmark {name}")
     links = [f"- registry: {find_registry_page(project)}"]
-    for report in sorted((project / "artifacts").glob("*report*/*.html")):
+    for report in sorted((project / "artifacts" / "reports").glob("*/*.html")):
         links.append(f"- [{report.relative_to(project)}]({report.as_uri()})")
     create_markdown_artifact("\n".join(links), key="links", description="Models, runs and reports.")
 
 
 def show_results(project: Path, preset: str | None) -> None:
-    """Print the figures of both benchmarks, where reports and runs are, and a search to try.
+    """Print the figures of every benchmark, where reports and runs are, and a search to try.
 
     Args:
         project: the folder that holds params.yaml and artifacts/.
         preset: whose project that is, if a preset's.
     """
     console = Console(soft_wrap=True)
-    for name, title in _BENCHMARKS.items():
-        figures = _read(project / f"artifacts/metrics/{name}.json")
-        table = Table(title=title, title_justify="left")
+    for name, figures in _read_figures(project).items():
+        table = Table(title=f"Benchmark {name}", title_justify="left")
         table.add_column("method")
-        for recall in _RECALLS:
-            table.add_column(recall.replace("recall_at_", "R@"), justify="right")
-        for method, words in _METHODS.items():
-            table.add_row(words, *(f"{figures[method][recall]:.3f}" for recall in _RECALLS))
+        for metric in _list_metrics(next(iter(figures.values()))):
+            table.add_column(metric.replace("recall_at_", "R@").replace("map_at_", "mAP@"), justify="right")
+        for method, row in figures.items():
+            table.add_row(_METHODS.get(method, method), *(f"{value:.3f}" for value in _list_metrics(row).values()))
         console.print(table)
     if preset:
         console.print(f"preset   cd presets/{preset}: there are")
-    console.print("reports  artifacts/report/report.html, artifacts/scenes_report/report.html")
+    reports = sorted((project / "artifacts" / "reports").glob("*/report.html"))
+    console.print(f"reports  {', '.join(str(report.relative_to(project)) for report in reports)}")
     console.print(
         f"runs     make ui{f' PRESET={preset} in the project above' if preset else ''}, then http://127.0.0.1:5000"
     )
     console.print("try      .venv/bin/compodiff search --reference twemoji-1F44B --text 'with dark skin tone'")
 
 
-def _read(metrics: Path) -> dict[str, Any]:
-    figures: dict[str, Any] = json.loads(metrics.read_text(encoding="utf-8"))
-    return figures
+def _read_figures(project: Path) -> dict[str, dict[str, Any]]:
+    """Return benchmark -> method -> figures, of the benchmarks of params.yaml that were measured."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in load_params(project / "params.yaml").benchmarks:
+        path = project / "artifacts" / "metrics" / f"{name}.json"
+        if path.is_file():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = {method: row for method, row in content.items() if method != "record"}
+    return found
+
+
+def _list_metrics(row: dict[str, Any]) -> dict[str, float]:
+    return {metric: value for metric, value in row.items() if isinstance(value, float)}

@@ -1,8 +1,10 @@
 """Tasks of Prefect: a stage of dvc.yaml, a command of compodiff; with retries and time limits."""
 
+import re
 import sys
 import time
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +40,7 @@ class StageOutcome:
 
 
 def should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
+    """Return whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
     users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
     return not (state.name == REFUSED or users_fault or stopping.is_set())
 
@@ -111,8 +113,10 @@ def _describe_dvc(ended: CommandResult) -> str:
 
 
 def _read_params_of(stage: str) -> dict[str, Any]:
-    """Return the sections of params.yaml that a stage of dvc.yaml reads."""
+    """Return what a stage of dvc.yaml reads of params.yaml: of embed@emoji, what stands under `foreach` for emoji."""
+    name, _, key = stage.partition("@")
     graph = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
-    sections = graph["stages"].get(stage.partition("@")[0], {}).get("params", [])
-    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")) if sections else {}
-    return {section: values.get(section) for section in sections}
+    declared = graph["stages"].get(name, {})
+    watched = [re.sub(r"\$\{(key|item)\}", key, each) for each in declared.get("do", declared).get("params", [])]
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")) if watched else {}
+    return {path: reduce(lambda below, step: (below or {}).get(step), path.split("."), values) for path in watched}

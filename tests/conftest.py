@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from factories import make_open_clip_encoder
 
 from compodiff.catalogue.build import build_catalogue
 from compodiff.catalogue.pictures import Catalogue
@@ -76,6 +75,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> "Encoder":
     """A CLIP of the real class with random weights; open_clip knows it as `compodiff-tiny`, in this process alone."""
+    from worlds.tiny_clip import make_open_clip_encoder
+
     return make_open_clip_encoder(tmp_path_factory.mktemp("open_clip"))
 
 

@@ -4,7 +4,6 @@ Each function has a usual value for everything; a test names only what it is abo
 """
 
 import io
-import json
 import struct
 import tarfile
 import zlib
@@ -20,8 +19,12 @@ from compodiff.params import (
     DiffusionParams,
     EmbeddedEncoderParams,
     EmbeddingParams,
+    EmojiBenchmarkParams,
+    EmojiCaptionsParams,
+    EmojiEditsParams,
     IndexParams,
     SamplingParams,
+    ScenesParams,
     SimilarityFloors,
     SynthesisParams,
     TrainingParams,
@@ -30,7 +33,6 @@ from compodiff.params import (
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder, EncoderManifest
-    from compodiff.interchange.importing import Importer
     from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
     from compodiff.model.sampling.query import SamplerOptions
 
@@ -39,7 +41,15 @@ if TYPE_CHECKING:
 
 def make_index_params(**changes: Any) -> IndexParams:
     """A flat index of any size."""
-    usual = {"flat_up_to": 0, "duplicate_cosine": 0.9, "kind": "flat", "lists": 4, "probes": 2, "code_bytes": 4}
+    usual = {
+        "gallery": "emoji",
+        "flat_up_to": 0,
+        "duplicate_cosine": 0.9,
+        "kind": "flat",
+        "lists": 4,
+        "probes": 2,
+        "code_bytes": 4,
+    }
     return IndexParams.model_validate(usual | {"rerank": 4} | changes)
 
 
@@ -60,12 +70,14 @@ def make_sampler_options(**changes: Any) -> "SamplerOptions":
 def make_training_params(**changes: Any) -> TrainingParams:
     """Eight steps over all three tasks."""
     rows = {"seed": 17, "batch_size": 32, "accumulation_steps": 1, "condition_dropout": 0.1, "relation_exponent": -0.5}
-    tasks = {"tasks": {"text_to_image": 0.3, "masked": 0.3, "triplet": 0.4}, "mixup_concentration": 0.0}
+    shares = {"text_to_image": {"world": 0.3}, "masked": {"world": 0.3}, "triplet": {"world": 0.4}}
+    curve = {"set": "world", "benchmark": None, "queries": 40}
+    tasks = {"tasks": shares, "curve": curve, "mixup_concentration": 0.0}
     noise = {"objective": "diffusion", "noise_draws": 1, "pure_noise_share": 0.0}
     contrast = {"contrastive_weight": 0.0, "contrastive_temperature": 0.07, "contrastive_negatives": 8}
     pace = {"steps": 8, "warmup_steps": 2, "learning_rate": 3e-3, "learning_rate_schedule": "cosine"}
     optimizer = {"weight_decay": 0.06, "clip_norm": 1.0, "ema_decay": 0.95, "precision": "float32", "zero_stage": 0}
-    stops = {"validate_every": 1, "validation_queries": 40, "checkpoint_every": 3}
+    stops = {"validate_every": 1, "checkpoint_every": 3}
     return TrainingParams.model_validate(rows | tasks | noise | contrast | pace | optimizer | stops | changes)
 
 
@@ -74,13 +86,27 @@ def make_floors(**changes: float) -> SimilarityFloors:
     return SimilarityFloors.model_validate(dict.fromkeys(SimilarityFloors.model_fields, -1.0) | changes)
 
 
-def make_synthesis_params(*, train: int = 0, validation: int = 0, **changes: Any) -> SynthesisParams:
-    """Triplets of the catalogue, and `train` and `validation` families of scenes; all are let through."""
-    amounts = {"captions_per_pair": 1, "max_pairs_per_relation": 1000, "pairs_per_shard": 40, "batch_size": 8}
-    families = {"train": train, "validation": validation}
-    sources = {"sprites": {"families": families, "edits_per_relation": 1}, "imported": [], "drawn": None}
-    usual = {"seed": 17, "floors": make_floors()} | amounts | sources
-    return SynthesisParams.model_validate(usual | changes)
+def make_scenes_params(*, train: int = 0, validation: int = 0, **changes: Any) -> ScenesParams:
+    """`train` and `validation` families of scenes; all are let through."""
+    usual = {"recipe": "scenes", "reads": "data", "min_rows": 1, "floors": None, "seed": 17, "edits_per_relation": 1}
+    return ScenesParams.model_validate(usual | {"families": {"train": train, "validation": validation}} | changes)
+
+
+def make_captions_params(**changes: Any) -> EmojiCaptionsParams:
+    """Pairs of the catalogue; all are let through."""
+    usual = {"recipe": "emoji_captions", "reads": "data", "min_rows": 1, "floors": None}
+    return EmojiCaptionsParams.model_validate(usual | changes)
+
+
+def make_edits_params(**changes: Any) -> EmojiEditsParams:
+    """Triplets of the catalogue, each pair of pictures once; all are let through."""
+    usual = {"recipe": "emoji_edits", "reads": "data", "min_rows": 1, "floors": None, "seed": 17}
+    amounts = {"captions_per_pair": 1, "max_pairs_per_relation": 1000}
+    return EmojiEditsParams.model_validate(usual | amounts | changes)
+
+
+def make_synthesis_params(**changes: Any) -> SynthesisParams:
+    return SynthesisParams.model_validate({"rows_per_shard": 40, "batch_size": 8} | changes)
 
 
 def make_diffusion_params(pipeline: Path | str, **changes: Any) -> DiffusionParams:
@@ -99,7 +125,7 @@ def make_diffusion_params(pipeline: Path | str, **changes: Any) -> DiffusionPara
 
 
 def make_validation_params(**changes: Any) -> ValidationParams:
-    usual = {"min_triplets": 20, "max_text_length": 200, "max_rejected_fraction": 0.1}
+    usual = {"max_text_length": 200, "max_rejected_fraction": 0.1, "rows_at_once": 1000}
     return ValidationParams.model_validate(usual | changes)
 
 
@@ -124,16 +150,20 @@ def make_embedding_params(**changes: Any) -> EmbeddingParams:
     return EmbeddingParams.model_validate({"seed": 1, "batch_size": 16} | masks | changes)
 
 
-def make_benchmark_gate(**changes: float) -> BenchmarkGate:
-    usual = {"floor": 0.4, "margin": 0.01, "max_relation_drop": 0.1, "max_plausible_loss": 0.1}
+def make_emoji_benchmark_params(**changes: Any) -> EmojiBenchmarkParams:
+    usual = {"recipe": "emoji", "reads": "data", "gate": None, "seed": 17, "max_queries_per_relation": 10}
+    return EmojiBenchmarkParams.model_validate(usual | changes)
+
+
+def make_benchmark_gate(**changes: Any) -> BenchmarkGate:
+    usual = {
+        "figure": "recall_at_10",
+        "floor": 0.4,
+        "margin": 0.01,
+        "max_relation_drop": 0.1,
+        "max_plausible_loss": 0.1,
+    }
     return BenchmarkGate.model_validate(usual | changes)
-
-
-def make_importer(encoder: Path = Path("none"), **changes: Any) -> "Importer":
-    """What imports triplets: those without scores are judged by `encoder`, and all are let through."""
-    from compodiff.interchange.importing import Importer
-
-    return Importer(encoder=encoder, floors=make_floors(), batch_size=4, split="train", seed=17, **changes)
 
 
 # Networks
@@ -175,27 +205,6 @@ def make_encoder_manifest(**changes: Any) -> "EncoderManifest":
     widths = {"embedding_dim": 16, "token_dim": 16, "context_length": 16}
     usual = {"name": "tiny", "weights_digest": "0" * 64, "activation": "gelu"} | sight | widths
     return EncoderManifest(**(usual | changes))
-
-
-def make_open_clip_encoder(folder: Path) -> "Encoder":
-    """A CLIP of the real class with random weights, one layer a tower; open_clip knows it as `compodiff-tiny`."""
-    import open_clip
-    import torch
-
-    from compodiff.encoders import open_clip_encoder
-
-    towers = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    }
-    config = folder / "compodiff-tiny.json"
-    config.write_text(json.dumps(towers))
-    open_clip.add_model_config(config)
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(17)
-        return open_clip_encoder("compodiff-tiny", pretrained=None)
 
 
 def make_embedded_encoder(*, seed: int = 3, **changes: Any) -> "Encoder":
@@ -268,11 +277,6 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
-
-
-def write_webdataset(path: Path, samples: Mapping[str, Mapping[str, bytes]]) -> Path:
-    """A tar of samples: key -> extension -> content."""
-    return write_tar(path, {f"{key}.{end}": data for key, files in samples.items() for end, data in files.items()})
 
 
 def compute_cosines(queries: np.ndarray, pictures: np.ndarray) -> np.ndarray:

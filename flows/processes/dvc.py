@@ -64,7 +64,7 @@ def read_stage_graph(project: Path) -> dict[str, list[str]]:
 
 
 def is_up_to_date(project: Path, stage: str) -> bool:
-    """Whether `dvc repro` would skip a stage, asked without starting DVC, which takes a second.
+    """Return whether `dvc repro` would skip a stage, asked without starting DVC, which takes a second.
 
     False also where DVC cannot say, because another command of it writes just now: its own process then waits.
     """
@@ -93,7 +93,7 @@ def compare_data(project: Path) -> Literal["absent", "other", "new", "recorded"]
 
 
 def has_remote(project: Path) -> bool:
-    """Whether DVC knows a remote to pull from."""
+    """Return whether DVC knows a remote to pull from."""
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:

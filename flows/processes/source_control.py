@@ -39,7 +39,7 @@ def match_source_control(project: Path) -> bool:
 
 
 def _is_ignored(git: str, project: Path) -> bool:
-    """Whether git is told to leave the folder out, as it is with a preset's; DVC refuses to work there with git."""
+    """Return whether git leaves the folder out, as it does with a preset's; DVC refuses to work there with git."""
     asked = subprocess.run([git, "check-ignore", "--quiet", "."], cwd=project, capture_output=True, check=False)
     return asked.returncode == 0
 

@@ -65,7 +65,7 @@ def count_usable_cores() -> int:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this id runs; one that has ended and was not yet collected (a zombie) does not."""
+    """Return whether a process of this id runs; one that has ended and was not yet collected (a zombie) does not."""
     import psutil
 
     try:
@@ -96,7 +96,7 @@ def read_peak_memory() -> int:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether a file can be made in `folder`; rights alone do not tell, on a read-only disk or for the superuser."""
+    """Return whether a file can be made in `folder`: rights do not tell, on a read-only disk or for the superuser."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
@@ -121,11 +121,7 @@ def read_processor() -> Processor:
 
 
 def lock_file(file: _Opened, *, wait: bool) -> None:
-    """Lock an open file for this process alone, until it is closed.
-
-    Args:
-        file: open.
-        wait: wait while another process holds it.
+    """Lock an open file for this process alone, until it is closed; `wait` for another process that holds it.
 
     Raises:
         BlockingIOError: another process holds it, and `wait` is False.

@@ -19,4 +19,4 @@ def find_project_root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if (folder / "params.yaml").is_file():
             return folder
-    raise InputInvalid(f"no params.yaml in {start} or above; run this inside a CompoDiff project")
+    raise InputInvalid(f"{start} lies in no CompoDiff project (no params.yaml in it or above); run this inside one")

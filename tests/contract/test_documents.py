@@ -13,8 +13,10 @@ from compodiff.cli import app
 TREE: Any = typer.main.get_command(app)
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 TOLD = [told for path in (*DOCUMENTS, *FORMS) for told in told_commands(path, "compodiff")]
-# Pages that keep to 120 columns; tables, links and code cannot be broken.
-NARROW = (*TUTORIALS, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "docs/index.md", "docs/api.md")))
+# Pages keep to 120 columns; tables, pictures and code cannot be broken.
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+NARROW = DOCUMENTS
+PARTS = ["Status", "Context", "Decision", "Consequences", "Figures"]
 
 
 @pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.where}: {told.command}")
@@ -67,4 +69,12 @@ def test_targets_of_make_exist() -> None:
 @pytest.mark.parametrize("path", NARROW, ids=lambda path: path.name)
 def test_pages_keep_to_120_columns(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
+def test_decisions_have_one_format(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# {path.name[:4]}: ")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == PARTS
+    assert all(part.strip() for part in re.split(r"^## .+$", text, flags=re.MULTILINE))

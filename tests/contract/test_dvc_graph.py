@@ -1,6 +1,7 @@
 """dvc.yaml says to DVC what the signatures of the stages say: names, sections and paths, and the code behind them."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 import yaml
 
 from compodiff.params import Params, load_params
-from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, read_declaration
-from compodiff.stages.synthesize import ROOMS
+from compodiff.recipes.make import ROOMS
+from compodiff.stages.declaration import OPTIONAL_STAGES, STAGES, Declaration, list_keys, read_declaration
+from flows.processes.dvc import read_stage_graph
 
 ROOT = Path(__file__).parents[2]
-GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DECLARED_GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+GRAPH: dict[str, Any] = {name: stage.get("do", stage) for name, stage in DECLARED_GRAPH.items()}
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="utf-8"))
 CODE = "src/"
 
@@ -31,7 +34,7 @@ def imports() -> grimp.ImportGraph:
     return grimp.build_graph("compodiff", exclude_type_checking_imports=True)
 
 
-@pytest.fixture(params=STAGES)
+@pytest.fixture(params=list(STAGES))
 def stage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -51,25 +54,55 @@ def as_mapping(entry: str | dict[str, Any]) -> dict[str, Any]:
     return {entry: {}} if isinstance(entry, str) else entry
 
 
+def key_of(stage: str) -> str:
+    """Return what stands for the key in a stage of dvc.yaml: the entries of a list have no keys there."""
+    return "${item}" if isinstance(STAGES[stage], tuple) else "${key}"
+
+
+def in_dvc(template: str, stage: str) -> str:
+    """Return a path of a declaration as dvc.yaml writes it."""
+    return re.sub(r"\{([^}]+)\}", r"${\1}", template).replace("${key}", key_of(stage))
+
+
 def test_the_same_stages() -> None:
     assert list(GRAPH) == list(STAGES)
 
 
+def test_the_same_names_to_run_over(stage: str) -> None:
+    over = STAGES[stage]
+    expected = list(over) if isinstance(over, tuple) else f"${{{over}}}" if over else None
+    assert DECLARED_GRAPH[stage].get("foreach") == expected
+
+
 def test_the_command_runs_the_stage_of_that_name(stage: str) -> None:
-    assert GRAPH[stage]["cmd"] == f"PATH=$PATH:.venv/bin compodiff run {stage}"
+    name = f"{stage}@{key_of(stage)}" if STAGES[stage] else stage
+    assert GRAPH[stage]["cmd"] == f"PATH=$PATH:.venv/bin compodiff run {name}"
 
 
-def test_the_same_sections_of_params(stage: str, declared: Declaration) -> None:
-    assert sorted(GRAPH[stage].get("params", [])) == sorted(declared.sections)
+def test_the_same_params(stage: str, declared: Declaration) -> None:
+    items = [
+        ".".join(filter(None, (item.section, key_of(stage), key)))
+        for item in declared.items.values()
+        for key in item.keys or ("",)
+    ]
+    assert sorted(GRAPH[stage].get("params", [])) == sorted([*declared.sections, *items])
     assert set(declared.sections) <= set(Params.model_fields)
 
 
 def test_the_same_inputs(stage: str, declared: Declaration) -> None:
-    assert {path for path in paths(stage, "deps") if not path.startswith(CODE)} == set(declared.inputs.values())
+    inputs = {in_dvc(path, stage) for path in declared.inputs.values()}
+    assert {path for path in paths(stage, "deps") if not path.startswith(CODE)} == inputs
 
 
 def test_the_same_outputs(stage: str, declared: Declaration) -> None:
-    assert set(paths(stage, "outs", "metrics", "plots")) == set(declared.outputs.values())
+    outputs = {in_dvc(path, stage) for path in declared.outputs.values()}
+    assert set(paths(stage, "outs", "metrics", "plots")) == outputs
+
+
+def test_dvc_makes_a_stage_of_each_name_of_params() -> None:
+    params = load_params(ROOT / "params.yaml")
+    expected = {f"{name}@{key}" if key else name for name in STAGES for key in list_keys(name, params) or [""]}
+    assert set(read_stage_graph(ROOT)) == expected
 
 
 def test_every_room_behind_a_stage_is_watched_and_no_path_in_vain(stage: str, imports: grimp.ImportGraph) -> None:
@@ -88,9 +121,14 @@ def test_stages_watch_rooms_and_their_own_files(stage: str) -> None:
     }
 
 
-def test_a_change_of_code_makes_shards_of_triplets_anew_where_dvc_makes_them_anew() -> None:
-    watched = {Path(path).name for path in paths("synthesize", "deps") if path.startswith(CODE)}
-    assert set(ROOMS) == watched - {"synthesize.py"}
+def test_a_change_of_code_makes_shards_anew_where_dvc_makes_them_anew() -> None:
+    watched = {Path(path).name for path in paths("make_set", "deps") if path.startswith(CODE)}
+    assert set(ROOMS) == watched - {"make_set.py"}
+
+
+def in_dvc_key(path: str) -> str:
+    """Return a path of the stage mix for the composed model, which optional stages read."""
+    return path.replace("${item}", "composed")
 
 
 def modules_behind(stage: str, imports: grimp.ImportGraph) -> set[str]:
@@ -129,7 +167,7 @@ def test_the_package_imports_none_of_its_modules_by_itself() -> None:
 
 def test_stages_that_resume_within_their_output_keep_it_when_they_are_run_again() -> None:
     kept = {path for stage in STAGES for path, options in paths(stage, "outs").items() if options.get("persist")}
-    assert kept == {"artifacts/triplets", "artifacts/embeddings"}
+    assert kept == {"artifacts/sets/${key}", "artifacts/embeddings/${key}"}
 
 
 def test_nothing_is_written_below_data_which_is_one_tracked_input() -> None:
@@ -146,6 +184,6 @@ def test_the_recorded_data_are_those_of_the_params_at_hand() -> None:
 def test_an_optional_stage_reads_what_the_graph_wrote_and_writes_what_it_does_not(name: str) -> None:
     declared = read_declaration(name)
     written = {path for stage in STAGES for path in paths(stage, "outs", "metrics", "plots")}
-    assert set(declared.inputs.values()) <= written | {"data"}
+    assert all(any(path in (wrote, in_dvc_key(wrote)) for wrote in written) for path in declared.inputs.values())
     assert not set(declared.outputs.values()) & written
     assert declared.sections.keys() <= Params.model_fields.keys()

@@ -28,6 +28,9 @@ def leaves_of(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
             yield (*above, key), value
 
 
+REPLACED = ("sets", "benchmarks", "tasks", "curve")  # as a whole, whatever a preset says of them
+
+
 def look_up(values: Any, keys: tuple[str, ...]) -> Any:
     for key in keys:
         values = values.get(key, MISSING) if isinstance(values, dict) else MISSING
@@ -50,7 +53,9 @@ def test_a_preset_fits_and_changes_the_default(preset: str) -> None:
 def test_a_preset_restates_no_value_of_the_default(preset: str) -> None:
     base = read("params.yaml")
     restated = [
-        ".".join(keys) for keys, value in leaves_of(read(f"infra/params/{preset}.yaml")) if look_up(base, keys) == value
+        ".".join(keys)
+        for keys, value in leaves_of(read(f"infra/params/{preset}.yaml"))
+        if look_up(base, keys) == value and not {*keys} & {*REPLACED}
     ]
     assert restated == []
 

@@ -118,7 +118,7 @@ def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) 
     assert {"stages", "progress", "figures-emoji", "links", "promotion"} <= found.keys()
     assert found["progress"] == "100"
     assert "composed" in found["figures-emoji"]
-    assert "artifacts/report/report.html" in found["links"]
+    assert "artifacts/reports/emoji/report.html" in found["links"]
     assert any("promoted: version 1" in word for word in inbox.received)
     assert _completed(operation.run("champion/daily"))
     assert _completed(operation.run("index-refresh/watch"))
@@ -126,7 +126,7 @@ def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) 
 
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["composed"]["seed"] += 1
-    params["promotion"]["benchmarks"]["emoji"] |= {"margin": 0.0, "max_relation_drop": 1.0, "max_plausible_loss": 1.0}
+    params["benchmarks"]["emoji"]["gate"] |= {"margin": 0.0, "max_relation_drop": 1.0, "max_plausible_loss": 1.0}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     assert _completed(operation.run("pipeline/on-demand"))
     decided = [word for word in inbox.received if "version 2" in word]

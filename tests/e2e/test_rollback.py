@@ -30,8 +30,8 @@ def project(search_project: Path, tmp_path: Path) -> Path:
     for recall in (0.6, 0.9):
         measured = {"composed": FIGURES["composed"] | {"recall_at_10": recall}}
         figures = {"emoji": measured, "scenes": measured}
-        register_model(project, ModelCandidate(folders, figures, []))
-        promote(project, params.promotion, min_relation_queries=1)
+        register_model(project, ModelCandidate(folders, project / "artifacts" / "sampling.json", figures, []))
+        promote(project, params.gates, min_relation_queries=1)
     return project
 
 

@@ -2,87 +2,54 @@
 
 import csv
 import json
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import run
 
-import pandas as pd
 import pytest
-from factories import encode_picture
-from PIL import Image
-from worlds.browser import CHROMIUM, COMMAND, DRIVER, browser, until
+from worlds.discs import write_discs
 
-from compodiff.inspection.drawing import SheetTriplet, draw, read_manifest, read_pictures
+from compodiff.inspection.drawing import SheetRow, draw, read_pictures, read_rows
 from compodiff.inspection.sheet import render_sheet
-from compodiff.storage import shards
-from compodiff.triplets.manifest import finish
-from compodiff.validation import MANIFEST
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select
 
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"
 )
+COMMAND = Path(sys.executable).with_name("compodiff")
 COUNT = 60
 
 
 @pytest.fixture(scope="module")
 def triplets(tmp_path_factory) -> Path:
     """Sixty triplets of three relations; every fifth is rejected, every sixth has a mask."""
-    folder = tmp_path_factory.mktemp("dataset") / "discs"
-    path = folder / "train-00000.tar"
-    rows = pd.DataFrame([row(number) for number in range(COUNT)]).astype(MANIFEST)
-    with shards.open_shard_writer(path) as shard:
-        shard.record(rows[list(row(0))])
-        for number, each in enumerate(rows.to_dict("records")):
-            if each["accepted"]:
-                mask = {"mask.png": encode_picture(Image.new("1", (64, 64), 1))} if number % 6 == 1 else {}
-                pictures = {"reference.png": disc(number), "target.png": disc(number + 100), **mask}
-                shard.add(str(each["key"]), {**pictures, "json": json.dumps(each).encode()})
-    finish(folder, [path])
-    return folder
-
-
-def row(number: int) -> dict:
-    said = {
-        "reference_caption": f"disc {number}",
-        "target_caption": "a </script> disc",
-        "relative_caption": f"to {number}",
-    }
-    names = {
-        "key": f"train-{number:03d}",
-        "shard": "train-00000.tar",
-        "reference": f"r{number}",
-        "target": f"t{number}",
-    }
-    scores = dict.fromkeys(("image_image", "image_caption_reference", "image_caption_target", "keyword_image"), 0.5)
-    kept = number % 5 != 0
-    scores["directional"] = (number * 7 % COUNT) / COUNT
-    return (
-        names
-        | said
-        | {"relation": ("add", "remove", "turn_left")[number % 3], "split": "train"}
-        | scores
-        | {"accepted": kept, "rejected_by": "" if kept else "directional"}
-    )
-
-
-def disc(number: int) -> bytes:
-    return encode_picture(Image.new("RGB", (48, 48), (number * 3 % 256, 90, 160)))
+    return write_discs(tmp_path_factory.mktemp("project") / "artifacts", COUNT)
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory) -> Iterator[WebDriver]:
-    with browser() as driver:
-        driver.downloads = tmp_path_factory.mktemp("downloads")
-        behaviour = {"behavior": "allow", "downloadPath": str(driver.downloads)}
-        driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
-        yield driver
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    driver = webdriver.Chrome(options, Service(str(DRIVER)))
+    driver.downloads = downloads
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +71,14 @@ def page(chromium, file) -> Iterator[WebDriver]:
     assert [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def until(holds, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
 def keys(page: WebDriver) -> list[str]:
     return page.execute_script("return [...document.querySelectorAll('.card')].map((card) => card.dataset.key)")
 
@@ -113,7 +88,7 @@ def choose(page: WebDriver, name: str, value: str) -> None:
 
 
 def test_the_sheet_shows_the_draw_and_fetches_nothing(page, triplets, file):
-    drawn = draw(read_manifest(triplets), 45, 17)
+    drawn = draw(read_rows(triplets), 45, 17)
     assert keys(page) == drawn["key"].tolist()
     assert page.find_element(By.ID, "status").text == "45 of 45 triplets, 0 rated"
     card = page.find_element(By.CSS_SELECTOR, f"[data-key='{drawn[drawn['accepted']]['key'].iloc[0]}']")
@@ -125,8 +100,9 @@ def test_the_sheet_shows_the_draw_and_fetches_nothing(page, triplets, file):
         )
         == 0
     )
-    rejected = drawn[~drawn["accepted"]]["key"].iloc[0]
-    assert "not kept" in page.find_element(By.CSS_SELECTOR, f"[data-key='{rejected}'] .frame").text
+    rejected = page.find_element(By.CSS_SELECTOR, f"[data-key='{drawn[~drawn['accepted']]['key'].iloc[0]}']")
+    assert rejected.find_element(By.CLASS_NAME, "verdict").text == "rejected by directional"
+    assert len(rejected.find_elements(By.CSS_SELECTOR, ".frame img")) >= 2
 
 
 def test_thumbnails_are_decoded_when_they_come_near(page):
@@ -138,7 +114,7 @@ def test_thumbnails_are_decoded_when_they_come_near(page):
 
 
 def test_it_sorts_and_filters(page, triplets):
-    rows = read_manifest(triplets).set_index("key")
+    rows = read_rows(triplets).set_index("key")
     choose(page, "sort", "directional")
     scores = [rows.at[key, "directional"] for key in keys(page)]
     assert scores == sorted(scores)
@@ -235,10 +211,10 @@ def test_everything_has_a_name_and_a_phone_sees_it_all(page):
 
 
 def test_a_thousand_triplets_are_usable_at_once(chromium, triplets, tmp_path):
-    rows = read_manifest(triplets)
+    rows = read_rows(triplets)
     shown = read_pictures(triplets, rows[rows["accepted"]])
     many = [
-        SheetTriplet({**it.row, "key": f"{it.row['key']}-{copy}"}, it.reference, it.target, it.mask)
+        SheetRow({**it.row, "key": f"{it.row['key']}-{copy}"}, it.reference, it.target, it.mask)
         for copy in range(21)
         for it in shown
     ]

@@ -15,13 +15,12 @@ from factories import make_benchmark_gate
 from mlflow.entities import Metric
 
 from compodiff.errors import InputInvalid, PromotionRefused
-from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import DECISIONS, settle_aliases
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_number_at
 from compodiff.tracking.store import open_store
 
-GATE = PromotionParams(benchmarks={"emoji": make_benchmark_gate(floor=0.1)})
+GATES = {"emoji": make_benchmark_gate(floor=0.1)}
 # What a promotion asks of MLflow in order to change something, in order.
 REQUESTS = (
     "create_run",
@@ -52,7 +51,7 @@ def register(project: Path, recall: float) -> str:
 
 
 def decide(project: Path) -> ChampionChange:
-    return promote(project, GATE, min_relation_queries=50)
+    return promote(project, GATES, min_relation_queries=50)
 
 
 def standing(project: Path) -> tuple[str | None, str | None]:

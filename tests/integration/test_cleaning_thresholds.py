@@ -13,9 +13,10 @@ import torch
 from factories import encode_picture
 from PIL import Image
 
-from compodiff.catalogue.pictures import Catalogue, paint_on_white
+from compodiff.catalogue.pictures import Catalogue
 from compodiff.cleaning.survey import embed_as_units
 from compodiff.encoders import load_encoder
+from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import compute_look, look_the_same
 
 pytestmark = pytest.mark.slow

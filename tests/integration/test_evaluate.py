@@ -1,20 +1,26 @@
 import base64
 import json
 import re
-import shutil
-from functools import partial
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from factories import make_index_params
 from PIL import Image
-from worlds.benchmark import EVALUATION, LEFT_HALF, SAMPLING, make_world
+from worlds.benchmark import COLOURS, EMBEDDING, EVALUATION, LEFT_HALF, SAMPLING, drawn, make_world
 
+from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
+from compodiff.benchmarks.datasets.embedding import embed_parts, find_present
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.run import EmbeddingSource, ask_queries
-from compodiff.embeddings import Embeddings
-from compodiff.errors import CheckpointMismatch, EncoderMismatch, InputInvalid
-from compodiff.stages.evaluate import RECALLS, evaluate, look_up_mask
+from compodiff.benchmarks.run import EmbeddingSource, ask_queries, make_masks
+from compodiff.embeddings import Embeddings, blank_masked
+from compodiff.encoders import load_encoder
+from compodiff.errors import CheckpointMismatch, EncoderMismatch
+from compodiff.index import index
+from compodiff.stages.evaluate import RECALLS, evaluate
+from compodiff.storage.atomic import write_json
 
 ROWS = {"image_only", "text_only", "sum", "product", "prior", "composed"}
 
@@ -27,19 +33,19 @@ def world(tmp_path_factory, tiny_encoder):
 @pytest.fixture(scope="module")
 def outputs(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    run(world, folder)
+    for name in ("emoji", "scenes"):
+        run(world, folder, name)
     return folder
 
 
-def run(world, folder, **changes):
-    paths = vars(world) | changes
-    written = {
-        "metrics": folder / "emoji.json",
-        "report": folder / "report",
-        "scenes_metrics": folder / "scenes.json",
-        "scenes_report": folder / "scenes_report",
+def run(world, folder, name="emoji", **changes):
+    paths = {each: getattr(world, each) for each in ("encoder", "prior", "composed", "index")}
+    own = {
+        "emoji": {"benchmark": world.benchmark, "embeddings": world.embeddings},
+        "scenes": {"benchmark": world.scenes, "embeddings": world.scenes_embeddings},
     }
-    evaluate(evaluation=EVALUATION, sampling=SAMPLING, **written, **paths)
+    written = {"metrics": folder / f"{name}.json", "report": folder / name}
+    evaluate(evaluation=EVALUATION, sampling=SAMPLING, **(paths | own[name] | written | changes))
 
 
 def test_the_metrics_file_has_every_row_and_relation(outputs):
@@ -82,37 +88,78 @@ def test_the_record_says_what_was_chosen_and_what_the_scores_depend_on(outputs):
     assert len(found["record"]["weights_digest"]["composed"]) == 64
 
 
-def test_scenes_are_scored_beside_the_emoji_with_masks_and_negative_texts(world, outputs, tmp_path):
+def test_scenes_are_scored_with_masks_and_negative_texts(outputs):
     emoji, scenes = (json.loads((outputs / name).read_text()) for name in ("emoji.json", "scenes.json"))
     assert scenes.keys() == emoji.keys()
     assert (scenes["record"]["benchmark"], scenes["record"]["queries"]) == ("scenes", emoji["record"]["queries"] + 2)
-    assert "index" not in scenes["record"], "no index serves the scenes"
     assert {"negative", "masked"} <= scenes["composed"]["relations"].keys()
-    assert (outputs / "scenes_report" / "report.html").is_file()
+    assert (outputs / "scenes" / "report.html").is_file()
 
 
 def test_a_masked_query_is_asked_with_the_blanked_reference_and_its_mask(world):
-    embeddings = Embeddings.load(world.embeddings)
+    embeddings, encoder = Embeddings.load(world.scenes_embeddings), load_encoder(world.encoder)
     (part,) = load_triplets(world.scenes, "test")
-    asked = ask_queries(part, EmbeddingSource(embeddings, partial(look_up_mask, embeddings, world.scenes)))
+    asked = ask_queries(part, EmbeddingSource(embeddings, make_masks(world.scenes, encoder)))
     plain, negative, masked = 0, len(part.queries) - 2, len(part.queries) - 1
-    np.testing.assert_array_equal(asked.references[masked], embeddings.masked[0])
+    pixels = encoder.preprocess(part.pictures.read("bar-red"))[None]
+    blanked = encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(LEFT_HALF)[None]))[0]
+    np.testing.assert_allclose(asked.references[masked], blanked.numpy(), atol=1e-5)
     np.testing.assert_array_equal(asked.masks[masked].numpy(), LEFT_HALF)
     assert not asked.masks[plain].any()
     assert not asked.masks[negative].any()
     assert asked.negative[[plain, negative]].tolist() == [0, embeddings.text_row["red"]]
-    np.testing.assert_array_equal(asked.references[negative], embeddings.pictures[embeddings.picture_row["bar-red"]])
+    whole = embeddings.pictures[embeddings.picture_row["bar-red"]]
+    np.testing.assert_array_equal(asked.references[negative], whole)
+    assert np.abs(asked.references[masked] - whole).max() > 1e-3
 
 
-def test_a_mask_that_was_not_embedded_is_refused(world, tmp_path):
-    scenes = shutil.copytree(world.scenes, tmp_path / "scenes")
-    Image.fromarray(~LEFT_HALF).save(scenes / "mask.png")
-    with pytest.raises(InputInvalid, match=r"bar-red is not embedded with mask\.png; run: dvc repro embed"):
-        run(world, tmp_path, scenes=scenes)
+def test_an_index_of_another_gallery_serves_nothing_of_this_benchmark(world, tmp_path):
+    embedded = Embeddings.load(world.embeddings)
+    fewer = list(embedded.picture_row)[1:]
+    table = {"picture_id": fewer, "name": fewer, "path": "x", "offset": 0, "length": 0, "sha256": fewer}
+    index.build(
+        tmp_path / "index",
+        embeddings=embedded.pictures[1:],
+        pictures=pd.DataFrame(table),
+        encoder=embedded.encoder,
+        params=make_index_params(),
+        pictures_root="..",
+    )
+    run(world, tmp_path, index=tmp_path / "index")
+    assert "index" not in json.loads((tmp_path / "emoji.json").read_text())["record"]
+
+
+def test_a_benchmark_in_files_of_its_own_reports_the_figures_of_its_protocol(world, tmp_path):
+    folder, embeddings = make_fashion(tmp_path, load_encoder(world.encoder))
+    run(world, tmp_path, benchmark=folder, embeddings=embeddings)
+    found = json.loads((tmp_path / "emoji.json").read_text())
+    assert found.keys() == ROWS | {"record"}
+    assert {"recall_at_10", "recall_at_50"} <= found["composed"].keys()
+    assert "recall_at_1" not in found["composed"]
+    assert found["record"]["benchmark"] == "mine"
+    assert found["record"]["baselines"] == {"text_weight": 0.5, "product_offset": 0.0}  # no validation split
+    assert "index" not in found["record"]
+
+
+def make_fashion(root, encoder):
+    """FashionIQ with four pictures of each category, assembled under the name `mine` and embedded."""
+    for category in ("dress", "shirt", "toptee"):
+        names = [f"{category}-{number}" for number in range(4)]
+        queries = [{"candidate": names[0], "target": names[1], "captions": ["is red", "is long"]}]
+        write_json(root / f"fiq/captions/cap.{category}.val.json", queries)
+        write_json(root / f"fiq/image_splits/split.{category}.val.json", names)
+        (root / "fiq/images").mkdir(exist_ok=True)
+        for name, colour in zip(names, COLOURS, strict=False):
+            drawn("box", colour).convert("RGB").save(root / f"fiq/images/{name}.jpg")
+    (root / "assembled").mkdir()
+    Assembled("mine", "fashioniq", "../fiq", "val", None).write(root / "assembled")
+    parts = open_assembled(root / "assembled").load("val")
+    embed_parts(root / "embedded", find_present(parts, skip_missing=False), encoder, EMBEDDING)
+    return root / "assembled", root / "embedded"
 
 
 def test_the_report_is_one_file_with_pictures_that_decode(outputs):
-    html = (outputs / "report" / "report.html").read_text()
+    html = (outputs / "emoji" / "report.html").read_text()
     assert "src='http" not in html
     assert html.count("class=query") == 2 * EVALUATION.shown_queries
     pictures = re.findall(r"src='data:image/(?:png|jpeg);base64,([^']+)'", html)
@@ -120,12 +167,13 @@ def test_the_report_is_one_file_with_pictures_that_decode(outputs):
         Image.open(BytesIO(base64.b64decode(picture))).load()
     # reference and target, and three rankings, of each shown query; one plot a metric and one of all
     assert len(pictures) >= 2 * EVALUATION.shown_queries * (2 + 3 * EVALUATION.shown_pictures)
-    assert (outputs / "report" / "all_queries.png").is_file()
+    assert (outputs / "emoji" / "all_queries.png").is_file()
 
 
 def test_the_same_inputs_give_the_same_bytes(world, outputs, tmp_path):
-    run(world, tmp_path)
-    for name in ("emoji.json", "report/report.html", "scenes.json", "scenes_report/report.html"):
+    for name in ("emoji", "scenes"):
+        run(world, tmp_path, name)
+    for name in ("emoji.json", "emoji/report.html", "scenes.json", "scenes/report.html"):
         assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes()
 
 
@@ -148,9 +196,3 @@ def test_a_truncated_model_is_refused(world, tmp_path):
     (broken / "model.safetensors").write_bytes((world.prior / "model.safetensors").read_bytes()[:100])
     with pytest.raises(CheckpointMismatch, match=r"model\.safetensors"):
         run(world, tmp_path, prior=broken)
-
-
-def test_embeddings_hold_the_gallery_and_the_mask_of_a_query(world):
-    embeddings = Embeddings.load(world.embeddings)
-    assert len(embeddings.pictures) == 24
-    assert len(embeddings.masked) == 1

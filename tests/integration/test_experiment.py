@@ -1,14 +1,11 @@
-"""Experiments that ask a trained model, on the small world of the benchmarks."""
+"""Experiments that ask a trained model, on a small project."""
 
 import csv
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
-from worlds.benchmark import make_world
 
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
@@ -17,12 +14,9 @@ from compodiff.experiments.outcome import Chart, Measurement, plot
 from compodiff.experiments.registry import EXPERIMENTS, log_fit
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, tiny_encoder):
-    root = tmp_path_factory.mktemp("project")
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", root)
-    make_world(root / "artifacts", tiny_encoder)
-    return root
+@pytest.fixture
+def project(experiment_project):
+    return experiment_project
 
 
 def run(project, monkeypatch, name, *options):
@@ -67,17 +61,25 @@ def test_draws_are_fused_in_three_ways(project, monkeypatch):
 def test_conditions_are_told_apart(project, monkeypatch):
     points, _ = run(project, monkeypatch, "conditions")
     by_name = {point["conditions"]: point for point in points}
-    assert {"text", "reference", "both", "both, of negative", "both + negative"} <= by_name.keys()
-    # Every query has one that goes the other way, whose caption is its negative text.
-    assert by_name["both + negative"]["queries"] == "64"
+    # Emoji change there and back: the caption of the way back is a negative text. None has a mask.
+    assert by_name.keys() == {"text", "reference", "both", "both, of negative", "both + negative"}
+    assert 0 < int(by_name["both + negative"]["queries"]) <= int(by_name["both"]["queries"])
     # The untrained network knows the reference and nothing of the text.
     assert by_name["reference"]["recall_at_10"] == by_name["both"]["recall_at_10"]
-    assert float(by_name["text"]["recall_at_10"]) == 0
+
+
+def test_masked_queries_are_asked_with_and_without_their_masks(project, monkeypatch):
+    points, outcome = run(project, monkeypatch, "conditions", "--benchmark", "scenes", "--split", "test")
+    by_name = {point["conditions"]: int(point["queries"]) for point in points}
+    assert by_name["both + mask"] == by_name["both, of mask"] > 0
+    assert outcome["notes"]["benchmark"] == "scenes test"
 
 
 def test_another_benchmark_is_asked_by_option(project, monkeypatch):
-    with pytest.raises(InputInvalid, match="where is cirr"):
+    with pytest.raises(InputInvalid, match=r"where is cirr\? params\.yaml knows emoji, scenes"):
         run(project, monkeypatch, "guidance", "--benchmark", "cirr")
+    with pytest.raises(InputInvalid, match="there is no split 'train'; choose validation or test"):
+        run(project, monkeypatch, "guidance", "--split", "train")
     with pytest.raises(InputInvalid, match="there is no experiment 'guidence'"):
         run(project, monkeypatch, "guidence")
 

@@ -1,69 +1,31 @@
 """Experiments that train, over a small catalogue of real pictures, a few updates each."""
 
 import csv
-import shutil
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
-from compodiff.catalogue.captions import list_relative_captions
-from compodiff.catalogue.emoji_benchmark import SPLITS, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import collect_material
 from compodiff.cli import app
-from compodiff.embeddings import Embeddings, make_embeddings
+from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
 from compodiff.experiments import training
-from compodiff.experiments.embedded_benchmark import open_emoji_benchmark
 from compodiff.experiments.setup import ExperimentSetup
-from compodiff.params import load_params
-from compodiff.storage.atomic import replace_folder
-
-SMALLER = {
-    "denoiser": {"width": 16, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 8, "feed_forward_factor": 2},
-    "prior": {"batch_size": 8, "validation_queries": 10},
-    "composed": {"batch_size": 10, "validation_queries": 10},
-    "benchmark": {"max_queries_per_relation": 6},
-    "embedding": {"batch_size": 64},
-}
+from compodiff.experiments.variants import MEAN, POOLED, WHOLE, VariantData, divide_anew, reduce_texts
+from compodiff.sets import open_set
+from compodiff.training.examples import IMAGE, TARGET
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, small_data, tiny_encoder):
-    """A project whose pipeline has run as far as the prior."""
-    root = tmp_path_factory.mktemp("trained")
-    content = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-    for section, changes in SMALLER.items():
-        content[section] |= changes
-    (root / "params.yaml").write_text(yaml.safe_dump(content))
-    shutil.copytree(small_data, root / "data")
-    params, catalogue, artifacts = load_params(root / "params.yaml"), Catalogue.load(root / "data"), root / "artifacts"
-    write_benchmark(artifacts / "benchmark", catalogue, params.benchmark)
-    pairs = catalogue.relations[catalogue.relations["split"] == "train"]
-    accepted = pairs.assign(
-        relative_caption=[
-            list_relative_captions(row.relation, row.reference_term, row.target_term)[0] for row in pairs.itertuples()
-        ]
-    )
-    with replace_folder(artifacts / "validation", "validation") as folder:
-        accepted[accepted["reference"] != accepted["target"]].to_parquet(folder / "accepted.parquet")
-    asked = [query.relative_caption for split in SPLITS for query in read_queries(artifacts / "benchmark", split)]
-    material = collect_material(catalogue, [*accepted["relative_caption"], *asked])
-    make_embeddings(artifacts / "embeddings", tiny_encoder, material, params.embedding)
-    ground = ground_of(root, params)
-    training.train_stage_one(ground, training.open_all_data(ground))
-    (model,) = [path for path in ground.work.iterdir() if path.is_dir()]
-    shutil.copytree(model, artifacts / "prior")
-    return root
+@pytest.fixture
+def project(experiment_project):
+    return experiment_project
 
 
-def ground_of(root, params, steps=2):
-    embeddings = Embeddings.load(root / "artifacts" / "embeddings")
-    bench = open_emoji_benchmark(root / "artifacts" / "benchmark", embeddings, "validation", params.evaluation.chunk)
-    work = root / "artifacts" / "experiments" / "models"
-    return ExperimentSetup(root, params, embeddings, bench, True, "validation", steps, work)
+@pytest.fixture
+def data(project) -> VariantData:
+    return VariantData.open(project / "artifacts", ["emoji", "emoji_edits", "scenes"])
 
 
 def run(project, monkeypatch, name):
@@ -96,26 +58,74 @@ def test_domain_transfer_tests_each_style_alone(project, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("name", ["text-encoder", "objective"])
-def test_other_experiments_that_train(project, monkeypatch, name):
-    assert len(run(project, monkeypatch, name)) == 3
+@pytest.mark.parametrize(("name", "count"), [("text-encoder", 3), ("objective", 3), ("distillation", 12)])
+def test_other_experiments_that_train(project, monkeypatch, name, count):
+    assert len(run(project, monkeypatch, name)) == count
 
 
-def test_text_variants_have_one_token_each_but_the_first(project):
-    embeddings = Embeddings.load(project / "artifacts" / "embeddings")
-    variants = training.list_text_variants(embeddings)
-    tokens, lengths = embeddings.read_tokens([5])
-    mean, one = variants["mean of token states"].read_tokens([5])
-    assert (lengths > 1).all()
-    assert one.tolist() == [1]
-    assert mean[0] == pytest.approx(tokens.astype(float).mean(axis=0), abs=2e-3)
-    pooled, one = variants["pooled embedding"].read_tokens([5, 6])
-    assert one.tolist() == [1, 1]
-    assert pooled.shape == (2, tokens.shape[1])
+def test_fractions_hold_each_other_and_every_relation_keeps_its_own_triplets(data):
+    whole = data.sets["emoji_edits"]
+    relation = np.searchsorted(whole.relation_starts, np.arange(len(whole.open_table("triplet"))), side="right")
+    relation_of = {
+        tuple(row): number for row, number in zip(whole.open_table("triplet").tolist(), relation, strict=True)
+    }
+    smaller = {tuple(row) for row in data.cut_triplets(0.2, 3).sets["emoji_edits"].open_table("triplet").tolist()}
+    some = data.cut_triplets(0.5, 3).sets["emoji_edits"]
+    rows = [tuple(row) for row in some.open_table("triplet").tolist()]
+    assert smaller < set(rows) < relation_of.keys()
+    assert len(some.negatives) == len(rows) == round(0.5 * len(relation))
+    for start, end in zip(some.relation_starts, some.relation_starts[1:], strict=False):
+        assert len({relation_of[row] for row in rows[start:end]}) == 1
+    assert some.relation_starts[-1] == len(rows)
+
+
+def test_a_style_keeps_the_examples_of_its_pictures_and_sets_without_it_give_their_share_away(data, project):
+    style = Catalogue.load(project / "data").pictures["style"]
+    names = frozenset(style.index[style == "twemoji"])
+    own = data.select_pictures(names, "twemoji")
+    kept = own.sets["emoji_edits"]
+    opened, digests = open_set(project / "artifacts/sets/emoji_edits"), set()
+    for row, scored in zip(opened.iterate_rows(), kept.embeddings.open_array("scored"), strict=True):
+        if {row["reference"]["name"], row["target"]["name"]} <= names:
+            digests |= {int(scored[0]), int(scored[1])}
+    table = kept.open_table("triplet")
+    assert 0 < len(table) < len(data.sets["emoji_edits"].open_table("triplet"))
+    assert set(table[:, [IMAGE, TARGET]].reshape(-1).tolist()) <= digests
+    assert not len(own.sets["scenes"].open_table("triplet"))
+    shares = {"masked": {"emoji": 0.1, "scenes": 0.1}, "triplet": {"emoji_edits": 0.6, "scenes": 0.2}}
+    divided = divide_anew(shares, own.sets)
+    assert divided == {"masked": {"emoji": pytest.approx(0.2)}, "triplet": {"emoji_edits": pytest.approx(0.8)}}
+    with pytest.raises(InputInvalid, match="no example is left"):
+        divide_anew({"triplet": {"scenes": 1.0}}, own.sets)
+
+
+def test_a_mixture_of_other_data_has_another_digest(data, project):
+    tasks = ExperimentSetup.of_project(project, None, None, "validation", 2).params.composed.tasks
+    whole, half, fewer = (it.mix(tasks) for it in (data, data.cut_triplets(0.5, 3), data.cut_triplets(0.4, 3)))
+    assert len({it.digest for it in (whole, half, fewer, data.mix(tasks))}) == 3
+    assert sum(share for own in half.shares.values() for share in own.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(MEAN, "mean"), (POOLED, "pooled")])
+def test_reduced_texts_have_one_token_each_in_sets_and_benchmarks(project, data, texts, expected):
+    of_set = VariantData.open(project / "artifacts", ["emoji"], texts).sets["emoji"].embeddings
+    of_benchmark = Embeddings.load(project / "artifacts" / "benchmark_embeddings" / "emoji")
+    for whole, reduced in (
+        (data.sets["emoji"].embeddings, of_set),
+        (of_benchmark, reduce_texts(of_benchmark, texts)),
+    ):
+        tokens, lengths = whole.read_tokens([3])
+        one, ones = reduced.read_tokens([3, 1])
+        assert (lengths > 1).all()
+        assert ones.tolist() == [1, 1]
+        assert one.shape == (2, tokens.shape[1])
+        if expected == "mean":
+            assert one[0] == pytest.approx(tokens.astype(float).mean(axis=0), abs=2e-3)
+    assert reduce_texts(of_benchmark, WHOLE).read_tokens([3])[0].tolist() == of_benchmark.read_tokens([3])[0].tolist()
 
 
 def test_a_bench_of_one_style_ranks_and_asks_that_style_only(project):
-    ground = ground_of(project, load_params(project / "params.yaml"))
+    ground = ExperimentSetup.of_project(project, None, None, "validation", 2)
     style = Catalogue.load(project / "data").pictures["style"].to_dict()
     bench = ground.bench.select_pictures(lambda picture: style[picture] == "twemoji")
     (part,) = bench.parts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import draw_noise, encode_picture, write_webdataset
+from factories import draw_noise, encode_picture, write_tar
 from worlds.odd import FORMATS, NAMES, odd_contents, write_odd_folder
 from worlds.odd_sets import odd_lines, write_odd_tables, write_odd_tars
 
@@ -235,11 +235,29 @@ def test_odd_sets_are_imported_and_cleaned_or_named(run: Run, tmp_path: Path) ->
             run("dataset", "clean", to, "--to", tmp_path / f"clean-{to.name}")
     code, out, err = run("import", tmp_path / "sets", "--to", tmp_path / "again", "--skip-faulty")
     assert code == 0, err
-    assert "faulty left out" in out
+    assert "left out: 2 bad mask, 1 bad split" in out
+    for form in ("webdataset", "parquet"):  # pictures that do not decode are in it: validation finds them
+        _, _, err = run("export", tmp_path / "again", "--to", tmp_path / "out", "--format", form)
+        assert "is no picture; leave such rows out" in err
     odd = tmp_path / "odd"
     odd.mkdir()
     write_odd_folder(odd)
     run("dataset", "clean", tmp_path / "again", "--to", tmp_path / "cleaned", "--benchmark", odd)
+
+
+@pytest.mark.parametrize(
+    "form", ["manifest", "captions", "parquet", "img2dataset", "lasco", "fashioniq-train", "cirr-train"]
+)
+def test_odd_files_are_no_set_of_any_format_or_only_partly_one(run: Run, tmp_path: Path, form: str) -> None:
+    write_odd_tars(tmp_path / "tars")
+    write_odd_tables(tmp_path / "tables")
+    (tmp_path / "lists").mkdir()
+    for name, content in odd_contents():
+        (tmp_path / "lists" / f"{Path(name).name}.jsonl").write_bytes(content)
+    for folder in ("lists", "tables", "tars"):
+        for flags in ((), ("--skip-faulty",)):
+            to = tmp_path / f"{form}-{folder}{len(flags)}"
+            run("import", tmp_path / folder, "--to", to, "--format", form, *flags)
 
 
 def _write_set(path: Path, entries: list[tuple[str, bytes, dict]]) -> None:
@@ -252,4 +270,4 @@ def _write_set(path: Path, entries: list[tuple[str, bytes, dict]]) -> None:
         }
         for number, (_, content, texts) in enumerate(entries)
     }
-    write_webdataset(path, samples)
+    write_tar(path, {f"{key}.{end}": data for key, files in samples.items() for end, data in files.items()})

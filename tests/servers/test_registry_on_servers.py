@@ -43,8 +43,8 @@ def trained(search_project: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     (folder / "artifacts" / "metrics").mkdir()
     for name in ("emoji", "scenes"):
         (folder / "artifacts" / "metrics" / f"{name}.json").write_text(json.dumps(FIGURES))
-    (folder / "artifacts" / "report").mkdir()
-    (folder / "artifacts" / "report" / "report.html").write_text("<h1>emoji</h1>")
+    (folder / "artifacts" / "reports" / "emoji").mkdir(parents=True)
+    (folder / "artifacts" / "reports" / "emoji" / "report.html").write_text("<h1>emoji</h1>")
     return folder
 
 
@@ -68,9 +68,9 @@ def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server:
         encoder=artifacts / "encoder",
         composed=artifacts / "composed",
         index=artifacts / "index",
-        metrics=artifacts / "metrics" / "emoji.json",
-        scenes=artifacts / "metrics" / "scenes.json",
-        report=artifacts / "report",
+        metrics=artifacts / "metrics",
+        reports=artifacts / "reports",
+        dials=artifacts / "sampling.json",
         registration=artifacts / "registration.json",
     )
     assert not (trained / "mlruns" / "mlflow.db").exists()
@@ -80,7 +80,7 @@ def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server:
     assert champion is not None
     # Another machine: the pictures and params are there, the model comes from the registry.
     away = trained.parent / "away"
-    shutil.copytree(artifacts / "benchmark", away / "artifacts" / "benchmark")
+    shutil.copytree(artifacts / "benchmarks", away / "artifacts" / "benchmarks")
     shutil.copy(trained / "params.yaml", away)
     found = compodiff(away, on_the_server, "search", "--reference", "👩‍🍳", "--text", "with dark skin", "--json")
     assert found.returncode == 0, found.stderr

@@ -15,16 +15,11 @@ from processes import BIN, ROOT, Server, Team, environment, s3_client_variables
 pytestmark = pytest.mark.slow
 
 TINY: dict[str, dict[str, Any]] = {
-    "benchmark": {"max_queries_per_relation": 20},
-    "scenes": {"families": {"validation": 2, "test": 4}, "edits_per_relation": 1},
-    "validation": {"min_triplets": 10, "max_rejected_fraction": 0.99},
+    "validation": {"max_rejected_fraction": 0.99},
     "denoiser": {"width": 64, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 32, "feed_forward_factor": 2},
     "evaluation": {"bootstrap_draws": 20, "text_weights": [0.5], "product_offsets": [0.0], "min_relation_queries": 5},
-    "promotion": {
-        "benchmarks": {"emoji": {"floor": 0.0, "margin": 0.0, "max_relation_drop": 1.0, "max_plausible_loss": 1.0}}
-    },
 }
-TRAINING = {"batch_size": 16, "steps": 4, "warmup_steps": 1, "validate_every": 2, "validation_queries": 5,
+TRAINING = {"batch_size": 16, "steps": 4, "warmup_steps": 1, "validate_every": 2,
             "checkpoint_every": 2, "contrastive_negatives": 8}  # fmt: skip
 
 
@@ -39,7 +34,11 @@ def tiny_params() -> dict[str, Any]:
         "components": 16,
         "warmup_steps": 1,
     }
-    params["synthesis"]["floors"] = dict.fromkeys(params["synthesis"]["floors"], -1.0)
+    gate = {"figure": "recall_at_10", "floor": 0.0, "margin": 0.0, "max_relation_drop": 1.0, "max_plausible_loss": 1.0}
+    params["benchmarks"]["emoji"] |= {"max_queries_per_relation": 20, "gate": gate}
+    params["benchmarks"]["scenes"] |= {"families": {"validation": 2, "test": 4}, "edits_per_relation": 1, "gate": None}
+    for own in params["sets"].values():
+        own |= {"min_rows": 10, "floors": None}
     return params
 
 

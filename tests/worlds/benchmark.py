@@ -17,10 +17,12 @@ from factories import (
 )
 from PIL import Image, ImageDraw
 
-from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.embeddings import MASK_SIZE, EmbeddingMaterial, Embeddings, ExactMask, make_embeddings
+from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
+from compodiff.benchmarks.datasets.embedding import embed_parts, find_present
+from compodiff.embeddings import MASK_SIZE, Embeddings
 from compodiff.encoders import Encoder, EncoderManifest, save_encoder
 from compodiff.index import index
+from compodiff.model import dials
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.sampling.process import Process
 from compodiff.params import EvaluationParams
@@ -46,11 +48,13 @@ EMBEDDING = make_embedding_params()
 
 @dataclass(frozen=True)
 class World:
-    """The inputs of the stage evaluate."""
+    """The inputs of the stage evaluate: of the benchmark emoji, and of scenes with their embeddings."""
 
     benchmark: Path
     scenes: Path
     embeddings: Path
+    scenes_embeddings: Path
+    encoder: Path
     index: Path
     prior: Path
     composed: Path
@@ -111,39 +115,45 @@ def untrained_card(manifest: EncoderManifest) -> ModelCard:
         image_slots=1,
         residual=True,
     )
-    return ModelCard(config, Process("diffusion", 1000), manifest.to_json(), {"sampling": SAMPLING.model_dump()})
+    return ModelCard(config, Process("diffusion", 1000), manifest.to_json())
 
 
 def make_world(root: Path, encoder: Encoder) -> World:
-    world = World(*(root / name for name in ("benchmark", "scenes", "embeddings", "index", "prior", "composed")))
+    """Benchmarks as the pipeline assembles and embeds them, an index of the first one's gallery, and two models."""
+    names = ("benchmark", "scenes", "embeddings", "scenes_embeddings", "encoder", "index", "prior", "composed")
+    world = World(*(root / name for name in names))
+    manifest = save_encoder(encoder, world.encoder)
     write_benchmark(world.benchmark)
     write_scenes(world.scenes)
-    parts = [part for split in ("test", "validation") for part in load_triplets(world.benchmark, split)]
-    texts = ["red", *(text for part in parts for query in part.queries for text in query.texts)]
-    pictures = parts[0].pictures
-    ids = list(parts[0].gallery or ())
-    masks = {"bar-red": [ExactMask("bar-blue", "test", LEFT_HALF)]}
-    make_embeddings(
-        world.embeddings, encoder, EmbeddingMaterial(ids, pictures.read, "drawn", {}, texts, masks), EMBEDDING
-    )
+    for name, folder, embeddings in (
+        ("emoji", world.benchmark, world.embeddings),
+        ("scenes", world.scenes, world.scenes_embeddings),
+    ):
+        Assembled(name, "triplets", ".", "test", "validation").write(folder)
+        _embed(folder, embeddings, encoder)
     embedded = Embeddings.load(world.embeddings)
+    ids = list(embedded.picture_row)
     index.build(
         world.index,
         embeddings=embedded.pictures,
         pictures=pd.DataFrame({"picture_id": ids, "name": ids, "path": "x", "offset": 0, "length": 0, "sha256": ids}),
-        encoder=encoder.manifest,
+        encoder=manifest,
         params=make_index_params(),
         pictures_root="..",
     )
-    card = untrained_card(encoder.manifest)
+    card = untrained_card(manifest)
     for folder in (world.prior, world.composed):
         save_model(folder, make_random_denoiser(card.denoiser).state_dict(), card)
+    write_json(root / dials.FILE, SAMPLING.model_dump())
     return world
 
 
+def _embed(folder: Path, embeddings: Path, encoder: Encoder) -> None:
+    assembled = open_assembled(folder)
+    parts = [part for split in ("test", "validation") for part in assembled.load(split)]
+    embed_parts(embeddings, find_present(parts, skip_missing=False), encoder, EMBEDDING)
+
+
 def make_models(root: Path, encoder: Encoder) -> None:
-    """What --model takes: composed/ (untrained) and encoder/; beside them the triplets folder benchmark/."""
-    manifest = save_encoder(encoder, root / "encoder")
-    world = make_world(root, encoder)
-    card = json.loads((world.composed / "config.json").read_text())
-    write_json(world.composed / "config.json", card | {"encoder": manifest.to_json()})
+    """What --model takes: composed/ (untrained), encoder/ and sampling.json; beside them the folder benchmark/."""
+    make_world(root, encoder)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 _TRAINING = {"steps": 8, "batch_size": 16, "warmup_steps": 2, "contrastive_negatives": 32, "validate_every": 4}
-_TRAINING |= {"checkpoint_every": 4, "validation_queries": 20}
+_TRAINING |= {"checkpoint_every": 4, "curve": {"queries": 20}}
 # One value for another at its place; what is not named stays as params.yaml has it.
 SMALL: dict[str, Any] = {
     "encoder": {
@@ -33,21 +33,22 @@ SMALL: dict[str, Any] = {
         | {"maps": {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}}}
         | {"image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
     },
-    "benchmark": {"max_queries_per_relation": 30},
-    "synthesis": {
-        "max_pairs_per_relation": 40,
-        "pairs_per_shard": 64,
-        "floors": dict.fromkeys(
-            ("image_image", "image_caption_reference", "image_caption_target", "directional", "keyword_image"), -1.0
-        ),
+    "sets": {
+        "emoji": {"min_rows": 10},
+        "emoji_edits": {"min_rows": 10, "floors": None, "max_pairs_per_relation": 40},
+        "scenes": {"min_rows": 10, "floors": None, "families": {"train": 20, "validation": 4}},
     },
-    "validation": {"min_triplets": 10},
+    "benchmarks": {
+        "emoji": {"max_queries_per_relation": 30, "gate": {"floor": 0.0}},
+        "scenes": {"gate": {"floor": 0.0}},
+    },
+    "synthesis": {"rows_per_shard": 64},
+    "validation": {"max_rejected_fraction": 0.5},
     "denoiser": {"width": 32, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 16, "mask_size": 4}
     | {"image_slots": 1},
     "prior": _TRAINING,
     "composed": _TRAINING,
     "evaluation": {"bootstrap_draws": 50, "min_relation_queries": 5, "shown_queries": 2},
-    "promotion": {"benchmarks": {"emoji": {"floor": 0.0}, "scenes": {"floor": 0.0}}},
 }
 
 
@@ -58,23 +59,24 @@ def make_project(root: Path, data: Path) -> Path:
     shutil.copytree(ROOT / "flows", root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "infra").mkdir()
     shutil.copy(ROOT / "infra" / "prefect.yaml", root / "infra")
-    params = _changed(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
+    params = change_values(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL)
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage in graph["stages"].values():  # the code is installed, not in the project
-        stage["deps"] = [path for path in stage["deps"] if not path.startswith("src/")]
+        own = stage.get("do", stage)
+        own["deps"] = [path for path in own["deps"] if not path.startswith("src/")]
     (root / "dvc.yaml").write_text(yaml.safe_dump(graph))
     for command in (["init", "--no-scm"], ["add", "data"]):
         subprocess.run([BIN / "dvc", *command, "--quiet"], cwd=root, check=True, env=environment(root))
     return root
 
 
-def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def change_values(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Go into sections; `maps` is one value."""
     result = dict(values)
     for key, value in changes.items():
         deeper = isinstance(value, dict) and isinstance(values.get(key), dict) and key != "maps"
-        result[key] = _changed(values[key], value) if deeper else value
+        result[key] = change_values(values[key], value) if deeper else value
     return result
 
 

@@ -16,17 +16,20 @@ import pandas as pd
 import torch
 from factories import make_denoiser_config, make_encoder_manifest, make_training_params
 
-from compodiff.embeddings import Embeddings
+from compodiff.embeddings import SetEmbeddings
 from compodiff.model.checkpoint import ModelCard
 from compodiff.model.sampling.process import Process
-from compodiff.training.curve import ValidationQuery
-from compodiff.training.examples import make_training_examples
+from compodiff.training.curve import take_queries_of_set
+from compodiff.training.examples import Mixture, SetExamples, write_examples
 from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 COLOURS = ("red", "green", "blue", "white", "black")
 TRAIN_SHAPES = tuple(f"shape{number}" for number in range(40))
 UNSEEN_SHAPES = tuple(f"shape{number}" for number in range(40, 60))
 EMBEDDING_DIM, TOKEN_DIM = 32, 12
+SET = "world"
+PICTURES = [f"{shape}-{colour}" for shape in (*TRAIN_SHAPES, *UNSEEN_SHAPES) for colour in COLOURS]
+TEXTS = ["", *(name.replace("-", " ") for name in PICTURES), *(f"make it {colour}" for colour in COLOURS)]
 
 PARAMS = make_training_params()
 NETWORK = make_denoiser_config(
@@ -40,32 +43,52 @@ def picture(shape: str, colour: str) -> str:
 
 
 def write_embeddings(folder: Path) -> None:
-    """Write the world's embeddings in the format of artifacts/embeddings."""
+    """Write a set of this world, embedded and validated: the arrays of artifacts/embeddings/NAME, and its examples."""
     rng = np.random.default_rng(5)
     words = {word: rng.standard_normal(TOKEN_DIM) for word in (*TRAIN_SHAPES, *UNSEEN_SHAPES, *COLOURS, "make", "it")}
     look = rng.standard_normal((TOKEN_DIM, EMBEDDING_DIM)) / TOKEN_DIM**0.5
     pairs = [(shape, colour) for shape in (*TRAIN_SHAPES, *UNSEEN_SHAPES) for colour in COLOURS]
     pictures = np.stack([(words[shape] + 2 * words[colour]) @ look for shape, colour in pairs])
-    texts = ["", *(f"{shape} {colour}" for shape, colour in pairs), *(f"make it {colour}" for colour in COLOURS)]
-    tokens = [np.stack([words[word] for word in text.split()] or [np.zeros(TOKEN_DIM)]) for text in texts]
-    trained = [row for row, (shape, _) in enumerate(pairs) if shape in TRAIN_SHAPES]
+    tokens = [np.stack([words[word] for word in text.split()] or [np.zeros(TOKEN_DIM)]) for text in TEXTS]
+    trained = len(TRAIN_SHAPES) * len(COLOURS)  # the first pictures, which have masked variants after the last one
     folder.mkdir(parents=True)
     arrays = {
-        "pictures": pictures.astype(np.float32),
-        "texts_pooled": np.zeros((len(texts), EMBEDDING_DIM), np.float32),
+        "images": np.concatenate([pictures, 0.5 * pictures[:trained]]).astype(np.float16),
+        "masks": rng.integers(256, size=(trained, 512), dtype=np.uint8),
+        "digests": np.arange(len(pictures) + trained, dtype=np.uint64)[:, None].view(np.uint8).repeat(2, axis=1),
         "text_tokens": np.concatenate(tokens).astype(np.float16),
         "text_offsets": np.cumsum([0, *map(len, tokens)]),
-        "masked": (0.5 * pictures[trained]).astype(np.float32),
-        "masks": rng.integers(256, size=(len(trained), 512), dtype=np.uint8),
+        "text_keys": np.arange(len(TEXTS), dtype=np.uint64),
+        **list_examples(len(pictures)),
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    names = [picture(*pair) for pair in pairs]
-    pd.DataFrame({"picture_id": names}).to_parquet(folder / "pictures.parquet")
-    pd.DataFrame({"text": texts}).to_parquet(folder / "texts.parquet")
-    masked = pd.DataFrame({"picture_id": [names[row] for row in trained], "split": "train", "target": ""})
-    masked.to_parquet(folder / "masked_pictures.parquet")
-    (folder / "manifest.json").write_text(json.dumps(MANIFEST.to_json()))
+    manifest = {"encoder": MANIFEST.to_json(), "set": "small world"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    relations = np.array(
+        [int(relation == "dark") for relation in (*captions()["picture_id"], *all_triplets()["relation"])]
+    )
+    accepted = np.ones(len(relations), np.bool_)
+    write_examples(folder / "examples", SetEmbeddings.load(folder), accepted, relations.astype(np.int32))
+
+
+def list_examples(pictures: int) -> dict[str, Any]:
+    """Return the tables of rows: one of each caption, then one of each triplet, those of unseen shapes at last."""
+    texts = {text: row for row, text in enumerate(TEXTS)}
+    captioned = [(row, texts[caption], -1, -1, PICTURES.index(name)) for row, name, caption in captions().itertuples()]
+    masked = [(row, text, pictures + row, row, target) for row, text, _, _, target in captioned]
+    wanted = [
+        (len(captioned) + row, texts[it.relative_caption], PICTURES.index(it.reference), -1, PICTURES.index(it.target))
+        for row, it in enumerate(all_triplets().itertuples())
+    ]
+    seen = len(captioned) + len(triplets())
+    return {
+        "text_to_image": np.array(captioned),
+        "masked": np.array(masked),
+        "triplet": np.array(wanted),
+        "negatives": np.empty((0, 2), np.int64),
+        "splits": (np.arange(len(captioned) + len(wanted)) >= seen).astype(np.uint8),
+    }
 
 
 def captions() -> pd.DataFrame:
@@ -84,18 +107,15 @@ def triplets(shapes: tuple[str, ...] = TRAIN_SHAPES) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reference", "target", "relative_caption", "relation"])
 
 
+def all_triplets() -> pd.DataFrame:
+    return pd.concat([triplets(), triplets(UNSEEN_SHAPES)], ignore_index=True)
+
+
 def material(folder: Path) -> TrainingMaterial:
-    embeddings = Embeddings.load(folder)
-    queries = [
-        ValidationQuery(row.relative_caption, (row.target,), row.reference)
-        for row in triplets(UNSEEN_SHAPES).itertuples()
-    ]
-    return TrainingMaterial(
-        embeddings=embeddings,
-        examples=make_training_examples(embeddings, captions(), triplets()),
-        queries=queries[:: len(queries) // PARAMS.validation_queries],
-        gallery=list(embeddings.picture_row),
-    )
+    embeddings = SetEmbeddings.load(folder)
+    mixture = Mixture((SetExamples(SET, embeddings, folder / "examples" / "train"),), PARAMS.tasks.by_task, "digest")
+    queries = take_queries_of_set(embeddings, folder / "examples", PARAMS.curve.queries, seed=3)
+    return TrainingMaterial(mixture, queries)
 
 
 def train_in(

@@ -4,29 +4,24 @@
 it writes nothing at a place of a person's choice. A command that is missing here fails the test that walks the tree.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import yaml
 from factories import encode_picture
 
 from compodiff.captions.language_model import save_language_model
 from compodiff.encoders import Encoder
-from compodiff.interchange.exporting import export_triplets
+from compodiff.interchange.exporting import export_set
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.network.denoiser import RELEASED, Denoiser
 from compodiff.model.sampling.process import Process
-from compodiff.params import SimilarityFloors
 from compodiff.released.conversion import export_released
-from compodiff.storage import shards
+from compodiff.sets import TRIPLETS, finish_set, open_shard
 from compodiff.storage.atomic import write_json
-from compodiff.triplets.manifest import finish
-from compodiff.validation import MANIFEST
 from worlds.benchmark import drawn, make_models
 from worlds.captions import ANIMALS, PLACES, tiny_model, tiny_tokenizer
 
@@ -62,9 +57,12 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "card": ("{root}/triplets",),
     "export": ("{root}/triplets",),
     "import": ("{root}/exported",),
+    "finetune": "its folder is claimed before anything is trained: tests/integration/test_finetuning.py",
+    "bench data": "it prints",
     "convert": ("{root}/released",),
-    "experiment": ("draws", "--no-track"),
+    "experiment": ("draws", "--no-track", "--benchmark", "triplets", "--root", "{root}/artifacts/benchmark"),
     "run": "it writes where params and dvc.yaml say",
+    "init": "it writes only into a folder that holds nothing (tests/unit/stages/test_beginning.py)",
     "data": "it writes data/ of the project",
     "doctor": "it prints",
     "serve": "it writes nothing",
@@ -89,7 +87,7 @@ def make_world(root: Path, encoder: Encoder) -> Path:
         for colour in ("red", "green", "blue"):
             drawn("disc", colour).save(root / name / f"{colour}.png")
     _write_triplets(root / "triplets")
-    export_triplets(root / "triplets", "webdataset", root / "exported")
+    export_set(str(root / "triplets"), "webdataset", root / "exported")
     _write_cirr(root / "cirr")
     _write_released(root)
     (root / "captions.txt").write_text("\n".join(f"a {one} {place}" for one in ANIMALS for place in PLACES))
@@ -110,21 +108,17 @@ def _write_released(root: Path) -> None:
 
 
 def _write_triplets(folder: Path) -> None:
-    """One shard as `synthesize` writes it."""
-    path = folder / "train-00000.tar"
-    scores = dict.fromkeys(SimilarityFloors.model_fields, 0.5)
-    texts = {"reference_caption": "a red disc", "target_caption": "a blue disc", "relative_caption": "make it blue"}
-    said = texts | scores | {"relation": "colour", "split": "train", "accepted": True, "rejected_by": ""}
-    rows = [
-        {"key": f"train-{number}", "shard": path.name, "reference": f"r{number}", "target": f"t{number}"} | said
-        for number in range(2)
-    ]
-    with shards.open_shard_writer(path) as shard:
-        shard.record(pd.DataFrame(rows).astype(MANIFEST)[[*rows[0]]])
-        for number, row in enumerate(rows):
-            pictures = {"reference.png": _png("red", number), "target.png": _png("blue", number)}
-            shard.add(row["key"], {**pictures, "json": json.dumps(row | {"keyword": "blue"}).encode()})
-    finish(folder, [path])
+    """A set of one shard with its own pictures."""
+    texts = {"reference_caption": "a red disc", "target_caption": "a blue disc", "relative_captions": ["make it blue"]}
+    with open_shard(folder, "train", 0, TRIPLETS) as shard:
+        for number in range(2):
+            ends = {
+                end: shard.store_picture(f"{colour}-{number}", _png(colour, number))
+                for end, colour in (("reference", "red"), ("target", "blue"))
+            }
+            said = {"key": f"train-{number}", "relation": "colour", "keyword": "blue", "mask": None, "negatives": []}
+            shard.add(said | ends | texts)
+    finish_set(folder, TRIPLETS, licence="none", source="drawn for a test")
 
 
 def _png(colour: str, number: int) -> bytes:

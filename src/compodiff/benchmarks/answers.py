@@ -69,11 +69,11 @@ class QueryArrays:
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 
     def mask_references(self, references: Floats, masks: Tensor) -> "QueryArrays":
-        """The same queries where some mask a region of their reference."""
+        """Return the same queries where some mask a region of their reference."""
         return replace(self, references=references, masks=masks)
 
     def average_over_texts(self, values: Floats) -> Floats:
-        """Mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
+        """Return the mean of unit vectors (P, D) over the texts of each query -> (Q, D)."""
         total = np.zeros((len(self.references), values.shape[1]))
         np.add.at(total, self.query, normalise(values, np.float64))
         return normalise(total, np.float64)
@@ -85,7 +85,7 @@ class QueryArrays:
 
 
 def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
-    """Every embedded picture by its id."""
+    """Return every embedded picture by its id."""
     return Vectors(tuple(embeddings.picture_row), embeddings.pictures)
 
 
@@ -119,16 +119,11 @@ class RetrievalModel:
         return choose_precision(self.sampling.precision, self.denoiser.relative_bias.device)
 
     def sample_with(self, sampling: SamplingParams) -> "RetrievalModel":
-        """The same model, sampled otherwise."""
+        """Return the same model, sampled otherwise."""
         return replace(self, sampling=sampling)
 
     def answer(self, asked: QueryArrays, label: str) -> Similarity:
-        """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone.
-
-        Args:
-            asked: Q queries.
-            label: of the progress bar.
-        """
+        """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone."""
         # A copy, because the weights are packed for inference and may still be trained on.
         denoiser = prepare_for_inference(deepcopy(self.denoiser), self.sampling.precision)
         options = SamplerOptions.of(self.sampling)
@@ -137,7 +132,7 @@ class RetrievalModel:
         with tqdm(total=len(asked.query), desc=label, unit=" queries", disable=None) as progress:
             for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
                 pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
-                own = [_copy(generators[query]) for query in asked.query[pairs]]
+                own = [generators[query].clone_state() for query in asked.query[pairs]]  # shared by a query's texts
                 conditions = self._make_conditions(asked, pairs)
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
                 answers.append(fuse_draws(draws, self.sampling.fusion).cpu().numpy())
@@ -162,8 +157,3 @@ class RetrievalModel:
 def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
     tokens, lengths = embeddings.read_tokens(rows)
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))
-
-
-def _copy(generator: torch.Generator) -> torch.Generator:
-    """A generator in the same state: the texts of one query share its noise."""
-    return generator.clone_state()

@@ -30,7 +30,7 @@ class BaselineDials:
 
 
 def make_baselines(asked: QueryArrays, dials: BaselineDials) -> dict[str, Similarity]:
-    """The four baseline rows by name."""
+    """Return the four baseline rows by name."""
     return {
         "image_only": Similarity((asked.references,)),
         "text_only": Similarity((asked.texts,)),
@@ -40,19 +40,19 @@ def make_baselines(asked: QueryArrays, dials: BaselineDials) -> dict[str, Simila
 
 
 def add_weighted(asked: QueryArrays, text_weight: float) -> Similarity:
-    """(1 - text_weight) reference + text_weight text, both of length 1 before they are added."""
+    """Add (1 - text_weight) reference and text_weight text, both of length 1 before they are added."""
     return Similarity(((1 - text_weight) * normalise(asked.references, np.float64) + text_weight * asked.texts,))
 
 
 def multiply_scores(asked: QueryArrays, offset: float) -> Similarity:
-    """(offset + cosine to the reference) (offset + cosine to the text)."""
+    """Multiply (offset + cosine to the reference) by (offset + cosine to the text)."""
     return Similarity((asked.references, asked.texts), offset=offset)
 
 
 def choose_dials(
     validation: Benchmark, asked: QueryArrays, vectors: Vectors, scorer: Scorer, params: EvaluationParams
 ) -> BaselineDials:
-    """The dials of params.yaml whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
+    """Return the dials of params.yaml whose sum and whose product are best by `CHOSEN_BY` on validation queries."""
 
     def find_best(make: Callable[[QueryArrays, float], Similarity], values: Sequence[float]) -> float:
         def measure_quality(value: float) -> tuple[float, ...]:

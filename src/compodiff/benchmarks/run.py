@@ -15,16 +15,17 @@ from torch import Tensor
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, BaselineDials, choose_dials, make_baselines
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
+from compodiff.benchmarks.datasets.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
-from compodiff.benchmarks.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
 from compodiff.embeddings.drawn_masks import compute_cells
-from compodiff.encoders import load_encoder
+from compodiff.encoders import Encoder, load_encoder
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
+from compodiff.model.dials import read_dials
 from compodiff.params import EvaluationParams, Params, SamplingParams
 from compodiff.storage.digests import digest_file
 
@@ -139,13 +140,6 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
     there = find_present(load_benchmark(it.name, it.root, it.split, it.choices), skip_missing=it.skip_missing)
     encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
-
-    def read_mask(part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
-        picture = part.pictures.read(query.reference)
-        cells = compute_cells(read_picture(it.root / query.mask), picture, encoder)
-        pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
-        return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
-
     answering = _load_answering(it, embeddings, params.sampling)
     settings = {
         "missing_pictures": len(there.missing),
@@ -156,16 +150,32 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
         "sampling": answering.sampling.model_dump(),
         "model": it.model,
     }
-    models, source = {COMPOSED: answering}, EmbeddingSource(embeddings, read_mask)
+    models, source = {COMPOSED: answering}, EmbeddingSource(embeddings, make_masks(it.root, encoder))
     # What may be missing was decided when the pictures were looked for.
     return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
+
+
+def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:
+    """Return what gives a masked query its cells (64, 64) and the embedding (D,) of its masked reference.
+
+    Args:
+        root: the folder that masks are named from.
+        encoder: embeds the masked reference.
+    """
+
+    def read_mask(part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
+        picture = part.pictures.read(query.reference)
+        cells = compute_cells(read_picture(root / query.mask), picture, encoder)
+        pixels = blank_masked(encoder.preprocess(picture)[None], cells[None])
+        return cells, encoder.encode_pixels(pixels)[0].cpu().numpy()
+
+    return read_mask
 
 
 def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> RetrievalModel:
     """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
     answering = RetrievalModel.load(it.composed, default, embeddings)
-    own = answering.card.trained_with.get("sampling")
-    sampling = default if own is None else SamplingParams.model_validate(own)
+    sampling = read_dials(it.composed, answering.card) or default
     given = {dial: value for dial, value in it.sampling.items() if value is not None}
     return answering.sample_with(SamplingParams.model_validate(sampling.model_dump() | given))
 

@@ -22,19 +22,17 @@ CIRR_VERSION = "rc2"
 _RESERVED = ("version", "metric")
 _SERVER_SPLITS = {"cirr": "test1", "circo": "test"}
 _NAMED_FAULTS = 3
+FindFault = Callable[[BenchmarkQuery, Any], str]
 
 
-def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: Similarity, *, chunk: int) -> list[Path]:
+def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: Similarity, chunk: int) -> list[Path]:
     """Write recall.json and recall_subset.json into the folder `out`, each whole or not at all.
 
     Raises:
         InputInvalid: counts or widths disagree, or a picture has no embedding.
     """
-    require_fit(benchmark, pictures, similarity)
-    gallery, _ = restrict(benchmark, pictures, skip_missing=False)
-    best = _rank_gallery(benchmark, gallery, similarity, chunk)
-    recall = {query.key: names for query, names in zip(benchmark.queries, best, strict=True)}
-    subset = _rank_candidates(benchmark.queries, gallery, similarity)
+    gallery, recall = _rank_gallery(benchmark, pictures, similarity, chunk)
+    subset = _rank_subsets(benchmark.queries, gallery, similarity)
     files = {
         "recall.json": {"version": CIRR_VERSION, "metric": "recall", **recall},
         "recall_subset.json": {"version": CIRR_VERSION, "metric": "recall_subset", **subset},
@@ -42,21 +40,17 @@ def write_cirr(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: S
     return _write(out, files, f"{benchmark.name} {benchmark.split} submission")
 
 
-def write_circo(
-    out: Path, benchmark: Benchmark, pictures: Vectors, similarity: Similarity, *, chunk: int
-) -> list[Path]:
+def write_circo(out: Path, benchmark: Benchmark, pictures: Vectors, similarity: Similarity, chunk: int) -> list[Path]:
     """Write submission.json into the folder `out`.
 
     Raises:
         InputInvalid: counts or widths disagree, or a picture has no embedding.
     """
-    require_fit(benchmark, pictures, similarity)
-    gallery, _ = restrict(benchmark, pictures, skip_missing=False)
-    odd = next((name for name in gallery.ids if not name.isdecimal()), None)
+    odd = next((name for name in benchmark.gallery or pictures.ids if not name.isdecimal()), None)
     if odd is not None:
         raise InputInvalid(f"gallery id {odd!r} is not the number of a COCO picture")
-    best = _rank_gallery(benchmark, gallery, similarity, chunk)
-    lists = {query.key: [int(name) for name in names] for query, names in zip(benchmark.queries, best, strict=True)}
+    _, best = _rank_gallery(benchmark, pictures, similarity, chunk)
+    lists = {key: [int(name) for name in names] for key, names in best.items()}
     return _write(out, {"submission.json": lists}, f"{benchmark.name} {benchmark.split} submission")
 
 
@@ -98,13 +92,8 @@ def check_cirr(path: Path, benchmark: Benchmark) -> str:
             return f"{name} is not in its image set"
         return "" if name in known else f"{name} is not a picture of {benchmark.split}"
 
-    _check(
-        path,
-        benchmark,
-        {key: names for key, names in content.items() if key not in _RESERVED},
-        lengths[metric],
-        find_fault,
-    )
+    lists = {key: names for key, names in content.items() if key not in _RESERVED}
+    _check(path, benchmark, lists, lengths[metric], find_fault)
     return f"{metric} of {benchmark.label}"
 
 
@@ -130,7 +119,12 @@ def check_circo(path: Path, benchmark: Benchmark) -> str:
     return f"{what} ({', '.join(f'{name} {values.mean():.4f}' for name, values in scored.items())})"
 
 
-def _rank_gallery(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> list[list[str]]:
+def _rank_gallery(
+    benchmark: Benchmark, pictures: Vectors, similarity: Similarity, chunk: int
+) -> tuple[Vectors, dict[str, list[str]]]:
+    """Return the benchmark's gallery, and the best of it for each query."""
+    require_fit(benchmark, pictures, similarity)
+    gallery, _ = restrict(benchmark, pictures, skip_missing=False)
     removed = benchmark.protocol.excludes_reference
     if len(gallery.ids) < RECALL_LENGTH + removed:
         raise InputInvalid(
@@ -139,12 +133,11 @@ def _rank_gallery(benchmark: Benchmark, gallery: Vectors, similarity: Similarity
         )
     excluded = [gallery.rows[query.reference] if removed else -1 for query in benchmark.queries]
     rows = find_top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=np.array(excluded), chunk=chunk)
-    return [[gallery.ids[row] for row in found] for found in rows]
+    best = {each.key: [gallery.ids[row] for row in found] for each, found in zip(benchmark.queries, rows, strict=True)}
+    return gallery, best
 
 
-def _rank_candidates(
-    queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
-) -> dict[str, list[str]]:
+def _rank_subsets(queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity) -> dict[str, list[str]]:
     rows: Ints = np.array([[gallery.rows[name] for name in query.candidates] for query in queries])
     order = np.argsort(-score_candidates(similarity, gallery.embeddings, rows), axis=1, kind="stable")
     return {
@@ -188,33 +181,25 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check(
-    path: Path,
-    benchmark: Benchmark,
-    lists: Mapping[str, Any],
-    length: int,
-    allowed: Callable[[BenchmarkQuery, Any], str],
-) -> None:
-    """Refuse missing and unknown queries, lists of the wrong length, duplicates and what `allowed` finds fault with."""
+def _check(path: Path, benchmark: Benchmark, lists: Mapping[str, Any], length: int, find_fault: FindFault) -> None:
+    """Refuse missing and unknown queries, lists of the wrong length, duplicates and names with a fault."""
     queries = {query.key: query for query in benchmark.queries}
     faults = [f"query {key} is missing" for key in queries if key not in lists]
     faults += [f"query {key} is not a query of {benchmark.label}" for key in lists if key not in queries]
     for key, names in lists.items():
         if key in queries:
-            faults += _list_faults(queries[key], names, length, allowed)
+            faults += _list_faults(queries[key], names, length, find_fault)
     if faults:
         more = f"; and {len(faults) - _NAMED_FAULTS} more" if len(faults) > _NAMED_FAULTS else ""
         raise InputInvalid(f"{path}: {'; '.join(faults[:_NAMED_FAULTS])}{more}")
 
 
-def _list_faults(
-    query: BenchmarkQuery, names: Any, length: int, allowed: Callable[[BenchmarkQuery, Any], str]
-) -> list[str]:
+def _list_faults(query: BenchmarkQuery, names: Any, length: int, find_fault: FindFault) -> list[str]:
     if not isinstance(names, list):
         return [f"query {query.key} has {json.dumps(names)[:40]}, not a list"]
     if len(names) != length:
         return [f"query {query.key} lists {len(names)} pictures, not {length}"]
-    faults = [fault for name in names if (fault := allowed(query, name))]
+    faults = [fault for name in names if (fault := find_fault(query, name))]
     if faults:
         return [f"query {query.key}: {faults[0]}"]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)

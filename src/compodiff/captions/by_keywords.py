@@ -37,7 +37,7 @@ from compodiff.errors import InputInvalid
 from compodiff.language.terms import TAGGER, Occurrence, TaggedCaption, Tagger, TermCounts
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
-from compodiff.storage import shards
+from compodiff.storage import claims
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import require_replaceable_file
 from compodiff.storage.tables import count_rows, open_table_writer, read_rows
@@ -62,7 +62,7 @@ class KeywordRun:
     params: CaptionParams
 
     def tag(self, tagger: Tagger) -> dict[str, int]:
-        """First pass: write usable captions with their terms to the work folder, unless it holds them already.
+        """Return first pass: write usable captions with their terms to the work folder, unless it holds them already.
 
         Returns:
             What was counted, under the names of `caption_sets.TALLY`.
@@ -73,12 +73,10 @@ class KeywordRun:
         it = self.params.keywords
         limits: dict[str, Any] = {"min_english": it.min_english, "max_characters": it.max_characters}
         fingerprint = {"captions": stamp_files(self.captions), "tagger": tagger.name, **limits}
-        shards.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
+        claims.claim_folder(self.work, fingerprint, WORK, (TAGGED, TALLIED, "terms-*.npy"))
         if not (self.work / TALLIED).exists():
             tally = Counter(dict.fromkeys(TALLY, 0))
-            progress = tqdm(
-                read_captions(self.captions), desc="tagging", unit=" captions", unit_scale=True, disable=None
-            )
+            progress = tqdm(read_captions(self.captions), "tagging", unit=" captions", unit_scale=True, disable=None)
             usable = select_captions(progress, tally, **limits)
             with open_table_writer(self.work / TAGGED, {"caption": str, "terms": list[int]}) as table:
                 for tagged in tagger.tag(usable):
@@ -90,7 +88,7 @@ class KeywordRun:
         return tallied
 
     def find_frequent_terms(self) -> dict[str, int]:
-        """The terms to use, most frequent first, with their forms.
+        """Return the terms to use, most frequent first, with their forms.
 
         Raises:
             InputInvalid: no term is frequent enough.
@@ -107,7 +105,7 @@ class KeywordRun:
         return frequent
 
     def find_replacements(self, encoder: Encoder) -> Replacements:
-        """What may replace each term, by the similarity of `encoder`.
+        """Return what may replace each term, by the similarity of `encoder`.
 
         Raises:
             InputInvalid: no term is frequent enough, or none has another within the band.
@@ -126,7 +124,7 @@ class KeywordRun:
         return found
 
     def write(self, replacements: Replacements, to: Path) -> dict[str, Any]:
-        """Second pass: write the caption pairs, none twice and no caption in both splits.
+        """Write the caption pairs (second pass), none twice and no caption in both splits.
 
         Returns:
             pairs, by_relation, dropped, captions_without_pair, captions_per_second.
@@ -180,7 +178,7 @@ def make_keyword_pairs(
     """
     work = work or to.with_name(f"{to.name}.work")
     require_replaceable_file(to, KIND)
-    shards.require_claimable(work, WORK)
+    claims.require_claimable(work, WORK)
     run = KeywordRun(captions, work, params)
     network = load_encoder(encoder).prepare_for_many()  # a wrong one shows before hours of tagging
     tally = run.tag(Tagger(tagger))

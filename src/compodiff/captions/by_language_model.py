@@ -30,7 +30,7 @@ from compodiff.captions.language_model import LanguageModelWriter, load_language
 from compodiff.errors import InputInvalid
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
-from compodiff.storage import shards
+from compodiff.storage import claims
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import delete_folder, require_replaceable_file
 
@@ -44,7 +44,7 @@ class EditWriter(Protocol):
     """What writes edits; `language_model.LanguageModelWriter` does."""
 
     def answer(self, captions: Sequence[str], number: int) -> list[str]:
-        """One answer for each caption of batch `number`."""
+        """Return one answer for each caption of batch `number`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class WritingRun:
         """
         captions = stamp_files(self.captions)
         fingerprint = {"captions": captions, "params": self.params.model_dump(), "model": dict(self.model)}
-        shards.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
+        claims.claim_folder(self.work, fingerprint, WORK, ("part-*.json",))
         outcomes, tally, splits = Counter(dict.fromkeys(OUTCOMES, 0)), Counter(dict.fromkeys(TALLY, 0)), PairSplits()
         with open_pair_writer(to, RELATION) as pairs:
             for caption, answer in self._answer_captions(writer, tally):
@@ -92,14 +92,12 @@ class WritingRun:
             if not tally["usable"]:
                 raise make_unusable_error(self.captions, tally)
             if not pairs.written:
-                raise InputInvalid(
-                    f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune the model longer"
-                )
+                raise InputInvalid(f"no row was kept of {dict(outcomes)}, captions {dict(tally)}; fine-tune it longer")
         delete_folder(self.work, WORK)
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
     def _answer_captions(self, writer: EditWriter, tally: Counter[str]) -> Iterator[tuple[str, str]]:
-        """Every usable caption with what the model wrote, part by part."""
+        """Yield every usable caption with what the model wrote, part by part."""
         it = self.params.keywords
         usable = select_captions(
             read_captions(self.captions), tally, min_english=it.min_english, max_characters=it.max_characters
@@ -142,7 +140,7 @@ def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, 
     """
     work = to.with_name(f"{to.name}.work")
     require_replaceable_file(to, KIND)
-    shards.require_claimable(work, WORK)
+    claims.require_claimable(work, WORK)
     network, tokenizer = load_language_model(model, to_train=False)
     weights = sorted(Path(model).glob("*.safetensors"))
     identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}

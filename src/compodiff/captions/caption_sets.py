@@ -16,7 +16,7 @@ import sqlite3
 import tarfile
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,13 @@ def read_captions(path: Path) -> Iterator[str]:
     Raises:
         InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
     """
-    readers: dict[str, Callable[[Path], Iterator[str]]] = {
-        ".txt": _read_text,
-        ".parquet": _read_parquet,
-        ".tar": _read_webdataset,
-    }
+    readers = {".txt": _read_text, ".parquet": _read_parquet, ".tar": _read_webdataset}
     for file in list_files(path):
         yield from readers[file.suffix](file)
 
 
 def list_files(path: Path) -> list[Path]:
-    """The files of a caption set, sorted.
+    """Return the files of a caption set, sorted.
 
     Raises:
         InputInvalid: there are none.
@@ -103,13 +99,13 @@ def select_captions(
 
 
 def make_unusable_error(path: Path, tally: Mapping[str, int]) -> InputInvalid:
-    """The error that a set without a usable caption ends with."""
+    """Return the error that a set without a usable caption ends with."""
     counted = ", ".join(f"{tally[name]} {name}" for name in TALLY if tally[name]) or "it is empty"
     return InputInvalid(f"{path} has no usable caption ({counted}); give another set")
 
 
 def _is_foreign(caption: str) -> bool:
-    """Whether a caption has two small words that are no English: the dictionary knows them from names and loans."""
+    """Return whether two small words of a caption are no English: the dictionary knows them from names and loans."""
     return sum(word in _FOREIGN for word in caption.lower().split()) > 1
 
 
@@ -137,7 +133,7 @@ class SeenTexts:
         return {digest for (digest,) in cursor}
 
     def contains_any(self, digests: Sequence[int]) -> bool:
-        """Whether one of the digests was added."""
+        """Return whether one of the digests was added."""
         marks = ",".join("?" * len(digests))
         found = self._database.execute(f"SELECT 1 FROM seen WHERE digest IN ({marks}) LIMIT 1", digests)  # noqa: S608
         return found.fetchone() is not None
@@ -150,7 +146,7 @@ class PairSplits:
         self._seen = SeenTexts()
 
     def find_fault(self, split: str, reference_caption: str, target_caption: str, relative_caption: str = "") -> str:
-        """What forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
+        """Return what forbids a pair, "duplicate" or "other_split"; or take it in, and return ""."""
         captions = [digest_caption(caption) for caption in (reference_caption, target_caption)]
         # The last bit of a caption's digest says in which split it was seen.
         own, others = ([digest & ~1 | bit for digest in captions] for bit in ((0, 1) if split == "train" else (1, 0)))
@@ -173,13 +169,13 @@ def require_end(path: Path) -> None:
 
 
 def digest_caption(text: str) -> int:
-    """64 bits (signed) of a text, up to case: the same in every process."""
+    """Digest a text, up to case, to 64 bits (signed), the same in every process."""
     digest = hashlib.blake2b(text.lower().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 def choose_split(digest: int, validation_fraction: float) -> str:
-    """Train or validation, by the digest of a caption alone: all its pairs, of any seed and path, are in the same."""
+    """Choose train or validation by a caption's digest alone: all its pairs, of any seed and path, are in the same."""
     return "validation" if (digest % FRACTIONS) / FRACTIONS < validation_fraction else "train"
 
 

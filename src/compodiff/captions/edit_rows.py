@@ -42,7 +42,7 @@ class EditRow:
 
 
 def make_prompt(caption: str) -> str:
-    """The text after which the model writes an edit of `caption`."""
+    """Return the text after which the model writes an edit of `caption`."""
     return f"caption: {caption}\nedit:"
 
 
@@ -53,7 +53,7 @@ def parse_edit(caption: str, answer: str) -> EditRow | None:
 
 
 def is_change(row: EditRow) -> bool:
-    """Whether the result differs from the caption by more than case, spaces and punctuation."""
+    """Return whether the result differs from the caption by more than case, spaces and punctuation."""
     return _keep_letters(row.caption) != _keep_letters(row.result)
 
 

@@ -29,7 +29,7 @@ class CaptionEdit:
     keyword: str
 
     def make_pair(self, key: str, split: str) -> CaptionPair:
-        """As a caption pair whose pictures are to be drawn."""
+        """Make a caption pair of it, whose pictures are to be drawn."""
         return CaptionPair(key=key, split=split, reference=f"{key}-reference", target=f"{key}-target", **asdict(self))
 
 
@@ -64,14 +64,14 @@ class CaptionEditor:
         first = random.choices(self._kinds, self._weights)[0]
         others = [kind for kind, share in zip(self._kinds, self._weights, strict=True) if share and kind != first]
         for kind in (first, *others):
-            drawn = self._draw_replacement(tagged, random, adjective=kind == ATTRIBUTE)
+            drawn = self._draw_change(tagged, random, adjective=kind == ATTRIBUTE)
             edit = None if drawn is None else self._draw[kind](tagged, random, *drawn)
             if edit is not None:
                 return edit
         return None
 
     def _is_usable(self, tagged: TaggedCaption, it: Occurrence) -> bool:
-        """Whether the term has replacements, and the form here is one in which they fit."""
+        """Return whether the term has replacements, and the form here is one in which they fit."""
         term = _read_form(tagged, it).lower()
         form = self._replacements.forms.get(term)
         return term in self._replacements.choices and (it.form == form or (it.form == SINGULAR and form == ONE))
@@ -108,14 +108,12 @@ class CaptionEditor:
         return CaptionEdit(REMOVE, before, tagged.caption, self._word_edit(REMOVE, random, gone, ""), keyword)
 
     def _join_term(self, caption: str, term: str, random: Random) -> str:
-        """The caption with another thing in it, before its closing marks."""
+        """Return the caption with another thing in it, before its closing marks."""
         body = caption.rstrip(" .,;:!?")
         return body + random.choice(_JOINTS).format(self._make_phrase(term)) + caption[len(body) :]
 
-    def _draw_replacement(
-        self, tagged: TaggedCaption, random: Random, *, adjective: bool
-    ) -> tuple[Occurrence, str] | None:
-        """A term of the caption and a replacement that the caption does not contain yet."""
+    def _draw_change(self, tagged: TaggedCaption, random: Random, *, adjective: bool) -> tuple[Occurrence, str] | None:
+        """Return a term of the caption and a replacement that the caption does not contain yet."""
         fitting = [it for it in tagged.occurrences if (it.form == ADJECTIVE) == adjective]
         if not fitting:
             return None
@@ -134,7 +132,7 @@ class CaptionEditor:
         )
 
     def _make_phrase(self, term: str) -> str:
-        """The term with the article it needs: "a dog", but "snow" and "boats"."""
+        """Return the term with the article it needs: "a dog", but "snow" and "boats"."""
         return f"{choose_article(term)} {term}" if self._replacements.forms.get(term) == ONE else term
 
 
@@ -143,7 +141,7 @@ def _read_form(tagged: TaggedCaption, it: Occurrence) -> str:
 
 
 def _find_noun(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | None:
-    """The term that an adjective stands before, with at most a word between them."""
+    """Return the term that an adjective stands before, with at most a word between them."""
     for it in tagged.occurrences:
         if it.start > adjective.end and it.form != ADJECTIVE:
             return it if _ADJACENT.fullmatch(tagged.caption, adjective.end, it.start) else None
@@ -151,7 +149,7 @@ def _find_noun(tagged: TaggedCaption, adjective: Occurrence) -> Occurrence | Non
 
 
 def _splice(caption: str, it: Occurrence, term: str) -> str:
-    """The caption with another term at `it`: the article before it follows, a capital at the start stays."""
+    """Return the caption with another term at `it`: the article before it follows, a capital at the start stays."""
     before, after = caption[: it.start], caption[it.end :]
     found = _ARTICLE_BEFORE.search(before)
     if found:

@@ -32,7 +32,7 @@ LORA_SCALE = 2  # alpha / rank
 
 
 def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer, from a folder or the hub; only weights in safetensors.
+    """Return a causal language model and its tokenizer, from a folder or the hub; only weights in safetensors.
 
     Weights that are trained are float32 (small steps vanish in bfloat16); on a GPU others are bfloat16.
 
@@ -75,11 +75,11 @@ class RowTokens:
                 self.rows.append(([*prompt, *answer, tokenizer.eos_token_id], len(prompt)))
 
     def digest(self) -> str:
-        """Tells these rows, as these tokens, from others."""
+        """Return what tells these rows, as these tokens, from others."""
         return hashlib.sha256(repr(self.rows).encode()).hexdigest()
 
     def make_batch(self, numbers: Sequence[int]) -> dict[str, Tensor]:
-        """The rows `numbers`, padded at the right: input_ids, attention_mask, labels, each (B, L)."""
+        """Return the rows `numbers`, padded at the right: input_ids, attention_mask, labels, each (B, L)."""
         chosen = [self.rows[number] for number in numbers]
         length = max(len(tokens) for tokens, _ in chosen)
         ids = torch.full((len(chosen), length), self.pad)
@@ -142,13 +142,13 @@ def _accumulate_gradients(model: nn.Module, batch: dict[str, Tensor], size: int)
 
 
 def find_longest_row(model: Any, params: LanguageModelParams) -> int:
-    """How many tokens a row may have: `max_tokens`, or what the model has positions for."""
+    """Return how many tokens a row may have: `max_tokens`, or what the model has positions for."""
     positions = getattr(model.config, "max_position_embeddings", None)
     return min(params.max_tokens, positions or params.max_tokens)
 
 
 def count_steps(rows: RowTokens, params: LanguageModelParams) -> int:
-    """How many steps `fine_tune` takes; the rows of an incomplete last batch of an epoch wait for the next.
+    """Return how many steps `fine_tune` takes; the rows of an incomplete last batch of an epoch wait for the next.
 
     Raises:
         InputInvalid: there are fewer rows than a batch.
@@ -162,7 +162,7 @@ def count_steps(rows: RowTokens, params: LanguageModelParams) -> int:
 
 
 def add_lora(model: Any, rank: int, *, seed: int) -> Any:
-    """The model with low-rank adapters as its only trained weights (LoRA, Hu et al. 2021)."""
+    """Return the model with low-rank adapters as its only trained weights (LoRA, Hu et al. 2021)."""
     from peft import LoraConfig, TaskType, get_peft_model
 
     config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=LORA_SCALE * rank)
@@ -227,7 +227,7 @@ class LanguageModelWriter:
         self._memory = MemoryBound("captions that it answers", "take a smaller model or max_tokens")
 
     def answer(self, captions: Sequence[str], number: int) -> list[str]:
-        """One answer for each caption, as it is; `number` of the batch is part of the seed.
+        """Return one answer for each caption, as it is; `number` of the batch is part of the seed.
 
         Raises:
             ResourceUnavailable: the GPU's memory does not hold one caption.
@@ -258,7 +258,7 @@ class LanguageModelWriter:
 
 
 def _order_rows(rows: int, step: int, params: LanguageModelParams, seed: int) -> list[int]:
-    """The rows of a step: a permutation for each epoch."""
+    """Return the rows of a step: a permutation for each epoch."""
     per_epoch = rows // params.batch_size
     epoch, place = divmod(step, per_epoch)
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -268,14 +268,14 @@ def _order_rows(rows: int, step: int, params: LanguageModelParams, seed: int) ->
 
 
 def _compute_rate(step: int, total: int, warmup: int) -> float:
-    """Linear warm-up, then linear to 0."""
+    """Return linear warm-up, then linear to 0."""
     warmup = min(warmup, total // 2)
     return (step + 1) / (warmup + 1) if step < warmup else (total - step) / (total - warmup)
 
 
 @contextmanager
 def _seed_generators(seed: int, number: int) -> Iterator[None]:
-    """PyTorch's own generators, which dropout and sampling draw from, at a known state; as before afterwards."""
+    """Seed PyTorch's own generators, which dropout and sampling draw from; afterwards they are as before."""
     with torch.random.fork_rng():
         torch.manual_seed(seed * 1_000_003 + number)
         yield

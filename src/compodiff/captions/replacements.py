@@ -46,7 +46,7 @@ class Replacements:
     choices: Mapping[str, Sequence[str]]
 
     def draw(self, term: str, random: Random) -> str | None:
-        """A replacement of `term`, or None where there is none."""
+        """Return a replacement of `term`, or None where there is none."""
         choices = self.choices.get(term)
         return random.choice(choices) if choices else None
 
@@ -85,7 +85,7 @@ def find_replacements(
 
 
 def are_near_synonyms(one: str, other: str) -> bool:
-    """Whether two terms say nearly the same, by their letters: "sail boat" and "boat", "berry" and "strawberry"."""
+    """Return whether two terms say nearly the same, by their letters: "sail boat" and "boat", "berry", "strawberry"."""
     if (" " in one or " " in other) and not set(one.split()).isdisjoint(other.split()):
         return True
     short, long = (one, other) if len(one) < len(other) else (other, one)

@@ -12,17 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.random import Generator
 
 from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
-from compodiff.params import BenchmarkParams
-from compodiff.storage.atomic import replace_folder
+from compodiff.params import EmojiBenchmarkParams
 from compodiff.storage.json_files import read_json_lines
 
 SPLITS = ("validation", "test")
+DESCRIBED = ("style", "concept", "split", "skin_tone", "gender", "hair", "direction")
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,36 @@ class QueryLine:
 
 
 def format_line(query: QueryLine) -> str:
-    """The query as JSON, without what it has not."""
+    """Return the query as JSON, without what it has not."""
     given = {key: value for key, value in asdict(query).items() if value != ""}
     return json.dumps(given, ensure_ascii=False)
 
 
-def write_benchmark(folder: Path, catalogue: Catalogue, params: BenchmarkParams) -> None:
-    """Write the benchmark of `catalogue` as `folder`, whole or not at all; the same inputs give the same bytes.
+def write_benchmark(folder: Path, catalogue: Catalogue, params: EmojiBenchmarkParams) -> None:
+    """Write the benchmark of `catalogue` into the folder `folder`; the same inputs give the same bytes.
 
     Raises:
         InputInvalid: a picture's tar is missing or truncated.
     """
-    with replace_folder(folder, "benchmark") as temporary:
-        (temporary / "gallery").mkdir()
-        styles = catalogue.pictures["style"]
-        for style in sorted(styles.unique()):
-            own = ((name, catalogue.read_bytes(name)) for name in catalogue.list_distinct() if styles[name] == style)
-            pack_pictures(temporary / "gallery" / f"{style}.tar", own)
-        for split in SPLITS:
-            lines = map(format_line, draw_queries(catalogue, split, params))
-            (temporary / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (folder / "gallery").mkdir()
+    styles = catalogue.pictures["style"]
+    for style in sorted(styles.unique()):
+        own = ((name, catalogue.read_bytes(name)) for name in catalogue.list_distinct() if styles[name] == style)
+        pack_pictures(folder / "gallery" / f"{style}.tar", own)
+    for split in SPLITS:
+        lines = map(format_line, draw_queries(catalogue, split, params))
+        (folder / f"queries.{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def draw_queries(catalogue: Catalogue, split: str, params: BenchmarkParams) -> list[QueryLine]:
+def describe_gallery(catalogue: Catalogue) -> pd.DataFrame:
+    """Return what is known of the gallery's pictures: picture_id, a name for people, and what filters can ask for."""
+    described = catalogue.pictures.loc[catalogue.list_distinct()]
+    table = described[list(DESCRIBED)].reset_index()
+    table.insert(1, "name", (described["caption"] + " (" + described["style"] + ")").to_numpy())
+    return table
+
+
+def draw_queries(catalogue: Catalogue, split: str, params: EmojiBenchmarkParams) -> list[QueryLine]:
     """Draw the queries of a split: at most `params.max_queries_per_relation` of a relation, spread over its concepts.
 
     Where one request has several answers, as when the reference stands for two twins, all are targets of one query.
@@ -130,7 +138,7 @@ def _collect_requests(catalogue: Catalogue, split: str) -> dict[_Request, set[st
     return targets
 
 
-def _spread(requests: list[_Request], params: BenchmarkParams, generator: Generator) -> list[_Request]:
+def _spread(requests: list[_Request], params: EmojiBenchmarkParams, generator: Generator) -> list[_Request]:
     """Draw requests while the concepts take turns, each in a random order; keep the order given."""
     turns: Counter[str] = Counter()
     drawn: list[tuple[int, int, int]] = []

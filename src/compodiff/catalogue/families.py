@@ -96,9 +96,7 @@ _CAT_FACES = {
     "pouting face": ("1F621", "1F63E"),
 }
 SMILEY, CAT = "smiley", "cat"
-_CATS = tuple(
-    _EmojiGroup(concept, concept, CAT_FACE, {face: SMILEY, cat: CAT}) for concept, (face, cat) in _CAT_FACES.items()
-)
+_CATS = tuple(_EmojiGroup(name, name, CAT_FACE, {face: SMILEY, cat: CAT}) for name, (face, cat) in _CAT_FACES.items())
 
 MEMBERSHIPS: dict[str, Membership] = {
     codepoints: Membership(family.concept, family.base, family.attribute, term)

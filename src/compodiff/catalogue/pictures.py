@@ -14,12 +14,6 @@ from compodiff.storage.names import resolve_inside
 _NULLABLE = ("skin_tone", "gender", "hair", "direction")
 
 
-def paint_on_white(picture: Image.Image) -> Image.Image:
-    """Flatten a picture with transparency on white; return RGB."""
-    ground = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
-
-
 @dataclass(frozen=True)
 class Catalogue:
     """The folder data/.

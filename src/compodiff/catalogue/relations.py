@@ -46,15 +46,7 @@ def find_changes(emoji: Iterable[Emoji]) -> list[tuple[Emoji, Emoji, str]]:
 
 
 def find_relations(emoji: Sequence[Emoji], drawn: dict[str, str]) -> Iterator[PictureChange]:
-    """Yield every change between drawn pictures, in a fixed order.
-
-    One style draws some emoji alike. Pairs of equal pictures are left out, pairs that repeat another's two pictures and
-    words, and changes of skin tone from or to a picture that stands for several tones.
-
-    Args:
-        emoji: all emoji.
-        drawn: picture_id -> pixel digest.
-    """
+    """Yield every change between drawn pictures (picture_id -> pixel digest), in a fixed order."""
     seen: set[tuple[str, str, str, str]] = set()
     toneless = _find_toneless(emoji, drawn)
     for change in _list_candidates(emoji):
@@ -96,7 +88,7 @@ def _list_candidates(emoji: Sequence[Emoji]) -> Iterator[PictureChange]:
 
 
 def _is_one_change(attribute: str, reference: Emoji, target: Emoji) -> bool:
-    """Two spellings of one look are no change; of two people's skin tones, both change only if both stay equal."""
+    """Refuse two spellings of one look; of two people's skin tones, both may change only if both stay equal."""
     terms = reference.attributes[attribute], target.attributes[attribute]
     if terms[0] == terms[1]:
         return False

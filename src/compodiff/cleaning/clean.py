@@ -1,17 +1,18 @@
-"""Clean a dataset of triplets into a copy: no near-duplicates, nothing of a benchmark, nothing unsafe or unreadable.
+"""Clean a set into another one: no near-duplicates, nothing of a benchmark, nothing unsafe or unreadable.
 
-The dataset itself is left as it is. The copy's manifest has every row, those left out with why, and findings.parquet
-says which picture met which. A run that was killed continues; other thresholds survey no picture again.
+The set itself is left as it is; the clean one has its rows but for those left out, and refers to the same pictures
+where they lie. findings.parquet says which row was left out, why, and which picture met which. A run that was killed
+continues; other thresholds survey no picture again.
 
-Shapes: T triplets, D embedding width.
+Shapes: T rows, E pictures of a row, D embedding width.
 """
 
-import glob
 import hashlib
-import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,17 @@ from compodiff.cleaning.survey import ENDS, Survey, Surveyor
 from compodiff.errors import InputInvalid
 from compodiff.execution import count_workers, map_shards
 from compodiff.images.looks import LOOK_SHAPE, Looks, look_the_same
-from compodiff.storage import shards
+from compodiff.sets import PATTERNS, SPLITS, Place, SetDescription, Shard, TrainingSet, finish_set, open_set, open_shard
+from compodiff.sets.form import DESCRIPTION
+from compodiff.sets.reading import is_address, join_address
+from compodiff.sets.writing import is_shard_done, shard_path
+from compodiff.storage import claims, tables
 from compodiff.storage.atomic import write_json
 from compodiff.storage.ownership import delete_inside, require_apart
-from compodiff.triplets.manifest import Acceptance
 
 NEAR_DUPLICATE, CONTAMINATED = "near_duplicate", "contaminated"
 FINDINGS = "findings.parquet"
+KIND = "cleaned set"
 _AT_ONCE = 1024
 _TYPES = {"key": "str", "rejected_by": "str", "picture": "str", "match": "str", "cosine": "float32"}
 log = logging.getLogger(__name__)
@@ -42,9 +47,9 @@ class CleaningRules:
     """What is left out.
 
     Attributes:
-        near_duplicate: cosine from which pictures that look alike are near-duplicates. A triplet is one of another if
-            both of its pictures are, and it asks for the same.
-        any_caption: near-duplicates need not ask for the same; compares every triplet with every other.
+        near_duplicate: cosine from which pictures that look alike are near-duplicates. A row is one of another if all
+            of its pictures are, and it asks for the same.
+        any_caption: near-duplicates need not ask for the same; compares every row with every other.
         contaminated: cosine from which a picture is one of a benchmark's.
     """
 
@@ -53,109 +58,82 @@ class CleaningRules:
     contaminated: float
 
 
-def clean(
-    dataset: Path, to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: CleaningRules
-) -> dict[str, Any]:
-    """Write the clean copy of a dataset.
+def clean(to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: CleaningRules) -> dict[str, Any]:
+    """Write the clean set.
 
     Args:
-        dataset: folder of shards with their sidecars.
-        to: folder of the copy; what another dataset or encoder left there is deleted.
-        surveyor: whose facts lie in `to`.
-        gallery: pictures that may not be in the copy; may be empty.
+        to: its folder; what another set or encoder left there is deleted.
+        surveyor: of the set that is cleaned; its facts lie in `to`.
+        gallery: pictures that may not be in the clean set; may be empty.
         rules: what is left out.
 
     Returns:
-        The copy's report.
+        The clean set's report.
 
     Raises:
-        InputInvalid: no shard, one that is damaged or unfinished, or nothing would be left.
+        InputInvalid: there is no set, a shard of it is damaged, or nothing would be left.
         ResourceUnavailable: the disk is full or a worker was killed; what is done is kept.
     """
-    require_apart(to, dataset)
-    paths = sorted(dataset.glob("*.tar"))
-    if not paths:
-        raise InputInvalid(f"{dataset} holds no shard (*.tar); run: compodiff run synthesize")
-    _claim(to, dataset, paths, surveyor)
-    _run(surveyor, [path for path in paths if not surveyor.is_done(path)], "looking at pictures")
-    rows = _read_rows(dataset, paths)
-    findings = find(Survey.open(surveyor.facts, paths), rows, gallery, rules)
-    reasons = {str(key): ",".join(names.unique()) for key, names in findings.groupby("key")["rejected_by"]}
-    if len(reasons) >= rows["accepted"].sum():
-        counted = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts().to_dict()
+    dirty = open_set(surveyor.address)
+    listed = dirty.description.shards
+    if not is_address(surveyor.address):
+        require_apart(to, Path(surveyor.address))
+    _claim(to, dirty.description, surveyor)
+    _run(surveyor, [shard for shard in listed if not surveyor.is_done(shard)], "looking at pictures")
+    survey = Survey.open(surveyor, dirty.description.kind, listed)
+    findings = find(survey, gallery, rules)
+    reasons = frozenset(findings["key"])
+    if len(reasons) >= len(survey.keys):
         raise InputInvalid(
-            f"nothing would be left of {dataset} ({counted}); compare with fewer pictures or raise a cosine"
+            f"nothing would be left of {surveyor.address} ({_count(findings)}); "
+            "compare with fewer pictures or raise a cosine"
         )
-    _forget_copies_of_other(findings, to)
-    copier = _Copier(to, reasons)
-    _run(copier, [path for path in paths if not shards.is_done(to / path.name)], "copying")
-    return _finish(to, [to / path.name for path in paths], findings, rules)
+    _forget_shards_of_other(findings, to)
+    referrer = _Referrer(surveyor.address, to, reasons)
+    tasks = [_Task(shard, number) for split in SPLITS for number, shard in enumerate(_select_split(listed, split))]
+    _run(referrer, [task for task in tasks if not is_shard_done(task.path(to))], "referring to pictures")
+    return _finish(to, dirty.description, findings, rules)
 
 
-def _claim(to: Path, dataset: Path, paths: Sequence[Path], surveyor: Surveyor) -> None:
-    """Make `to` ready for the copy of these shards; a copy that depends on something else is deleted."""
+def _claim(to: Path, dirty: SetDescription, surveyor: Surveyor) -> None:
+    """Make `to` ready for the clean set; one that depends on something else is deleted."""
     encoder = hashlib.sha256((surveyor.encoder / "manifest.json").read_bytes()).hexdigest()
-    seals = {path.name: shards.read_seal(path)["sha256"] for path in paths}
-    shards.claim_folder(
-        to,
-        {
-            "cleaned": str(dataset),
-            "shards": seals,
-            "encoder": encoder,
-            "look": LOOK_SHAPE[0],
-            "safety_checker": surveyor.safety_checker,
-        },
-        "cleaned triplets",
-        (
-            "facts/*.json",
-            "facts/*.npy",
-            FINDINGS,
-            "manifest.parquet",
-            "report.json",
-            *(f"{glob.escape(path.stem)}.*" for path in paths),
-        ),
-    )
+    decides = {
+        "cleaned": surveyor.address,
+        "digest": dirty.digest,
+        "encoder": encoder,
+        "look": LOOK_SHAPE[0],
+        "safety_checker": surveyor.safety_checker,
+    }
+    claims.claim_folder(to, decides, KIND, ("facts/*.json", "facts/*.npy", FINDINGS, "report.json", *PATTERNS))
 
 
-def _read_rows(dataset: Path, paths: Sequence[Path]) -> pd.DataFrame:
-    """Return the rows of all shards.
-
-    Raises:
-        InputInvalid: there is none, or a key stands there twice.
-    """
-    rows = pd.concat([shards.read_table(shards.name_sidecar(path)) for path in paths], ignore_index=True)
-    if rows.empty:
-        raise InputInvalid(f"{dataset} holds no triplet; make or import it again")
-    if not rows["key"].is_unique:
-        raise InputInvalid(
-            f"{dataset} has the key {rows.loc[rows['key'].duplicated(), 'key'].iloc[0]!r} twice; rename one"
-        )
-    return rows
-
-
-def find(survey: Survey, rows: pd.DataFrame, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
-    """What is to be left out and why: columns key, rejected_by, picture (reference or target), match, cosine.
+def find(survey: Survey, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
+    """What is to be left out and why: columns key, rejected_by, picture (a column of the rows), match, cosine.
 
     Args:
-        survey: of the triplets that are in shards.
-        rows: of the manifest, in any order.
+        survey: of the set.
         gallery: a benchmark's pictures.
         rules: what is left out.
+
+    Raises:
+        InputInvalid: a key stands there twice.
     """
+    if not (keys := pd.Index(survey.keys)).is_unique:
+        raise InputInvalid(f"the set has the key {keys[keys.duplicated()][0]!r} twice; rename one")
     lost = [
         (key, why, end, "", np.nan)
-        for key, pair in survey.lost.items()
-        for end, why in zip(ENDS, pair, strict=True)
+        for key, of_row in survey.lost.items()
+        for end, why in zip(survey.ends, of_row, strict=True)
         if why
     ]
     found = [*lost, *_find_contaminated(survey, gallery, rules.contaminated)]
     gone = {key for key, *_ in found}
-    captions = rows.set_index("key")["relative_caption"].reindex(survey.keys)
-    asks = captions.str.casefold().str.split().str.join(" ") if not rules.any_caption else captions.map(lambda _: "")
     # Smallest key first, within what is compared with each other; a key is ever compared by what it asks for.
-    order = pd.DataFrame({"asks": asks.to_numpy(), "key": survey.keys}).sort_values(["asks", "key"])
+    order = pd.DataFrame({"asks": "" if rules.any_caption else survey.asks, "key": survey.keys})
+    order = order.sort_values(["asks", "key"])
     order = order[~order["key"].isin(gone)]
-    with tqdm(total=len(order), desc="comparing", unit=" triplets", disable=None) as bar:
+    with tqdm(total=len(order), desc="comparing", unit=" rows", disable=None) as bar:
         for _, group in order.groupby("asks", sort=False):
             found += _find_near_duplicates(survey, group.index.to_numpy(), rules.near_duplicate)
             bar.update(len(group))
@@ -177,14 +155,16 @@ def _find_contaminated(survey: Survey, gallery: BenchmarkGallery, least: float) 
             nearer = value > nearest
             nearest[nearer], match[nearer] = value[nearer], start + here[nearer]
         for place in np.flatnonzero(nearest >= least):
-            key, end = survey.keys[first + place // 2], ENDS[place % 2]
-            yield key, CONTAMINATED, end, gallery.names[match[place]], float(nearest[place])
+            row, end = divmod(int(place), len(survey.ends))
+            key, name = survey.keys[first + row], gallery.names[match[place]]
+            yield key, CONTAMINATED, survey.ends[end], name, float(nearest[place])
         first += len(shard)
 
 
 def _find_near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float) -> Iterator[Finding]:
     """Of `rows`, in their order, those that are near-duplicates of one that is kept."""
     kept = np.empty(0, np.int64)
+    alike = "both" if len(survey.ends) > 1 else survey.ends[0]
     for start in range(0, len(rows) if len(rows) > 1 else 0, _AT_ONCE):
         chunk = rows[start : start + _AT_ONCE]
         this = survey.read_embeddings(chunk), survey.read_looks(chunk)
@@ -199,71 +179,106 @@ def _find_near_duplicates(survey: Survey, rows: NDArray[np.int64], least: float)
             if other < place and place not in twin_of and other not in twin_of:
                 twin_of[place] = int(chunk[other]), cosine
         for place, (other, cosine) in sorted(twin_of.items()):
-            yield survey.keys[chunk[place]], NEAR_DUPLICATE, "both", survey.keys[other], cosine
+            yield survey.keys[chunk[place]], NEAR_DUPLICATE, alike, survey.keys[other], cosine
         kept = np.concatenate([kept, np.delete(chunk, list(twin_of))])
 
 
-Facts = tuple[NDArray[np.float32], Looks]  # embeddings (T, 2, D), looks (T, 2, L)
+Facts = tuple[NDArray[np.float32], Looks]  # embeddings (T, E, D), looks (T, E, L)
 
 
 def _find_near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
-    """Places of two triplets whose references are near-duplicates and whose targets are, too; ascending.
+    """Places of two rows of which each picture is a near-duplicate of the other's; ascending.
 
     Near embeddings are a hint only: two clock faces have near ones, but do not look the same.
     """
-    cosines = np.minimum(*(ones[0][:, end] @ others[0][:, end].T for end in range(len(ENDS))))
+    ends = range(ones[0].shape[1])
+    cosines = np.min([ones[0][:, end] @ others[0][:, end].T for end in ends], axis=0)
     pairs = np.argwhere(cosines >= least)
-    for end in range(len(ENDS)):
+    for end in ends:
         pairs = pairs[look_the_same(ones[1][:, end], others[1][:, end], pairs)]
     for one, other in pairs.tolist():
         yield one, other, float(cosines[one, other])
 
 
 @dataclass(frozen=True)
-class _Copier:
-    """Copies a shard without the triplets that have a reason to be left out."""
+class _Task:
+    """A shard of the set, and the number of the one that it becomes."""
 
+    shard: Shard
+    number: int
+
+    def path(self, folder: Path) -> Path:
+        """Return where the rows of the new shard stand."""
+        return shard_path(folder, self.shard.split, self.number)
+
+
+@dataclass(frozen=True)
+class _Referrer:
+    """Writes the rows of a shard that have no reason to be left out, with places seen from the new folder."""
+
+    address: str
     to: Path
-    reasons: dict[str, str]
+    left_out: frozenset[str]
 
-    def __call__(self, path: Path) -> None:
-        with shards.open_shard_writer(self.to / path.name) as copy:
-            for key, files in shards.read_entries(path):
-                if key not in self.reasons:
-                    copy.add(key, files)
-            rows = shards.read_table(shards.name_sidecar(path))
-            out = rows["key"].isin(self.reasons)
-            rows.loc[out, "rejected_by"] = rows.loc[out, "key"].map(self.reasons)
-            rows.loc[out, "accepted"] = False
-            copy.record(rows)
+    def __call__(self, task: _Task) -> None:
+        kind = self._set.description.kind
+        with open_shard(self.to, task.shard.split, task.number, kind) as shard:
+            for row in self._set.read_rows(task.shard).to_pylist():
+                if row["key"] in self.left_out:
+                    continue
+                moved: dict[str, Any] = {end: self._see(row[end]) for end in ENDS[kind]}
+                if row.get("negatives"):
+                    moved["negatives"] = [self._see(place) for place in row["negatives"]]
+                shard.add(row | moved)
+
+    @cached_property
+    def _set(self) -> TrainingSet:
+        return open_set(self.address)
+
+    def _see(self, place: dict[str, Any]) -> Place:
+        """Return the same place as the new set names it: a relative path counts from the new folder."""
+        it = Place.of(place)
+        if is_address(it.file) or os.path.isabs(it.file):
+            return it
+        where = join_address(self._set.address, it.file)
+        return replace(it, file=where if is_address(where) else os.path.relpath(where, self.to))
 
 
-def _forget_copies_of_other(findings: pd.DataFrame, to: Path) -> None:
-    """Delete shards that were copied by other findings."""
+def _select_split(listed: Sequence[Shard], split: str) -> list[Shard]:
+    return [shard for shard in listed if shard.split == split]
+
+
+def _forget_shards_of_other(findings: pd.DataFrame, to: Path) -> None:
+    """Delete shards that were written by other findings."""
     path = to / FINDINGS
-    if path.exists() and not shards.read_table(path).equals(findings):
-        log.info("%s was made by other rules or benchmarks: copying afresh", to)
-        for stale in (*to.glob("*.tar"), *to.glob("*.parquet")):
+    if path.exists() and not tables.read_table(path).equals(findings):
+        log.info("%s was made by other rules or benchmarks: writing its rows afresh", to)
+        for stale in (to / DESCRIPTION, *(it for name in PATTERNS for it in to.glob(name)), path):
             delete_inside(stale)
-    shards.write_table(path, findings)
+    tables.write_table(path, findings)
 
 
-def _finish(to: Path, paths: Sequence[Path], findings: pd.DataFrame, rules: CleaningRules) -> dict[str, Any]:
-    acceptance = Acceptance()
-    with shards.open_merged_table(to / "manifest.parquet") as manifest:
-        for path in paths:
-            acceptance.add(manifest.add(path))
-    left_out = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts()
-    report = acceptance.make_report() | {
-        "shards": {path.name: shards.read_seal(path) for path in paths},
-        "left_out": {str(name): int(count) for name, count in left_out.sort_index().items()},
+def _finish(to: Path, dirty: SetDescription, findings: pd.DataFrame, rules: CleaningRules) -> dict[str, Any]:
+    source = f"{dirty.source}; cleaned"
+    written = finish_set(to, dirty.kind, licence=dirty.licence, source=source, notes=_count(findings))
+    report = {
+        "candidates": sum(dirty.rows.values()),
+        "accepted": sum(written.rows.values()),
+        "accepted_by_split": written.rows,
+        "left_out": _count(findings),
         "rules": asdict(rules),
+        "shards": {shard.file: shard.sha256 for shard in written.shards},
     }
     write_json(to / "report.json", report)
-    written: dict[str, Any] = json.loads((to / "report.json").read_text(encoding="utf-8"))
-    return written
+    return report
 
 
-def _run(function: Any, paths: Sequence[Path], what: str) -> None:
-    for _ in tqdm(map_shards(function, paths, workers=count_workers()), what, len(paths), unit=" shards", disable=None):
+def _count(findings: pd.DataFrame) -> dict[str, int]:
+    """Return for each reason how many rows have it."""
+    counts = findings.drop_duplicates(["key", "rejected_by"])["rejected_by"].value_counts().sort_index()
+    return {str(name): int(count) for name, count in counts.items()}
+
+
+def _run(function: Any, items: Sequence[Any], what: str) -> None:
+    for _ in tqdm(map_shards(function, items, workers=count_workers()), what, len(items), unit=" shards", disable=None):
         pass

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,7 @@ class BenchmarkGallery:
     embeddings: NDArray[np.float16]
 
     @classmethod
-    def embed(
-        cls, pictures: Iterable[tuple[str, Image.Image]], encoder: Encoder, batch_size: int
-    ) -> "BenchmarkGallery":
+    def embed(cls, pictures: Iterable[tuple[str, Image.Image]], encoder: Encoder, batch_size: int) -> Self:
         """Embed named pictures, one batch in memory at a time."""
         names: list[str] = []
 

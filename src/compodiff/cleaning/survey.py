@@ -1,39 +1,42 @@
-"""What a dataset's pictures are to an encoder, shard by shard: what cleaning compares, kept on disk.
+"""What a set's pictures are to an encoder, shard by shard: what cleaning compares, kept on disk.
 
-    train-00000.embeddings.npy  (T, 2, D) float16, of unit length: references and targets
-    train-00000.looks.npy       (T, 2, L) uint8: how both pictures look (compodiff/images/looks.py)
-    train-00000.json            keys in the tar's order, and which cannot be kept for their pictures; written last
+    train-00000.embeddings.npy  (T, E, D) float16, of unit length: references and targets, or a pair's picture
+    train-00000.looks.npy       (T, E, L) uint8: how the pictures look (compodiff/images/looks.py)
+    train-00000.json            keys in the shard's order, what each asks for, and which cannot be kept for their
+                                pictures; written last
 
-Shapes: T triplets, D embedding width, L bytes of a look.
+Shapes: T rows, E pictures of a row, D embedding width, L bytes of a look.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from PIL import Image
 
-from compodiff.catalogue.pictures import paint_on_white
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
+from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
-from compodiff.storage import shards
+from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, TrainingSet, open_set
 from compodiff.storage.atomic import replace_path, write_json
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
     from compodiff.stable_diffusion.generator import SafetyChecker
 
-ENDS = ("reference", "target")
+# Kind of a set -> columns of a row's pictures, and of the texts that say what the row asks for.
+ENDS: Mapping[str, tuple[str, ...]] = {PAIRS: ("picture",), TRIPLETS: ("reference", "target")}
+_ASKING = {PAIRS: "texts", TRIPLETS: "relative_captions"}
 UNREADABLE, UNSAFE = "unreadable", "unsafe"
-_AT_ONCE = 256  # triplets whose pictures are in memory
+_AT_ONCE = 256  # rows whose pictures are in memory
+_MAPPED = 128  # arrays of shards at a time
 Row = tuple[NDArray[np.float16], NDArray[np.uint8], str]  # embedding (D,), look, why it cannot be kept
 
 
@@ -42,47 +45,46 @@ class Surveyor:
     """Surveys shards; picklable, and loads its networks when a worker surveys its first one.
 
     Attributes:
+        address: of the set.
         facts: folder for what it finds.
         encoder: folder of the encoder.
         safety_checker: folder or hub id; None leaves pictures unchecked.
         batch_size: pictures that the encoder embeds at a time.
     """
 
+    address: str
     facts: Path
     encoder: Path
     safety_checker: str | None
     batch_size: int
 
-    def is_done(self, shard: Path) -> bool:
+    def is_done(self, shard: Shard) -> bool:
         """Whether the facts of a shard are there."""
         return _name_facts(self.facts, shard).is_file()
 
-    def __call__(self, shard: Path) -> None:
+    def __call__(self, shard: Shard) -> None:
         """Survey one shard; each distinct picture is looked at once."""
-        known: dict[bytes, Row] = {}
-        keys, rows = [], list[tuple[Row, Row]]()
-        for entries in _split_entries(shards.read_entries(shard), _AT_ONCE):
-            files = [[_find_picture(content, end) for end in ENDS] for _, content in entries]
-            digests = [[hashlib.sha256(file).digest() for file in pair] for pair in files]
-            new = {
-                digest: file
-                for pair, of_pair in zip(digests, files, strict=True)
-                for digest, file in zip(pair, of_pair, strict=True)
-                if digest not in known
-            }
+        kind = self._set.description.kind
+        known: dict[tuple[str, int], Row] = {}
+        keys, asks, found = list[str](), list[str](), list[list[Row]]()
+        for batch in self._set.read_rows(shard).to_batches(_AT_ONCE):
+            rows = batch.to_pylist()
+            places = [[Place.of(row[end]) for end in ENDS[kind]] for row in rows]
+            new = {_identify(it): it for of_row in places for it in of_row if _identify(it) not in known}
             known.update(zip(new, self._look_at(list(new.values())), strict=True))
-            keys += [key for key, _ in entries]
-            rows += [(known[reference], known[target]) for reference, target in digests]
+            keys += [row["key"] for row in rows]
+            asks += [_normalise(row[_ASKING[kind]]) for row in rows]
+            found += [[known[_identify(it)] for it in of_row] for of_row in places]
         width = self._encoder.manifest.embedding_dim
-        _save(
-            self.facts, shard, "embeddings", np.array([[row[0] for row in pair] for pair in rows], np.float16), (width,)
-        )
-        _save(self.facts, shard, "looks", np.array([[row[1] for row in pair] for pair in rows], np.uint8), LOOK_SHAPE)
-        lost = {key: [row[2] for row in pair] for key, pair in zip(keys, rows, strict=True) if any(r[2] for r in pair)}
-        write_json(_name_facts(self.facts, shard), {"keys": keys, "lost": lost})
+        embeddings = np.array([[it[0] for it in row] for row in found], np.float16)
+        looks = np.array([[it[1] for it in row] for row in found], np.uint8)
+        _save(self.facts, shard, "embeddings", embeddings.reshape(-1, len(ENDS[kind]), width))
+        _save(self.facts, shard, "looks", looks.reshape(-1, len(ENDS[kind]), *LOOK_SHAPE))
+        lost = {key: [it[2] for it in row] for key, row in zip(keys, found, strict=True) if any(it[2] for it in row)}
+        write_json(_name_facts(self.facts, shard), {"keys": keys, "asks": asks, "lost": lost})
 
-    def _look_at(self, files: Sequence[bytes]) -> list[Row]:
-        pictures = [_decode_or_none(file) for file in files]
+    def _look_at(self, places: Sequence[Place]) -> list[Row]:
+        pictures = [self._read(place) for place in places]
         readable = [picture for picture in pictures if picture is not None]
         embeddings = iter(embed_as_units(self._encoder, readable, self.batch_size))
         unsafe = iter(self._find_unsafe(readable))
@@ -94,11 +96,21 @@ class Surveyor:
             for picture in pictures
         ]
 
+    def _read(self, place: Place) -> Image.Image | None:
+        try:
+            return paint_on_white(decode(self._set.places.read(place)))
+        except InputInvalid:
+            return None
+
     def _find_unsafe(self, pictures: Sequence[Image.Image]) -> list[bool]:
         if self._checker is None:
             return [False] * len(pictures)
         some = range(0, len(pictures), self.batch_size)
         return [flag for first in some for flag in self._checker.find_unsafe(pictures[first : first + self.batch_size])]
+
+    @cached_property
+    def _set(self) -> TrainingSet:
+        return open_set(self.address)
 
     @cached_property
     def _encoder(self) -> "Encoder":
@@ -121,56 +133,67 @@ class Surveyor:
 
 @dataclass(frozen=True)
 class Survey:
-    """The facts of all shards, T triplets; arrays are mapped, not read.
+    """The facts of all shards, T rows; arrays are mapped where they are asked for.
 
     Attributes:
-        keys: of each triplet, in the order of shards and tars.
-        lost: of triplets that cannot be kept: why, for reference and target; "" where nothing is wrong.
+        keys: of each row, in the order of the shards.
+        asks: what each row asks for, in one spelling.
+        lost: of rows that cannot be kept: why, for each of their pictures; "" where nothing is wrong.
+        ends: names of a row's pictures.
     """
 
     keys: list[str]
+    asks: list[str]
     lost: dict[str, list[str]]
-    _starts: NDArray[np.int64]  # of the shards' first triplets, and T
-    _embeddings: list[NDArray[np.float16]]
-    _looks: list[NDArray[np.uint8]]
+    ends: tuple[str, ...]
+    _facts: Path
+    _shards: tuple[Shard, ...]
+    # A map holds its file open, and a process may open some 1,000.
+    _maps: LRUCache[Path, NDArray[Any]] = field(default_factory=lambda: LRUCache(_MAPPED))
 
     @classmethod
-    def open(cls, facts: Path, paths: Sequence[Path]) -> "Survey":
+    def open(cls, surveyor: Surveyor, kind: str, shards: Sequence[Shard]) -> "Survey":
         """Open the facts of surveyed shards."""
-        said = [json.loads(_name_facts(facts, path).read_text(encoding="utf-8")) for path in paths]
-        arrays = {
-            kind: [
-                np.load(_name_facts(facts, path, f"{kind}.npy"), mmap_mode="r", allow_pickle=False) for path in paths
-            ]
-            for kind in ("embeddings", "looks")
-        }
+        said = [json.loads(_name_facts(surveyor.facts, shard).read_text(encoding="utf-8")) for shard in shards]
         return cls(
             keys=[key for each in said for key in each["keys"]],
+            asks=[asks for each in said for asks in each["asks"]],
             lost={key: why for each in said for key, why in each["lost"].items()},
-            _starts=np.cumsum([0, *(len(each["keys"]) for each in said)]),
-            _embeddings=arrays["embeddings"],
-            _looks=arrays["looks"],
+            ends=ENDS[kind],
+            _facts=surveyor.facts,
+            _shards=tuple(shards),
         )
 
     def read_by_shard(self) -> Iterator[NDArray[np.float16]]:
-        """Embeddings (T of the shard, 2, D) of one shard after the other."""
-        yield from self._embeddings
+        """Embeddings (T of the shard, E, D) of one shard after the other."""
+        for shard in self._shards:
+            yield self._map("embeddings", shard)
 
     def read_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(len(rows), 2, D) of some triplets."""
-        return self._gather(self._embeddings, rows).astype(np.float32)
+        """(len(rows), E, D) of some rows."""
+        return self._gather("embeddings", rows).astype(np.float32)
 
     def read_looks(self, rows: NDArray[np.int64]) -> Looks:
-        """(len(rows), 2, L) of some triplets."""
-        return self._gather(self._looks, rows)
+        """(len(rows), E, L) of some rows."""
+        return self._gather("looks", rows)
 
-    def _gather(self, arrays: list[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-        places = np.searchsorted(self._starts, rows, side="right") - 1
-        found = np.empty((len(rows), *arrays[0].shape[1:]), arrays[0].dtype)
+    def _gather(self, kind: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
+        places = np.searchsorted(starts, rows, side="right") - 1
+        parts, order = list[NDArray[Any]](), list[NDArray[np.int64]]()
         for place in np.unique(places):
-            here = places == place
-            found[here] = arrays[place][rows[here] - self._starts[place]]
+            here = np.flatnonzero(places == place)
+            mapped = self._map(kind, self._shards[place])
+            parts.append(mapped[rows[here] - starts[place]])
+            order.append(here)
+        found: NDArray[Any] = np.concatenate(parts)[np.argsort(np.concatenate(order))]
         return found
+
+    def _map(self, kind: str, shard: Shard) -> NDArray[Any]:
+        path = _name_facts(self._facts, shard, f"{kind}.npy")
+        if path not in self._maps:
+            self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._maps[path]
 
 
 def embed_as_units(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
@@ -181,29 +204,19 @@ def embed_as_units(encoder: "Encoder", pictures: Iterable[Image.Image], batch_si
     return unit
 
 
-def _decode_or_none(file: bytes) -> Image.Image | None:
-    try:
-        return paint_on_white(decode(file))
-    except InputInvalid:
-        return None
+def _identify(place: Place) -> tuple[str, int]:
+    return place.file, place.offset
 
 
-def _find_picture(content: dict[str, bytes], end: str) -> bytes:
-    """The picture of an entry, whatever its format; nothing where it is missing."""
-    return next((file for name, file in content.items() if name.startswith(f"{end}.")), b"")
+def _normalise(texts: Sequence[str]) -> str:
+    """Return what a row asks for in one spelling, so that equal wishes are equal texts."""
+    return "\n".join(sorted(" ".join(text.casefold().split()) for text in texts))
 
 
-def _name_facts(facts: Path, shard: Path, suffix: str = "json") -> Path:
-    return facts / f"{shard.stem}.{suffix}"
+def _name_facts(facts: Path, shard: Shard, suffix: str = "json") -> Path:
+    return facts / f"{Path(shard.file).stem}.{suffix}"
 
 
-def _save(facts: Path, shard: Path, kind: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+def _save(facts: Path, shard: Shard, kind: str, array: NDArray[Any]) -> None:
     with replace_path(_name_facts(facts, shard, f"{kind}.npy")) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array.reshape(-1, 2, *shape))
-
-
-def _split_entries(
-    entries: Iterator[tuple[str, dict[str, bytes]]], size: int
-) -> Iterator[list[tuple[str, dict[str, bytes]]]]:
-    while batch := list(islice(entries, size)):
-        yield batch
+        np.save(stream, array)

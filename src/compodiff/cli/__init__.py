@@ -19,6 +19,7 @@ from compodiff.cli import (
     doctor,
     experiment,
     index,
+    init,
     inspect,
     interchange,
     pipeline,
@@ -57,7 +58,20 @@ def show_version(
     """Take the options that stand before a command."""
 
 
-_IN_ORDER = (pipeline, doctor, search, index, serve, benchmark, captions, dataset, inspect, interchange, experiment)
+_IN_ORDER = (
+    pipeline,
+    init,
+    doctor,
+    search,
+    index,
+    serve,
+    benchmark,
+    captions,
+    dataset,
+    inspect,
+    interchange,
+    experiment,
+)
 for commands in (*_IN_ORDER, registry, bench, convert):
     app.add_typer(commands.app)
 

@@ -1,4 +1,4 @@
-"""`compodiff bench`: what the denoiser and synthesis cost on this machine, and what the server bears."""
+"""`compodiff bench`: what the denoiser, synthesis and the data cost on this machine, and what the server bears."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,9 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 
 app = typer.Typer(
-    name="bench", help="Measure the denoiser at the released size, synthesis, or the server.", no_args_is_help=True
+    name="bench",
+    help="Measure the denoiser, synthesis, the data plane, or the server.",
+    no_args_is_help=True,
 )
 
 
@@ -73,23 +75,40 @@ def time_synthesis(
     price: Annotated[float, typer.Option(min=0, help="Of a GPU hour.")] = 2.0,
 ) -> None:
     """Time each step of synthesis here, and predict wall time and cost of a dataset on 1, 8 and 64 GPUs."""
-    from compodiff.params import load_params
+    from compodiff.params import DrawnParams, load_params
     from compodiff.project import find_project_root
     from compodiff.speed import synthesis as bench
     from compodiff.speed.scale import PlannedSynthesis
 
     root = find_project_root()
-    params = load_params(root / "params.yaml").synthesis
-    measured = bench.measure(root / "data", root / "artifacts" / "encoder", params, pairs)
-    drawing = params.drawn.diffusion if params.drawn else None
+    params = load_params(root / "params.yaml")
+    measured = bench.measure(root / "data", root / "artifacts" / "encoder", params.embedding, pairs)
+    drawing = next((own.diffusion for own in params.sets.values() if isinstance(own, DrawnParams)), None)
     steps = steps or (drawing.steps if drawing else 50)
     candidates = candidates or (drawing.candidates if drawing else 1)
     per_picture = (
         bench.estimate_seconds_per_picture(steps=steps) if seconds_per_picture is None else seconds_per_picture
     )
     kept = min(candidates, drawing.kept if drawing else 1)
-    wanted = PlannedSynthesis(triplets, keep_rate, params.pairs_per_shard, candidates, kept, price=price)
+    wanted = PlannedSynthesis(triplets, keep_rate, params.synthesis.rows_per_shard, candidates, kept, price=price)
     _show(bench.run(measured, per_picture, wanted, gpus or [1, 8, 64]), as_json)
+
+
+@app.command("data")
+def time_data(
+    *,
+    as_json: Json = False,
+    rows: Annotated[int, typer.Option(min=4096, help="Rows of the set, and triplets of the training.")] = 10_000,
+) -> None:
+    """Memory and seconds of the stages over a synthetic set, each beside its limit; pictures and texts repeat."""
+    from compodiff.params import load_params
+    from compodiff.project import find_project_root
+    from compodiff.speed import data as bench
+    from compodiff.stages.mix import mix
+    from compodiff.stages.validate import validate
+
+    params = load_params(find_project_root() / "params.yaml")
+    _show(bench.run(rows, bench.TimedStages(validate, mix, params)), as_json)
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:
@@ -100,4 +119,4 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         if name != "rows":
             echo(f"{name}: {json.dumps(value)}")
     for row in result["rows"]:
-        echo("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        echo("  ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in row.items()))

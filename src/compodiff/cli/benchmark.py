@@ -23,17 +23,13 @@ Gallery = Annotated[Path, typer.Option("--gallery", help="G.npz: ids (N,) and em
 Queries = Annotated[Path, typer.Option("--queries", help="Q.npz: embeddings (Q, D) in the order of the annotations.")]
 Category = Annotated[str | None, typer.Option("--category", help="fashioniq: dress, shirt or toptee. Default: all.")]
 Variant = Annotated[str | None, typer.Option("--gallery-variant", help="fashioniq: original (default) or val.")]
-SkipMissing = Annotated[
-    bool, typer.Option("--skip-missing", help="Score without pictures that have no embedding, and count them.")
-]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out and count pictures without an embedding.")]
 Chunk = Annotated[int, typer.Option("--chunk", min=1, help="Gallery rows scored at once: memory and speed only.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the confidence intervals.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind the confidence intervals.")]
 
 
-app = typer.Typer(
-    name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or your own triplets.", no_args_is_help=True
-)
+app = typer.Typer(name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or triplets.", no_args_is_help=True)
 
 
 @app.command("run")
@@ -62,8 +58,8 @@ def run(
     """Embed (once), retrieve and score; all that the score depends on stands in the result."""
     from compodiff.benchmarks import run as use_case
     from compodiff.benchmarks.baselines import BaselineDials
+    from compodiff.benchmarks.datasets.embedding import CACHE
     from compodiff.benchmarks.datasets.loading import BenchmarkChoices
-    from compodiff.benchmarks.embedding import CACHE
     from compodiff.benchmarks.report.comparison import require_result_files, write_result
     from compodiff.params import load_params
     from compodiff.tracking.runs import record_scores
@@ -138,7 +134,7 @@ def submit(
 
     benchmark = load_server_benchmark(name, root, split)
     pictures = load_gallery(gallery, find_entry(name).shorten_id)
-    for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk=chunk):
+    for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk):
         echo(path)
 
 
@@ -188,7 +184,7 @@ def _print_scores(title: str, result: dict[str, Any]) -> None:
 
 
 def _print_comparison(title: str, comparison: "Comparison") -> None:
-    """Metrics down, rows across, per cent; the composed row with its interval."""
+    """Print metrics down, rows across, per cent; the composed row with its interval."""
     from compodiff.benchmarks.report.comparison import COMPOSED
 
     summaries = comparison.summaries

@@ -18,9 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ENCODER = "artifacts/encoder"
 
 
-app = typer.Typer(
-    name="captions", help="Make caption pairs: a caption, an edit, the edited caption.", no_args_is_help=True
-)
+app = typer.Typer(name="captions", help="Make pairs: a caption, an edit, the edited caption.", no_args_is_help=True)
 
 
 @app.command("keywords")

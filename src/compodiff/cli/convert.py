@@ -12,13 +12,9 @@ app = typer.Typer()
 
 @app.command("convert")
 def convert(
-    folder: Annotated[
-        Path, typer.Argument(help="A released checkpoint's folder (or a model folder, with --released).")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of a released checkpoint (with --released: of a model).")],
     to: Annotated[Path, typer.Option("--to", help="The folder to write.")],
-    released: Annotated[
-        bool, typer.Option("--released", help="Write the released form instead of reading it.")
-    ] = False,
+    released: Annotated[bool, typer.Option("--released", help="Write the released form instead of reading.")] = False,
 ) -> None:
     """Convert the released CompoDiff weights to a model folder, or a model folder back. Pickles are refused."""
     from compodiff.released.conversion import export_released, import_released

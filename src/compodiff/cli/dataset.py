@@ -1,4 +1,4 @@
-"""`compodiff dataset clean|plots DATASET`: what should not be in a dataset of triplets, and what filters cost."""
+"""`compodiff dataset clean|plots SET`: what should not be in a set, and what its filters cost."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.project import find_project_root
 
-Dataset = Annotated[Path, typer.Argument(help="A folder of shards, such as artifacts/triplets.")]
+Dataset = Annotated[Path, typer.Argument(metavar="SET", help="Folder of a set, such as artifacts/sets/scenes.")]
 Benchmark = Annotated[
     list[Path] | None,
     typer.Option(
-        "--benchmark", help="Folder of a benchmark; none of its pictures may be in the copy. May be repeated."
+        "--benchmark", help="Folder of a benchmark; none of its pictures may be in the clean set. May be repeated."
     ),
 ]
 Split = Annotated[
@@ -35,16 +35,14 @@ Checker = Annotated[
 Cosine = {"min": -1.0, "max": 1.0}
 
 
-app = typer.Typer(
-    name="dataset", help="Clean a dataset of triplets, and see what its filters do.", no_args_is_help=True
-)
+app = typer.Typer(name="dataset", help="Clean a set, and see what its filters do.", no_args_is_help=True)
 
 
 @app.command("clean")
 def clean(
     dataset: Dataset,
     *,
-    to: Annotated[Path, typer.Option("--to", help="Folder of the clean copy; DATASET stays as it is.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder of the clean set; SET and its pictures stay as they are.")],
     benchmark: Benchmark = None,
     split: Split = None,
     encoder: EncoderFolder = None,
@@ -57,33 +55,42 @@ def clean(
     ] = False,
     contaminated: Annotated[float, typer.Option(help="Cosine from which a picture is a benchmark's.", **Cosine)] = 0.95,
     batch_size: Annotated[int, typer.Option(help="Pictures that the encoder embeds at a time.", min=1)] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the copy's report as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Copy DATASET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones."""
+    """Write SET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones; copies no picture."""
     from compodiff.cleaning.clean import FINDINGS, CleaningRules
-    from compodiff.cleaning.clean import clean as clean_copy
+    from compodiff.cleaning.clean import clean as clean_set
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 
     folder = encoder or find_project_root() / "artifacts" / "encoder"
     kept = to.with_name(f"{to.name}.gallery.npz")
     gallery = embed_benchmarks(benchmark or [], split, folder, batch_size, kept)
-    surveyor = Surveyor(to / "facts", folder, safety_checker, batch_size)
-    report = clean_copy(dataset, to, surveyor, gallery, CleaningRules(near_duplicate, any_caption, contaminated))
+    surveyor = Surveyor(str(dataset), to / "facts", folder, safety_checker, batch_size)
+    report = clean_set(to, surveyor, gallery, CleaningRules(near_duplicate, any_caption, contaminated))
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
         return
     left_out = ", ".join(f"{count:,} {name}" for name, count in report["left_out"].items()) or "nothing"
-    echo(f"{report['accepted']:,} triplets in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
+    echo(f"{report['accepted']:,} rows in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
 
 
 @app.command("plots")
-def plot(dataset: Dataset, to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")]) -> None:
+def plot_filters(
+    dataset: Dataset,
+    *,
+    to: Annotated[Path, typer.Option("--to", help="Folder for a PNG of each filter.")],
+    validated: Annotated[
+        Path | None, typer.Option(help="What validate wrote. Default: artifacts/validation/NAME.", show_default=False)
+    ] = None,
+) -> None:
     """Plot each filter's scores, its floor, and what would be kept at another."""
     from compodiff.cleaning.threshold_plots import plot_thresholds
-    from compodiff.params import load_params
-    from compodiff.storage import shards
+    from compodiff.errors import InputInvalid
+    from compodiff.validation.reading import read_floors, read_validated
 
-    floors = load_params(find_project_root() / "params.yaml").synthesis.floors
-    for path in plot_thresholds(shards.read_table(dataset / "manifest.parquet"), floors, to):
+    rows, floors = read_validated(dataset, validated), read_floors(dataset)
+    if floors is None:
+        raise InputInvalid(f"params.yaml gives the set {dataset} no floors; give it some, and run: dvc repro")
+    for path in plot_thresholds(rows, floors, to):
         echo(path)

@@ -19,7 +19,7 @@ def run_doctor(
 
     Where this command does not start at all: make doctor.
     """
-    from compodiff.doctor.report import write_report
+    from compodiff.doctor import write_report
 
     def write(text: str) -> None:
         for line in text.splitlines():

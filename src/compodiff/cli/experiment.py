@@ -26,9 +26,14 @@ app = typer.Typer()
 def run_experiment(
     name: Annotated[str, typer.Argument(help=EXPERIMENTS)],
     *,
-    benchmark: Annotated[str, typer.Option(help="emoji (the pipeline's own) or any of `benchmark run`.")] = "emoji",
-    root: Annotated[Path | None, typer.Option(help="The benchmark's folder, where it is not emoji.")] = None,
-    split: Annotated[str, typer.Option(help="Of emoji: validation (to choose by) or test (to report).")] = "validation",
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="A name in params.yaml (default: the index's gallery); with --root any of `benchmark run`."),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of a benchmark that params.yaml does not name.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Of a benchmark of params.yaml: validation (to choose by) or test (to report).")
+    ] = "validation",
     training_steps: Annotated[
         int, typer.Option(min=1, help="Updates of each training, in experiments that train.")
     ] = 500,

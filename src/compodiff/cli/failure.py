@@ -60,7 +60,7 @@ def _say(text: str) -> None:
 
 
 def _keep_traceback(error: Exception) -> Path | None:
-    """The file that the traceback was written to; None where no place can be written."""
+    """Return the file that the traceback was written to; None where no place can be written."""
     content = "".join(
         (f"{sys.version}\n{[make_printable(each) for each in sys.argv]}\n", *traceback.format_exception(error))
     )
@@ -76,13 +76,13 @@ def _keep_traceback(error: Exception) -> Path | None:
 
 
 def _find_state_folder() -> Path:
-    """Where programs keep what a person may look for later, as the XDG base directories say."""
+    """Return where programs keep what a person may look for later, as the XDG base directories say."""
     chosen = os.environ.get("XDG_STATE_HOME", "")
     return (Path(chosen) if os.path.isabs(chosen) else Path(os.path.expanduser("~/.local/state"))) / "compodiff"
 
 
 def _find_tracker() -> str:
-    """Where the package says that faults are reported."""
+    """Return where the package says that faults are reported."""
     try:
         urls = metadata("compodiff").get_all("Project-URL") or []
     except PackageNotFoundError:

@@ -117,7 +117,7 @@ def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
 
 
 def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
-    """The folder of pictures, and that of its index."""
+    """Return the folder of pictures, and that of its index."""
     from compodiff.index.scanning import resolve
 
     folder = resolve(folder)

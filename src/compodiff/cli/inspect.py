@@ -1,4 +1,4 @@
-"""`compodiff inspect` and `compodiff card`: look at a dataset of triplets, rate it, describe it."""
+"""`compodiff inspect` and `compodiff card`: look at a set, rate it, describe it."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,15 @@ import typer
 
 from compodiff.cli.output import Column, echo, print_table
 
-Dataset = Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")]
+Dataset = Annotated[Path, typer.Argument(metavar="SET", help="Folder of a set, such as artifacts/sets/scenes.")]
+Validated = Annotated[
+    Path | None,
+    typer.Option(
+        "--validated",
+        help="What validate wrote. Default: artifacts/validation/NAME, if it is there.",
+        show_default=False,
+    ),
+]
 
 
 app = typer.Typer()
@@ -19,14 +27,15 @@ def inspect(
     dataset: Dataset,
     *,
     html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet here.", show_default=False)] = None,
-    count: Annotated[int, typer.Option("-n", min=1, help="Triplets on the sheet, relations in turns.")] = 1000,
+    count: Annotated[int, typer.Option("-n", min=1, help="Rows on the sheet, relations in turns.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 17,
+    validated: Validated = None,
     ratings: Annotated[list[Path] | None, typer.Option(help="Sum up exports of the sheet; repeat it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
-    """Draw triplets onto a page to sort, filter and rate, or sum up what was rated."""
+    """Draw rows of a set onto a page to sort, filter and rate, or sum up what was rated."""
     from compodiff.errors import InputInvalid
-    from compodiff.inspection.drawing import read_manifest
+    from compodiff.inspection.drawing import read_rows
     from compodiff.inspection.ratings import read_ratings, summarise_ratings
     from compodiff.inspection.sheet import write_sheet
     from compodiff.storage.ownership import PAGE, require_replaceable_file
@@ -34,9 +43,9 @@ def inspect(
     if not html and not ratings:
         raise InputInvalid("nothing to do; give --html FILE for a sheet, or --ratings FILE for a summary")
     require_replaceable_file(html, PAGE)
-    rows = read_manifest(dataset)
+    rows = read_rows(dataset, validated)
     if html:
-        echo(f"{write_sheet(dataset, rows, html, count, seed):,} of {len(rows):,} triplets in {html}")
+        echo(f"{write_sheet(dataset, rows, html, count, seed):,} of {len(rows):,} rows in {html}")
     if ratings:
         found = summarise_ratings(read_ratings(ratings), rows)
         if as_json:
@@ -46,23 +55,24 @@ def inspect(
 
 
 @app.command("card")
-def make_card(
+def render_card(
     dataset: Dataset,
     *,
     to: Annotated[Path, typer.Option("--to", help="Folder for README.md, plots and licences.")],
     name: Annotated[str | None, typer.Option(help="Of the dataset. Default: its folder's.", show_default=False)] = None,
     attribution: Annotated[
         Path | None,
-        typer.Option(help="Markdown: whose the data are. Default: the catalogue's, if its pictures are shown."),
+        typer.Option(help="Markdown: whose the data are. Default: as the set says."),
     ] = None,
     licence: Annotated[
         list[str] | None, typer.Option(help="As the hub names it, such as cc-by-4.0; repeat it.")
     ] = None,
+    validated: Validated = None,
 ) -> None:
     """Write a dataset card: sources, licences, acceptance, statistics as plots."""
     from compodiff.inspection.card import find_origin, write_card
 
-    write_card(dataset, to, find_origin(dataset, name, attribution, tuple(licence or ())))
+    write_card(dataset, to, find_origin(dataset, name, attribution, tuple(licence or ())), validated)
     echo(to / "README.md")
 
 
@@ -72,25 +82,20 @@ def _print(found: dict[str, Any]) -> None:
     for name, sums in {**found["relations"], "all": found["all"]}.items():
         faults = ", ".join(f"{fault.replace('_', ' ')} {count}" for fault, count in sums["faults"].items())
         good, agrees = sums["good_interval"], sums["agrees_with_filters_interval"]
-        shares = (
-            _format_share(sums["good"]),
-            _format_range(good),
-            _format_share(sums["agrees_with_filters"]),
-            _format_range(agrees),
-        )
+        shares = (_share(sums["good"]), _range(good), _share(sums["agrees_with_filters"]), _range(agrees))
         rows.append((name.replace("_", " "), str(sums["rated"]), *shares, faults))
     columns: list[Column] = [(title, "left" if title in ("relation", "faults") else "right") for title in titles]
     print_table(columns, rows, title="what people said, with 95 % intervals")
     for pair in found["raters"]:
         beyond = "" if pair["kappa"] is None else f", kappa {pair['kappa']:.2f}"
         first, second = pair["raters"]
-        share = f"{_format_share(pair['agree'])} ({_format_range(pair['agree_interval'])})"
+        share = f"{_share(pair['agree'])} ({_range(pair['agree_interval'])})"
         echo(f"{first} and {second} agree on {share} of {pair['both_rated']} triplets{beyond}")
 
 
-def _format_share(value: float) -> str:
+def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _format_range(interval: list[float]) -> str:
+def _range(interval: list[float]) -> str:
     return f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f}"

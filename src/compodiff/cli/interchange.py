@@ -1,4 +1,4 @@
-"""`compodiff export` and `compodiff import`: triplets as other projects keep them."""
+"""`compodiff export` and `compodiff import`: sets as other projects keep them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +7,20 @@ import typer
 
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
-from compodiff.project import find_project_root
 
 To = Annotated[Path, typer.Option("--to", help="Folder that is made.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="ROLE=NAME where a column is not found by itself; ROLE= for none. Repeat it."),
+]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(help="What paths of pictures count from: a folder of pictures, or of tars.", show_default=False),
+]
+Captions = Annotated[
+    list[Path] | None,
+    typer.Option(help="A file of captions (captions, lasco): COCO, Flickr30k, Conceptual Captions. Repeat it."),
+]
 
 
 app = typer.Typer()
@@ -17,68 +28,74 @@ app = typer.Typer()
 
 @app.command("export")
 def export_(
-    dataset: Annotated[Path, typer.Argument(help="A folder of triplets: shards and manifest.parquet.")],
+    training_set: Annotated[str, typer.Argument(metavar="SET", help="A set: its folder, or address.")],
     to: To,
     format_name: Annotated[str, typer.Option("--format", help="webdataset or parquet (Hugging Face).")] = "webdataset",
+    validated: Annotated[
+        Path | None,
+        typer.Option(help="artifacts/validation/NAME: write only rows accepted there.", show_default=False),
+    ] = None,
 ) -> None:
-    """Write a dataset's accepted triplets as webdataset tars or as Hugging Face parquet."""
-    from compodiff.interchange.exporting import WRITERS, export_triplets
+    """Write a set with its pictures inside, as webdataset tars or as Hugging Face parquet."""
+    from compodiff.interchange.exporting import WRITERS, export_set
 
     _check_known(format_name, list(WRITERS))
-    echo(f"{export_triplets(dataset, format_name, to):,} triplets in {to}")
+    echo(f"{export_set(training_set, format_name, to, validated):,} rows in {to}")
 
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="The set's files; for LaSCo, COCO's pictures (train2014, val2014).")],
+    folder: Annotated[Path, typer.Argument(help="The set's files, or one of them; of `captions` the pictures.")],
     *,
     to: To,
-    format_name: Annotated[str, typer.Option("--format", help="webdataset, parquet or lasco.")] = "webdataset",
-    column: Annotated[
-        list[str] | None, typer.Option("--column", help="ROLE=NAME where a column is not found by itself.")
-    ] = None,
-    annotations: Annotated[Path | None, typer.Option(help="lasco: lasco_train.json.", show_default=False)] = None,
-    captions: Annotated[list[Path] | None, typer.Option(help="lasco: COCO's captions_*.json; repeat it.")] = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="Whose similarities filter. Default: artifacts/encoder.", show_default=False)
-    ] = None,
-    split: Annotated[str, typer.Option(help="train or validation, of triplets that name none.")] = "train",
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="webdataset, img2dataset, parquet, captions, manifest (.jsonl, .json, .csv, .tsv, also .gz), "
+            "megapairs, cc-coir, webvid-covr, lasco, fashioniq-train or cirr-train.",
+        ),
+    ] = "webdataset",
+    column: Column = None,
+    pictures: Pictures = None,
+    captions: Captions = None,
+    split: Annotated[
+        str, typer.Option(help="train or validation, of rows that say none and whose file says none.")
+    ] = "train",
     seed: Annotated[int, typer.Option(min=0, help="Of relative captions that the set does not have.")] = 17,
     skip_faulty: Annotated[
-        bool, typer.Option("--skip-faulty", help="Leave out triplets with a fault, and name them.")
+        bool, typer.Option("--skip-faulty", help="Leave out what has a fault, name the first and count all.")
     ] = False,
+    licence: Annotated[str, typer.Option(help="Of the pictures and texts, in words.")] = "not stated",
+    source: Annotated[
+        str, typer.Option(help="Where the set comes from, in words. Default: folder and format.", show_default=False)
+    ] = "",
 ) -> None:
-    """Make a folder of triplets out of another set: read, filtered with the project's floors, in shards.
+    """Make a set out of another one, pairs or triplets; its pictures stay where they lie.
 
-    An export of ours comes back as it was. An import that was stopped continues.
+    Rows of a test split are left out, and counted. An import that was stopped continues; with other options than it was
+    begun with it is refused once a part of it is done, but for --skip-faulty, --licence and --source.
     """
-    from compodiff.interchange.formats import FORMATS, ForeignSet, import_triplets
-    from compodiff.interchange.importing import SPLITS, Importer
-    from compodiff.params import load_params
+    from compodiff.interchange.formats import FORMATS, Source, import_source
+    from compodiff.sets import SPLITS
 
     _check_known(format_name, list(FORMATS))
     _check_known(split, list(SPLITS))
-    root = find_project_root()
-    synthesis = load_params(root / "params.yaml").synthesis
-    source = ForeignSet(folder, format_name, _parse_columns(column or []), annotations, tuple(captions or ()))
-    importer = Importer(
-        encoder=(encoder or root / "artifacts" / "encoder").resolve(),
-        floors=synthesis.floors,
-        batch_size=synthesis.batch_size,
-        split=split,
-        seed=seed,
-        skip_faulty=skip_faulty,
-    )
-    found = import_triplets(source, importer, to)
-    faulty = f", {found['faulty']:,} faulty left out" if skip_faulty else ""
-    echo(f"{found['accepted']:,} of {found['triplets']:,} triplets accepted{faulty}, in {to}")
+    it = Source(folder, format_name, _read_columns(column or []), pictures, tuple(captions or ()), split)
+    description, total = import_source(it, to, seed=seed, skip_faulty=skip_faulty, licence=licence, origin=source)
+    rows = ", ".join(f"{count:,} of {name}" for name, count in description.rows.items() if count)
+    left_out = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in total.notes.items())
+    echo(f"{total.rows:,} {description.kind} in {to} ({rows}){'; left out:' + left_out[1:] if left_out else ''}")
 
 
-def _parse_columns(given: list[str]) -> dict[str, str]:
+def _read_columns(given: list[str]) -> dict[str, tuple[str, ...]]:
+    columns: dict[str, tuple[str, ...]] = {}
     for each in given:
-        if "=" not in each:
+        role, sign, name = each.partition("=")
+        if not sign:
             raise InputInvalid(f"--column {each!r} is not ROLE=NAME; for instance: --column target_image=edited")
-    return dict(each.split("=", 1) for each in given)
+        columns[role] = (*columns.get(role, ()), name)
+    return columns
 
 
 def _check_known(name: str, names: list[str]) -> None:

@@ -8,12 +8,7 @@ from compodiff.dials import DIALS
 
 
 def make_dial_option(name: str, *flags: str) -> Any:
-    """Return the option of a dial: what it means, its range and its default.
-
-    Args:
-        name: of the dial.
-        flags: in place of its short name.
-    """
+    """Return the option of a dial, under `flags` or its short name: what it means, its range and its default."""
     dial = DIALS[name]
     default = "" if dial.default is not None else " Default: the model's."
     own = flags or (f"--{(dial.option or dial.name).replace('_', '-')}",)

@@ -19,7 +19,7 @@ def promote() -> None:
     root = find_project_root()
     params = load_params(root / "params.yaml")
     queries = params.evaluation.min_relation_queries
-    change = promotion.promote(root, params.promotion, min_relation_queries=queries)
+    change = promotion.promote(root, params.gates, min_relation_queries=queries)
     if change.made:
         echo(f"version {change.after} is champion now; before it: {change.before or 'none'}")
     else:

@@ -8,7 +8,7 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import ATTRIBUTION, find_project_root
-from compodiff.search.locate import CHAMPION, GALLERY, ModelParts, find_index_folder, find_model_parts
+from compodiff.search.locate import CHAMPION, ModelParts, find_gallery, find_index_folder, find_model_parts
 
 if TYPE_CHECKING:
     from compodiff.serving.champion import ServedPaths
@@ -71,18 +71,18 @@ def serve(
 
 
 def _find_places(model: str, index: Path | None) -> "ServedPaths":
-    """Where the model and the index are now; asked again and again, as an alias may move."""
+    """Return where the model and the index are now; asked again and again, as an alias may move."""
     from compodiff.serving.champion import ServedPaths
 
     parts, version = _find_model_and_version(model)
     if index is None:
-        gallery = (find_project_root() / GALLERY).resolve()
+        gallery = find_gallery(find_project_root()).resolve()
         return ServedPaths(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
     return ServedPaths(model, version, parts.composed, parts.encoder, find_index_folder(index.resolve()))
 
 
 def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
-    """A model's folders and what it is, in words: of one and the same version, though the alias may move meanwhile."""
+    """Return a model's folders and what it is, in words: of one version, though the alias may move meanwhile."""
     while True:
         version = _describe_version(model)
         parts = find_model_parts(model)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from compodiff.doctor.report import write_report
+from compodiff.doctor import write_report
 
 
 def main() -> int:

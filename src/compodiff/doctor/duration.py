@@ -24,9 +24,7 @@ def estimate_run(project: Path) -> Answer:
     from compodiff.params import load_params
 
     params = load_params(project / "params.yaml")
-    rows = sum(
-        section.steps * section.batch_size * section.accumulation_steps for section in (params.prior, params.composed)
-    )
+    rows = sum(it.steps * it.batch_size * it.accumulation_steps for it in (params.prior, params.composed))
     pictures, texts = _time_towers(params)
     training = rows * _time_row(params)
     towers = PICTURES * pictures + TEXTS * texts
@@ -56,8 +54,8 @@ def _time_towers(params: "Params") -> tuple[float, float]:
     ).prepare_for_many()
     pixels = torch.rand(_BATCH, 3, size, size, generator=generator)
     captions = ["a small red ball on the left of a dog"] * _TEXTS_AT_A_TIME
-    picture = _shortest(lambda: encoder.encode_pixels(pixels))
-    text = _shortest(lambda: encoder.encode_texts(captions))
+    picture = _time_shortest(lambda: encoder.encode_pixels(pixels))
+    text = _time_shortest(lambda: encoder.encode_texts(captions))
     return picture / _BATCH, text / _TEXTS_AT_A_TIME
 
 
@@ -77,10 +75,10 @@ def _time_row(params: "Params") -> float:
         denoiser = Denoiser(config).to(dtype)
     batch = TimedBatch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)
     optimizer = torch.optim.AdamW(denoiser.parameters(), fused=True)
-    return _shortest(lambda: train_step(denoiser, optimizer, batch)) / params.composed.batch_size
+    return _time_shortest(lambda: train_step(denoiser, optimizer, batch)) / params.composed.batch_size
 
 
-def _shortest(work: Callable[[], object]) -> float:
+def _time_shortest(work: Callable[[], object]) -> float:
     """Return the seconds of the fastest round, after one that is not counted."""
     work()
     seconds = []

@@ -14,11 +14,7 @@ def read_pins(project: Path) -> dict[str, str]:
 
     lines = (project / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {
-        _normalise_name(each.name): str(each.specifier)[2:]
-        for each in pins
-        if each.marker is None or each.marker.evaluate()
-    }
+    return {_normalise_name(it.name): str(it.specifier)[2:] for it in pins if it.marker is None or it.marker.evaluate()}
 
 
 def find_faults(project: Path) -> list[str]:

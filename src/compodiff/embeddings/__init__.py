@@ -1,7 +1,9 @@
-"""Pictures, texts and masked pictures, embedded once and memory-mapped: what both stages of training read."""
+"""Pictures and texts embedded once and memory-mapped: of sets, which training reads, and of benchmarks."""
 
-from compodiff.embeddings.making import EmbeddingMaterial, ExactMask, make_embeddings
+from compodiff.embeddings.making import EmbeddingMaterial, make_embeddings
 from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
+from compodiff.embeddings.set_arrays import SetEmbeddings
+from compodiff.embeddings.set_making import embed_set
 from compodiff.embeddings.stored import Embeddings
 from compodiff.images.mask_cells import MASK_SIZE
 
@@ -9,9 +11,10 @@ __all__ = [
     "MASK_SIZE",
     "EmbeddingMaterial",
     "Embeddings",
-    "ExactMask",
+    "SetEmbeddings",
     "blank_masked",
     "draw_mask",
+    "embed_set",
     "find_drawn_cells",
     "make_embeddings",
 ]

@@ -1,12 +1,11 @@
-"""Embed everything that training reads, in chunks: a run that was killed makes only the chunks that are missing.
+"""Embed the pictures and texts of a benchmark, in chunks: a run that was killed makes only the chunks that are missing.
 
-Shapes: n pictures and m masked pictures of a chunk, t texts of a chunk, L tokens, D embedding width.
+Shapes: n pictures of a chunk, t texts of a chunk, L tokens, D embedding width.
 """
 
 import hashlib
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,38 +17,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
 from compodiff.encoders.encoder import Encoder
 from compodiff.execution.prefetch import map_ahead
-from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import EmbeddingParams
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
+from compodiff.storage.claims import claim_folder
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
-from compodiff.storage.shards import claim_folder
 
 KIND = "embeddings"
 _WORK = "chunks of embeddings"
 _FILES = frozenset(
-    ("pictures.npy", "masked.npy", "masks.npy", "texts_pooled.npy", "text_tokens.npy", "text_offsets.npy",
-     "pictures.parquet", "texts.parquet", "masked_pictures.parquet", "manifest.json")
+    ("pictures.npy", "texts_pooled.npy", "text_tokens.npy", "text_offsets.npy",
+     "pictures.parquet", "texts.parquet", "manifest.json")
 )  # fmt: skip
 BATCHES_PER_CHUNK = 8
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class ExactMask:
-    """A region of a picture that is known to be edited.
-
-    Attributes:
-        target: the picture that comes of it, equal outside the region.
-        split: of both pictures.
-        cells: (64, 64) True where they differ.
-    """
-
-    target: str
-    split: str
-    cells: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -60,17 +42,13 @@ class EmbeddingMaterial:
         pictures: picture ids, in the order of the rows.
         read: picture_id -> picture.
         digest: changes whenever what `read` returns changes.
-        masked_splits: picture_id -> split of the pictures that get masked variants of drawn masks.
         texts: any order, repetitions allowed; the empty text is added.
-        exact_masks: picture_id -> masks that are known; each gives a masked variant.
     """
 
     pictures: Sequence[str]
     read: Callable[[str], Image.Image]
     digest: str
-    masked_splits: Mapping[str, str]
     texts: Sequence[str]
-    exact_masks: Mapping[str, Sequence[ExactMask]] = field(default_factory=dict)
 
 
 def make_embeddings(folder: Path, encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams) -> None:
@@ -95,18 +73,14 @@ def make_embeddings(folder: Path, encoder: Encoder, material: EmbeddingMaterial,
     embed_texts = partial(_embed_texts, encoder, params.batch_size)
     pictures = _write_chunks(work, "pictures", material.pictures, params.batch_size, embed_pictures)
     worded = _write_chunks(work, "texts", texts, params.batch_size, embed_texts)
-    masked = [variant for name in material.pictures for variant in _list_variants(name, material, params)]
     with replace_folder(folder, KIND) as temporary:
-        for name in ("pictures", "masked", "masks"):
-            _join(temporary / f"{name}.npy", pictures, name)
+        _join(temporary / "pictures.npy", pictures, "pictures")
         for name in ("texts_pooled", "text_tokens"):
             _join(temporary / f"{name}.npy", worded, name)
         lengths = np.concatenate([_load(chunk, "lengths") for chunk in worded])
         np.save(temporary / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         _write_table(temporary / "pictures.parquet", picture_id=list(material.pictures))
         _write_table(temporary / "texts.parquet", text=texts)
-        columns = {column: [variant[column] for variant in masked] for column in ("picture_id", "split", "target")}
-        _write_table(temporary / "masked_pictures.parquet", **columns)
         write_json(temporary / "manifest.json", encoder.manifest.to_json())
     delete_folder(work, _WORK)
 
@@ -114,12 +88,7 @@ def make_embeddings(folder: Path, encoder: Encoder, material: EmbeddingMaterial,
 def _make_fingerprint(
     encoder: Encoder, material: EmbeddingMaterial, texts: Sequence[str], params: EmbeddingParams
 ) -> dict[str, Any]:
-    exact = [
-        (name, mask.target, mask.split, mask.cells.tobytes())
-        for name, masks in sorted(material.exact_masks.items())
-        for mask in masks
-    ]
-    names = [list(material.pictures), sorted(material.masked_splits.items()), exact, texts]
+    names = [list(material.pictures), texts]
     return {
         "encoder": encoder.manifest.to_json(),
         "params": params.model_dump(),
@@ -148,56 +117,15 @@ def _write_chunks(
 def _embed_pictures(
     encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams, names: Sequence[str]
 ) -> Arrays:
-    """Embed pictures, (n, D), and their masked variants, (m, D), with the packed masks, (m, 512)."""
-    width = encoder.manifest.embedding_dim
-    embedded, masked = [np.empty((0, width), np.float32)], [np.empty((0, width), np.float32)]
-    packed = [np.empty((0, MASK_SIZE * MASK_SIZE // 8), np.uint8)]
-    prepare = partial(_prepare_pictures, encoder, material, params)
-    for pixels, variants, masks in map_ahead(prepare, _split_batches(names, params.batch_size)):
-        embedded.append(_encode(encoder, pixels))
-        if not len(masks):
-            continue
-        masked.append(_encode(encoder, variants))
-        packed.append(np.packbits(masks.reshape(len(masks), -1), axis=1))
-    return {"pictures": np.concatenate(embedded), "masked": np.concatenate(masked), "masks": np.concatenate(packed)}
+    """Embed pictures, (n, D)."""
+    embedded = [np.empty((0, encoder.manifest.embedding_dim), np.float32)]
 
+    def prepare(batch: Sequence[str]) -> torch.Tensor:
+        return torch.stack([encoder.preprocess(material.read(name)) for name in batch])
 
-def _prepare_pictures(
-    encoder: Encoder, material: EmbeddingMaterial, params: EmbeddingParams, names: Sequence[str]
-) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.bool_]]:
-    """Read a batch: pixels (n, 3, H, W), those of its masked variants (m, 3, H, W), and their masks (m, 64, 64)."""
-    pictures = [material.read(name) for name in names]
-    pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
-    of_each = [_make_masks(name, picture, material, params) for name, picture in zip(names, pictures, strict=True)]
-    masks = np.concatenate(of_each)
-    places = np.repeat(np.arange(len(names)), [len(own) for own in of_each])
-    return pixels, blank_masked(pixels[places], torch.from_numpy(masks)), masks
-
-
-def _encode(encoder: Encoder, pixels: torch.Tensor) -> NDArray[np.float32]:
-    vectors: NDArray[np.float32] = encoder.encode_pixels(pixels).cpu().numpy()
-    return vectors
-
-
-def _list_variants(name: str, material: EmbeddingMaterial, params: EmbeddingParams) -> list[dict[str, str]]:
-    """Describe a picture's masked variants, those of drawn masks first; they have no target."""
-    drawn = params.masks_per_picture if name in material.masked_splits else 0
-    of_drawn = {"picture_id": name, "split": material.masked_splits.get(name, ""), "target": ""}
-    exact = material.exact_masks.get(name, ())
-    return [of_drawn] * drawn + [{"picture_id": name, "split": it.split, "target": it.target} for it in exact]
-
-
-def _make_masks(
-    name: str, picture: Image.Image, material: EmbeddingMaterial, params: EmbeddingParams
-) -> NDArray[np.bool_]:
-    """A picture's masks in the order of `_list_variants`, (variants, 64, 64); name and seed decide the drawn ones."""
-    generator = np.random.default_rng([params.seed, zlib.crc32(name.encode())])
-    fractions = {"min_fraction": params.min_mask_fraction, "max_fraction": params.max_mask_fraction}
-    masks = [mask.cells for mask in material.exact_masks.get(name, ())]
-    if name in material.masked_splits:
-        drawn = find_drawn_cells(picture)
-        masks = [draw_mask(drawn, generator, **fractions) for _ in range(params.masks_per_picture)] + masks
-    return np.array(masks, np.bool_).reshape(-1, MASK_SIZE, MASK_SIZE)
+    for pixels in map_ahead(prepare, _split_batches(names, params.batch_size)):
+        embedded.append(encoder.encode_pixels(pixels).cpu().numpy())
+    return {"pictures": np.concatenate(embedded)}
 
 
 def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arrays:

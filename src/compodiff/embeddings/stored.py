@@ -1,10 +1,9 @@
-"""The folder artifacts/embeddings, read: arrays stay on the disk and are memory-mapped.
+"""The embeddings of a benchmark, read: arrays stay on the disk and are memory-mapped.
 
 pictures.npy (N, D) f32         pictures.parquet        picture_id of each row
 texts_pooled.npy (T, D) f32     texts.parquet           text of each row; row 0 is the empty text, the null text
 text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) int64 where each begins
-masked.npy (M, D) f32           masked_pictures.parquet picture_id, split and target of each row
-masks.npy (M, 512) uint8        64 x 64 bits a row      manifest.json           the encoder's
+manifest.json                   the encoder's
 """
 
 import json
@@ -18,14 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
-from compodiff.images.mask_cells import MASK_SIZE
 
-_REMAKE = "run: dvc repro --single-item --force embed"
+_REMAKE = "run: dvc repro --single-item --force embed_benchmark@NAME"
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of one encoder, raw (not normalised). N pictures, T texts, M masked pictures, D embedding width.
+    """Embeddings of one encoder, raw (not normalised). N pictures, T texts, D embedding width.
 
     Attributes:
         encoder: what made them.
@@ -33,10 +31,6 @@ class Embeddings:
         picture_row: picture_id -> row of `pictures`.
         texts_pooled: (T, D) float32.
         text_row: text -> row of `texts_pooled`; the empty text has row 0.
-        masked: (M, D) float32, pictures with a region set to zero after preprocessing.
-        masked_pictures: picture_id of each row of `masked`.
-        masked_splits: split of each row of `masked`.
-        masked_targets: the picture that differs from it within the mask alone; empty where the mask was drawn.
     """
 
     encoder: EncoderManifest
@@ -44,13 +38,8 @@ class Embeddings:
     picture_row: dict[str, int]
     texts_pooled: NDArray[np.float32]
     text_row: dict[str, int]
-    masked: NDArray[np.float32]
-    masked_pictures: list[str]
-    masked_splits: list[str]
-    masked_targets: list[str]
     _text_tokens: NDArray[np.float16]
     _text_offsets: NDArray[np.int64]
-    _packed_masks: NDArray[np.uint8]
 
     @classmethod
     def load(cls, folder: Path, *, encoder: EncoderManifest | None = None) -> "Embeddings":
@@ -68,20 +57,14 @@ class Embeddings:
         if encoder is not None:
             require_same(encoder, manifest, f"the embeddings {folder}")
         pictures, texts = _read_column(folder, "pictures", "picture_id"), _read_column(folder, "texts", "text")
-        masked_pictures = _read_column(folder, "masked_pictures", "picture_id")
         return cls(
             encoder=manifest,
             pictures=_open_rows(folder, "pictures", len(pictures)),
             picture_row={picture: row for row, picture in enumerate(pictures)},
             texts_pooled=_open_rows(folder, "texts_pooled", len(texts)),
             text_row={text: row for row, text in enumerate(texts)},
-            masked=_open_rows(folder, "masked", len(masked_pictures)),
-            masked_pictures=masked_pictures,
-            masked_splits=_read_column(folder, "masked_pictures", "split"),
-            masked_targets=_read_column(folder, "masked_pictures", "target"),
             _text_tokens=_open_array(folder, "text_tokens"),
             _text_offsets=_open_rows(folder, "text_offsets", len(texts) + 1),
-            _packed_masks=_open_rows(folder, "masks", len(masked_pictures)),
         )
 
     def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
@@ -92,17 +75,6 @@ class Embeddings:
         begins = np.cumsum(lengths) - lengths
         places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
         return self._text_tokens[places], lengths
-
-    def read_masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
-        """Return the masks of rows of `masked`, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
-        packed = self._packed_masks[np.asarray(rows, dtype=np.int64)]
-        return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
-
-    def find_masked_row(self, picture: str, cells: NDArray[np.bool_]) -> int | None:
-        """Return a row of `masked` that is this picture with just these cells, (64, 64), set to zero."""
-        packed = np.packbits(cells.reshape(-1))
-        rows = (row for row, name in enumerate(self.masked_pictures) if name == picture)
-        return next((row for row in rows if np.array_equal(self._packed_masks[row], packed)), None)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Components:
         return torch.cat(parts, dim=1)
 
     def fold(self, mixing: Tensor) -> tuple[Tensor, Tensor]:
-        """One linear layer, weight (D, F) and bias (D,), for components mixed by `mixing` (D, K)."""
+        """Return one linear layer, weight (D, F) and bias (D,), for components mixed by `mixing` (D, K)."""
         parts = _split(mixing, [basis.shape[1] for basis in self.bases])
         weight = torch.cat([part @ basis.T for part, basis in zip(parts, self.bases, strict=True)], dim=1)
         return weight, -weight @ torch.cat(list(self.means))
@@ -112,7 +112,7 @@ def map_components(examples: ProjectionExamples, params: EmbeddedEncoderParams) 
 
 
 def find_principal_directions(centred: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """The first `count` right singular vectors of centred (N, F), as (F, count), largest first.
+    """Return the first `count` right singular vectors of centred (N, F), as (F, count), largest first.
 
     By randomised subspace iteration (arXiv 0909.4061, algorithm 4.4): minutes become seconds where F is thousands.
     """
@@ -126,7 +126,7 @@ def find_principal_directions(centred: Tensor, count: int, generator: torch.Gene
 
 
 def compute_contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
-    """CLIP's loss where a row may have several right answers: -log of their share, logits and positive (B, B)."""
+    """Compute CLIP's loss where a row may have several right answers: -log of their share. Both arguments: (B, B)."""
 
     def compute_one_way(scores: Tensor, right: Tensor) -> Tensor:
         return (scores.logsumexp(1) - scores.masked_fill(~right, -torch.inf).logsumexp(1)).mean()
@@ -139,7 +139,7 @@ def _split(columns: Tensor, widths: Sequence[int]) -> Sequence[Tensor]:
 
 
 def _select_first_components(names: Iterable[str], components: Components, params: EmbeddedEncoderParams) -> Tensor:
-    """The start of the mixing, (D, K): each map's first components, as many as it has dimensions in params."""
+    """Return the start of the mixing, (D, K): each map's first components, as many as it has dimensions in params."""
     blocks = [
         torch.eye(params.maps[name].dimensions, basis.shape[1])  # type: ignore[index]
         for name, basis in zip(names, components.bases, strict=True)
@@ -200,7 +200,7 @@ def _group_variants(concepts: Sequence[str]) -> list[NDArray[np.int64]]:
 def _draw_batch(
     variants: Sequence[NDArray[np.int64]], generator: np.random.Generator, params: EmbeddedEncoderParams
 ) -> NDArray[np.int64]:
-    """Rows of pictures: whole concepts as far as they fit, so that most negatives are variants."""
+    """Return rows of pictures: whole concepts as far as they fit, so that most negatives are variants."""
     chosen: list[NDArray[np.int64]] = []
     for concept in generator.permutation(len(variants)):
         members = generator.permutation(variants[concept])[: params.max_variants]

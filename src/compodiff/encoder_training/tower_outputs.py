@@ -21,7 +21,7 @@ Prepared = TypeVar("Prepared")
 def compute_picture_maps(
     encoder: Encoder, names: Sequence[str], read: Callable[[str], Image.Image], batch_size: int
 ) -> Tensor:
-    """Joined maps of the pictures `read` by their `names`, (N, F) float32."""
+    """Return joined maps of the pictures `read` by their `names`, (N, F) float32."""
 
     def prepare_pixels(batch: Sequence[str]) -> Tensor:
         return torch.stack([encoder.preprocess(read(name)) for name in batch])
@@ -30,7 +30,7 @@ def compute_picture_maps(
 
 
 def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
-    """Pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
+    """Return pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
     return _run_by_batches("texts", texts, list, lambda batch: encoder.compute_text_states(batch).pooled, batch_size)
 
 

@@ -34,11 +34,11 @@ class CompiledTowers:
         self._visual, self._transformer, self._image_size = model.visual, model.text.transformer, image_size
 
     def compute_joined_maps(self, pixels: Tensor) -> Tensor:
-        """What the image projection sees, pixels (B, 3, H, W) -> (B, F); a picture's do not depend on its batch."""
+        """Return what the image projection sees, pixels (B, 3, H, W) -> (B, F), whatever else is in the batch."""
         return self._picture_tower(pixels)
 
     def compute_states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Last states of the text tower, ids and mask (B, L) -> (B, L, D_text); zeros for padding.
+        """Return last states of the text tower, ids and mask (B, L) -> (B, L, D_text); zeros for padding.
 
         A text's states do not depend on its batch: each runs alone and without padding.
         """
@@ -65,7 +65,7 @@ class CompiledTowers:
 
 
 def is_installed() -> bool:
-    """Whether OpenVINO is there; the extra `cpu` brings it."""
+    """Return whether OpenVINO is there; the extra `cpu` brings it."""
     return find_spec("openvino") is not None
 
 
@@ -134,7 +134,7 @@ class _Compiled:
         self._queue = openvino.AsyncInferQueue(self._model, threads)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The tower's output for inputs of B rows each."""
+        """Return the tower's output for inputs of B rows each."""
         return torch.from_numpy(
             np.concatenate(self.run([[each[None] for each in rows] for rows in zip(*inputs, strict=True)]))
         )

@@ -61,7 +61,7 @@ def load_embedded_encoder(
 
 
 def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]) -> Any:
-    """An open_clip CustomTextCLIP of the two towers with random weights."""
+    """Return an open_clip CustomTextCLIP of the two towers with random weights."""
     import open_clip
 
     model = open_clip.CustomTextCLIP(
@@ -86,7 +86,7 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
 
 
 def build_tokenizer() -> Any:
-    """MiniLM's tokenizer, texts -> ids (B, CONTEXT_LENGTH) padded with 0."""
+    """Build MiniLM's tokenizer, texts -> ids (B, CONTEXT_LENGTH) padded with 0."""
     from open_clip.tokenizer import HFTokenizer
 
     return HFTokenizer(str(_find_text_folder()), context_length=CONTEXT_LENGTH)

@@ -70,14 +70,14 @@ class Encoder:
         return next(self.model.parameters()).device
 
     def prepare_for_many(self) -> "Encoder":
-        """Itself, for many inputs: on the GPU where there is one, else with its towers compiled where they can be."""
+        """Return it ready for many inputs: on the GPU where there is one, else with towers compiled where possible."""
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         if self.device.type == "cpu" and self.is_staged and is_installed():
             self._compiled = CompiledTowers(self.model, self.manifest.image_size)
         return self
 
     def remember_in(self, path: Path) -> "Encoder":
-        """Itself, keeping in the file `path` what it makes, and taking from there what was made before."""
+        """Return itself, keeping in the file `path` what it makes, and taking from there what was made before."""
         self._memo = TowerMemo(path)
         return self
 
@@ -98,7 +98,7 @@ class Encoder:
         return self._transform(picture.convert("RGB"))
 
     def place(self, pixels: Tensor) -> Tensor:
-        """Pixels where the weights are, in the layout that is fastest there; values unchanged."""
+        """Return pixels where the weights are, in the layout that is fastest there; values unchanged."""
         # Channels last halves a convolutional tower's time on the CPU (8.4 to 4.2 ms a picture of 160 px, two threads).
         return pixels.to(self.device, memory_format=torch.channels_last)
 
@@ -113,7 +113,7 @@ class Encoder:
 
     @torch.inference_mode()
     def compute_joined_maps(self, pixels: Tensor, *, keep: bool = True) -> Tensor:
-        """What the default encoder's image projection sees, pixels (B, 3, H, W) -> (B, F); the memo may keep them."""
+        """Return what the default image projection sees, pixels (B, 3, H, W) -> (B, F); the memo may keep them."""
         visual: Any = self.model.visual
         run = (
             self._compiled.compute_joined_maps
@@ -123,7 +123,7 @@ class Encoder:
         return self._remember(self._image_tower, run, pixels, keep=keep)
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) -> (B, D) float32, as many at a time as fit."""
+        """Return pixels (B, 3, H, W) -> (B, D) float32, as many at a time as fit."""
         visual: Any = self.model.visual
         whole: Callable[[Tensor], Tensor] = self.model.encode_image  # type: ignore[assignment]
 
@@ -173,7 +173,7 @@ class Encoder:
 
     @torch.inference_mode()
     def compute_text_states(self, texts: Sequence[str]) -> TextEncoding:
-        """Like `encode_texts`, pooled without the projection of a tower from transformers: (B, D_text)."""
+        """Encode as `encode_texts` does, pooled without the projection of a tower from transformers: (B, D_text)."""
         if self._memo is None:
             return self._run_text_tower(texts)
 
@@ -253,6 +253,6 @@ def run_transformer(
 
 
 def digest_weights(model: nn.Module) -> str:
-    """The sha256 that `model`'s weights have as a safetensors file."""
+    """Return the sha256 that `model`'s weights have as a safetensors file."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     return hashlib.sha256(safetensors.torch.save(state)).hexdigest()

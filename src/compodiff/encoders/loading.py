@@ -21,7 +21,7 @@ WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"
 
 
 def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
-    """An encoder of open_clip's list.
+    """Return an encoder of open_clip's list.
 
     Args:
         name: open_clip's name.

@@ -24,7 +24,7 @@ class EncoderManifest:
     grids: dict[str, int] = field(default_factory=dict)  # of a StagedTower
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as JSON types."""
+        """Return the manifest as JSON types."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod

@@ -32,7 +32,7 @@ class StagedTower(nn.Module):
         self.proj = nn.Linear(sum(self.widths.values()), embedding_dim)
 
     def compute_joined_maps(self, pixels: Tensor) -> Tensor:
-        """What the projection sees, pixels (B, 3, H, W) -> (B, F): the maps of `widths`, in that order."""
+        """Return what the projection sees, pixels (B, 3, H, W) -> (B, F): the maps of `widths`, in that order."""
         last, stages = self.trunk.forward_intermediates(pixels)
         maps = dict(zip(MAPS, (pixels, *stages, last), strict=True))
         pooled = [functional.adaptive_avg_pool2d(maps[name], grid).flatten(1) for name, grid in self._grids.items()]

@@ -29,7 +29,7 @@ LOCAL, RAY = "local", "ray"
 
 
 def count_workers() -> int:
-    """How many workers to use: COMPODIFF_WORKERS, or the cores that this process, or the Ray cluster, may use.
+    """Return how many workers to use: COMPODIFF_WORKERS, or the cores that this process, or the Ray cluster, may use.
 
     Raises:
         InputInvalid: COMPODIFF_WORKERS is not a positive number, or COMPODIFF_EXECUTION no engine.

@@ -44,7 +44,7 @@ class LocalWorker:
 
 
 def list_visible_gpus() -> list[str]:
-    """The names by which CUDA_VISIBLE_DEVICES lets a process see one GPU each."""
+    """Return the names by which CUDA_VISIBLE_DEVICES lets a process see one GPU each."""
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is not None:
         return [name for name in told.split(",") if name.strip() not in ("", "-1")]
@@ -71,7 +71,7 @@ def _apply(item: Any) -> Any:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, which would wait for items for ever."""
+    """End this worker with its parent: one that is killed cannot stop its workers, which would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

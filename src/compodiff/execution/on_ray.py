@@ -60,12 +60,12 @@ class _Applier:
 
 
 def count_cpus() -> int:
-    """How many workers Ray has room for now."""
+    """Return how many workers Ray has room for now."""
     return max(1, int(connect().cluster_resources().get("CPU", 0)))
 
 
 def count_gpus() -> int:
-    """How many GPUs Ray has: COMPODIFF_GPUS where its nodes are still to come, or those that are there now.
+    """Return how many GPUs Ray has: COMPODIFF_GPUS where its nodes are still to come, or those that are there now.
 
     Raises:
         InputInvalid: COMPODIFF_GPUS is no number.

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from compodiff.benchmarks.answers import QueryArrays
 from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.run import ask_queries
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark
 from compodiff.experiments.outcome import Measurement
 from compodiff.experiments.setup import ExperimentSetup
@@ -56,47 +56,44 @@ def vary_guidance(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 def vary_conditions(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Which conditions are present. A query takes part in `negative` and `mask` where it has one."""
-    bench, model = ground.bench, ground.load_composed()
+    bench, model = ground.bench.ask_plainly(), ground.load_composed()
     alone = replace(model, has_reference=False)
     yield Measurement({"conditions": "text", "queries": bench.queries}, bench.answer(alone, "text"))
     wordless = replace(bench, asked=tuple(replace(asked, text=asked.negative) for asked in bench.asked))
     yield Measurement({"conditions": "reference", "queries": bench.queries}, wordless.answer(model, "reference"))
     yield Measurement({"conditions": "both", "queries": bench.queries}, bench.answer(model, "both"))
-    for name, change in (("negative", add_negatives), ("mask", add_masks)):
-        both = zip(bench.parts, bench.asked, strict=True)
-        changed = [found for part, asked in both if (found := change(part, asked)) is not None]
+    for name, select in (("negative", select_negatives), ("mask", select_masked)):
+        changed = [found for part in bench.parts if (found := select(part, bench)) is not None]
         if not changed:
             continue
         parts, own = zip(*changed, strict=True)
-        special = EmbeddedBenchmark(bench.name, parts, own, bench.chunk)
-        plain = special.replace_embeddings(own[0].embeddings)
+        special = replace(bench, parts=parts, asked=own)
+        plain = special.ask_plainly()
         yield Measurement({"conditions": f"both, of {name}", "queries": special.queries}, plain.answer(model, "both"))
         yield Measurement({"conditions": f"both + {name}", "queries": special.queries}, special.answer(model, name))
 
 
-def add_negatives(part: Benchmark, asked: QueryArrays) -> tuple[Benchmark, QueryArrays] | None:
+def select_negatives(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
     """The queries with a negative text: their own, or the caption of the query that goes the other way."""
+    embeddings = bench.source.embeddings
     captions = {(query.reference, target): query.texts[0] for query in part.queries for target in query.targets}
-    rows, negatives = [], []
-    for place, query in enumerate(part.queries):
+    queries, negatives = [], []
+    for query in part.queries:
         back = (captions.get((target, query.reference)) for target in query.targets)
         negative = query.negative or next((caption for caption in back if caption), "")
         if negative and len(query.texts) == 1:
-            rows.append(place)
-            negatives.append(asked.embeddings.text_row[negative])
-    if not rows:
+            queries.append(query)
+            negatives.append(embeddings.text_row[negative])
+    if not queries:
         return None
-    some = replace(part, queries=tuple(part.queries[row] for row in rows))
-    return some, replace(QueryArrays.of(some, asked.embeddings), negative=np.array(negatives))
+    some = replace(part, queries=tuple(queries))
+    return some, replace(QueryArrays.of(some, embeddings), negative=np.array(negatives))
 
 
-def add_masks(part: Benchmark, asked: QueryArrays) -> tuple[Benchmark, QueryArrays] | None:
-    """The queries whose reference was embedded with a region masked, asked with that region masked."""
-    masked = {name: row for row, name in enumerate(asked.embeddings.masked_pictures)}
-    rows = [place for place, query in enumerate(part.queries) if query.reference in masked]
-    if not rows:
+def select_masked(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
+    """The queries that mask a region of their reference, asked with that region masked."""
+    queries = tuple(query for query in part.queries if query.mask)
+    if not queries:
         return None
-    some = replace(part, queries=tuple(part.queries[row] for row in rows))
-    variants = [masked[query.reference] for query in some.queries]
-    masks = torch.from_numpy(asked.embeddings.read_masks(variants))
-    return some, QueryArrays.of(some, asked.embeddings).mask_references(asked.embeddings.masked[variants], masks)
+    some = replace(part, queries=queries)
+    return some, ask_queries(some, bench.source)

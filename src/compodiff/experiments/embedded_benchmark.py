@@ -1,4 +1,4 @@
-"""A benchmark that is embedded and ready to be asked many times: the pipeline's own, or any other."""
+"""A benchmark that is embedded and ready to be asked many times: one of params.yaml, or any other."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,19 +9,16 @@ import numpy as np
 
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
-from compodiff.benchmarks.datasets.own import load_triplets
+from compodiff.benchmarks.datasets.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.datasets.pictures import FilePictures
-from compodiff.benchmarks.embedding import embed_benchmark, find_present
+from compodiff.benchmarks.run import EmbeddingSource, ask_queries, make_masks
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
-from compodiff.catalogue.captions import list_picture_captions
-from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
-from compodiff.encoders import Encoder
+from compodiff.encoders import Encoder, EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
-
-EMOJI = "emoji"
+from compodiff.training.curve import CurveQueries
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,13 @@ class EmbeddedBenchmark:
     name: str
     parts: tuple[Benchmark, ...]
     asked: tuple[QueryArrays, ...]
+    source: EmbeddingSource
     chunk: int
+
+    @classmethod
+    def of(cls, name: str, parts: Sequence[Benchmark], source: EmbeddingSource, chunk: int) -> "EmbeddedBenchmark":
+        """Look up what the queries name; those that mask a region of their reference are asked with it."""
+        return cls(name, tuple(parts), tuple(ask_queries(part, source) for part in parts), source, chunk)
 
     @property
     def queries(self) -> int:
@@ -56,7 +59,13 @@ class EmbeddedBenchmark:
 
     def replace_embeddings(self, embeddings: Embeddings) -> "EmbeddedBenchmark":
         """The same queries over other embeddings of the same pictures and texts."""
-        return replace(self, asked=tuple(QueryArrays.of(part, embeddings) for part in self.parts))
+        return self.of(self.name, self.parts, replace(self.source, embeddings=embeddings), self.chunk)
+
+    def ask_plainly(self) -> "EmbeddedBenchmark":
+        """The same queries without their masks and negative texts."""
+        asked = [QueryArrays.of(part, own.embeddings) for part, own in zip(self.parts, self.asked, strict=True)]
+        plain = tuple(replace(own, negative=np.zeros_like(own.negative)) for own in asked)
+        return replace(self, asked=plain)
 
     def select_pictures(self, keep: Callable[[str], bool]) -> "EmbeddedBenchmark":
         """The queries whose pictures are all kept, over the kept pictures of the gallery.
@@ -71,47 +80,40 @@ class EmbeddedBenchmark:
                 raise InputInvalid(f"no query of {part.label} is left; choose another split or benchmark")
             gallery = None if part.gallery is None else tuple(name for name in part.gallery if keep(name))
             parts.append(replace(part, queries=tuple(queries), gallery=gallery))
-        asked = tuple(QueryArrays.of(part, own.embeddings) for part, own in zip(parts, self.asked, strict=True))
-        return replace(self, parts=tuple(parts), asked=asked)
-
-
-def open_emoji_benchmark(benchmark: Path, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
-    """The pipeline's own benchmark, from its artifacts."""
-    parts = tuple(load_triplets(benchmark, split))
-    return EmbeddedBenchmark(
-        f"{EMOJI} {split}", parts, tuple(QueryArrays.of(part, embeddings) for part in parts), chunk
-    )
+        return self.of(self.name, parts, self.source, self.chunk)
 
 
 def load_field_benchmark(
-    parts: Sequence[Benchmark], encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
+    parts: Sequence[Benchmark], root: Path, encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
 ) -> EmbeddedBenchmark:
     """Any benchmark, embedded once; pictures that are missing are an error."""
     there = find_present(parts, skip_missing=False)
-    embeddings = embed_benchmark(there, encoder, cache, params)
-    first = there.parts[0]
-    return EmbeddedBenchmark(
-        first.label, there.parts, tuple(QueryArrays.of(part, embeddings) for part in there.parts), chunk
+    source = EmbeddingSource(embed_benchmark(there, encoder, cache, params), make_masks(root, encoder))
+    return EmbeddedBenchmark.of(there.parts[0].label, there.parts, source, chunk)
+
+
+def make_caption_benchmark(
+    queries: CurveQueries, encoder: EncoderManifest, source: EmbeddingSource, chunk: int
+) -> EmbeddedBenchmark:
+    """Text to picture: every caption finds a picture that has it, in the gallery of `queries`."""
+    targets: dict[str, list[str]] = {}
+    for query, picture in queries.hits.tolist():
+        targets.setdefault(f"caption {query}", []).append(str(picture))
+    embeddings = Embeddings(
+        encoder=encoder,
+        pictures=queries.gallery,
+        picture_row={str(row): row for row in range(len(queries.gallery))},
+        texts_pooled=np.zeros((len(queries.lengths) + 1, encoder.embedding_dim), np.float32),  # none is asked for
+        text_row={"": 0} | {f"caption {row}": row + 1 for row in range(len(queries.lengths))},
+        _text_tokens=np.concatenate([queries.null_tokens, queries.tokens]),
+        _text_offsets=np.cumsum([0, len(queries.null_tokens), *queries.lengths]),
     )
-
-
-def make_caption_benchmark(catalogue: Catalogue, embeddings: Embeddings, split: str, chunk: int) -> EmbeddedBenchmark:
-    """Text to picture: every caption of a split's pictures finds a picture that has it, among all distinct ones."""
-    targets: dict[str, set[str]] = {}
-    rows = catalogue.pictures[catalogue.pictures["split"] == split].to_dict("index")
-    for picture, row in rows.items():
-        for caption in list_picture_captions(row):
-            targets.setdefault(caption, set()).add(catalogue.find_canonical(str(picture)))
-    queries = [
-        BenchmarkQuery(caption, min(found), caption, (caption,), tuple(sorted(found)))
-        for caption, found in targets.items()
-    ]
     part = Benchmark(
         "text_to_image",
-        split,
-        tuple(queries),
+        "validation",
+        tuple(BenchmarkQuery(name, own[0], name, (name,), tuple(own)) for name, own in targets.items()),
         BenchmarkProtocol(recall_ks=(1, 5, 10)),
         FilePictures(lambda _name: ()),  # ranked by their embeddings; none is shown
-        tuple(catalogue.list_distinct()),
+        tuple(embeddings.picture_row),
     )
-    return EmbeddedBenchmark(f"text to image {split}", (part,), (QueryArrays.of(part, embeddings),), chunk)
+    return EmbeddedBenchmark.of("text to image", (part,), replace(source, embeddings=embeddings), chunk)

@@ -45,7 +45,7 @@ class Chart:
     fitted: bool = False
 
     def name_series(self, point: Measurement) -> str:
-        """The line or the bars that a point belongs to."""
+        """Return the line or the bars that a point belongs to."""
         return ", ".join(str(point.settings[name]) for name in self.by)
 
     @property
@@ -97,7 +97,7 @@ class ExperimentOutcome:
 
 
 def log_line(points: Sequence[Measurement], x: str, metric: str) -> tuple[float, float]:
-    """Least squares of metric = a + b log2(x) -> (a, b)."""
+    """Return the least squares of metric = a + b log2(x) -> (a, b)."""
     logs = np.log2([float(point.settings[x]) for point in points])
     gain, start = np.polyfit(logs, [point.metrics[metric] for point in points], 1)
     return float(start), float(gain)
@@ -137,9 +137,7 @@ def _draw_heat_map(axes: Any, points: Sequence[Measurement], chart: Chart) -> No
     xs = sorted({float(point.settings[chart.x]) for point in points})
     (by,) = chart.by
     ys = sorted({float(point.settings[by]) for point in points})
-    found = {
-        (float(point.settings[by]), float(point.settings[chart.x])): point.metrics[chart.metric] for point in points
-    }
+    found = {(float(it.settings[by]), float(it.settings[chart.x])): it.metrics[chart.metric] for it in points}
     image = axes.imshow([[found[y, x] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="viridis")
     middle = (min(found.values()) + max(found.values())) / 2
     for (y, x), value in found.items():

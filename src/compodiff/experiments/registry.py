@@ -15,13 +15,13 @@ Notes = Callable[[Sequence[Measurement], str], dict[str, Any]]
 
 
 def find_best_point(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
-    """The settings with the highest metric."""
+    """Return the settings with the highest metric."""
     best = max(points, key=lambda point: point.metrics[metric])
     return {"best": {**best.settings, metric: best.metrics[metric]}}
 
 
 def log_fit(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
-    """Least squares of metric = a + b log2(triplets), what it says of ten times the data, and its residual."""
+    """Fit metric = a + b log2(triplets) by least squares; say what follows for ten times the data, and the residual."""
     logs = np.log2([float(point.settings["triplets"]) for point in points])
     values = np.array([point.metrics[metric] for point in points])
     start, gain = log_line(points, "triplets", metric)

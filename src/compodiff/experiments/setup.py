@@ -1,23 +1,27 @@
 """What experiments stand on: the project's artifacts, its params, and the benchmark that is asked."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
+from torch import Tensor
+
 from compodiff.benchmarks.answers import RetrievalModel
+from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
+from compodiff.benchmarks.datasets.embedding import CACHE
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
-from compodiff.benchmarks.embedding import CACHE
+from compodiff.benchmarks.run import EmbeddingSource, make_masks
+from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
-from compodiff.experiments.embedded_benchmark import (
-    EMOJI,
-    EmbeddedBenchmark,
-    load_field_benchmark,
-    open_emoji_benchmark,
-)
+from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, load_field_benchmark
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
+SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -27,45 +31,53 @@ class ExperimentSetup:
     Attributes:
         project: the folder with params.yaml, data/ and artifacts/.
         params: of the project.
-        embeddings: artifacts/embeddings.
         bench: the benchmark that is asked.
-        is_emoji: whether that is the pipeline's own.
-        split: the split of the pipeline's own data that is looked at.
         training_steps: updates of each training that an experiment needs.
         work: where trained models are kept, so that a run that was killed continues.
     """
 
     project: Path
     params: Params
-    embeddings: Embeddings
     bench: EmbeddedBenchmark
-    is_emoji: bool
-    split: str
     training_steps: int
     work: Path
 
     @classmethod
     def of_project(
-        cls, project: Path, benchmark: str, root: Path | None, split: str, training_steps: int
+        cls, project: Path, benchmark: str | None, root: Path | None, split: str, training_steps: int
     ) -> "ExperimentSetup":
-        """Read the artifacts of a project, and embed a benchmark (once) that is not its own.
+        """Read the artifacts of a project, and embed a benchmark (once) that is not in its params.yaml.
+
+        Args:
+            project: its folder.
+            benchmark: a name in params.yaml, or a format of `benchmark run`; None takes the gallery's of the index.
+            root: folder of a benchmark that params.yaml does not name.
+            split: of a benchmark of params.yaml: validation, or test, which is what evaluate scores.
+            training_steps: updates of each training.
 
         Raises:
-            InputInvalid: `root`, the folder of a benchmark that is not emoji, is not given.
+            InputInvalid: there is no such benchmark or split, or `root` is missing.
         """
         params = load_params(project / "params.yaml")
-        artifacts = project / ARTIFACTS
-        embeddings = Embeddings.load(artifacts / "embeddings")
-        if benchmark == EMOJI:
-            bench = open_emoji_benchmark(artifacts / "benchmark", embeddings, split, params.evaluation.chunk)
-        elif root is None:
-            raise InputInvalid(f"where is {benchmark}? name its folder with --root")
-        else:
-            parts = load_benchmark(benchmark, root, None, BenchmarkChoices())
+        name, artifacts, chunk = benchmark or params.index.gallery, project / ARTIFACTS, params.evaluation.chunk
+        if root is not None:
             encoder = load_encoder(artifacts / "encoder").prepare_for_many()
-            bench = load_field_benchmark(parts, encoder, project / CACHE, params.embedding, params.evaluation.chunk)
-        work = artifacts / "experiments" / "models"
-        return cls(project, params, embeddings, bench, benchmark == EMOJI, split, training_steps, work)
+            parts = load_benchmark(name, root, None, BenchmarkChoices())
+            bench = load_field_benchmark(parts, root, encoder, project / CACHE, params.embedding, chunk)
+        elif name in params.benchmarks:
+            assembled = open_assembled(artifacts / "benchmarks" / name)
+            embeddings = Embeddings.load(artifacts / "benchmark_embeddings" / name)
+            source = EmbeddingSource(embeddings, _make_masks_when_asked(assembled.home, artifacts / "encoder"))
+            bench = EmbeddedBenchmark.of(f"{name} {split}", _load_split(assembled, split), source, chunk)
+        else:
+            known = ", ".join(params.benchmarks)
+            raise InputInvalid(f"where is {name}? params.yaml knows {known}; name the folder of another with --root")
+        return cls(project, params, bench, training_steps, artifacts / "experiments" / "models")
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """Embeddings of the benchmark."""
+        return self.bench.source.embeddings
 
     def find_artifact(self, name: str) -> Path:
         """The path of a stage's output.
@@ -91,3 +103,28 @@ class ExperimentSetup:
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """The section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)
+
+
+def _load_split(assembled: Assembled, split: str) -> list[Benchmark]:
+    """Load what is chosen by, or what is reported; a benchmark without a validation split has one for both.
+
+    Raises:
+        InputInvalid: `split` is neither.
+    """
+    if split not in SPLITS:
+        raise InputInvalid(f"there is no split {split!r}; choose {' or '.join(SPLITS)}")
+    own = assembled.split if split == "test" else assembled.validation or assembled.split
+    return [replace(part, name=assembled.name) for part in assembled.load(own)]
+
+
+def _make_masks_when_asked(home: Path, encoder: Path) -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:
+    """Return what embeds masked references, and loads the encoder for the first of them."""
+
+    @cache
+    def load() -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:
+        return make_masks(home, load_encoder(encoder))
+
+    def make(part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
+        return load()(part, query)
+
+    return make

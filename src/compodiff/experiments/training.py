@@ -2,26 +2,27 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from compodiff.benchmarks.answers import RetrievalModel
+from compodiff.benchmarks.datasets.assembled import open_assembled
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, make_caption_benchmark
 from compodiff.experiments.outcome import Measurement
 from compodiff.experiments.setup import ExperimentSetup
+from compodiff.experiments.variants import TEXTS, WHOLE, VariantData, reduce_texts
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
-from compodiff.stages.training_material import list_caption_queries, list_triplet_queries, tabulate_captions
-from compodiff.training.examples import make_training_examples
+from compodiff.stages.mix import take_queries_of_benchmark
+from compodiff.training.curve import CurveQueries, take_queries_of_set
 from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 MIXES = {
@@ -34,73 +35,53 @@ FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 OBJECTIVES = ("diffusion", "regression", "flow_matching")
 STYLES = ("openmoji", "twemoji")
 CALLS = (1, 2, 5, 10)
-PROJECTION_SEED = 0
-
-
-@dataclass(frozen=True)
-class VariantData:
-    """What a variant learns from.
-
-    Attributes:
-        embeddings: of its pictures and texts.
-        captions: columns picture_id, caption.
-        triplets: columns reference, target, relative_caption, relation.
-    """
-
-    embeddings: Embeddings
-    captions: pd.DataFrame
-    triplets: pd.DataFrame
 
 
 def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
     data = open_all_data(ground)
-    texts = make_caption_benchmark(
-        Catalogue.load(ground.project / "data"), ground.embeddings, ground.split, ground.bench.chunk
-    )
+    texts = open_caption_benchmark(ground, data)
     yield Measurement({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
-    for name, (text_to_image, masked, triplet) in MIXES.items():
-        shares = TaskShares(text_to_image=text_to_image, masked=masked, triplet=triplet)
-        model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": shares}))
+    for name, mix in MIXES.items():
+        tasks = share_tasks(ground.params.composed.tasks, mix)
+        model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": tasks}))
         yield Measurement({"tasks": name}, _measure_both(ground.bench, texts, model))
 
 
 def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
     """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
-    data = open_all_data(ground)
-    order = np.random.default_rng(ground.params.composed.seed).permutation(len(data.triplets))
+    data, composed = open_all_data(ground), ground.params.composed
     for fraction in FRACTIONS:
-        some = data.triplets.iloc[np.sort(order[: max(1, round(fraction * len(order)))])]
-        model = train_stage_two(ground, replace(data, triplets=some), ground.params.composed)
-        metrics = ground.bench.answer(model, f"{len(some):,} triplets")
-        yield Measurement({"fraction": fraction, "triplets": len(some)}, metrics)
+        some = data.cut_triplets(fraction, composed.seed)
+        count = sum(len(some.sets[name].open_table("triplet")) for name in composed.tasks.triplet)
+        model = train_stage_two(ground, some, composed)
+        metrics = ground.bench.answer(model, f"{count:,} triplets")
+        yield Measurement({"fraction": fraction, "triplets": count}, metrics)
 
 
 def vary_text_encoder(ground: ExperimentSetup) -> Iterator[Measurement]:
     """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
-    for name, embeddings in list_text_variants(ground.embeddings).items():
-        data = replace(open_all_data(ground), embeddings=embeddings)
+    for texts in TEXTS:
+        data = open_all_data(ground, texts)
         model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
-        yield Measurement({"text": name}, ground.bench.replace_embeddings(embeddings).answer(model, name))
+        bench = ground.bench.replace_embeddings(reduce_texts(ground.embeddings, texts))
+        yield Measurement({"text": texts}, bench.answer(model, texts))
 
 
 def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Train on one style of pictures, or both, and test on each (another benchmark is tested as it is)."""
-    data = open_all_data(ground)
-    style = Catalogue.load(ground.project / "data").pictures["style"].to_dict()
+    """Train on one style of emoji, or both, and test on each (a benchmark of other pictures is tested as it is)."""
+    data, bench = open_all_data(ground), ground.bench
+    style = {str(name): own for name, own in Catalogue.load(ground.project / "data").pictures["style"].items()}
+    has_styles = all(name in style for part in bench.parts for name in part.named_pictures)
     for trained in (*STYLES, "both"):
         styles = STYLES if trained == "both" else (trained,)
-        pairs = data.triplets
-        inside = pairs["reference"].map(style).isin(styles) & pairs["target"].map(style).isin(styles)
-        captions = data.captions[data.captions["picture_id"].map(style).isin(styles)]
-        own = replace(data, captions=captions, triplets=pairs[inside])
+        names = frozenset(name for name, own in style.items() if own in styles)
+        own = data.select_pictures(names, f"style: {trained}")
         model = train_stage_two(ground, own, ground.params.composed, start=train_stage_one(ground, own))
-        for tested in STYLES if ground.is_emoji else (ground.bench.name,):
-            bench = ground.bench
-            if ground.is_emoji:
-                bench = bench.select_pictures(lambda picture, tested=tested: style[picture] == tested)  # type: ignore[misc]
+        for tested in STYLES if has_styles else (bench.name,):
+            asked = _select_style(bench, style, tested) if has_styles else bench
             yield Measurement(
-                {"trained_on": trained, "tested_on": tested}, bench.answer(model, f"{trained} on {tested}")
+                {"trained_on": trained, "tested_on": tested}, asked.answer(model, f"{trained} on {tested}")
             )
 
 
@@ -116,44 +97,50 @@ def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
         yield Measurement({"objective": name}, ground.bench.answer(model, name))
 
 
-def open_all_data(ground: ExperimentSetup) -> VariantData:
-    """What the pipeline's stage 2 learns from."""
-    accepted = pd.read_parquet(ground.find_artifact("validation") / "accepted.parquet")
-    captions = tabulate_captions(Catalogue.load(ground.project / "data"), "train")
-    return VariantData(ground.embeddings, captions, accepted[accepted["split"] == "train"])
+def open_all_data(ground: ExperimentSetup, texts: str = WHOLE) -> VariantData:
+    """What the pipeline's trainings learn from, or are measured on."""
+    it = ground.params
+    trainings = (it.prior, it.composed, it.distillation)
+    names = {name for own in trainings for name in (*own.tasks.sets, *([own.curve.set] if own.curve.set else []))}
+    return VariantData.open(ground.find_artifact("embeddings").parent, sorted(names), texts)
 
 
-def list_text_variants(embeddings: Embeddings) -> dict[str, Embeddings]:
-    """The embeddings with other text tokens: as they are, their mean alone, the pooled embedding alone."""
-    rows = np.arange(len(embeddings.text_row))
-    tokens, lengths = embeddings.read_tokens(rows)
-    starts = np.cumsum(lengths) - lengths
-    mean = np.add.reduceat(tokens.astype(np.float32), starts) / lengths[:, None]
-    # The pooled embedding has another width than a token: a fixed random projection keeps its inner products.
-    shape = embeddings.texts_pooled.shape[1], tokens.shape[1]
-    pooled = embeddings.texts_pooled @ np.random.default_rng(PROJECTION_SEED).normal(0, shape[1] ** -0.5, shape)
-    single = np.arange(len(rows) + 1)
-    return {
-        "token states": embeddings,
-        "mean of token states": replace(embeddings, _text_tokens=mean.astype(np.float16), _text_offsets=single),
-        "pooled embedding": replace(embeddings, _text_tokens=pooled.astype(np.float16), _text_offsets=single),
-    }
+def open_caption_benchmark(ground: ExperimentSetup, data: VariantData) -> EmbeddedBenchmark:
+    """Text to picture, by the captions of the validation split of the first set that stage 1 learns from."""
+    name = next(iter(ground.params.prior.tasks.text_to_image))
+    embeddings = data.sets[name].embeddings
+    captions = take_queries_of_set(embeddings, ground.find_artifact("validation") / name, sys.maxsize, seed=0)
+    return make_caption_benchmark(captions, embeddings.encoder, ground.bench.source, ground.bench.chunk)
+
+
+def share_tasks(tasks: TaskShares, mix: tuple[float, float, float]) -> TaskShares:
+    """Give each task its share of `mix`; within a task, sets keep their proportions.
+
+    Raises:
+        InputInvalid: params.yaml names no set for a task of the mix.
+    """
+    shares: dict[str, dict[str, float]] = {}
+    for (task, own), wanted in zip(tasks.by_task.items(), mix, strict=True):
+        if wanted and not own:
+            raise InputInvalid(f"composed.tasks of params.yaml draws {task} from no set; name one for this experiment")
+        shares[task] = {name: share / sum(own.values()) * wanted for name, share in own.items()} if wanted else {}
+    return TaskShares.model_validate(shares)
+
+
+def _select_style(bench: EmbeddedBenchmark, style: dict[str, str], wanted: str) -> EmbeddedBenchmark:
+    return bench.select_pictures(lambda picture: style[picture] == wanted)
 
 
 def train_stage_one(ground: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
     """A prior, trained from random weights on the captions of `data`."""
     params = params or ground.params.prior
-    encoder = data.embeddings.encoder
+    material = _gather_material(ground, data, params)
+    encoder = material.mixture.sets[0].embeddings.encoder
     shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
     process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
-    queries = list_caption_queries(Catalogue.load(ground.project / "data"), params)
-    material = TrainingMaterial(
-        data.embeddings, make_training_examples(data.embeddings, data.captions), queries, _list_gallery(ground)
-    )
     denoiser = make_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
-    return _train_once(
-        ground, data, params, material, RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
-    )
+    start = RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
+    return _train_once(ground, params, material, start)
 
 
 def train_stage_two(
@@ -163,21 +150,25 @@ def train_stage_two(
     if start is None:
         denoiser, card = load_model(ground.find_artifact("prior"))
         start = RetrievalModel(denoiser, card, ground.params.sampling)
-    material = TrainingMaterial(
-        data.embeddings,
-        make_training_examples(data.embeddings, data.captions, data.triplets),
-        list_triplet_queries(ground.find_artifact("benchmark"), params),
-        _list_gallery(ground),
-    )
-    return _train_once(ground, data, params, material, start)
+    return _train_once(ground, params, _gather_material(ground, data, params), start)
+
+
+def _gather_material(ground: ExperimentSetup, data: VariantData, params: TrainingParams) -> TrainingMaterial:
+    curve, queries = params.curve, params.curve.queries
+    taken: CurveQueries
+    if curve.set is not None:
+        validated = data.artifacts / "validation" / curve.set
+        taken = take_queries_of_set(data.sets[curve.set].embeddings, validated, queries, params.seed)
+    else:
+        name = str(curve.benchmark)
+        embeddings = reduce_texts(Embeddings.load(data.artifacts / "benchmark_embeddings" / name), data.texts)
+        assembled = open_assembled(data.artifacts / "benchmarks" / name)
+        taken = take_queries_of_benchmark(assembled, embeddings, queries, params.seed)
+    return TrainingMaterial(data.mix(params.tasks), taken)
 
 
 def _train_once(
-    ground: ExperimentSetup,
-    data: VariantData,
-    params: TrainingParams,
-    material: TrainingMaterial,
-    start: RetrievalModel,
+    ground: ExperimentSetup, params: TrainingParams, material: TrainingMaterial, start: RetrievalModel
 ) -> RetrievalModel:
     """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
     steps = ground.training_steps
@@ -190,10 +181,9 @@ def _train_once(
         }
     )
     process = Process(short.objective, start.card.process.num_train_timesteps)
-    card = ModelCard(
-        start.card.denoiser, process, data.embeddings.encoder.to_json(), {"experiment": short.model_dump()}
-    )
-    folder = ground.work / _digest(short, data, start)
+    encoder = material.mixture.sets[0].embeddings.encoder
+    card = ModelCard(start.card.denoiser, process, encoder.to_json(), {"experiment": short.model_dump()})
+    folder = ground.work / _digest(short, material, start)
     if not folder.is_dir():
         network = deepcopy(start.denoiser).float().train().requires_grad_()  # who gave it still asks it
         fit(
@@ -205,22 +195,15 @@ def _train_once(
             curve=folder.with_suffix(".csv"),
             on_metrics=lambda _step, _metrics: None,
         )
-    return RetrievalModel.load(folder, ground.params.sampling, data.embeddings)
+    return RetrievalModel.load(folder, ground.params.sampling, ground.embeddings)
 
 
-def _digest(params: TrainingParams, data: VariantData, start: RetrievalModel) -> str:
+def _digest(params: TrainingParams, material: TrainingMaterial, start: RetrievalModel) -> str:
     """A name for a training: its params, its data and the weights it starts from."""
-    digest = hashlib.sha256(json.dumps([params.model_dump(), data.embeddings.encoder.to_json()]).encode())
-    for table in (data.captions, data.triplets):
-        digest.update(np.ascontiguousarray(pd.util.hash_pandas_object(table, index=False)).tobytes())
-    digest.update(data.embeddings.read_tokens(np.arange(min(64, len(data.embeddings.text_row))))[0].tobytes())
+    digest = hashlib.sha256(json.dumps([params.model_dump(), material.mixture.digest]).encode())
     for name, tensor in sorted(start.denoiser.state_dict().items()):
         digest.update(name.encode() + tensor.float().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _list_gallery(ground: ExperimentSetup) -> list[str]:
-    return Catalogue.load(ground.project / "data").list_distinct()
 
 
 def _measure_both(bench: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:

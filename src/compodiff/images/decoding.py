@@ -1,5 +1,6 @@
 """How bytes become a picture. Every picture that this program reads passes through `decode`."""
 
+import hashlib
 import io
 import struct
 import warnings
@@ -16,6 +17,7 @@ from compodiff.images.kinds import HEAD, JPEG, NAMED, PNG, RAW, TIFF, detect_kin
 
 MAX_PIXELS = 89_478_485  # Pillow's own: more are decoded at a smaller scale
 _HALVED = 2  # times as many pixels as may be used are unpacked and then made smaller: 0.7 GB at MAX_PIXELS
+DIGEST_BYTES = 16  # of a picture's pixels
 _SCALES = (1, 2, 4, 8)  # that a JPEG can be unpacked at
 _FULL_SIZE = "full_size"
 
@@ -49,7 +51,7 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
-    """Bytes of a picture of any kind (images/kinds.py) as an upright RGB picture, or RGBA where it has transparency.
+    """Decode a picture of any kind (images/kinds.py), upright, as RGB, or RGBA where it has transparency.
 
     Of an animation the first frame is taken; 16 bits are scaled to 8; EXIF orientation is applied. A picture of more
     than `max_pixels` comes at a smaller scale; `read_full_size` says its own.
@@ -73,9 +75,42 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
 
 
 def read_full_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height of a decoded picture in its file, which may be more than it was unpacked to."""
+    """Return the width and height of a decoded picture in its file, which may be more than it was unpacked to."""
     width, height = picture.info.get(_FULL_SIZE, picture.size)
     return width, height
+
+
+def read_size(content: bytes) -> tuple[int, int]:
+    """Read the width and height that `decode` would give a picture, out of its header; the first bytes may suffice.
+
+    Raises:
+        InputInvalid: the bytes hold no such header.
+    """
+    kind = detect_kind(content[:HEAD])
+    if kind is None:
+        raise InputInvalid(f"not a {NAMED} picture" if content else "is an empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_kind(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
+                width, height = picture.size
+                return (height, width) if _read_orientation(picture) in _SIDEWAYS else (width, height)
+    except _UNDECODABLE as error:
+        raise InputInvalid(f"does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def paint_on_white(picture: Image.Image) -> Image.Image:
+    """Flatten a picture with transparency on white; return RGB."""
+    if picture.mode == "RGB":
+        return picture
+    rgba = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), rgba).convert("RGB")
+
+
+def digest_pixels(picture: Image.Image) -> bytes:
+    """Return 16 bytes that name a picture by its size and its pixels on white, whatever its file."""
+    flat = paint_on_white(picture)
+    return hashlib.blake2b(f"{flat.size}".encode() + flat.tobytes(), digest_size=DIGEST_BYTES).digest()
 
 
 def _decode(content: bytes, most: int) -> Image.Image:
@@ -123,7 +158,7 @@ def _set_draft(picture: ImageFile.ImageFile, content: bytes, most: int) -> None:
 
 
 def _is_one_scan(content: bytes) -> bool:
-    """Whether the first scan of a JPEG holds all of it: it is neither progressive nor one colour after the other."""
+    """Return whether the first scan of a JPEG holds all: it is neither progressive nor one colour after the other."""
     components, place = 0, 2
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
@@ -136,7 +171,7 @@ def _is_one_scan(content: bytes) -> bool:
 
 
 def _read_orientation(picture: ImageFile.ImageFile) -> int:
-    """How a picture was held, 1 for upright; metadata that cannot be read say nothing."""
+    """Return how a picture was held, 1 for upright; metadata that cannot be read say nothing."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     except (*_UNDECODABLE, MemoryError):
@@ -157,7 +192,7 @@ def _reduce_to_eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def _convert_floats(grey: Any) -> Image.Image:
-    """Grey as floats: up to 1, up to 255 or up to 65,535, or else whatever its greatest value is."""
+    """Return grey as floats: up to 1, up to 255 or up to 65,535, or else whatever its greatest value is."""
     known = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
     top = float(known.max(initial=0))
     white = next((white for white in (1.0, 255.0, 65_535.0) if top <= white), top)
@@ -165,7 +200,7 @@ def _convert_floats(grey: Any) -> Image.Image:
 
 
 def _shrink(picture: Image.Image, most: int) -> Image.Image:
-    """A copy of a picture, made smaller by a whole number where it has more than `most` pixels."""
+    """Return a copy of a picture, made smaller by a whole number where it has more than `most` pixels."""
     factor = 1
     while -(-picture.width // factor) * -(-picture.height // factor) > most:
         factor += 1
@@ -173,7 +208,7 @@ def _shrink(picture: Image.Image, most: int) -> Image.Image:
 
 
 def _strip_png(content: bytes) -> bytes:
-    """A PNG without texts and colour profiles, of which Pillow refuses large and damaged ones."""
+    """Return a PNG without texts and colour profiles, of which Pillow refuses large and damaged ones."""
     return content[:8] + b"".join(_select_chunks(content))
 
 

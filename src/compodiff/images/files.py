@@ -93,7 +93,7 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def is_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
-    """Whether a file, or `length` bytes of it, begins and ends as a picture does; one with another end is decoded."""
+    """Return whether a file, or `length` bytes of it, begins and ends as a picture; one with another end is decoded."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             length = length or os.fstat(file.fileno()).st_size - offset
@@ -112,7 +112,7 @@ def is_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether there is a regular file at `path`; a name that no file can have, or may not be looked at, has none."""
+    """Return whether a regular file is at `path`; at a name that no file can have, or none may look at, is none."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
@@ -120,7 +120,7 @@ def is_regular(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything at `path`, as far as can be seen."""
+    """Return whether there is anything at `path`, as far as can be seen."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -128,7 +128,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_gone(path: Path) -> bool:
-    """Whether it is certain that there is no file at `path`: one that cannot be looked at just now may be there."""
+    """Return whether it is certain that no file is at `path`: one that cannot be looked at just now may be there."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError as error:

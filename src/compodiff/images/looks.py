@@ -38,15 +38,9 @@ def compute_look(picture: Image.Image) -> Looks:
 
 
 def look_the_same(ones: Looks, others: Looks, pairs: NDArray[np.int64]) -> Mask:
-    """Compare pictures pair by pair.
+    """Return of each pair, (P,), whether both look the same.
 
-    Args:
-        ones: (N, L).
-        others: (M, L).
-        pairs: (P, 2) rows of `ones` and of `others`.
-
-    Returns:
-        (P,) whether both of a pair look the same.
+    ones: (N, L); others: (M, L); pairs: (P, 2), rows of `ones` and of `others`.
     """
     same = np.ones(len(pairs), np.bool_)
     for start in range(0, len(pairs), _AT_ONCE):
@@ -59,14 +53,9 @@ def look_the_same(ones: Looks, others: Looks, pairs: NDArray[np.int64]) -> Mask:
 
 
 def may_look_the_same(ones: Looks, others: Looks) -> Mask:
-    """Compare some blocks of every picture with those of every other: quick, and never wrong where it says no.
+    """Return of every two pictures, (N, M), whether `look_the_same` has to be asked. ones: (N, L); others: (M, L).
 
-    Args:
-        ones: (N, L).
-        others: (M, L).
-
-    Returns:
-        (N, M) whether `look_the_same` has to be asked.
+    Only some blocks are compared: quick, and never wrong where it says no.
     """
     may = np.ones((len(ones), len(others)), np.bool_)
     axes, noise = _WITHOUT_ROWS
@@ -93,7 +82,7 @@ def _are_near(ones: Looks, others: Looks) -> Mask:
 
 
 def _compare_details(ones: Looks, others: Looks) -> Mask:
-    """Whether every block has a high structural similarity: the contrast and structure of Wang et al. 2004 (SSIM)."""
+    """Return whether all blocks are similar: by the contrast and structure of Wang et al. 2004 (SSIM)."""
     fits = np.ones(len(ones), np.bool_)
     for axes, noise in (_WITHOUT_MEAN, _WITHOUT_ROWS):
         one, other = _remove_mean(_split_blocks(ones), axes), _remove_mean(_split_blocks(others), axes)
@@ -104,14 +93,14 @@ def _compare_details(ones: Looks, others: Looks) -> Mask:
 
 
 def _split_blocks(looks: Looks) -> Looks:
-    """Grey values by block, (N, 64, 8, 8)."""
+    """Return grey values by block, (N, 64, 8, 8)."""
     side = _FINE // _BLOCK
     greys = looks[:, _COLOURS:].reshape(-1, side, _BLOCK, side, _BLOCK).transpose(0, 1, 3, 2, 4)
     return greys.reshape(-1, side * side, _BLOCK, _BLOCK)
 
 
 def _remove_mean(blocks: Looks, axes: tuple[int, ...]) -> NDArray[np.float32]:
-    """Blocks (N, B, 8, 8) without their mean over some axes."""
+    """Return blocks (N, B, 8, 8) without their mean over some axes."""
     values = blocks.astype(np.float32)
     values -= values.mean(axis=axes, keepdims=True)
     return values

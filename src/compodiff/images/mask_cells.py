@@ -22,22 +22,12 @@ Cells = NDArray[np.bool_]
 
 
 def find_mask_cells(mask: NDArray[Any], resize_mode: str) -> Cells:
-    """Cells that an exact mask covers by more than half.
-
-    Args:
-        mask: (H, W), 1 or True where the picture is to be replaced.
-        resize_mode: how the encoder makes a picture square (`EncoderManifest.resize_mode`).
-    """
+    """Return the cells that an exact mask (H, W), 1 on what is to be replaced, covers by more than half."""
     return average_cells(torch.from_numpy(np.asarray(mask, dtype=np.float32)), 0.5, resize_mode)
 
 
 def find_box_cells(box: Box, size: tuple[int, int], resize_mode: str) -> Cells:
-    """Cells that a box covers by more than half.
-
-    Args:
-        box: left, upper, right, lower in pixels.
-        size: width and height of the picture.
-        resize_mode: how the encoder makes a picture square.
+    """Return the cells that a box covers by more than half, in a picture of `size` (width, height).
 
     Raises:
         InputInvalid: the box is empty or lies outside of the picture.

@@ -20,7 +20,7 @@ _FROM_A_SENSOR = (32803, 34892)
 
 
 def is_raw(picture: Any) -> bool:
-    """Whether an opened TIFF is a camera's, of which TIFF's own reader sees a thumbnail."""
+    """Return whether an opened TIFF is a camera's, of which TIFF's own reader sees a thumbnail."""
     tags = picture.tag_v2
     is_copy = isinstance(tags.get(_SUBFILE), int) and tags.get(_SUBFILE) & 1
     return bool(_DNG in tags or (is_copy and _BELOW in tags) or tags.get(_PHOTOMETRIC) in _FROM_A_SENSOR)
@@ -28,10 +28,6 @@ def is_raw(picture: Any) -> bool:
 
 def develop(content: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image:
     """Return a camera's own preview, upright; where there is none worth the name, the sensor's values at half size.
-
-    Args:
-        content: the file.
-        decode: decodes a preview.
 
     Raises:
         KindNotRead: rawpy is not installed.

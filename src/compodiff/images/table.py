@@ -33,7 +33,7 @@ class PictureTable:
         }
 
     def find_path(self, picture_id: str) -> Path:
-        """The file (or tar) that holds a picture."""
+        """Return the file (or tar) that holds a picture."""
         return self.root / self._at[picture_id][0]
 
     def read_bytes(self, picture_id: str) -> bytes:
@@ -69,7 +69,7 @@ class PictureTable:
 
 
 def tabulate(root: Path, places: Mapping[str, tuple[Path, int, int]]) -> pd.DataFrame:
-    """The table of pictures under `root` of which id, file, offset and length are known; reads every byte.
+    """Return the table of pictures under `root` of which id, file, offset and length are known; reads every byte.
 
     The id is also the name.
     """

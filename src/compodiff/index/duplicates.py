@@ -79,11 +79,11 @@ class _Grouping:
                 found[later[look_the_same(self._looks, self._looks, pairs)]] = row
 
     def _is_unsettled(self, row: int) -> bool:
-        """Whether a row has no group from before: it is NEW, or the first of its group has joined another."""
+        """Return whether a row has no group from before: it is NEW, or the first of its group has joined another."""
         return bool(self._known[row] != row and not self._is_in_kept_group(row))
 
     def _is_in_kept_group(self, row: int) -> bool:
-        """Whether a row is in the group of another row that still is the first of its group."""
+        """Return whether a row is in the group of another row that still is the first of its group."""
         first = self._known[row]
         return bool(first not in (NEW, row) and self.first[first] == first)
 
@@ -94,7 +94,7 @@ class _Grouping:
         return old if found == NEW or self._place[old] < self._place[found] else found
 
     def _find_first_alike(self, rows: Rows, leaders: Sequence[int]) -> Rows:
-        """For each row the first of the leaders that is its near-duplicate, or NEW."""
+        """Return for each row the first of the leaders that is its near-duplicate, or NEW."""
         found = np.full(len(rows), NEW)
         for start in range(0, len(leaders), _OTHERS_AT_ONCE):
             some, open_ = np.array(leaders[start : start + _OTHERS_AT_ONCE]), np.flatnonzero(found == NEW)
@@ -106,7 +106,7 @@ class _Grouping:
         return found
 
     def _may_be_alike(self, ones: Rows, others: Rows) -> NDArray[np.bool_]:
-        """Which rows are near by embedding and cannot be told apart at a quick look, (len(ones), len(others))."""
+        """Return which rows are near by embedding and alike at a quick look, (len(ones), len(others))."""
         near: NDArray[np.bool_] = self._unit[ones] @ self._unit[others].T >= self._least
         down, across = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
         near[np.ix_(down, across)] &= may_look_the_same(self._looks[ones[down]], self._looks[others[across]])

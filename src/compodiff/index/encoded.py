@@ -51,7 +51,7 @@ class EncodedPictures:
                 self._take(arrays)
 
     def __contains__(self, sha256: str) -> bool:
-        """Whether the picture with these bytes is encoded, or about to be."""
+        """Return whether the picture with these bytes is encoded, or about to be."""
         return sha256 in self._known or sha256 in self._pending
 
     def add(self, sha256: str, content: bytes) -> None:
@@ -84,7 +84,7 @@ class EncodedPictures:
         self._pending.clear()
 
     def gather(self, sha256: Sequence[str]) -> list[EncodedPicture]:
-        """The pictures with these bytes, in their order."""
+        """Return the pictures with these bytes, in their order."""
         return [self._known[digest] for digest in sha256]
 
     def _take(self, arrays: Any) -> None:
@@ -100,7 +100,7 @@ def encode_pixels(encoder: Encoder, pixels: Sequence[Tensor]) -> Tensor:
 
 
 def stack(parts: Sequence[EncodedPicture], dim: int) -> tuple[Floats, NDArray[np.uint8]]:
-    """Embeddings (N, D) and looks (N, L)."""
+    """Return embeddings (N, D) and looks (N, L)."""
     if not parts:
         return np.empty((0, dim), np.float32), np.empty((0, *LOOK_SHAPE), np.uint8)
     return np.stack([part.embedding for part in parts]), np.stack([part.look for part in parts])

@@ -53,7 +53,7 @@ class Filters:
         self._kept: LRUCache[str, Rows] = LRUCache(_KEPT)
 
     def find_rows(self, condition: str) -> Rows:
-        """Rows of the pictures for which `condition` holds, ascending.
+        """Return rows of the pictures for which `condition` holds, ascending.
 
         Raises:
             InputInvalid: it does not parse, is not a condition, or names a column that is not there, or none.
@@ -92,20 +92,17 @@ class Filters:
         nodes = list(_walk_nodes(statement["select_list"]))
         classes = {node["class"] for node in nodes}
         if strange := classes - _CLASSES:
-            raise InputInvalid(
-                f"the filter {_quote(condition)} holds a {min(strange).lower()}; compare columns with values"
-            )
+            what = min(strange).lower()
+            raise InputInvalid(f"the filter {_quote(condition)} holds a {what}; compare columns with values")
         functions = {node["function_name"].lower() for node in nodes if node["class"] == "FUNCTION"}
         if strange := functions - _FUNCTIONS:
-            raise InputInvalid(
-                f"the filter {_quote(condition)} calls {min(strange)}, which filters may not; see the docs"
-            )
+            raise InputInvalid(f"the filter {_quote(condition)} calls {min(strange)}, as no filter may; see the docs")
         if "COLUMN_REF" not in classes:
             raise InputInvalid(f"the filter {_quote(condition)} names no column; columns are {', '.join(self.columns)}")
 
 
 def _parse(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str, Any]:
-    """The only select of `select (condition)`, which has nothing but its list."""
+    """Return the only select of `select (condition)`, which has nothing but its list."""
     import duckdb
 
     try:
@@ -125,7 +122,7 @@ def _parse(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str
 
 
 def _walk_nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every expression of a parsed statement."""
+    """Yield every expression of a parsed statement."""
     if isinstance(tree, dict):
         if "class" in tree:
             yield tree

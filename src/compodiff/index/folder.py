@@ -91,14 +91,7 @@ def build_folder_index(
     params: IndexParams,
     todo: BuildPlan,
 ) -> FolderBuild:
-    """Encode the pictures of `folder` and put an index over them at `out`.
-
-    Args:
-        folder: the folder that paths are relative to.
-        out: where the index will stand; embeddings of an earlier index there are taken over.
-        encoder: the encoder of the model that will search.
-        params: kind of index and its numbers.
-        todo: which files are taken in, and how.
+    """Encode the pictures of `folder` and put an index over them at `out`; it takes over an earlier one's embeddings.
 
     Raises:
         InputInvalid: there is no picture, none decodes, one does not and `todo.strict`, `todo.columns` does not fit, or
@@ -145,13 +138,9 @@ def _open_earlier(out: Path, folder: Path) -> EarlierIndex | None:
 
 
 def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Iterable[str] | None) -> FolderBuild:
-    """Take pictures out of the index at `out`; none is read or encoded.
+    """Take pictures, named from `folder`, out of the index at `out`; with None, those that are no longer there.
 
-    Args:
-        folder: of the pictures.
-        out: the index.
-        params: kind of index and its numbers.
-        names: paths from `folder`; None takes out those that are no longer there.
+    None is read or encoded.
 
     Raises:
         InputInvalid: there is no index, it is of another folder, it does not hold one of `names`, or nothing would be
@@ -220,7 +209,7 @@ def _choose_own_columns(todo: BuildPlan, given: OwnColumns | None, earlier: Earl
 
 
 def list_not_held(index_folder: Path, folder: Path, listing: PictureListing) -> list[Path]:
-    """The files of `folder` that its index neither holds nor left out as they are now."""
+    """Return the files of `folder` that its index neither holds nor left out as they are now."""
     held, known = open_index(index_folder, folder).row, LeftOut.read_beside(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}
     return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
@@ -283,7 +272,7 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _digest(path: Path) -> tuple[str, str]:
-    """The sha256 of a file's bytes, or why they cannot be read."""
+    """Return the sha256 of a file's bytes, or why they cannot be read."""
     try:
         return hashlib.sha256(read_regular(path)[1]).hexdigest(), ""
     except InputInvalid as error:

@@ -37,6 +37,7 @@ from compodiff.storage.atomic import replace_folder, write_json
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Beside = Mapping[str, NDArray[Any] | pd.DataFrame]  # file name -> content
 
 NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
 
@@ -56,7 +57,7 @@ def build(
     encoder: EncoderManifest,
     params: IndexParams,
     pictures_root: str,
-    beside: Mapping[str, NDArray[np.generic] | pd.DataFrame] | None = None,
+    beside: Beside | None = None,
     earlier: "Index | None" = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
@@ -157,7 +158,7 @@ class Index:
             )
 
     def read_embedding(self, picture_id: str) -> Floats:
-        """The stored embedding (D,) of a picture, as the encoder made it.
+        """Return the stored embedding (D,) of a picture, as the encoder made it.
 
         Raises:
             InputInvalid: the index does not hold this picture.
@@ -169,7 +170,7 @@ class Index:
     def search(
         self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
     ) -> tuple[Rows, Floats]:
-        """The k pictures nearest to each query by cosine.
+        """Return the k pictures nearest to each query by cosine.
 
         Args:
             queries: (B, D), of any length.
@@ -197,15 +198,14 @@ class Index:
             rows, scores = self._score_exactly(unit, np.broadcast_to(allowed, (len(unit), findable)))
         elif self.manifest.rerank:
             candidates = min(wanted * self.manifest.rerank, self.manifest.count)
-            rows, scores = self._score_exactly(
-                unit, self._nearest.search(unit, candidates, params=self._select_rows(allowed))[1]
-            )
+            _, near = self._nearest.search(unit, candidates, params=self._select_rows(allowed))
+            rows, scores = self._score_exactly(unit, near)
         else:
             scores, rows = self._nearest.search(unit, wanted, params=self._select_rows(allowed))
         return self._drop_excluded(rows[:, :wanted], scores[:, :wanted], exclude, k)
 
     def _select_rows(self, allowed: Rows | None) -> Any:
-        """What tells FAISS to look at some rows only."""
+        """Return what tells FAISS to look at some rows only."""
         if allowed is None:
             return None
         settings: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
@@ -233,7 +233,7 @@ class Index:
 
 
 def _fill(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
-    """A FAISS index of the kind that holds the embeddings (N, D)."""
+    """Return a FAISS index of the kind that holds the embeddings (N, D)."""
     index = _copy_untrained(kind, earlier, embeddings, params) or _train(kind, embeddings, params)
     for chunk in _split_into_units(embeddings):
         index.add(chunk)
@@ -241,7 +241,7 @@ def _fill(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexP
 
 
 def _copy_untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
-    """An empty index with what `earlier` learned; None where that does not fit."""
+    """Return an empty index with what `earlier` learned; None where that does not fit."""
     if earlier is None or kind == "flat" or earlier.manifest.kind != kind:
         return None
     if earlier.manifest.dim != embeddings.shape[1] or len(embeddings) > _GROWTH * earlier.manifest.count:
@@ -255,7 +255,7 @@ def _copy_untrained(kind: str, earlier: "Index | None", embeddings: Floats, para
 
 
 def _train(kind: str, embeddings: Floats, params: IndexParams) -> Any:
-    """An empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
+    """Return an empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
     count, dim = embeddings.shape
     if kind == "flat":
         return faiss.IndexFlatIP(dim)
@@ -281,7 +281,7 @@ def _split_into_units(embeddings: Floats) -> Iterator[Floats]:
 
 
 def _normalise(vectors: Floats) -> Floats:
-    """Vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
+    """Return vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
     unit = np.array(vectors, dtype=np.float32, order="C")
     if not np.isfinite(unit).all():
         raise InputInvalid("an embedding holds a value that is not finite; its picture or text cannot be used")

@@ -39,7 +39,7 @@ class LeftOut:
 
     @classmethod
     def read_beside(cls, index_folder: Path) -> "LeftOut":
-        """What stands beside the index at `index_folder`; nothing if other kinds were read then than are now."""
+        """Return what stands beside the index at `index_folder`; nothing if other kinds were read then than are now."""
         try:
             rows = np.load(index_folder / _FILE, allow_pickle=False)
             kinds, found = rows["kinds"].tolist(), {row["name"].item(): _parse_reason(row) for row in rows}
@@ -48,21 +48,21 @@ class LeftOut:
         return cls(found) if set(kinds) <= {name_readable_kinds()} else cls()
 
     def find_reason(self, name: str, sha256: str) -> Reason | None:
-        """Why the picture `name` is left out, as long as its bytes are those that were judged."""
+        """Return why the picture `name` is left out, as long as its bytes are those that were judged."""
         known = self.reasons.get(name)
         return known if known is not None and sha256 and known.sha256 == sha256 else None
 
     def is_unchanged(self, name: str, stamp: Stamp) -> bool:
-        """Whether the picture `name` was left out and its file is as it was."""
+        """Return whether the picture `name` was left out and its file is as it was."""
         known = self.reasons.get(name)
         return known is not None and stamp != UNSURE and known.stamp == stamp
 
     def join(self, more: "LeftOut", *, gone: Callable[[str], bool]) -> "LeftOut":
-        """Both as one, without those that are `gone` from the first."""
+        """Return both as one, without those that are `gone` from the first."""
         return LeftOut({name: why for name, why in self.reasons.items() if not gone(name)} | dict(more.reasons))
 
     def make_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The array that stands beside an index for the next one; none where nothing was left out."""
+        """Return the array that stands beside an index for the next one; none where nothing was left out."""
         if not self.reasons:
             return {}
         name, text = max(map(len, self.reasons)), max(len(why.text) for why in self.reasons.values())

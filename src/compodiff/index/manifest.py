@@ -35,7 +35,7 @@ class IndexManifest:
     files: dict[str, dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as JSON types."""
+        """Return the manifest as JSON types."""
         return {**vars(self), "encoder": self.encoder.to_json()}
 
 
@@ -85,25 +85,25 @@ def require_folder(index: Path, manifest: IndexManifest, folder: Path) -> None:
 
 
 def make_damage_error(folder: Path, fault: str) -> IndexMismatch:
-    """The error of an index whose files are not what was written."""
+    """Return the error of an index whose files are not what was written."""
     return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")
 
 
 def list_damaged_files(folder: Path) -> list[str]:
-    """Names of the files at `folder` whose bytes are no longer those that were written; reads every byte."""
+    """Return names of the files at `folder` whose bytes are no longer those that were written; reads every byte."""
     written = read_manifest(folder).files
     return [name for name, file in written.items() if make_fingerprint(folder / name) != file]
 
 
 def make_fingerprint(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file; of a missing one, nothing."""
+    """Return the size and sha256 of a file; of a missing one, nothing."""
     if not path.is_file():
         return {}
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
 def stamp(folder: Path) -> tuple[int, int]:
-    """What changes when the index at `folder` is replaced; (0, 0) where there is none."""
+    """Return what changes when the index at `folder` is replaced; (0, 0) where there is none."""
     try:
         status = (folder / MANIFEST).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -112,7 +112,7 @@ def stamp(folder: Path) -> tuple[int, int]:
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
-    """What `opened` makes of the index at `folder`, all of it of one writing: one that is being replaced is waited for.
+    """Return what `opened` makes of the index at `folder`, all of one writing; wait for one that is being replaced.
 
     Raises:
         ResourceUnavailable: it was replaced again and again.
@@ -126,13 +126,8 @@ def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
             if stamp(folder) == before:
                 return made
         except (CompoDiffError, OSError):
-            if stamp(folder) == before and not _is_being_replaced(folder):
+            if stamp(folder) == before and not find_retired(folder):  # no writer is between two indices
                 raise
         if time.monotonic() > deadline:
             raise ResourceUnavailable(f"the index {folder} is replaced again and again; try later")
         time.sleep(0.02)
-
-
-def _is_being_replaced(folder: Path) -> bool:
-    """Whether a writer is between taking the old index away and putting the new one in its place."""
-    return bool(find_retired(folder))

@@ -17,7 +17,7 @@ _CAPTION_CHARACTERS = 10_000
 
 
 def read_metadata(folder: Path, names: Sequence[str], modified_ns: Sequence[int]) -> pd.DataFrame:
-    """Columns of the pictures at `names` (paths from `folder`) beside their size: modified, folder, caption.
+    """Return columns of the pictures at `names` (paths from `folder`) beside their size: modified, folder, caption.
 
     A caption is the text file beside a picture: cat.txt, or cat.jpg.txt, for cat.jpg.
     """

@@ -80,7 +80,7 @@ class OwnColumns:
         return list(self.table.columns)
 
     def join(self, more: "OwnColumns") -> "OwnColumns":
-        """Both as one; of a path that both have, the row of `more`."""
+        """Return both as one; of a path that both have, the row of `more`."""
         if not self.names:
             return more
         return OwnColumns(pd.concat([self.table[~self.table.index.isin(more.table.index)], more.table]))
@@ -141,7 +141,7 @@ def _convert_to_text(cell: object) -> object:
 
 
 def _make_storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column as a table of ours can hold it: texts where it holds numbers beyond 64 bits, or values of many kinds."""
+    """Return a column as a table can hold it: texts where it has numbers beyond 64 bits, or values of many kinds."""
     try:
         column.to_frame().to_parquet(io.BytesIO())
     except (OverflowError, ValueError, TypeError):

@@ -29,14 +29,14 @@ _COARSEST_CLOCK = 2 * 10**9  # ns: a file that was just written may be written a
 
 
 def make_stamp(status: os.stat_result) -> Stamp:
-    """Size, time and inode of a file: while they stay the same, so do its bytes. UNSURE of one that is seconds old."""
+    """Return size, time and inode of a file: while they stay, so do its bytes. UNSURE of one that is seconds old."""
     if time.time_ns() - status.st_mtime_ns < _COARSEST_CLOCK:
         return UNSURE
     return tuple(map(clip_to_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
 
 
 def clip_to_64_bits(number: int) -> int:
-    """A number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
+    """Return a number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
     return min(max(number, -(2**63)), 2**63 - 1)
 
 
@@ -50,7 +50,7 @@ class IndexRows:
     stamps: NDArray[np.int64]
 
     def join(self, more: "IndexRows") -> "IndexRows":
-        """Both as one."""
+        """Return both as one."""
         return IndexRows(
             pd.concat([self.table, more.table], ignore_index=True) if len(self.table) else more.table,
             np.concatenate([self.embeddings, more.embeddings]),
@@ -59,7 +59,7 @@ class IndexRows:
         )
 
     def make_arrays(self, duplicate_cosine: float) -> dict[str, NDArray[np.generic]]:
-        """The arrays that stand beside an index for the next one."""
+        """Return the arrays that stand beside an index for the next one."""
         return {_LOOKS: self.looks, _STAMPS: self.stamps, _COSINE: np.array(duplicate_cosine)}
 
 
@@ -79,7 +79,7 @@ class EarlierIndex:
 
     @classmethod
     def open(cls, folder: Path) -> "EarlierIndex | None":
-        """The index at `folder`, or None where there is none.
+        """Return the index at `folder`, or None where there is none.
 
         Raises:
             IndexMismatch: it is damaged.
@@ -87,18 +87,18 @@ class EarlierIndex:
         return cls(Index.load(folder)) if (folder / MANIFEST).is_file() else None
 
     def has_encoder(self, encoder: EncoderManifest) -> bool:
-        """Whether its embeddings are what `encoder` would make."""
+        """Return whether its embeddings are what `encoder` would make."""
         return self.looks is not None and self.index.manifest.encoder == encoder
 
     def find_unchanged(self, picture_id: str, stamp: Stamp) -> str | None:
-        """The sha256 of a picture's bytes, if its file is as it was when they were read."""
+        """Return the sha256 of a picture's bytes, if its file is as it was when they were read."""
         row = self.index.row.get(picture_id)
         if row is None or stamp == UNSURE or tuple(self._stamps[row].tolist()) != stamp:
             return None
         return self._sha256[row]
 
     def remove(self, gone: set[str]) -> IndexRows:
-        """The pictures but those that are `gone`.
+        """Return the pictures but those that are `gone`.
 
         Raises:
             IndexMismatch: the index does not know how its pictures look, being no index of a folder.
@@ -110,7 +110,7 @@ class EarlierIndex:
         return IndexRows(table, self.index.embeddings[rows], self.looks[rows], self._stamps[rows])
 
     def find_groups(self, table: pd.DataFrame, duplicate_cosine: float) -> NDArray[np.int64]:
-        """Near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.
+        """Return near-duplicates of `table` (N rows) that are known: the row of the first of each one's group, or NEW.
 
         A group that has lost its first picture is not known: the others need not look like each other.
         """
@@ -125,19 +125,19 @@ class EarlierIndex:
 
 
 def read_looks(index: Index) -> Looks | None:
-    """How the pictures of an index look, (N, L); None of an index that is not of a folder, or of another make."""
+    """Return how an index's pictures look, (N, L); None of an index that is not of a folder, or of another make."""
     looks: Looks | None = _open_array(index.folder / _LOOKS, (index.manifest.count, *LOOK_SHAPE))
     return looks
 
 
 def read_cosine(index: Index) -> float | None:
-    """From which cosine pictures of an index may be near-duplicates; None where it has none."""
+    """Return from which cosine pictures of an index may be near-duplicates; None where it has none."""
     cosine = _open_array(index.folder / _COSINE, ())
     return None if cosine is None else float(cosine)
 
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> Any:
-    """An array of an index, memory-mapped; None where there is none, or one of another make."""
+    """Return an array of an index, memory-mapped; None where there is none, or one of another make."""
     if not path.is_file():
         return None
     array = np.load(path, mmap_mode="r", allow_pickle=False)

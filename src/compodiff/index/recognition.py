@@ -27,12 +27,7 @@ class Recognition:
         self._least = _LEAST_COSINE if stored is None else stored
 
     def find(self, seen: Looks, embedding: NDArray[np.float32]) -> tuple[str, ...]:
-        """Return the ids of the pictures that look like one handed in.
-
-        Args:
-            seen: (L,) how it looks.
-            embedding: (D,) its embedding.
-        """
+        """Return the ids of the pictures that look like one handed in, of the look `seen` (L,) and `embedding` (D,)."""
         nearest = _NEAREST_READ if self._looks is None else _NEAREST
         rows, cosines = self._index.search(embedding[None], nearest)
         near = rows[(rows != NO_PICTURE) & (cosines >= self._least)].tolist()
@@ -44,7 +39,7 @@ class Recognition:
         return tuple(self._index.picture_ids[row] for (row, _), alike in zip(looks, same, strict=True) if alike)
 
     def _find_look(self, row: int) -> Looks | None:
-        """How a picture of the index looks; None where its file is gone or no picture any more."""
+        """Return how a picture of the index looks; None where its file is gone or no picture any more."""
         if self._looks is not None:
             return np.asarray(self._looks[row])
         try:

@@ -114,12 +114,12 @@ def judge(folder: Path, scan: FolderScan, listing: PictureListing, *, strict: bo
 
 
 def name_in(folder: Path, path: Path) -> str:
-    """A file's path from the folder, as the index names it."""
+    """Return a file's path from the folder, as the index names it."""
     return str(path)[len(f"{folder}/") :]
 
 
 def find_path_inside(folder: Path, file: Path) -> Path:
-    """A picture's path, given from here or from the folder.
+    """Return a picture's path, given from here or from the folder.
 
     Raises:
         InputInvalid: it is not in the folder.

@@ -1,1 +1,1 @@
-"""What a dataset of triplets looks like: a contact sheet to rate by hand, the summary of ratings, a dataset card."""
+"""What a set looks like: a contact sheet to rate by hand, the summary of ratings, a dataset card."""

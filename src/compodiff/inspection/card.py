@@ -1,6 +1,5 @@
-"""The dataset card: where triplets come from, under which licences, how many passed, and what they are like."""
+"""The dataset card: where a set comes from, under which licences, how many rows passed, and what they are like."""
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,11 +12,18 @@ import yaml
 
 from compodiff.errors import InputInvalid
 from compodiff.inspection import plots
-from compodiff.inspection.drawing import SCORES, find_catalogue, read_floors, read_manifest
+from compodiff.inspection.drawing import SCORES, find_catalogue, read_rows
+from compodiff.project import ATTRIBUTION
+from compodiff.sets import PAIRS, TRIPLETS, SetDescription, open_set
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart
+from compodiff.validation.reading import read_floors
 
 _LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
+_KINDS = {
+    TRIPLETS: "Triplets of a reference, a relative caption and a target",
+    PAIRS: "Pictures with the texts that describe them",
+}
 _SIZES = {
     **{1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"},
     **{1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M"},
@@ -44,39 +50,42 @@ class DatasetOrigin:
 
 
 def find_origin(dataset: Path, name: str | None, attribution: Path | None, licences: tuple[str, ...]) -> DatasetOrigin:
-    """Say whose a dataset is: as the file `attribution` says, or the catalogue's where its pictures are shown.
+    """Say whose a set is: as the file `attribution` says, or its set.json.
 
     Raises:
         InputInvalid: `attribution` is not there.
     """
-    said, texts = "", None
+    said, texts = open_set(dataset).description.licence, None
     if attribution is not None:
         if not attribution.is_file():
             raise InputInvalid(f"{attribution} is not there; give a Markdown file")
         said = attribution.read_text(encoding="utf-8")
-    elif not (dataset / "source.json").exists() and (data := find_catalogue()) is not None:
+    elif said == ATTRIBUTION and (data := find_catalogue()) is not None:
         said, texts = (data / "ATTRIBUTION.md").read_text(encoding="utf-8"), data / "licences"
-    return DatasetOrigin(name or dataset.resolve().name, said, licences, texts, read_floors(dataset))
+    floors = read_floors(dataset)
+    return DatasetOrigin(
+        name or dataset.resolve().name, said, licences, texts, None if floors is None else floors.model_dump()
+    )
 
 
-def write_card(triplets: Path, to: Path, origin: DatasetOrigin) -> None:
+def write_card(dataset: Path, to: Path, origin: DatasetOrigin, validated: Path | None = None) -> None:
     """Write README.md with front matter of the Hugging Face hub, plots/ and licences/.
 
     Raises:
-        InputInvalid: the dataset has no manifest, or `to` holds something else than a card.
+        InputInvalid: there is no set, or `to` holds something else than a card.
     """
-    rows = read_manifest(triplets)
-    require_apart(to, triplets)
+    rows = read_rows(dataset, validated)
+    require_apart(to, dataset)
     with replace_folder(to, "dataset card") as folder:
         (folder / "plots").mkdir()
         for name, png in plots.plot_dataset(rows, origin.floors or {}).items():
             (folder / "plots" / f"{name}.png").write_bytes(png)
         if origin.licence_texts is not None:
             shutil.copytree(origin.licence_texts, folder / "licences")
-        (folder / "README.md").write_text(render_card(rows, origin, _read_making(triplets)), encoding="utf-8")
+        (folder / "README.md").write_text(render_card(rows, origin, open_set(dataset).description), encoding="utf-8")
 
 
-def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: Mapping[str, Any]) -> str:
+def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: SetDescription) -> str:
     """Return the card as Markdown."""
     accepted = rows[rows["accepted"]]
     licences = origin.licences or tuple(sorted({f"cc-{a}-{b}" for a, b in _LICENCE.findall(origin.attribution)}))
@@ -87,12 +96,11 @@ def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: Mapping[str, An
         "license": list(licences) if licences else ["unknown"],
         "task_categories": ["image-to-image", "image-feature-extraction"],
         "size_categories": [size],
-        "tags": ["composed-image-retrieval", "synthetic", "triplets"],
+        "tags": ["composed-image-retrieval", made.kind],
     }
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {origin.name}",
-        f"Triplets of a reference, a relative caption and a target: {len(accepted):,} of {len(rows):,} candidates "
-        "passed the filters.",
+        f"{_KINDS[made.kind]}: {len(accepted):,} of {len(rows):,} rows passed the filters.",
         f"## Contents\n\n{_render_table(rows)}",
         f"## Filters\n\n{_render_filters(rows, origin.floors or {})}\n\n"
         f"{_render_picture('scores', 'Scores of kept and rejected')}\n\n"
@@ -107,7 +115,7 @@ def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: Mapping[str, An
 
 
 def _render_table(rows: pd.DataFrame) -> str:
-    lines = ["| split | relation | candidates | accepted | share |", "|---|---|---:|---:|---:|"]
+    lines = ["| split | relation | rows | accepted | share |", "|---|---|---:|---:|---:|"]
     splits = rows.assign(split=rows.get("split", "train")).groupby(["split", "relation"])["accepted"]
     for (split, relation), size, kept in splits.agg(["size", "sum"]).itertuples():
         lines.append(f"| {split} | {_render_cell(relation)} | {size:,} | {kept:,} | {100 * kept / size:.1f} % |")
@@ -115,9 +123,11 @@ def _render_table(rows: pd.DataFrame) -> str:
 
 
 def _render_filters(rows: pd.DataFrame, floors: Mapping[str, float]) -> str:
+    if not any(score in rows for score in SCORES):
+        return "Not validated yet."
     lines = ["| filter | floor | let through | 5 % | median | 95 % |", "|---|---:|---:|---:|---:|---:|"]
-    rejected = rows.get("rejected_by", pd.Series("", rows.index)).str.split(",")
-    for name in (score for score in SCORES if score in rows):
+    rejected = rows["rejected_by"].str.split(",")
+    for name in (score for score in SCORES if score in rows and rows[score].notna().any()):
         passed = 1 - rejected.map(lambda names, name=name: name in names).mean()
         low, middle, high = rows[name].quantile([0.05, 0.5, 0.95])
         floor = f"{floors[name]:.2f}" if name in floors else ""
@@ -150,20 +160,9 @@ def _render_examples(accepted: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _render_making(made: Mapping[str, Any]) -> str:
-    if not made:
-        return "Not recorded."
-    return f"```json\n{json.dumps(made, indent=2, sort_keys=True)}\n```"
-
-
-def _read_making(triplets: Path) -> dict[str, Any]:
-    """What the folder says of its making: the fingerprint of its stage, or the set that it was imported from."""
-    found: dict[str, Any] = {}
-    for name in ("source.json", "fingerprint.json"):
-        if (triplets / name).exists():
-            content = json.loads((triplets / name).read_text(encoding="utf-8"))
-            found |= {key: value for key, value in content.items() if key != "files"}
-    return found
+def _render_making(made: SetDescription) -> str:
+    notes = "".join(f"\n- {count:,} {name.replace('_', ' ')}" for name, count in sorted(made.notes.items()))
+    return f"{made.source} (digest {made.digest[:12]})" + (f"; left out or noted:\n{notes}" if notes else "")
 
 
 def _render_picture(name: str, about: str) -> str:

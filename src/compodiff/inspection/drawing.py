@@ -1,7 +1,6 @@
-"""Which triplets are looked at, and their pictures."""
+"""Which rows of a set are looked at, and their pictures."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,22 @@ from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
+from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import SimilarityFloors
 from compodiff.project import find_project_root
-from compodiff.storage import shards
+from compodiff.sets import PAIRS, Place, PlaceReader, Shard, TrainingSet, open_set
+from compodiff.validation.reading import find_validated, read_validated
 
 SCORES = tuple(SimilarityFloors.model_fields)
-NEEDED = {"key", "shard", "relative_caption", "relation", "accepted"}
 
 
 @dataclass(frozen=True)
-class SheetTriplet:
-    """A triplet as the sheet shows it.
+class SheetRow:
+    """A row as the sheet shows it.
 
     Attributes:
-        row: of the manifest, and what its entry says besides.
-        reference, target, mask: pictures, or None where there is none.
+        row: as `read_rows` gives it.
+        reference, target, mask: pictures, or None where there is none, or none that can be read.
     """
 
     row: dict[str, Any]
@@ -36,25 +36,52 @@ class SheetTriplet:
     mask: Image.Image | None = None
 
 
-def read_manifest(triplets: Path) -> pd.DataFrame:
-    """Read the rows of a dataset.
+def read_rows(dataset: Path, validated: Path | None = None) -> pd.DataFrame:
+    """Read the rows of a set, with what the stage validate said of them, where it did.
+
+    Args:
+        dataset: folder of the set.
+        validated: folder that validate wrote; None finds it.
+
+    Returns:
+        Columns key, shard, number (in the shard), split, names of the pictures, captions, relation, accepted,
+        rejected_by, and the scores where the set was validated.
 
     Raises:
-        InputInvalid: there is no manifest, or it lacks a column.
+        InputInvalid: there is no set, or what validate said is of another one.
     """
-    path = triplets / "manifest.parquet"
-    rows = shards.read_table(path, remedy="give a folder of triplets")
-    if missing := NEEDED - {*rows}:
-        raise InputInvalid(f"{path} has no column {', '.join(sorted(missing))}; give a folder of triplets")
-    return rows
+    opened = open_set(dataset)
+    rows = pd.concat([_read_shard(opened, shard) for shard in opened.description.shards], ignore_index=True)
+    folder = validated or find_validated(dataset)
+    if folder is None:
+        return rows.assign(accepted=True, rejected_by="")
+    said = read_validated(dataset, folder)
+    if not np.array_equal(said["key"].to_numpy(object), rows["key"].to_numpy(object)):
+        raise InputInvalid(f"{folder} is of other rows than {dataset}; run: dvc repro validate@{dataset.name}")
+    return rows.assign(**{name: said[name].to_numpy() for name in (*SCORES, "accepted", "rejected_by")})
 
 
-def read_floors(triplets: Path) -> dict[str, float]:
-    """Read what the filters asked for when a dataset was made."""
-    path = triplets / "fingerprint.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    made: dict[str, Any] = content.get("params") or content.get("importer") or {}
-    return {name: float(value) for name, value in made.get("floors", {}).items()}
+def _read_shard(opened: TrainingSet, shard: Shard) -> pd.DataFrame:
+    table = opened.read_rows(shard)
+    texts = {name: table[name].to_pylist() for name in ("key", "split")}
+    texts |= {"shard": [shard.file] * len(table), "number": list(range(len(table)))}
+    if opened.description.kind == PAIRS:
+        pictures = {"target": _name_pictures(table, "picture")}
+        said = {"relative_caption": _join(table["texts"].to_pylist()), "relation": [PAIRS] * len(table)}
+    else:
+        pictures = {end: _name_pictures(table, end) for end in ("reference", "target")}
+        said = {name: table[name].to_pylist() for name in ("reference_caption", "target_caption", "relation")}
+        said["relative_caption"] = _join(table["relative_captions"].to_pylist())
+    return pd.DataFrame(texts | pictures | said).fillna({name: "" for name in said})
+
+
+def _name_pictures(table: Any, column: str) -> list[str]:
+    names: list[str] = table[column].combine_chunks().field("name").to_pylist()
+    return names
+
+
+def _join(captions: list[list[str]]) -> list[str]:
+    return [" / ".join(each) for each in captions]
 
 
 def find_catalogue() -> Path | None:
@@ -76,44 +103,41 @@ def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     return shuffled.assign(turn=turn).sort_values("turn", kind="stable").head(count).drop(columns="turn").sort_index()
 
 
-def read_pictures(
-    triplets: Path, rows: pd.DataFrame, elsewhere: Callable[[str], Image.Image | None] = lambda _: None
-) -> list[SheetTriplet]:
-    """Read the pictures of rows from the shards.
+def read_pictures(dataset: Path, rows: pd.DataFrame) -> list[SheetRow]:
+    """Read the pictures of rows from where they lie.
 
     Args:
-        triplets: folder of the shards.
-        rows: of the manifest.
-        elsewhere: picture_id -> picture, for rows that were rejected: these are in no shard.
+        dataset: folder of the set.
+        rows: of `read_rows`.
 
     Raises:
-        InputInvalid: a shard is missing, cut short or damaged, or a picture does not decode.
+        InputInvalid: a shard is missing, cut short or damaged.
     """
-    found: dict[str, SheetTriplet] = {}
-    kept = rows[rows["accepted"]]
-    by_shard = kept.groupby("shard", sort=True)
+    opened = open_set(dataset)
+    shards = {shard.file: shard for shard in opened.description.shards}
+    found: dict[tuple[str, int], SheetRow] = {}
+    by_shard = rows.groupby("shard", sort=True)
     for name, own in tqdm(by_shard, "reading shards", len(by_shard), unit=" shards", disable=None):
-        wanted = {str(row["key"]): row for row in own.to_dict("records")}
-        for key, files in shards.read_entries(triplets / str(name)):
-            if key in wanted:
-                found[key] = _make_drawn(wanted[key], files, f"{triplets / str(name)}: {key}")
-    if missing := {*kept["key"]} - found.keys():
-        raise InputInvalid(f"{triplets}: {sorted(missing)[0]} is in no shard; run: compodiff run synthesize")
-    return [found.get(str(row["key"])) or _make_rejected(row, elsewhere) for row in rows.to_dict("records")]
+        stored = opened.read_rows(shards[str(name)]).take(own["number"].to_numpy()).to_pylist()
+        for row, values in zip(own.to_dict("records"), stored, strict=True):
+            found[str(name), row["number"]] = _show(row, values, opened.places)
+    return [found[key] for key in zip(rows["shard"], rows["number"], strict=True)]
 
 
-def _make_rejected(row: dict[Any, Any], elsewhere: Callable[[str], Image.Image | None]) -> SheetTriplet:
-    return SheetTriplet(row, elsewhere(str(row.get("reference"))), elsewhere(str(row.get("target"))))
+def _show(row: Mapping[Any, Any], values: Mapping[str, Any], places: PlaceReader) -> SheetRow:
+    target = _read(values.get("target") or values["picture"], places)
+    reference = None if values.get("reference") is None else _read(values["reference"], places)
+    mask = None if values.get("mask") is None else _unpack_mask(values["mask"])
+    return SheetRow(dict(row), reference, target, mask)
 
 
-def _make_drawn(row: dict[Any, Any], files: dict[str, bytes], where: str) -> SheetTriplet:
-    pictures = {name: _decode(files[f"{name}.png"], f"{where}.{name}.png") for name in ("reference", "target")}
-    mask = _decode(files["mask.png"], f"{where}.mask.png") if "mask.png" in files else None
-    return SheetTriplet(json.loads(files["json"]) | row, pictures["reference"], pictures["target"], mask)
-
-
-def _decode(content: bytes, where: str) -> Image.Image:
+def _read(place: Mapping[str, Any], places: PlaceReader) -> Image.Image | None:
     try:
-        return decode(content)
-    except InputInvalid as error:
-        raise InputInvalid(f"{where}: {error}; delete the shard and make it again") from error
+        return decode(places.read(Place.of(place)))
+    except InputInvalid:
+        return None
+
+
+def _unpack_mask(bits: bytes) -> Image.Image:
+    cells = np.unpackbits(np.frombuffer(bits, np.uint8)).astype(bool).reshape(MASK_SIZE, MASK_SIZE)
+    return Image.fromarray(cells)

@@ -13,7 +13,7 @@ _KEPT, _REJECTED = "#4f6d9a", "#d1495b"
 
 
 def plot_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, bytes]:
-    """Plot the rows of a manifest: name -> PNG; the same rows give the same bytes."""
+    """Plot the rows of a set: name -> PNG; the same rows give the same bytes."""
     return {
         "relations": plot_relations(rows),
         "acceptance": plot_acceptance(rows),
@@ -23,7 +23,7 @@ def plot_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, b
 
 
 def plot_relations(rows: pd.DataFrame) -> bytes:
-    """Accepted and rejected candidates of each relation, on a logarithmic axis."""
+    """Accepted and rejected rows of each relation, on a logarithmic axis."""
     counts = rows.groupby(["relation", "accepted"]).size().unstack(fill_value=0)
     figure, axes = _make_figure(4.2, max(2.2, 0.4 * len(counts) + 1))
     for offset, (accepted, colour) in enumerate(((True, _KEPT), (False, _REJECTED))):
@@ -32,13 +32,13 @@ def plot_relations(rows: pd.DataFrame) -> bytes:
         axes.barh(places, values, 0.38, color=colour, label="accepted" if accepted else "rejected")
     axes.set_yticks(range(len(counts)), [str(name).replace("_", " ") for name in counts.index])
     axes.set_xscale("symlog", linthresh=1)
-    axes.set_xlabel("candidates")
+    axes.set_xlabel("rows")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")
     return _save_png(figure)
 
 
 def plot_acceptance(rows: pd.DataFrame) -> bytes:
-    """The share of each relation's candidates that every filter let through."""
+    """The share of each relation's rows that every filter let through."""
     share = rows.groupby("relation")["accepted"].mean().sort_index()
     figure, axes = _make_figure(4.2, max(2.2, 0.3 * len(share) + 1))
     axes.barh(range(len(share)), share, color=_KEPT)

@@ -38,7 +38,7 @@ def summarise_ratings(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]
 
     Args:
         rated: of `read_ratings`.
-        rows: of the manifest, with key, relation and accepted.
+        rows: of the set, with key, relation and accepted.
 
     Returns:
         A JSON-able dict: over all and per relation, how many were rated, the share that is good with its interval

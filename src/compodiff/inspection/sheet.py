@@ -12,37 +12,31 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from compodiff.catalogue.pictures import Catalogue
-from compodiff.inspection.drawing import SCORES, SheetTriplet, draw, find_catalogue, read_floors, read_pictures
-from compodiff.project import ATTRIBUTION
+from compodiff.inspection.drawing import SCORES, SheetRow, draw, read_pictures
+from compodiff.sets import open_set
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.ownership import PAGE, make_signature
+from compodiff.validation.reading import read_floors
 
 THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")
 
 
 def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path, count: int, seed: int) -> int:
-    """Draw `count` rows of a dataset and write their sheet; return how many there are.
+    """Draw `count` rows of a set and write their sheet; return how many there are.
 
     Raises:
         InputInvalid: a shard is damaged.
     """
-    data = find_catalogue()
-    catalogue = None if data is None else Catalogue.load(data)
-
-    def read(name: str) -> Image.Image | None:
-        """Read a picture of a rejected triplet, which no shard has."""
-        return catalogue.read(name) if catalogue and name in catalogue.pictures.index else None
-
-    shown = read_pictures(dataset, draw(rows, count, seed), read)
-    page = render_sheet(dataset.resolve().name, shown, read_floors(dataset), ATTRIBUTION if catalogue else "")
+    shown = read_pictures(dataset, draw(rows, count, seed))
+    floors, licence = read_floors(dataset), open_set(dataset).description.licence
+    page = render_sheet(dataset.resolve().name, shown, floors.model_dump() if floors else {}, licence)
     with replace_path(html, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return len(shown)
 
 
-def render_sheet(name: str, shown: Sequence[SheetTriplet], floors: Mapping[str, float], attribution: str = "") -> str:
+def render_sheet(name: str, shown: Sequence[SheetRow], floors: Mapping[str, float], attribution: str = "") -> str:
     """Render the sheet.
 
     Args:
@@ -68,14 +62,12 @@ def render_sheet(name: str, shown: Sequence[SheetTriplet], floors: Mapping[str, 
     values |= {"attribution": escape(attribution), "generator": make_signature(PAGE)}
     document = parts["html"]
     # The data last: a caption may hold a place's name.
-    # The data last: a caption may hold a place's name.
-    # The data last: a caption may hold a place's name.
     for place in ("title", "generator", "style", "script", "attribution", "data"):
         document = document.replace("{{" + place + "}}", values[place])
     return document
 
 
-def _make_row(shown: SheetTriplet, pictures: dict[str, int]) -> dict[str, Any]:
+def _make_row(shown: SheetRow, pictures: dict[str, int]) -> dict[str, Any]:
     row = shown.row
     scores = {score: float(row[score]) for score in SCORES if row.get(score) is not None and row[score] == row[score]}
     return {

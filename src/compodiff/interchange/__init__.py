@@ -1,4 +1,4 @@
-"""Triplets of other projects come in, ours go out: webdataset, Hugging Face parquet, LaSCo.
+"""Sets of other projects come in, ours go out: webdataset, Hugging Face parquet, manifests, folders with captions.
 
-What comes in ends as a folder of triplets like the one that the stage `synthesize` makes.
+What comes in ends as a set (`compodiff.sets`) whose pictures stay where they lie.
 """

@@ -1,95 +1,203 @@
-"""Our triplets in the formats that others read; see `tars` and `tables` for the names of their fields."""
+"""A set's rows with their pictures inside, as their bytes are, in the formats that others read; an import reads both.
 
+webdataset   KEY.reference.jpg, KEY.target.png, KEY.mask.png, KEY.negative_0.jpg, KEY.txt, KEY.json; of pairs KEY.jpg
+parquet      columns of the same names, pictures as struct{bytes, path}
+"""
+
+import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
+from compodiff.errors import InputInvalid
 from compodiff.execution import count_workers, map_shards
+from compodiff.images.kinds import HEAD, detect_kind
+from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.interchange import tables, tars
-from compodiff.interchange.records import SCORES
-from compodiff.storage import shards
+from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, TrainingSet, open_set
+from compodiff.sets.reading import is_address
 from compodiff.storage.atomic import replace_folder
+from compodiff.storage.json_files import read_json
 from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
-KIND = "exported triplets"
-
-_TEXTS = ("key", "reference", "target", "reference_caption", "target_caption", "relative_caption", "relation", "split")
-COLUMNS = {
-    **dict.fromkeys(("reference_image", "target_image", "mask_image"), "image"),
-    **dict.fromkeys((*_TEXTS, "keyword"), "string"),
-    **dict.fromkeys(SCORES, "float32"),
-    "accepted": "bool",
-    "rejected_by": "string",
+KIND = "exported set"
+_SUFFIXES = {"JPEG": "jpg", "JPEG 2000": "jp2", "TIFF": "tif", "RAW": "dng"}  # of kinds that are not called as theirs
+_TEXTS = dict.fromkeys(("reference_caption", "target_caption", "relation", "keyword"), "string")
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    PAIRS: {"picture": "image", "key": "string", "split": "string", "picture_name": "string", "texts": "strings"},
+    TRIPLETS: {
+        **dict.fromkeys(("reference_image", "target_image", "mask_image"), "image"),
+        "negatives": "images",
+        **dict.fromkeys(("key", "split", "reference_name", "target_name"), "string"),
+        **_TEXTS,
+        **dict.fromkeys(("relative_captions", "negative_names"), "strings"),
+    },
 }
+_ENDS = {PAIRS: ("picture",), TRIPLETS: ("reference", "target")}
+File = tuple[bytes, str]  # bytes of a picture, and the suffix of their kind
 
 
 @dataclass(frozen=True)
 class Export:
-    """A shard of ours, and the file that it becomes."""
+    """A shard, and the file that it becomes."""
 
-    path: Path
+    shard: Shard
     to: Path
 
 
-def write_tar_shard(export: Export) -> int:
-    """Write a shard as a tar of the field's kind; return how many triplets it has."""
+@dataclass(frozen=True)
+class Exporter:
+    """Writes shards in a format; picklable.
+
+    Attributes:
+        address: of the set.
+        format: of `WRITERS`.
+        validated: folder of what validation said of the set's rows, None for all rows.
+    """
+
+    address: str
+    format: str
+    validated: Path | None
+
+    def __call__(self, export: Export) -> int:
+        """Write a shard; return how many rows it has.
+
+        Raises:
+            InputInvalid: the shard is damaged, or a picture is not there or none.
+        """
+        return WRITERS[self.format][0](export.to, self._set.description.kind, self._read_rows(export.shard))
+
+    @cached_property
+    def _set(self) -> TrainingSet:
+        return open_set(self.address)
+
+    def _read_rows(self, shard: Shard) -> Iterator[dict[str, Any]]:
+        accepted = None if self.validated is None else tables.read_accepted(self.validated / "rows.parquet", shard.file)
+        for batch in self._set.read_rows(shard).to_batches(64):
+            for row in batch.to_pylist():
+                if accepted is None or row["key"] in accepted:
+                    yield self._fill(row)
+
+    def _fill(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Put the pictures of a row in place of where they lie."""
+        read = partial(self._read_picture, row["key"])
+        kind = self._set.description.kind
+        texts = {name: row[name] for name in COLUMNS[kind] if name in row and name not in ("picture", "negatives")}
+        names = {f"{end}_name": row[end]["name"] for end in _ENDS[kind]}
+        if kind == PAIRS:
+            return texts | names | {"picture": read(row["picture"])}
+        negatives = row["negatives"] or []
+        return {
+            **texts,
+            **names,
+            "reference_image": read(row["reference"]),
+            "target_image": read(row["target"]),
+            "mask_image": None if row["mask"] is None else (_draw_mask(row["mask"]), "png"),
+            "negatives": [read(place) for place in negatives],
+            "negative_names": [place["name"] for place in negatives],
+        }
+
+    def _read_picture(self, key: str, place: Mapping[str, Any]) -> File:
+        try:
+            content = self._set.places.read(Place.of(place))
+        except InputInvalid as error:
+            raise InputInvalid(f"{key}: {error}; leave such rows out: --validated artifacts/validation/NAME") from error
+        kind = detect_kind(content[:HEAD])
+        if kind is None:
+            raise InputInvalid(
+                f"{key}: {place['name']} is no picture; leave such rows out: --validated artifacts/validation/NAME"
+            )
+        return content, _SUFFIXES.get(kind.name, kind.name.lower())
+
+
+def write_as_tar(path: Path, kind: str, rows: Iterator[dict[str, Any]]) -> int:
+    """Write rows as a tar; the tar's own keys are numbers, as a set's may hold dots and slashes."""
     count = 0
 
-    def make_entries() -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def entries() -> Iterator[tuple[str, Mapping[str, bytes]]]:
         nonlocal count
-        for key, files in shards.read_entries(export.path):
-            count += 1
-            yield key, {**files, "txt": json.loads(files["json"])["relative_caption"].encode()}
+        for count, row in enumerate(rows, start=1):
+            pictures = {name: row.pop(name) for name, own in COLUMNS[kind].items() if own in ("image", "images")}
+            files = {
+                f"negative_{number}.{suffix}": content
+                for number, (content, suffix) in enumerate(pictures.pop("negatives", []))
+            }
+            for name, picture in pictures.items():
+                if picture is not None:
+                    stem = "" if name == "picture" else f"{name.removesuffix('_image')}."
+                    files[f"{stem}{picture[1]}"] = picture[0]
+            text = (row["texts"] if kind == PAIRS else row["relative_captions"])[0]
+            said = json.dumps(row, sort_keys=True, ensure_ascii=False).encode()
+            yield f"{path.stem}-{count:06d}", {**files, "json": said, "txt": text.encode()}
 
-    tars.write_tar(export.to, make_entries())
+    tars.write_tar(path, entries())
     return count
 
 
-def write_table_shard(export: Export) -> int:
-    """Write a shard as a parquet file; return how many triplets it has."""
-    rows = [_make_row(files) for _, files in shards.read_entries(export.path)]
-    tables.write_rows(export.to, rows, COLUMNS)
-    return len(rows)
+def write_as_table(path: Path, kind: str, rows: Iterator[dict[str, Any]]) -> int:
+    """Write rows as a parquet file."""
+    columns = COLUMNS[kind]
+
+    def cells(row: Mapping[str, Any], name: str) -> Any:
+        if row[name] is None or columns[name] not in ("image", "images"):
+            return row[name]
+        files = [{"bytes": content, "path": f"{name}.{suffix}"} for content, suffix in _as_files(row[name])]
+        return files if columns[name] == "images" else files[0]
+
+    return tables.write_rows(path, ({name: cells(row, name) for name in columns} for row in rows), columns)
 
 
 # Format -> what writes a shard, and the name of its file (split, number, of how many), by which readers know the split.
-WRITERS: dict[str, tuple[Callable[[Export], int], str]] = {
-    "webdataset": (write_tar_shard, "{split}-{number:05d}.tar"),
-    "parquet": (write_table_shard, "data/{split}-{number:05d}-of-{total:05d}.parquet"),
+WRITERS: dict[str, tuple[Callable[[Path, str, Iterator[dict[str, Any]]], int], str]] = {
+    "webdataset": (write_as_tar, "{split}-{number:05d}.tar"),
+    "parquet": (write_as_table, "data/{split}-{number:05d}-of-{total:05d}.parquet"),
 }
 
 
-def export_triplets(triplets: Path, format_name: str, to: Path) -> int:
-    """Write the accepted triplets of a folder in a format, whole or not at all; return how many they are.
+def export_set(address: str, format_name: str, to: Path, validated: Path | None = None) -> int:
+    """Write the rows of a set in a format, whole or not at all; return how many they are.
+
+    Args:
+        address: of the set.
+        format_name: of `WRITERS`.
+        to: folder that is made.
+        validated: folder of what validation said of the set: only what it accepted is written.
 
     Raises:
-        InputInvalid: `to` holds something else than such an export, or a shard is missing, cut short or damaged.
+        InputInvalid: `to` holds something else than such an export, or a shard or a picture is missing or damaged.
         ResourceUnavailable: the disk is full or workers were killed.
     """
-    write, name = WRITERS[format_name]
-    require_apart(to, triplets)
+    require_apart(to, *([] if is_address(address) else [Path(address)]), *([validated] if validated else []))
     require_replaceable_folder(to, KIND)
-    rows = shards.read_table(triplets / "manifest.parquet", remedy="give a folder of triplets")
-    paths = [triplets / str(shard) for shard in sorted(rows["shard"].unique())]
-    of_split: dict[str, list[Path]] = {}
-    for path in paths:
-        of_split.setdefault(path.stem.rpartition("-")[0] or "train", []).append(path)
+    description = open_set(address).description
+    if validated is not None and read_json(validated / "result.json").get("set") != description.digest:
+        raise InputInvalid(f"{validated} judges another set, or an earlier one, than {address}; validate it anew")
+    name, totals, numbers = WRITERS[format_name][1], Counter(s.split for s in description.shards), Counter[str]()
     with replace_folder(to, KIND) as folder:
-        exports = [
-            Export(path, folder / name.format(split=split, number=number, total=len(own)))
-            for split, own in of_split.items()
-            for number, path in enumerate(own)
-        ]
-        made = map_shards(write, exports, workers=count_workers(), on_gpu=False)
+        exports = []
+        for shard in description.shards:
+            file = name.format(split=shard.split, number=numbers[shard.split], total=totals[shard.split])
+            exports.append(Export(shard, folder / file))
+            numbers[shard.split] += 1
+        made = map_shards(Exporter(address, format_name, validated), exports, workers=count_workers(), on_gpu=False)
         return sum(count for _, count in tqdm(made, "exporting", len(exports), unit=" shards", disable=None))
 
 
-def _make_row(files: Mapping[str, bytes]) -> dict[str, Any]:
-    content = json.loads(files["json"])
-    pictures = {"reference_image": files["reference.png"], "target_image": files["target.png"]}
-    known = {name: content.get(name) for name in COLUMNS if name not in pictures}
-    return {**known, **pictures, "mask_image": files.get("mask.png")}
+def _as_files(value: Any) -> list[File]:
+    return value if isinstance(value, list) else [value]
+
+
+def _draw_mask(bits: bytes) -> bytes:
+    """Draw the cells of a mask: white where the picture is edited."""
+    cells = np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(MASK_SIZE, MASK_SIZE)
+    stream = io.BytesIO()
+    Image.fromarray(cells * np.uint8(255)).save(stream, "PNG")
+    return stream.getvalue()

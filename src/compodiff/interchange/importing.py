@@ -1,291 +1,272 @@
-"""Triplets of another set become shards of ours: judged by our filters, unless the set is an export of ours.
+"""A set of somebody's becomes one of ours by reference: nothing is decoded, and no picture that has a place is copied.
 
-A unit of work is a tar, a row group of a parquet file, or a thousand triplets of LaSCo, and becomes one shard, so that
-an import runs wherever `execution` maps, and continues after a kill.
+A unit of work is a tar, some row groups of a parquet file, or some rows of a list. Units are mapped by `execution`, and
+each writes its shards and then, in `units/`, what it left out: an import that was stopped continues with the others.
 """
 
-import json
+import hashlib
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import numpy as np
-import pandas as pd
-from PIL import Image
+from tqdm import tqdm
 
-from compodiff.catalogue.pictures import paint_on_white
-from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
-from compodiff.images import decode
-from compodiff.images.mask_cells import Cells, find_box_cells, find_mask_cells
-from compodiff.interchange.records import SCORES, Record
-from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
-from compodiff.language.terms import Tagger
-from compodiff.pairs.pair import CaptionPair, PicturePair
-from compodiff.params import SimilarityFloors
-from compodiff.storage import shards
-from compodiff.triplets.making import ShardPlan, TripletMaker
+from compodiff.execution import count_workers, map_shards
+from compodiff.interchange.faults import REPEATED_KEY, TEST, Fault, Tally
+from compodiff.interchange.pictures import Inline, PictureRoot
+from compodiff.interchange.records import Chosen, RawRow
+from compodiff.interchange.rows import Row, RowBuilder
+from compodiff.sets import PATTERNS, SPLITS, SetDescription, ShardWriter, finish_set, open_shard
+from compodiff.sets.keys import drop_repeated_keys, find_repeated_keys
+from compodiff.storage import claims
+from compodiff.storage.atomic import write_json
+from compodiff.storage.json_files import read_json
+from compodiff.storage.ownership import delete_inside
+from compodiff.storage.tables import count_rows
 
-SPLITS = ("train", "validation")
-TEXTS = ("reference_caption", "target_caption", "relative_caption", "relation", "split")
-WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
-_LONGEST_KEY = 80  # characters of a set's own key
-Made = TypeVar("Made")
+ROWS_PER_SHARD = 10_000
+KIND = "imported set"
+UNITS, MEMBERS = "units", "members.sqlite"
+_OWN = (*PATTERNS, f"{UNITS}/*.json", MEMBERS)
+_NAMED = 5  # faults that are named in full
 log = logging.getLogger(__name__)
 
 
-class ImportPart(Protocol):
+class Unit(Protocol):
     """A unit of work; picklable."""
 
-    @property
-    def path(self) -> Path:
-        """What is read, for messages."""
-
-    def read_records(self) -> Iterator[Record]:
-        """Read it, one triplet in memory at a time."""
+    def read(self, others: Counter[str]) -> Iterator[RawRow | Fault]:
+        """Yield rows, or what is wrong with them, one in memory at a time; count in `others` what is no fault."""
 
 
 @dataclass(frozen=True)
-class ImportPlan:
-    """A part, and the shard that it becomes."""
-
-    path: Path
-    number: int
-    part: ImportPart
-
-
-@dataclass
-class Importer:
-    """Makes shards out of parts; picklable.
+class Order:
+    """What is imported.
 
     Attributes:
-        encoder: folder of the encoder whose similarities filter.
-        floors: what they must reach.
-        batch_size: pictures embedded at a time.
-        split: of triplets that name none.
+        kind: pairs or triplets.
+        units: in an order that is the same every time.
+        licence: of the set, in words.
+        source: where it comes from, in words.
+        faults: that were met before the first unit.
+    """
+
+    kind: str
+    units: Iterable[Unit]
+    licence: str
+    source: str
+    faults: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A unit and its number, which names its shards."""
+
+    number: int
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Importer:
+    """Makes the shards of a unit; picklable.
+
+    Attributes:
+        folder: of the set.
+        kind: pairs or triplets.
+        chosen: columns that a person named.
+        root: what paths of pictures count from.
         seed: of the wording of relative captions that a set does not have.
-        skip_faulty: leave out triplets with a fault (a picture that does not decode, an empty caption, captions that
-            say the same, a keyword that the target's caption lacks), and say so, instead of stopping.
+        skip_faulty: leave out what has a fault instead of stopping.
     """
 
-    encoder: Path
-    floors: SimilarityFloors
-    batch_size: int
-    split: str
+    folder: Path
+    kind: str
+    chosen: Chosen
+    root: PictureRoot | None
     seed: int
-    skip_faulty: bool = False
-    _faults: int = field(default=0, init=False, compare=False)
+    skip_faulty: bool
 
-    def __call__(self, planned: ImportPlan) -> int:
-        """Make one shard; return how many faults were left out: triplets, and one for a part that breaks off.
-
-        Raises:
-            InputInvalid: the part cannot be read, or a picture does not decode, and such are not left out.
-        """
-        self._faults = 0
-        records = self._read_part(planned.part)
-        first = next(records, None)
-        if first is None and not self.skip_faulty:
-            raise InputInvalid(f"{planned.part.path} holds no triplet; leave it out")
-        if first is None:
-            with shards.open_shard_writer(
-                planned.path
-            ):  # an empty one, so that the import knows that this part is done
-                return self._faults or 1
-        if first.is_complete:
-            self._copy(planned, first, records)
-        else:
-            self._generator.read = self._make_pairs(planned, first, records)
-            self._maker(ShardPlan(planned.path, ()))
-        return self._faults
-
-    def _read_part(self, part: ImportPart) -> Iterator[Record]:
-        """Read a part as far as it can be read.
+    def __call__(self, planned: Planned) -> Tally:
+        """Write the shards of a unit, then its file in `units/`.
 
         Raises:
-            InputInvalid: it is damaged, and such are not left out.
+            InputInvalid: something has a fault, and such are not left out.
+            ResourceUnavailable: the disk is full.
         """
-        try:
-            yield from part.read_records()
-        except InputInvalid as error:
-            if not self.skip_faulty:
-                raise
-            self._leave_out(str(error))
-
-    def _leave_out(self, fault: str) -> None:
-        log.warning("%s; left out", fault)
-        self._faults += 1
-
-    @cached_property
-    def _generator(self) -> "_ReadyGenerator":
-        return _ReadyGenerator()
-
-    @cached_property
-    def _maker(self) -> TripletMaker:
-        return TripletMaker(lambda: self._generator, self.encoder, self.floors, self.batch_size)
-
-    def _make_pairs(self, planned: ImportPlan, first: Record, others: Iterator[Record]) -> Iterator[PicturePair]:
-        random = Random(f"{self.seed}-{planned.number}")
-        for number, record in enumerate(_chain(first, others)):
-            pair = self._make_if_sound(record, partial(self._make_pair, planned, number, random))
-            if pair is not None:
-                yield pair
-
-    def _make_if_sound(self, record: Record, made: Callable[[Record], Made]) -> Made | None:
-        """What is made of a record, None if it has a fault and such are left out.
-
-        Raises:
-            InputInvalid: it has a fault, and such are not left out.
-        """
-        fault = record.fault
-        if not fault:
-            try:
-                return made(record)
-            except InputInvalid as error:
-                fault = str(error)
-        if not self.skip_faulty:
-            raise InputInvalid(f"{record.name}: {fault}; leave such out: --skip-faulty")
-        self._leave_out(f"{record.name}: {fault}")
-        return None
-
-    def _make_pair(self, planned: ImportPlan, number: int, random: Random, record: Record) -> PicturePair:
-        if fault := _find_fault(record):
-            raise InputInvalid(fault)
-        own = re.sub(r"[^\w-]+", "_", record.key)[:_LONGEST_KEY]  # so that a triplet can be traced
-        key = f"{planned.path.stem}-{number:06d}" + (f"-{own}" if own else "")
-        reference, target = _decode(record.reference), _decode(record.target)
-        return PicturePair(
-            self._make_captions(record, key, random), reference, target, self._make_mask(record, reference.size)
-        )
-
-    def _make_mask(self, record: Record, size: tuple[int, int]) -> Cells | None:
-        """The region that the set says is edited, as cells of what the encoder sees; None where it says nothing."""
-        if record.box is not None:
-            return find_box_cells(record.box, size, self._resize_mode)
-        if record.mask is None:
-            return None
-        mask = decode(record.mask).convert("L")
-        white = np.asarray(mask.resize(size, Image.Resampling.NEAREST)) > 127
-        cells = find_mask_cells(white, self._resize_mode)
-        return cells if cells.any() else None
-
-    @cached_property
-    def _resize_mode(self) -> str:
-        content = json.loads((self.encoder / "manifest.json").read_text(encoding="utf-8"))
-        return EncoderManifest.from_json(content).resize_mode
-
-    @cached_property
-    def _tagger(self) -> Tagger:
-        return Tagger()
-
-    def _make_captions(self, record: Record, key: str, random: Random) -> CaptionPair:
-        """What the triplet says; a change that the set does not name is found in the captions."""
-        texts = record.texts
-        change = find_change(*self._tagger.tag([texts["reference_caption"], texts["target_caption"]]))
-        own_words = texts.get("relative_caption")
-        # The keyword-image filter looks for the term that came; where a person or a model wrote the relative caption,
-        # for that, as the paper does.
-        keyword = texts.get("keyword") or own_words or strip_article(change.target) or texts["target_caption"]
-        return CaptionPair(
-            key=key,
-            split=texts["split"] if texts.get("split") in SPLITS else self.split,
-            reference=f"{key}-reference",
-            target=f"{key}-target",
-            reference_caption=texts["reference_caption"],
-            target_caption=texts["target_caption"],
-            relative_caption=own_words or put_in_words(change, random),
-            relation=texts.get("relation") or (WRITTEN if own_words else change.relation),
-            keyword=keyword,
-        )
-
-    def _copy(self, planned: ImportPlan, first: Record, others: Iterator[Record]) -> None:
-        """Take over an export of ours as it is."""
-        with shards.open_shard_writer(planned.path) as shard:
-            rows = []
-            for record in _chain(first, others):
-                if not record.is_complete:
-                    raise InputInvalid(f"{record.name} lacks columns that the others have; export the set again")
-                whole = self._make_if_sound(
-                    record, lambda each: (_check_files(each), restore_row(each, planned.path.name))
-                )
-                if whole is None:
+        tally = Tally()
+        builder = RowBuilder(self.kind, self.chosen, self.root, self.seed)
+        with _Shards(self.folder, planned.number, self.kind) as written:
+            for raw in self._read(planned.unit, tally):
+                try:
+                    rows = builder.build(raw)
+                except Fault as fault:
+                    self._leave_out(fault, tally)
                     continue
-                files, row = whole
-                text = json.dumps(row | _find_keyword(record), sort_keys=True, ensure_ascii=False).encode()
-                shard.add(record.key, {**files, "json": text})
-                rows.append(row)
-            if rows:
-                shard.record(pd.DataFrame(rows).astype({**dict.fromkeys(SCORES, "float32"), "accepted": bool}))
+                if not rows:
+                    tally.others[TEST] += 1
+                for split, row in rows:
+                    written.add(split, row)
+                    tally.rows += 1
+        write_json(_report_path(self.folder, planned.number), tally.to_json())
+        return tally
+
+    def _read(self, unit: Unit, tally: Tally) -> Iterator[RawRow]:
+        """Yield the rows of a unit as far as it can be read."""
+        try:
+            for raw in unit.read(tally.others):
+                if isinstance(raw, Fault):
+                    self._leave_out(raw, tally)
+                else:
+                    yield raw
+        except Fault as fault:
+            self._leave_out(fault, tally)
+
+    def _leave_out(self, fault: Fault, tally: Tally) -> None:
+        if not self.skip_faulty:
+            raise InputInvalid(f"{fault}; leave such out: --skip-faulty") from fault
+        tally.note(fault)
 
 
-@dataclass
-class _ReadyGenerator:
-    """A generator whose pictures are already there."""
-
-    read: Iterator[PicturePair] = field(default_factory=lambda: iter(()))
-
-    def generate(self, _pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
-        yield from self.read
-
-
-def _check_files(record: Record) -> dict[str, bytes]:
-    """The picture files of a record, each of which decodes."""
-    files = {"reference.png": record.reference, "target.png": record.target}
-    if record.mask is not None:
-        files["mask.png"] = record.mask
-    for content in files.values():
-        _decode(content)
-    return files
-
-
-def _find_fault(record: Record) -> str:
-    """What its texts say wrong, "" for nothing."""
-    before, after = (record.texts[role] for role in ("reference_caption", "target_caption"))
-    keyword = record.texts.get("keyword", "")
-    if say_the_same(before, after):
-        return f"both captions say {after!r}"
-    if keyword.casefold() not in after.casefold():
-        return f"the keyword {keyword!r} is missing in the target caption {after!r}"
-    return ""
-
-
-def restore_row(record: Record, shard: str) -> dict[str, Any]:
-    """The row of our manifest that an export of ours came from, in the manifest's order.
+def import_set(order: Order, importer: Importer) -> tuple[SetDescription, Tally]:
+    """Write a set; return what it holds, and what was left out in this run and those before it.
 
     Raises:
-        InputInvalid: a score is no number.
+        InputInvalid: something has a fault, the folder was begun with other options, or there is no row.
+        ResourceUnavailable: the disk is full or workers were killed; finished shards are kept.
     """
-    own: Mapping[str, Any] = record.own
-    texts = {name: record.texts[name] for name in TEXTS}
-    names = {"key": record.key, "shard": shard, "reference": str(own["reference"]), "target": str(own["target"])}
-    try:
-        scores = {name: float(own[name]) for name in SCORES}
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputInvalid(f"has a score that is no number ({error})") from error
-    return names | texts | scores | {"accepted": bool(own["accepted"]), "rejected_by": str(own["rejected_by"])}
+    folder, total = importer.folder, Tally()
+    for fault in order.faults:
+        total.note(fault)
+    waiting = _skip_done(order.units, folder, total)
+    with tqdm(desc="importing", unit=" rows", disable=None) as bar:
+        for _, tally in map_shards(importer, waiting, workers=count_workers(), on_gpu=False):
+            total.add(tally)
+            bar.update(tally.rows)
+    _name_faults(total)
+    if total.faults and not importer.skip_faulty:
+        raise InputInvalid(f"{folder} was begun with --skip-faulty, and rows were left out; give it again")
+    if not total.rows:
+        why = f" ({', '.join(f'{count:,} {name}' for name, count in total.notes.items())})" if total.notes else ""
+        raise InputInvalid(f"{order.source} gives no row to learn from{why}; nothing of it is of train or validation")
+    _require_one_row_a_key(folder, total, importer.skip_faulty)
+    description = finish_set(folder, order.kind, licence=order.licence, source=order.source, notes=total.notes)
+    delete_inside(folder / MEMBERS)
+    return description, total
 
 
-def _find_keyword(record: Record) -> dict[str, str]:
-    return {"keyword": record.texts["keyword"]} if "keyword" in record.texts else {}
+def claim(folder: Path, options: Mapping[str, Any]) -> None:
+    """Make the folder of a set ready: a new one, or one that was begun with the same options.
 
-
-def _chain(first: Record, others: Iterator[Record]) -> Iterator[Record]:
-    yield first
-    yield from others
-
-
-def _decode(content: bytes) -> Image.Image:
-    """A picture of a set.
+    One begun with others is begun anew where no unit of it is done, and refused otherwise.
 
     Raises:
-        InputInvalid: it does not decode.
+        InputInvalid: it was begun with other options, or holds something of somebody's.
     """
-    try:
-        return paint_on_white(decode(content))
-    except InputInvalid as error:
-        raise InputInvalid(f"a picture cannot be read ({error})") from error
+    path = folder / claims.FINGERPRINT
+    if path.is_file() and next((folder / UNITS).glob("*.json"), None):
+        earlier = read_json(path)
+        for name, value in options.items():
+            if isinstance(earlier, dict) and earlier.get(name) != value:
+                was = (
+                    f"{name} {earlier.get(name)}, not {value}" if name.startswith("--") else f"another state of {name}"
+                )
+                raise InputInvalid(
+                    f"{folder} was begun with {was}; go on as before, or import to another folder, or remove this one"
+                )
+    claims.claim_folder(folder, dict(options), KIND, _OWN)
+
+
+def digest_paths(paths: Iterable[Path]) -> str:
+    """Return a digest of what files are called and how large they are, "" for no file."""
+    digest, count = hashlib.sha256(), 0
+    for count, path in enumerate(paths, start=1):  # noqa: B007 - counted for what comes after
+        digest.update(f"{path}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest() if count else ""
+
+
+class _Shards:
+    """The shards that a unit fills: one of each split at a time."""
+
+    def __init__(self, folder: Path, number: int, kind: str) -> None:
+        self._folder, self._number, self._kind = folder, number, kind
+        self._open: dict[str, tuple[ExitStack, ShardWriter]] = {}
+        self._pieces: Counter[str] = Counter()
+        self._all = ExitStack()
+
+    def __enter__(self) -> "_Shards":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Put the shards in place, or leave nothing of those that are not full where something went wrong."""
+        self._all.__exit__(*error)
+
+    def add(self, split: str, row: Row) -> None:
+        """Append a row; a picture that has no place goes into the shard's tar."""
+        stack, shard = self._open.get(split) or self._begin(split)
+        shard.add({name: _place(value, shard) for name, value in row.items()})
+        if len(shard.rows) == ROWS_PER_SHARD:
+            del self._open[split]
+            stack.close()
+
+    def _begin(self, split: str) -> tuple[ExitStack, ShardWriter]:
+        name = f"{self._number:05d}-{self._pieces[split]:03d}"
+        self._pieces[split] += 1
+        stack = ExitStack()
+        self._all.push(stack)
+        self._open[split] = stack, stack.enter_context(open_shard(self._folder, split, name, self._kind))
+        return self._open[split]
+
+
+def _place(value: Any, shard: ShardWriter) -> Any:
+    if isinstance(value, list):
+        return [_place(each, shard) for each in value]
+    if not isinstance(value, Inline):
+        return value
+    place = shard.store_picture(value.digest, value.content)
+    return replace(place, name=value.name) if value.name else place
+
+
+def _skip_done(units: Iterable[Unit], folder: Path, total: Tally) -> Iterator[Planned]:
+    for number, unit in enumerate(units):
+        if (report := _report_path(folder, number)).is_file():
+            total.add(Tally.from_json(read_json(report)))
+        else:
+            yield Planned(number, unit)
+
+
+def _report_path(folder: Path, number: int) -> Path:
+    return folder / UNITS / f"{number:05d}.json"
+
+
+def _name_faults(total: Tally) -> None:
+    for named in total.named[:_NAMED]:
+        log.warning("%s; left out", named)
+    if (more := total.faults.total() - min(len(total.named), _NAMED)) > 0:
+        log.warning("%d more were left out: %s", more, ", ".join(f"{n:,} {kind}" for kind, n in total.faults.items()))
+
+
+def _require_one_row_a_key(folder: Path, total: Tally, skip_faulty: bool) -> None:
+    """Find keys that stand in two units; leave the later rows out, or refuse them.
+
+    Raises:
+        InputInvalid: there is one, and such are not left out.
+    """
+    paths = [path for split in SPLITS for path in sorted(folder.glob(f"{split}-*.parquet"))]
+    repeated = find_repeated_keys(paths)
+    if repeated and not skip_faulty:
+        key, files = repeated[0]
+        raise InputInvalid(
+            f"the key {key[:80]!r} stands in {len(files)} rows; name another column, --column key=NAME, "
+            "number the rows, --column key=, or leave the later ones out: --skip-faulty"
+        )
+    if repeated:
+        drop_repeated_keys(paths)
+        log.warning("keys in two rows, such as %s; the later rows were left out", repeated[0][0])
+    kept = sum(count_rows(path) for path in paths)
+    total.faults[REPEATED_KEY] += total.rows - kept
+    total.rows = kept

@@ -1,110 +1,172 @@
 """Hugging Face parquet: pictures as struct{bytes, path}, which `datasets.load_dataset("parquet")` shows as pictures.
 
-The only module of this room that knows pyarrow. A row group is a unit of work: it is what a worker holds in memory.
+The only module of this room that knows pyarrow.
 """
 
-import base64
-import binascii
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
-from compodiff.interchange.records import Record, find_roles, record_of
+from compodiff.interchange.faults import DAMAGED_FILE, Fault
+from compodiff.interchange.records import RawRow
 from compodiff.storage.atomic import replace_path
 
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_PICTURES = ("reference_image", "target_image", "mask_image")
 _HELD = 64  # rows of a row group that are turned into Python objects at a time
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_KINDS = {
+    "image": _IMAGE,
+    "images": pa.list_(_IMAGE),
+    "string": pa.string(),
+    "strings": pa.list_(pa.string()),
+}
+_FEATURES: dict[str, Any] = {
+    "image": {"_type": "Image"},
+    "images": [{"_type": "Image"}],
+    "string": {"dtype": "string", "_type": "Value"},
+    "strings": [{"dtype": "string", "_type": "Value"}],
+}
+
+
+@dataclass(frozen=True)
+class TableUnit:
+    """Some row groups of a parquet file.
+
+    Attributes:
+        path: of the file.
+        name: of the file, from the folder that is imported.
+        split: that its name says.
+        first: row group.
+        last: row group, exclusive.
+        row: number of the first row in the file.
+    """
+
+    path: Path
+    name: str
+    split: str
+    first: int
+    last: int
+    row: int
+
+    def read(self, others: Counter[str]) -> Iterator[RawRow | Fault]:
+        """Yield the rows.
+
+        Raises:
+            Fault: the file is damaged.
+        """
+        stem, number = self.name.removesuffix(".parquet"), self.row
+        with _open_table(self.path) as file:
+            try:
+                columns = [field.name for field in file.schema_arrow if not pa.types.is_temporal(field.type)]
+                for batch in file.iter_batches(_HELD, row_groups=[*range(self.first, self.last)], columns=columns):
+                    for values in batch.to_pylist():
+                        yield RawRow(f"{self.path}: row {number}", f"{stem}-{number:06d}", self.split, values)
+                        number += 1
+            except (pa.ArrowInvalid, OSError, ValueError, OverflowError) as error:
+                message = f"{self.path} is damaged after row {number} ({_line(error)}); fetch it again"
+                raise Fault(DAMAGED_FILE, message) from error
 
 
 def list_tables(folder: Path) -> list[Path]:
-    """The parquet files of a folder, at any depth, in order."""
+    """Return the parquet files of a folder, at any depth, in order; or the one that is named."""
+    if folder.suffix == ".parquet" and is_regular(folder):
+        return [folder]
     return sorted(path for path in folder.rglob("*.parquet") if is_regular(path))
 
 
-def count_row_groups(path: Path) -> int:
-    """How many row groups a file has.
+def cut_table(path: Path, name: str, split: str, rows: int) -> Iterator[TableUnit]:
+    """Yield units of whole row groups, each of at least `rows` rows but the last.
 
-    Raises:
-        InputInvalid: it is cut short or not parquet.
+    A file that cannot be opened is one unit, which says so when it is read.
     """
+    try:
+        with _open_table(path) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    except Fault:
+        sizes = [0]
+    first, start, held = 0, 0, 0
+    for group, size in enumerate(sizes, start=1):
+        held += size
+        if held >= rows or group == len(sizes):
+            yield TableUnit(path, name, split, first, group, start)
+            first, start, held = group, start + held, 0
+
+
+def table_columns(path: Path) -> list[str]:
+    """Return the columns of a parquet file; none where it cannot be opened."""
+    try:
+        with _open_table(path) as file:
+            return list(file.schema_arrow.names)
+    except Fault:
+        return []
+
+
+def count_failures(path: Path) -> int:
+    """Return how many rows of the table that img2dataset writes beside a tar have another status than success."""
+    if not is_regular(path) or "status" not in table_columns(path):
+        return 0
+    failed = 0
     with _open_table(path) as file:
-        return int(file.num_row_groups)
+        for batch in file.iter_batches(columns=["status"]):
+            failed += len(batch) - (pc.sum(pc.equal(batch.column(0), "success")).as_py() or 0)
+    return failed
 
 
-def read_row_group(path: Path, group: int, chosen: Mapping[str, str]) -> Iterator[Record]:
-    """Yield the triplets of a row group.
-
-    Raises:
-        InputInvalid: the file is damaged, has no column for a role, or a row lacks a picture or a caption.
-    """
-    with _open_table(path) as file:
-        roles = find_roles([name for name in file.schema_arrow.names], chosen, str(path))
-        number = sum(file.metadata.row_group(before).num_rows for before in range(group))
-        try:
-            for batch in file.iter_batches(_HELD, row_groups=[group]):
-                for row in batch.to_pylist():
-                    name = f"{path}: row {number}"
-                    pictures = {role: _read_content(row.get(roles.get(role)), f"{name}, {role}") for role in _PICTURES}
-                    yield record_of(row, roles, pictures, name)
-                    number += 1
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputInvalid(f"{path} is damaged after row {number} ({error}); fetch it again") from error
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Write rows as one row group, whole or not at all.
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> int:
+    """Write rows, whole or not at all; return how many.
 
     Args:
         path: of the file.
-        rows: column -> value; a picture is its file's content, or None.
-        columns: column -> kind: image, string, float32 or bool.
+        rows: column -> value; a picture is (bytes, path).
+        columns: column -> kind: image, images, string or strings.
     """
-    kinds = {"image": _IMAGE, "string": pa.string(), "float32": pa.float32(), "bool": pa.bool_()}
-    features = {
-        name: {"_type": "Image"} if kind == "image" else {"dtype": kind, "_type": "Value"}
-        for name, kind in columns.items()
-    }
+    features = {name: _FEATURES[kind] for name, kind in columns.items()}
     schema = pa.schema(
-        [(name, kinds[kind]) for name, kind in columns.items()],
+        [(name, _KINDS[kind]) for name, kind in columns.items()],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
-    images = [name for name, kind in columns.items() if kind == "image"]
-    values = [{**row, **{name: _describe_cell(row[name], name) for name in images}} for row in rows]
-    with replace_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(values, schema=schema), temporary, row_group_size=max(1, len(values)))
+    count, held = 0, list[Mapping[str, Any]]()
+    with replace_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for row in rows:
+            held.append(row)
+            count += 1
+            if len(held) == _HELD:
+                writer.write_table(pa.Table.from_pylist(held, schema=schema))
+                held = []
+        if held:
+            writer.write_table(pa.Table.from_pylist(held, schema=schema))
+    return count
 
 
-def _describe_cell(content: bytes | None, name: str) -> dict[str, Any] | None:
-    return None if content is None else {"bytes": content, "path": f"{name}.png"}
-
-
-def _read_content(cell: Any, where: str) -> bytes | None:
-    """A picture's file out of a cell: struct{bytes, path}, binary, or base64.
+def read_accepted(path: Path, shard: str) -> frozenset[str]:
+    """Return the keys of a set's shard that validation accepted.
 
     Raises:
-        InputInvalid: the cell has a path only, or is none of these.
+        InputInvalid: the table is missing or damaged, or none of validation's.
     """
-    if isinstance(cell, Mapping):
-        if cell.get("bytes") is None and cell.get("path"):
-            raise InputInvalid(f"{where} is only a path ({cell['path']}); export the set with its pictures inside")
-        cell = cell.get("bytes")
-    if cell is None or isinstance(cell, bytes):
-        return cell
+    wanted = [("shard", "==", shard), ("accepted", "==", True)]
     try:
-        return base64.b64decode(str(cell), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputInvalid(f"{where} is no picture but {str(cell)[:40]!r}; name its column with --column") from error
+        return frozenset(pq.read_table(path, columns=["key"], filters=wanted).column("key").to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        raise InputInvalid(
+            f"{path} is no table of validation's ({_line(error)}); name artifacts/validation/NAME"
+        ) from error
 
 
 def _open_table(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputInvalid(f"{path} is cut short or not parquet ({error}); fetch it again") from error
+        raise Fault(DAMAGED_FILE, f"{path} is cut short or not parquet ({_line(error)}); fetch it again") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

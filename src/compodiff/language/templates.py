@@ -88,7 +88,7 @@ _SPELT_UN = ("unin", "unim", "unid")  # "uninhabited" begins with "un", not with
 
 
 def choose_article(word: str) -> str:
-    """The indefinite article that `word` takes by its sound, as far as spelling tells."""
+    """Return the indefinite article that `word` takes by its sound, as far as spelling tells."""
     word = word.lower()
     if word.startswith(_LIKE_YOU) and not word.startswith(_SPELT_UN):
         return "a"

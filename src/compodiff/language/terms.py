@@ -47,10 +47,7 @@ class Tagger:
     """A spaCy pipeline, of which the part-of-speech tagger alone runs."""
 
     def __init__(self, name: str = TAGGER) -> None:
-        """Load a pipeline.
-
-        Args:
-            name: an installed package, or a folder that spaCy wrote.
+        """Load a pipeline: an installed package, or a folder that spaCy wrote.
 
         Raises:
             ResourceUnavailable: it is not there.
@@ -109,14 +106,14 @@ def _find_terms(document: Any) -> Iterator[Occurrence]:
 
 
 def _drop_verb(tokens: list[tuple[int, int, str, str]], first: int, last: int) -> int:
-    """Where the run of nouns tokens[first:last] ends when a participle at its end is no part of it."""
+    """Return where the run of nouns tokens[first:last] ends when a participle at its end is no part of it."""
     word = tokens[last - 1][3]
     is_participle = last - first > 1 and word.endswith("ing") and word not in _NOUNS_IN_ING
     return last - 1 if is_participle else last
 
 
 def _find_attributes_and_run(tokens: list[tuple[int, int, str, str]], first: int, last: int) -> Iterator[Occurrence]:
-    """The adjectives right before the nouns tokens[first:last], then the nouns as one term."""
+    """Yield the adjectives right before the nouns tokens[first:last], then the nouns as one term."""
     adjective = first
     while adjective > 0 and tokens[adjective - 1][2] == "JJ":
         adjective -= 1
@@ -153,7 +150,7 @@ class TermCounts:
             self._forget()
 
     def find_frequent(self, *, min_count: int, max_terms: int) -> dict[str, int]:
-        """The most frequent terms, at most `max_terms`, with the form in which each is replaced.
+        """Return the most frequent terms, at most `max_terms`, with the form in which each is replaced.
 
         A singular noun is ONE or, where "a" hardly ever precedes it, SINGULAR (a mass: "snow"). A term that is met in
         several forms has its most frequent one. Only terms that are sure to occur `min_count` times are kept.
@@ -175,7 +172,7 @@ class TermCounts:
 
 
 def _choose_form(counts: Mapping[int, int]) -> int:
-    """The form in which a term is replaced, from how often it has each."""
+    """Return the form in which a term is replaced, from how often it has each."""
     singular = counts.get(ONE, 0) + counts.get(SINGULAR, 0)
     is_counted = counts.get(ONE, 0) >= COUNTED_SHARE * singular
     merged = {

@@ -37,12 +37,12 @@ class ModelCard:
     trained_with: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON-able dict."""
+        """Return it as JSON types."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "ModelCard":
-        """The inverse of `to_json`; TypeError or KeyError where a key is unknown or missing."""
+        """Return the inverse of `to_json`; TypeError or KeyError where a key is unknown or missing."""
         shape, process = DenoiserConfig(**content["denoiser"]), Process(**content["process"])
         return cls(shape, process, content["encoder"], content["trained_with"])
 

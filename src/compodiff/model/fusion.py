@@ -12,7 +12,7 @@ Fusion = Literal["average", "mean_score", "max_score"]
 
 
 def fuse_draws(draws: Tensor, fusion: Fusion) -> Tensor:
-    """Vectors to rank by: a picture's score is its best cosine to any of them. draws: (..., S, D) -> (..., F, D).
+    """Make the vectors to rank by; a picture's score is its best cosine to any. draws: (..., S, D) -> (..., F, D).
 
     average: the mean of the embeddings (F = 1). mean_score: the mean of the cosines, which is, up to a factor of the
     query, the cosine to the mean of the unit vectors (F = 1). max_score: the best cosine to any draw (F = S).

@@ -56,7 +56,7 @@ def prepare_for_inference(denoiser: Denoiser, precision: AskedPrecision) -> Deno
 
 @cache
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether oneDNN packs weights of `dtype` on this processor: tried, because it refuses some by an error only."""
+    """Return whether oneDNN packs weights of `dtype` here: tried, because it refuses some by an error only."""
     try:
         linear = nn.Linear(PROBE_ROWS, PROBE_ROWS, bias=False).to(dtype)
         PackedLinear(linear, keep_weight=False)(linear.weight.detach())

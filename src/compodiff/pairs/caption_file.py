@@ -28,7 +28,7 @@ class PairWriter:
         return self._table.rows
 
     def make_key(self) -> str:
-        """The key of the next pair: unique in the dataset as long as every command has its own prefix."""
+        """Return the key of the next pair: unique in the dataset as long as every command has its own prefix."""
         return f"{self._prefix}-{self._table.rows:09d}"
 
     def add(self, pair: CaptionPair) -> None:

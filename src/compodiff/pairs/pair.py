@@ -1,16 +1,12 @@
-"""From caption pairs to pictures: the interface that every generator implements, and the one over the catalogue."""
+"""From caption pairs to pictures: the interface that every generator implements."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from compodiff.catalogue.pictures import Catalogue, paint_on_white
 
 
 @dataclass(frozen=True)
@@ -69,21 +65,3 @@ class PictureGenerator(Protocol):
         The caller holds a batch of candidates at a time, so a shard of any size fits the memory. How many pairs are
         drawn at once is the generator's affair.
         """
-
-
-class CatalogueGenerator:
-    """Looks both pictures up in the catalogue, so each caption pair has one candidate."""
-
-    def __init__(self, data: Path) -> None:
-        catalogue = Catalogue.load(data)
-        # Neighbouring pairs share pictures.
-        self._read = lru_cache(maxsize=256)(lambda name: paint_on_white(catalogue.read(name)))
-
-    def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
-        """Yield both pictures of each pair, on white.
-
-        Raises:
-            InputInvalid: a picture is not in the catalogue or does not decode.
-        """
-        for pair in pairs:
-            yield PicturePair(pair, self._read(pair.reference), self._read(pair.target))

@@ -4,9 +4,7 @@ Shapes: B triplets, D embedding width. Embeddings are raw; a cosine needs no nor
 captions, equal pictures) has no direction, and its cosine is 0.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import pandas as pd
@@ -37,24 +35,24 @@ class EmbeddedPairs:
 
 
 def compare_images(reference: Vectors, target: Vectors) -> Scores:
-    """How much of the reference is still there, (B, D) twice -> (B,)."""
+    """Return how much of the reference is still there, (B, D) twice -> (B,)."""
     return _compute_cosine(reference, target)
 
 
 def compare_with_caption(image: Vectors, caption: Vectors) -> Scores:
-    """How well a picture shows its own caption, (B, D) twice -> (B,)."""
+    """Return how well a picture shows its own caption, (B, D) twice -> (B,)."""
     return _compute_cosine(image, caption)
 
 
 def compare_directions(
     reference: Vectors, target: Vectors, reference_caption: Vectors, target_caption: Vectors
 ) -> Scores:
-    """Whether the picture changed the way the caption did, (B, D) four times -> (B,)."""
+    """Return whether the picture changed the way the caption did, (B, D) four times -> (B,)."""
     return _compute_cosine(target - reference, target_caption - reference_caption)
 
 
 def compare_with_keyword(asked: Vectors, target: Vectors) -> Scores:
-    """Whether the target shows the term that came in, (B, D) twice -> (B,).
+    """Return whether the target shows the term that came in, (B, D) twice -> (B,).
 
     Where a language model wrote the pair and no term is known, `asked` is the relative caption: the paper's similarity
     of instruction and target, which has the same floor.
@@ -63,7 +61,10 @@ def compare_with_keyword(asked: Vectors, target: Vectors) -> Scores:
 
 
 def score(embedded: EmbeddedPairs) -> pd.DataFrame:
-    """Score B triplets: a float32 column per filter, named as in `SimilarityFloors`."""
+    """Score B triplets: a float32 column per filter, named as in `SimilarityFloors`; NaN where a text is missing.
+
+    A missing text is a row of NaN in its embeddings.
+    """
     it = embedded
     scores = {
         "image_image": compare_images(it.reference, it.target),
@@ -75,22 +76,18 @@ def score(embedded: EmbeddedPairs) -> pd.DataFrame:
     return pd.DataFrame({name: np.round(values, DECIMALS) for name, values in scores.items()})
 
 
-def judge(scores: pd.DataFrame, floors: SimilarityFloors, earlier: Sequence[str] = ()) -> pd.DataFrame:
-    """Hold scores against their floors: columns accepted, and rejected_by (the failed filters, comma-separated).
-
-    `earlier` says of each row by what it is rejected already, "" for nothing; by default none is.
-    """
-    failed = pd.DataFrame({name: ~(scores[name] >= np.float32(floor)) for name, floor in floors.model_dump().items()})
-    reasons = [
-        ",".join(filter(None, (first, *failed.columns[row])))
-        for first, row in zip(earlier or repeat(""), failed.to_numpy(), strict=False)
-    ]
-    rejected_by = pd.Series(reasons, dtype="str")
-    return pd.DataFrame({"accepted": rejected_by == "", "rejected_by": rejected_by})
+def judge(scores: pd.DataFrame, floors: SimilarityFloors | None) -> pd.Series:
+    """Return by which filters each row fails, comma-separated, "" for none; a score that is missing fails nothing."""
+    names = np.full(len(scores), "", dtype=object)
+    for name, floor in floors.model_dump().items() if floors else ():
+        values = scores[name].to_numpy(np.float32)
+        for row in np.flatnonzero(values < np.float32(floor)):
+            names[row] = f"{names[row]},{name}" if names[row] else name
+    return pd.Series(names, scores.index, dtype="str")
 
 
 def _compute_cosine(a: Vectors, b: Vectors) -> Scores:
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     products: Scores = (a * b).sum(axis=-1)
-    cosines: Scores = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    cosines: Scores = np.divide(products, norms, out=np.zeros_like(products), where=norms != 0)
     return cosines

@@ -3,10 +3,17 @@
 A stage names the sections it needs in its signature. Addresses, devices and credentials are environment, never params.
 """
 
-from compodiff.params.answering import BenchmarkGate, EvaluationParams, IndexParams, PromotionParams, SamplingParams
+from compodiff.params.answering import EvaluationParams, IndexParams, SamplingParams
+from compodiff.params.benchmarks import (
+    AnyBenchmarkParams,
+    BenchmarkGate,
+    EmojiBenchmarkParams,
+    FilesBenchmarkParams,
+    SceneQueries,
+    ScenesBenchmarkParams,
+)
 from compodiff.params.captions import CaptionParams, EditShares, KeywordParams, LanguageModelParams
 from compodiff.params.data import (
-    BenchmarkParams,
     DataParams,
     EmbeddedEncoderParams,
     EmbeddingParams,
@@ -14,27 +21,32 @@ from compodiff.params.data import (
     MapName,
     MapParams,
     OpenClipParams,
-    SceneQueries,
-    ScenesParams,
 )
 from compodiff.params.loading import Params, compose_params, list_presets, load_params
 from compodiff.params.section import Section
-from compodiff.params.synthesis import (
+from compodiff.params.sets import (
+    AnySetParams,
     DiffusionParams,
     DrawnParams,
+    EmojiCaptionsParams,
+    EmojiEditsParams,
     MaskParams,
+    OwnSetParams,
     SceneFamilies,
+    ScenesParams,
+    SetParams,
     SimilarityFloors,
-    SpriteParams,
     SynthesisParams,
     ValidationParams,
 )
-from compodiff.params.training import DenoiserParams, DistillationParams, TaskShares, TrainingParams
+from compodiff.params.training import CurveParams, DenoiserParams, DistillationParams, TaskShares, TrainingParams
 
 __all__ = [
+    "AnyBenchmarkParams",
+    "AnySetParams",
     "BenchmarkGate",
-    "BenchmarkParams",
     "CaptionParams",
+    "CurveParams",
     "DataParams",
     "DenoiserParams",
     "DiffusionParams",
@@ -43,8 +55,12 @@ __all__ = [
     "EditShares",
     "EmbeddedEncoderParams",
     "EmbeddingParams",
+    "EmojiBenchmarkParams",
+    "EmojiCaptionsParams",
+    "EmojiEditsParams",
     "EncoderParams",
     "EvaluationParams",
+    "FilesBenchmarkParams",
     "IndexParams",
     "KeywordParams",
     "LanguageModelParams",
@@ -52,15 +68,16 @@ __all__ = [
     "MapParams",
     "MaskParams",
     "OpenClipParams",
+    "OwnSetParams",
     "Params",
-    "PromotionParams",
     "SamplingParams",
     "SceneFamilies",
     "SceneQueries",
+    "ScenesBenchmarkParams",
     "ScenesParams",
     "Section",
+    "SetParams",
     "SimilarityFloors",
-    "SpriteParams",
     "SynthesisParams",
     "TaskShares",
     "TrainingParams",

@@ -1,4 +1,4 @@
-"""Sections of how queries are answered, scored and promoted on: index, sampling, evaluation, promotion."""
+"""Sections of how queries are answered and scored: index, sampling, evaluation."""
 
 from math import isinf
 from typing import Any, Literal
@@ -18,6 +18,7 @@ def _make_dial_field(name: str) -> Any:
 class IndexParams(Section):
     """The FAISS index over a gallery's L2-normalised embeddings."""
 
+    gallery: str = Field(description="the benchmark whose gallery the stage build_index indexes")
     flat_up_to: int = Field(ge=0, description="pictures up to which the index is flat, that is exact, whatever `kind`")
     kind: Literal["flat", "ivf_sq8", "ivf_pq"] = Field(description="beyond `flat_up_to`")
     lists: int = Field(
@@ -57,20 +58,3 @@ class EvaluationParams(Section):
     min_relation_queries: int = Field(gt=0, description="relations with fewer stay out of the mean over relations")
     shown_queries: int = Field(gt=0, description="best, and as many worst, queries in the report")
     shown_pictures: int = Field(gt=0, description="of each ranking in the report")
-
-
-class BenchmarkGate(Section):
-    """What a challenger must show on one benchmark; every figure is the composed model's recall_at_10."""
-
-    floor: float = Field(ge=0, le=1, description="the lower end of the confidence interval must not be below it")
-    margin: float = Field(ge=0, le=1, description="by how much the champion must be beaten")
-    max_relation_drop: float = Field(ge=0, le=1, description="what any one relation may lose against the champion")
-    max_plausible_loss: float = Field(
-        ge=0, le=1, description="what may be lost at the lower end of the confidence interval of the difference"
-    )
-
-
-class PromotionParams(Section):
-    """Who may become champion."""
-
-    benchmarks: dict[str, BenchmarkGate] = Field(min_length=1, description="by name; the challenger passes all of them")

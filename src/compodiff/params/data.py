@@ -1,4 +1,4 @@
-"""Sections of the catalogue, its benchmark, the encoder and what is embedded."""
+"""Sections of the catalogue, the encoder and what is embedded."""
 
 from typing import Literal, Self
 
@@ -14,28 +14,6 @@ class DataParams(Section):
     picture_size: int = Field(gt=0, description="edge of a drawn picture, pixels")
     train_fraction: float = Field(gt=0, lt=1)
     validation_fraction: float = Field(gt=0, lt=1)
-
-
-class BenchmarkParams(Section):
-    """The emoji benchmark: queries of concepts that training never sees."""
-
-    seed: int
-    max_queries_per_relation: int = Field(gt=0, description="in a split; concepts take turns")
-
-
-class SceneQueries(Section):
-    """Families of scenes in each split of the benchmark."""
-
-    validation: int = Field(gt=0)
-    test: int = Field(gt=0)
-
-
-class ScenesParams(Section):
-    """The scenes benchmark: a family is a base scene and its edits, all of them in the gallery."""
-
-    seed: int = Field(ge=0)
-    families: SceneQueries
-    edits_per_relation: int = Field(gt=0, description="of one base scene")
 
 
 MapName = Literal["pixels", "stride_2", "stride_4", "stride_8", "stride_16", "stride_32", "head"]
@@ -90,6 +68,6 @@ class EmbeddingParams(Section):
 
     seed: int
     batch_size: int = Field(gt=0, description="pictures or texts that enter the encoder at a time")
-    masks_per_picture: int = Field(ge=0, description="masked variants of each train and validation picture")
+    masks_per_picture: int = Field(ge=0, description="masked variants of each picture of a set of pairs")
     min_mask_fraction: float = Field(gt=0, lt=1, description="of the drawn part of a picture, at least this is masked")
     max_mask_fraction: float = Field(gt=0, lt=1)

@@ -1,28 +1,32 @@
 """Read params.yaml, alone or under a preset: a file of infra/params that holds only what differs."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from compodiff.errors import ParamsInvalid
-from compodiff.params.answering import EvaluationParams, IndexParams, PromotionParams, SamplingParams
+from compodiff.params.answering import EvaluationParams, IndexParams, SamplingParams
+from compodiff.params.benchmarks import AnyBenchmarkParams, BenchmarkGate
 from compodiff.params.captions import CaptionParams
-from compodiff.params.data import BenchmarkParams, DataParams, EmbeddingParams, EncoderParams, ScenesParams
+from compodiff.params.data import DataParams, EmbeddingParams, EncoderParams
 from compodiff.params.section import Section
-from compodiff.params.synthesis import SynthesisParams, ValidationParams
+from compodiff.params.sets import AnySetParams, Name, SynthesisParams, ValidationParams
 from compodiff.params.training import DenoiserParams, DistillationParams, TrainingParams
 
 PRESETS = Path("infra", "params")
+_NAMING = ("sets", "benchmarks")
+_TRAININGS = ("prior", "composed", "distillation", "finetuning")
 
 
 class Params(Section):
     """The whole of params.yaml."""
 
     data: DataParams
-    benchmark: BenchmarkParams
-    scenes: ScenesParams
+    sets: dict[Name, AnySetParams] = Field(min_length=1, description="what is learned from, by name")
+    benchmarks: dict[Name, AnyBenchmarkParams] = Field(min_length=1, description="what is scored on, by name")
     encoder: EncoderParams
     embedding: EmbeddingParams
     denoiser: DenoiserParams
@@ -30,12 +34,33 @@ class Params(Section):
     prior: TrainingParams
     composed: TrainingParams
     distillation: DistillationParams
+    finetuning: TrainingParams
     synthesis: SynthesisParams
     captions: CaptionParams
     validation: ValidationParams
     index: IndexParams
     evaluation: EvaluationParams
-    promotion: PromotionParams
+
+    @model_validator(mode="after")
+    def _know_names(self) -> Self:
+        for section in _TRAININGS:
+            training: TrainingParams = getattr(self, section)
+            named = [*training.tasks.sets, *([training.curve.set] if training.curve.set else [])]
+            _require_known(section, "sets", named, self.sets)
+            if training.curve.benchmark:
+                _require_known(section, "benchmarks", [training.curve.benchmark], self.benchmarks)
+        _require_known("index", "benchmarks", [self.index.gallery], self.benchmarks)
+        return self
+
+    @property
+    def gates(self) -> dict[str, BenchmarkGate]:
+        """Return what a challenger has to pass, by the benchmark's name."""
+        return {name: each.gate for name, each in self.benchmarks.items() if each.gate is not None}
+
+
+def _require_known(section: str, kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{section} names {unknown[0]!r}, which is none of the {kind}: {', '.join(known)}")
 
 
 def load_params(path: Path) -> Params:
@@ -50,7 +75,8 @@ def load_params(path: Path) -> Params:
 def compose_params(project: Path, preset: str) -> dict[str, Any]:
     """Return the values of params.yaml with those of a preset laid over them, checked.
 
-    Sections are merged key by key; a list, like any other value, replaces the one below it.
+    Sections are merged key by key; a list, like any other value, replaces the one below it. So do the sections that
+    name sets and benchmarks: a preset that names its own falls back to none of the default's.
 
     Args:
         project: the folder that holds params.yaml and infra/params.
@@ -71,9 +97,19 @@ def compose_params(project: Path, preset: str) -> dict[str, Any]:
     _check(below, str(project / "params.yaml"))
     if not isinstance(above, dict):
         raise ParamsInvalid(f"preset {preset} ({path}) has no sections; write into it what differs from params.yaml")
-    merged = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(below, above)))
+    merged = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(_without_replaced(below, above), above)))
     _check(merged, f"preset {preset} ({path})")
     return merged
+
+
+def _without_replaced(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return `below` without what a preset replaces as a whole: the names of sets and of benchmarks, shares of sets."""
+    kept = {name: value for name, value in below.items() if name not in _NAMING or name not in above}
+    for section in _TRAININGS:
+        for key in ("tasks", "curve"):
+            if key in above.get(section, {}):
+                kept[section] = {name: value for name, value in kept[section].items() if name != key}
+    return kept
 
 
 def list_presets(project: Path) -> list[str]:

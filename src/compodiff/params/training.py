@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from compodiff.params.section import Section
+from compodiff.params.sets import Name, Share
 
 
 class DenoiserParams(Section):
@@ -24,17 +25,45 @@ class DenoiserParams(Section):
 
 
 class TaskShares(Section):
-    """Shares of a batch's rows among the tasks of stage 2 (paper section 4.2); stage 1 is text_to_image alone."""
+    """Shares of a batch's rows: of each task (paper section 4.2) the sets that it draws from; all add up to 1.
 
-    text_to_image: float = Field(ge=0, le=1)
-    masked: float = Field(ge=0, le=1)
-    triplet: float = Field(ge=0, le=1)
+    text_to_image draws from pairs, and from the captions of triplets; masked from masked pictures of pairs and from
+    triplets with masks; triplet from triplets. Stage 1 is text_to_image alone.
+    """
+
+    text_to_image: dict[Name, Share]
+    masked: dict[Name, Share]
+    triplet: dict[Name, Share]
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
-        total = self.text_to_image + self.masked + self.triplet
+        total = sum(share for shares in self.by_task.values() for share in shares.values())
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares add up to {total:g}, not to 1")
+        return self
+
+    @property
+    def by_task(self) -> dict[str, dict[str, float]]:
+        """Return task -> set -> share."""
+        return {"text_to_image": self.text_to_image, "masked": self.masked, "triplet": self.triplet}
+
+    @property
+    def sets(self) -> list[str]:
+        """Return the names of all sets that a task draws from, sorted."""
+        return sorted({name for shares in self.by_task.values() for name in shares})
+
+
+class CurveParams(Section):
+    """What a training is measured on while it runs: the validation split of a set, or of a benchmark."""
+
+    set: Name | None
+    benchmark: Name | None
+    queries: int = Field(gt=0, description="at most")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.set is None) == (self.benchmark is None):
+            raise ValueError("give one of set and benchmark, and null for the other")
         return self
 
 
@@ -44,6 +73,7 @@ class TrainingParams(Section):
     seed: int = Field(ge=0)
     objective: Literal["diffusion", "regression", "flow_matching"]
     tasks: TaskShares
+    curve: CurveParams
     batch_size: int = Field(gt=0, description="rows of one optimizer step, over all processes and accumulation steps")
     accumulation_steps: int = Field(gt=0)
     steps: int = Field(gt=0)
@@ -66,7 +96,6 @@ class TrainingParams(Section):
     )
     zero_stage: int = Field(ge=0, le=2)
     validate_every: int = Field(gt=0, description="steps between two rows of the curve")
-    validation_queries: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
 
 

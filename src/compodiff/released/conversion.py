@@ -42,9 +42,7 @@ def export_released(folder: Path, out: Path) -> None:
     require_apart(out, folder)
     denoiser, card = load_model(folder)
     if card.process.objective != "diffusion":
-        raise CheckpointMismatch(
-            f"{folder} was trained for {card.process.objective}; the released form is diffusion only"
-        )
+        raise CheckpointMismatch(f"{folder} was trained for {card.process.objective}; the released form is diffusion")
     tensors = convert_to_released(card.denoiser, card.process.num_train_timesteps, denoiser.state_dict())
     shape = card.denoiser
     with replace_folder(out, RELEASED) as temporary:

@@ -105,7 +105,7 @@ def convert_to_released(
 
 
 def make_schedule_tensors(num_train_timesteps: int) -> dict[str, Tensor]:
-    """The thirteen tensors of the released schedule (DDPM, arXiv 2006.11239, eq. 4 to 8), (T,) float32 each."""
+    """Return the thirteen tensors of the released schedule (DDPM, arXiv 2006.11239, eq. 4 to 8), (T,) float32 each."""
     betas = compute_cosine_betas(num_train_timesteps)
     alphas_cumprod = torch.cumprod(1 - betas, 0)
     previous = functional.pad(alphas_cumprod[:-1], (1, 0), value=1.0)
@@ -133,7 +133,7 @@ def _name_layer(number: int) -> str:
 
 
 def _list_names(depth: int) -> Iterator[tuple[str, str]]:
-    """Their name and ours of every tensor that is the same on both sides."""
+    """Yield their name and ours of every tensor that is the same on both sides."""
     yield from OUTSIDE_LAYERS.items()
     for number in range(depth):
         for theirs, ours in IN_LAYER.items():
@@ -150,7 +150,7 @@ def _check_schedule(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _read_config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
-    """The architecture, read off the tensors' shapes."""
+    """Return the architecture, read off the tensors' shapes."""
 
     def find_shape(name: str) -> torch.Size:
         if name not in theirs:

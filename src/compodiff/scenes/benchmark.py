@@ -19,44 +19,44 @@ from PIL import Image
 from compodiff.catalogue.emoji_benchmark import SPLITS, QueryLine, format_line
 from compodiff.catalogue.packing import pack_pictures
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.params import ScenesParams
+from compodiff.params import ScenesBenchmarkParams
 from compodiff.scenes.captions import ADD, REMOVE, REPLACE
 from compodiff.scenes.edits import SceneEdit, SceneFamily, draw_family, make_family_generator
 from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import Painter
-from compodiff.storage.atomic import replace_folder
 
 NEGATIVE, MASKED = "negative", "masked"
 
 
-def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesParams) -> None:
-    """Write the benchmark as `folder`, whole or not at all; the same inputs give the same bytes.
+def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesBenchmarkParams) -> None:
+    """Write the benchmark into the folder `folder`; the same inputs give the same bytes.
 
     Raises:
         InputInvalid: a split has too few objects for scenes, or a picture's tar is missing or truncated.
     """
     painter = Painter(catalogue.read)
-    with replace_folder(folder, "benchmark") as temporary:
-        (temporary / "gallery").mkdir()
-        (temporary / "masks").mkdir()
-        for split in SPLITS:
-            families = _draw_families(ObjectStock(catalogue, split), split, params)
-            scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
-            pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
-            pack_pictures(temporary / "gallery" / f"{split}.tar", pictures)
-            queries = [
-                query
-                for number, (family, generator) in enumerate(families)
-                for query in _make_queries(family, f"{split} family {number}", generator)
-            ]
-            for query in (query for query in queries if query.mask):
-                mask = painter.paint_mask(scenes[query.reference], scenes[query.targets[0]])
-                (temporary / query.mask).write_bytes(_save_png(Image.fromarray(mask)))
-            lines = "".join(f"{format_line(query)}\n" for query in queries)
-            (temporary / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "gallery").mkdir()
+    (folder / "masks").mkdir()
+    for split in SPLITS:
+        families = _draw_families(ObjectStock(catalogue, split), split, params)
+        scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
+        pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
+        pack_pictures(folder / "gallery" / f"{split}.tar", pictures)
+        queries = [
+            query
+            for number, (family, generator) in enumerate(families)
+            for query in _make_queries(family, f"{split} family {number}", generator)
+        ]
+        for query in (query for query in queries if query.mask):
+            mask = painter.paint_mask(scenes[query.reference], scenes[query.targets[0]])
+            (folder / query.mask).write_bytes(_save_png(Image.fromarray(mask)))
+        lines = "".join(f"{format_line(query)}\n" for query in queries)
+        (folder / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
 
 
-def _draw_families(stock: ObjectStock, split: str, params: ScenesParams) -> list[tuple[SceneFamily, Generator]]:
+def _draw_families(
+    stock: ObjectStock, split: str, params: ScenesBenchmarkParams
+) -> list[tuple[SceneFamily, Generator]]:
     generators = [
         make_family_generator(params.seed, split, number) for number in range(params.families.model_dump()[split])
     ]
@@ -64,7 +64,7 @@ def _draw_families(stock: ObjectStock, split: str, params: ScenesParams) -> list
 
 
 def _make_queries(family: SceneFamily, concept: str, generator: Generator) -> Iterator[QueryLine]:
-    """A query of each edit, in a direction drawn: for additions and removals always from the base."""
+    """Yield a query of each edit, in a direction drawn: for additions and removals always from the base."""
     for edit in family.edits:
         there, undone = edit.list_relative_captions()
         ends = family.base.name, edit.after.name

@@ -118,9 +118,7 @@ def list_wordings(relation: str, terms: Mapping[str, str]) -> list[str]:
 def describe_scene(objects: Sequence[str], ground: tuple[str, str]) -> str:
     """Say what a scene shows, such as "a dog, two apples and a lion on a pink ground".
 
-    Args:
-        objects: names of the objects, repeated where there are several.
-        ground: the colours at the top and at the bottom.
+    `objects` names each object, as often as it is there; `ground` is the colours at the top and at the bottom.
     """
     counts = {name: list(objects).count(name) for name in objects}
     phrases = [number_things(name, count) if count > 1 else add_article(name) for name, count in counts.items()]
@@ -132,17 +130,17 @@ def describe_scene(objects: Sequence[str], ground: tuple[str, str]) -> str:
 
 
 def add_article(name: str) -> str:
-    """A dog, an apple."""
+    """Put the article before a name: a dog, an apple."""
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def number_things(name: str, count: int) -> str:
-    """One dog, two dogs."""
+    """Put a number before a name: one dog, two dogs."""
     return f"{NUMBERS[count]} {name if count == 1 else make_plural(name)}"
 
 
 def make_plural(name: str) -> str:
-    """Several of a `is_countable` name."""
+    """Return the plural of a name that `is_countable`."""
     *first, last = name.split(" ")
     if last in _IRREGULAR:
         many = _IRREGULAR[last]
@@ -156,11 +154,11 @@ def make_plural(name: str) -> str:
 
 
 def is_noun(name: str) -> bool:
-    """Whether "a NAME" reads well: its noun is no plural, and no activity or state ("camping", "locked")."""
+    """Return whether "a NAME" reads well: its noun is no plural, and no activity or state ("camping", "locked")."""
     noun = _NOUN_ENDS.split(name, maxsplit=1)[0]
     return not (noun.endswith("s") or (" " not in noun and noun.endswith(("ing", "ed"))))
 
 
 def is_countable(name: str) -> bool:
-    """Whether the name ends with its noun, which then takes the plural."""
+    """Return whether the name ends with its noun, which then takes the plural."""
     return is_noun(name) and not name.endswith("ing") and _NOUN_ENDS.search(name) is None

@@ -13,7 +13,6 @@ from compodiff.scenes.captions import (
     ADD,
     COUNT,
     MOVE,
-    NUMBERS,
     RECOLOUR,
     REMOVE,
     REPLACE,
@@ -51,7 +50,7 @@ class SceneEdit:
     captions: tuple[str, str]
 
     def list_relative_captions(self) -> tuple[list[str], list[str]]:
-        """All wordings of the edit, and of what undoes it."""
+        """Return all wordings of the edit, and of what undoes it."""
         return list_wordings(self.relation, self.there), list_wordings(self.back, self.undone)
 
 
@@ -69,7 +68,7 @@ class SceneFamily:
 
 
 def make_family_generator(seed: int, split: str, number: int) -> Generator:
-    """The generator of one family: families can be drawn in any order, in any process."""
+    """Return the generator of one family: families can be drawn in any order, in any process."""
     return np.random.default_rng([seed, *split.encode(), number])
 
 
@@ -101,7 +100,7 @@ class _SceneEditor:
     generator: Generator
 
     def draw_edits(self, relation: str, most: int) -> Iterator[SceneEdit]:
-        """Up to `most` edits of the relation, no two of which give the same scene."""
+        """Draw up to `most` edits of the relation, no two of which give the same scene."""
         draw = getattr(self, f"_{relation}")
         found: dict[str, SceneEdit] = {}
         for _ in range(_TRIES):
@@ -153,7 +152,7 @@ class _SceneEditor:
         return self._make_edit(after, (MOVE, MOVE), self._list_terms(new), self._list_terms(old), moved=(old, new))
 
     def _count(self) -> SceneEdit | None:
-        """Copies of an object, each of the object's size, at free places."""
+        """Add copies of an object, each of the object's size, at free places."""
         old = draw_one(self.base.objects, self.generator)
         name = self.stock.names[old.picture]
         if not is_countable(name):
@@ -161,13 +160,8 @@ class _SceneEditor:
         free = self.generator.permutation(self.base.free)[: self.generator.integers(1, 3)]
         after = replace(self.base, objects=(*self.base.objects, *(replace(old, place=str(place)) for place in free)))
         there, undone = (
-            {
-                "number": NUMBERS[count],
-                "names": number_things(name, count).partition(" ")[2],
-                "plural": make_plural(name),
-            }
-            | {"keyword": number_things(name, count)}
-            for count in (1 + len(free), 1)
+            {"number": number, "names": names, "plural": make_plural(name), "keyword": f"{number} {names}"}
+            for number, _, names in (number_things(name, count).partition(" ") for count in (1 + len(free), 1))
         )
         return self._make_edit(after, (COUNT, COUNT), there, undone)
 
@@ -188,7 +182,7 @@ class _SceneEditor:
         return SceneEdit(after, *relations, there, undone, captions)
 
     def _describe(self, scene: Scene, moved: PlacedObject | None) -> str:
-        """The place of an object is named only where that is what changes."""
+        """Describe a scene; the place of an object is named only where that is what changes."""
         names = [
             self.stock.names[each.picture] + (f" at the {each.place}" if each == moved else "")
             for each in sorted(scene.objects)
@@ -199,14 +193,12 @@ class _SceneEditor:
         name = self.stock.names[each.picture]
         return {"name": name, "a_name": add_article(name), "place": each.place, "keyword": name}
 
-    def _make_terms(
-        self, old: PlacedObject, new: PlacedObject, old_term: str = "", new_term: str = ""
-    ) -> dict[str, str]:
-        """Terms of a replacement, or with the attribute's terms those of a recolouring."""
-        name, becomes = self.stock.names[old.picture], self.stock.names[new.picture]
-        bare = name.removeprefix(f"{old_term} ").removesuffix(f" with {old_term}").removesuffix(f", {old_term}")
-        own = {"new": new_term, "old": old_term, "bare": bare} if new_term else {"a_new": add_article(becomes)}
-        return {"name": name, "keyword": becomes, **own}
+    def _make_terms(self, old: PlacedObject, new: PlacedObject, was: str = "", becomes: str = "") -> dict[str, str]:
+        """Return terms of a replacement, or with the attribute's terms those of a recolouring."""
+        name, new_name = self.stock.names[old.picture], self.stock.names[new.picture]
+        bare = name.removeprefix(f"{was} ").removesuffix(f" with {was}").removesuffix(f", {was}")
+        own = {"new": becomes, "old": was, "bare": bare} if becomes else {"a_new": add_article(new_name)}
+        return {"name": name, "keyword": new_name, **own}
 
     def _remove_object(self, old: PlacedObject, *new: PlacedObject) -> Scene:
         return replace(self.base, objects=(*(each for each in self.base.objects if each != old), *new))

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PicturePair
-from compodiff.params import SynthesisParams
+from compodiff.params import ScenesParams
 from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
 from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import Painter, Scene
@@ -21,26 +21,26 @@ from compodiff.scenes.scene import Painter, Scene
 PREFIX = "sprites"
 
 
-def make_sprite_pairs(catalogue: Catalogue, params: SynthesisParams) -> Iterator[CaptionPair]:
+def make_sprite_pairs(catalogue: Catalogue, params: ScenesParams) -> Iterator[CaptionPair]:
     """Caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
 
     Raises:
         InputInvalid: a split has too few objects for scenes.
     """
-    for split, families in params.sprites.families.model_dump().items():
+    for split, families in params.families.model_dump().items():
         if families == 0:
             continue
         stock = ObjectStock(catalogue, split)
         for number in range(families):
             generator = make_family_generator(params.seed, split, number)
-            family = draw_family(stock, params.sprites.edits_per_relation, generator)
+            family = draw_family(stock, params.edits_per_relation, generator)
             yield from _make_pairs(f"{PREFIX}-{split}-{number:06d}", split, family, generator)
 
 
 class SpriteGenerator:
     """Draws the scenes of `make_sprite_pairs`; each caption pair has one candidate."""
 
-    def __init__(self, data: Path, params: SynthesisParams) -> None:
+    def __init__(self, data: Path, params: ScenesParams) -> None:
         """`data` is the catalogue's folder; the params are those of the pairs."""
         catalogue = Catalogue.load(data)
         self._params = params
@@ -58,42 +58,32 @@ class SpriteGenerator:
         for pair in pairs:
             scenes = self._scenes(pair.key.rpartition("-")[0], pair.split)
             if not {pair.reference, pair.target} <= scenes.keys():
-                raise InputInvalid(f"{pair.key} was drawn with other params; run: compodiff run synthesize")
+                raise InputInvalid(f"{pair.key} was drawn with other params; run: dvc repro")
             before, after = scenes[pair.reference], scenes[pair.target]
-            yield PicturePair(
-                pair, self._picture(before), self._picture(after), self._painter.paint_mask(before, after)
-            )
+            mask = self._painter.paint_mask(before, after)
+            yield PicturePair(pair, self._picture(before), self._picture(after), mask)
 
     def _draw_family(self, family_key: str, split: str) -> dict[str, Scene]:
         generator = make_family_generator(self._params.seed, split, int(family_key.rpartition("-")[2]))
-        family = draw_family(self._stock(split), self._params.sprites.edits_per_relation, generator)
+        family = draw_family(self._stock(split), self._params.edits_per_relation, generator)
         return {scene.name: scene for scene in family.scenes}
 
 
 def _make_pairs(family_key: str, split: str, family: SceneFamily, generator: Generator) -> Iterator[CaptionPair]:
-    """Two caption pairs of each edit, there and back, each in one of its wordings."""
+    """Yield two caption pairs of each edit, there and back, each in one of its wordings."""
     for number, edit in enumerate(family.edits):
-        base, after = family.base.name, edit.after.name
-        there, undone = edit.list_relative_captions()
-        yield CaptionPair(
-            key=f"{family_key}-{2 * number:02d}",
-            split=split,
-            reference=base,
-            target=after,
-            reference_caption=edit.captions[0],
-            target_caption=edit.captions[1],
-            relative_caption=draw_one(there, generator),
-            relation=edit.relation,
-            keyword=edit.there["keyword"],
-        )
-        yield CaptionPair(
-            key=f"{family_key}-{2 * number + 1:02d}",
-            split=split,
-            reference=after,
-            target=base,
-            reference_caption=edit.captions[1],
-            target_caption=edit.captions[0],
-            relative_caption=draw_one(undone, generator),
-            relation=edit.back,
-            keyword=edit.undone["keyword"],
-        )
+        ends = [(family.base.name, edit.captions[0]), (edit.after.name, edit.captions[1])]
+        relations, terms = (edit.relation, edit.back), (edit.there, edit.undone)
+        for way, wordings in enumerate(edit.list_relative_captions()):
+            (reference, reference_caption), (target, target_caption) = reversed(ends) if way else ends
+            yield CaptionPair(
+                key=f"{family_key}-{2 * number + way:02d}",
+                split=split,
+                reference=reference,
+                target=target,
+                reference_caption=reference_caption,
+                target_caption=target_caption,
+                relative_caption=draw_one(wordings, generator),
+                relation=relations[way],
+                keyword=terms[way]["keyword"],
+            )

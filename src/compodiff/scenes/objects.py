@@ -41,7 +41,7 @@ class ObjectStock:
     """
 
     def __init__(self, catalogue: Catalogue, split: str) -> None:
-        """Raises InputInvalid where a style has no three concepts, or none that can change colour or skin tone."""
+        """Refuse, by InputInvalid, a style without three concepts, or one whose colour or skin tone can change."""
         rows = catalogue.pictures
         rows = rows[(rows["split"] == split) & (rows["twin_of"] == rows.index)]
         fits = rows["caption"].map(lambda caption: is_noun(caption) and len(caption.split(" ")) <= LONGEST_NAME)
@@ -75,7 +75,7 @@ class ObjectStock:
         return draw_one(draw_one(list(by_concept.values()), generator), generator).reference
 
     def find_recolourings(self, picture: str) -> list[Recolouring]:
-        """What the picture can become."""
+        """Return what the picture can become."""
         relations = self._recolourings[self._styles[picture]].values()
         own = (each.get(self.concepts[picture], []) for each in relations)
         return [change for changes in own for change in changes if change.reference == picture]

@@ -99,19 +99,19 @@ class Painter:
     """Draws scenes; keeps the sprites it drew last."""
 
     def __init__(self, read: Callable[[str], Image.Image]) -> None:
-        """`read`: picture_id -> RGBA picture."""
+        """Paint with what `read` returns: picture_id -> RGBA picture."""
         self._picture = lru_cache(maxsize=256)(read)
         self._sprite = lru_cache(maxsize=256)(self._resize)
 
     def paint_picture(self, scene: Scene) -> Image.Image:
-        """The scene, RGB, CANVAS x CANVAS."""
-        canvas = _paint_ground(scene.top, scene.bottom)
+        """Return the scene, RGB, CANVAS x CANVAS."""
+        canvas = Image.frombytes("RGBA", (CANVAS, CANVAS), _compute_shades(scene.top, scene.bottom))
         for each in scene.objects:
             canvas.alpha_composite(self._sprite(each.picture, each.size), each.corner)
         return canvas.convert("RGB")
 
     def paint_mask(self, before: Scene, after: Scene) -> NDArray[np.bool_]:
-        """Where objects come, go or change: (MASK_SIZE, MASK_SIZE), True for every cell with a pixel of such an object.
+        """Paint where objects come, go or change: (MASK_SIZE, MASK_SIZE), True for every cell with a pixel of one.
 
         A pixel belongs to the cell that `embeddings.masking.blank_masked` blanks it with.
         """
@@ -135,7 +135,3 @@ def _compute_shades(top: str, bottom: str) -> bytes:
     column = (1 - share) * np.array(GROUNDS[top]) + share * np.array(GROUNDS[bottom])
     pixels = np.broadcast_to(column[:, None].round().astype(np.uint8), (CANVAS, CANVAS, 3))
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGBA").tobytes()
-
-
-def _paint_ground(top: str, bottom: str) -> Image.Image:
-    return Image.frombytes("RGBA", (CANVAS, CANVAS), _compute_shades(top, bottom))

@@ -19,6 +19,7 @@ from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_s
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.index.encoded import encode_pixels
 from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
@@ -48,7 +49,7 @@ class Composer:
 
     @classmethod
     def load(cls, model: Path, encoder: Path) -> "Composer":
-        """Read a model folder and the encoder it works with; the card's section `sampling` gives the dials.
+        """Read a model folder and the encoder it works with; the dials are those of `read_dials`.
 
         Raises:
             CheckpointMismatch: the model folder is damaged, or its card does not say how it is sampled.
@@ -56,13 +57,13 @@ class Composer:
             InputInvalid: the encoder's folder holds none.
         """
         denoiser, card = load_model(model)
-        if card.encoder is None or "sampling" not in card.trained_with:
+        if card.encoder is None or (sampling := read_dials(model, card)) is None:
             raise CheckpointMismatch(
-                f"the card of {model} lacks its encoder or sampling; make it by: dvc repro train_composed"
+                f"the card of {model} lacks its encoder, or nothing says its dials; "
+                "run: dvc repro train_composed set_dials"
             )
         loaded = load_encoder(encoder)
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
-        sampling = SamplingParams.model_validate(card.trained_with["sampling"])
         return cls(loaded, prepare_for_inference(denoiser, sampling.precision), card, sampling)
 
     def prepare(self, query: Query) -> PreparedQuery:
@@ -94,23 +95,16 @@ class Composer:
         )
 
     def compose(self, queries: Sequence[Query]) -> Tensor:
-        """The composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
+        """Return the composed embeddings (B, D): the mean over the draws; see `compose_draws`."""
         return torch.stack([draws.mean(0) for draws in self.compose_draws(queries)])
 
     def compose_draws(self, queries: Sequence[Query]) -> list[Tensor]:
-        """Every draw of every query, raw, B times (S, D); see `compose_all`."""
-        return [
-            composition.draws
-            for composition in self.compose_all([self.prepare(each) for each in queries], PhaseTimer())
-        ]
+        """Return every draw of every query, raw, B times (S, D); see `compose_all`."""
+        prepared = [self.prepare(query) for query in queries]
+        return [composition.draws for composition in self.compose_all(prepared, PhaseTimer())]
 
     def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
-        """Answer queries together; a query's answer does not depend on the others.
-
-        Args:
-            queries: made by `prepare`.
-            watch: told of the phases "encode" and "sample".
-        """
+        """Answer prepared queries together; none depends on the others. `watch` times "encode" and "sample"."""
         batches: dict[tuple[Mode, SamplerOptions, bool, bool], list[int]] = {}
         for place, query in enumerate(queries):
             kind = (query.asked.mode, query.options, query.asked.has_text, query.asked.reference is not None)
@@ -173,7 +167,7 @@ class Composer:
         return None if reference is None else self._convert_part(reference)
 
     def _convert_part(self, part: ReferencePart) -> ReferencePart:
-        """Pictures as pixels; embeddings as they are, checked."""
+        """Return pictures as pixels; embeddings as they are, checked."""
         if isinstance(part, Tensor):
             return part
         if isinstance(part, Image.Image):

@@ -47,22 +47,11 @@ def render_result_page(
     results: Sequence[tuple[CaptionedPicture, float]],
     attribution: str,
 ) -> str:
-    """Render a query and its ranked pictures.
-
-    Args:
-        references: the references; none for a query by text alone.
-        relative_caption: what was asked to change.
-        negative_text: what was asked to be away; "" for nothing.
-        dials: the guidance weights, steps and seed, in words.
-        results: pictures with their cosine, best first.
-        attribution: whose the pictures are; "" for nothing.
-    """
+    """Render a query and its pictures with their cosines, best first; `dials` are its numbers in words."""
     shown = "".join(_render_figure(reference, "") for reference in references)
     unwanted = f"<p>not: {escape(negative_text)}</p>" if negative_text else ""
-    items = "".join(
-        f"<li>{_render_figure(result, f'{rank}', f'{score:.3f}')}</li>"
-        for rank, (result, score) in enumerate(results, 1)
-    )
+    ranked = enumerate(results, 1)
+    items = "".join(f"<li>{_render_figure(it, f'{rank}', f'{score:.3f}')}</li>" for rank, (it, score) in ranked)
     title = escape(f"CompoDiff: {relative_caption or 'pictures like the reference'}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.tracking.store import find_project
+from compodiff.project import find_project_root
 
 CHAMPION = "models:/compodiff@champion"
-GALLERY = Path("artifacts", "benchmark", "gallery")  # where the default gallery's pictures are, in a project
 _REGISTERED = "models:/compodiff@"
 
 
@@ -46,7 +45,7 @@ def find_model_parts(model: str) -> ModelParts:
             raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
         from compodiff.tracking.registry import find_model_folder
 
-        return ModelParts(find_model_folder(find_project(Path.cwd()), model.removeprefix(_REGISTERED)))
+        return ModelParts(find_model_folder(find_project_root(), model.removeprefix(_REGISTERED)))
     parts = ModelParts(Path(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():
@@ -54,7 +53,21 @@ def find_model_parts(model: str) -> ModelParts:
     return parts
 
 
+def find_gallery(project: Path) -> Path:
+    """Return the folder with the pictures of the default gallery: of the benchmark that `index.gallery` names.
+
+    Raises:
+        ParamsInvalid: params.yaml does not fit.
+        InputInvalid: the benchmark is not there.
+    """
+    from compodiff.benchmarks.datasets.assembled import open_assembled
+    from compodiff.params import load_params
+
+    name = load_params(project / "params.yaml").index.gallery
+    return open_assembled(project / "artifacts" / "benchmarks" / name).gallery
+
+
 def find_index_folder(folder: Path) -> Path:
-    """The index that is meant by a folder of pictures with one inside, or by the index's own folder."""
+    """Return the index that is meant by a folder of pictures with one inside, or by the index's own folder."""
     inside = folder / INSIDE
     return inside if inside.is_dir() else folder

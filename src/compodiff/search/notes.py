@@ -23,13 +23,7 @@ def explain_negative(query: Query, options: SamplerOptions) -> str | None:
 
 
 def explain_nothing(query: Query, pictures: int, findable: int) -> str:
-    """Say why no picture was found.
-
-    Args:
-        query: what was asked.
-        pictures: how many the index holds.
-        findable: how many of them the filter lets through.
-    """
+    """Say why no picture was found among `pictures`, of which the filter lets `findable` through."""
     if not findable:
         return f"none of the {pictures} pictures fits the filter {query.where!r}; loosen it"
     those = "pictures that fit the filter" if query.where else "pictures of the index"

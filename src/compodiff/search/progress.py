@@ -37,7 +37,7 @@ class PhaseTimer:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def step(self) -> None:
-        """One network call of the current phase is finished."""
+        """Count one network call of the current phase as finished."""
         self._done += 1
         self._tell()
 

@@ -21,14 +21,14 @@ from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
+from compodiff.project import find_project_root
 from compodiff.search.composer import Composer, Composition
-from compodiff.search.locate import CHAMPION, GALLERY, find_index_folder, find_model_parts
+from compodiff.search.locate import CHAMPION, find_gallery, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
-from compodiff.tracking.store import find_project
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
@@ -56,12 +56,9 @@ class Searcher:
     """Answers queries over one index; `search` may be called from many threads."""
 
     def __init__(self, composer: Composer, index: Index, pictures_root: Path | None = None) -> None:
-        """Join a model and an index; `Searcher.load` opens both.
+        """Join a model and an index made with its encoder; `Searcher.load` opens both.
 
-        Args:
-            composer: the model.
-            index: made with the model's encoder.
-            pictures_root: where the pictures are, if not where the index says.
+        The pictures are at `pictures_root`, or where the index says.
 
         Raises:
             IndexMismatch: the index was made with another encoder.
@@ -92,7 +89,7 @@ class Searcher:
         parts = find_model_parts(model)
         # The index is opened first: it is the part that a user most often has to make.
         if index is None:
-            opened, pictures_root = Index.load(parts.index), find_project(Path.cwd()) / GALLERY
+            opened, pictures_root = Index.load(parts.index), find_gallery(find_project_root())
         else:
             opened, pictures_root = Index.load(find_index_folder(Path(index))), None
         return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
@@ -112,7 +109,7 @@ class Searcher:
         k: int = 10,
         **dials: Unpack[SearchDials],
     ) -> Ranking:
-        """Find pictures like the reference, but ...
+        """Find pictures like the reference, but changed as the text says.
 
         Neither the reference nor what looks the same is among them, whether it is an id or a picture handed in.
 

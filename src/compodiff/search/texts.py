@@ -49,6 +49,6 @@ class TextCache:
 
 
 def pack_texts(texts: Sequence[EncodedText]) -> PackedText:
-    """The token states of `texts`, as the denoiser takes them."""
+    """Return the token states of `texts`, as the denoiser takes them."""
     lengths = torch.tensor([len(text.tokens) for text in texts], device=texts[0].tokens.device)
     return PackedText(torch.cat([text.tokens for text in texts]), lengths)

@@ -47,9 +47,7 @@ class AccessGuard:
         if not self._is_admitted(scope["path"], headers):
             await refuse(send_counted, 401, "this server wants its token: Authorization: Bearer TOKEN", _BEARER)
         elif _read_length(headers) > self._upload_bytes:
-            await refuse(
-                send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; make the pictures smaller"
-            )
+            await refuse(send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; send smaller pictures")
         else:
             await self._app(scope, body.receive, body._replace_answer(send_counted))
 
@@ -91,7 +89,7 @@ _BEARER = {"WWW-Authenticate": "Bearer"}
 
 
 def is_right_token(given: str, token: str) -> bool:
-    """Whether a token is the right one, in a time that does not tell how much of it is."""
+    """Return whether a token is the right one, in a time that does not tell how much of it is."""
     return hmac.compare_digest(given.encode(), token.encode())
 
 
@@ -119,6 +117,6 @@ def _read_cookie(header: str) -> str:
 
 
 def _find_route(scope: Scope) -> str:
-    """The route's template, so that ids do not become labels."""
+    """Return the route's template, so that ids do not become labels."""
     route = scope.get("route")
     return str(getattr(route, "path", "other"))

@@ -61,7 +61,7 @@ def create_app(
     hosts: tuple[str, ...] = ("*",),
     refresh_seconds: float = 10.0,
 ) -> FastAPI:
-    """The application over what `champion` holds.
+    """Return the application over what `champion` holds.
 
     Args:
         champion: the model and index; followed as its alias moves.
@@ -123,7 +123,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
 
 async def _stream_lines(service: Service, begun: StartedSearch) -> AsyncIterator[str]:
-    """Progress, then the answer or what went wrong, as lines of JSON."""
+    """Yield progress, then the answer or what went wrong, as lines of JSON."""
     news: asyncio.Queue[SearchProgress | None] = asyncio.Queue()
     steps = begun.prepared.options.num_inference_steps
     answer = asyncio.create_task(service.finish(begun, news.put_nowait))
@@ -241,7 +241,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error is {"error": "one line"}."""
+    """Answer every error with {"error": "one line"}."""
 
     @app.exception_handler(CompoDiffError)
     def answer_known(_: Request, error: CompoDiffError) -> JSONResponse:

@@ -39,13 +39,7 @@ class Batcher:
     async def submit(
         self, live: ServedModel, prepared: PreparedQuery, listener: Listener | None = None
     ) -> tuple[Ranking, float]:
-        """Answer one query; return the answer and the seconds that it waited in the queue.
-
-        Args:
-            live: the model and index that it is for.
-            prepared: by their searcher.
-            listener: told of progress, in the model's thread.
-        """
+        """Answer one query; return the answer and how long it waited. The thread of the model tells `listener` news."""
         answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(QueuedQuery(live, prepared, listener, answer))
         return await answer
@@ -55,10 +49,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             batch = await self._take_batch()
-            outcomes = await asyncio.gather(
-                loop.run_in_executor(self._thread, self._answer, batch), return_exceptions=True
-            )
-            answers = outcomes[0]
+            running = loop.run_in_executor(self._thread, self._answer, batch)
+            (answers,) = await asyncio.gather(running, return_exceptions=True)
             for place, waiting in enumerate(batch):
                 if waiting.answer.cancelled():
                     continue
@@ -69,7 +61,7 @@ class Batcher:
                     waiting.answer.set_result(outcome)
 
     async def _take_batch(self) -> list[QueuedQuery]:
-        """All that waits for the model and index of the first, in order, up to the limit."""
+        """Return all that waits for the model and index of the first, in order, up to the limit."""
         batch = [await self._queue.get()]
         others: list[QueuedQuery] = []
         while not self._queue.empty() and len(batch) < self._most:

@@ -5,9 +5,12 @@ replaced.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from compodiff.errors import CompoDiffError
 from compodiff.index.index import Index
@@ -15,8 +18,8 @@ from compodiff.index.manifest import stamp
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
-from compodiff.serving.metadata import Metadata
 
+_KNOWN_ELSEWHERE = frozenset(("picture_id", "name", "sha256", "offset", "length", "group"))
 log = logging.getLogger("compodiff.serving")
 
 
@@ -39,6 +42,20 @@ class ServedPaths:
     index: Path
     pictures_root: Path | None = None
     attribution: str = ""
+
+
+class Metadata:
+    """What is known of the pictures of an index besides their ids and names, ready to be sent."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        """Take the pictures' table; dates become ISO 8601, what is missing or not finite None."""
+        self._columns = {
+            str(name): _convert_column(table[name]) for name in table.columns if name not in _KNOWN_ELSEWHERE
+        }
+
+    def read_rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the metadata of the pictures in `rows`."""
+        return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
 
 @dataclass(frozen=True)
@@ -94,3 +111,13 @@ def _open_live(places: ServedPaths, composer: Composer) -> ServedModel:
     searcher = Searcher(composer, index, places.pictures_root)
     searcher.answer(Query(index.picture_ids[0], "warm", k=1))
     return ServedModel(searcher, places, written, Metadata(index.pictures))
+
+
+def _convert_column(column: pd.Series) -> list[Any]:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        column = column.dt.strftime("%Y-%m-%dT%H:%M:%S")
+    known = column.notna()
+    if pd.api.types.is_float_dtype(column):
+        known &= column.abs() != float("inf")
+    values: list[Any] = column.astype(object).where(known, None).tolist()
+    return [value if value is None or isinstance(value, bool | int | float | str) else str(value) for value in values]

@@ -41,7 +41,7 @@ def _make_dial_field(name: str) -> Any:
 
 
 def _remove_null(schema: dict[str, Any]) -> None:
-    """A form has no null: a field that may be left out is of one type."""
+    """Give a field that may be left out one type, as a form has no null."""
     for field in schema["properties"].values():
         if "anyOf" in field:
             field.update(next(kind for kind in field.pop("anyOf") if kind != {"type": "null"}))
@@ -104,28 +104,22 @@ class Uploads:
 
 
 def make_query(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
-    """The query that a form asks for. Decodes pictures, so keep it off the event loop.
+    """Return the query that a form asks for. Decodes pictures, so keep it off the event loop.
 
     Raises:
         InputInvalid: an upload is no picture or too large, base64 is none, or parts contradict each other.
     """
+    dials: dict[str, Any] = {name: getattr(form, dial.option or name) for name, dial in DIALS.items()}
     return Query(
         reference=_read_reference(form, uploads, max_pixels),
         relative_caption=form.text,
         negative_text=form.negative,
         mask=_read_mask(form, uploads, max_pixels),
-        w_image=form.w_image,
-        w_text=form.w_text,
-        num_inference_steps=form.steps,
-        draws=form.draws,
-        reference_mixing=form.reference_mixing,
-        seed=form.seed,
-        k=form.k,
         mode=form.mode,
         subtract=form.subtract,
-        subtract_weight=form.subtract_weight,
         exclude=tuple(form.exclude),
         where=form.filter.strip(),
+        **dials,
     )
 
 

@@ -40,7 +40,7 @@ class ServedPicture:
 
 
 def read_original(live: ServedModel, picture_id: str) -> ServedPicture:
-    """A picture's own bytes.
+    """Return a picture's own bytes.
 
     Raises:
         InputInvalid: it is no longer there, lies outside the folder that is served, or is no picture any more.
@@ -62,7 +62,7 @@ class Thumbnails:
         self._decoding = threading.BoundedSemaphore(2)
 
     def get(self, live: ServedModel, picture_id: str, edge: int) -> ServedPicture:
-        """The picture with its longer edge at most `edge` pixels, as WebP.
+        """Return the picture with its longer edge at most `edge` pixels, as WebP.
 
         Raises:
             InputInvalid: it cannot be read.
@@ -88,7 +88,7 @@ def _make_webp(pictures: PictureTable, picture_id: str, edge: int) -> bytes:
 
 
 def _make_etag(live: ServedModel, picture_id: str, edge: int) -> str:
-    """By content: a picture that changed has another."""
+    """Make a tag of the content: a picture that changed has another."""
     index = live.searcher.index
     digest = index.pictures["sha256"].iloc[index.row[picture_id]]
     return f'"{str(digest)[:32]}-{edge}"'

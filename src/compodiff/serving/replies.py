@@ -121,16 +121,17 @@ class ModelReply(BaseModel):
     reloads: int
 
 
+_AS_ASKED = ("text", "negative", "subtract", "subtract_weight", "k", "filter", "mode")
 PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
 def make_picture_address(picture_id: str) -> str:
-    """Where a picture's own bytes are."""
+    """Return where a picture's own bytes are."""
     return f"/pictures/{quote(picture_id, safe='/')}"
 
 
 def make_thumbnail_address(picture_id: str) -> str:
-    """Where its small version is."""
+    """Return where its small version is."""
     return f"/thumbnails/{quote(picture_id, safe='/')}"
 
 
@@ -149,7 +150,7 @@ def make_ranking_reply(
 
 
 def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelReply:
-    """What is being served."""
+    """Return what is being served."""
     composer, index = live.searcher.composer, live.searcher.index
     return ModelReply(
         model=live.places.model,
@@ -168,26 +169,18 @@ def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelRe
 
 def _describe_query(live: ServedModel, form: SearchForm, answer: Ranking, options: SamplerOptions) -> QueryReply:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
-    composer = live.searcher.composer
+    said: dict[str, Any] = {name: getattr(form, name) for name in _AS_ASKED}
+    said |= {name: getattr(options, name) for name in ("w_image", "w_text", "draws")}
     return QueryReply(
         reference_id=form.reference_id if only_ids else [],
         reference_embedding=[] if only_ids or answer.reference is None else [encode_embedding(answer.reference)],
         weight=form.weight if only_ids else [],
         exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id, *answer.own],
-        text=form.text,
-        negative=form.negative,
-        subtract=form.subtract,
-        subtract_weight=form.subtract_weight,
         mask_cells=None if answer.cells is None else encode_cells(answer.cells),
-        w_image=options.w_image,
-        w_text=options.w_text,
         steps=options.num_inference_steps,
-        draws=options.draws,
         reference_mixing=options.masked_reference_mixing if answer.cells is not None else options.reference_mixing,
-        seed=composer.sampling.seed if form.seed is None else form.seed,
-        k=form.k,
-        filter=form.filter,
-        mode=form.mode,
+        seed=live.searcher.composer.sampling.seed if form.seed is None else form.seed,
+        **said,
     )
 
 

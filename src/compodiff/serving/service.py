@@ -84,12 +84,7 @@ class Service:
     async def finish(
         self, begun: StartedSearch, listener: Callable[[SearchProgress], None] | None = None
     ) -> RankingReply:
-        """Answer.
-
-        Args:
-            begun: by `begin`.
-            listener: told of progress, in the event loop.
-        """
+        """Answer a query that `begin` made; the event loop tells `listener` of progress."""
         loop = asyncio.get_running_loop()
 
         def tell_progress(progress: SearchProgress) -> None:

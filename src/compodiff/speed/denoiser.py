@@ -76,7 +76,7 @@ def run(cases: Sequence[tuple[int, int, int]], repeats: int, config: DenoiserCon
 
 
 def make_peers(config: DenoiserConfig) -> Peers:
-    """The same random weights for all."""
+    """Return the same random weights for all."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         weights = Denoiser(config).state_dict()
@@ -90,26 +90,25 @@ def make_peers(config: DenoiserConfig) -> Peers:
 
 
 def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> TimedInputs:
-    """Random queries, the same for the same shape."""
+    """Return random queries, the same for the same shape."""
     generator = torch.Generator().manual_seed(batch)
 
     def draw_normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     text, negative = draw_normal(batch, TOKENS, config.token_dim), draw_normal(1, TOKENS, config.token_dim)
-    return TimedInputs(
-        text, negative, draw_normal(batch, config.width), draw_normal(batch * draws, config.width), draws
-    )
+    image = draw_normal(batch, config.width)
+    return TimedInputs(text, negative, image, draw_normal(batch * draws, config.width), draws)
 
 
 def make_our_predict(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) -> Predict:
-    """Our guided network; all that the steps share is computed in here, once."""
+    """Return our guided network; all that the steps share is computed in here, once."""
     conditions = Conditions(PackedText.pack(inputs.negative), PackedText.pack(inputs.text), inputs.image)
     return guide(denoiser, conditions, options, call_timesteps(options, PROCESS))
 
 
 def make_plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], inputs: TimedInputs) -> Predict:
-    """The plain guided network; every call repeats all the work."""
+    """Return the plain guided network; every call repeats all the work."""
     dtype = weights["relative_bias"].dtype
     text, negative, image = (
         tensor.expand(len(inputs.text), *tensor.shape[1:]).repeat_interleave(inputs.draws, 0).to(dtype)
@@ -126,7 +125,7 @@ def make_plain_predict(config: DenoiserConfig, weights: dict[str, Tensor], input
 
 
 def compare_peers(peers: Peers, inputs: TimedInputs) -> dict[str, float]:
-    """How far ours is from plain float32: the network, a guided step and a whole sampling.
+    """Return how far ours is from plain float32: the network, a guided step and a whole sampling.
 
     Raises:
         ArithmeticError: further than LARGEST_ERROR or SMALLEST_COSINE allow.
@@ -156,7 +155,7 @@ def compare_peers(peers: Peers, inputs: TimedInputs) -> dict[str, float]:
 def estimate_minimal_seconds(
     config: DenoiserConfig, case: tuple[int, int, int], limits: dict[str, Any], precision: str
 ) -> float:
-    """What no implementation on this machine undercuts: all multiplications at GEMM speed, or reading all weights."""
+    """Estimate what no implementation here undercuts: all multiplications at GEMM speed, or reading all weights."""
     batch, draws, steps = case
     inner, cross = config.heads * config.head_width, config.cross_heads * config.head_width
     attention = config.width * (2 * inner + 2 * config.head_width + 2 * cross)

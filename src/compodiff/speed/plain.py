@@ -31,9 +31,8 @@ def predict(
     time = apply_mlp(weights, "time_mlp", torch.cat((angles.sin(), angles.cos()), -1).to(x_t.dtype))
     tokens = torch.stack((x_t, time), 1)
     for number in range(config.depth):
-        layer = {
-            name.removeprefix(f"blocks.{number}."): weights[name] for name in weights if f"blocks.{number}." in name
-        }
+        prefix = f"blocks.{number}."
+        layer = {name.removeprefix(prefix): weights[name] for name in weights if prefix in name}
         tokens = tokens + attend_self(layer, config, weights, tokens)
         tokens = tokens + attend_context(layer, config, tokens, context)
         tokens = tokens + feed_forward(layer, tokens)
@@ -49,7 +48,7 @@ def guide(
     conditions: tuple[Tensor, Tensor, Tensor, Tensor],
     w: tuple[float, float],
 ) -> Tensor:
-    """Guided x0 from three rows a query; conditions as for `predict`, with the negative text (N, L, D_text) last."""
+    """Predict x0 guided by three rows per query; conditions as for `predict`, then the negative text (N, L, D_text)."""
     text, image, mask, negative = conditions
     stacked = torch.cat((text, negative, negative)), torch.cat((image, image, 0 * image)), torch.cat((mask, mask, mask))
     x0 = predict(weights, config, x_t.repeat(3, 1), timestep.repeat(3), stacked)
@@ -58,19 +57,19 @@ def guide(
 
 
 def apply_mlp(weights: Weights, name: str, x: Tensor) -> Tensor:
-    """Three linears with SiLU between."""
+    """Return three linears with SiLU between."""
     for layer in (0, 2):
         x = functional.silu(functional.linear(x, weights[f"{name}.{layer}.weight"], weights[f"{name}.{layer}.bias"]))
     return functional.linear(x, weights[f"{name}.4.weight"], weights[f"{name}.4.bias"])
 
 
 def normalise(x: Tensor, gain: Tensor) -> Tensor:
-    """LayerNorm without offset."""
+    """Apply LayerNorm without offset."""
     return functional.layer_norm(x, x.shape[-1:], gain, eps=1e-5)
 
 
 def turn(x: Tensor, frequencies: Tensor) -> Tensor:
-    """Rotary embedding over the sequence. x: (..., L, E)."""
+    """Return rotary embedding over the sequence. x: (..., L, E)."""
     turned = 2 * len(frequencies)
     angles = torch.arange(x.shape[-2])[:, None] * frequencies
     cosine, sine = (each.repeat_interleave(2, -1).to(x.dtype) for each in (angles.cos(), angles.sin()))
@@ -80,7 +79,7 @@ def turn(x: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def attend_self(layer: Weights, config: DenoiserConfig, weights: Weights, x: Tensor) -> Tensor:
-    """Multi-query cosine attention of the two tokens. x: (N, 2, D)."""
+    """Attend by multi-query cosine attention of the two tokens. x: (N, 2, D)."""
     heads, width, frequencies = config.heads, config.head_width, weights["constants.rotary_frequencies"]
     qkv = functional.linear(normalise(x, layer["attend_self.norm.weight"]), layer["attend_self.to_qkv.weight"])
     query, key, value = qkv[..., : -2 * width], qkv[..., -2 * width : -width], qkv[..., -width:]
@@ -97,16 +96,14 @@ def attend_self(layer: Weights, config: DenoiserConfig, weights: Weights, x: Ten
 
 
 def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: Tensor) -> Tensor:
-    """Cross-attention. x: (N, 2, D); context: (N, K, D)."""
+    """Attend to the context. x: (N, 2, D); context: (N, K, D)."""
     heads, width = config.cross_heads, config.head_width
     query = functional.linear(normalise(x, layer["attend_context.norm.weight"]), layer["attend_context.to_q.weight"])
     keys_values = functional.linear(context, layer["attend_context.keys_values.linear.weight"])
-    query, key, value = (
-        each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in (query, *keys_values.chunk(2, -1))
-    )
-    null_key, null_value = layer["attend_context.keys_values.null_kv"][:, None, None, None].expand(
-        -1, len(x), heads, 1, -1
-    )
+    parts = (query, *keys_values.chunk(2, -1))
+    query, key, value = (each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in parts)
+    null = layer["attend_context.keys_values.null_kv"][:, None, None, None]
+    null_key, null_value = null.expand(-1, len(x), heads, 1, -1)
     key, value = torch.cat((null_key, key), 2), torch.cat((null_value, value), 2)
     scores = torch.einsum("nhie,nhje->nhij", query, key) * width**-0.5
     mixed = torch.einsum("nhij,nhje->nhie", scores.softmax(-1, dtype=torch.float32).to(x.dtype), value)
@@ -115,8 +112,7 @@ def attend_context(layer: Weights, config: DenoiserConfig, x: Tensor, context: T
 
 
 def feed_forward(layer: Weights, x: Tensor) -> Tensor:
-    """SwiGLU."""
-    value, gate = functional.linear(
-        normalise(x, layer["feed_forward.norm.weight"]), layer["feed_forward.up.weight"]
-    ).chunk(2, -1)
+    """Apply SwiGLU."""
+    x = normalise(x, layer["feed_forward.norm.weight"])
+    value, gate = functional.linear(x, layer["feed_forward.up.weight"]).chunk(2, -1)
     return functional.linear(value * functional.silu(gate), layer["feed_forward.down.weight"])

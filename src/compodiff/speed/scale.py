@@ -30,11 +30,9 @@ class SynthesisCosts:
     keep: float
 
     def compute_pair_cost(self, candidates: int = 1, kept: int = 1) -> float:
-        """All that a caption pair costs, one thing after the other.
+        """Return all that a caption pair costs, one thing after the other.
 
-        Args:
-            candidates: drawn; more than are kept are embedded once more, to choose among them.
-            kept: of them, scored and written.
+        Where more candidates are drawn than kept, they are embedded once more, to choose among them.
         """
         chosen = candidates if candidates > kept else 0
         return self.caption + 2 * candidates * self.picture + 2 * (chosen + kept) * self.embed + kept * self.keep
@@ -130,7 +128,7 @@ def _predict_row(costs: SynthesisCosts, it: PlannedSynthesis, gpus: int, seed: i
 
 
 def describe_scale(costs: SynthesisCosts, it: PlannedSynthesis) -> dict[str, Any]:
-    """All that a prediction depends on, as JSON types."""
+    """Return all that a prediction depends on, as JSON types."""
     return {
         "seconds": asdict(costs) | {"pair": costs.compute_pair_cost(it.candidates, it.kept)},
         "undertaking": asdict(it) | {"shards": it.shards},

@@ -50,7 +50,7 @@ class LoadResult:
     cpu: float = 0.0  # seconds of the server's
 
     def summarise(self) -> dict[str, Any]:
-        """Throughput, percentiles in milliseconds, and how often each status came."""
+        """Return throughput, percentiles in milliseconds, and how often each status came."""
         ordered = sorted(self.seconds) or [0.0]
         return {
             "queries_per_second": round(len(self.seconds) / self.wall, 1),
@@ -183,7 +183,7 @@ def _read_cpu_seconds(server: psutil.Process) -> float:
 
 
 def _make_query(ids: Sequence[str], generator: random.Random) -> dict[str, Any]:
-    """A good query: mostly a picture of the gallery and a text; some by text alone, some with an upload."""
+    """Return a good query: mostly a picture of the gallery and a text; some by text alone, some with an upload."""
     data: dict[str, Any] = {"text": f"make it {generator.choice(_COLOURS)} {generator.randrange(1000)}", "k": 24}
     kind = generator.random()
     if kind < 0.1:

@@ -20,7 +20,7 @@ READ_BYTES = 2**28
 
 
 def measure_medians(peers: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each peer over `repeats` rounds, after one round that is not counted."""
+    """Return the median CPU seconds of each peer over `repeats` rounds, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in peers}
     for turn in tqdm(range(repeats + 1), desc=" / ".join(peers), leave=False, disable=None):
         for name, peer in peers.items():
@@ -33,7 +33,7 @@ def measure_medians(peers: Mapping[str, Callable[[], object]], repeats: int) -> 
 
 @contextmanager
 def use_one_thread() -> Iterator[None]:
-    """One thread inside, as many as before afterwards."""
+    """Yield one thread inside, as many as before afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -43,7 +43,7 @@ def use_one_thread() -> Iterator[None]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The processor, the versions, and what one thread can do at most: multiplications and reading."""
+    """Return the processor, the versions, and what one thread can do at most: multiplications and reading."""
     return {
         "processor": read_processor().name,
         "python": platform.python_version(),

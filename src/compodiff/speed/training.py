@@ -40,11 +40,11 @@ class TimedBatch:
         self.mask = torch.zeros(rows, 64, 64)
 
     def draw_normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers of the batch's own generator."""
+        """Return standard normal numbers of the batch's own generator."""
         return torch.randn(shape, generator=self.generator)
 
     def add_noise(self, draws: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Targets, x_t and timesteps, `draws` of each row adjacent."""
+        """Return targets, x_t and timesteps, `draws` of each row adjacent."""
         target = self.target.repeat_interleave(draws, 0)
         timestep = PROCESS.draw_timesteps(len(target), self.generator)
         return target, PROCESS.add_noise(target, self.draw_normal(*target.shape), timestep), timestep
@@ -66,7 +66,7 @@ def run(batches: Sequence[int], repeats: int, config: DenoiserConfig = RELEASED)
 
 
 def measure_gradient_error(config: DenoiserConfig) -> float:
-    """The largest difference of any gradient between the peers, float32, texts of 77 real tokens.
+    """Return the largest difference of any gradient between the peers, float32, texts of 77 real tokens.
 
     Raises:
         ArithmeticError: it exceeds LARGEST_ERROR.
@@ -79,9 +79,8 @@ def measure_gradient_error(config: DenoiserConfig) -> float:
     for loss in (_compute_our_loss, _compute_plain_loss):
         denoiser.zero_grad()
         torch.autograd.backward(loss(denoiser, batch, noised))
-        gradients.append(
-            {name: weight.grad.clone() for name, weight in denoiser.named_parameters() if weight.grad is not None}
-        )
+        weights = denoiser.named_parameters()
+        gradients.append({name: each.grad.clone() for name, each in weights if each.grad is not None})
     ours, theirs = gradients
     error = max(float((ours[name] - theirs[name]).abs().max() / theirs[name].abs().mean()) for name in theirs)
     if error > LARGEST_ERROR or ours.keys() != theirs.keys():

@@ -56,13 +56,7 @@ class ClipSegMasks:
         return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), processor, params)
 
     def find_cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
-        """Yield the cells where each picture shows what its phrase names; none of them where it is not found.
-
-        Args:
-            pictures: of any size.
-            phrases: one for each.
-            resize_mode: how the encoder makes a picture square.
-        """
+        """Yield the cells where each picture shows what its phrase names; none of them where it is not found."""
         batch_size = self._params.batch_size
         for first in range(0, len(pictures), batch_size):
             some = slice(first, first + batch_size)
@@ -74,7 +68,7 @@ class ClipSegMasks:
 
     @torch.inference_mode()
     def _estimate_probabilities(self, asked: Sequence[tuple[Image.Image, str]]) -> Tensor:
-        """(B, h, w) at CLIPSeg's resolution, each of a whole picture."""
+        """Return probabilities (B, h, w) at CLIPSeg's resolution, each map of a whole picture."""
         inputs = self._processor(
             text=[phrase for _, phrase in asked],
             images=[picture.convert("RGB") for picture, _ in asked],
@@ -82,9 +76,7 @@ class ClipSegMasks:
             truncation=True,
             return_tensors="pt",
         )
-        logits: Tensor = self._network(
-            **{name: tensor.to(self._network.device) for name, tensor in inputs.items()}
-        ).logits
+        logits: Tensor = self._network(**inputs.to(self._network.device)).logits
         return logits.reshape(len(asked), *logits.shape[-2:]).sigmoid().float().cpu()
 
 
@@ -121,15 +113,14 @@ class MaskedGenerator:
     def _add_masks(self, batch: Sequence[PicturePair]) -> Iterator[PicturePair]:
         wanted = [[] if pair.rejected_by else self._list_wanted(pair) for pair in batch]
         flat = [each for of_pair in wanted for each in of_pair]
-        found = self._masks.find_cells(
-            [picture for picture, _ in flat], [phrase for _, phrase in flat], self._resize_mode
-        )
+        pictures = [picture for picture, _ in flat]
+        found = self._masks.find_cells(pictures, [phrase for _, phrase in flat], self._resize_mode)
         for pair, of_pair in zip(batch, wanted, strict=True):
             cells = np.logical_or.reduce([next(found) for _ in of_pair]) if of_pair else np.zeros(1, np.bool_)
             yield replace(pair, mask=cells) if cells.any() else pair
 
     def _list_wanted(self, pair: PicturePair) -> list[tuple[Image.Image, str]]:
-        """What to find in which picture of a pair."""
+        """Return what to find in which picture of a pair."""
         it = pair.captions
         before, after = self._tagger.tag([it.reference_caption, it.target_caption])
         goes = choose_mask_phrase(before, after.caption)
@@ -139,7 +130,7 @@ class MaskedGenerator:
 
 
 def choose_mask_phrase(tagged: TaggedCaption, other: str, keyword: str = "") -> str:
-    """What of a picture its mask covers: what its caption names and the other caption does not.
+    """Return what of a picture its mask covers: what its caption names and the other caption does not.
 
     Args:
         tagged: what the picture shows.

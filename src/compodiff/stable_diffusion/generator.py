@@ -95,9 +95,8 @@ class DiffusionGenerator:
         self._pick = pick
         self._params = params
         self._seed = seed
-        self._memory = MemoryBound(
-            f"pairs of pictures of {params.picture_size} px", "choose a smaller pipeline, picture_size or float16"
-        )
+        what = f"pairs of pictures of {params.picture_size} px"
+        self._memory = MemoryBound(what, "choose a smaller pipeline, picture_size or float16")
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield the best candidates of each pair under keys of their own: equal pairs give equal pictures.
@@ -135,9 +134,8 @@ class DiffusionGenerator:
         references = [draw.captions.reference_caption for draw in draws]
         targets = [draw.captions.target_caption for draw in draws]
         length = pipeline.tokenizer.model_max_length
-        alignments = [
-            align(*pair, length) for pair in zip(self._split_words(references), self._split_words(targets), strict=True)
-        ]
+        words = zip(self._split_words(references), self._split_words(targets), strict=True)
+        alignments = [align(*pair, length) for pair in words]
         guidance = torch.tensor([draw.guidance for draw in rows])[:, None, None, None]
         sharing = Sharing(alignments, [draw.shared for draw in draws], pipeline.device)
 
@@ -167,13 +165,9 @@ class DiffusionGenerator:
 def load_diffusion_generator(
     params: DiffusionParams, *, seed: int, encoder: Path, batch_size: int
 ) -> DiffusionGenerator:
-    """Load a generator, on the GPU where there is one.
+    """Load a generator, on the GPU where there is one; the encoder in `encoder` chooses the best candidates.
 
-    Args:
-        params: which pipeline, and how it draws.
-        seed: of everything random, together with the pairs' keys.
-        encoder: folder of the encoder by which the best candidates are chosen.
-        batch_size: pictures that it embeds at a time.
+    All that is random comes of `seed` and the pairs' keys.
 
     Raises:
         InputInvalid: pipeline, checker or scheduler are not what they should be.
@@ -192,10 +186,8 @@ def load_diffusion_generator(
             f"the pipeline {params.pipeline} brings no safety checker; name one in "
             "synthesis.drawn.diffusion.safety_checker, such as CompVis/stable-diffusion-safety-checker"
         )
-    picker = load_encoder(encoder).prepare_for_many()
-    return DiffusionGenerator(
-        pipeline, checker, BestByDirection(picker, kept=params.kept, batch_size=batch_size), params, seed
-    )
+    picker = BestByDirection(load_encoder(encoder).prepare_for_many(), kept=params.kept, batch_size=batch_size)
+    return DiffusionGenerator(pipeline, checker, picker, params, seed)
 
 
 def load_pipeline(params: DiffusionParams) -> Any:
@@ -218,9 +210,7 @@ def load_pipeline(params: DiffusionParams) -> Any:
     # The SDE solver draws noise that no generator decides.
     fitting = {each.__name__: each for each in pipeline.scheduler.compatibles if "SDE" not in each.__name__}
     if params.scheduler not in fitting:
-        raise InputInvalid(
-            f"{params.scheduler!r} is no scheduler for {place}; choose from: {', '.join(sorted(fitting))}"
-        )
+        raise InputInvalid(f"{params.scheduler!r} is no scheduler for {place}; choose: {', '.join(sorted(fitting))}")
     pipeline.scheduler = fitting[params.scheduler].from_config(pipeline.scheduler.config)
     return pipeline
 

@@ -67,12 +67,12 @@ def align(reference: Sequence[Word], target: Sequence[Word], length: int) -> Ali
 
 
 def _find_starts(words: Sequence[Word]) -> list[int]:
-    """Position of the first token of each word, and of the token after the last one."""
+    """Return the position of the first token of each word, and of the token after the last one."""
     return list(accumulate((len(word) for word in words), initial=1))
 
 
 def mix_maps(reference: Tensor, own: Tensor, alignment: Alignment) -> Tensor:
-    """The target's cross-attention maps while it shares: the reference's by alignment, its own for new words.
+    """Return the target's cross-attention maps while it shares: the reference's by alignment, its own for new words.
 
     Args:
         reference: (S, H, P, L) maps of the references.
@@ -149,7 +149,7 @@ def _split_heads(states: Tensor, heads: int) -> Tensor:
 
 
 def _compute_maps(query: Tensor, key: Tensor) -> Tensor:
-    """Attention maps in float32, (S, H, P, L)."""
+    """Compute attention maps in float32, (S, H, P, L)."""
     scores: Tensor = query.float() @ key.float().mT * query.shape[-1] ** -0.5
     return scores.softmax(dim=-1)
 
@@ -165,7 +165,7 @@ class Network(Protocol):
 
 @contextmanager
 def share_attention(network: Network, sharing: Sharing) -> Iterator[None]:
-    """Within the block, every attention layer of the network shares as `sharing` says."""
+    """Let every attention layer of the network share as `sharing` says while the block runs."""
     usual = dict(network.attn_processors)
     network.set_attn_processor({name: SharedAttention(sharing, processor) for name, processor in usual.items()})
     try:
@@ -175,12 +175,7 @@ def share_attention(network: Network, sharing: Sharing) -> Iterator[None]:
 
 
 def group_words(ids: Sequence[int], word_numbers: Sequence[int | None]) -> list[Word]:
-    """Group a caption's token ids by word.
-
-    Args:
-        ids: of all tokens, special ones too.
-        word_numbers: which word each token is of; None for special tokens.
-    """
+    """Group a caption's token ids, special ones too, by word; `word_numbers` has None for special tokens."""
     content = [(number, token) for number, token in zip(word_numbers, ids, strict=True) if number is not None]
     bounds = [0, *(n for n, (one, other) in enumerate(pairwise(content), start=1) if one[0] != other[0]), len(content)]
     return [tuple(token for _, token in content[a:b]) for a, b in pairwise(bounds) if a < b]

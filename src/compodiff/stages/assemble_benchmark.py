@@ -1,23 +1,41 @@
-"""The stage assemble_benchmark: the gallery and the queries. Run: compodiff run assemble_benchmark."""
+"""The stage assemble_benchmark@NAME: a benchmark of params.yaml. Run: compodiff run assemble_benchmark@emoji."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.catalogue.emoji_benchmark import write_benchmark
+from compodiff.benchmarks.datasets.assembled import GALLERY_TABLE, KIND, Assembled
+from compodiff.catalogue.emoji_benchmark import describe_gallery, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.params import BenchmarkParams
-from compodiff.stages.declaration import Input, Output
+from compodiff.params import AnyBenchmarkParams, EmojiBenchmarkParams, FilesBenchmarkParams
+from compodiff.project import ATTRIBUTION
+from compodiff.scenes.benchmark import write_scenes
+from compodiff.stages.declaration import Input, Item, Key, Output
+from compodiff.storage.atomic import replace_folder
+from compodiff.storage.tables import write_table
 
 
 def assemble_benchmark(
     *,
-    benchmark: BenchmarkParams,
-    data: Annotated[Path, Input("data")],
-    folder: Annotated[Path, Output("artifacts/benchmark")],
+    name: Annotated[str, Key()],
+    params: Annotated[AnyBenchmarkParams, Item("benchmarks")],
+    reads: Annotated[Path, Input("{item.reads}")],
+    folder: Annotated[Path, Output("artifacts/benchmarks/{key}")],
 ) -> None:
-    """Write the emoji benchmark of the catalogue in `data`.
+    """Write the benchmark of a recipe, or refer to one's own, with the digests of what training may not see.
 
     Raises:
-        InputInvalid: the catalogue is missing, truncated or damaged.
+        InputInvalid: what it reads is missing, truncated or damaged.
     """
-    write_benchmark(folder, Catalogue.load(data), benchmark)
+    with replace_folder(folder, KIND) as temporary:
+        if isinstance(params, FilesBenchmarkParams):
+            root = os.path.relpath(folder.parents[2] / params.root, folder)
+            Assembled(name, params.format, root, params.split, params.validation).write(temporary)
+            return
+        catalogue = Catalogue.load(reads)
+        if isinstance(params, EmojiBenchmarkParams):
+            write_benchmark(temporary, catalogue, params)
+            write_table(temporary / GALLERY_TABLE, describe_gallery(catalogue))
+        else:
+            write_scenes(temporary, catalogue, params)
+        Assembled(name, "triplets", ".", "test", "validation", ATTRIBUTION).write(temporary)

@@ -1,40 +1,41 @@
-"""The stage build_index: the default gallery, ready for search. Run: compodiff run build_index."""
+"""The stage build_index: the gallery of a benchmark, ready for search. Run: compodiff run build_index."""
 
 import os
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.benchmarks.datasets.pictures import GalleryFolder
-from compodiff.catalogue.pictures import Catalogue
+import pandas as pd
+
+from compodiff.benchmarks.datasets.assembled import GALLERY_TABLE, open_assembled
+from compodiff.benchmarks.datasets.pictures import locate_pictures
 from compodiff.embeddings import Embeddings
 from compodiff.images import tabulate
 from compodiff.index.index import build
 from compodiff.params import IndexParams
 from compodiff.stages.declaration import Input, Output
-
-DESCRIBED = ("style", "concept", "split", "skin_tone", "gender", "hair", "direction")  # what filters can ask for
+from compodiff.storage.tables import read_table
 
 
 def build_index(
     *,
     index: IndexParams,
-    data: Annotated[Path, Input("data")],
-    benchmark: Annotated[Path, Input("artifacts/benchmark")],
-    embeddings: Annotated[Path, Input("artifacts/embeddings")],
+    benchmark: Annotated[Path, Input("artifacts/benchmarks/{index.gallery}")],
+    embeddings: Annotated[Path, Input("artifacts/benchmark_embeddings/{index.gallery}")],
     folder: Annotated[Path, Output("artifacts/index")],
 ) -> None:
-    """Index the benchmark's gallery by the embeddings of its pictures.
+    """Index a benchmark's gallery by the embeddings of its pictures, with what is known of them as columns.
 
     Raises:
-        InputInvalid: the gallery, the catalogue or the embeddings cannot be read, or the gallery is too small for
-            `index.kind`.
+        InputInvalid: the gallery or the embeddings cannot be read, or the gallery is too small for `index.kind`.
     """
-    gallery = benchmark / "gallery"
-    table = tabulate(gallery, GalleryFolder.scan(gallery).members)
-    described = Catalogue.load(data).pictures.loc[table["picture_id"]]
-    table["name"] = (described["caption"] + " (" + described["style"] + ")").to_numpy()
-    for column in DESCRIBED:
-        table[column] = described[column].to_numpy()
+    assembled = open_assembled(benchmark)
+    parts = assembled.load(assembled.split)
+    names = sorted({name for part in parts for name in (part.gallery or part.ranked_pictures)})
+    places = locate_pictures(parts, names)
+    root = assembled.gallery
+    table = tabulate(root, places)
+    if (benchmark / GALLERY_TABLE).exists():
+        table = _describe(table, read_table(benchmark / GALLERY_TABLE))
     encoded = Embeddings.load(embeddings)
     build(
         folder,
@@ -42,5 +43,14 @@ def build_index(
         pictures=table,
         encoder=encoded.encoder,
         params=index,
-        pictures_root=os.path.relpath(gallery, folder),
+        pictures_root=os.path.relpath(root, folder),
     )
+
+
+def _describe(table: pd.DataFrame, described: pd.DataFrame) -> pd.DataFrame:
+    """Add what is known of the pictures; a name for people replaces the id as their name."""
+    own = described.set_index("picture_id").reindex(table["picture_id"])
+    table = table.copy()
+    for column in own.columns:
+        table[column] = own[column].to_numpy()
+    return table

@@ -1,37 +1,43 @@
 """How a stage says what it is: its signature.
 
-A stage NAME is the function NAME in the module compodiff.stages.NAME. Each keyword argument is either a section of
-params.yaml (annotated with a class of compodiff.params) or a path, annotated with `Input` or `Output`:
+A stage NAME is the function NAME in the module compodiff.stages.NAME. Each keyword argument is a section of params.yaml
+(annotated with a class of compodiff.params), an entry of a section that names sets or benchmarks (`Item`), or a path:
 
-    def embed(*, embedding: EmbeddingParams, data: Annotated[Path, Input("data")],
-              embeddings: Annotated[Path, Output("artifacts/embeddings")]) -> None: ...
+    def embed(*, embedding: EmbeddingParams, folder: Annotated[Path, Input("artifacts/sets/{key}")],
+              embeddings: Annotated[Path, Output("artifacts/embeddings/{key}")]) -> None: ...
 
-`dvc.yaml` repeats this for DVC, but for the optional stages; tests/contract holds the two together.
+A stage of `STAGES` that runs over names is one stage for each of them, NAME@KEY: `{key}` in a path is the name,
+`{item.reads}` a value of the entry, `{index.gallery}` a value of params.yaml. `dvc.yaml` repeats this for DVC, but for
+the optional stages; tests/contract holds the two together.
 """
 
 import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from compodiff.errors import InputInvalid
-from compodiff.params import Section, load_params
+from compodiff.params import Params, Section, load_params
 
-STAGES = (
-    "assemble_benchmark",
-    "assemble_scenes",
-    "train_encoder",
-    "synthesize",
-    "validate",
-    "embed",
-    "train_prior",
-    "train_composed",
-    "build_index",
-    "evaluate",
-    "register",
-)
+TRAININGS = ("prior", "composed")
+# Stage -> the section of params.yaml, or the names, that it runs over; "" where it is one stage.
+STAGES: Mapping[str, str | tuple[str, ...]] = {
+    "make_set": "sets",
+    "assemble_benchmark": "benchmarks",
+    "train_encoder": "",
+    "embed": "sets",
+    "embed_benchmark": "benchmarks",
+    "validate": "sets",
+    "mix": TRAININGS,
+    "train_prior": "",
+    "train_composed": "",
+    "set_dials": "",
+    "build_index": "",
+    "evaluate": "benchmarks",
+    "register": "",
+}
 OPTIONAL_STAGES = ("distill",)  # run by name, and by nothing else
 
 
@@ -43,20 +49,45 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Output:
+class Through(Input):
+    """A path that the stage reads, whose every change another input shows: DVC need not watch it."""
+
+
+@dataclass(frozen=True)
+class Output(Input):
     """A path that the stage writes, relative to the project's root."""
 
-    path: str
+
+@dataclass(frozen=True)
+class Key:
+    """The name that the stage runs for."""
+
+
+@dataclass(frozen=True, init=False)
+class Item:
+    """The entry of a section that the stage runs for; of the section of a training, only some keys are watched."""
+
+    section: str
+    keys: tuple[str, ...]
+
+    def __init__(self, section: str, *keys: str) -> None:
+        """`section` "" is the section that has the stage's key as its name."""
+        object.__setattr__(self, "section", section)
+        object.__setattr__(self, "keys", keys)
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a signature declares: argument name -> params section, input path or output path."""
+    """What a signature declares, by argument."""
 
     function: Callable[..., None]
-    sections: dict[str, type[Section]]
-    inputs: dict[str, str]
-    outputs: dict[str, str]
+    over: str | tuple[str, ...]
+    sections: dict[str, type[Section]] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    through: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
 
 
 def read_declaration(name: str) -> Declaration:
@@ -65,38 +96,75 @@ def read_declaration(name: str) -> Declaration:
     Raises:
         InputInvalid: there is no such stage.
     """
-    known = STAGES + OPTIONAL_STAGES
+    known = (*STAGES, *OPTIONAL_STAGES)
     if name not in known:
         raise InputInvalid(f"there is no stage {name!r}; the stages are: {', '.join(known)}")
     function: Callable[..., None] = getattr(importlib.import_module(f"compodiff.stages.{name}"), name)
     hints = get_type_hints(function, include_extras=True)
-    sections: dict[str, type[Section]] = {}
-    paths: dict[type, dict[str, str]] = {Input: {}, Output: {}}
+    declared = Declaration(function, STAGES.get(name, ""))
     for argument in inspect.signature(function).parameters:
         hint = hints[argument]
         if inspect.isclass(hint) and issubclass(hint, Section):
-            sections[argument] = hint
+            declared.sections[argument] = hint
+            continue
+        mark = hint.__metadata__[-1]
+        if isinstance(mark, Item):
+            declared.items[argument] = mark
+        elif isinstance(mark, Key):
+            declared.keys.append(argument)
         else:
-            (mark,) = hint.__metadata__
-            paths[type(mark)][argument] = mark.path
-    return Declaration(function, sections, paths[Input], paths[Output])
+            kinds = {Input: declared.inputs, Through: declared.through, Output: declared.outputs}
+            kinds[type(mark)][argument] = mark.path
+    return declared
 
 
-def run_stage(name: str, root: Path) -> None:
-    """Run stage `name` in the project at `root` with the params and paths that its signature declares.
+def list_keys(name: str, params: Params) -> list[str]:
+    """Return the names that stage `name` runs for; none where it is one stage."""
+    over = STAGES.get(name, "")
+    return [*over] if isinstance(over, tuple) else [*getattr(params, over)] if over else []
+
+
+def run_stage(stage: str, root: Path) -> None:
+    """Run a stage, such as train_prior or embed@emoji, with the params and paths that its signature declares.
+
+    Args:
+        stage: its name, with a key where it runs over names.
+        root: the project.
 
     Raises:
         InputInvalid: there is no such stage, or an input path does not exist.
         ParamsInvalid: params.yaml does not fit.
     """
-    declaration = read_declaration(name)
+    name, _, key = stage.partition("@")
+    declared = read_declaration(name)
     params = load_params(root / "params.yaml")
-    arguments: dict[str, Any] = {argument: getattr(params, argument) for argument in declaration.sections}
-    for argument, path in declaration.inputs.items():
-        if not (root / path).exists():
-            raise InputInvalid(f"stage {name} needs {path}, which is not in {root}; run there: dvc repro {name}")
+    keys = list_keys(name, params)
+    if key not in (keys or [""]):
+        known = ", ".join(f"{name}@{each}" for each in keys) or name
+        raise InputInvalid(f"there is no stage {stage!r}; params.yaml gives: {known}")
+    arguments: dict[str, Any] = {argument: getattr(params, argument) for argument in declared.sections}
+    arguments |= dict.fromkeys(declared.keys, key)
+    items = {
+        argument: getattr(params, item.section)[key] if item.section else getattr(params, key)
+        for argument, item in declared.items.items()
+    }
+    values = {**dict(params), "key": key, "item": next(iter(items.values()), None)}
+    arguments |= items
+    for argument, template in (declared.inputs | declared.through).items():
+        path = template.format(**values)
+        if "://" not in path and not (root / path).exists():
+            raise InputInvalid(f"stage {stage} needs {path}, which is not in {root}; {_say_remedy(path, stage)}")
         arguments[argument] = root / path
-    for argument, path in declaration.outputs.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        arguments[argument] = root / path
-    declaration.function(**arguments)
+    for argument, template in declared.outputs.items():
+        arguments[argument] = root / template.format(**values)
+        arguments[argument].parent.mkdir(parents=True, exist_ok=True)
+    declared.function(**arguments)
+
+
+def _say_remedy(path: str, stage: str) -> str:
+    """Say how a missing input comes about: by the graph, or by whoever named it in params.yaml."""
+    if path.startswith("artifacts/"):
+        return f"run there: dvc repro {stage}"
+    if path.endswith("set.json"):
+        return "make it with compodiff import, or name another set in params.yaml"
+    return "build data with compodiff data" if path == "data" else "name what is there in params.yaml"

@@ -6,12 +6,11 @@ It is not in dvc.yaml: the default model is trained where few calls start (docs/
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.embeddings import Embeddings
 from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.params import DistillationParams
-from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import choose_training_precision, collect_composed_material
+from compodiff.stages.declaration import Input, Output, Through
+from compodiff.stages.training_material import choose_training_precision, load_material
 from compodiff.tracking.runs import record_training
 from compodiff.training.fit import fit
 
@@ -19,25 +18,26 @@ from compodiff.training.fit import fit
 def distill(
     *,
     distillation: DistillationParams,
-    data: Annotated[Path, Input("data")],
-    validated: Annotated[Path, Input("artifacts/validation")],
-    embeddings: Annotated[Path, Input("artifacts/embeddings")],
-    benchmark: Annotated[Path, Input("artifacts/benchmark")],
+    mixture: Annotated[Path, Input("artifacts/mixtures/composed")],
+    embeddings: Annotated[Path, Through("artifacts/embeddings")],
+    validated: Annotated[Path, Through("artifacts/validation")],
     composed: Annotated[Path, Input("artifacts/composed")],
     folder: Annotated[Path, Output("artifacts/distilled")],
-    curve: Annotated[Path, Output("artifacts/metrics/distilled_curve.csv")],
+    curve: Annotated[Path, Output("artifacts/curves/distilled.csv")],
 ) -> None:
     """Train the composed model to say in one network call what it now says in `teacher_calls`.
+
+    It learns from what the composed model learned from.
 
     Raises:
         EncoderMismatch: the model was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
     distillation = choose_training_precision(distillation, "distill")
-    encoded = Embeddings.load(embeddings)
+    material = load_material(mixture, embeddings, validated)
+    encoder = material.mixture.sets[0].embeddings.encoder
     denoiser, card = load_model(composed)
-    require_same(EncoderManifest.from_json(card.encoder or {}), encoded.encoder, f"the model {composed}")
-    material = collect_composed_material(data, encoded, validated, benchmark, distillation)
+    require_same(EncoderManifest.from_json(card.encoder or {}), encoder, f"the model {composed}")
     params = {**card.trained_with, "distillation": distillation.model_dump()}
     distilled = ModelCard(card.denoiser, card.process, card.encoder, params)
     denoiser.train().requires_grad_()

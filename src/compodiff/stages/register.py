@@ -3,42 +3,42 @@
 Run: compodiff run register. Whether it becomes champion is decided after, by flow or command, not by a stage.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from compodiff.project import find_project_root
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
+from compodiff.storage.json_files import read_json
 from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
-from compodiff.tracking.store import find_project
 
 
 def register(
     *,
     encoder: Annotated[Path, Input("artifacts/encoder")],
     composed: Annotated[Path, Input("artifacts/composed")],
+    dials: Annotated[Path, Input("artifacts/sampling.json")],
     index: Annotated[Path, Input("artifacts/index")],
-    metrics: Annotated[Path, Input("artifacts/metrics/emoji.json")],
-    scenes: Annotated[Path, Input("artifacts/metrics/scenes.json")],
-    report: Annotated[Path, Input("artifacts/report")],
+    metrics: Annotated[Path, Input("artifacts/metrics")],
+    reports: Annotated[Path, Input("artifacts/reports")],
     registration: Annotated[Path, Output("artifacts/registration.json")],
 ) -> None:
-    """Register the model with its encoder, its index, its figures and the report.
+    """Register the model with its encoder, its index, its dials, the figures of every benchmark and the reports.
 
     Raises:
         InputInvalid: there is no model.
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
-    measured = (metrics, scenes)  # one file a benchmark, by whose name params.yaml has its gate
+    measured = sorted(metrics.glob("*.json"))  # one file a benchmark, by whose name params.yaml has its gate
     candidate = ModelCandidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
-        figures={file.stem: _collect_rows(file) for file in measured},
-        files=[*measured, report],
+        dials=dials,
+        figures={file.stem: _read_rows(file) for file in measured},
+        files=[*measured, reports],
     )
-    version = register_model(find_project(registration.parent), candidate)
+    version = register_model(find_project_root(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
 
 
-def _collect_rows(metrics: Path) -> dict[str, Any]:
-    figures = json.loads(metrics.read_text(encoding="utf-8"))
-    return {method: row for method, row in figures.items() if method != "record"}
+def _read_rows(metrics: Path) -> dict[str, Any]:
+    return {method: row for method, row in read_json(metrics).items() if method != "record"}

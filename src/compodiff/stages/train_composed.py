@@ -1,4 +1,4 @@
-"""The stage train_composed: stage 2, a reference and a relative caption find the target.
+"""The stage train_composed: stage 2, picture and relative caption find the target.
 
 Run: compodiff run train_composed.
 """
@@ -6,45 +6,42 @@ Run: compodiff run train_composed.
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.embeddings import Embeddings
 from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.sampling.process import Process
-from compodiff.params import SamplingParams, TrainingParams
-from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import choose_training_precision, collect_composed_material
+from compodiff.params import TrainingParams
+from compodiff.stages.declaration import Input, Output, Through
+from compodiff.stages.training_material import choose_training_precision, load_material
 from compodiff.tracking.runs import record_training
 from compodiff.training.fit import fit
 
 
-def train_composed(  # noqa: PLR0913  # a stage's arguments are its declaration
+def train_composed(
     *,
     composed: TrainingParams,
-    sampling: SamplingParams,
-    data: Annotated[Path, Input("data")],
-    validated: Annotated[Path, Input("artifacts/validation")],
-    embeddings: Annotated[Path, Input("artifacts/embeddings")],
-    benchmark: Annotated[Path, Input("artifacts/benchmark")],
+    mixture: Annotated[Path, Input("artifacts/mixtures/composed")],
     prior: Annotated[Path, Input("artifacts/prior")],
+    embeddings: Annotated[Path, Through("artifacts/embeddings")],
+    validated: Annotated[Path, Through("artifacts/validation")],
     folder: Annotated[Path, Output("artifacts/composed")],
-    curve: Annotated[Path, Output("artifacts/metrics/composed_curve.csv")],
+    curve: Annotated[Path, Output("artifacts/curves/composed.csv")],
 ) -> None:
-    """Train the prior on: captions, masked pictures and accepted triplets, each its share of a batch.
+    """Train the prior on: captions, masked pictures and triplets of the sets of `composed.tasks`, each its share.
 
     Raises:
         EncoderMismatch: the prior was trained on another encoder's embeddings.
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
     composed = choose_training_precision(composed, "train_composed")
-    encoded = Embeddings.load(embeddings)
+    material = load_material(mixture, embeddings, validated)
+    encoder = material.mixture.sets[0].embeddings.encoder
     denoiser, prior_card = load_model(prior)
-    require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoded.encoder, f"the prior {prior}")
-    material = collect_composed_material(data, encoded, validated, benchmark, composed)
-    params = {**prior_card.trained_with, "composed": composed.model_dump(), "sampling": sampling.model_dump()}
+    require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoder, f"the prior {prior}")
+    params = {**prior_card.trained_with, "composed": composed.model_dump()}
     card = ModelCard(
         denoiser=prior_card.denoiser,
         process=Process(composed.objective, prior_card.process.num_train_timesteps),
-        encoder=encoded.encoder.to_json(),
+        encoder=encoder.to_json(),
         trained_with=params,
     )
     denoiser.train().requires_grad_()

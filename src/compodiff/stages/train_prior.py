@@ -3,49 +3,39 @@
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.catalogue.pictures import Catalogue
-from compodiff.embeddings import Embeddings
 from compodiff.model.checkpoint import ModelCard
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
-from compodiff.params import DenoiserParams, SamplingParams, TrainingParams
-from compodiff.stages.declaration import Input, Output
-from compodiff.stages.training_material import choose_training_precision, list_caption_queries, tabulate_captions
+from compodiff.params import DenoiserParams, TrainingParams
+from compodiff.stages.declaration import Input, Output, Through
+from compodiff.stages.training_material import choose_training_precision, load_material
 from compodiff.tracking.runs import record_training
-from compodiff.training.examples import make_training_examples
-from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
+from compodiff.training.fit import fit, make_denoiser
 
 
 def train_prior(
     *,
     prior: TrainingParams,
     denoiser: DenoiserParams,
-    sampling: SamplingParams,
-    data: Annotated[Path, Input("data")],
-    embeddings: Annotated[Path, Input("artifacts/embeddings")],
+    mixture: Annotated[Path, Input("artifacts/mixtures/prior")],
+    embeddings: Annotated[Path, Through("artifacts/embeddings")],
+    validated: Annotated[Path, Through("artifacts/validation")],
     folder: Annotated[Path, Output("artifacts/prior")],
-    curve: Annotated[Path, Output("artifacts/metrics/prior_curve.csv")],
+    curve: Annotated[Path, Output("artifacts/curves/prior.csv")],
 ) -> None:
-    """Train a denoiser from random weights on the captions of the training pictures.
+    """Train a denoiser from random weights on the sets of `prior.tasks`.
 
     Raises:
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
     prior = choose_training_precision(prior, "train_prior")
-    catalogue, encoded = Catalogue.load(data), Embeddings.load(embeddings)
-    material = TrainingMaterial(
-        embeddings=encoded,
-        examples=make_training_examples(encoded, tabulate_captions(catalogue, "train")),
-        queries=list_caption_queries(catalogue, prior),
-        gallery=catalogue.list_distinct(),
-    )
-    params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump(), "sampling": sampling.model_dump()}
+    material = load_material(mixture, embeddings, validated)
+    encoder = material.mixture.sets[0].embeddings.encoder
+    params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
     card = ModelCard(
-        denoiser=DenoiserConfig.of(
-            denoiser, embedding_dim=encoded.encoder.embedding_dim, token_dim=encoded.encoder.token_dim
-        ),
+        denoiser=DenoiserConfig.of(denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim),
         process=Process(prior.objective, denoiser.num_train_timesteps),
-        encoder=encoded.encoder.to_json(),
+        encoder=encoder.to_json(),
         trained_with=params,
     )
     network = make_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)

@@ -1,51 +1,65 @@
-"""The stage validate: triplets that hold what they promise go on. Run: compodiff run validate."""
+"""The stage validate@NAME: rows of a set that hold what they promise go on. Run: compodiff run validate@emoji."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
-from compodiff.catalogue.pictures import Catalogue, paint_on_white
+import numpy as np
+import pandas as pd
+
+from compodiff.benchmarks.datasets.assembled import read_held_out
+from compodiff.embeddings import SetEmbeddings
 from compodiff.errors import DataRejected
-from compodiff.execution import count_workers
-from compodiff.params import SynthesisParams, ValidationParams
-from compodiff.stages.declaration import Input, Output
-from compodiff.storage import shards
+from compodiff.params import AnySetParams, ValidationParams
+from compodiff.sets import open_set
+from compodiff.stages.declaration import Input, Item, Output
 from compodiff.storage.atomic import replace_folder, write_json
-from compodiff.validation import add_evidence, has_schema, validate_triplets
+from compodiff.storage.tables import write_table
+from compodiff.training.examples import write_examples
+from compodiff.validation import HeldOut, Judged, Verdict, shorten_digests, validate_rows
 
 
 def validate(
     *,
-    synthesis: SynthesisParams,
+    params: Annotated[AnySetParams, Item("sets")],
     validation: ValidationParams,
-    data: Annotated[Path, Input("data")],
-    triplets: Annotated[Path, Input("artifacts/triplets")],
-    validated: Annotated[Path, Output("artifacts/validation")],
+    folder: Annotated[Path, Input("artifacts/sets/{key}")],
+    embeddings: Annotated[Path, Input("artifacts/embeddings/{key}")],
+    benchmarks: Annotated[Path, Input("artifacts/benchmarks")],
+    validated: Annotated[Path, Output("artifacts/validation/{key}")],
 ) -> None:
-    """Write accepted.parquet, quarantine.parquet, result.json and docs/index.html; stop where the suite fails.
+    """Write the examples of accepted rows, what was said of each row, result.json and docs/index.html.
+
+    Nothing is decoded: other floors judge a million rows in seconds.
 
     Raises:
-        DataRejected: the suite failed; all but accepted.parquet is written.
-        InputInvalid: the manifest or a shard is missing, cut short or damaged.
-        ResourceUnavailable: the disk is full or a worker was killed.
+        DataRejected: the suite failed; all but the examples is written.
+        InputInvalid: the set, its embeddings or a benchmark is missing or damaged.
+        ResourceUnavailable: the disk is full.
     """
-    rows = shards.read_table(triplets / "manifest.parquet")
-    if has_schema(rows):
-        catalogue = Catalogue.load(data)
-        rows = add_evidence(
-            rows[rows["accepted"]],
-            triplets,
-            catalogue.pictures,
-            lambda name: paint_on_white(catalogue.read(name)),
-            workers=count_workers(),
-        )
-    with replace_folder(validated, "validation") as folder:
-        verdict = validate_triplets(rows, synthesis.floors, validation, docs=folder / "docs")
-        shards.write_table(folder / "quarantine.parquet", verdict.quarantine)
-        write_json(folder / "result.json", verdict.to_json())
+    arrays = SetEmbeddings.load(embeddings)
+    scored, chosen = read_held_out(sorted(path.parent for path in benchmarks.glob("*/benchmark.json")))
+    judged = Judged(open_set(folder), arrays, HeldOut(shorten_digests(scored), shorten_digests(chosen)))
+    judged.require_same_rows()
+    with replace_folder(validated, "validation") as written:
+        said, quarantine = list[pd.DataFrame](), list[pd.DataFrame]()
+        verdict = Verdict(np.zeros(0, np.bool_))
+        for found in validate_rows(judged, params, validation, written / "docs"):
+            if isinstance(found, Verdict):
+                verdict = found
+                break
+            said.append(found[0])
+            quarantine.append(found[1])
+        rows = pd.concat(said)
+        write_table(written / "rows.parquet", rows)
+        write_table(written / "quarantine.parquet", pd.concat(quarantine))
+        codes = pd.Categorical(rows["relation"]).codes.astype(np.int32)
+        accepted = hashlib.sha256(verdict.accepted.tobytes() + codes.tobytes()).hexdigest()
+        write_json(written / "result.json", verdict.to_json() | {"set": arrays.manifest["set"], "examples": accepted})
         if verdict.passed:
-            shards.write_table(folder / "accepted.parquet", verdict.accepted)
+            write_examples(written, arrays, verdict.accepted, codes)
     if not verdict.passed:
         raise DataRejected(
-            f"{triplets} is not fit for training: {verdict.describe_reasons()}; "
+            f"{folder} is not fit for training: {verdict.describe_reasons()}; "
             f"see {validated / 'quarantine.parquet'} and {validated / 'docs' / 'index.html'}"
         )

@@ -72,9 +72,7 @@ def replace_path(path: Path, kind: str = "") -> Iterator[Path]:
 def replace_folder(path: Path, kind: str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` when the block ends well. Links are followed.
 
-    Args:
-        path: the folder.
-        kind: what it is, in words ("index"): only a folder of the same kind that we wrote is replaced.
+    Only a folder of the same kind, in words ("index"), that we wrote is replaced.
 
     Raises:
         ResourceUnavailable: the disk is full or `path` may not be written; an earlier `path` is left as it was.
@@ -102,10 +100,7 @@ def replace_folder(path: Path, kind: str) -> Iterator[Path]:
 def open_work_folder(path: Path, kind: str, patterns: Sequence[str]) -> Path:
     """Make a folder that is filled little by little, or take up the one that an earlier run filled.
 
-    Args:
-        path: the folder.
-        kind: what it is, in words.
-        patterns: names that will be written into it (`ownership.mark_folder`).
+    Its marker says its kind, in words, and the names that will be written into it (`ownership.mark_folder`).
 
     Returns:
         The folder, links followed.
@@ -127,10 +122,7 @@ def open_work_folder(path: Path, kind: str, patterns: Sequence[str]) -> Path:
 def write_json(path: Path, value: Any, kind: str = "") -> None:
     """Write `value` as sorted, indented JSON, whole or not at all; NaN and infinity are refused.
 
-    Args:
-        path: the file.
-        value: JSON types; with `kind`, an object.
-        kind: see `replace_path`; the signature is the object's entry "written_by".
+    With `kind` (see `replace_path`), `value` is an object, and the signature its entry "written_by".
     """
     content = {**value, "written_by": make_signature(kind)} if kind else value
     with replace_path(path, kind) as temporary:
@@ -167,7 +159,7 @@ def _clear_what_a_kill_left(path: Path) -> None:
 
 
 def _is_writing(process: int) -> bool:
-    """Whether another process may still be writing; an earlier one may have had this process's own number."""
+    """Return whether another process may still be writing; an earlier one may have had this process's own number."""
     return process != os.getpid() and is_alive(process)
 
 
@@ -204,7 +196,7 @@ class _Writing:
         raise ResourceUnavailable(f"{reason} or change its rights") from error
 
     def _is_here(self, filename: object) -> bool:
-        """Whether an error is about `path`, what it lies in, or its temporary name."""
+        """Return whether an error is about `path`, what it lies in, or its temporary name."""
         if not isinstance(filename, str | os.PathLike):
             return False
         place = Path(os.fsdecode(filename))

@@ -11,6 +11,11 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_bytes(content: bytes) -> str:
+    """Return the sha256 of bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def digest_files(paths: Iterable[Path]) -> str:
     """Return the sha256 of files one after the other, hexadecimal."""
     digest = hashlib.sha256()

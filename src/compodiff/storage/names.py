@@ -7,7 +7,7 @@ from compodiff.errors import InputInvalid
 
 
 def is_inside(name: str) -> bool:
-    """Whether `name` leads neither upwards nor to another root, as any system reads it.
+    """Return whether `name` leads neither upwards nor to another root, as any system reads it.
 
     Links on the disk are not followed: DVC may put them in place of its files. A name like "a:dog.png" stays: only
     Windows itself, where this does not run, takes the letter for a drive.
@@ -28,7 +28,7 @@ def resolve_inside(root: Path, name: str) -> Path:
 
 
 def make_printable(text: str) -> str:
-    """A text that holds names as one line that any terminal shows: what cannot be printed is written as in Python.
+    """Return a text that holds names as one line that any terminal shows; what cannot be printed is escaped.
 
     A file's name may hold line breaks, escape sequences and bytes that are not UTF-8.
     """
@@ -36,5 +36,5 @@ def make_printable(text: str) -> str:
 
 
 def _is_shown(character: str) -> bool:
-    """Whether a character is seen as it is meant: of those without a form of their own, spaces and joiners of emoji."""
+    """Return whether a character is seen as meant: of those without a form, spaces and joiners of emoji are."""
     return character.isprintable() or character in "\u200c\u200d" or category(character) == "Zs"

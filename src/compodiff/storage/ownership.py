@@ -25,17 +25,17 @@ _SEARCHED = 2**16  # bytes at each end of a file, where its signature may stand
 
 
 def make_signature(kind: str) -> str:
-    """The words by which a file of this kind is known as written by this program."""
+    """Return the words by which a file of this kind is known as written by this program."""
     return f"compodiff:{kind}"
 
 
 def name_partial(path: Path) -> Path:
-    """The name beside `path` under which this process writes it."""
+    """Return the name beside `path` under which this process writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}.{_PARTIAL}")
 
 
 def name_retired(path: Path) -> Path:
-    """The name beside `path` under which an earlier one waits until the new one is in place."""
+    """Return the name beside `path` under which an earlier one waits until the new one is in place."""
     return path.with_name(f".{path.name}.{os.getpid()}.{_RETIRED}")
 
 
@@ -68,12 +68,12 @@ def mark_folder(folder: Path, kind: str, patterns: Sequence[str] | None = None) 
 
 
 def is_marked(folder: Path) -> bool:
-    """Whether `folder` carries a marker."""
+    """Return whether `folder` carries a marker."""
     return _read_marker(folder) is not None
 
 
 def read_marked_patterns(folder: Path) -> frozenset[str]:
-    """The patterns of names that the marker of `folder` allows; none where there is no marker."""
+    """Return the patterns of names that the marker of `folder` allows; none where there is no marker."""
     marker = _read_marker(folder)
     return frozenset(marker.patterns) if marker else frozenset()
 
@@ -118,7 +118,7 @@ def require_replaceable_file(path: Path | None, kind: str) -> None:
 
 
 def is_signed(path: Path, kind: str) -> bool:
-    """Whether the file `path` carries the signature of this kind."""
+    """Return whether the file `path` carries the signature of this kind."""
     with path.open("rb") as file:
         start = file.read(_SEARCHED)
         file.seek(max(0, path.stat().st_size - _SEARCHED))
@@ -203,7 +203,7 @@ class _Marker:
     patterns: tuple[str, ...]
 
     def covers(self, name: str) -> bool:
-        """Whether something in the folder, by its path from there, is ours."""
+        """Return whether something in the folder, by its path from there, is ours."""
         base = name.rpartition("/")[2]
         if name == MARKER or name in self.files or name in self.folders or base in _LEFT_BY_FILE_MANAGERS:
             return True
@@ -217,7 +217,7 @@ class _Marker:
 
 
 def _read_marker(folder: Path) -> _Marker | None:
-    """The marker of a folder; None where there is none, or nothing that this program would write."""
+    """Return the marker of a folder; None where there is none, or nothing that this program would write."""
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         kind, files, patterns = content["kind"], content.get("files", []), content.get("patterns", [])
@@ -230,13 +230,13 @@ def _read_marker(folder: Path) -> _Marker | None:
 
 
 def _is_partial(name: str) -> bool:
-    """Whether this is what a kill left of a file that was being written."""
+    """Return whether this is what a kill left of a file that was being written."""
     base = name.rpartition("/")[2]
     return base.startswith(".") and base.endswith(f".{_PARTIAL}")
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Everything in a folder, by its path from there, in a fixed order; links are not followed.
+    """Yield everything in a folder, by its path from there, in a fixed order; links are not followed.
 
     Raises:
         InputInvalid: a folder in it cannot be read, so that nobody knows what it holds.

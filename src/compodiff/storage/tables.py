@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -43,10 +44,7 @@ class TableWriter:
 def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
     """Yield a writer; when the block ends well the table appears under `path`. Equal rows give equal bytes.
 
-    Args:
-        path: the parquet file.
-        columns: name -> str, int, float or list[int].
-        kind: what it is, where a person chose its place (`atomic.replace_path`).
+    Columns are name -> str, int, float or list[int]; for `kind` see `atomic.replace_path`.
 
     Raises:
         ResourceUnavailable: the disk is full; nothing is left.
@@ -63,10 +61,7 @@ def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") ->
 def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a parquet file as dicts of `columns`, in their order; one group is in memory at a time.
 
-    Args:
-        path: the parquet file.
-        columns: what to read; others are skipped unread.
-        remedy: the way out that an error names.
+    Other columns are skipped unread; `remedy` is the way out that an error names.
 
     Raises:
         InputInvalid: the file is missing, cut short, not parquet, or lacks a column.
@@ -83,7 +78,7 @@ def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[di
 
 
 def read_column_names(path: Path, *, remedy: str) -> list[str]:
-    """The columns of a parquet file, from its footer.
+    """Return the columns of a parquet file, from its footer.
 
     Raises:
         InputInvalid: the file is missing, cut short or not parquet.
@@ -98,10 +93,31 @@ def read_column_names(path: Path, *, remedy: str) -> list[str]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a parquet file has, from its footer."""
+    """Return how many rows a parquet file has, from its footer."""
     rows: int = pq.read_metadata(path).num_rows
     return rows
 
 
 def _shorten_error(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def write_table(path: Path, rows: pd.DataFrame) -> None:
+    """Write rows as parquet, whole or not at all; equal rows give equal bytes."""
+    with replace_path(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary)
+
+
+def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
+    """Read a parquet file; `remedy` is the way out that an error names.
+
+    Raises:
+        InputInvalid: the file is missing, cut short or not parquet.
+    """
+    try:
+        rows: pd.DataFrame = pq.read_table(path).to_pandas()
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path} is not there; {remedy}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {remedy}") from error
+    return rows

@@ -1,6 +1,7 @@
 """Promotion and rollback: the gate is asked, the decision is made (decisions.py), and the aliases follow."""
 
 import getpass
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.machine import lock_file
-from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import (
     PROMOTED,
     REFUSED,
@@ -20,7 +20,7 @@ from compodiff.tracking.decision_log import (
     decide,
     settle_aliases,
 )
-from compodiff.tracking.gate import FIGURE, list_objections
+from compodiff.tracking.gate import Gates, list_objections
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -31,6 +31,8 @@ from compodiff.tracking.registry import (
     find_version_at,
 )
 from compodiff.tracking.store import open_store
+
+_JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class ChampionChange:
         return self.before != self.after
 
 
-def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) -> ChampionChange:
+def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
     Args:
         project: the folder that holds params.yaml.
-        gate: what the challenger must show.
+        gates: what the challenger must show, by the benchmark's name.
         min_relation_queries: relations with fewer queries say too little to object by.
 
     Raises:
@@ -70,7 +72,7 @@ def promote(project: Path, gate: PromotionParams, *, min_relation_queries: int) 
                 return ChampionChange(standing.champion, standing.champion)
             champion = find_version(store, standing.champion) if standing.champion else None
             old = champion.figures if champion else None
-            reasons = list_objections(challenger.figures, old, gate, min_relation_queries=min_relation_queries)
+            reasons = list_objections(challenger.figures, old, gates, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):
@@ -84,12 +86,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
     Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
-    that is tried again, given `instead_of`.
-
-    Args:
-        project: the folder that holds params.yaml.
-        reason: why, for the record.
-        instead_of: the champion to go back from; by default whoever it is now.
+    that is tried again, given the champion to go back from, `instead_of`. `reason` is for the record.
 
     Raises:
         InputInvalid: there is no previous champion.
@@ -107,17 +104,8 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
                 raise InputInvalid(f"{MODEL} has no previous champion to go back to; see: make ui")
             why = (reason,) if reason else ()
             figures = {previous: _select_judged(find_version(store, previous))}
-            decision = Decision(
-                ROLLED_BACK,
-                _name_person(),
-                _format_time(),
-                standing.champion,
-                previous,
-                standing.champion,
-                why,
-                figures,
-            )
-            if decide(store, standing, decision):
+            champions = (previous, standing.champion)
+            if decide(store, standing, _sign(ROLLED_BACK, standing.champion, champions, why, figures)):
                 return ChampionChange(standing.champion, previous)
 
 
@@ -126,22 +114,24 @@ def _make_verdict(
 ) -> Decision:
     figures = {each.number: _select_judged(each) for each in (challenger, champion) if each}
     about = challenger.number
-    if reasons:
-        kept = (standing.champion, standing.previous)
-        return Decision(REFUSED, _name_person(), _format_time(), about, *kept, tuple(reasons), figures)
-    return Decision(PROMOTED, _name_person(), _format_time(), about, about, standing.champion, (), figures)
+    champions = (standing.champion, standing.previous) if reasons else (about, standing.champion)
+    return _sign(REFUSED if reasons else PROMOTED, about, champions, tuple(reasons), figures)
 
 
 def _select_judged(version: RegisteredVersion) -> dict[str, float]:
-    return {name: value for name, value in version.figures.items() if name.endswith(f"/composed/{FIGURE}")}
+    return {name: value for name, value in version.figures.items() if _JUDGED.fullmatch(name)}
 
 
-def _name_person() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _format_time() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _sign(
+    verdict: str,
+    about: str,
+    champions: tuple[str | None, str | None],
+    reasons: tuple[str, ...],
+    figures: dict[str, dict[str, float]],
+) -> Decision:
+    """Make a decision of whoever runs this, now; `champions` are the one from now on and the one before."""
+    person, now = f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
+    return Decision(verdict, person, now, about, *champions, reasons, figures)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import replace_folder
+from compodiff.storage.json_files import read_json
 from compodiff.tracking.runs import describe_origin, flatten_params
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
 from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers
@@ -37,11 +38,13 @@ class ModelCandidate:
 
     Attributes:
         folders: the model's parts by name: composed, encoder, index.
+        dials: the file sampling.json, which says how the model is asked.
         figures: benchmark name -> what its metrics file holds.
         files: reports, plots and metrics files to keep with the run.
     """
 
     folders: Mapping[str, Path]
+    dials: Path
     figures: Mapping[str, Mapping[str, Any]]
     files: Sequence[Path]
 
@@ -70,9 +73,8 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         source, model_id = _log_model(store, run_id, candidate)
         store.client.set_terminated(run_id)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        made = store.client.create_model_version(
-            MODEL, source, run_id, tags=describe_origin(project), model_id=model_id
-        )
+        tags = describe_origin(project)
+        made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return RegisteredVersion(str(made.version), run_id, figures)
 
@@ -160,9 +162,8 @@ def find_registry_page(project: Path) -> str:
 
 def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
     with require_answers(store.uri):
-        return RegisteredVersion(
-            str(found.version), str(found.run_id), store.client.get_run(str(found.run_id)).data.metrics
-        )
+        figures = store.client.get_run(str(found.run_id)).data.metrics
+        return RegisteredVersion(str(found.version), str(found.run_id), figures)
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -187,9 +188,7 @@ def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     kept = project / "mlruns" / "fetched" / run_id
     if not kept.is_dir():
         with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
-            download_artifacts(
-                artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri
-            )
+            download_artifacts(f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri)
     return kept / "artifacts"
 
 
@@ -198,12 +197,13 @@ def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapp
     from mlflow.utils.time import get_current_time_millis
 
     now = get_current_time_millis()
+    trained_with = read_card(candidate.folders["composed"])["trained_with"]
     store.client.log_batch(
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
         params=[
             Param(name, value)
-            for name, value in flatten_params(read_card(candidate.folders["composed"])["trained_with"])
+            for name, value in flatten_params(trained_with | {"sampling": read_json(candidate.dials)})
         ],
     )
     for path in candidate.files:
@@ -220,8 +220,8 @@ def _log_model(store: Store, run_id: str, candidate: ModelCandidate) -> tuple[st
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),
-            artifacts={name: str(path) for name, path in candidate.folders.items()},
-            signature=make_signature(read_card(candidate.folders["composed"])),
+            artifacts={name: str(path) for name, path in {**candidate.folders, "sampling": candidate.dials}.items()},
+            signature=make_signature(read_card(candidate.folders["composed"]), read_json(candidate.dials)),
             input_example=make_input_example(),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
         )

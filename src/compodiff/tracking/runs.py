@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from compodiff.errors import ResourceUnavailable
+from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
-from compodiff.tracking.store import Store, find_project, open_store
+from compodiff.tracking.store import Store, open_store
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -156,10 +157,7 @@ class SilentRun:
 def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Iterator[Run]:
     """Record a training as one MLflow run; a run of the same name and params that was killed goes on as the same run.
 
-    Args:
-        name: the stage, such as train_prior.
-        params: what decides the result; nested mappings become dotted names.
-        folder: any folder of the project, such as the stage's output.
+    `params` decide the result; `folder` is any of the project's, such as the stage's output.
 
     Raises:
         ResourceUnavailable: mlruns/ cannot be written. An MLflow server that is away raises nothing.
@@ -167,7 +165,7 @@ def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Itera
     if os.environ.get("RANK", "0") != "0":
         yield SilentRun()
         return
-    project = find_project(folder)
+    project = find_project_root(folder)
     heading = Heading(name, read_clock(), dict(flatten_params(params)), describe_origin(project))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
     run = TrainingRun(journal, project)
@@ -214,9 +212,8 @@ def describe_origin(project: Path) -> dict[str, str]:
     """Return what a run in `project` is made from, as tags: git commit, digest of the data, digest of dvc.lock."""
     tags = {"compodiff_version": version("compodiff")}
     if shutil.which("git"):
-        git = subprocess.run(
-            ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
+        command = ["git", "-C", str(project), "rev-parse", "HEAD"]
+        git = subprocess.run(command, capture_output=True, text=True, check=False)
         if git.returncode == 0:
             tags["mlflow.source.git.commit"] = git.stdout.strip()
     data = project / "data.dvc"

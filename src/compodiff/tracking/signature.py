@@ -32,16 +32,17 @@ def read_card(composed: Path) -> dict[str, Any]:
     return card
 
 
-def make_signature(card: Mapping[str, Any]) -> "ModelSignature":
+def make_signature(card: Mapping[str, Any], sampling: Mapping[str, Any]) -> "ModelSignature":
     """Pictures as files' bytes and texts in, embeddings (B, D) out; the dials default to the model's own.
 
     Args:
-        card: of the composed model; its `encoder` gives D, its `trained_with.sampling` the dials.
+        card: of the composed model; its `encoder` gives D.
+        sampling: the dials.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    sampling, dim = card["trained_with"]["sampling"], card["encoder"]["embedding_dim"]
+    dim = card["encoder"]["embedding_dim"]
     return ModelSignature(
         inputs=Schema(
             [

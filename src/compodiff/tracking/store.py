@@ -8,13 +8,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.tracking.relocation import follow_a_move
+from compodiff.errors import ResourceUnavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,6 +35,14 @@ _TALKATIVE = (
     "mlflow.store.model_registry.abstract_store",
     "mlflow.system_metrics",
 )
+# Where MLflow keeps places of artifacts, as absolute addresses: wrong once the project was moved or copied.
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,19 +52,6 @@ class Store:
     client: "MlflowClient"
     experiment_id: str
     uri: str
-
-
-def find_project(path: Path) -> Path:
-    """Return the project that `path` lies in: the nearest folder upwards that holds params.yaml.
-
-    Raises:
-        InputInvalid: no folder upwards holds one.
-    """
-    path = path.resolve()
-    for folder in (path, *path.parents):
-        if (folder / "params.yaml").is_file():
-            return folder
-    raise InputInvalid(f"{path} lies in no CompoDiff project (no params.yaml in it or above); run this inside one")
 
 
 def open_store(project: Path) -> Store:
@@ -81,7 +75,7 @@ def open_store(project: Path) -> Store:
             (mlruns / "artifacts").mkdir(parents=True, exist_ok=True)
             artifacts = (mlruns / "artifacts").as_uri()
         if uri == own and artifacts:
-            follow_a_move(mlruns / "mlflow.db", EXPERIMENT, artifacts)
+            _follow_a_move(mlruns / "mlflow.db", EXPERIMENT, artifacts)
         client = mlflow.MlflowClient(tracking_uri=uri)
         return Store(client, _find_experiment(client, artifacts), uri)
 
@@ -122,3 +116,23 @@ def _find_experiment(client: "MlflowClient", artifacts: str | None) -> str:
             if experiment is None:
                 raise
     return str(experiment.experiment_id)
+
+
+def _follow_a_move(database: Path, experiment: str, artifacts: str) -> bool:
+    """Let an SQLite store say where its artifacts are now, all of it or nothing; return whether they had moved.
+
+    The place of `experiment` tells the old address. Nothing happens where there is no database yet.
+    """
+    if not database.is_file():
+        return False
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
+            return False
+        found = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
+        if found is None or found[0] == artifacts:
+            return False
+        for table, column in _PLACES:
+            moved = f"{column} = :new || substr({column}, length(:old) + 1)"
+            move = f"UPDATE {table} SET {moved} WHERE substr({column}, 1, length(:old)) = :old"  # noqa: S608
+            connection.execute(move, {"old": found[0], "new": artifacts})
+    return True

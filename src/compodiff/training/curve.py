@@ -7,12 +7,15 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from compodiff.embeddings import Embeddings
+from compodiff.embeddings.set_arrays import SetEmbeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
@@ -20,9 +23,10 @@ from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
 from compodiff.storage.atomic import replace_path
-from compodiff.training.batches import NULL_TEXT
+from compodiff.training.examples import IMAGE, NOTHING, NULL_TEXT, TARGET, TEXT, SetExamples
 
 RECALLED = 10
+_GALLERY_FROM_TRAINING = 10_000  # pictures that validation queries must not find
 # One call without guidance: what the network itself has learned, however queries are to be answered later.
 ONE_CALL = SamplerOptions(
     num_inference_steps=1,
@@ -73,12 +77,91 @@ def write_curve(path: Path, points: Sequence[CurvePoint]) -> None:
 
 
 @dataclass(frozen=True)
-class ValidationQuery:
-    """A text and perhaps a reference, which any of the targets answers; pictures by id."""
+class CurveQueries:
+    """The queries that a training is measured on, as arrays of curve.npz.
 
-    text: str
-    targets: tuple[str, ...]
-    reference: str | None = None
+    Attributes:
+        tokens: (sum L, D_text) of the texts, end to end.
+        lengths: (Q,) of them.
+        null_tokens: (L, D_text) of the empty text.
+        references: (Q, D), or (0, D) where queries have no reference.
+        gallery: (G, D) the pictures that are ranked.
+        hits: (K, 2) query and picture of the gallery that answers it.
+        own: (Q,) the reference's place in the gallery, which is taken out of the ranking; NOTHING where it has none.
+    """
+
+    tokens: NDArray[np.float16]
+    lengths: NDArray[np.int64]
+    null_tokens: NDArray[np.float16]
+    references: NDArray[np.float32]
+    gallery: NDArray[np.float32]
+    hits: NDArray[np.int64]
+    own: NDArray[np.int64]
+
+    def save(self, path: Path) -> None:
+        """Write the arrays, whole or not at all."""
+        with replace_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{each.name: getattr(self, each.name) for each in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "CurveQueries":
+        """Read the arrays.
+
+        Raises:
+            InputInvalid: the file is missing or damaged.
+        """
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return cls(**{each.name: arrays[each.name] for each in fields(cls)})
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise InputInvalid(f"{path} is missing or damaged ({error}); run: dvc repro") from error
+
+
+def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, seed: int) -> CurveQueries:
+    """Take queries from the validation split of a set: its triplets, or its captions where it has none.
+
+    Pictures of equal pixels count as one. The gallery is the validation split's pictures and some of the training's.
+
+    Args:
+        embeddings: of the set.
+        validated: folder of the validated set.
+        most: queries, drawn by `seed`.
+        seed: of the draw.
+
+    Raises:
+        InputInvalid: the set has no validation split.
+    """
+    held_out, trained = (
+        SetExamples(validated.name, embeddings, validated / split) for split in ("validation", "train")
+    )
+    task = "triplet" if len(held_out.open_table("triplet")) else "text_to_image"
+    table = np.array(held_out.open_table(task))
+    if not len(table):
+        raise InputInvalid(f"the set {validated.name} has no validation split; name another one for the curve")
+    others = trained.open_table(task)
+    others = np.array(others[:: max(1, len(others) // _GALLERY_FROM_TRAINING), TARGET])
+    digests = np.array(embeddings.open_array("digests")[:, :8]).view(np.uint64).reshape(-1)
+    shown = np.concatenate([table[:, TARGET], table[table[:, IMAGE] != NOTHING, IMAGE], others])
+    names, first = np.unique(digests[shown], return_index=True)  # a picture's place in the gallery is its digest's
+    gallery = embeddings.images[shown[first]].astype(np.float32)
+    texts = embeddings.open_array("text_keys")[table[:, TEXT]]
+    images = np.where(table[:, IMAGE] == NOTHING, 0, digests[table[:, IMAGE]])
+    _, query_first, query_of = np.unique(
+        np.stack([texts, images], axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(query_first))[:most])
+    number = np.full(len(query_first), NOTHING)
+    number[drawn] = np.arange(len(drawn))
+    hits = np.stack([number[query_of.reshape(-1)], np.searchsorted(names, digests[table[:, TARGET]])], axis=1)
+    asked = table[query_first[drawn]]
+    has_reference = task == "triplet"
+    references = embeddings.images[asked[:, IMAGE] if has_reference else []].astype(np.float32)
+    own = np.searchsorted(names, digests[asked[:, IMAGE]]) if has_reference else np.full(len(asked), NOTHING)
+    tokens, lengths = embeddings.read_tokens(asked[:, TEXT])
+    null_tokens, _ = embeddings.read_tokens([NULL_TEXT])
+    return CurveQueries(
+        tokens, lengths, null_tokens, references, gallery, np.unique(hits[hits[:, 0] >= 0], axis=0), own
+    )
 
 
 @dataclass(frozen=True)
@@ -98,46 +181,23 @@ class GatheredQueries:
     gallery: Tensor
 
 
-def gather_queries(
-    embeddings: Embeddings, queries: Sequence[ValidationQuery], gallery: Sequence[str], device: torch.device
-) -> GatheredQueries:
-    """Gather the embeddings of queries.
-
-    Args:
-        embeddings: of all texts and pictures that the queries name.
-        queries: all with a reference, or all without.
-        gallery: the picture ids that are ranked.
-        device: where the denoiser is.
-
-    Raises:
-        InputInvalid: there is no query, or one names a picture or text that has no embedding.
-    """
-    if not queries:
-        raise InputInvalid("there is no validation query; run: dvc repro --single-item assemble_benchmark")
-    position = {picture_id: number for number, picture_id in enumerate(gallery)}
-    is_target = torch.zeros(len(queries), len(gallery), dtype=torch.bool)
-    is_reference = torch.zeros_like(is_target)
-    try:
-        for number, query in enumerate(queries):
-            is_target[number, [position[target] for target in query.targets]] = True
-            is_reference[number, [position[query.reference]] if query.reference in position else []] = True
-        texts = [embeddings.text_row[query.text] for query in queries]
-        references = [embeddings.picture_row[query.reference] for query in queries if query.reference is not None]
-        pictures = [embeddings.picture_row[picture_id] for picture_id in gallery]
-    except KeyError as error:
-        raise InputInvalid(
-            f"a validation query names {error}, which is not embedded or not in the gallery; "
-            "run: dvc repro --single-item embed"
-        ) from error
+def gather_queries(queries: CurveQueries, device: torch.device) -> GatheredQueries:
+    """Put queries on the device of the denoiser; what they rank stays on the CPU."""
+    shape = (len(queries.lengths), len(queries.gallery))
+    is_target, is_reference = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+    is_target[queries.hits[:, 0], queries.hits[:, 1]] = True
+    has_own = np.flatnonzero(queries.own != NOTHING)
+    is_reference[has_own, queries.own[has_own]] = True
+    null_length = np.array([len(queries.null_tokens)])
     return GatheredQueries(
         conditions=Conditions(
-            null_text=_pack_texts(embeddings, [NULL_TEXT], device),
-            text=_pack_texts(embeddings, texts, device),
-            image=torch.from_numpy(embeddings.pictures[references]).to(device) if references else None,
+            null_text=_pack(queries.null_tokens, null_length, device),
+            text=_pack(queries.tokens, queries.lengths, device),
+            image=torch.from_numpy(queries.references).to(device) if len(queries.references) else None,
         ),
         is_target=is_target,
         is_reference=is_reference,
-        gallery=functional.normalize(torch.from_numpy(embeddings.pictures[pictures]), dim=-1),
+        gallery=functional.normalize(torch.from_numpy(queries.gallery), dim=-1),
     )
 
 
@@ -153,6 +213,5 @@ def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, s
     }
 
 
-def _pack_texts(embeddings: Embeddings, rows: Sequence[int], device: torch.device) -> PackedText:
-    tokens, lengths = embeddings.read_tokens(rows)
+def _pack(tokens: NDArray[np.float16], lengths: NDArray[np.int64], device: torch.device) -> PackedText:
     return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))

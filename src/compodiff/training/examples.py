@@ -1,135 +1,145 @@
-"""What there is to learn from: which rows of the embeddings belong together.
+"""What there is to learn from: which rows of a set's embeddings belong together.
 
 Each task is a table (examples, 4) of rows: TEXT says what to find, IMAGE is the reference, MASK the region to replace,
-TARGET the picture to find. A masked picture's IMAGE row counts on from the last picture's.
+TARGET the picture to find. The tables are written once, by the stage validate, and mapped as they are by every process
+that trains:
+
+    train/text_to_image.npy, masked.npy, triplet.npy   (n, 4) i64; triplets of one relation stand together
+    train/relation_starts.npy (relations + 1,) i64     where each relation's triplets begin, and where the last ones end
+    train/negatives.npy (n, H) i64                     of each triplet, images that are wrong answers; H may be 0
+    validation/...                                     the same
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from compodiff.embeddings import Embeddings
+from compodiff.embeddings.set_arrays import NOTHING, NULL_TEXT, SetEmbeddings, iterate_chunks
 from compodiff.errors import InputInvalid
+from compodiff.sets import SPLITS
+
+__all__ = ["IMAGE", "MASK", "NOTHING", "NULL_TEXT", "TARGET", "TASKS", "TEXT", "Mixture", "Rows", "SetExamples"]
 
 TEXT, IMAGE, MASK, TARGET = range(4)
-NOTHING = -1
-
+TASKS = ("text_to_image", "masked", "triplet")
 Rows = NDArray[np.int64]
-NO_ROWS = np.zeros(0, dtype=np.int64)
+_ROWS_AT_ONCE = 2**20
+_MOST_NEGATIVES = 8  # of one triplet
 
 
 @dataclass(frozen=True)
-class TrainingExamples:
-    """The training split, by task (paper section 4.2).
+class SetExamples:
+    """The examples of one split of a set, with the embeddings that they name."""
+
+    name: str
+    embeddings: SetEmbeddings
+    folder: Path
+
+    def open_table(self, task: str) -> Rows:
+        """Map the table of a task, (n, 4).
+
+        Raises:
+            InputInvalid: it is missing or damaged.
+        """
+        return self._open_array(task)
+
+    @cached_property
+    def relation_starts(self) -> Rows:
+        """(relations + 1,) where each relation's triplets begin, and where the last ones end."""
+        return np.array(self._open_array("relation_starts"))
+
+    @cached_property
+    def negatives(self) -> Rows:
+        """(n, H) wrong answers to each triplet, NOTHING where there are fewer."""
+        return self._open_array("negatives")
+
+    def _open_array(self, name: str) -> Rows:
+        path = self.folder / f"{name}.npy"
+        try:
+            mapped: Rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputInvalid(
+                f"{path} is missing or damaged ({error}); run: dvc repro --single-item --force validate@{self.name}"
+            ) from error
+        return mapped
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a training draws from.
 
     Attributes:
-        text_to_image: a caption finds its picture.
-        masked: a masked picture, its mask and the caption of the whole find the whole.
-        triplet: a reference and a relative caption find the target; triplets of one relation stand together.
-        relation_starts: (relations + 1,) where each relation's triplets begin, and where the last one's end.
+        sets: the training splits of the sets.
+        shares: task -> name of a set -> share of a batch's rows.
+        digest: changes whenever an example or an embedding does.
     """
 
-    text_to_image: Rows
-    masked: Rows
-    triplet: Rows
-    relation_starts: Rows
+    sets: tuple[SetExamples, ...]
+    shares: Mapping[str, Mapping[str, float]]
+    digest: str = ""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Return the width of the embeddings."""
+        return self.sets[0].embeddings.encoder.embedding_dim
 
 
-def make_training_examples(
-    embeddings: Embeddings, captions: pd.DataFrame, triplets: pd.DataFrame | None = None
-) -> TrainingExamples:
-    """Look up the rows of the training split.
-
-    Where a triplet's mask is known, the masked picture, the mask and the relative caption find the target as well.
+def write_examples(
+    folder: Path, embeddings: SetEmbeddings, accepted: NDArray[np.bool_], relations: NDArray[np.int32]
+) -> None:
+    """Write the tables of the accepted rows of a set.
 
     Args:
-        embeddings: the embedded pictures and texts.
-        captions: columns picture_id, caption; several captions of a picture are several rows.
-        triplets: columns reference, target, relative_caption, relation; the accepted ones. None for stage 1.
-
-    Raises:
-        InputInvalid: a picture or text has no embedding, or a triplet's two pictures are one.
+        folder: gets train/ and validation/.
+        embeddings: of the set.
+        accepted: (R,) of each row of the set.
+        relations: (R,) number of each row's relation; triplets are ordered by it.
     """
-    captioned = _make_table(
-        text=find_rows(captions["caption"], embeddings.text_row),
-        target=find_rows(captions["picture_id"], embeddings.picture_row),
-    )
-    return TrainingExamples(
-        text_to_image=captioned,
-        masked=np.concatenate([_list_masked(embeddings, captioned), _list_masked_edits(embeddings, triplets)]),
-        triplet=_make_table(text=NO_ROWS, target=NO_ROWS) if triplets is None else _list_triplets(embeddings, triplets),
-        relation_starts=np.zeros(1, dtype=np.int64) if triplets is None else _find_starts(triplets["relation"]),
-    )
+    splits = np.array(embeddings.open_array("splits"))
+    for number, split in enumerate(SPLITS):
+        (folder / split).mkdir(parents=True)
+        kept = accepted & (splits == number)
+        for task in ("text_to_image", "masked"):
+            _write_table(folder / split / f"{task}.npy", embeddings.open_array(task), kept)
+        _write_triplets(folder / split, embeddings, kept, relations)
 
 
-def find_rows(keys: "pd.Series[str]", rows: dict[str, int]) -> Rows:
-    """The row of each picture id or text.
-
-    Raises:
-        InputInvalid: one has none.
-    """
-    found = keys.map(rows)
-    if found.isna().any():
-        raise InputInvalid(f"{keys[found.isna()].iloc[0]!r} has no embedding; run: dvc repro --single-item embed")
-    return np.asarray(found, dtype=np.int64)
+def _write_table(path: Path, table: NDArray[np.int64], kept: NDArray[np.bool_]) -> None:
+    """Write the examples of kept rows, each once: neighbouring rows may say the same of one picture."""
+    parts = [_take_kept(np.array(table[chunk]), kept) for chunk in iterate_chunks(len(table), _ROWS_AT_ONCE)]
+    np.save(path, np.concatenate([np.empty((0, 4), np.int64), *parts]))
 
 
-def _make_table(*, text: Rows, target: Rows, image: Rows | int = NOTHING, mask: Rows | int = NOTHING) -> Rows:
-    table = np.full((len(text), 4), NOTHING, dtype=np.int64)
-    table[:, TEXT], table[:, IMAGE], table[:, MASK], table[:, TARGET] = text, image, mask, target
-    return table
+def _take_kept(table: NDArray[np.int64], kept: NDArray[np.bool_]) -> Rows:
+    own = table[kept[table[:, 0]], 1:]
+    _, first = np.unique(own, axis=0, return_index=True)
+    return own[np.sort(first)]
 
 
-def _list_masked(embeddings: Embeddings, captioned: Rows) -> Rows:
-    """Every masked picture of the split with each caption of its picture, and with those of what it can become."""
-    captions = pd.DataFrame({"text": captioned[:, TEXT], "target": captioned[:, TARGET]})
-    wholes = pd.DataFrame({"target": embeddings.masked_pictures, "mask": np.arange(len(embeddings.masked))})
-    edited = wholes.assign(target=embeddings.masked_targets)
-    pictures = pd.concat([wholes, edited[edited["target"] != ""]], ignore_index=True)
-    joined = pictures.assign(target=find_rows(pictures["target"], embeddings.picture_row)).merge(captions, on="target")
-    return _tabulate_masked(embeddings, joined)
+def _write_triplets(
+    folder: Path, embeddings: SetEmbeddings, kept: NDArray[np.bool_], relations: NDArray[np.int32]
+) -> None:
+    table = embeddings.open_array("triplet")
+    rows = np.array(table[:, 0])
+    chosen = np.flatnonzero(kept[rows])
+    chosen = chosen[np.argsort(relations[rows[chosen]], kind="stable")]
+    np.save(folder / "triplet.npy", table[chosen][:, 1:])
+    counts = np.bincount(relations[rows[chosen]]) if len(chosen) else np.zeros(0, np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int64)
+    np.save(folder / "relation_starts.npy", starts)
+    np.save(folder / "negatives.npy", _gather_negatives(np.array(embeddings.open_array("negatives")), rows[chosen]))
 
 
-def _list_masked_edits(embeddings: Embeddings, triplets: pd.DataFrame | None) -> Rows:
-    """Every triplet whose mask is known, in either direction: outside the mask both its pictures are equal."""
-    if triplets is None:
-        return _make_table(text=NO_ROWS, target=NO_ROWS)
-    ends = [embeddings.masked_pictures, embeddings.masked_targets]
-    there, back = (
-        pd.DataFrame({"reference": a, "target": b, "mask": np.arange(len(a))}) for a, b in (ends, reversed(ends))
-    )
-    joined = pd.concat([there, back]).merge(triplets, on=["reference", "target"])
-    text = find_rows(joined["relative_caption"], embeddings.text_row)
-    target = find_rows(joined["target"], embeddings.picture_row)
-    return _tabulate_masked(embeddings, joined.assign(text=text, target=target))
-
-
-def _tabulate_masked(embeddings: Embeddings, joined: pd.DataFrame) -> Rows:
-    mask = joined["mask"].to_numpy()
-    return _make_table(
-        text=joined["text"].to_numpy(),
-        image=len(embeddings.pictures) + mask,
-        mask=mask,
-        target=joined["target"].to_numpy(),
-    )
-
-
-def _list_triplets(embeddings: Embeddings, triplets: pd.DataFrame) -> Rows:
-    equal = triplets["reference"] == triplets["target"]
-    if equal.any():
-        twin = triplets["reference"][equal].iloc[0]
-        raise InputInvalid(f"{twin} is reference and target of one triplet; run: dvc repro --single-item validate")
-    ordered = triplets.sort_values("relation", kind="stable")
-    return _make_table(
-        text=find_rows(ordered["relative_caption"], embeddings.text_row),
-        image=find_rows(ordered["reference"], embeddings.picture_row),
-        target=find_rows(ordered["target"], embeddings.picture_row),
-    )
-
-
-def _find_starts(relations: "pd.Series[str]") -> Rows:
-    """Where each relation begins once they are sorted, and the number of all: (relations + 1,)."""
-    counts = relations.value_counts().sort_index().to_numpy()
-    return np.concatenate([NO_ROWS, [0], np.cumsum(counts)]).astype(np.int64)
+def _gather_negatives(negatives: NDArray[np.int64], rows: NDArray[np.int64]) -> Rows:
+    """(n, H) the images that are wrong answers to the row of each triplet. negatives: (k, 2) row, image, in order."""
+    first, last = np.searchsorted(negatives[:, 0], rows), np.searchsorted(negatives[:, 0], rows, side="right")
+    width = int(min(_MOST_NEGATIVES, (last - first).max(initial=0)))
+    gathered = np.full((len(rows), width), NOTHING, np.int64)
+    for place in range(width):
+        has = first + place < last
+        gathered[has, place] = negatives[first[has] + place, 1]
+    return gathered

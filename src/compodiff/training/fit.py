@@ -1,6 +1,6 @@
 """One stage of training from end to end: a denoiser and examples in, a model folder and a curve out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import KIND, ModelCard, save_model
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
@@ -17,33 +17,26 @@ from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision
 from compodiff.storage.ownership import require_replaceable_folder
 from compodiff.training.batches import Batches
-from compodiff.training.curve import ValidationQuery, gather_queries, measure
+from compodiff.training.curve import CurveQueries, gather_queries, measure
 from compodiff.training.distillation import make_teacher
 from compodiff.training.engine import Engine, TrainingProcess, join_workers
-from compodiff.training.examples import TARGET, TrainingExamples
+from compodiff.training.examples import TARGET, Mixture
 from compodiff.training.loop import Training, train
-from compodiff.training.resume import Checkpoints, digest, digest_weights
+from compodiff.training.resume import Checkpoints, digest_weights
 from compodiff.training.tasks import Objective
 
-ROWS_DIGESTED = 1024
+PICTURES_SAMPLED = 65_536  # of a set, for mean and spread of its embeddings
+# What no loss depends on: a checkpoint goes on where these have changed.
+_NO_LOSS_DEPENDS_ON = {"accumulation_steps", "checkpoint_every", "validate_every", "curve", "tasks"}
 SMALLEST_SPREAD = 1e-3  # of the mean spread: a dimension that hardly varies is not blown up
 
 
 @dataclass(frozen=True)
 class TrainingMaterial:
-    """What a stage learns from and is measured on.
+    """What a stage learns from and is measured on."""
 
-    Attributes:
-        embeddings: of all pictures and texts.
-        examples: the training split.
-        queries: of the validation concepts; all with a reference, or all without.
-        gallery: the picture ids that they rank.
-    """
-
-    embeddings: Embeddings
-    examples: TrainingExamples
-    queries: Sequence[ValidationQuery]
-    gallery: Sequence[str]
+    mixture: Mixture
+    queries: CurveQueries
 
 
 def fit(
@@ -76,12 +69,12 @@ def fit(
     require_replaceable_folder(folder, KIND)
     worker = join_workers()
     average = deepcopy(denoiser).to(worker.device).requires_grad_(requires_grad=False)
-    queries = gather_queries(material.embeddings, material.queries, material.gallery, worker.device)
+    queries = gather_queries(material.queries, worker.device)
     aim = make_teacher(denoiser, card.process, params)
     known = make_identity(denoiser, card, material, params, worker)
     training = Training(
         params=params,
-        batches=Batches(material.embeddings, material.examples, params, card.process),
+        batches=Batches(material.mixture, params, card.process),
         engine=Engine(Objective(denoiser, params, card.process, aim), params, worker),
         average=average,
         measure=lambda: measure(average, queries, card.process, seed=params.seed),
@@ -90,13 +83,8 @@ def fit(
         on_metrics=on_metrics,
     )
     train(training)
-    _finish(training, folder, card, worker)
-
-
-def _finish(training: Training, folder: Path, card: ModelCard, worker: TrainingProcess) -> None:
-    """Write the model on the first process, after which its checkpoints serve nothing."""
     if worker.is_main:
-        save_model(folder, training.average.state_dict(), card)
+        save_model(folder, average.state_dict(), card)
         training.checkpoints.remove()
     training.engine.wait_for_all()
 
@@ -116,9 +104,9 @@ def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standar
     with torch.random.fork_rng(devices=[]):  # torch's layers draw their weights from the global generator
         torch.manual_seed(seed)
         denoiser = Denoiser(config)
-    pictures = material.embeddings.pictures[np.unique(material.examples.text_to_image[:, TARGET])].astype(np.float64)
+    pictures = _sample_pictures(material.mixture)
     if not np.isfinite(pictures).all():
-        raise InputInvalid("an embedding holds NaN or infinity; run: dvc repro --single-item --force embed")
+        raise InputInvalid("an embedding holds NaN or infinity; run: dvc repro --single-item --force embed@NAME")
     if standardise:
         spread = pictures.std(0)
         denoiser.constants.embedding_mean.copy_(torch.from_numpy(pictures.mean(0)))
@@ -130,11 +118,14 @@ def make_identity(
     denoiser: Denoiser, card: ModelCard, material: TrainingMaterial, params: TrainingParams, worker: TrainingProcess
 ) -> dict[str, Any]:
     """All that decides the losses, flat; a checkpoint of another identity is refused."""
+    given = params.model_dump(exclude=_NO_LOSS_DEPENDS_ON)
+    if params.learning_rate_schedule == "constant":
+        del given["steps"]  # a training may be lengthened where its learning rate does not depend on its length
     known = {
-        **_flatten(params.model_dump()),
+        **_flatten(given),
         "precision": choose_precision(params.precision, worker.device),
         "num_train_timesteps": card.process.num_train_timesteps,
-        "data": digest(_sample_examples(material)),
+        "data": material.mixture.digest,
         "weights at the start": digest_weights(denoiser),
     }
     if params.zero_stage > 0:
@@ -142,12 +133,15 @@ def make_identity(
     return known
 
 
-def _sample_examples(material: TrainingMaterial) -> Iterator[bytes]:
-    """The examples, and some embeddings: all of them may be many gigabytes."""
-    yield str(material.embeddings.encoder.to_json()).encode()
-    examples, pictures = material.examples, material.embeddings.pictures
-    yield from (table.tobytes() for table in (examples.text_to_image, examples.masked, examples.triplet))
-    yield np.ascontiguousarray(pictures[:: max(1, len(pictures) // ROWS_DIGESTED)]).tobytes()
+def _sample_pictures(mixture: Mixture) -> NDArray[np.float64]:
+    """Gather the pictures that texts are to find, some of each set where it has many: (n, D)."""
+    found = []
+    for of_set in mixture.sets:
+        if of_set.name in mixture.shares["text_to_image"]:
+            table = of_set.open_table("text_to_image")
+            targets = np.unique(table[:: max(1, len(table) // PICTURES_SAMPLED), TARGET])
+            found.append(of_set.embeddings.images[targets].astype(np.float64))
+    return np.concatenate([np.empty((0, mixture.embedding_dim)), *found])
 
 
 def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,37 +1,34 @@
-"""The Great Expectations suite; nothing else imports that library, and only when it is used: that takes seconds."""
+"""The Great Expectations suites; nothing else imports that library, and only when it is used: that takes seconds."""
 
 import os
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from compodiff.params import SimilarityFloors, ValidationParams
+from compodiff.params import ValidationParams
+from compodiff.sets import PAIRS, SPLITS, TRIPLETS
 
-NAMES = ("key", "shard", "reference", "target", "relation", "split")
-TEXTS = ("reference_caption", "target_caption", "relative_caption")
-SCORES = tuple(SimilarityFloors.model_fields)
-# The columns of the manifest and their types.
-MANIFEST = {
-    **dict.fromkeys((*NAMES, *TEXTS, "rejected_by"), "str"),
-    **dict.fromkeys(SCORES, "float32"),
-    "accepted": "bool",
+# Columns of the rows that the suite looks at, and their types: "text" may be null where a set need not have it.
+_COMMON = {"key": "str", "shard": "str", "split": "str"}
+COLUMNS = {
+    PAIRS: {**_COMMON, "picture": "str", "text": "str"},
+    TRIPLETS: {**_COMMON, **dict.fromkeys(("reference", "target", "relation", "relative_caption"), "str")},
 }
-# The columns that `add_evidence` adds.
-EVIDENCE = ("reference_pixels", "target_pixels", "reference_split", "target_split", "held_out_twin")
+OPTIONAL = {PAIRS: (), TRIPLETS: ("reference_caption", "target_caption")}
+_TEXTS = {PAIRS: ("text",), TRIPLETS: ("reference_caption", "target_caption", "relative_caption")}
+_SAME = {PAIRS: ("picture", "text"), TRIPLETS: ("reference", "target", "relative_caption")}
 
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """What one expectation found.
+    """What one expectation found in some rows.
 
     Attributes:
         expectation: its name, with the columns it looks at.
-        passed: whether it holds for enough rows.
+        passed: whether it holds for enough of these rows.
         keys: keys of the rows for which it does not hold; none where the table as a whole is at fault.
         observed: what was seen instead, where the table as a whole is at fault.
         tolerated: the fraction of rows for which it need not hold.
@@ -44,38 +41,38 @@ class ExpectationResult:
     tolerated: float = 0.0
 
 
-def has_schema(rows: pd.DataFrame) -> bool:
-    """Whether all columns of the manifest are there, with their types; other columns may be there too."""
-    return all(str(rows.dtypes.get(column)) == kind for column, kind in MANIFEST.items())
+class Suite:
+    """The suite of a kind of sets; each run over some rows adds to the Data Docs (HTML) in a folder."""
 
+    def __init__(self, kind: str, params: ValidationParams, docs: Path) -> None:
+        """Build the suite in a context whose only site is the folder `docs`."""
+        gx = _import_great_expectations()
+        self._make_context = _make_context(docs)
+        suite = gx.ExpectationSuite(name=kind, expectations=_list_expectations(kind, params))
+        self._suite = self._make_context.suites.add(suite)
+        self._source = self._make_context.data_sources.add_pandas(kind)
 
-def find(rows: pd.DataFrame, floors: SimilarityFloors, params: ValidationParams, docs: Path) -> list[ExpectationResult]:
-    """Hold the suite against triplets with their evidence; write its Data Docs (HTML) to the folder `docs`.
+    def find(self, rows: pd.DataFrame, name: str) -> list[ExpectationResult]:
+        """Hold the suite against rows, under a name for the docs.
 
-    An expectation that cannot be held against the table, for want of a column or for its type, has failed.
-    """
-    gx = _import_great_expectations()
-    context = _make_context(docs)
-    asset = context.data_sources.add_pandas("triplets").add_dataframe_asset("manifest")
-    suite = context.suites.add(
-        gx.ExpectationSuite(name="triplets", expectations=_list_schema() + _list_contents(floors, params))
-    )
-    batch = asset.add_batch_definition_whole_dataframe("accepted")
-    definition = gx.ValidationDefinition(name="triplets", data=batch, suite=suite)
-    checkpoint = gx.Checkpoint(
-        name="triplets",
-        validation_definitions=[context.validation_definitions.add(definition)],
-        actions=[gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["docs"])],
-        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["key"]}
-        if "key" in rows
-        else "SUMMARY",
-    )
-    run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
-    (outcome,) = run.run_results.values()
-    # It sorts by column; schema first reads better.
-    kinds = [expectation.expectation_type for expectation in suite.expectations]
-    results = sorted(outcome.results, key=lambda result: kinds.index(result.expectation_config.type))
-    return [_make_finding(result.to_json_dict()) for result in results]
+        An expectation that cannot be held against the table, for want of a column or for its type, has failed.
+        """
+        gx = _import_great_expectations()
+        asset = self._source.add_dataframe_asset(name)
+        batch = asset.add_batch_definition_whole_dataframe(name)
+        definition = gx.ValidationDefinition(name=name, data=batch, suite=self._suite)
+        checkpoint = gx.Checkpoint(
+            name=name,
+            validation_definitions=[self._make_context.validation_definitions.add(definition)],
+            actions=[gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["docs"])],
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["key"]},
+        )
+        run = self._make_context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
+        (outcome,) = run.run_results.values()
+        # It sorts by column; schema first reads better.
+        kinds = [expectation.expectation_type for expectation in self._suite.expectations]
+        results = sorted(outcome.results, key=lambda result: kinds.index(result.expectation_config.type))
+        return [_read_finding(result.to_json_dict()) for result in results]
 
 
 def _import_great_expectations() -> Any:
@@ -87,7 +84,7 @@ def _import_great_expectations() -> Any:
 
 
 def _make_context(docs: Path) -> Any:
-    """A context in memory whose only site is the folder `docs`."""
+    """Make a context in memory whose only site is the folder `docs`."""
     import great_expectations as gx
     from great_expectations.data_context.types import base
 
@@ -101,73 +98,33 @@ def _make_context(docs: Path) -> Any:
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _list_schema() -> list[Any]:
-    from great_expectations import expectations as expect
-
-    typed = [expect.ExpectColumnValuesToBeOfType(column=column, type_=kind) for column, kind in MANIFEST.items()]
-    return [expect.ExpectTableColumnsToMatchSet(column_set=[*MANIFEST, *EVIDENCE]), *typed]
-
-
-def _list_contents(floors: SimilarityFloors, params: ValidationParams) -> list[Any]:
+def _list_expectations(kind: str, params: ValidationParams) -> list[Any]:
     from great_expectations import expectations as expect
 
     mostly = 1 - params.max_rejected_fraction
-    similarity_at_least = _make_similarity_expectation()
     lengths = {"min_value": 1, "max_value": params.max_text_length, "mostly": mostly}
+    pixels = ("reference_pixels", "target_pixels")
     return [
-        expect.ExpectTableRowCountToBeBetween(min_value=params.min_triplets),
-        expect.ExpectColumnValuesToBeUnique(column="key"),
-        *(expect.ExpectColumnValuesToNotBeNull(column=column) for column in (*NAMES, *TEXTS)),
-        expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "validation"]),
-        # No test concept: the catalogue knows both pictures, and in the split the triplet says.
-        *(
-            expect.ExpectColumnPairValuesToBeEqual(column_A="split", column_B=column)
-            for column in ("reference_split", "target_split")
-        ),
-        expect.ExpectCompoundColumnsToBeUnique(column_list=["reference", "target", "relative_caption"], mostly=mostly),
-        *(expect.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly) for column in SCORES),
-        *(expect.ExpectColumnValuesToBeBetween(column=c, min_value=-1, max_value=1, mostly=mostly) for c in SCORES),
-        *(similarity_at_least(column=c, floor=floor, mostly=mostly) for c, floor in floors.model_dump().items()),
-        *(expect.ExpectColumnValueLengthsToBeBetween(column=column, **lengths) for column in TEXTS),
-        # Both pictures decode, and neither is to be retrieved or validated with later.
-        *(
-            expect.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly)
-            for column in ("reference_pixels", "target_pixels")
-        ),
+        *(expect.ExpectColumnToExist(column=column) for column in (*COLUMNS[kind], *OPTIONAL[kind])),
+        *(expect.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly) for column in COLUMNS[kind]),
+        expect.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS)),
+        # A key stands once in the whole set, in whatever shards.
+        expect.ExpectColumnValuesToBeInSet(column="is_key_repeated", value_set=[False]),
+        expect.ExpectCompoundColumnsToBeUnique(column_list=list(_SAME[kind]), mostly=mostly),
+        # Embeddings are finite, so that cosines are what cosines are, to the precision of float32.
+        expect.ExpectColumnValuesToBeBetween(column="image_image", min_value=-1.001, max_value=1.001, mostly=mostly),
+        expect.ExpectColumnValuesToNotBeNull(column="image_image", mostly=mostly),
+        *(expect.ExpectColumnValueLengthsToBeBetween(column=column, **lengths) for column in _TEXTS[kind]),
+        # Pictures are there and decode, and none is to be retrieved or validated with later.
+        *(expect.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly) for column in pixels),
         expect.ExpectColumnValuesToBeNull(column="held_out_twin", mostly=mostly),
     ]
 
 
-@cache
-def _make_similarity_expectation() -> Any:
-    """Return the expectation that cosines reach a floor, to the float32 precision they are stored with."""
-    from great_expectations.execution_engine import PandasExecutionEngine
-    from great_expectations.expectations.expectation import ColumnMapExpectation
-    from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
-
-    class SimilarityAtLeast(ColumnMapMetricProvider):  # type: ignore[misc]
-        condition_metric_name = "column_values.similarity_at_least"
-        condition_value_keys = ("floor",)
-
-        @column_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
-        def _pandas(cls, column: pd.Series, floor: float, **_: Any) -> pd.Series:
-            return column >= np.float32(floor)
-
-    class ExpectSimilarityAtLeast(ColumnMapExpectation):  # type: ignore[misc]
-        """Expect cosine similarities to be at least a floor."""
-
-        map_metric = "column_values.similarity_at_least"
-        success_keys = ("floor", "mostly")
-        args_keys = ("column", "floor")
-        floor: float
-
-    return ExpectSimilarityAtLeast
-
-
-def _make_finding(result: dict[str, Any]) -> ExpectationResult:
+def _read_finding(result: dict[str, Any]) -> ExpectationResult:
     config, found = result["expectation_config"], result["result"]
     kwargs = config["kwargs"]
-    columns = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
+    columns = [kwargs["column"]] if "column" in kwargs else []
     columns += kwargs.get("column_list", [])
     named = f"{config['type']}({', '.join(columns)})" if columns else config["type"]
     keys = tuple(str(row["key"]) for row in found.get("unexpected_index_list") or [])

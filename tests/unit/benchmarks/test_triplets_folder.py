@@ -5,8 +5,8 @@ import pytest
 from factories import encode_picture, write_tar
 
 from compodiff.benchmarks.datasets.doctor import examine
+from compodiff.benchmarks.datasets.embedding import find_present
 from compodiff.benchmarks.datasets.own import load_triplets
-from compodiff.benchmarks.embedding import find_present
 from compodiff.errors import InputInvalid
 
 

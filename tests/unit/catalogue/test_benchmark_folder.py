@@ -3,20 +3,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from factories import make_emoji_benchmark_params
 
 from compodiff.benchmarks.datasets.pictures import GalleryFolder
 from compodiff.catalogue.captions import list_relative_captions
 from compodiff.catalogue.emoji_benchmark import SPLITS, draw_queries, read_queries, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
-from compodiff.params import BenchmarkParams
 
-PARAMS = BenchmarkParams(seed=17, max_queries_per_relation=10)
+PARAMS = make_emoji_benchmark_params()
 
 
 @pytest.fixture(scope="module")
 def folder(small_catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifacts") / "benchmark"
+    folder = tmp_path_factory.mktemp("benchmark")
     write_benchmark(folder, small_catalogue, PARAMS)
     return folder
 
@@ -52,15 +52,15 @@ def test_each_query_answers_to_a_relation(folder: Path, small_catalogue: Catalog
 
 
 def test_concepts_take_turns(small_catalogue: Catalogue) -> None:
-    everything = draw_queries(small_catalogue, "test", BenchmarkParams(seed=17, max_queries_per_relation=10**6))
+    everything = draw_queries(small_catalogue, "test", make_emoji_benchmark_params(max_queries_per_relation=10**6))
     concepts = {query.concept for query in everything if query.group == "style"}
-    few = draw_queries(small_catalogue, "test", BenchmarkParams(seed=17, max_queries_per_relation=len(concepts)))
+    few = draw_queries(small_catalogue, "test", make_emoji_benchmark_params(max_queries_per_relation=len(concepts)))
     assert {query.concept for query in few if query.group == "style"} == concepts
 
 
 def test_the_seed_decides(folder: Path, small_catalogue: Catalogue) -> None:
     again = draw_queries(small_catalogue, "test", PARAMS)
-    other = draw_queries(small_catalogue, "test", BenchmarkParams(seed=18, max_queries_per_relation=10))
+    other = draw_queries(small_catalogue, "test", make_emoji_benchmark_params(seed=18))
     assert again == read_queries(folder, "test") != other
 
 

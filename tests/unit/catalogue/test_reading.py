@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from compodiff.catalogue.packing import Extent, pack_pictures, read_packed
-from compodiff.catalogue.pictures import Catalogue, paint_on_white
+from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
+from compodiff.images.decoding import paint_on_white
 
 
 @pytest.fixture

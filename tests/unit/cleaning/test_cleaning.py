@@ -1,14 +1,15 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from factories import draw_patches, encode_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 from worlds.tiny_networks import safety_checker
@@ -21,21 +22,27 @@ from compodiff.cli import app
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.images.looks import LOOK_SHAPE
-from compodiff.storage import shards
+from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, finish_set, open_set, open_shard
+from compodiff.storage import tables
 
 RULES = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.99)
 NOTHING = BenchmarkGallery((), np.empty((0, 16), np.float16))
 
 
-def encoded(seed: int, form: str = "PNG", size: int = 48) -> bytes:
-    return encode_picture(draw_patches(seed, size, size), form, quality=90)
+def picture(seed: int) -> Image.Image:
+    """Large blobs of colour, which survive compression."""
+    return draw_patches(seed, 48, 48)
+
+
+def encoded(image: Image.Image, form: str = "PNG", size: int = 48) -> bytes:
+    return encode_picture(image.resize((size, size)), form, quality=90)
 
 
 # key -> reference, target, relative caption; a number is a picture's seed.
-TRIPLETS: dict[str, tuple[Any, Any, str]] = {
+SHOWN: dict[str, tuple[Any, Any, str]] = {
     "train-00": (1, 2, "make it red"),
     "train-01": (3, 4, "make it red"),
-    "train-02": (encoded(1, "JPEG", 64), encoded(2, "JPEG"), "Make it  red"),  # of train-00
+    "train-02": (encoded(picture(1), "JPEG", 64), encoded(picture(2), "JPEG"), "Make it  red"),  # of train-00
     "train-03": (1, 2, "turn it red"),  # the same pictures asked for otherwise
     "train-04": (1, 5, "make it red"),  # only the reference is the same
     "train-05": (b"no picture", 6, "make it blue"),
@@ -44,82 +51,116 @@ TRIPLETS: dict[str, tuple[Any, Any, str]] = {
 }
 
 
-def write_dataset(folder: Path, triplets: dict[str, tuple[Any, Any, str]], per_shard: int = 3) -> Path:
-    keys = list(triplets)
-    for number, first in enumerate(range(0, len(keys), per_shard)):
-        with shards.open_shard_writer(folder / f"train-{number:05d}.tar") as shard:
-            for key in keys[first : first + per_shard]:
-                pair = [it if isinstance(it, bytes) else encoded(it) for it in triplets[key][:2]]
-                shard.add(key, {"reference.png": pair[0], "target.png": pair[1], "json": b"{}"})
-            shard.record(described(keys[first : first + per_shard], triplets))
+def write_set(folder: Path, triplets: dict[str, tuple[Any, Any, str]], per_shard: int = 3) -> Path:
+    """A set whose pictures lie in its own tars, but for one, which lies beside it."""
+    (folder.parent / "loose.png").write_bytes(encoded(picture(8)))
+    loose = Place("8", "../loose.png")
+    for split in ("train", "validation"):
+        keys = [key for key in triplets if key.startswith(split)]
+        for number, first in enumerate(range(0, len(keys), per_shard)):
+            with open_shard(folder, split, number, TRIPLETS) as shard:
+                for key in keys[first : first + per_shard]:
+                    *pair, asks = triplets[key]
+                    ends = [
+                        loose
+                        if it == 8
+                        else shard.store_picture(f"{key}-{end}", it if isinstance(it, bytes) else encoded(picture(it)))
+                        for end, it in enumerate(pair)
+                    ]
+                    shard.add(described(key, asks) | {"reference": ends[0], "target": ends[1], "negatives": [loose]})
+    finish_set(folder, TRIPLETS, licence="CC0", source="a test")
     return folder
 
 
-def described(keys: list[str], triplets: dict[str, tuple[Any, Any, str]]) -> pd.DataFrame:
-    shown = [{"key": key, "relative_caption": triplets[key][2], "accepted": True, "rejected_by": ""} for key in keys]
-    refused = [shown[0] | {"key": f"{keys[0]}-rejected", "accepted": False, "rejected_by": "directional"}]
-    return pd.DataFrame(shown + refused).assign(relation="colour", split="train")
+def described(key: str, asks: str) -> dict[str, Any]:
+    none = dict.fromkeys(("reference_caption", "target_caption", "keyword", "mask"))
+    return {"key": key, "relative_captions": [asks], "relation": "colour"} | none
 
 
 @pytest.fixture
-def dataset(tmp_path: Path, one_process: None) -> Path:
-    return write_dataset(tmp_path / "dataset", TRIPLETS)
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+    return write_set(tmp_path / "dataset", SHOWN)
 
 
-def surveyor(to: Path, encoder: Path, checker: str | None = None) -> Surveyor:
-    return Surveyor(to / "facts", encoder, checker, batch_size=4)
+def cleaned(
+    dataset: Path,
+    to: Path,
+    encoder: Path,
+    gallery: BenchmarkGallery = NOTHING,
+    rules: CleaningRules = RULES,
+    checker: str | None = None,
+) -> dict[str, Any]:
+    return clean(to, Surveyor(str(dataset), to / "facts", encoder, checker, batch_size=4), gallery, rules)
 
 
-def kept(folder: Path) -> dict[str, dict[str, bytes]]:
-    return {key: files for path in sorted(folder.glob("*.tar")) for key, files in shards.read_entries(path)}
+def kept(folder: Path) -> dict[str, list[bytes]]:
+    """Key -> the bytes of all pictures that the row refers to."""
+    opened = open_set(folder)
+    return {
+        row["key"]: [
+            opened.places.read(Place.of(place)) for place in (row["reference"], row["target"], *row["negatives"])
+        ]
+        for row in opened.iterate_rows()
+    }
 
 
-def test_near_duplicates_and_unreadable_pictures_are_left_out_of_the_copy_and_stay_in_its_manifest(
+def test_near_duplicates_and_unreadable_pictures_are_left_out_and_the_rest_refers_to_the_same_pictures(
     dataset, encoder_folder, tmp_path
 ):
-    to, before = tmp_path / "clean", {path: path.read_bytes() for path in dataset.iterdir()}
-    report = clean(dataset, to, surveyor(to, encoder_folder), NOTHING, RULES)
+    to, before = tmp_path / "deep" / "clean", {path: path.read_bytes() for path in dataset.iterdir()}
+    report = cleaned(dataset, to, encoder_folder)
     left_out = {"train-02": "near_duplicate", "train-05": "unreadable", "validation-00": "near_duplicate"}
     assert kept(to) == {key: files for key, files in kept(dataset).items() if key not in left_out}
-    rows = shards.read_table(to / "manifest.parquet").set_index("key")
-    assert rows.loc[~rows["accepted"], "rejected_by"].to_dict() == left_out | {
-        f"train-{number:02d}-rejected": "directional" for number in (0, 3, 6)
-    }
-    assert report["accepted"] == len(kept(to)) == 5
+    assert not list(to.glob("*.tar"))  # no picture is copied
+    assert (report["candidates"], report["accepted"]) == (8, 5)
     assert report["left_out"] == {"near_duplicate": 2, "unreadable": 1}
-    findings = shards.read_table(to / FINDINGS).set_index("key")
+    description = open_set(to).description
+    assert (description.licence, dict(description.notes)) == ("CC0", report["left_out"])
+    assert description.rows == {"train": 5, "validation": 0}
+    findings = tables.read_table(to / FINDINGS).set_index("key")
+    assert findings["rejected_by"].to_dict() == left_out
     assert findings["match"].to_dict() == {"train-02": "train-00", "train-05": "", "validation-00": "train-01"}
     assert findings.at["train-05", "picture"] == "reference"
     assert findings.at["validation-00", "cosine"] == pytest.approx(1, abs=2e-3)
     assert {path: path.read_bytes() for path in dataset.iterdir()} == before
 
 
-def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_path):
+def test_pairs_are_cleaned_by_their_one_picture(encoder_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+    shown = {"a": (1, "a cat"), "b": (1, "A  cat"), "c": (1, "a dog"), "d": (b"no picture", "a cow")}
+    with open_shard(tmp_path / "pairs", "train", 0, PAIRS) as shard:
+        for key, (it, text) in shown.items():
+            content = it if isinstance(it, bytes) else encoded(picture(it))
+            shard.add({"key": key, "picture": shard.store_picture(key, content), "texts": [text]})
+    finish_set(tmp_path / "pairs", PAIRS, licence="CC0", source="a test")
     to = tmp_path / "clean"
-    rules = CleaningRules(near_duplicate=0.9, any_caption=True, contaminated=0.99)
-    clean(dataset, to, surveyor(to, encoder_folder), NOTHING, rules)
-    assert set(TRIPLETS) - set(kept(to)) == {"train-02", "train-03", "train-05", "validation-00"}
+    assert cleaned(tmp_path / "pairs", to, encoder_folder)["left_out"] == {"near_duplicate": 1, "unreadable": 1}
+    assert [row["key"] for row in open_set(to).iterate_rows()] == ["a", "c"]
+    assert tables.read_table(to / FINDINGS).set_index("key")["picture"].to_dict() == {"b": "picture", "d": "picture"}
+
+
+def test_with_any_caption_the_words_do_not_matter(dataset, encoder_folder, tmp_path):
+    cleaned(dataset, tmp_path / "clean", encoder_folder, rules=CleaningRules(0.9, any_caption=True, contaminated=0.99))
+    assert set(SHOWN) - set(kept(tmp_path / "clean")) == {"train-02", "train-03", "train-05", "validation-00"}
 
 
 def test_pictures_of_a_benchmark_are_left_out_and_named(dataset, encoder_folder, tiny_encoder, tmp_path):
     to = tmp_path / "clean"
-    shown: Iterator[tuple[str, Image.Image]] = (
-        (f"cirr/{seed}", draw_patches(seed, 48, 48)) for seed in (40, 41, 8, 42)
-    )
+    shown: Iterator[tuple[str, Image.Image]] = ((f"cirr/{seed}", picture(seed)) for seed in (40, 41, 8, 42))
     gallery = BenchmarkGallery.embed(shown, tiny_encoder, 2)
-    rules = CleaningRules(near_duplicate=0.9, any_caption=False, contaminated=0.9999)
-    clean(dataset, to, surveyor(to, encoder_folder), gallery, rules)
-    findings = shards.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
+    cleaned(dataset, to, encoder_folder, gallery, CleaningRules(0.9, any_caption=False, contaminated=0.9999))
+    findings = tables.read_table(to / FINDINGS).query("rejected_by == 'contaminated'")
     assert findings[["key", "picture", "match"]].to_numpy().tolist() == [["train-06", "target", "cirr/8"]]
     assert "train-06" not in kept(to)
 
 
 def test_unsafe_pictures_are_left_out(dataset, encoder_folder, tmp_path):
     to, calm = tmp_path / "clean", safety_checker(tmp_path / "calm", alarmed=False)
-    assert "unsafe" not in clean(dataset, to, surveyor(to, encoder_folder, str(calm)), NOTHING, RULES)["left_out"]
+    assert "unsafe" not in cleaned(dataset, to, encoder_folder, checker=str(calm))["left_out"]
     alarmed = safety_checker(tmp_path / "alarmed", alarmed=True)
     with pytest.raises(InputInvalid, match=r"nothing would be left of .*'unsafe': 8"):
-        clean(dataset, to, surveyor(to, encoder_folder, str(alarmed)), NOTHING, RULES)
+        cleaned(dataset, to, encoder_folder, checker=str(alarmed))
 
 
 def test_a_run_that_was_killed_continues_and_has_the_same_bytes(dataset, encoder_folder, tmp_path, monkeypatch):
@@ -127,7 +168,7 @@ def test_a_run_that_was_killed_continues_and_has_the_same_bytes(dataset, encoder
         return {str(it.relative_to(folder)): it.read_bytes() for it in sorted(folder.rglob("*")) if it.is_file()}
 
     whole, to = tmp_path / "whole", tmp_path / "clean"
-    clean(dataset, whole, surveyor(whole, encoder_folder), NOTHING, RULES)
+    cleaned(dataset, whole, encoder_folder)
 
     class Killed(Exception):
         pass
@@ -136,61 +177,72 @@ def test_a_run_that_was_killed_continues_and_has_the_same_bytes(dataset, encoder
 
     def dying(function, items, **_):
         for item in items:
-            called.append((type(function).__name__, item.name))
-            if len(called) in (2, 6):
+            called.append(type(function).__name__)
+            if len(called) in (2, 7):
                 raise Killed
             yield item, function(item)
 
     monkeypatch.setattr(cleaning, "map_shards", dying)
     for _ in range(2):
         with pytest.raises(Killed):
-            clean(dataset, to, surveyor(to, encoder_folder), NOTHING, RULES)
-    clean(dataset, to, surveyor(to, encoder_folder), NOTHING, RULES)
+            cleaned(dataset, to, encoder_folder)
+    cleaned(dataset, to, encoder_folder)
     assert bytes_of(to) == bytes_of(whole)
-    done = [name for name, _ in called]
-    assert done == ["Surveyor"] * 4 + ["_Copier"] * 4  # one of each again, as it was killed
+    assert called == ["Surveyor"] * 5 + ["_Referrer"] * 5  # one of each again, as it was killed
 
 
-def test_other_rules_copy_again_and_look_at_no_picture_again(dataset, encoder_folder, tmp_path, monkeypatch):
+def test_other_rules_write_rows_again_and_look_at_no_picture_again(dataset, encoder_folder, tmp_path, monkeypatch):
     to = tmp_path / "clean"
-    clean(dataset, to, surveyor(to, encoder_folder), NOTHING, RULES)
+    cleaned(dataset, to, encoder_folder)
     monkeypatch.setattr(Surveyor, "__call__", lambda *_: pytest.fail("looked at again"))
-    clean(dataset, to, surveyor(to, encoder_folder), NOTHING, CleaningRules(1.1, any_caption=False, contaminated=1.1))
-    assert set(TRIPLETS) - set(kept(to)) == {"train-05"}
-    assert shards.read_table(to / "manifest.parquet")["accepted"].sum() == 7
+    report = cleaned(dataset, to, encoder_folder, rules=CleaningRules(1.1, any_caption=False, contaminated=1.1))
+    assert set(SHOWN) - set(kept(to)) == {"train-05"}
+    assert report["accepted"] == 7
 
 
-def test_what_is_no_cleaned_copy_is_never_overwritten(dataset, encoder_folder, tmp_path):
+def test_what_is_no_cleaned_set_is_never_overwritten(dataset, encoder_folder, tmp_path):
     for folder in (dataset, tmp_path / "mine"):
         folder.mkdir(exist_ok=True)
         (folder / "letter.txt").write_text("dear")
         with pytest.raises(InputInvalid, match=r"holds (what is read|'letter\.txt', which compodiff did not write)"):
-            clean(dataset, folder, surveyor(folder, encoder_folder), NOTHING, RULES)
+            cleaned(dataset, folder, encoder_folder)
         assert (folder / "letter.txt").read_text() == "dear"
-    with pytest.raises(InputInvalid, match="holds no shard"):
-        clean(tmp_path / "mine", tmp_path / "to", surveyor(tmp_path / "to", encoder_folder), NOTHING, RULES)
+    with pytest.raises(InputInvalid, match=r"set\.json is not there"):
+        cleaned(tmp_path / "mine", tmp_path / "to", encoder_folder)
 
 
 def test_a_shard_cut_short_is_named(dataset, encoder_folder, tmp_path):
-    path = dataset / "train-00001.tar"
+    path = dataset / "train-00001.parquet"
     path.write_bytes(path.read_bytes()[:-600])
-    with pytest.raises(InputInvalid, match=r"train-00001\.tar is cut short"):
-        clean(dataset, tmp_path / "to", surveyor(tmp_path / "to", encoder_folder), NOTHING, RULES)
+    with pytest.raises(InputInvalid, match=r"train-00001\.parquet is not the shard that set\.json seals"):
+        cleaned(dataset, tmp_path / "to", encoder_folder)
+
+
+def survey_of(
+    folder: Path, keys: list[str], asks: list[str], embeddings: NDArray[Any], looks: NDArray[Any], shards: int = 1
+) -> Survey:
+    """A survey whose facts lie in `folder`, in so many shards."""
+    cuts = [cut for cut in np.array_split(np.arange(len(keys)), shards) if len(cut)]
+    for number, cut in enumerate(cuts):
+        np.save(folder / f"{number}.embeddings.npy", embeddings[cut])
+        np.save(folder / f"{number}.looks.npy", looks[cut])
+    listed = tuple(Shard(f"{number}.parquet", "train", len(cut), "") for number, cut in enumerate(cuts))
+    return Survey(keys, asks, {}, ("reference", "target"), folder, listed)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from("ab")), min_size=1, max_size=12))
 @settings(max_examples=40, deadline=None)
 def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
-    """Against the obvious loop over all pairs, with chunks of two triplets."""
+    """Against the obvious loop over all pairs, with chunks of two triplets and three shards."""
     directions, looks = np.eye(5, dtype=np.float16), np.arange(0, 250, 50, dtype=np.uint8)
     keys = [f"k{(7 * number) % len(triplets) if len(triplets) % 7 else number:02d}" for number in range(len(triplets))]
     shown = np.array([pair[:2] for pair in triplets])
     grids = np.broadcast_to(looks[shown][:, :, None], (len(triplets), 2, *LOOK_SHAPE))
-    survey = Survey(keys, {}, np.array([0, len(keys)]), [directions[shown]], [grids])
-    rows = pd.DataFrame({"key": keys, "relative_caption": [asks for *_, asks in triplets]})
-    with pytest.MonkeyPatch.context() as patch:
+    asks = [asks for *_, asks in triplets]
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(cleaning, "_AT_ONCE", 2)
-        found = find(survey, rows, BenchmarkGallery((), np.empty((0, 5), np.float16)), RULES)
+        survey = survey_of(Path(folder), keys, asks, directions[shown], grids, shards=3)
+        found = find(survey, BenchmarkGallery((), np.empty((0, 5), np.float16)), RULES)
     first: dict[tuple[int, int, str], str] = {}
     expected = {}
     for key, triplet in sorted(zip(keys, triplets, strict=True)):
@@ -199,15 +251,20 @@ def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
     assert found.set_index("key")["match"].to_dict() == expected
 
 
-def test_near_embeddings_alone_are_no_duplicates():
+def test_near_embeddings_alone_are_no_duplicates(tmp_path):
     embeddings = np.ones((2, 2, 4), np.float16) / 2
     looks = np.zeros((2, 2, *LOOK_SHAPE), np.uint8)
     looks[1, 1, :3] = 60  # one cell of the targets differs
-    rows = pd.DataFrame({"key": ["a", "b"], "relative_caption": "later"})
     nothing = BenchmarkGallery((), np.empty((0, 4), np.float16))
     for different, expected in ((looks, []), (looks * 0, ["b"])):
-        survey = Survey(["a", "b"], {}, np.array([0, 2]), [embeddings], [different])
-        assert find(survey, rows, nothing, RULES)["key"].tolist() == expected
+        survey = survey_of(tmp_path, ["a", "b"], ["later"] * 2, embeddings, different)
+        assert find(survey, nothing, RULES)["key"].tolist() == expected
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    survey = survey_of(tmp_path, ["a", "a"], ["x", "y"], np.ones((2, 2, 4), np.float16), np.zeros((2, 2, *LOOK_SHAPE)))
+    with pytest.raises(InputInvalid, match="the key 'a' twice"):
+        find(survey, BenchmarkGallery((), np.empty((0, 4), np.float16)), RULES)
 
 
 def test_the_command_cleans_against_a_folder_and_against_the_queries_of_a_split(
@@ -216,23 +273,23 @@ def test_the_command_cleans_against_a_folder_and_against_the_queries_of_a_split(
     bench = tmp_path / "bench"
     (bench / "gallery").mkdir(parents=True)
     for seed in (4, 8, 50):
-        draw_patches(seed, 48, 48).save(bench / "gallery" / f"{seed}.png")
+        picture(seed).save(bench / "gallery" / f"{seed}.png")
     (bench / "queries.jsonl").write_text(json.dumps({"reference": "50", "target": "8", "relative_caption": "x"}) + "\n")
     arguments = ["dataset", "clean", str(dataset), "--encoder", str(encoder_folder), "--benchmark", str(bench)]
     arguments += ["--contaminated", "0.9999", "--near-duplicate", "0.9", "--json"]
 
-    def cleaned(name: str, *extra: str) -> int:
+    def contaminated(name: str, *extra: str) -> int:
         result = CliRunner().invoke(app, [*arguments, *extra, "--to", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
         return int(json.loads(result.stdout)["left_out"]["contaminated"])
 
-    assert cleaned("whole") == 3
-    assert cleaned("split", "--split", "test") == 1
+    assert contaminated("whole") == 3
+    assert contaminated("split", "--split", "test") == 1
     embedded = []
     encode = Encoder.encode_images
     monkeypatch.setattr(Encoder, "encode_images", lambda self, *them: embedded.append(them) or encode(self, *them))
-    assert cleaned("whole") == 3
+    assert contaminated("whole") == 3
     assert not embedded  # neither the dataset's pictures nor the benchmark's
-    draw_patches(77, 48, 48).save(bench / "gallery" / "77.png")
-    assert cleaned("whole") == 3
+    picture(77).save(bench / "gallery" / "77.png")
+    assert contaminated("whole") == 3
     assert len(embedded) == 1

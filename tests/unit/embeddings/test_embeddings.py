@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.catalogue.to_embed import collect_material
 from compodiff.embeddings import (
     MASK_SIZE,
     EmbeddingMaterial,
     Embeddings,
-    ExactMask,
     blank_masked,
     draw_mask,
     find_drawn_cells,
@@ -26,12 +25,14 @@ from compodiff.embeddings import (
 from compodiff.encoders import Encoder
 from compodiff.errors import EncoderMismatch, InputInvalid
 
-PARAMS = make_embedding_params(batch_size=8, masks_per_picture=2, max_mask_fraction=0.6)
+PARAMS = make_embedding_params(batch_size=8)
 
 
 @pytest.fixture(scope="module")
 def material(small_catalogue: Catalogue) -> EmbeddingMaterial:
-    return collect_material(small_catalogue, ["but with dark skin tone", "a much longer wish: make it a blue circle"])
+    captions = [text for row in small_catalogue.pictures.to_dict("records") for text in list_picture_captions(row)]
+    texts = [*captions, "but with dark skin tone", "a much longer wish: make it a blue circle"]
+    return EmbeddingMaterial(list(small_catalogue.pictures.index), small_catalogue.read, "small", texts)
 
 
 @pytest.fixture(scope="module")
@@ -74,53 +75,6 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
     np.testing.assert_allclose(embeddings.texts_pooled[rows], encoding.pooled.numpy(), atol=1e-5)
 
 
-def test_masked_pictures_are_embedded_as_their_mask_says(
-    embeddings: Embeddings, tiny_encoder: Encoder, material: EmbeddingMaterial, small_catalogue: Catalogue
-) -> None:
-    assert len(embeddings.masked) == 2 * len(material.masked_splits)
-    assert set(embeddings.masked_splits) == {"train", "validation"}
-    assert set(small_catalogue.pictures["split"].loc[embeddings.masked_pictures]) == {"train", "validation"}
-    rows = [0, 1, len(embeddings.masked) - 1]
-    pictures = [material.read(embeddings.masked_pictures[row]) for row in rows]
-    pixels = torch.stack([tiny_encoder.preprocess(picture) for picture in pictures])
-    masks = embeddings.read_masks(rows)
-    expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(masks)))
-    np.testing.assert_allclose(embeddings.masked[rows], expected.numpy(), atol=1e-5)
-    for picture, mask in zip(pictures, masks, strict=True):
-        drawn = find_drawn_cells(picture)
-        assert mask[drawn].mean() >= PARAMS.min_mask_fraction
-    assert (masks[0] != masks[1]).any(), "two masks of a picture differ"
-
-
-def test_known_masks_are_blanked_beside_the_drawn_ones(
-    material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
-) -> None:
-    first, second, third = list(material.masked_splits)[:3]
-    cells = np.zeros((2, MASK_SIZE, MASK_SIZE), np.bool_)
-    cells[0, :20], cells[1, 40:, 30:] = True, True
-    exact = {
-        first: [ExactMask(second, "train", cells[0]), ExactMask(third, "train", cells[1])],
-        third: [ExactMask(first, "test", cells[1])],
-    }
-    few = replace(
-        material, pictures=[third, second, first], masked_splits={first: "train"}, texts=[], exact_masks=exact
-    )
-    make_embeddings(tmp_path / "embeddings", tiny_encoder, few, PARAMS)
-    embeddings = Embeddings.load(tmp_path / "embeddings")
-    assert embeddings.masked_pictures == [third, first, first, first, first]
-    assert embeddings.masked_splits == ["test", "train", "train", "train", "train"]
-    assert embeddings.masked_targets == [first, "", "", second, third]
-    assert embeddings.find_masked_row(first, cells[1]) == 4
-    assert embeddings.find_masked_row(third, cells[1]) == 0
-    assert embeddings.find_masked_row(second, cells[1]) is None
-    assert embeddings.find_masked_row(third, cells[0]) is None
-    for row, mask in ((0, cells[1]), (3, cells[0]), (4, cells[1])):
-        np.testing.assert_array_equal(embeddings.read_masks([row])[0], mask)
-        pixels = tiny_encoder.preprocess(material.read(embeddings.masked_pictures[row]))[None]
-        expected = tiny_encoder.encode_pixels(blank_masked(pixels, torch.from_numpy(mask)[None]))[0]
-        np.testing.assert_allclose(embeddings.masked[row], expected.numpy(), atol=1e-5)
-
-
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     folder: Path, material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -149,7 +103,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
 def test_chunks_of_other_params_are_not_used(
     material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path
 ) -> None:
-    few = replace(material, pictures=material.pictures[:70], texts=["red"], masked_splits={})
+    few = replace(material, pictures=material.pictures[:70], texts=["red"])
     calls = iter(range(1000))
 
     def killed(name: str) -> Image.Image:
@@ -168,7 +122,6 @@ def test_chunks_of_other_params_are_not_used(
     other = PARAMS.model_copy(update={"seed": 18})
     make_embeddings(tmp_path / "embeddings", tiny_encoder, replace(few, read=counted), other)
     assert names == list(few.pictures)
-    assert len(Embeddings.load(tmp_path / "embeddings").masked) == 0
 
 
 def test_another_encoder_is_refused(folder: Path, tiny_encoder: Encoder) -> None:
@@ -177,7 +130,7 @@ def test_another_encoder_is_refused(folder: Path, tiny_encoder: Encoder) -> None
         Embeddings.load(folder, encoder=replace(tiny_encoder.manifest, weights_digest="0"))
 
 
-@pytest.mark.parametrize("name", ["pictures.npy", "text_tokens.npy", "masks.npy", "texts.parquet", "manifest.json"])
+@pytest.mark.parametrize("name", ["pictures.npy", "text_tokens.npy", "texts.parquet", "manifest.json"])
 def test_a_damaged_or_missing_file_is_named(folder: Path, tmp_path: Path, name: str) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -193,8 +146,8 @@ def test_a_damaged_or_missing_file_is_named(folder: Path, tmp_path: Path, name: 
 def test_tables_and_arrays_must_agree(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    np.save(tmp_path / "masked.npy", np.load(folder / "masked.npy")[:-1])
-    with pytest.raises(InputInvalid, match=r"masked.npy has \d+ rows, its table \d+"):
+    np.save(tmp_path / "pictures.npy", np.load(folder / "pictures.npy")[:-1])
+    with pytest.raises(InputInvalid, match=r"pictures.npy has \d+ rows, its table \d+"):
         Embeddings.load(tmp_path)
 
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution import count_workers, map_shards
 from compodiff.machine import count_usable_cores, is_alive
-from compodiff.storage import shards
+from compodiff.sets import PAIRS, finish_set, open_set, open_shard
+from compodiff.sets.writing import shard_path
 
 SHARDS, ENTRIES = 6, 20
 LOST = {"local": "its process was killed", "ray": "ActorDiedError"}
@@ -124,15 +124,14 @@ class ShardMaker:
     doomed: int | None = None
 
     def __call__(self, number: int) -> Path:
-        path = self.folder / f"train-{number:05d}.tar"
-        with shards.open_shard_writer(path) as shard:
+        with open_shard(self.folder, "train", number, PAIRS) as shard:
             for entry in range(ENTRIES):
-                shard.add(f"{number:05d}-{entry:03d}", {"json": b"{}", "txt": bytes([number]) * 3000})
+                place = shard.store_picture(f"{number} {entry}", bytes([number]) * 3000)
+                shard.add({"key": f"{number:05d}-{entry:03d}", "picture": place, "texts": ["a picture"]})
                 if number == self.doomed and entry == ENTRIES // 2 and not self.killed.exists():
                     self.killed.write_text(str(os.getpid()))
                     os.kill(os.getpid(), signal.SIGKILL)
-            shard.record(pd.DataFrame({"key": [f"{number:05d}-{entry:03d}" for entry in range(ENTRIES)]}))
-        return path
+        return shard_path(self.folder, "train", number)
 
     @property
     def killed(self) -> Path:
@@ -148,10 +147,11 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_doubled(engine, tmp_
     assert len(list(map_shards(ShardMaker(whole), range(SHARDS), workers=1))) == SHARDS
     maker = ShardMaker(tmp_path / "made", doomed=2)
     made = dict(map_shards(maker, range(SHARDS), workers=2))
-    assert made == {number: maker.folder / f"train-{number:05d}.tar" for number in range(SHARDS)}
+    assert made == {number: maker.folder / f"train-{number:05d}.parquet" for number in range(SHARDS)}
     assert maker.killed.read_text() != str(os.getpid())
     assert f"a worker was lost at 2 ({LOST[engine]}); another takes over, attempt 2" in caplog.messages
-    keys = [key for path in made.values() for key, _ in shards.read_entries(path)]
+    finish_set(maker.folder, PAIRS, licence="", source="")
+    keys = [row["key"] for row in open_set(maker.folder).iterate_rows()]
     assert sorted(keys) == [f"{number:05d}-{entry:03d}" for number in range(SHARDS) for entry in range(ENTRIES)]
     assert contents(maker.folder) == contents(whole)
 

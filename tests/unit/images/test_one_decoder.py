@@ -12,15 +12,14 @@ from PIL import Image
 import compodiff
 from compodiff.benchmarks.datasets.pictures import FilePictures, GalleryFolder
 from compodiff.catalogue.packing import decode_picture
-from compodiff.catalogue.pictures import paint_on_white
 from compodiff.cleaning import survey
 from compodiff.images import decode
+from compodiff.images.decoding import paint_on_white, read_size
 from compodiff.inspection import drawing
-from compodiff.interchange import importing
-from compodiff.triplets import imported
+from compodiff.sets import PAIRS, Place, PlaceReader, SetDescription, TrainingSet
 
 # Pictures that this program has made itself, as PNG in 8 bits: read without looking for more.
-OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py", "embeddings/generated.py", "validation/evidence.py"}
+OF_OUR_OWN = {"catalogue/drawing.py", "catalogue/packing.py"}
 
 
 CLEAR = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
@@ -43,12 +42,18 @@ def test_every_room_sees_what_search_sees(kind, tmp_path):
     for room in (
         FilePictures(lambda _: [path]).read("a"),
         GalleryFolder.scan(tmp_path).read("a"),
-        drawing._decode(content, "a"),
+        drawing._read(Place("a", path.name).to_row(), PlaceReader(str(tmp_path))),
     ):
         assert (room.mode, room.size) == (seen.mode, seen.size)
         np.testing.assert_array_equal(np.asarray(room), np.asarray(seen))
-    for flattened in (importing._decode(content), imported._decode(content), survey._decode_or_none(content)):
-        np.testing.assert_array_equal(np.asarray(flattened), flat)
+    surveyor = survey.Surveyor(str(tmp_path), tmp_path / "facts", tmp_path, None, 1)
+    surveyor.__dict__["_set"] = TrainingSet(str(tmp_path), SetDescription(PAIRS, "", "", (), "", {}))
+    np.testing.assert_array_equal(np.asarray(surveyor._read(Place("a", path.name))), flat)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_size_in_a_header_is_that_of_the_picture(kind):
+    assert read_size(KINDS[kind][:1000]) == decode(KINDS[kind]).size
 
 
 def test_a_turned_picture_stands_upright_and_16_bits_are_not_white():

@@ -1,5 +1,8 @@
+import io
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,34 +10,25 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner, Result
+from worlds.discs import write_discs
 
+from compodiff.cli import app
 from compodiff.errors import InputInvalid
-from compodiff.inspection.card import DatasetOrigin, write_card
-from compodiff.inspection.drawing import draw
+from compodiff.inspection.card import DatasetOrigin, find_origin, write_card
+from compodiff.inspection.drawing import draw, read_pictures, read_rows
 from compodiff.inspection.ratings import compute_kappa, compute_wilson_interval, read_ratings, summarise_ratings
 from compodiff.params import SimilarityFloors
+from compodiff.sets import PAIRS, finish_set, open_shard
 
 
-def manifest(counts: dict[str, int]) -> pd.DataFrame:
+def listed(counts: dict[str, int]) -> pd.DataFrame:
+    """Rows of a set, as many of each relation; every fifth was rejected."""
     relations = [name for name, count in counts.items() for _ in range(count)]
     numbers = np.arange(len(relations))
-    scores = np.linspace(-0.1, 0.9, len(relations), dtype=np.float32)
-    return pd.DataFrame(
-        {
-            "key": [f"k{number:05d}" for number in numbers],
-            "shard": "train-00000.tar",
-            "reference": [f"r{number}" for number in numbers],
-            "target": [f"t{number}" for number in numbers],
-            "reference_caption": "a red disc",
-            "target_caption": "a blue disc",
-            "relative_caption": [f"make it blue | {number}" for number in numbers],
-            "relation": relations,
-            "split": "train",
-            **dict.fromkeys(SimilarityFloors.model_fields, scores),
-            "accepted": numbers % 5 != 0,
-            "rejected_by": ["" if number % 5 else "directional" for number in numbers],
-        }
-    )
+    keys = [f"k{number:05d}" for number in numbers]
+    return pd.DataFrame({"key": keys, "relation": relations, "accepted": numbers % 5 != 0})
 
 
 @given(
@@ -42,7 +36,7 @@ def manifest(counts: dict[str, int]) -> pd.DataFrame:
 )
 @settings(max_examples=40, deadline=None)
 def test_relations_take_turns_in_a_draw(counts, count, seed):
-    rows = manifest(counts)
+    rows = listed(counts)
     drawn = draw(rows, count, seed)
     assert len(drawn) == min(count, len(rows))
     assert drawn["key"].is_unique
@@ -78,7 +72,7 @@ def export(path, said: dict[str, str], rater: str):
 
 
 def test_ratings_are_summed_up_by_relation(tmp_path):
-    rows = manifest({"add": 10, "remove": 10})  # k00000, 5, 10, 15 are rejected
+    rows = listed({"add": 10, "remove": 10})  # k00000, 5, 10, 15 are rejected
     good = dict.fromkeys(("k00001", "k00002", "k00003", "k00011"), "good")
     first = export(tmp_path / "ann.csv", {**good, "k00000": "wrong_caption", "k00012": "wrong_target"}, "Ann")
     second = export(tmp_path / "ben.json", {"k00001": "good", "k00002": "no_change"}, "")
@@ -94,7 +88,7 @@ def test_ratings_are_summed_up_by_relation(tmp_path):
 
 
 def test_what_is_no_rating_is_said(tmp_path):
-    rows = manifest({"add": 3})
+    rows = listed({"add": 3})
     with pytest.raises(InputInvalid, match=r"'fine' is no rating; the sheet knows: good, wrong_caption"):
         read_ratings([export(tmp_path / "a.csv", {"k00001": "fine"}, "Ann")])
     with pytest.raises(InputInvalid, match=r"'k77777' is no triplet of this dataset"):
@@ -106,23 +100,67 @@ def test_what_is_no_rating_is_said(tmp_path):
         read_ratings([tmp_path / "d.json"])
 
 
-def test_the_card_says_what_is_in_the_dataset(tmp_path):
-    folder = tmp_path / "triplets"
-    folder.mkdir()
-    manifest({"add": 40, "turn_left": 10}).to_parquet(folder / "manifest.parquet")
-    (folder / "source.json").write_text(json.dumps({"format": "lasco", "parts": 3}))
+def test_rows_of_a_set_have_what_validate_said_of_them_where_it_did(tmp_path):
+    dataset = write_discs(tmp_path / "artifacts", 20)
+    rows = read_rows(dataset)
+    assert rows["accepted"].tolist() == [number % 5 != 0 for number in range(20)]
+    assert rows.loc[3, ["key", "target", "relative_caption"]].tolist() == ["train-003", "target3", "to | 3"]
+    shutil.move(tmp_path / "artifacts" / "validation" / "discs", tmp_path / "elsewhere")
+    plain = read_rows(dataset)
+    assert plain["accepted"].all()
+    assert "directional" not in plain
+    pd.testing.assert_frame_equal(read_rows(dataset, tmp_path / "elsewhere"), rows)
+    write_discs(tmp_path / "other", 10)
+    with pytest.raises(InputInvalid, match="is of other rows than"):
+        read_rows(dataset, tmp_path / "other" / "validation" / "discs")
+
+
+def test_drawn_rows_come_with_their_pictures_rejected_or_not(tmp_path):
+    dataset = write_discs(tmp_path / "artifacts", 20)
+    shown = read_pictures(dataset, read_rows(dataset).iloc[[1, 13, 5]])
+    assert [it.row["key"] for it in shown] == ["train-001", "train-013", "train-005"]
+    assert [it.target.getpixel((0, 0)) for it in shown] == [
+        (303 % 256, 90, 160),
+        (339 % 256, 90, 160),
+        (315 % 256, 90, 160),
+    ]
+    assert [it.mask is not None and it.mask.getbbox() for it in shown] == [(0, 0, 64, 64), (0, 0, 64, 64), False]
+    (dataset / "train-00001.tar").unlink()
+    (gone,) = read_pictures(dataset, read_rows(dataset).iloc[[13]])
+    assert gone.reference is None
+
+
+def test_pairs_are_shown_by_their_picture_and_texts(tmp_path):
+    with open_shard(tmp_path / "pairs", "train", 0, PAIRS) as shard:
+        stream = io.BytesIO()
+        Image.new("RGB", (8, 8), "red").save(stream, "PNG")
+        place = shard.store_picture("one", stream.getvalue())
+        shard.add({"key": "a", "picture": place, "texts": ["a disc", "red"]})
+    finish_set(tmp_path / "pairs", PAIRS, licence="CC0", source="a test")
+    rows = read_rows(tmp_path / "pairs")
+    (shown,) = read_pictures(tmp_path / "pairs", rows)
+    assert (shown.row["relative_caption"], shown.reference) == ("a disc / red", None)
+    assert shown.target.size == (8, 8)
+    write_card(tmp_path / "pairs", tmp_path / "card", DatasetOrigin("pairs", "CC0"))
+    assert "Not validated yet" in (tmp_path / "card" / "README.md").read_text()
+
+
+def test_the_card_says_what_is_in_the_set(tmp_path):
     said = "Drawn by X, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)."
+    folder = write_discs(tmp_path / "artifacts", 50, ("add", "turn_left"), licence=said)
+    (tmp_path / "params.yaml").write_text(with_floors())
+    origin = find_origin(folder, None, None, ())
     for name in ("first", "second"):
-        write_card(folder, tmp_path / name, DatasetOrigin("discs", said, floors={"directional": 0.2}))
+        write_card(folder, tmp_path / name, origin)
     text = (tmp_path / "first" / "README.md").read_text()
     front = yaml.safe_load(text.split("---\n")[1])
     assert front["license"] == ["cc-by-4.0"]
     assert front["size_categories"] == ["n<1K"]
-    assert "40 of 50 candidates passed" in text
-    assert "| train | turn left | 10 | 8 | 80.0 % |" in text
+    assert "40 of 50 rows passed" in text
+    assert "| train | turn left | 25 | 20 | 80.0 % |" in text
     assert "| directional | 0.20 | 80.0 % |" in text
-    assert "make it blue \\| 1" in text
-    assert '"format": "lasco"' in text
+    assert "to \\| 1" in text
+    assert "- 3 unsafe" in text
     assert said in text
     plots = sorted((tmp_path / "first" / "plots").iterdir())
     assert [path.stem for path in plots] == ["acceptance", "lengths", "relations", "scores"]
@@ -139,3 +177,32 @@ def test_the_card_says_what_is_in_the_dataset(tmp_path):
         with pytest.raises(InputInvalid, match="which compodiff did not write; name another folder"):
             write_card(folder, theirs, DatasetOrigin("discs", ""))
         assert (theirs / name).exists()
+
+
+def with_floors() -> str:
+    """The project's params.yaml, with a set `discs` that has floors."""
+    params = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
+    floors = dict.fromkeys(SimilarityFloors.model_fields, 0.2)
+    params["sets"]["discs"] = {"recipe": "own", "reads": "discs/set.json", "min_rows": 1, "floors": floors}
+    return yaml.safe_dump(params)
+
+
+def test_the_commands_find_what_validate_said(tmp_path):
+    dataset = write_discs(tmp_path / "artifacts", 20)
+    (tmp_path / "params.yaml").write_text(with_floors())
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+    sheet = tmp_path / "sheet.html"
+    done = run("inspect", str(dataset), "--html", str(sheet), "-n", "12")
+    assert "12 of 20 rows in" in done.output.replace("\n", " ")
+    assert '"floors": {"image_image": 0.2' in sheet.read_text()
+    rated = export(tmp_path / "ann.csv", {"train-001": "good", "train-005": "unsafe"}, "Ann")
+    done = run("inspect", str(dataset), "--ratings", str(rated), "--json")
+    assert json.loads(done.stdout)["all"]["agrees_with_filters"] == 1
+    assert run("dataset", "plots", str(dataset), "--to", str(tmp_path / "plots")).exit_code == 0
+    assert sorted(path.stem for path in (tmp_path / "plots").glob("*.png")) == sorted(SimilarityFloors.model_fields)
+    shutil.rmtree(tmp_path / "artifacts" / "validation")
+    with pytest.raises(InputInvalid, match="was not validated; run: dvc repro validate@discs"):
+        run("dataset", "plots", str(dataset), "--to", str(tmp_path / "plots"))

@@ -68,16 +68,15 @@ def test_a_floor_lets_through_what_reaches_it():
     reference = vectors([1, 0], [1, 0], [1, 0])
     scores = score(EmbeddedPairs(reference, target, reference, target, target))
     assert scores["image_image"].tolist() == [np.float32(0.7), 1, np.float32(0.6999)]
-    verdicts = judge(scores, floors)
-    assert verdicts["accepted"].tolist() == [True, False, False]
-    assert verdicts["rejected_by"].tolist() == ["", "directional", "image_image"]
+    assert judge(scores, floors).tolist() == ["", "directional", "image_image"]
+    assert judge(scores, None).tolist() == ["", "", ""]
 
 
-def test_all_failed_filters_are_named_and_a_nan_passes_none():
-    floors = SimilarityFloors.model_validate(ALL_LET_THROUGH)
+def test_all_failed_filters_are_named_and_a_score_that_is_missing_fails_none():
+    floors = SimilarityFloors.model_validate(ALL_LET_THROUGH | {"image_image": 0.9, "keyword_image": 0.9})
     reference, target, *texts = drawn(1)
     scores = score(EmbeddedPairs(reference, target, *texts))
-    scores.loc[2, ["image_image", "keyword_image"]] = np.nan
-    verdicts = judge(scores, floors)
-    assert verdicts["rejected_by"].tolist() == ["", "", "image_image,keyword_image", "", "", "", ""]
-    assert verdicts["accepted"].tolist() == [True, True, False, True, True, True, True]
+    scores[["image_image", "keyword_image"]] = np.float32(1)
+    scores.loc[2, ["image_image", "keyword_image"]] = np.float32(0.5)
+    scores.loc[3, ["image_image", "keyword_image"]] = np.nan
+    assert judge(scores, floors).tolist() == ["", "", "image_image,keyword_image", "", "", "", ""]

@@ -33,6 +33,19 @@ def test_the_projects_params_load_and_are_frozen():
         (lambda c: c["data"].update(picture_size=0), "data.picture_size: Input should be greater than 0"),
         (lambda c: c.pop("data"), "data: Field required"),
         (lambda c: c.update(dataa={}), "dataa: Extra inputs"),
+        (lambda c: c["sets"].update({"a.b": c["sets"]["emoji"]}), "sets.a.b.*String should match pattern"),
+        (lambda c: c["sets"]["emoji"].update(recipe="emojis"), "sets.emoji: .*'emojis'"),
+        (lambda c: c["sets"]["emoji"].update(seed=3), "sets.emoji.emoji_captions.seed: Extra inputs"),
+        (lambda c: c["sets"].clear(), "sets: Dictionary should have at least 1 item"),
+        (lambda c: c["sets"].pop("scenes"), "composed names 'scenes', which is none of the sets: emoji, emoji_edits"),
+        (lambda c: c["index"].update(gallery="cirr"), "index names 'cirr', which is none of the benchmarks: emoji, sc"),
+        (lambda c: c["composed"]["curve"].update(benchmark="x"), "composed names 'x', which is none of the benchmarks"),
+        (lambda c: c["prior"]["curve"].update(set="laion"), "prior names 'laion', which is none of the sets"),
+        (lambda c: c["prior"]["curve"].update(benchmark="emoji"), "give one of set and benchmark, and null for the"),
+        (lambda c: c["prior"]["curve"].update(set=None), "give one of set and benchmark, and null for the other"),
+        (lambda c: c["prior"]["tasks"]["masked"].update(emoji=0.5), r"the shares add up to 1\.5, not to 1"),
+        (lambda c: c["prior"]["tasks"].update(text_to_image={}), "the shares add up to 0, not to 1"),
+        (lambda c: c["prior"]["tasks"]["masked"].update(emoji=0.0), "prior.tasks.masked.emoji: .*greater than 0"),
     ],
 )
 def test_a_bad_key_is_named(tmp_path, change, named):
@@ -49,17 +62,52 @@ def _with_preset(project: Path, **presets: str) -> Path:
 
 
 def test_a_preset_changes_what_it_names_and_nothing_else(tmp_path):
-    text = (
-        "synthesis: {imported: [a, b], drawn: null}\nencoder: {embedded: null, open_clip: {name: N, pretrained: P}}\n"
-    )
-    values = compose_params(
-        _with_preset(tmp_path, tiny=text + "prior: {tasks: {masked: 0.5, text_to_image: 0.5}}"), "tiny"
-    )
+    text = "encoder: {embedded: null, open_clip: {name: N, pretrained: P}}\nprior: {steps: 5}\n"
+    values = compose_params(_with_preset(tmp_path, tiny=text + "evaluation: {text_weights: [0.5]}"), "tiny")
     expected = yaml.safe_load((ROOT / "params.yaml").read_text())
-    expected["synthesis"]["imported"] = ["a", "b"]
     expected["encoder"] = {"embedded": None, "open_clip": {"name": "N", "pretrained": "P"}}
-    expected["prior"]["tasks"] = {"text_to_image": 0.5, "masked": 0.5, "triplet": 0.0}
+    expected["prior"]["steps"] = 5
+    expected["evaluation"]["text_weights"] = [0.5]
     assert values == expected
+
+
+SETS = """
+sets: {mine: {recipe: own, reads: mine/set.json, min_rows: 1, floors: null}}
+benchmarks: {mine: {recipe: files, format: cirr, root: c, reads: c, split: val, validation: null, gate: null}}
+index: {gallery: mine}
+"""
+SHARES = """
+  tasks: {text_to_image: {mine: 1.0}, masked: {}, triplet: {}}
+  curve: {set: mine, benchmark: null, queries: 3}
+"""
+TRAININGS = ("prior", "composed", "distillation", "finetuning")
+
+
+def test_a_preset_that_names_sets_benchmarks_or_shares_falls_back_to_none_of_the_defaults(tmp_path):
+    text = SETS + "".join(f"{name}:{SHARES}" for name in TRAININGS)
+    values = compose_params(_with_preset(tmp_path, tiny=text), "tiny")
+    assert values["sets"].keys() == values["benchmarks"].keys() == {"mine"}
+    default = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name in TRAININGS:
+        assert values[name]["tasks"] == {"text_to_image": {"mine": 1.0}, "masked": {}, "triplet": {}}
+        assert values[name]["curve"] == {"set": "mine", "benchmark": None, "queries": 3}
+        assert values[name]["steps"] == default[name]["steps"]
+
+
+@pytest.mark.parametrize("left_out", TRAININGS)
+def test_a_preset_with_other_sets_has_to_say_what_each_training_draws(tmp_path, left_out):
+    text = SETS + "".join(f"{name}:{SHARES}" for name in TRAININGS if name != left_out)
+    with pytest.raises(
+        ParamsInvalid, match=rf"preset tiny .*{left_out} names 'emoji', which is none of the sets: mine"
+    ):
+        compose_params(_with_preset(tmp_path, tiny=text), "tiny")
+
+
+def test_the_gates_are_those_of_benchmarks_that_have_one(tmp_path):
+    params = load_params(ROOT / "params.yaml")
+    assert params.gates.keys() == params.benchmarks.keys()
+    without = load_params(_written(tmp_path, lambda c: c["benchmarks"]["scenes"].update(gate=None)))
+    assert without.gates.keys() == {"emoji"}
 
 
 @pytest.mark.parametrize(

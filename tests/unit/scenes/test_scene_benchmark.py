@@ -8,17 +8,24 @@ import pytest
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.catalogue.emoji_benchmark import read_queries
 from compodiff.images import read_picture
-from compodiff.params import SceneQueries, ScenesParams
+from compodiff.params import SceneQueries, ScenesBenchmarkParams
 from compodiff.scenes.benchmark import write_scenes
 from compodiff.scenes.captions import SCENE_RELATIONS
 from compodiff.scenes.scene import CANVAS, MASK_SIZE
 
-PARAMS = ScenesParams(seed=5, families=SceneQueries(validation=4, test=6), edits_per_relation=2)
+PARAMS = ScenesBenchmarkParams(
+    recipe="scenes",
+    reads="data",
+    gate=None,
+    seed=5,
+    families=SceneQueries(validation=4, test=6),
+    edits_per_relation=2,
+)
 
 
 @pytest.fixture(scope="module")
 def folder(small_catalogue, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("benchmark") / "scenes"
+    folder = tmp_path_factory.mktemp("scenes")
     write_scenes(folder, small_catalogue, PARAMS)
     return folder
 
@@ -65,6 +72,7 @@ def test_the_gallery_holds_the_references_other_edits(folder):
 
 
 def test_the_same_inputs_give_the_same_bytes(folder, small_catalogue, tmp_path):
+    (tmp_path / "scenes").mkdir()
     write_scenes(tmp_path / "scenes", small_catalogue, PARAMS)
     for path in folder.rglob("*.*"):
         assert (tmp_path / "scenes" / path.relative_to(folder)).read_bytes() == path.read_bytes()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import make_synthesis_params
+from factories import make_scenes_params
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import MASK_SIZE as EMBEDDED_MASK_SIZE
 from compodiff.embeddings import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
-from compodiff.params import SynthesisParams
+from compodiff.params import ScenesParams
 from compodiff.scenes.captions import SCENE_RELATIONS
 from compodiff.scenes.edits import SceneFamily, draw_family, make_family_generator
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
@@ -24,8 +24,8 @@ from compodiff.scenes.scene import CANVAS, MASK_SIZE
 UNDONE_BY = {"add": "remove", "remove": "add"}
 
 
-def params(**changes: int) -> SynthesisParams:
-    return make_synthesis_params(**({"train": 12, "validation": 4, "max_pairs_per_relation": 10} | changes))
+def params(**changes: int) -> ScenesParams:
+    return make_scenes_params(**({"train": 12, "validation": 4} | changes))
 
 
 @pytest.fixture(scope="module")

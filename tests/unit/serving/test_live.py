@@ -128,7 +128,7 @@ def project(artifacts, search_project, monkeypatch):
 def _registered(project, artifacts, recall):
     folders = {name: artifacts / name for name in ("composed", "encoder", "index")}
     figures = {"emoji": {"composed": {"recall_at_10": recall}}}
-    return register_model(project, ModelCandidate(folders, figures, [])).number
+    return register_model(project, ModelCandidate(folders, artifacts / "sampling.json", figures, [])).number
 
 
 @pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # of pandas, in MLflow's own code

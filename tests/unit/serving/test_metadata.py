@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from compodiff.serving.metadata import Metadata
+from compodiff.serving.champion import Metadata
 
 
 def test_columns_become_what_json_has() -> None:

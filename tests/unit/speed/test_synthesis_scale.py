@@ -1,14 +1,10 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compodiff.params import SynthesisParams, compose_params
 from compodiff.speed.scale import PlannedSynthesis, SynthesisCosts, predict, simulate
 from compodiff.speed.synthesis import estimate_seconds_per_picture
-
-ROOT = Path(__file__).parents[3]
 
 COSTS = SynthesisCosts(caption=0.001, picture=0.5, embed=0.01, keep=0.004)
 CALM = PlannedSynthesis(triplets=31_000, keep_rate=0.31, per_shard=100, start=0, hours_between_kills=1e9, spread=0)
@@ -30,16 +26,6 @@ def test_candidates_are_drawn_for_every_caption_pair():
     assert many.shards == CALM.shards
     few, much = (predict(COSTS, it, [8])[0]["gpu_hours"] for it in (CALM, many))
     assert much / few == pytest.approx(COSTS.compute_pair_cost(100, 4) / COSTS.compute_pair_cost())
-
-
-def test_a_shard_of_the_papers_params_is_made_between_two_kills():
-    """Three lost workers end a run: a shard must be far shorter than a Slurm job and than a day between kills."""
-    synthesis = SynthesisParams.model_validate(compose_params(ROOT, "paper")["synthesis"])
-    assert synthesis.drawn
-    drawing = synthesis.drawn.diffusion
-    costs = SynthesisCosts(caption=0, picture=estimate_seconds_per_picture(steps=drawing.steps), embed=0, keep=0)
-    hours = costs.compute_pair_cost(drawing.candidates, drawing.kept) * synthesis.pairs_per_shard / 3600
-    assert 0.2 < hours < 2
 
 
 def test_more_gpus_take_less_time_and_hardly_more_hours():

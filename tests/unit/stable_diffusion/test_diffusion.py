@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from factories import make_diffusion_params, make_floors
+from factories import make_diffusion_params
 from PIL import Image
 from worlds.tiny_networks import safety_checker, stable_diffusion, stable_diffusion_xl
 
@@ -15,6 +15,8 @@ from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.pairs.similarity import compare_directions
 from compodiff.params import DiffusionParams
+from compodiff.recipes.made import ShardMaker, plan_shards
+from compodiff.sets import TRIPLETS, finish_set, open_set
 from compodiff.stable_diffusion import prompt_to_prompt
 from compodiff.stable_diffusion.candidates import BestByDirection, list_draws
 from compodiff.stable_diffusion.generator import (
@@ -23,8 +25,6 @@ from compodiff.stable_diffusion.generator import (
     load_diffusion_generator,
     load_pipeline,
 )
-from compodiff.storage import shards
-from compodiff.triplets.making import TripletMaker, plan_shards
 
 SEED = 17
 # Of diffusers' schedulers about themselves, on NumPy 2.
@@ -271,6 +271,7 @@ def test_a_shard_is_filled_with_drawn_pictures(usual, encoder_folder, tmp_path):
     params = changed(usual, candidates=2, kept=1, min_shared=0.1, max_shared=0.9)
     make = partial(load_diffusion_generator, params, seed=SEED, encoder=encoder_folder, batch_size=4)
     (plan,) = plan_shards(tmp_path, [pair(0), pair(1)], 10)
-    TripletMaker(make, encoder_folder, make_floors(), 4)(plan)
-    keys = [key for key, _ in shards.read_entries(plan.path)]
+    assert ShardMaker(make)(plan) == 0
+    finish_set(tmp_path, TRIPLETS, licence="", source="")
+    keys = [row["key"] for row in open_set(tmp_path).iterate_rows()]
     assert [key[:14] for key in keys] == ["train-00000000", "train-00000001"]

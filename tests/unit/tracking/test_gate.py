@@ -7,12 +7,11 @@ from factories import make_benchmark_gate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compodiff.params import PromotionParams
 from compodiff.tracking.gate import compute_least_gain, list_objections
 
 EMOJI = make_benchmark_gate(max_plausible_loss=0.08)
-GATE = PromotionParams(benchmarks={"emoji": EMOJI})
-BOTH = PromotionParams(benchmarks={"emoji": EMOJI, "scenes": make_benchmark_gate(max_plausible_loss=0.08, floor=0.1)})
+GATE = {"emoji": EMOJI}
+BOTH = {"emoji": EMOJI, "scenes": make_benchmark_gate(max_plausible_loss=0.08, floor=0.1)}
 ENOUGH = 50
 RECALL = st.floats(0, 1)
 
@@ -74,8 +73,8 @@ def test_too_few_queries_are_said_to_be() -> None:
 
 def test_a_champion_without_an_interval_counts_as_uncertain_as_its_challenger() -> None:
     new, old = figures(0.6, half=0.03), {"emoji/composed/recall_at_10": 0.5}
-    assert compute_least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.03 * sqrt(2))
-    assert compute_least_gain("emoji/composed", {"emoji/composed/recall_at_10": 0.6}, old) is None
+    assert compute_least_gain("emoji/composed", "recall_at_10", new, old) == pytest.approx(0.1 - 0.03 * sqrt(2))
+    assert compute_least_gain("emoji/composed", "recall_at_10", {"emoji/composed/recall_at_10": 0.6}, old) is None
     (reason,) = list_objections({"emoji/composed/recall_at_10": 0.6}, old, GATE, min_relation_queries=1)
     assert reason == "emoji/composed/recall_at_10 has no confidence interval"
 
@@ -87,8 +86,8 @@ def test_what_lies_exactly_on_a_limit_passes() -> None:
     old = figures(9 / 16, half=4 / 16, style=12 / 16)
     new = figures(11 / 16, half=3 / 16, style=8 / 16)
     assert new[f"{composed}/intervals/recall_at_10/low"] == limits.floor
-    assert compute_least_gain(composed, new, old) == -limits.max_plausible_loss
-    gate = PromotionParams(benchmarks={"emoji": limits})
+    assert compute_least_gain(composed, "recall_at_10", new, old) == -limits.max_plausible_loss
+    gate = {"emoji": limits}
     assert list_objections(new, old, gate, min_relation_queries=100) == []
     new[f"{composed}/relations/style/recall_at_10"] -= 1 / 1024
     (reason,) = list_objections(new, old, gate, min_relation_queries=100)  # as many queries as a relation needs
@@ -98,7 +97,7 @@ def test_what_lies_exactly_on_a_limit_passes() -> None:
 def test_every_benchmark_and_every_relation_is_looked_at() -> None:
     old, new = figures(0.5, art=0.9, style=0.9, hair=0.9), figures(0.9, art=0.9, style=0.2, hair=0.2)
     old["emoji/composed/relations/art/queries"] = old["emoji/composed/relations/hair/queries"] = 1.0
-    both = PromotionParams(benchmarks={"scenes": EMOJI, "emoji": EMOJI})
+    both = {"scenes": EMOJI, "emoji": EMOJI}
     assert list_objections(new, old, both, min_relation_queries=ENOUGH) == [
         "benchmark scenes was not measured",
         "emoji/composed/relations/style/recall_at_10 falls from 0.900 to 0.200, by more than 0.100",
@@ -119,7 +118,7 @@ def test_doubt_is_the_challengers_lower_and_the_champions_upper_half() -> None:
     interval = "emoji/composed/intervals/recall_at_10"
     new |= {f"{interval}/low": 0.57, f"{interval}/high": 0.8}
     old |= {f"{interval}/low": 0.1, f"{interval}/high": 0.54}
-    assert compute_least_gain("emoji/composed", new, old) == pytest.approx(0.1 - 0.05)  # 3, 4 and 5 hundredths
+    assert compute_least_gain("emoji/composed", "recall_at_10", new, old) == pytest.approx(0.1 - 0.05)
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
@@ -128,3 +127,18 @@ def test_half_an_interval_is_none(end: str) -> None:
     del new[f"emoji/composed/intervals/recall_at_10/{end}"]
     (reason,) = list_objections(new, None, GATE, min_relation_queries=1)
     assert reason == "emoji/composed/recall_at_10 has no confidence interval"
+
+
+def test_each_benchmark_is_judged_by_the_figure_of_its_own_protocol() -> None:
+    gates = {"emoji": EMOJI, "circo": make_benchmark_gate(figure="map_at_5", floor=0.2)}
+
+    def circo(precision: float) -> dict[str, float]:
+        """A benchmark with mean average precision, whose recall would pass any gate."""
+        return {name.replace("recall_at_10", "map_at_5"): value for name, value in figures(precision, "circo").items()}
+
+    others = figures(1.0, "circo", half=0.0)
+    assert list_objections(figures(0.6) | circo(0.3), figures(0.5) | circo(0.28), gates, min_relation_queries=1) == []
+    (reason,) = list_objections(figures(0.6) | circo(0.2) | others, None, gates, min_relation_queries=1)
+    assert reason == "circo/composed/map_at_5 may be as low as 0.150, below the floor of 0.200"
+    (reason,) = list_objections(figures(0.6) | others, None, gates, min_relation_queries=1)
+    assert reason == "benchmark circo was not measured"

@@ -13,7 +13,6 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
-from compodiff.params import PromotionParams
 from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
@@ -21,7 +20,7 @@ from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, f
 from compodiff.tracking.store import open_store
 
 LIMITS = make_benchmark_gate()
-GATE = PromotionParams(benchmarks={"emoji": LIMITS})
+GATES = {"emoji": LIMITS}
 ENOUGH = 50
 
 
@@ -54,7 +53,7 @@ def aliases(project: Path) -> dict[str, str | None]:
 
 
 def decide(project: Path) -> ChampionChange:
-    return promote(project, GATE, min_relation_queries=ENOUGH)
+    return promote(project, GATES, min_relation_queries=ENOUGH)
 
 
 def decisions(project: Path) -> list[ModelVersion]:

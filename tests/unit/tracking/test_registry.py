@@ -21,6 +21,7 @@ from compodiff.params import load_params
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 from compodiff.stages.register import register
+from compodiff.stages.set_dials import set_dials
 from compodiff.tracking import registry
 from compodiff.tracking.registry import CHALLENGER, MODEL, find_model_folder, find_version_at, make_challenger
 from compodiff.tracking.signature import make_input_example
@@ -42,13 +43,13 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
     artifacts = tmp_path_factory.mktemp("parts") / "artifacts"
     manifest = save_encoder(tiny_encoder, artifacts / "encoder")
     config = make_denoiser_config(token_dim=manifest.token_dim, residual=True)
-    trained_with = {"sampling": load_params(PARAMS).sampling.model_dump(), "composed": {"steps": 2000}}
-    card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), trained_with)
+    card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), {"composed": {"steps": 2000}})
+    set_dials(sampling=load_params(PARAMS).sampling, dials=artifacts / "sampling.json")
     save_model(artifacts / "composed", make_random_denoiser(config).state_dict(), card)
     (artifacts / "index").mkdir()
     (artifacts / "index" / "manifest.json").write_text("{}")
-    (artifacts / "report").mkdir()
-    (artifacts / "report" / "report.html").write_text("<h1>emoji</h1>")
+    (artifacts / "reports" / "emoji").mkdir(parents=True)
+    (artifacts / "reports" / "emoji" / "report.html").write_text("<h1>emoji</h1>")
     (artifacts / "metrics").mkdir()
     (artifacts / "metrics" / "emoji.json").write_text(json.dumps(FIGURES))
     scenes = {
@@ -65,10 +66,10 @@ def registered(project: Path, parts: Path) -> Path:
     register(
         encoder=artifacts / "encoder",
         composed=artifacts / "composed",
+        dials=artifacts / "sampling.json",
         index=artifacts / "index",
-        metrics=artifacts / "metrics" / "emoji.json",
-        scenes=artifacts / "metrics" / "scenes.json",
-        report=artifacts / "report",
+        metrics=artifacts / "metrics",
+        reports=artifacts / "reports",
         registration=artifacts / "registration.json",
     )
     return project
@@ -88,14 +89,16 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
         "scenes/composed/intervals/recall_at_10/low": 0.75,
         "scenes/composed/intervals/recall_at_10/high": 0.85,
     }
-    assert store.client.get_run(challenger.run_id).data.params["composed.steps"] == "2000"
+    params = store.client.get_run(challenger.run_id).data.params
+    assert params["composed.steps"] == "2000"
+    assert params["sampling.w_text"] == str(load_params(PARAMS).sampling.w_text)
     assert {file.path for file in store.client.list_artifacts(challenger.run_id)} == {
         "emoji.json",
-        "report",
+        "reports",
         "scenes.json",
     }
     folder = find_model_folder(registered, CHALLENGER)
-    assert sorted(part.name for part in folder.iterdir()) == ["composed", "encoder", "index"]
+    assert sorted(part.name for part in folder.iterdir()) == ["composed", "encoder", "index", "sampling.json"]
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")
     written = json.loads((registered / "artifacts" / "registration.json").read_text())
     assert written == {"model": "compodiff", "version": "1", "run_id": challenger.run_id}

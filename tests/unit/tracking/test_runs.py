@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.project import find_project_root
 from compodiff.tracking.runs import describe_origin, record_training
-from compodiff.tracking.store import find_project, open_store
+from compodiff.tracking.store import open_store
 
 CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
 PARAMS = {"steps": 3, "optimizer": {"learning_rate": 0.001}}
@@ -136,9 +137,9 @@ def test_only_the_first_process_of_a_distributed_training_speaks(
 
 
 def test_the_project_is_found_upwards_or_named(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert find_project(project / "artifacts" / "prior") == project
+    assert find_project_root(project / "artifacts" / "prior") == project
     with pytest.raises(InputInvalid, match="lies in no CompoDiff project"):
-        find_project(tmp_path_factory.mktemp("elsewhere"))
+        find_project_root(tmp_path_factory.mktemp("elsewhere"))
 
 
 def test_a_store_out_of_reach_is_named_without_its_password(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

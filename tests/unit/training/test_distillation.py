@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories import make_sampler_options, make_training_params
 from worlds import training as training_world
-from worlds.training import NETWORK
+from worlds.training import NETWORK, PARAMS
 
 from compodiff.errors import ParamsInvalid
 from compodiff.model.checkpoint import load_model
 from compodiff.model.sampling.process import Process
+from compodiff.model.sampling.query import SamplerOptions
 from compodiff.model.sampling.sampler import sample
 from compodiff.params import DistillationParams
 from compodiff.training.batches import Batch, Batches
@@ -21,7 +21,8 @@ from compodiff.training.tasks import Objective
 
 PROCESS = Process("diffusion", 1000)
 DISTILLATION = DistillationParams(
-    **make_training_params(steps=120, validate_every=120, pure_noise_share=1.0).model_dump(), teacher_calls=10
+    **PARAMS.model_copy(update={"steps": 120, "validate_every": 120, "pure_noise_share": 1.0}).model_dump(),
+    teacher_calls=10,
 )
 
 
@@ -33,10 +34,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def noisiest(material: TrainingMaterial) -> Batch:
-    params = make_training_params(pure_noise_share=1.0)
-    (batch,) = Batches(material.embeddings, material.examples, params, PROCESS).make_microbatches(
-        7, rank=0, world_size=1
-    )
+    params = PARAMS.model_copy(update={"pure_noise_share": 1.0})
+    (batch,) = Batches(material.mixture, params, PROCESS).make_microbatches(7, rank=0, world_size=1)
     return batch
 
 
@@ -47,7 +46,7 @@ def test_the_teacher_is_the_sampler(world: Path) -> None:
     batch = noisiest(material)
     x_t, timestep = batch.noise.flatten(0, 1), batch.timestep.flatten()
     context = denoiser.prepare_context(batch.texts, batch.images, batch.masks, batch.rows)
-    options = make_sampler_options(num_inference_steps=10, solver="ddim", w_image=1.0, w_text=1.0)
+    options = SamplerOptions(10, "ddim", "trailing", 0.0, 1.0, 1.0, 1, 0.0, 0.0)
     with torch.no_grad():
         expected = sample(
             lambda x, t: denoiser(x, torch.full((len(x),), int(t)), context), options, PROCESS, lambda: x_t

@@ -1,24 +1,28 @@
 """A batch is a pure function of seed and step, divides among processes, and holds its tasks in their shares."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from factories import make_training_params
 from hypothesis import given
 from hypothesis import strategies as st
 from worlds import training as training_world
 from worlds.training import PARAMS
 
+from compodiff.embeddings import SetEmbeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import NULL
 from compodiff.model.sampling.process import Objective, Process
 from compodiff.params import TaskShares
-from compodiff.training.batches import Batch, Batches, compute_triplet_chances, divide_rows
-from compodiff.training.examples import TARGET
+from compodiff.training.batches import SET, Batch, Batches, compute_relation_chances, divide_rows
+from compodiff.training.examples import NOTHING, TARGET, TASKS, Mixture
 from compodiff.training.fit import TrainingMaterial
 
 PROCESS = Process("diffusion", 1000)
-ONLY_TRIPLETS = TaskShares(text_to_image=0.0, masked=0.0, triplet=1.0)
+ONLY_TRIPLETS = TaskShares(text_to_image={}, masked={}, triplet={"world": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,12 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> TrainingMaterial:
 
 
 def batches(material: TrainingMaterial, **changes: object) -> Batches:
-    return Batches(material.embeddings, material.examples, make_training_params(**changes), PROCESS)
+    return Batches(material.mixture, PARAMS.model_copy(update=changes), PROCESS)
+
+
+def triplets_only(material: TrainingMaterial, **changes: object) -> Batches:
+    mixture = replace(material.mixture, shares=ONLY_TRIPLETS.by_task)
+    return Batches(mixture, PARAMS.model_copy(update=changes), PROCESS)
 
 
 def only(parts: list[Batch]) -> Batch:
@@ -93,8 +102,8 @@ def test_dropout_takes_texts_and_references_but_no_mask(material: TrainingMateri
 def test_a_share_of_the_noisy_embeddings_is_pure_noise(
     material: TrainingMaterial, objective: Objective, noisiest: int
 ) -> None:
-    params = make_training_params(pure_noise_share=0.4, batch_size=2000)
-    drawn = Batches(material.embeddings, material.examples, params, Process(objective, 1000))
+    params = PARAMS.model_copy(update={"pure_noise_share": 0.4, "batch_size": 2000})
+    drawn = Batches(material.mixture, params, Process(objective, 1000))
     timestep = only(drawn.make_microbatches(0, rank=0, world_size=1)).timestep
     expected = 1.0 if objective == "regression" else 0.4
     assert float((timestep == noisiest).float().mean()) == pytest.approx(expected, abs=0.04)
@@ -103,19 +112,55 @@ def test_a_share_of_the_noisy_embeddings_is_pure_noise(
 
 def test_negatives_are_pictures_of_the_training_split(material: TrainingMaterial) -> None:
     batch = only(batches(material, contrastive_negatives=500).make_microbatches(0, rank=0, world_size=1))
-    train = torch.from_numpy(material.embeddings.pictures[np.unique(material.examples.text_to_image[:, TARGET])])
+    (of_set,) = material.mixture.sets
+    targets = np.unique(of_set.open_table("text_to_image")[:, TARGET])
+    train = torch.from_numpy(of_set.embeddings.images[targets].astype(np.float32))
     assert len(batch.others) == 500
     assert all((train == other).all(1).any() for other in batch.others)
 
 
+def test_hard_negatives_of_the_drawn_triplets_are_wrong_answers_too(material: TrainingMaterial, tmp_path: Path) -> None:
+    (of_set,) = material.mixture.sets
+    shutil.copytree(of_set.folder, tmp_path / "train")
+    table = of_set.open_table("triplet")
+    negatives = np.stack([(table[:, TARGET] + 1) % 200, np.full(len(table), NOTHING)], axis=1)
+    np.save(tmp_path / "train" / "negatives.npy", negatives)
+    mixture = replace(material.mixture, sets=(replace(of_set, folder=tmp_path / "train"),))
+    params = PARAMS.model_copy(update={"tasks": ONLY_TRIPLETS, "contrastive_negatives": 0, "condition_dropout": 0.0})
+    mixture = replace(mixture, shares=ONLY_TRIPLETS.by_task)
+    batch = only(Batches(mixture, params, PROCESS).make_microbatches(0, rank=0, world_size=1))
+    images = torch.from_numpy(of_set.embeddings.images.astype(np.float32))
+    wanted = [images[(int((images == target).all(1).nonzero()[0]) + 1) % 200] for target in batch.target]
+    assert len(batch.others) == PARAMS.batch_size, "one each; those that are not there are left out"
+    assert sorted(map(float, torch.stack(wanted).sum(1))) == pytest.approx(sorted(map(float, batch.others.sum(1))))
+
+
+def test_sets_have_their_shares_and_only_what_they_hold(material: TrainingMaterial) -> None:
+    (one,) = material.mixture.sets
+    doubled = SetEmbeddings.load(one.embeddings.folder)
+    doubled.__dict__["images"] = 2 * one.embeddings.images  # as another encoder's would be
+    other = replace(one, name="other", embeddings=doubled)
+    shares = {"text_to_image": {"other": 0.25}, "masked": {}, "triplet": {"world": 0.5, "other": 0.25}}
+    mixture = Mixture((one, other), shares)
+    drawn = Batches(mixture, PARAMS.model_copy(update={"condition_dropout": 0.0}), PROCESS)
+    batch = only(drawn.make_microbatches(0, rank=0, world_size=1))
+    known = torch.from_numpy(one.embeddings.images.astype(np.float32))
+    is_first = torch.tensor([bool((known == target).all(1).any()) for target in batch.target])
+    assert int(is_first.sum()) == 16
+    assert int((batch.rows.image == NULL).sum()) == 8
+    plan = drawn.draw_plan(np.random.default_rng([PARAMS.seed, 0]))
+    assert np.bincount(plan.rows[:, SET]).tolist() == [16, 16]
+
+
 def test_rare_relations_are_drawn_more_often_than_their_number(material: TrainingMaterial) -> None:
-    changes = {"tasks": ONLY_TRIPLETS, "batch_size": 4000, "condition_dropout": 0.0}
-    dark = material.embeddings.text_row["make it black"]
-    token = torch.from_numpy(material.embeddings.read_tokens([dark])[0].astype(np.float32))[-1]
+    changes = {"batch_size": 4000, "condition_dropout": 0.0}
+    embeddings = material.mixture.sets[0].embeddings
+    dark = training_world.TEXTS.index("make it black")
+    token = torch.from_numpy(embeddings.read_tokens([dark])[0].astype(np.float32))[-1]
     shares = []
     for exponent in (0.0, -0.5, -1.0):
         batch = only(
-            batches(material, relation_exponent=exponent, **changes).make_microbatches(0, rank=0, world_size=1)
+            triplets_only(material, relation_exponent=exponent, **changes).make_microbatches(0, rank=0, world_size=1)
         )
         ends = batch.texts.lengths.cumsum(0) - 1
         is_dark = (batch.texts.tokens[ends] == token).all(1)
@@ -124,24 +169,27 @@ def test_rare_relations_are_drawn_more_often_than_their_number(material: Trainin
 
 
 def test_mixup_joins_references_and_targets_of_one_relation(material: TrainingMaterial) -> None:
-    changes = {"tasks": ONLY_TRIPLETS, "condition_dropout": 0.0, "mixup_concentration": 1.0}
-    batch = only(batches(material, **changes).make_microbatches(0, rank=0, world_size=1))
-    pictures = torch.from_numpy(np.array(material.embeddings.pictures))
+    changes = {"condition_dropout": 0.0, "mixup_concentration": 1.0}
+    batch = only(triplets_only(material, **changes).make_microbatches(0, rank=0, world_size=1))
+    pictures = torch.from_numpy(material.mixture.sets[0].embeddings.images.astype(np.float32))
     assert torch.cdist(batch.target, pictures).amin(1).median() > 0.1
     # The change of colour survives the mixture as a mixture of two such changes: it lies in their span.
     change = batch.target - batch.images[batch.rows.image]
     colours = torch.stack([pictures[row] for row in range(5)])
     span = torch.linalg.svd(colours - colours.mean(0), full_matrices=False).Vh[:4]
-    assert torch.allclose(change @ span.T @ span, change, atol=1e-4)
+    assert torch.allclose(change @ span.T @ span, change, atol=0.02)  # float16 on disk, at values up to 8
 
 
 def test_a_triplet_is_mixed_with_any_of_its_relation_and_with_no_other(material: TrainingMaterial) -> None:
-    """`examples.triplet` has one relation after the other."""
-    changes = {"tasks": ONLY_TRIPLETS, "condition_dropout": 0.0, "mixup_concentration": 1.0, "batch_size": 20_000}
-    plan = batches(material, **changes)._draw(np.random.default_rng(0))
-    triplet, starts = material.examples.triplet, material.examples.relation_starts
+    """The table of triplets has one relation after the other."""
+    changes = {"condition_dropout": 0.0, "mixup_concentration": 1.0, "batch_size": 20_000}
+    plan = triplets_only(material, **changes).draw_plan(np.random.default_rng(0))
+    (of_set,) = material.mixture.sets
+    triplet, starts = of_set.open_table("triplet"), of_set.relation_starts
     place = {tuple(row): number for number, row in enumerate(triplet.tolist())}
-    drawn, partners = (np.array([place[tuple(row)] for row in rows.tolist()]) for rows in (plan.rows, plan.partners))
+    drawn, partners = (
+        np.array([place[tuple(row)] for row in rows[:, :SET].tolist()]) for rows in (plan.rows, plan.partners)
+    )
     relation, of_partner = (np.searchsorted(starts, rows, side="right") for rows in (drawn, partners))
     assert len(starts) == 3
     assert np.array_equal(relation, of_partner)
@@ -149,13 +197,18 @@ def test_a_triplet_is_mixed_with_any_of_its_relation_and_with_no_other(material:
     assert np.mean(drawn == partners) < 0.02  # by chance alone
 
 
-def test_one_example_is_enough_for_a_task(material: TrainingMaterial) -> None:
-    one = material.examples
-    examples = type(one)(one.text_to_image[:1], one.masked[:1], one.triplet[:1], np.array([0, 1]))
-    batch = only(Batches(material.embeddings, examples, PARAMS, PROCESS).make_microbatches(0, rank=0, world_size=1))
+def test_one_example_is_enough_for_a_task(material: TrainingMaterial, tmp_path: Path) -> None:
+    (of_set,) = material.mixture.sets
+    shutil.copytree(of_set.folder, tmp_path / "train")
+    for task in TASKS:
+        np.save(tmp_path / "train" / f"{task}.npy", of_set.open_table(task)[:1])
+    np.save(tmp_path / "train" / "relation_starts.npy", np.array([0, 1]))
+    few = replace(of_set, folder=tmp_path / "train")
+    batch = only(
+        Batches(replace(material.mixture, sets=(few,)), PARAMS, PROCESS).make_microbatches(0, rank=0, world_size=1)
+    )
     assert {tuple(row) for row in batch.target.tolist()} == {
-        tuple(material.embeddings.pictures[row].tolist())
-        for row in (one.text_to_image[0, TARGET], one.masked[0, TARGET], one.triplet[0, TARGET])
+        tuple(of_set.embeddings.images[few.open_table(task)[0, TARGET]].astype(np.float32).tolist()) for task in TASKS
     }
 
 
@@ -177,13 +230,13 @@ def test_all_of_a_batch_goes_to_a_device(material: TrainingMaterial) -> None:
     assert all(torch.equal(one, other) for one, other in zip(tensors(batch), tensors(same), strict=True))
 
 
-def test_a_task_without_examples_is_refused(material: TrainingMaterial) -> None:
-    empty = material.examples.triplet[:0]
-    examples = type(material.examples)(
-        material.examples.text_to_image, material.examples.masked, empty, np.zeros(1, dtype=np.int64)
-    )
-    with pytest.raises(InputInvalid, match="no example trains the task triplet"):
-        Batches(material.embeddings, examples, PARAMS, PROCESS)
+def test_a_share_without_examples_is_refused(material: TrainingMaterial, tmp_path: Path) -> None:
+    (of_set,) = material.mixture.sets
+    shutil.copytree(of_set.folder, tmp_path / "train")
+    np.save(tmp_path / "train" / "triplet.npy", of_set.open_table("triplet")[:0])
+    mixture = replace(material.mixture, sets=(replace(of_set, folder=tmp_path / "train"),))
+    with pytest.raises(InputInvalid, match="no example of the set world trains the task triplet"):
+        Batches(mixture, PARAMS, PROCESS)
 
 
 @given(
@@ -198,8 +251,7 @@ def test_whole_counts_add_up_and_are_near_their_shares(total: int, shares: list[
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(-1, 0))
 def test_chances_of_a_relation_follow_its_count_to_the_power(sizes: list[int], exponent: float) -> None:
-    starts = np.cumsum([0, *sizes])
-    chances = np.concatenate([[0.0], compute_triplet_chances(starts, exponent)])
+    chances = np.concatenate([[0.0], compute_relation_chances(np.cumsum([0, *sizes]), exponent)])
     expected = np.array([size ** (1 + exponent) for size in sizes])
-    assert np.diff(chances[starts]) == pytest.approx(expected / expected.sum())
+    assert np.diff(chances) == pytest.approx(expected / expected.sum())
     assert chances[-1] == 1.0

@@ -1,5 +1,6 @@
 """The curve: its figures against a brute-force count, and its file."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,20 @@ import pytest
 import torch
 from worlds import training as training_world
 
-from compodiff.embeddings import Embeddings
+from compodiff.embeddings import SetEmbeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.sampler import compose
-from compodiff.training.curve import ONE_CALL, CurvePoint, ValidationQuery, gather_queries, measure, write_curve
+from compodiff.training.curve import (
+    ONE_CALL,
+    CurvePoint,
+    CurveQueries,
+    gather_queries,
+    measure,
+    take_queries_of_set,
+    write_curve,
+)
+from compodiff.training.examples import NOTHING
 from compodiff.training.fit import make_denoiser
 
 CPU = torch.device("cpu")
@@ -23,42 +33,94 @@ def world(tmp_path: Path) -> Path:
     return tmp_path / "embeddings"
 
 
+def make_queries(world: Path, *, with_reference: bool) -> CurveQueries:
+    """Twelve queries for a blue one, each with two answers, over every third picture of the world."""
+    embeddings = SetEmbeddings.load(world)
+    tokens, lengths = embeddings.read_tokens([training_world.TEXTS.index("make it blue")] * 12)
+    gallery = embeddings.images[: len(training_world.PICTURES) : 3].astype(np.float32)
+    own = np.arange(12) + 5 if with_reference else np.full(12, NOTHING)
+    return CurveQueries(
+        tokens,
+        lengths,
+        null_tokens=embeddings.read_tokens([0])[0],
+        references=gallery[own] if with_reference else gallery[:0],
+        gallery=gallery,
+        hits=np.array([(query, picture) for query in range(12) for picture in {query, 2 * query + 1}]),
+        own=own,
+    )
+
+
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_measure_equals_a_count_picture_by_picture(world: Path, with_reference: bool) -> None:
-    material = training_world.material(world)
-    embeddings, gallery, process = material.embeddings, material.gallery[::3], Process("diffusion", 1000)
-    queries = [
-        ValidationQuery("make it blue", (gallery[number], gallery[2 * number + 1]), gallery[number + 5])
-        if with_reference
-        else ValidationQuery("make it blue", (gallery[number],))
-        for number in range(12)
-    ]
+    material, process = training_world.material(world), Process("diffusion", 1000)
+    queries = make_queries(world, with_reference=with_reference)
     denoiser = make_denoiser(training_world.NETWORK, material, standardise=True, seed=4)
-    gathered = gather_queries(embeddings, queries, gallery, CPU)
+    gathered = gather_queries(queries, CPU)
     measured = measure(denoiser, gathered, process, seed=9)
     generator = torch.Generator().manual_seed(9)
     answers = compose(denoiser, gathered.conditions, ONE_CALL, generator, process).numpy()
     found, cosines = [], []
-    for answer, query in zip(answers, queries, strict=True):
-        score = {}
-        for picture in gallery:
-            embedding = embeddings.pictures[embeddings.picture_row[picture]]
-            score[picture] = float(answer @ embedding / np.linalg.norm(answer) / np.linalg.norm(embedding))
-        ranking = sorted((picture for picture in gallery if picture != query.reference), key=lambda each: -score[each])
-        found.append(any(target in ranking[:10] for target in query.targets))
-        cosines.append(max(score[target] for target in query.targets))
+    for number, answer in enumerate(answers):
+        score = queries.gallery @ answer / np.linalg.norm(answer) / np.linalg.norm(queries.gallery, axis=1)
+        ranking = [place for place in np.argsort(-score) if place != queries.own[number]]
+        targets = queries.hits[queries.hits[:, 0] == number, 1]
+        found.append(any(target in ranking[:10] for target in targets))
+        cosines.append(score[targets].max())
     assert measured["recall_at_10"] == pytest.approx(np.mean(found))
     assert measured["cosine"] == pytest.approx(np.mean(cosines), rel=1e-5)
 
 
-def test_a_query_of_an_unknown_picture_or_text_is_named(world: Path) -> None:
-    embeddings = Embeddings.load(world)
-    gallery = list(embeddings.picture_row)
-    for query in (ValidationQuery("make it pink", (gallery[0],)), ValidationQuery("make it blue", ("pink-1",))):
-        with pytest.raises(InputInvalid, match=r"pink.*not embedded or not in the gallery"):
-            gather_queries(embeddings, [query], gallery, CPU)
-    with pytest.raises(InputInvalid, match="no validation query"):
-        gather_queries(embeddings, [], gallery, CPU)
+def test_queries_of_a_set_are_its_validation_triplets_among_its_pictures(world: Path) -> None:
+    embeddings = SetEmbeddings.load(world)
+    queries = take_queries_of_set(embeddings, world / "examples", 30, seed=3)
+    assert len(queries.lengths) == len(queries.references) == 30
+    assert len(queries.gallery) == len(training_world.PICTURES), "training pictures are among what is ranked"
+    images = embeddings.images.astype(np.float32)
+    for query, place in queries.hits:
+        reference = training_world.PICTURES[int((images == queries.references[query]).all(1).nonzero()[0][0])]
+        target = training_world.PICTURES[int((images == queries.gallery[place]).all(1).nonzero()[0][0])]
+        assert reference.split("-")[0] == target.split("-")[0]
+        assert reference.split("-")[0] in training_world.UNSEEN_SHAPES
+        assert np.array_equal(queries.gallery[queries.own[query]], queries.references[query])
+    assert np.array_equal(queries.hits[:, 0], np.arange(30)), "each has one answer"
+
+
+def test_captions_are_the_queries_of_a_set_of_pairs(world: Path) -> None:
+    for split in ("train", "validation"):
+        np.save(world / "examples" / split / "triplet.npy", np.empty((0, 4), np.int64))
+    trained = np.load(world / "examples" / "train" / "text_to_image.npy")
+    np.save(world / "examples" / "validation" / "text_to_image.npy", trained[:50])
+    embeddings = SetEmbeddings.load(world)
+    queries = take_queries_of_set(embeddings, world / "examples", 500, seed=3)
+    assert len(queries.lengths) == 50
+    assert len(queries.references) == 0
+    assert (queries.own == NOTHING).all()
+
+
+def test_pictures_of_equal_pixels_are_one_answer(world: Path) -> None:
+    digests = np.load(world / "digests.npy")
+    digests[1] = digests[0]  # two pictures of the training split
+    np.save(world / "digests.npy", digests)
+    queries = take_queries_of_set(SetEmbeddings.load(world), world / "examples", 30, seed=3)
+    assert len(queries.gallery) == len(training_world.PICTURES) - 1
+
+
+def test_a_set_without_a_validation_split_cannot_be_measured_on(world: Path) -> None:
+    for task in ("triplet", "text_to_image"):
+        np.save(world / "examples" / "validation" / f"{task}.npy", np.empty((0, 4), np.int64))
+    with pytest.raises(InputInvalid, match="the set examples has no validation split; name another one for the curve"):
+        take_queries_of_set(SetEmbeddings.load(world), world / "examples", 30, seed=3)
+
+
+def test_queries_are_read_back_as_they_were_written(world: Path, tmp_path: Path) -> None:
+    queries = make_queries(world, with_reference=True)
+    queries.save(tmp_path / "curve.npz")
+    again = CurveQueries.load(tmp_path / "curve.npz")
+    for field in fields(CurveQueries):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(queries, field.name))
+    (tmp_path / "curve.npz").write_bytes((tmp_path / "curve.npz").read_bytes()[:200])
+    with pytest.raises(InputInvalid, match=r"curve.npz is missing or damaged .* run: dvc repro"):
+        CurveQueries.load(tmp_path / "curve.npz")
 
 
 def test_the_curve_file_has_one_row_a_point(tmp_path: Path) -> None:

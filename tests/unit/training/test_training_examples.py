@@ -1,74 +1,82 @@
-"""Which rows train: looked up by id and text, masked pictures of the split only, no triplet of one picture."""
+"""Which examples train: those of accepted rows, each once, of one split; triplets of one relation together."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import pytest
 from worlds import training as training_world
 
-from compodiff.embeddings import Embeddings
+from compodiff.embeddings import SetEmbeddings
 from compodiff.errors import InputInvalid
-from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, make_training_examples
+from compodiff.training.examples import IMAGE, MASK, NOTHING, TARGET, TEXT, SetExamples, write_examples
 
 
 @pytest.fixture
-def embeddings(tmp_path: Path) -> Embeddings:
+def embeddings(tmp_path: Path) -> SetEmbeddings:
     training_world.write_embeddings(tmp_path / "embeddings")
-    return Embeddings.load(tmp_path / "embeddings")
+    return SetEmbeddings.load(tmp_path / "embeddings")
 
 
-def test_rows_are_those_of_the_named_pictures_and_texts(embeddings: Embeddings) -> None:
+def examples_of(embeddings: SetEmbeddings, folder: Path, split: str = "train") -> SetExamples:
+    return SetExamples("world", embeddings, folder / split)
+
+
+def test_examples_are_those_of_the_rows_and_of_their_split(embeddings: SetEmbeddings) -> None:
+    written = embeddings.folder / "examples"
+    train, validation = (examples_of(embeddings, written, split) for split in ("train", "validation"))
     captions, triplets = training_world.captions(), training_world.triplets()
-    examples = make_training_examples(embeddings, captions, triplets)
-    assert len(examples.text_to_image) == len(captions)
-    assert (examples.text_to_image[:, [IMAGE, MASK]] == NOTHING).all()
-    pictures, texts = list(embeddings.picture_row), list(embeddings.text_row)
-    written = set(triplets[["relative_caption", "reference", "target"]].itertuples(index=False, name=None))
-    assert {(texts[row[TEXT]], pictures[row[IMAGE]], pictures[row[TARGET]]) for row in examples.triplet} == written
-    assert examples.relation_starts.tolist() == [0, 640, 800]  # bright, dark
+    table = train.open_table("text_to_image")
+    assert len(table) == len(captions)
+    assert (table[:, [IMAGE, MASK]] == NOTHING).all()
+    texts, pictures = training_world.TEXTS, training_world.PICTURES
+    wanted = set(triplets[["relative_caption", "reference", "target"]].itertuples(index=False, name=None))
+    drawn = train.open_table("triplet")
+    assert {(texts[row[TEXT]], pictures[row[IMAGE]], pictures[row[TARGET]]) for row in drawn} == wanted
+    assert train.relation_starts.tolist() == [0, 640, 800]  # bright, dark
+    assert {texts[row[TEXT]] for row in drawn[640:]} == {"make it black"}
+    unseen = {pictures[row[TARGET]].split("-")[0] for row in validation.open_table("triplet")}
+    assert unseen == set(training_world.UNSEEN_SHAPES)
+    masked = train.open_table("masked")
+    assert (masked[:, IMAGE] == masked[:, MASK] + len(pictures)).all()
 
 
-def test_masked_pictures_come_with_the_captions_of_the_split(embeddings: Embeddings) -> None:
-    captions = training_world.captions().iloc[:7]
-    masked = make_training_examples(embeddings, captions).masked
-    assert masked[:, TARGET].tolist() == [embeddings.picture_row[name] for name in captions["picture_id"]]
-    assert (masked[:, IMAGE] == masked[:, MASK] + len(embeddings.pictures)).all()
-    named = [embeddings.masked_pictures[row] for row in masked[:, MASK]]
-    assert named == captions["picture_id"].tolist()
+def test_rows_that_were_not_accepted_give_no_example(embeddings: SetEmbeddings, tmp_path: Path) -> None:
+    rows = len(np.load(embeddings.folder / "splits.npy"))
+    accepted = np.arange(rows) >= 3  # the first captions are not
+    accepted[len(training_world.captions())] = False  # nor is the first triplet
+    write_examples(tmp_path / "fewer", embeddings, accepted, np.zeros(rows, np.int32))
+    examples = examples_of(embeddings, tmp_path / "fewer")
+    assert len(examples.open_table("text_to_image")) == len(training_world.captions()) - 3
+    assert len(examples.open_table("masked")) == len(training_world.captions()) - 3
+    assert len(examples.open_table("triplet")) == len(training_world.triplets()) - 1
+    assert examples.relation_starts.tolist() == [0, len(training_world.triplets()) - 1]
 
 
-def test_a_known_mask_finds_either_end_by_its_captions_and_by_what_leads_there(embeddings: Embeddings) -> None:
-    triplets = training_world.triplets()
-    one, other = triplets.iloc[0], triplets.iloc[1]
-    row = embeddings.masked_pictures.index(one["reference"])
-    targets = [""] * len(embeddings.masked)
-    targets[row] = one["target"]
-    back = other.copy()
-    back["reference"], back["target"] = one["target"], one["reference"]
-    known = replace(embeddings, masked_targets=targets)
-    texts, pictures = list(embeddings.text_row), list(embeddings.picture_row)
-    captions = pd.DataFrame({"picture_id": [one["reference"], one["target"]], "caption": texts[1:3]})
-    masked = make_training_examples(known, captions, pd.DataFrame([one, other, back])).masked
-    of_row = {(texts[each[TEXT]], pictures[each[TARGET]]) for each in masked if each[MASK] == row}
-    assert of_row == {
-        (texts[1], one["reference"]),
-        (texts[2], one["target"]),
-        (one["relative_caption"], one["target"]),
-        (back["relative_caption"], one["reference"]),
-    }
-    assert (masked[:, IMAGE] == masked[:, MASK] + len(embeddings.pictures)).all()
+def test_what_several_rows_say_of_a_picture_is_one_example(embeddings: SetEmbeddings, tmp_path: Path) -> None:
+    table = np.load(embeddings.folder / "text_to_image.npy")
+    table[1, 1:] = table[0, 1:]
+    np.save(embeddings.folder / "text_to_image.npy", table)
+    rows = len(np.load(embeddings.folder / "splits.npy"))
+    write_examples(tmp_path / "once", embeddings, np.ones(rows, np.bool_), np.zeros(rows, np.int32))
+    assert len(examples_of(embeddings, tmp_path / "once").open_table("text_to_image")) == len(table) - 1
 
 
-def test_what_has_no_embedding_is_named(embeddings: Embeddings) -> None:
-    captions = training_world.captions()
-    captions.loc[3, "caption"] = "a shape nobody embedded"
-    with pytest.raises(InputInvalid, match="'a shape nobody embedded' has no embedding; run: dvc repro"):
-        make_training_examples(embeddings, captions)
+def test_hard_negatives_stand_beside_their_triplets(embeddings: SetEmbeddings, tmp_path: Path) -> None:
+    first = len(training_world.captions())
+    np.save(embeddings.folder / "negatives.npy", np.array([(first, 7), (first, 8), (first + 2, 9)]))
+    rows = len(np.load(embeddings.folder / "splits.npy"))
+    write_examples(tmp_path / "hard", embeddings, np.ones(rows, np.bool_), np.zeros(rows, np.int32))
+    examples = examples_of(embeddings, tmp_path / "hard")
+    assert examples.negatives[:3].tolist() == [[7, 8], [NOTHING, NOTHING], [9, NOTHING]]
+    assert len(examples.negatives) == len(examples.open_table("triplet"))
 
 
-def test_a_triplet_of_one_picture_is_refused(embeddings: Embeddings) -> None:
-    triplets = training_world.triplets()
-    triplets.loc[5, "target"] = triplets.loc[5, "reference"]
-    with pytest.raises(InputInvalid, match="shape0-green is reference and target of one triplet"):
-        make_training_examples(embeddings, training_world.captions(), triplets)
+def test_a_missing_or_damaged_table_is_named(embeddings: SetEmbeddings) -> None:
+    examples = examples_of(embeddings, embeddings.folder / "examples")
+    path = examples.folder / "triplet.npy"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputInvalid, match=r"triplet.npy is missing or damaged .* --force validate@world"):
+        examples.open_table("triplet")
+    path.unlink()
+    with pytest.raises(InputInvalid, match=r"triplet.npy is missing or damaged"):
+        examples.open_table("triplet")

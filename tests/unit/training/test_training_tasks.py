@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from factories import make_training_params
 from worlds import training as training_world
 from worlds.training import NETWORK, PARAMS
 
@@ -31,10 +30,8 @@ def denoiser(material: TrainingMaterial) -> Denoiser:
 
 
 def draw(material: TrainingMaterial, process: Process, **changes: object) -> Batch:
-    params = make_training_params(**changes)
-    (batch,) = Batches(material.embeddings, material.examples, params, process).make_microbatches(
-        0, rank=0, world_size=1
-    )
+    params = PARAMS.model_copy(update=changes)
+    (batch,) = Batches(material.mixture, params, process).make_microbatches(0, rank=0, world_size=1)
     return batch
 
 
@@ -142,7 +139,7 @@ def test_references_and_drawn_pictures_are_wrong_answers(material: TrainingMater
     denoised: list[torch.Tensor] = []
     denoiser.register_forward_hook(lambda _, __, output: denoised.append(output))
     plain = Objective(denoiser, PARAMS, process)(batch)
-    both = Objective(denoiser, make_training_params(contrastive_weight=0.5), process)(batch)
+    both = Objective(denoiser, PARAMS.model_copy(update={"contrastive_weight": 0.5}), process)(batch)
     wrong = torch.cat([batch.images, batch.others])
     assert len(batch.others) == PARAMS.contrastive_negatives
     answers = denoiser.restore(denoised[0])

@@ -1,246 +1,192 @@
+"""What becomes of the rows of a set: real sets, real pictures, embedded by a tiny CLIP; only faults are put in."""
+
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from factories import encode_picture, make_validation_params
-from PIL import Image
-
-from compodiff.errors import InputInvalid
-from compodiff.params import SimilarityFloors, ValidationParams
-from compodiff.storage import shards
-from compodiff.validation import MANIFEST, Verdict, add_evidence, has_schema, validate_triplets
-
-FLOORS = SimilarityFloors(
-    image_image=0.5, image_caption_reference=0.2, image_caption_target=0.2, directional=0.1, keyword_image=0.1
+from factories import make_floors, make_validation_params
+from worlds.judged import (
+    HELD,
+    PAIR_FAULTS,
+    TRAIN,
+    TRIPLET_FAULTS,
+    Row,
+    digest,
+    hold,
+    list_triplets,
+    params_of,
+    picture,
+    put,
 )
-TOLERANT = make_validation_params(max_text_length=60)
+
+from compodiff.sets import PAIRS, TRIPLETS
+from compodiff.validation import HeldOut
+
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
-def triplets(count: int = 40) -> pd.DataFrame:
-    """Rows without a fault, with evidence."""
-    numbers = [f"{number:03d}" for number in range(count)]
-    rows = pd.DataFrame(
-        {
-            "key": [f"train-{n}" for n in numbers],
-            "shard": "train-00000.tar",
-            "reference": [f"red-{n}" for n in numbers],
-            "target": [f"blue-{n}" for n in numbers],
-            "reference_caption": "red disc",
-            "target_caption": "blue disc",
-            "relative_caption": "make it blue",
-            "relation": "colour",
-            "split": ["train"] * (count - 5) + ["validation"] * 5,
-            **dict.fromkeys(SimilarityFloors.model_fields, np.float32(0.6)),
-            "accepted": True,
-            "rejected_by": "",
-            "reference_pixels": [f"r{n}" for n in numbers],
-            "target_pixels": [f"t{n}" for n in numbers],
-            "held_out_twin": pd.Series([None] * count, dtype=object),
-        }
-    )
-    return rows.assign(reference_split=rows["split"], target_split=rows["split"]).astype(MANIFEST)
-
-
-def judged(rows: pd.DataFrame, docs, params: ValidationParams = TOLERANT) -> Verdict:
-    return validate_triplets(rows, FLOORS, params, docs=docs)
-
-
-def test_good_triplets_pass_and_get_their_docs(tmp_path):
-    rows = triplets()
-    verdict = judged(rows, tmp_path / "docs")
-    assert verdict.passed
-    assert verdict.quarantine.empty
-    pd.testing.assert_frame_equal(verdict.accepted, rows[[column for column in rows if column in MANIFEST]])
-    index = (tmp_path / "docs" / "index.html").read_text()
-    assert "triplets" in index
+@pytest.mark.parametrize("kind", [PAIRS, TRIPLETS])
+def test_good_rows_pass_and_get_their_docs(make, tmp_path, kind):
+    verdict, said, quarantine = hold(make(kind), tmp_path / "docs", params_of(min_rows=TRAIN))
+    assert verdict.passed, verdict.describe_reasons()
+    assert quarantine == {}
+    assert verdict.accepted.all()
+    assert said["accepted"].all()
+    assert said["key"].tolist() == [row["key"] for row in list_triplets()]
+    assert (said["relation"] == ("" if kind == PAIRS else "colour")).all()
+    assert kind in (tmp_path / "docs" / "index.html").read_text()
     assert list((tmp_path / "docs" / "validations").rglob("*.html"))
 
 
-ROW_FAULTS = {
-    "image_image": (np.float32(0.49), "expect_similarity_at_least(image_image)"),
-    "keyword_image": (np.float32(-1.5), "expect_column_values_to_be_between(keyword_image)"),
-    "directional": (np.float32("nan"), "expect_column_values_to_not_be_null(directional)"),
-    "relative_caption": ("", "expect_column_value_lengths_to_be_between(relative_caption)"),
-    "target_caption": ("long " * 20, "expect_column_value_lengths_to_be_between(target_caption)"),
-    "reference_pixels": (None, "expect_column_values_to_not_be_null(reference_pixels)"),
-    "held_out_twin": ("green-007", "expect_column_values_to_be_null(held_out_twin)"),
-}
+@pytest.mark.parametrize(("kind", "faults"), [(PAIRS, PAIR_FAULTS), (TRIPLETS, TRIPLET_FAULTS)])
+def test_rows_with_a_fault_are_quarantined_with_its_name_and_the_rest_goes_on(make, tmp_path, kind, faults):
+    for name, (change, expectation, at) in faults.items():
+        verdict, said, quarantine = hold(make(kind, change), tmp_path / name)
+        assert verdict.passed, name
+        assert quarantine.keys() == {f"row-{number:03d}" for number in at}, name
+        assert all(expectation in failed for failed in quarantine.values()), (name, quarantine)
+        assert set(np.flatnonzero(~verdict.accepted)) == at, name
+        assert set(said.loc[~said["accepted"], "rejected_by"]) == set(quarantine.values()), name
 
 
-def test_a_few_rows_with_faults_are_quarantined_and_the_rest_goes_on(tmp_path):
-    rows = triplets()
-    for place, (column, (value, _)) in enumerate(ROW_FAULTS.items()):
-        rows.loc[place, column] = value
-    rows.loc[20, ["reference", "target"]] = rows.loc[21, ["reference", "target"]]
-    verdict = judged(rows, tmp_path / "docs")
-    assert verdict.passed, verdict.describe_reasons()
-    twice = "expect_compound_columns_to_be_unique(reference, target, relative_caption)"
-    expected = {rows.at[place, "key"]: name for place, (_, name) in enumerate(ROW_FAULTS.values())}
-    expected |= {rows.at[20, "key"]: twice, rows.at[21, "key"]: twice}
-    failed = dict(zip(verdict.quarantine["key"], verdict.quarantine["failed"], strict=True))
-    assert failed.keys() == expected.keys()
-    assert all(name in failed[key] for key, name in expected.items())
-    assert set(verdict.accepted["key"]) == set(rows["key"]) - expected.keys()
+def cut_first_tar(folder: Path) -> None:
+    tar = folder / "train-00000.tar"
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
 
 
-def test_more_rows_with_faults_than_tolerated_fail_the_suite(tmp_path):
-    rows = triplets(40)
-    for place, (column, (value, _)) in enumerate(ROW_FAULTS.items()):
-        rows.loc[range(5 * place, 5 * place + 5), column] = value
-    verdict = judged(rows, tmp_path / "docs")
+def test_pictures_that_are_missing_are_quarantined_and_too_many_fail_the_suite(make, tmp_path):
+    made = make(PAIRS, damage=cut_first_tar)
+    verdict, _, quarantine = hold(made, tmp_path / "docs")
+    assert TRAIN / 10 < len(quarantine) < TRAIN / 2
     assert not verdict.passed
-    failed = {it.expectation: it.keys for it in verdict.findings if not it.passed}
-    for place, (_, name) in enumerate(ROW_FAULTS.values()):
-        assert set(failed[name]) == set(rows["key"][5 * place : 5 * place + 5]), name
     assert re.fullmatch(
-        r"(expect_\S+ on 5 rows \((train-\d{3}, ){3}\.\.\.\); ){3}and 5 more", verdict.describe_reasons()
+        rf"expect_column_values_to_not_be_null\(reference_pixels\) on {len(quarantine)} rows "
+        r"\((row-\d{3}, ){3}\.\.\.\); expect_\S+ on .*",
+        verdict.describe_reasons(),
     )
-    assert verdict.quarantine["key"].tolist() == rows["key"][: 5 * len(ROW_FAULTS)].tolist()
+    lenient = make_validation_params(max_rejected_fraction=0.9)
+    assert hold(made, tmp_path / "lenient", validation=lenient)[0].passed
 
 
-IMPOSSIBLE = {
-    "key": ("train-039", "expect_column_values_to_be_unique(key)"),
-    "reference_split": ("test", "expect_column_pair_values_to_be_equal(split, reference_split)"),
-    "target_split": (None, "expect_column_pair_values_to_be_equal(split, target_split)"),
-    "split": ("test", "expect_column_values_to_be_in_set(split)"),
-    "relation": (None, "expect_column_values_to_not_be_null(relation)"),
-}
+@pytest.mark.parametrize("kind", [PAIRS, TRIPLETS])
+def test_an_embedding_that_is_no_number_is_quarantined(make, tmp_path, kind):
+    made = make(kind)
+    row = np.load(made.embeddings / "scored.npy")[3]
 
+    def spoil(images: np.ndarray) -> None:
+        images[row[1]] = np.nan
 
-def test_one_row_that_should_be_impossible_fails_the_suite(tmp_path):
-    rows = triplets(200)
-    for place, (column, (value, _)) in enumerate(IMPOSSIBLE.items()):
-        rows.loc[place, column] = value
-    verdict = judged(rows, tmp_path / "docs")
-    assert {it.expectation for it in verdict.findings if not it.passed} == {name for _, name in IMPOSSIBLE.values()}
-    failed = verdict.quarantine.set_index("key")["failed"]
-    assert failed.index.tolist() == ["train-039", "train-001", "train-002", "train-003", "train-004", "train-039"]
-    assert all(name in failed[f"train-{place:03d}"] for place, (_, name) in enumerate(IMPOSSIBLE.values()) if place)
-
-
-def test_a_table_of_another_shape_is_rejected_as_a_whole(tmp_path):
-    rows = triplets()
-    of_another_shape = {
-        "expect_table_columns_to_match_set found {'missing': ['shard']}": rows.drop(columns="shard"),
-        "expect_table_columns_to_match_set found {'missing': ['key']}": rows.drop(columns="key"),
-        "expect_column_values_to_be_of_type(directional) found float64": rows.astype({"directional": "float64"}),
-        "expect_table_columns_to_match_set found {'unexpected': ['colour']}": rows.assign(colour="red"),
-        "expect_table_columns_to_match_set found {'missing': ['held_out_twin', ": rows[list(MANIFEST)],
-    }
-    for number, (reason, wrong) in enumerate(of_another_shape.items()):
-        verdict = judged(wrong, tmp_path / str(number))
-        assert verdict.describe_reasons().startswith(reason)
-        assert verdict.accepted.empty
-        assert len(verdict.quarantine) == len(rows)
-        assert has_schema(wrong) == (set(MANIFEST) <= set(wrong) and wrong["directional"].dtype == np.float32)
-
-
-def test_too_few_triplets_are_rejected_as_a_whole(tmp_path):
-    verdict = judged(triplets(19), tmp_path / "docs")
-    assert verdict.describe_reasons() == "expect_table_row_count_to_be_between found 19"
-    assert len(verdict.quarantine) == 19
-
-
-def test_the_verdict_as_json_names_rows(tmp_path):
-    rows = triplets()
-    rows.loc[3, "image_image"] = np.float32(0.1)
-    content = judged(rows, tmp_path / "docs").to_json()
-    assert (content["passed"], content["accepted"], content["quarantined"]) == (True, 39, 1)
-    (found,) = [it for it in content["expectations"] if it["unexpected"]]
-    assert found["expectation"] == "expect_similarity_at_least(image_image)"
-    assert found["keys"] == ["train-003"]
-
-
-PICTURES = pd.DataFrame(
-    {"split": ["train", "train", "validation", "validation", "test", "test"]},
-    index=["red", "blue", "green", "grey", "white", "black"],
-)
-
-
-def painted(colour: str) -> Image.Image:
-    return Image.new("RGB", (16, 16), colour)
-
-
-def shown(tmp_path, entries: dict[str, tuple[str, bytes, bytes]]) -> pd.DataFrame:
-    """Evidence about triplets red -> blue of the split and with the pictures given."""
-    splits = [split for split, *_ in entries.values()]
-    rows = triplets(len(entries))[list(MANIFEST)]
-    rows = rows.assign(key=list(entries), split=splits, reference="red", target="blue").astype(MANIFEST)
-    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
-        for key, (_, reference, target) in entries.items():
-            shard.add(key, {"reference.png": reference, "target.png": target})
-    return add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
-
-
-def test_evidence_finds_what_does_not_decode_and_whose_twin_is_held_out(tmp_path):
-    rows = shown(
-        tmp_path,
-        {
-            "good": ("train", encode_picture("red"), encode_picture("blue")),
-            "cut": ("train", encode_picture("red")[:50], encode_picture("blue")),
-            "text": ("train", encode_picture("red"), b"no picture"),
-            "test-seen": ("train", encode_picture("white"), encode_picture("blue")),
-            "validation-seen": ("train", encode_picture("red"), encode_picture("grey")),
-            "validation-own": ("validation", encode_picture("green"), encode_picture("grey")),
-            "validation-test": ("validation", encode_picture("green"), encode_picture("black")),
-        },
-    ).set_index("key")
-    assert rows.index[rows["reference_pixels"].isna()].tolist() == ["cut"]
-    assert rows.index[rows["target_pixels"].isna()].tolist() == ["text"]
-    twins = rows["held_out_twin"].dropna().to_dict()
-    assert twins == {"test-seen": "white", "validation-seen": "grey", "validation-test": "black"}
-    assert set(rows["reference_split"]) == set(rows["target_split"]) == {"train"}
-
-
-def test_evidence_knows_a_row_without_entry_and_a_picture_of_no_split(tmp_path):
-    rows = triplets(6)[list(MANIFEST)].iloc[:2].assign(reference=["red", "unknown"])
-    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
-        shard.add("train-000", {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
-    rows = add_evidence(rows, tmp_path, PICTURES, painted, workers=1)
-    assert rows["reference_pixels"].isna().tolist() == [False, True]
-    assert rows["reference_split"].isna().tolist() == [False, True]
-
-
-def test_evidence_of_no_rows_has_its_columns(tmp_path):
-    rows = add_evidence(triplets(6)[list(MANIFEST)].iloc[:0], tmp_path, PICTURES, painted, workers=1)
-    assert {"reference_pixels", "target_split", "held_out_twin"} <= set(rows)
-
-
-def test_a_shard_cut_short_is_bad_input_not_bad_data(tmp_path):
-    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
-        shard.add("train-000", {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
-    path = tmp_path / "train-00000.tar"
-    path.write_bytes(path.read_bytes()[:512])
-    with pytest.raises(InputInvalid, match=r"train-00000\.tar is cut short"):
-        add_evidence(triplets(6)[list(MANIFEST)], tmp_path, PICTURES, painted, workers=1)
-
-
-def test_pictures_that_a_dataset_brings_have_the_split_it_says(tmp_path):
-    own = pd.DataFrame({"picture_id": ["drawn", "red"], "split": ["train", "test"]})
-    shards.write_table(tmp_path / "pictures.parquet", own)
-    rows = (
-        triplets(6)[list(MANIFEST)]
-        .head(2)
-        .assign(key=["a", "b"], split="train", reference="red", target=["drawn", "lost"])
-    )
-    with shards.open_shard_writer(tmp_path / "train-00000.tar") as shard:
-        for key in ("a", "b"):
-            shard.add(key, {"reference.png": encode_picture("red"), "target.png": encode_picture("blue")})
-    rows = add_evidence(rows.astype(MANIFEST), tmp_path, PICTURES, painted, workers=1)
-    assert rows["reference_split"].tolist() == ["train", "train"]  # the catalogue's, whatever the dataset says
-    assert rows["target_split"].fillna("?").tolist() == ["train", "?"]
-
-
-def test_each_shard_is_judged_by_itself(tmp_path):
-    rows = triplets(80)
-    rows.loc[40:, "shard"] = "train-00001.tar"
-    rows.loc[[41, 42, 43, 44, 45], "image_image"] = np.float32(0.1)  # 5 of 40: beyond a tenth; of 80 they are not
-    rows.loc[0, "relative_caption"] = ""
-    verdict = judged(rows, tmp_path / "docs")
+    made.change_array("images", spoil)
+    verdict, _, quarantine = hold(made, tmp_path / "docs")
     assert verdict.passed
-    first, second = verdict.to_json()["shards"].values()
-    length = "expect_column_value_lengths_to_be_between(relative_caption)"
-    assert first == {"triplets": 40, "quarantined": 1, "passed": True, "unexpected": {length: 1}}
-    similar = {"expect_similarity_at_least(image_image)": 5}
-    assert second == {"triplets": 40, "quarantined": 5, "passed": False, "unexpected": similar}
+    assert quarantine.keys() == {"row-003"}
+    assert "expect_column_values_to_not_be_null(image_image)" in quarantine["row-003"]
+
+
+def test_rows_below_a_floor_are_dropped_before_the_suite_and_counted(make, tmp_path):
+    made = make()
+    _, said, _ = hold(made, tmp_path / "all")
+    floor = float(said["directional"].sort_values().iloc[TRAIN // 2])
+    verdict, judged, quarantine = hold(made, tmp_path / "docs", params_of(make_floors(directional=floor)))
+    below = said["directional"] < np.float32(floor)
+    assert below.sum() == TRAIN // 2  # far more than the suite tolerates
+    assert verdict.passed, verdict.describe_reasons()
+    assert verdict.dropped == {"directional": TRAIN // 2}
+    assert quarantine == {}
+    assert (judged["rejected_by"] == np.where(below, "directional", "")).all()
+    assert (verdict.accepted == ~below).all()
+
+
+def test_filters_of_captions_that_a_row_lacks_are_skipped(make, tmp_path):
+    def forget(rows: list[Row]) -> None:
+        for row in rows[:12]:
+            row |= {"reference_caption": None, "target_caption": "", "keyword": None}
+
+    floors = make_floors(image_caption_reference=1.0, image_caption_target=1.0, directional=1.0)  # nothing reaches them
+    verdict, said, _ = hold(make(TRIPLETS, forget), tmp_path / "docs", params_of(floors))
+    assert verdict.passed, verdict.describe_reasons()
+    assert said["accepted"].tolist() == [True] * 12 + [False] * (TRAIN + HELD - 12)
+    assert said.loc[:11, ["image_caption_reference", "image_caption_target", "directional"]].isna().all(axis=None)
+    assert said["keyword_image"].notna().all()  # the relative caption is held against the target
+
+
+def test_what_benchmarks_score_is_in_no_split_and_what_they_choose_on_is_not_in_training(make, tmp_path):
+    made = make()
+    scored, chosen = digest(picture(2 * 3), picture(2 * TRAIN + 1)), digest(picture(2 * 5), picture(2 * (TRAIN + 2)))
+    _, _, quarantine = hold(made, tmp_path / "docs", held_out=HeldOut(scored, chosen))
+    assert quarantine.keys() == {"row-003", "row-005", f"row-{TRAIN:03d}"}
+    assert set(quarantine.values()) == {"expect_column_values_to_be_null(held_out_twin)"}
+
+
+def test_a_key_that_stands_in_two_shards_fails_the_suite(make, tmp_path):
+    made = make(TRIPLETS, put(TRAIN - 1, key="row-000"))
+    verdict, _, quarantine = hold(made, tmp_path / "docs")
+    assert not verdict.passed
+    assert verdict.describe_reasons().startswith("expect_column_values_to_be_in_set(is_key_repeated) on 2 rows")
+    assert quarantine.keys() == {"row-000"}
+    assert set(np.flatnonzero(~verdict.accepted)) == {0, TRAIN - 1}
+
+
+def test_the_same_row_twice_is_quarantined(make, tmp_path):
+    def repeat(rows: list[Row]) -> None:
+        rows[4] |= {name: rows[3][name] for name in ("reference", "target")} | {"called": 3}
+
+    verdict, _, quarantine = hold(make(TRIPLETS, repeat), tmp_path / "docs")
+    assert verdict.passed
+    twice = "expect_compound_columns_to_be_unique(reference, target, relative_caption)"
+    assert quarantine == {"row-003": twice, "row-004": twice}
+
+
+def spoil_everything(rows: list[Row]) -> None:
+    """Faults in both shards of the training split and in the validation split."""
+    for number, (change, *_) in enumerate(TRIPLET_FAULTS.values()):
+        change(rows if number % 2 else rows[TRAIN // 2 :])
+    rows[TRAIN + 1]["relative_captions"] = ["long " * 20]
+    rows[TRAIN - 1]["key"] = rows[0]["key"]
+
+
+@pytest.mark.parametrize("change", [None, spoil_everything])
+def test_rows_seen_in_several_groups_get_the_verdict_of_one(make, tmp_path, change):
+    made = make(TRIPLETS, change)
+    floors = params_of(make_floors(keyword_image=-0.1), min_rows=1)
+    at_once, said, quarantine = hold(made, tmp_path / "one", floors)
+    few = make_validation_params(max_text_length=60, rows_at_once=1)  # a shard at a time
+    in_groups, said_in_groups, quarantine_in_groups = hold(made, tmp_path / "many", floors, validation=few)
+    assert len(list((tmp_path / "many" / "validations").rglob("*.html"))) == 3
+    assert in_groups.to_json() == at_once.to_json()
+    assert in_groups.findings == at_once.findings
+    assert quarantine_in_groups == quarantine
+    pd.testing.assert_frame_equal(said_in_groups.reset_index(drop=True), said)
+    assert at_once.passed == (change is None)
+
+
+def test_too_few_rows_of_the_training_split_are_rejected(make, tmp_path):
+    verdict, _, _ = hold(make(), tmp_path / "docs", params_of(min_rows=TRAIN + 1))
+    assert not verdict.passed
+    expected = f"enough_rows found {TRAIN} rows of the training split, at least {TRAIN + 1} are wanted"
+    assert verdict.describe_reasons() == expected
+
+
+def test_each_shard_is_judged_by_itself_and_rows_are_named(make, tmp_path):
+    verdict, _, _ = hold(make(TRIPLETS, TRIPLET_FAULTS["no relation"][0]), tmp_path / "docs")
+    content = verdict.to_json()
+    assert (content["passed"], content["rows"], content["accepted"]) == (True, TRAIN + HELD, TRAIN + HELD - 1)
+    assert (content["quarantined"], content["dropped_by_floor"]) == (1, {})
+    (found,) = [it for it in content["expectations"] if it["unexpected"]]
+    missing = "expect_column_values_to_not_be_null(relation)"
+    assert (found["expectation"], found["keys"]) == (missing, ["row-009"])
+    first, second, _ = content["shards"].values()
+    assert first == {"rows": 12, "quarantined": 1, "passed": True, "unexpected": {missing: 1}}
+    assert second == {"rows": 12, "quarantined": 0, "passed": True, "unexpected": {}}
+
+
+def test_a_shard_with_many_faults_is_found_among_others(make, tmp_path):
+    def shorten(rows: list[Row]) -> None:
+        for row in rows[12:15]:  # 3 of 12 are beyond a tenth, of 30 they are not
+            row["relative_captions"] = ["long " * 20]
+
+    verdict, _, _ = hold(make(TRIPLETS, shorten), tmp_path / "docs")
+    assert verdict.passed
+    assert [shard["passed"] for shard in verdict.shards.values()] == [True, False, True]

@@ -70,17 +70,13 @@ def take_strings(item: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
 
 
 def shorten_to_number(name: str) -> str:
-    """`000000012345.jpg`, `12345` and `COCO/000000012345` are the COCO or Visual Genome picture `12345`."""
+    """Shorten `000000012345.jpg`, `12345` and `COCO/000000012345` to COCO's or Visual Genome's id `12345`."""
     stem = name.rsplit("/", 1)[-1].split(".", 1)[0]
     return str(int(stem)) if stem.isdecimal() and len(stem) <= _MOST_DIGITS else name
 
 
 def fill_template(template: str, **fields: str) -> str:
-    """Put a query's texts into a template.
-
-    Args:
-        template: such as "a photo that {relative_caption}".
-        **fields: the texts that it may name.
+    """Put a query's texts into a template such as "a photo that {relative_caption}", which may name each of `fields`.
 
     Raises:
         InputInvalid: it names another field or none, or its braces do not match.

@@ -44,7 +44,7 @@ def load_cirr(root: Path, split: str, *, template: str = TEMPLATE) -> list[Bench
 
 
 def shorten_id(name: str) -> str:
-    """`dev/dev-244-0-img0.png` is the picture `dev-244-0-img0`."""
+    """Shorten `dev/dev-244-0-img0.png` to the picture's id `dev-244-0-img0`."""
     return strip_suffix(name.rsplit("/", 1)[-1])
 
 
@@ -65,7 +65,7 @@ def _make_query(item: dict[str, object], where: str, template: str) -> Benchmark
 
 
 def _list_places(home: Path, root: Path, name: str, relative: str) -> list[Path]:
-    """Where a picture may lie: under img_raw, beside the annotations or one level up, under images."""
+    """Return where a picture may lie: under img_raw, beside the annotations or one level up, under images."""
     bases = dict.fromkeys((home / "img_raw", home, home.parent, root, home / "images", root / "images"))
     given = [base / relative for base in bases] if is_inside(relative) else []
     return given + [base / f"{name}.png" for base in (home / "images", root / "images")]

@@ -80,14 +80,14 @@ def examine(name: str, root: Path) -> Iterator[BenchmarkFinding]:
 
 
 def list_sources(name: str) -> tuple[str, ...]:
-    """Where people get what the benchmark needs."""
+    """Return where people get what the benchmark needs."""
     if name.startswith("genecis"):
         return _GENECIS
     return {"cirr": _CIRR, "fashioniq": _FASHIONIQ, "circo": _CIRCO, "triplets": _TRIPLETS}[name]
 
 
 def _find_splits(root: Path) -> tuple[str, ...]:
-    """Splits of a `triplets` folder, by the names of its files."""
+    """Return splits of a `triplets` folder, by the names of its files."""
     return tuple(sorted(path.name.split(".")[1] for path in root.glob("queries.*.jsonl")))
 
 
@@ -105,9 +105,7 @@ def _check_counts(part: Benchmark, published: tuple[int, int | None] | None) -> 
     if as_published:
         return BenchmarkFinding(True, f"{queries}{hidden}, as published")
     of_gallery = "" if expected_gallery is None else f" and a gallery of {expected_gallery:,}"
-    return BenchmarkFinding(
-        False, f"{queries}{hidden}; published are {expected_queries:,}{of_gallery}: another release?"
-    )
+    return BenchmarkFinding(False, f"{queries}{hidden}; published: {expected_queries:,}{of_gallery}; another release?")
 
 
 def _check_pictures(part: Benchmark) -> BenchmarkFinding:

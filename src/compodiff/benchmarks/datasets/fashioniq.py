@@ -45,12 +45,12 @@ def load_fashioniq(
 
 
 def shorten_id(name: str) -> str:
-    """`images/B009PMCJLW.jpg` is the picture `B009PMCJLW`."""
+    """Shorten `images/B009PMCJLW.jpg` to the picture's id `B009PMCJLW`."""
     return strip_suffix(name.rsplit("/", 1)[-1])
 
 
 def join_texts(captions: tuple[str, ...], order: str) -> tuple[str, ...]:
-    """Two captions as "a and b", each stripped of `.?, `; both orders, or the first alone."""
+    """Return two captions as "a and b", each stripped of `.?, `; both orders, or the first alone."""
     stripped = [caption.strip(".?, ") for caption in captions]
     orders = (stripped,) if order == "first" else (stripped, stripped[::-1])
     return tuple(" and ".join(parts) for parts in orders)

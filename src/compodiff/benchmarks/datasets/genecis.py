@@ -38,9 +38,7 @@ def load_genecis(root: Path, task: str, *, template: str = TEMPLATE) -> list[Ben
         raise InputInvalid(f"there is no GeneCIS task {task!r}; choose from: {', '.join(TASKS)}")
     path = find(root, f"{task.replace('-', '_')}.json", _NESTED)
     crops: dict[str, tuple[str, Box]] = {}
-    queries = tuple(
-        _make_query(item, i, f"{path}: item {i}", crops, template) for i, item in enumerate(read_list(path))
-    )
+    queries = tuple(_make_query(it, i, f"{path}: item {i}", crops, template) for i, it in enumerate(read_list(path)))
     files = FilePictures(lambda name: _list_places(root, path.parent, name))
     benchmark = Benchmark(
         name=f"genecis-{task}",
@@ -63,16 +61,20 @@ class CroppedPictures:
     crops: Mapping[str, tuple[str, Box]] = field(default_factory=dict)
 
     def has(self, picture: str) -> bool:
-        """Whether the picture that the crop is cut from is there."""
+        """Return whether the picture that the crop is cut from is there."""
         return self.files.has(self.crops[picture][0])
 
     def stamp(self, picture: str) -> str:
-        """That of the picture it is cut from."""
+        """Return that of the picture it is cut from."""
         return self.files.stamp(self.crops[picture][0])
 
     def is_broken(self, picture: str) -> bool:
-        """Whether the picture that the crop is cut from is."""
+        """Return whether the picture that the crop is cut from is."""
         return self.files.is_broken(self.crops[picture][0])
+
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return nothing: a crop has no bytes of its own."""
+        return None
 
     def read(self, picture: str) -> Image.Image:
         """Read and cut."""
@@ -114,7 +116,7 @@ def _make_query(
 
 
 def _name_picture(one: dict[str, Any], where: str, crops: dict[str, tuple[str, Box]]) -> str:
-    """The id of a COCO picture, or of a crop of a Visual Genome picture, which is also noted in `crops`."""
+    """Return the id of a COCO picture, or of a crop of a Visual Genome picture, which is also noted in `crops`."""
     if "val_image_id" in one:
         return str(take(one, "val_image_id", int, where))
     name = str(take(one, "image_id", int, where))

@@ -4,7 +4,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -18,15 +18,19 @@ class BenchmarkPictures(Protocol):
     """Reads the pictures of a benchmark by id."""
 
     def has(self, picture: str) -> bool:
-        """Whether the picture is there."""
+        """Return whether the picture is there."""
         ...
 
     def is_broken(self, picture: str) -> bool:
-        """Whether what is there cannot be read as a picture: an empty file, a page of HTML, a download cut short."""
+        """Return whether what is there is no whole picture: an empty file, a page of HTML, a download cut short."""
         ...
 
     def stamp(self, picture: str) -> str:
-        """What changes when the picture that is there changes: its file's size and time of change."""
+        """Return what changes when the picture that is there changes: its file's size and time of change."""
+        ...
+
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return file, offset and length of the picture's bytes; None where it is a crop."""
         ...
 
     def read(self, picture: str) -> Image.Image:
@@ -45,18 +49,23 @@ class FilePictures:
     places: Callable[[str], Iterable[Path]]
 
     def has(self, picture: str) -> bool:
-        """Whether one of its places holds a file."""
+        """Return whether one of its places holds a file."""
         return self._find_file(picture) is not None
 
     def is_broken(self, picture: str) -> bool:
-        """Whether its file is no picture, or is cut short."""
+        """Return whether its file is no picture, or is cut short."""
         path = self._find_file(picture)
         return path is not None and not is_whole(path)
 
     def stamp(self, picture: str) -> str:
-        """Size and time of change of its file; empty where there is none."""
+        """Return the size and time of change of its file; empty where there is none."""
         path = self._find_file(picture)
         return stamp_file(path) if path else ""
+
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return its file, from its start to its end."""
+        path = self._find_file(picture)
+        return (path, 0, path.stat().st_size) if path else None
 
     def read(self, picture: str) -> Image.Image:
         """Decode the picture from the first place that holds it."""
@@ -107,19 +116,25 @@ class GalleryFolder:
         return tuple(sorted((*self.files, *self.members)))
 
     def has(self, picture: str) -> bool:
-        """Whether the folder holds the picture."""
+        """Return whether the folder holds the picture."""
         return picture in self.files or picture in self.members
 
     def is_broken(self, picture: str) -> bool:
-        """Whether its bytes are no picture, or are cut short."""
+        """Return whether its bytes are no picture, or are cut short."""
         if picture in self.files:
             return not is_whole(self.files[picture])
         return not is_whole(*self.members[picture])
 
     def stamp(self, picture: str) -> str:
-        """Size and time of change of its file or tar, and its place there."""
+        """Return the size and time of change of its file or tar, and its place there."""
         path, offset, length = self.members.get(picture) or (self.files[picture], 0, 0)
         return f"{stamp_file(path)}:{offset}:{length}"
+
+    def locate(self, picture: str) -> tuple[Path, int, int] | None:
+        """Return its file or tar, and its place there."""
+        if picture in self.files:
+            return self.files[picture], 0, self.files[picture].stat().st_size
+        return self.members.get(picture)
 
     def read(self, picture: str) -> Image.Image:
         """Decode a picture of the folder."""
@@ -134,14 +149,33 @@ class GalleryFolder:
         return decode_as(f"{picture} ({path})", content)
 
 
+def locate_pictures(parts: Iterable[Any], names: Iterable[str]) -> dict[str, tuple[Path, int, int]]:
+    """Return file, offset and length of pictures of a benchmark.
+
+    Args:
+        parts: of the benchmark.
+        names: of the pictures.
+
+    Raises:
+        InputInvalid: one is not there, or is a part of another picture.
+    """
+    places: dict[str, tuple[Path, int, int]] = {}
+    for name in names:
+        found = next((part.pictures.locate(name) for part in parts if part.pictures.has(name)), None)
+        if found is None:
+            raise InputInvalid(f"picture {name} is not there, or only a crop of one; index another benchmark's gallery")
+        places[name] = found
+    return places
+
+
 def stamp_file(path: Path) -> str:
-    """Size in bytes and time of change of a file."""
+    """Return the size in bytes and time of change of a file."""
     status = path.stat()
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def strip_suffix(name: str) -> str:
-    """`cats/tom.png` and `cats/tom` are both `cats/tom`; a dot that starts no picture suffix stays."""
+    """Turn `cats/tom.png` and `cats/tom` into `cats/tom`; a dot that starts no picture suffix stays."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
 

@@ -39,23 +39,28 @@ class Comparison:
     record: Mapping[str, Any]
 
     def add_to_record(self, **settings: Any) -> "Comparison":
-        """The same with more in the record."""
+        """Return the same with more in the record."""
         return replace(self, record={**self.record, **settings})
 
     def describe_result(self) -> dict[str, Any]:
-        """As JSON: the composed row's metrics, every row, and the record."""
+        """Return as JSON types the composed row's metrics, every row, and the record."""
         return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
 
     def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
-        """As artifacts/metrics/emoji.json has it: recalls, their intervals, the same for each relation; the record."""
+        """Return what artifacts/metrics/emoji.json holds: recalls, intervals, both for each relation; the record.
+
+        Queries of a benchmark without relations, such as CIRR, have none.
+        """
         rows = {
             name: {
                 **{recall: row["metrics"][recall] for recall in recalls},
                 "intervals": {recall: row["intervals"][recall] for recall in recalls},
-                "mean_over_relations": {recall: row["group_means"][recall] for recall in recalls if row["group_means"]},
+                "mean_over_relations": {
+                    recall: row["group_means"][recall] for recall in recalls if row.get("group_means")
+                },
                 "relations": {
                     relation: {key: values[key] for key in (*recalls, "queries")}
-                    for relation, values in row["groups"].items()
+                    for relation, values in row.get("groups", {}).items()
                 },
             }
             for name, row in self.summaries.items()
@@ -120,7 +125,7 @@ class ReportLayout:
         return plots
 
     def render(self, comparison: Comparison, vectors: Vectors, plots: Mapping[str, bytes]) -> str:
-        """The page as HTML."""
+        """Return the page as HTML."""
         parts = comparison.rows[COMPOSED]
         shown: dict[str, list[ShownQuery]] = {}
         for number, row in enumerate(parts):

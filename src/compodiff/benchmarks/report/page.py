@@ -131,7 +131,7 @@ def _render_cell(value: float, interval: Sequence[float]) -> str:
 
 
 def _render_groups(report: Report) -> str:
-    """One table: groups down, rows of the result across, the last metric of each."""
+    """Return one table: groups down, rows of the result across, the last metric of each."""
     names = [name for name, row in report.rows.items() if "groups" in row]
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
     lines = []
@@ -172,7 +172,7 @@ def _render_image(picture: str, pictures: BenchmarkPictures, thumbnails: dict[st
 
 
 def _make_thumbnail(image: Image.Image) -> bytes:
-    """A small picture: PNG where parts are transparent, otherwise JPEG."""
+    """Return a small picture: PNG where parts are transparent, otherwise JPEG."""
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
     if image.has_transparency_data:

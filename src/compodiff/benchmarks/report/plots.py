@@ -15,7 +15,7 @@ COLOURS = {
 
 
 def group_bars(rows: Mapping[str, Mapping[str, Any]], metric: str, groups: Sequence[str]) -> bytes:
-    """Bars of `metric` for each group, one colour a row of the result.
+    """Return bars of `metric` for each group, one colour a row of the result.
 
     Args:
         rows: row name -> its summary, with `groups`.
@@ -38,7 +38,7 @@ def group_bars(rows: Mapping[str, Mapping[str, Any]], metric: str, groups: Seque
 
 
 def plot_intervals(rows: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> bytes:
-    """Bars of several metrics over all queries, with their confidence intervals."""
+    """Return bars of several metrics over all queries, with their confidence intervals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(6.0, 1.6 * len(metrics) + 2), 3.6), layout="constrained")

@@ -33,16 +33,11 @@ class Showcase:
 
     @classmethod
     def of(cls, params: EvaluationParams) -> "Showcase":
-        """As params.yaml says."""
+        """Show as much as params.yaml says."""
         return cls(params.shown_queries, params.shown_pictures, params.chunk)
 
     def pick(self, rows: Mapping[str, ScoredRow], vectors: Vectors) -> dict[str, list[ShownQuery]]:
-        """Pick and rank; among equals the best are those that the other rows find worst, and the other way round.
-
-        Args:
-            rows: the rows of one part, `composed` among them.
-            vectors: embeddings by picture id.
-        """
+        """Pick and rank; among equals the best are those that the other rows find worst, and the other way round."""
         scored = rows["composed"].scored
         others = np.min([row.scored.ranks for name, row in rows.items() if name != "composed"], axis=0)
         groups = [query.groups[0] if query.groups else "" for query in scored.kept]
@@ -74,7 +69,7 @@ class Showcase:
     def rank_pictures(
         self, benchmark: Benchmark, gallery: Vectors, similarity: Similarity, places: Ints
     ) -> list[tuple[str, ...]]:
-        """Ids of the first pictures of each query at `places`, over the gallery or, where there is none, candidates."""
+        """Return the first pictures of each query at `places`, of the gallery or, without one, of its candidates."""
         queries, asked = [benchmark.queries[place] for place in places], similarity.take(places)
         if not benchmark.protocol.recall_ks:
             columns = [[gallery.rows.get(name, -1) for name in query.candidates] for query in queries]
@@ -91,7 +86,7 @@ class Showcase:
 
 
 def spread(order: Iterable[int], groups: Sequence[str], count: int) -> list[int]:
-    """The first `count` of `order`, no group taking more than its even share, rounded up, while others have some."""
+    """Take the first `count` of `order`, of a group no more than its even share, rounded up, while others have some."""
     order = [int(i) for i in order]
     share = math.ceil(count / max(1, len(set(groups))))
     taken: Counter[str] = Counter()

@@ -42,14 +42,14 @@ class Marks:
     excluded: Bools
 
     def look_up_weights(self, weight_of: Sequence[Mapping[str, float]]) -> Reals:
-        """Weight (Q, T) of each mark: what its query's mapping says, otherwise 0."""
+        """Return the weight (Q, T) of each mark: what its query's mapping says, otherwise 0."""
         weights = np.zeros(self.scores.shape)
         for row, (names, known) in enumerate(zip(self.names, weight_of, strict=True)):
             weights[row, : len(names)] = [known.get(name, 0.0) for name in names]
         return weights
 
     def compute_ranks(self, weights: Reals) -> Ints:
-        """Rank (Q, T) of every mark, from 1, in the worst order that ties allow.
+        """Return the rank (Q, T) of every mark, from 1, in the worst order that ties allow.
 
         Among equal scores the unmarked come first, then the marks by rising weight (Q, T). An excluded mark and
         padding are `UNRANKED`.
@@ -128,14 +128,14 @@ def mark_lists(queries: Sequence[BenchmarkQuery], lists: Sequence[Sequence[str]]
 
 
 def _list_names(query: BenchmarkQuery, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:
-    """The marks of a query that are in the gallery; the reference, where it is taken out, comes first."""
+    """Return the marks of a query that are in the gallery; the reference, where it is taken out, comes first."""
     names = dict.fromkeys((query.reference,) if excludes_reference else ())
     names.update(dict.fromkeys((*query.targets, *query.also_relevant, *query.label_weights)))
     return [name for name in names if name in rows]
 
 
 def _number_slots(names: Sequence[Sequence[str]]) -> tuple[Ints, Ints]:
-    """Query number and slot of every mark, in reading order."""
+    """Return the query number and the slot of every mark, in reading order."""
     sizes = [len(marked) for marked in names]
     query = np.repeat(np.arange(len(names)), sizes)
     slot = np.concatenate([np.arange(size) for size in sizes]).astype(np.int64)

@@ -12,14 +12,14 @@ from compodiff.benchmarks.scoring.ranking import Bools, Ints, Reals
 
 
 def recall_at_k(ranks: Ints, weights: Reals, k: int) -> Reals:
-    """Greatest weight (Q,) within the first k: with weights of 0 and 1 the hit of Recall@K, with labels soft recall."""
+    """Return the greatest weight (Q,) within the first k: with 0 and 1 the hit of Recall@K, with labels soft recall."""
     inside: Reals = np.where(ranks <= k, np.maximum(weights, 0.0), 0.0)
     best: Reals = inside.max(axis=1, initial=0.0)
     return best
 
 
 def average_precision_at_k(ranks: Ints, relevant: Bools, total: Ints, k: int) -> Reals:
-    """AP@K (Q,): the sum over hits of precision at their rank, divided by min(number of relevant pictures, K).
+    """Return AP@K (Q,): the sum over hits of precision at their rank, divided by min(number of relevant pictures, K).
 
     Args:
         ranks: (Q, T).
@@ -35,12 +35,7 @@ def average_precision_at_k(ranks: Ints, relevant: Bools, total: Ints, k: int) ->
 
 
 def average_groups(outcomes: Mapping[str, Reals], groups: Sequence[Iterable[str]]) -> dict[str, dict[str, float]]:
-    """Mean outcome of the queries of each group, with their number as `queries`.
-
-    Args:
-        outcomes: metric name -> (Q,).
-        groups: the groups of each query.
-    """
+    """Average outcomes, metric name -> (Q,), over the queries of each group, with their number as `queries`."""
     members: dict[str, list[int]] = {}
     for row, names in enumerate(groups):
         for name in names:
@@ -62,7 +57,7 @@ class Bootstrap:
     def estimate_intervals(
         self, parts: Sequence[Mapping[str, Reals]], concepts: Sequence[Sequence[str]]
     ) -> dict[str, tuple[float, float]]:
-        """Percentile interval, for each metric, of the mean over parts of the mean over queries.
+        """Return percentile interval, for each metric, of the mean over parts of the mean over queries.
 
         Args:
             parts: the outcomes of each part, metric name -> (Q,).

@@ -32,7 +32,7 @@ def normalise(vectors: Floats, dtype: type[np.floating]) -> Floats:
 
 
 def _measure_lengths(vectors: Floats) -> Floats:
-    """Length of each vector (..., D), 1 for the zero vector."""
+    """Return the length of each vector (..., D), 1 for the zero vector."""
     lengths: Floats = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
     lengths[lengths == 0] = 1
     return lengths
@@ -69,16 +69,16 @@ class Similarity:
         return len(self.parts) * (1 + self.offset) * 4 * math.sqrt(self.width) * 2.0**-24
 
     def take(self, rows: Ints) -> "Similarity":
-        """The similarity of the given queries alone."""
+        """Return the similarity of the given queries alone."""
         return replace(self, parts=tuple(part[rows] for part in self.parts))
 
     def normalise(self, dtype: type[np.floating]) -> "Similarity":
-        """The same with its parts normalised, in `dtype`."""
+        """Return the same with its parts normalised, in `dtype`."""
         return replace(self, parts=tuple(normalise(part, dtype) for part in self.parts))
 
 
 def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
-    """Scores (Q, n) of unit queries against unit pictures (n, D)."""
+    """Return scores (Q, n) of unit queries against unit pictures (n, D)."""
     scores: Floats = similarity.parts[0] @ pictures.T
     if similarity.offset:
         scores += np.float32(similarity.offset)
@@ -88,7 +88,7 @@ def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
 
 
 def score_pairs(similarity: Similarity, gallery: Floats, query: Ints, row: Ints) -> Reals:
-    """Exact scores (M,) of M pairs of a query and a gallery row; the queries are unit vectors in float64."""
+    """Return exact scores (M,) of M pairs of a query and a gallery row; the queries are unit vectors in float64."""
     scores = np.empty(len(query))
     for start in range(0, len(query), _PAIRS):
         pairs = slice(start, start + _PAIRS)
@@ -148,7 +148,7 @@ def _count_exactly(scores: Floats, limit: Reals, block: Floats, exact: Similarit
 
 
 def score_candidates(similarity: Similarity, gallery: Floats, rows: Ints) -> Reals:
-    """Exact scores (Q, C) of each query's own candidates, -inf where `rows` (Q, C) is -1."""
+    """Return exact scores (Q, C) of each query's own candidates, -inf where `rows` (Q, C) is -1."""
     query, column = np.nonzero(rows >= 0)
     scores = np.full(rows.shape, -np.inf)
     scores[query, column] = score_pairs(similarity.normalise(np.float64), gallery, query, rows[query, column])
@@ -156,7 +156,7 @@ def score_candidates(similarity: Similarity, gallery: Floats, rows: Ints) -> Rea
 
 
 def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: Ints, chunk: int) -> Ints:
-    """The k best gallery rows (Q, k) of each query, the best first; ties go to the earlier row.
+    """Return the k best gallery rows (Q, k) of each query, the best first; ties go to the earlier row.
 
     Args:
         similarity: the Q queries.
@@ -190,12 +190,12 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
 
 
 def _bound_reachable(best: Floats, slack: float) -> Floats:
-    """Lowest float32 score (Q,) with which a row may still belong to the k best, given the k best so far (Q, k)."""
+    """Return the lowest score (Q,) with which a row may still belong to the k best, given those so far (Q, k)."""
     lowest: Floats = best.min(axis=1) - np.float32(2 * slack)
     return lowest
 
 
 def _find_nonzero(flags: Bools) -> tuple[Ints, Ints]:
-    """Row and column of each True: np.nonzero, several times as fast on a sparse matrix."""
+    """Return the row and column of each True: np.nonzero, several times as fast on a sparse matrix."""
     row, column = np.divmod(np.flatnonzero(flags), flags.shape[1])
     return row, column

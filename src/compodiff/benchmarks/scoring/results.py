@@ -68,7 +68,7 @@ def summarise_parts(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_
 
 
 def record(parts: Sequence[Scored], bootstrap: Bootstrap) -> dict[str, Any]:
-    """What the score depends on besides the embeddings: benchmark, protocol, settings, what is missing, intervals."""
+    """Record what the score depends on: benchmark, protocol, settings, what is missing, intervals."""
     first = parts[0].benchmark
     missing = list(dict.fromkeys(name for part in parts for name in part.missing))
     return {
@@ -93,7 +93,7 @@ def record(parts: Sequence[Scored], bootstrap: Bootstrap) -> dict[str, Any]:
 
 
 def _merge_settings(parts: Sequence[Benchmark]) -> dict[str, Any]:
-    """The settings of all parts; one in which they differ is a mapping from part to value."""
+    """Return the settings of all parts; one in which they differ is a mapping from part to value."""
     names = dict.fromkeys(name for part in parts for name in part.settings)
     each = {name: {part.part: part.settings[name] for part in parts if name in part.settings} for name in names}
     return {

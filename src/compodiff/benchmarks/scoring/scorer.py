@@ -62,7 +62,7 @@ class Scorer:
     progress: Callable[[int], object] = _ignore
 
     def score(self, benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> Scored:
-        """Rank every query of `benchmark` and take its protocol's outcomes.
+        """Return the rank every query of `benchmark` and take its protocol's outcomes.
 
         Args:
             benchmark: one part.
@@ -97,12 +97,12 @@ class Scorer:
     def _measure_outcomes(
         self, benchmark: Benchmark, queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity
     ) -> dict[str, Reals]:
-        """Outcome of each query by metric, and as `rank` the rank of its best target."""
+        """Return the outcome of each query by metric, and as `rank` the rank of its best target."""
         protocol = benchmark.protocol
         outcomes: dict[str, Reals] = {}
         if protocol.candidate_ks:
             marks = mark_candidates(queries, gallery, similarity)
-            outcomes |= _measure_targets(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
+            outcomes |= _score_targets(marks, queries, protocol.candidate_metric, protocol.candidate_ks)
             if protocol.soft:
                 outcomes |= _measure_soft(marks, queries, f"soft_{protocol.candidate_metric}", protocol.candidate_ks)
         if protocol.recall_ks:
@@ -110,7 +110,7 @@ class Scorer:
             marks = mark_gallery(
                 queries, gallery, similarity, excludes_reference=removed, chunk=self.chunk, progress=self.progress
             )
-            outcomes |= _measure_targets(marks, queries, "recall", protocol.recall_ks)
+            outcomes |= _score_targets(marks, queries, "recall", protocol.recall_ks)
             if protocol.map_ks:
                 outcomes |= _measure_precision(marks, queries, protocol.map_ks)
             if protocol.soft:
@@ -139,7 +139,7 @@ def restrict(benchmark: Benchmark, pictures: Vectors, *, skip_missing: bool) -> 
 
 
 def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[str, Reals]:
-    """Outcomes of ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
+    """Score ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
 
     Raises:
         InputInvalid: a list names a picture twice.
@@ -148,14 +148,12 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
         require_distinct(list(names), f"{benchmark.label}: in the list of query {query.key} picture")
     marks = mark_lists(benchmark.queries, lists)
     protocol = benchmark.protocol
-    outcomes = _measure_targets(marks, benchmark.queries, "recall", protocol.recall_ks)
+    outcomes = _score_targets(marks, benchmark.queries, "recall", protocol.recall_ks)
     del outcomes["rank"]
     return _measure_precision(marks, benchmark.queries, protocol.map_ks) | outcomes
 
 
-def _measure_targets(
-    marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]
-) -> dict[str, Reals]:
+def _score_targets(marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
     weights = marks.look_up_weights([dict.fromkeys(query.targets, 1.0) for query in queries])
     ranks = marks.compute_ranks(weights)
     best = np.where(weights > 0, ranks, UNRANKED).min(axis=1)

@@ -40,18 +40,14 @@ class Vectors:
         return {name: row for row, name in enumerate(self.ids)}
 
     def take(self, rows: Mapping[str, int]) -> "Vectors":
-        """The embeddings of the given rows under the given ids; without a copy where that is all as it stands."""
+        """Return the embeddings of these rows under these ids; without a copy where that is all as it stands."""
         if tuple(rows) == self.ids and list(rows.values()) == list(range(len(self.ids))):
             return self
         return Vectors(tuple(rows), self.embeddings[list(rows.values())])
 
 
 def load_gallery(path: Path, canonical: Callable[[str], str]) -> Vectors:
-    """Read `ids` (N,) and `embeddings` (N, D) of an npz file.
-
-    Args:
-        path: the file.
-        canonical: turns an id as users write it (`000000001234.jpg`, `1234`) into the benchmark's.
+    """Read `ids` (N,), which `canonical` makes the benchmark's, and `embeddings` (N, D) of an npz file.
 
     Raises:
         InputInvalid: not an npz, an array is absent, pickled or of the wrong shape, or `Vectors` refuses the content.

@@ -69,7 +69,7 @@ const near = new IntersectionObserver((entries) => {
 }, { rootMargin: "600px" });
 
 function frame(row, which) {
-  if (row[which] === null) return element("div", { class: "frame none" }, `${which}: not kept`);
+  if (row[which] === null) return element("div", { class: "frame none" }, `no ${which}`);
   const about = row[`${which}_caption`];
   const image = element("img", { alt: `${which}: ${about}`, title: about, "data-picture": row[which] });
   const made = element("div", { class: "frame" }, image);

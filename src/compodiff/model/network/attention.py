@@ -22,12 +22,12 @@ ZERO_KEY, NULL_KEY, FIRST_TOKEN = 0, 1, 2
 
 
 def make_layer_norm(width: int) -> nn.LayerNorm:
-    """LayerNorm with a gain and no offset, as everywhere in this network."""
+    """Make a LayerNorm with a gain and no offset, as everywhere in this network."""
     return nn.LayerNorm(width, eps=1e-5, bias=False)
 
 
 def compute_rotation_factors(frequencies: Tensor, head_width: int) -> Tensor:
-    """Rotary embedding of the two positions as complex factors, (2, 1, E / 2) complex64.
+    """Return rotary embedding of the two positions as complex factors, (2, 1, E / 2) complex64.
 
     frequencies: (F,) radians a position. The pairs are the dims (0, 1), (2, 3), ... of a head; those beyond F stay.
     """
@@ -115,7 +115,7 @@ class KeysValues(nn.Module):
         return table
 
     def split_by_head(self) -> tuple[Tensor, Tensor]:
-        """The projections to keys and to values, (H, E, W) each."""
+        """Return the projections to keys and to values, (H, E, W) each."""
         keys, values = self.linear.weight.view(2, self.heads, self.head_width, -1).unbind()
         return keys, values
 
@@ -149,7 +149,7 @@ class CrossAttention(nn.Module):
         return out
 
     def _attend_projected(self, query: Tensor, context: Projected) -> Tensor:
-        """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
+        """Attend to the keys. query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         keys, values, bias = context
         heads, rows, length, width = keys.shape
         asked = query.view(rows, -1, heads, width).permute(2, 0, 1, 3).reshape(heads * rows, -1, width)
@@ -161,7 +161,7 @@ class CrossAttention(nn.Module):
         return mixed.view(heads, rows, -1, width).permute(1, 2, 0, 3)
 
     def _attend_unprojected(self, query: Tensor, context: Unprojected) -> Tensor:
-        """query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
+        """Attend to the tokens. query: (N, Q, H * E) -> (R, N / R * Q, H, E)."""
         (tokens, bias), rows, heads = context, len(context.tokens), self.heads
         to_keys, to_values = self.keys_values.split_by_head()
         null_key, null_value = self.keys_values.null_kv.unbind()

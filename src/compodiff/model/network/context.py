@@ -60,7 +60,7 @@ class ContextRows:
 
     @classmethod
     def number_each(cls, texts: int, *, images: bool, masks: bool) -> "ContextRows":
-        """Row i uses text i, and reference and mask i where there are any."""
+        """Return the row i uses text i, and reference and mask i where there are any."""
         each, none = torch.arange(texts), torch.full((texts,), NULL)
         return cls(each, each if images else none, each if masks else none)
 
@@ -78,7 +78,7 @@ class Context:
 
 
 def find_key_rows(lengths: Tensor, rows: ContextRows, images: int, image_slots: int) -> tuple[Tensor, Tensor | None]:
-    """Where each context row finds its keys among the projected tokens, and which are padding.
+    """Return where each context row finds its keys among the projected tokens, and which are padding.
 
     The tokens stand in the order: all texts, the slots of `images` references, the empty mask, the other masks; they
     follow ZERO_KEY (a null reference) and NULL_KEY (the learned null key).

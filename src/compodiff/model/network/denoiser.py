@@ -55,12 +55,12 @@ class DenoiserConfig:
 
     @classmethod
     def of(cls, params: DenoiserParams, *, embedding_dim: int, token_dim: int) -> "DenoiserConfig":
-        """The section `denoiser` of params.yaml for an encoder of these widths."""
+        """Return the section `denoiser` of params.yaml for an encoder of these widths."""
         shape = {name: value for name, value in params if name in cls.__dataclass_fields__}
         return cls(embedding_dim=embedding_dim, token_dim=token_dim, **shape)
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON-able dict; `DenoiserConfig(**it)` gives it back."""
+        """Return it as JSON types; `DenoiserConfig(**it)` gives it back."""
         return asdict(self)
 
 
@@ -99,11 +99,11 @@ class Denoiser(nn.Module):
         return self.relative_bias.dtype
 
     def standardise(self, embedding: Tensor) -> Tensor:
-        """Raw embedding (..., D) -> the network's space, float32."""
+        """Turn a raw embedding (..., D) into the network's space, float32."""
         return (embedding.float() - self.constants.embedding_mean) / self.constants.embedding_std
 
     def restore(self, x0: Tensor) -> Tensor:
-        """The network's space (..., D) -> raw embedding, float32."""
+        """Turn the network's space (..., D) into a raw embedding, float32."""
         return x0.float() * self.constants.embedding_std + self.constants.embedding_mean
 
     def prepare_context(
@@ -146,7 +146,7 @@ class Denoiser(nn.Module):
         )
 
     def embed_time(self, timestep: Tensor) -> Tensor:
-        """The timestep's token. timestep: (N,) -> (N, W)."""
+        """Return the timestep's token. timestep: (N,) -> (N, W)."""
         tokens: Tensor = self.time_mlp(embed_timestep(timestep, self.config.width).to(self.dtype))
         return tokens
 
@@ -181,7 +181,7 @@ class Denoiser(nn.Module):
         return self.standardise(images.to(self.constants.embedding_mean))
 
     def _pool_masks(self, masks: Tensor | None) -> Tensor:
-        """The empty mask, then `masks`, averaged down to the network's mask size: (1 + U, mask_size ** 2)."""
+        """Return the empty mask, then `masks`, averaged down to the network's mask size: (1 + U, mask_size ** 2)."""
         empty = self.constants.embedding_mean.new_zeros(1, MASK_SIDE, MASK_SIDE)
         if masks is not None and masks.shape[1:] != empty.shape[1:]:
             shape = " x ".join(map(str, masks.shape[1:]))
@@ -193,7 +193,7 @@ class Denoiser(nn.Module):
     def _prepare_layers(
         self, tokens: Tensor, index: Tensor, padding: Tensor | None, uses: int
     ) -> tuple[Projected | Unprojected, ...]:
-        """The context of each block: keys and values where they are read often enough to pay, else the tokens."""
+        """Prepare each block's context: keys and values where they are read often enough to pay, else the tokens."""
         bias = None
         if padding is not None:
             bias = torch.zeros_like(padding, dtype=self.dtype).masked_fill(padding, -torch.inf)[:, None]

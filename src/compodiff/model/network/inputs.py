@@ -37,13 +37,13 @@ class Constants(nn.Module):
 
 
 def make_mlp(width_in: int, width: int) -> nn.Sequential:
-    """Three linears with SiLU between them, hidden width 2 W."""
+    """Make three linears with SiLU between them, hidden width 2 W."""
     hidden = 2 * width
     return nn.Sequential(Linear(width_in, hidden), nn.SiLU(), Linear(hidden, hidden), nn.SiLU(), Linear(hidden, width))
 
 
 def embed_timestep(timestep: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding. timestep: (N,) integer or real -> (N, W) float32."""
+    """Return sinusoidal embedding. timestep: (N,) integer or real -> (N, W) float32."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half, device=timestep.device) * -(torch.tensor(10000.0).log() / (half - 1)))
     angles = timestep.float()[:, None] * frequencies

@@ -32,7 +32,7 @@ class Linear(nn.Linear):
 
 @cache
 def is_onednn_faster() -> bool:
-    """Whether this processor is one on which MKL is slow, and oneDNN gives MKL's numbers."""
+    """Return whether this processor is one on which MKL is slow, and oneDNN gives MKL's numbers."""
     if read_processor().vendor != "AuthenticAMD" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def combine(null: Tensor, image: Tensor, both: Tensor, *, w_image: float, w_text: float) -> Tensor:
-    """The guided prediction. null, image, both: (N, D) -> (N, D)."""
+    """Combine the branches to the guided prediction. null, image, both: (N, D) -> (N, D)."""
     return null + w_image * (image - null) + w_text * (both - image)
 
 
@@ -24,7 +24,7 @@ class Branch:
 
 
 def list_branches(*, w_image: float, w_text: float, has_text: bool, has_image: bool) -> list[Branch]:
-    """The branches that `combine` needs, with equal ones merged and those of coefficient zero left out.
+    """Return the branches that `combine` needs, with equal ones merged and those of coefficient zero left out.
 
     Without a reference the image branch is the null branch; without a text the branch of both is the image branch.
     """

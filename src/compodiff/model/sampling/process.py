@@ -34,7 +34,7 @@ class Process:
         return make_cosine_schedule(self.num_train_timesteps)
 
     def draw_timesteps(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Timesteps to train on, (rows,) on the generator's device: long for diffusion, float32 otherwise."""
+        """Return timesteps to train on, (rows,) on the generator's device: long for diffusion, float32 otherwise."""
         device, last = generator.device, self.num_train_timesteps
         if self.objective == "diffusion":
             return torch.randint(last, (rows,), generator=generator, device=device)
@@ -43,7 +43,7 @@ class Process:
         return torch.full((rows,), float(last - 1), device=device)
 
     def add_noise(self, x0: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """x_t for training. x0, noise: (N, D); timestep: (N,) as drawn -> (N, D) float32."""
+        """Make x_t for training. x0, noise: (N, D); timestep: (N,) as drawn -> (N, D) float32."""
         if self.objective == "diffusion":
             return self.schedule.add_noise(x0, noise, timestep)
         if self.objective == "flow_matching":

@@ -39,7 +39,7 @@ class SamplerOptions:
 
     @classmethod
     def of(cls, params: SamplingParams, **changes: Any) -> "SamplerOptions":
-        """The section `sampling` of params.yaml; what is given in `changes` and not None is this query's own."""
+        """Return the section `sampling` of params.yaml; what is given in `changes` and not None is this query's own."""
         chosen = cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
         return replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
@@ -48,9 +48,8 @@ class SamplerOptions:
         for dial in (*(DIALS[name] for name in _OWN), mixing, replace(mixing, name="masked_reference_mixing"), _ETA):
             dial.require(getattr(self, dial.name))
         if self.solver == "mean" and self.num_inference_steps != 1:
-            raise InputInvalid(
-                f"solver mean is one network call, not {self.num_inference_steps}; take steps 1 or unipc"
-            )
+            steps = self.num_inference_steps
+            raise InputInvalid(f"solver mean is one network call, not {steps}; take steps 1 or unipc")
         if self.grid == "legacy" and self.solver != "ddim":
             raise InputInvalid(f"the legacy grid knows the solver ddim only, not {self.solver}")
 

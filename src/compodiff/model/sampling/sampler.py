@@ -24,7 +24,7 @@ Predict = Callable[[Tensor, float], Tensor]
 
 
 def make_generators(generator: torch.Generator, queries: int) -> list[torch.Generator]:
-    """One generator a query, seeded in turn from `generator`: the first k do not depend on how many follow."""
+    """Return one generator a query, seeded in turn from `generator`: the first k do not depend on how many follow."""
     seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(queries)]
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -36,7 +36,7 @@ def compose(
     generator: torch.Generator | Sequence[torch.Generator],
     process: Process,
 ) -> Tensor:
-    """The composed embeddings: the mean over the draws. As `compose_draws`, -> (B, D)."""
+    """Return the composed embeddings: the mean over the draws. As `compose_draws`, -> (B, D)."""
     return compose_draws(denoiser, conditions, options, generator, process).mean(1)
 
 
@@ -94,7 +94,7 @@ def _give_one_each(generator: torch.Generator | Sequence[torch.Generator], queri
 def guide(
     denoiser: Denoiser, conditions: Conditions, options: SamplerOptions, timesteps: Sequence[float] = ()
 ) -> Predict:
-    """The guided network (eq. 4) as a function of x_t (B * S, D) and the timestep, which gives x0 (B * S, D).
+    """Return the guided network (eq. 4) as a function of x_t (B * S, D) and the timestep, which gives x0 (B * S, D).
 
     The conditions are projected here, once, and so are the `timesteps` that will be asked for, where they are known.
     """
@@ -140,7 +140,7 @@ def sample(predict: Predict, options: SamplerOptions, process: Process, noise: N
 
 
 def call_timesteps(options: SamplerOptions, process: Process) -> list[float]:
-    """Where `sample` calls the network, in order: num_inference_steps timesteps, or one for a regressor.
+    """Return where `sample` calls the network, in order: num_inference_steps timesteps, or one for a regressor.
 
     Raises:
         InputInvalid: more steps than the process has timesteps.
@@ -165,7 +165,7 @@ def _make_solver(options: SamplerOptions, process: Process, noise: Noise) -> Sol
 
 
 def _integrate_flow(predict: Predict, calls: Sequence[float], x: Tensor) -> Tensor:
-    """Euler from u = 1 to 0 along the velocity (x_u - x0) / u, u in proportion to the timestep (arXiv 2210.02747)."""
+    """Step by Euler from u = 1 to 0 along the velocity (x_u - x0) / u, u = timestep / T (arXiv 2210.02747)."""
     for timestep, following in pairwise([*calls, 0.0]):
         x = torch.lerp(predict(x, timestep), x, following / timestep)
     return x

@@ -25,17 +25,17 @@ class Schedule:
     alphas_cumprod: Tensor
 
     def get_alpha_bar(self, timestep: int) -> float:
-        """alpha_bar at `timestep`; 1 at CLEAN."""
+        """Return alpha_bar at `timestep`; 1 at CLEAN."""
         return 1.0 if timestep == CLEAN else float(self.alphas_cumprod[timestep])
 
     def add_noise(self, x0: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """x_t of the forward process. x0, noise: (N, D); timestep: (N,) long -> (N, D) float32."""
+        """Make x_t of the forward process. x0, noise: (N, D); timestep: (N,) long -> (N, D) float32."""
         alpha_bar = self.alphas_cumprod.to(timestep.device)[timestep].float()[:, None]
         return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
 
 
 def compute_cosine_betas(num_train_timesteps: int) -> Tensor:
-    """Betas of the cosine schedule, (T,) float64, clipped at 0.999 (arXiv 2102.09672, section 3.2)."""
+    """Return betas of the cosine schedule, (T,) float64, clipped at 0.999 (arXiv 2102.09672, section 3.2)."""
     time = torch.linspace(0, num_train_timesteps, num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
     alpha_bar = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * torch.pi * 0.5) ** 2
     alpha_bar = alpha_bar / alpha_bar[0]
@@ -44,12 +44,12 @@ def compute_cosine_betas(num_train_timesteps: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def make_cosine_schedule(num_train_timesteps: int) -> Schedule:
-    """The paper's schedule for T timesteps."""
+    """Return the paper's schedule for T timesteps."""
     return Schedule(torch.cumprod(1 - compute_cosine_betas(num_train_timesteps), 0))
 
 
 def make_trailing_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:
-    """Timesteps of N network calls, from T - 1 downwards at equal distances (arXiv 2305.08891, table 2, "trailing").
+    """Return timesteps of N network calls, from T - 1 downwards at equal distances (arXiv 2305.08891, "trailing").
 
     Raises:
         InputInvalid: fewer than one step, or more than T.
@@ -60,7 +60,7 @@ def make_trailing_grid(num_inference_steps: int, num_train_timesteps: int) -> li
 
 
 def make_legacy_grid(num_inference_steps: int, num_train_timesteps: int) -> list[int]:
-    """Timesteps of the released sampler for the same number of network calls; the first is well below T - 1.
+    """Return timesteps of the released sampler for the same number of network calls; the first is well below T - 1.
 
     The released code says `timesteps` = N + 1 for N calls, and appends the clean end as a grid point of its own.
 

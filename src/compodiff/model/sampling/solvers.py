@@ -108,7 +108,7 @@ class UniPc:
         return x + 0.5 * self._compute_gain(timestep, following) * self._compute_slope(x0, timestep, following)
 
     def _correct(self, departed: Tensor, x0: Tensor, timestep: int) -> Tensor:
-        """The step from the last timestep to this one, taken again now that x0 here is known."""
+        """Return the step from the last timestep to this one, taken again now that x0 here is known."""
         last, last_x0 = self.history[-1]
         x = take_exponential_step(self.schedule, departed, last_x0, last, timestep)
         gain, change = self._compute_gain(last, timestep), x0 - last_x0
@@ -124,12 +124,12 @@ class UniPc:
         return x + gain * (rho_1 * self._compute_slope(last_x0, last, timestep) + (first - rho_1) * change)
 
     def _compute_gain(self, timestep: int, following: int) -> float:
-        """alpha_next (1 - e^-h)."""
+        """Return alpha_next (1 - e^-h)."""
         step = compute_half_log_snr(self.schedule, following) - compute_half_log_snr(self.schedule, timestep)
         return -math.sqrt(self.schedule.get_alpha_bar(following)) * math.expm1(-step)
 
     def _compute_ratio(self, timestep: int, following: int) -> float:
-        """(lambda_before - lambda) / h, negative; `before` is the oldest prediction that is kept."""
+        """Return (lambda_before - lambda) / h, negative; `before` is the oldest prediction that is kept."""
         half = compute_half_log_snr(self.schedule, timestep)
         before = compute_half_log_snr(self.schedule, self.history[0][0])
         return (before - half) / (compute_half_log_snr(self.schedule, following) - half)
@@ -139,13 +139,13 @@ class UniPc:
 
 
 def compute_half_log_snr(schedule: Schedule, timestep: int) -> float:
-    """Lambda, half the logarithm of the signal-to-noise ratio."""
+    """Return Lambda, half the logarithm of the signal-to-noise ratio."""
     alpha_bar = schedule.get_alpha_bar(timestep)
     return 0.5 * math.log(alpha_bar / (1 - alpha_bar))
 
 
 def take_exponential_step(schedule: Schedule, x: Tensor, x0: Tensor, timestep: int, following: int) -> Tensor:
-    """The exact solution where x0 is constant: sigma_next / sigma x + alpha_next (1 - e^-h) x0."""
+    """Return the exact solution where x0 is constant: sigma_next / sigma x + alpha_next (1 - e^-h) x0."""
     alpha_bar, next_alpha_bar = schedule.get_alpha_bar(timestep), schedule.get_alpha_bar(following)
     decay = math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar))
     return decay * x + (math.sqrt(next_alpha_bar) - decay * math.sqrt(alpha_bar)) * x0

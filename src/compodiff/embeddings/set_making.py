@@ -1,0 +1,95 @@
+"""Embed a set, shard by shard: what was embedded before by the same encoder is taken over, the rest is made."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from compodiff.embeddings.set_arrays import Arrays, EarlierPart, Part, SetEmbeddings, join_parts
+from compodiff.embeddings.set_pass import SetEmbedder, ShardTask, embed_texts
+from compodiff.encoders import load_encoder
+from compodiff.encoders.manifest import EncoderManifest
+from compodiff.errors import CompoDiffError
+from compodiff.execution import count_workers, map_shards
+from compodiff.images.decoding import DIGEST_BYTES
+from compodiff.images.mask_cells import MASK_SIZE
+from compodiff.params import EmbeddingParams
+from compodiff.sets import open_set
+from compodiff.storage.atomic import replace_folder, replace_path, write_json
+from compodiff.storage.claims import claim_folder
+from compodiff.storage.json_files import read_json
+from compodiff.storage.ownership import delete_folder, require_replaceable_folder
+
+KIND = "embeddings"
+_WORK = "parts of embeddings"
+_NULL = "null"  # the part that holds the null text, and no row
+
+
+def embed_set(folder: Path, address: Path | str, encoder: Path, params: EmbeddingParams) -> None:
+    """Embed the set at `address` and write it as `folder` (layout in set_arrays.py), whole or not at all.
+
+    Finished shards wait in a hidden folder beside it. Shards that an earlier run embedded with the same encoder and
+    params are taken over.
+
+    Raises:
+        InputInvalid: the set or a shard of it cannot be read, or `folder` holds something else.
+        EncoderMismatch: the encoder's weights are not those of its manifest.
+        ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
+    """
+    description = open_set(address).description
+    manifest = EncoderManifest.from_json(read_json(encoder / "manifest.json"))
+    made_with = {"encoder": manifest.to_json(), "params": params.model_dump()}
+    require_replaceable_folder(folder, KIND)
+    work = folder.with_name(f".{folder.name}.work")
+    claim_folder(work, made_with, _WORK, ("*.npz",))
+    earlier = _find_earlier(folder, made_with)
+    tasks = {shard.sha256: ShardTask(shard, work / f"{shard.sha256}.npz") for shard in description.shards}
+    missing = [task for sha256, task in tasks.items() if sha256 not in earlier and not task.to.exists()]
+    total = sum(shard.rows for shard in description.shards)
+    done = total - sum(task.shard.rows for task in missing)
+    with tqdm(desc=f"embedding {folder.name}", total=total, initial=done, unit=" rows", disable=None) as bar:
+        embedder = SetEmbedder(str(address), encoder, params)
+        for _, rows in map_shards(embedder, missing, workers=count_workers()):
+            bar.update(rows)
+    if _NULL not in earlier and not (work / f"{_NULL}.npz").exists():
+        _write_null(work / f"{_NULL}.npz", encoder, params)
+    names = [_NULL, *(shard.sha256 for shard in description.shards)]
+    parts = [earlier.get(name) or Part(work / f"{name}.npz") for name in names]
+    with replace_folder(folder, KIND) as temporary:
+        join_parts(temporary, parts)
+        listed = [{"sha256": name, "lengths": part.count_all_rows()} for name, part in zip(names, parts, strict=True)]
+        write_json(temporary / "manifest.json", made_with | {"set": description.digest, "parts": listed})
+    delete_folder(work, _WORK)
+
+
+def _find_earlier(folder: Path, made_with: Mapping[str, object]) -> dict[str, EarlierPart]:
+    """Return the parts that an earlier run left in `folder`, by the digest of their shard."""
+    try:
+        embeddings = SetEmbeddings.load(folder)
+        if any(embeddings.manifest.get(key) != value for key, value in made_with.items()):
+            return {}
+        listed = embeddings.manifest["parts"]
+        return {part["sha256"]: EarlierPart(embeddings, number) for number, part in enumerate(listed)}
+    except (CompoDiffError, KeyError, TypeError):
+        return {}
+
+
+def _write_null(path: Path, encoder: Path, params: EmbeddingParams) -> None:
+    """Write the part of the empty text."""
+    loaded = load_encoder(encoder)
+    width = loaded.manifest.embedding_dim
+    no_examples = dict.fromkeys(("text_to_image", "masked", "triplet", "scored"), np.empty((0, 5), np.int64))
+    arrays: Arrays = {
+        **no_examples,
+        "negatives": np.empty((0, 2), np.int64),
+        "images": np.empty((0, width), np.float16),
+        "masks": np.empty((0, MASK_SIZE * MASK_SIZE // 8), np.uint8),
+        "digests": np.empty((0, DIGEST_BYTES), np.uint8),
+        "states": np.empty(0, np.uint8),
+        "keys": np.empty(0, np.uint64),
+        "splits": np.empty(0, np.uint8),
+        **embed_texts(loaded, [""], params),
+    }
+    with replace_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)

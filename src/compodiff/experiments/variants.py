@@ -1,0 +1,194 @@
+"""What variants learn from: the sets of the project, a part of their examples, or with less of their texts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from compodiff.embeddings import Embeddings, SetEmbeddings
+from compodiff.embeddings.set_arrays import REFERENCE, SCORED_TARGET
+from compodiff.errors import InputInvalid
+from compodiff.params import TaskShares
+from compodiff.sets import PAIRS, open_set
+from compodiff.training.examples import IMAGE, TARGET, TASKS, Mixture, Rows, SetExamples
+from compodiff.training.mixture import describe_mixture
+from compodiff.training.resume import digest
+
+WHOLE, MEAN, POOLED = "token states", "mean of token states", "pooled embedding"
+TEXTS = (WHOLE, MEAN, POOLED)
+PROJECTION_SEED = 0
+Tokens = tuple[NDArray[np.float16], NDArray[np.int64]]  # (sum L, D_text) end to end, and their lengths (B,)
+
+
+@dataclass(frozen=True)
+class VariantData:
+    """What a variant learns from.
+
+    Attributes:
+        artifacts: of the project.
+        sets: those that its trainings name, embedded.
+        change: what is different from the project's own, for the names of trainings.
+        texts: what of the texts is seen, of TEXTS.
+    """
+
+    artifacts: Path
+    sets: Mapping[str, SetExamples]
+    change: str = "none"
+    texts: str = WHOLE
+
+    @classmethod
+    def open(cls, artifacts: Path, names: list[str], texts: str = WHOLE) -> "VariantData":
+        """Open the training splits of sets.
+
+        Raises:
+            InputInvalid: a set is not embedded.
+        """
+        sets = {
+            name: SetExamples(
+                name, ReducedTexts.load_reduced(artifacts / "embeddings" / name, texts),
+                artifacts / "validation" / name / "train",
+            )
+            for name in names
+        }  # fmt: skip
+        return cls(artifacts, sets, f"texts: {texts}", texts)
+
+    def mix(self, tasks: TaskShares) -> Mixture:
+        """Return what `tasks` draw from; a set of which nothing is left gives its share to the others.
+
+        Raises:
+            InputInvalid: nothing is left of any, or the project's sets do not fit the tasks.
+        """
+        described = describe_mixture(tasks, self.artifacts / "embeddings", self.artifacts / "validation")
+        shares = divide_anew(tasks.by_task, self.sets)
+        content = json.dumps([described, self.change, self.texts], sort_keys=True)
+        return Mixture(tuple(self.sets[name] for name in tasks.sets), shares, digest([content.encode()]))
+
+    def cut_triplets(self, fraction: float, seed: int) -> "VariantData":
+        """Keep a fraction of each set's triplets: of a smaller fraction all are in a larger one."""
+        sets = {}
+        for name, own in self.sets.items():
+            count = len(own.open_table("triplet"))
+            order = np.random.default_rng(seed).permutation(count)
+            kept = np.sort(order[: max(1, round(fraction * count))])
+            sets[name] = SelectedExamples(own.name, own.embeddings, own.folder, {"triplet": kept})
+        return replace(self, sets=sets, change=f"fraction of the triplets: {fraction}")
+
+    def select_pictures(self, names: frozenset[str], change: str) -> "VariantData":
+        """Keep the examples whose pictures have these names."""
+        sets = {}
+        for name, own in self.sets.items():
+            has = _find_images(self.artifacts / "sets" / name, own.embeddings, names)
+            tables = {task: own.open_table(task) for task in TASKS}
+            kept = {task: np.flatnonzero(has[table[:, TARGET]]) for task, table in tables.items()}
+            kept["triplet"] = kept["triplet"][has[tables["triplet"][kept["triplet"], IMAGE]]]
+            sets[name] = SelectedExamples(own.name, own.embeddings, own.folder, kept)
+        return replace(self, sets=sets, change=change)
+
+
+@dataclass(frozen=True)
+class SelectedExamples(SetExamples):
+    """Some of the examples of a set.
+
+    Attributes:
+        kept: task -> rows of its table, ascending; a task that is not named has all.
+    """
+
+    kept: Mapping[str, Rows] = field(default_factory=dict)
+
+    def open_table(self, task: str) -> Rows:
+        """Return the rows of a task's table that are kept, (n, 4)."""
+        table = super().open_table(task)
+        return np.array(table[self.kept[task]]) if task in self.kept else table
+
+    @cached_property
+    def relation_starts(self) -> Rows:
+        """(relations + 1,) where the triplets that are kept of each relation begin; a relation without any is gone."""
+        starts = np.array(self._open_array("relation_starts"))
+        return np.unique(np.searchsorted(self.kept["triplet"], starts)) if "triplet" in self.kept else starts
+
+    @cached_property
+    def negatives(self) -> Rows:
+        """(n, H) wrong answers to each triplet that is kept."""
+        negatives = self._open_array("negatives")
+        return np.array(negatives[self.kept["triplet"]]) if "triplet" in self.kept else negatives
+
+
+@dataclass(frozen=True)
+class ReducedTexts(SetEmbeddings):
+    """Embeddings of a set of whose texts less is seen."""
+
+    texts: str = WHOLE
+
+    @classmethod
+    def load_reduced(cls, folder: Path, texts: str) -> "ReducedTexts":
+        """Open the folder.
+
+        Raises:
+            InputInvalid: it holds no embeddings.
+        """
+        whole = SetEmbeddings.load(folder)
+        return cls(whole.folder, whole.encoder, whole.manifest, texts)
+
+    def read_tokens(self, rows: ArrayLike) -> Tokens:
+        """Return what is seen of the texts' tokens."""
+        return _reduce_tokens(super().read_tokens(rows), self.texts_pooled[np.asarray(rows, np.int64)], self.texts)
+
+
+def reduce_texts(embeddings: Embeddings, texts: str) -> Embeddings:
+    """Return the embeddings of a benchmark of whose texts less is seen."""
+    tokens, lengths = _reduce_tokens(
+        embeddings.read_tokens(np.arange(len(embeddings.text_row))), embeddings.texts_pooled, texts
+    )
+    return replace(embeddings, _text_tokens=tokens, _text_offsets=np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def _reduce_tokens(read: Tokens, pooled: NDArray[np.floating], texts: str) -> Tokens:
+    """Take the mean of each text's tokens, or its pooled embedding (B, D), as its only token; or leave them."""
+    tokens, lengths = read
+    if texts == WHOLE or not len(lengths):
+        return read
+    if texts == MEAN:
+        starts = np.cumsum(lengths) - lengths
+        one = np.add.reduceat(tokens.astype(np.float32), starts) / lengths[:, None]
+    else:
+        # The pooled embedding has another width than a token: a fixed random projection keeps its inner products.
+        shape = pooled.shape[1], tokens.shape[1]
+        one = pooled.astype(np.float32) @ np.random.default_rng(PROJECTION_SEED).normal(0, shape[1] ** -0.5, shape)
+    return one.astype(np.float16), np.ones(len(lengths), np.int64)
+
+
+def divide_anew(
+    shares: Mapping[str, Mapping[str, float]], sets: Mapping[str, SetExamples]
+) -> dict[str, dict[str, float]]:
+    """Divide a batch among the sets that have examples of a task; each task keeps its share as long as one has.
+
+    Raises:
+        InputInvalid: none has.
+    """
+    left = {
+        task: {name: share for name, share in own.items() if len(sets[name].open_table(task))}
+        for task, own in shares.items()
+    }
+    totals = {task: sum(shares[task].values()) for task, own in left.items() if own}
+    if not totals:
+        raise InputInvalid("no example is left to train on; choose other sets in params.yaml")
+    scale = {task: total / sum(left[task].values()) / sum(totals.values()) for task, total in totals.items()}
+    return {task: {name: share * scale[task] for name, share in own.items()} for task, own in left.items()}
+
+
+def _find_images(folder: Path, embeddings: SetEmbeddings, names: frozenset[str]) -> NDArray[np.bool_]:
+    """(N,) which images of a set's embeddings are pictures of these names; masked variants are not."""
+    opened, scored = open_set(folder), embeddings.open_array("scored")
+    ends = ("picture",) if opened.description.kind == PAIRS else ("reference", "target")
+    found, start = np.zeros(len(embeddings.images), np.bool_), 0
+    for shard in opened.description.shards:
+        table = opened.read_rows(shard)
+        for column, end in zip((REFERENCE, SCORED_TARGET), ends, strict=False):
+            own = [name in names for name in table[end].combine_chunks().field("name").to_pylist()]
+            found[scored[start : start + len(table), column][own]] = True
+        start += len(table)
+    return found

@@ -1,0 +1,182 @@
+"""Read a set where it lies: a folder of this machine, or an address that fsspec opens (s3://bucket/set)."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cachetools import LRUCache
+
+from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.images.files import is_regular
+from compodiff.sets.form import DESCRIPTION, SCHEMAS, WHOLE_FILE, Place, SetDescription, Shard
+from compodiff.storage.digests import digest_bytes
+
+_OPEN_FILES = 64
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A set that is there.
+
+    Attributes:
+        address: of its folder.
+        description: what its set.json says.
+    """
+
+    address: str
+    description: SetDescription
+
+    def read_rows(self, shard: Shard) -> pa.Table:
+        """Return the rows of a shard, after checking that they are those that set.json seals.
+
+        Raises:
+            InputInvalid: the shard is missing, cut short, or another one.
+        """
+        where = join_address(self.address, shard.file)
+        content = read_bytes(where)
+        if digest_bytes(content) != shard.sha256:
+            raise InputInvalid(f"{where} is not the shard that {DESCRIPTION} seals; make the set again")
+        try:
+            table = pq.read_table(io.BytesIO(content))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputInvalid(f"{where} is damaged ({error}); make the set again") from error
+        schema = SCHEMAS[self.description.kind]
+        if table.schema.names != schema.names:
+            raise InputInvalid(
+                f"{where} has the columns {', '.join(table.schema.names)}, not {', '.join(schema.names)}"
+            )
+        return table
+
+    def iterate_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield all rows, in order; one shard is in memory at a time."""
+        for shard in self.description.shards:
+            for batch in self.read_rows(shard).to_batches(_ROWS_AT_ONCE):
+                yield from batch.to_pylist()
+
+    @cached_property
+    def places(self) -> "PlaceReader":
+        """Return what reads the pictures."""
+        return PlaceReader(self.address)
+
+
+def open_set(address: str | Path) -> TrainingSet:
+    """Open the set in a folder, or at an address; its set.json may be named as well.
+
+    Raises:
+        InputInvalid: there is no set.
+        ResourceUnavailable: the address cannot be reached.
+    """
+    folder = str(address).removesuffix(f"/{DESCRIPTION}")
+    where = join_address(folder, DESCRIPTION)
+    try:
+        content = json.loads(read_bytes(where))
+    except ValueError as error:
+        raise InputInvalid(f"{where} is damaged ({error}); make the set again") from error
+    description = SetDescription.from_json(content, where)
+    return TrainingSet(join_address(folder, description.at) if description.at else folder, description)
+
+
+class PlaceReader:
+    """Reads the bytes of pictures; keeps a few files open, as neighbouring rows lie in one tar."""
+
+    def __init__(self, folder: str) -> None:
+        """`folder`: path or address that places count from."""
+        self._folder = folder
+        self._files: LRUCache[str, int] = _Descriptors(_OPEN_FILES)
+
+    def read(self, place: Place) -> bytes:
+        """Read a picture's bytes.
+
+        Raises:
+            InputInvalid: its file is not there, or ends before the picture does.
+            ResourceUnavailable: the address cannot be reached.
+        """
+        where = join_address(self._folder, place.file)
+        if is_address(where):
+            end = None if place.length == WHOLE_FILE else place.offset + place.length
+            content = _fetch(where, lambda fs, path: fs.cat_file(path, start=place.offset or None, end=end))
+        elif place.length == WHOLE_FILE:
+            content = read_bytes(where)
+        else:
+            content = os.pread(self._open(where), place.length, place.offset)
+        if place.length not in (WHOLE_FILE, len(content)):
+            raise InputInvalid(f"{where} is cut short: {place.name} needs {place.length} bytes at {place.offset}")
+        return content
+
+    def _open(self, path: str) -> int:
+        if path not in self._files:
+            if not is_regular(Path(path)):
+                raise InputInvalid(f"{path} is not there, or is no file; the set's pictures were moved")
+            try:
+                self._files[path] = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                raise InputInvalid(f"{path} cannot be read: {error.strerror}") from error
+        return self._files[path]
+
+
+class _Descriptors(LRUCache[str, int]):
+    """Open files by path; the one not used for longest is closed where another one comes."""
+
+    def popitem(self) -> tuple[str, int]:
+        """Close the file that goes."""
+        path, descriptor = super().popitem()
+        os.close(descriptor)
+        return path, descriptor
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an address of fsspec's, not a path."""
+    return "://" in name
+
+
+def join_address(folder: str, name: str) -> str:
+    """Return where `name` lies, seen from a folder; an absolute path or an address stays as it is."""
+    if is_address(name) or os.path.isabs(name):
+        return name
+    return f"{folder.rstrip('/')}/{name}" if is_address(folder) else os.path.normpath(os.path.join(folder, name))
+
+
+def read_bytes(where: str) -> bytes:
+    """Read a whole file of a path or an address.
+
+    Raises:
+        InputInvalid: it is not there.
+        ResourceUnavailable: the address cannot be reached.
+    """
+    if is_address(where):
+        return _fetch(where, lambda fs, path: fs.cat_file(path))
+    if not is_regular(Path(where)):
+        raise InputInvalid(f"{where} is not there, or is no file")
+    try:
+        return Path(where).read_bytes()
+    except OSError as error:
+        raise InputInvalid(f"{where} cannot be read: {error.strerror}") from error
+
+
+def _fetch(address: str, read: Callable[[Any, str], bytes]) -> bytes:
+    """Read from an address.
+
+    Raises:
+        InputInvalid: nothing is there, or fsspec knows no such kind of address.
+        ResourceUnavailable: it cannot be reached, or asks for credentials that are missing or wrong.
+    """
+    import fsspec  # type: ignore[import-untyped]
+
+    try:
+        fs, path = fsspec.core.url_to_fs(address)
+        return bytes(read(fs, path))
+    except FileNotFoundError as error:
+        raise InputInvalid(f"nothing is at {address}") from error
+    except (ValueError, ImportError) as error:
+        raise InputInvalid(f"{address} cannot be opened: {' '.join(str(error).split())}") from error
+    except Exception as error:  # each kind of storage raises classes of its own
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ResourceUnavailable(f"{address} cannot be read: {told}; check the network and credentials") from error

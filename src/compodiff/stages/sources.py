@@ -1,0 +1,41 @@
+"""Check that what params.yaml names is there, before hours are spent on the rest."""
+
+from pathlib import Path
+
+from compodiff.errors import InputInvalid
+from compodiff.params import FilesBenchmarkParams, Params
+from compodiff.sets.reading import is_address
+
+BUILT = "data"  # the catalogue, which the pipeline builds itself
+
+
+def require_sources(project: Path, params: Params) -> None:
+    """Refuse sets and benchmarks that are not there; an address is asked when its set is made.
+
+    Args:
+        project: what their paths count from.
+        params: of the project.
+
+    Raises:
+        InputInvalid: one is not there; the message says how it comes about.
+    """
+    for name, own in params.sets.items():
+        if not _is_there(project, own.reads):
+            raise InputInvalid(
+                f"the set {name} of params.yaml reads {own.reads}, which is not in {project}; make it with: "
+                f"compodiff import FOLDER --format FORMAT --to {Path(own.reads).parent} (docs/reproduction.md), "
+                "or name one that is there"
+            )
+    for name, benchmark in params.benchmarks.items():
+        root = benchmark.root if isinstance(benchmark, FilesBenchmarkParams) else benchmark.reads
+        for path in (root, benchmark.reads):
+            if not _is_there(project, path):
+                kind = benchmark.format if isinstance(benchmark, FilesBenchmarkParams) else "triplets"
+                raise InputInvalid(
+                    f"the benchmark {name} of params.yaml reads {path}, which is not in {project}; where to get it: "
+                    f"compodiff benchmark doctor {kind} --root {root}"
+                )
+
+
+def _is_there(project: Path, path: str) -> bool:
+    return is_address(path) or path in (BUILT, "artifacts/encoder") or (project / path).exists()

@@ -1,0 +1,102 @@
+"""The folder artifacts/mixtures/STAGE: what a training learns from and is measured on, checked before hours are spent.
+
+    mixture.json   task -> set -> share and number of examples; a digest of each set's examples and embeddings
+    curve.npz      the queries that the training is measured on, and the pictures that they rank
+
+Training reads the sets where they are; these two files change whenever something does that its result depends on, and
+not when another set is added.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compodiff.embeddings.set_arrays import SetEmbeddings
+from compodiff.encoders.manifest import require_same
+from compodiff.errors import InputInvalid
+from compodiff.params import TaskShares
+from compodiff.storage.json_files import read_json
+from compodiff.training.examples import TASKS, Mixture, SetExamples
+from compodiff.training.resume import digest
+
+FILE = "mixture.json"
+CURVE = "curve.npz"
+
+
+def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> dict[str, Any]:
+    """Check the sets that tasks name, and return the content of mixture.json.
+
+    Args:
+        tasks: the shares.
+        embeddings: folder of the embeddings of sets.
+        validated: folder of the validated sets.
+
+    Raises:
+        InputInvalid: a set has no example of a task that draws from it, or is not there.
+        EncoderMismatch: two sets were embedded by different encoders.
+    """
+    sets = {name: _open_examples(name, embeddings, validated) for name in tasks.sets}
+    encoder = next(iter(sets.values())).embeddings.encoder
+    described: dict[str, dict[str, dict[str, float]]] = {}
+    for task, shares in tasks.by_task.items():
+        described[task] = {}
+        for name, share in shares.items():
+            require_same(encoder, sets[name].embeddings.encoder, f"the embeddings of the set {name}")
+            count = len(sets[name].open_table(task))
+            if not count:
+                raise InputInvalid(
+                    f"the set {name} has no example of the task {task}, which draws {share:g} of a batch from it; "
+                    f"name a set of {_NEEDED[task]}, or take it out of params.yaml"
+                )
+            described[task][name] = {"share": share, "examples": count}
+    digests = {name: _digest_set(name, embeddings, validated) for name in sets}
+    return {"tasks": described, "sets": digests, "encoder": encoder.to_json()}
+
+
+def load_mixture(folder: Path, embeddings: Path, validated: Path) -> Mixture:
+    """Open what a training learns from.
+
+    Raises:
+        InputInvalid: a set was made anew or removed since the mixture was checked.
+    """
+    content = read_json(folder / FILE)
+    changed = [name for name, old in content["sets"].items() if _digest_set(name, embeddings, validated) != old]
+    if changed:
+        raise InputInvalid(f"the set {changed[0]} is not the one that was checked; run: dvc repro")
+    return _open_mixture(content, embeddings, validated)
+
+
+def make_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> Mixture:
+    """Check the sets that tasks name, as `describe_mixture` does, and open them.
+
+    Raises:
+        InputInvalid, EncoderMismatch: see `describe_mixture`.
+    """
+    return _open_mixture(describe_mixture(tasks, embeddings, validated), embeddings, validated)
+
+
+def _open_mixture(content: Mapping[str, Any], embeddings: Path, validated: Path) -> Mixture:
+    sets = tuple(_open_examples(name, embeddings, validated) for name in content["sets"])
+    shares = {task: {name: each["share"] for name, each in content["tasks"][task].items()} for task in TASKS}
+    return Mixture(sets, shares, digest([json.dumps(content, sort_keys=True).encode()]))
+
+
+_NEEDED: Mapping[str, str] = {
+    "text_to_image": "pairs, or of triplets with captions",
+    "masked": "pairs with masks_per_picture above 0, or of triplets with masks",
+    "triplet": "triplets",
+}
+
+
+def _open_examples(name: str, embeddings: Path, validated: Path) -> SetExamples:
+    return SetExamples(name, SetEmbeddings.load(embeddings / name), validated / name / "train")
+
+
+def _digest_set(name: str, embeddings: Path, validated: Path) -> str:
+    """Return what changes whenever an example of a set or an embedding behind it does."""
+    manifest, result = embeddings / name / "manifest.json", validated / name / "result.json"
+    for path in (manifest, result):
+        if not path.is_file():
+            raise InputInvalid(f"{path} is not there; run: dvc repro embed@{name} validate@{name}")
+    return digest([manifest.read_bytes(), result.read_bytes()])

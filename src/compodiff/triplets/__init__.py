@@ -1,1 +1,0 @@
-"""Triplets of every source, made into shards."""
