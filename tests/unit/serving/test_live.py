@@ -21,9 +21,9 @@ from compodiff.tracking.store import open_store
 @pytest.fixture
 def artifacts(search_project, tmp_path):
     """A copy of the project's artifacts that may be changed; the gallery stays where it is."""
-    ignored = shutil.ignore_patterns("embeddings", "benchmark")
+    ignored = shutil.ignore_patterns("benchmark_embeddings", "benchmarks")
     shutil.copytree(search_project / "artifacts", tmp_path / "artifacts", ignore=ignored)
-    (tmp_path / "artifacts" / "benchmark").symlink_to(search_project / "artifacts" / "benchmark")
+    (tmp_path / "artifacts" / "benchmarks").symlink_to(search_project / "artifacts" / "benchmarks")
     return tmp_path / "artifacts"
 
 
