@@ -16,7 +16,7 @@ from compodiff.params import compose_params, load_params
 from compodiff.stages.declaration import run_stage
 from compodiff.stages.preset import enter_preset, prepare_preset
 
-TINY = "scenes: {families: {validation: 3, test: 5}}\nprior: {steps: 6}\n"
+TINY = "evaluation: {bootstrap_draws: 20}\nprior: {steps: 6}\n"
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_dvc_takes_the_preset_for_a_project_of_its_own_that_git_ignores(project:
     asked = [sys.executable, "-c", script]
     done = subprocess.run(asked, cwd=folder, check=True, env=settings, capture_output=True, text=True)
     assert done.stdout == "False True\n"
-    assert ask("stage", "list", "--name-only").split()[0] == "assemble_benchmark"
+    assert ask("stage", "list", "--name-only").split()[0] == "assemble_benchmark@emoji"
 
 
 def test_data_recorded_for_the_default_are_taken_over_where_the_preset_has_the_same(project: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_server_of_mlflow_is_not_used_by_a_preset(
     assert Path.cwd() == folder
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert f"{folder}/mlruns, not where MLFLOW_TRACKING_URI says" in caplog.text
-    with pytest.raises(InputInvalid, match=f"not in {folder}; run there: dvc repro embed"):
-        run_stage("embed", folder)
+    with pytest.raises(InputInvalid, match=f"not in {folder}; run there: dvc repro embed@scenes"):
+        run_stage("embed@scenes", folder)
 
 
 def test_one_stage_of_a_preset_writes_where_the_preset_is(project: Path, small_data: Path) -> None:
@@ -140,9 +140,9 @@ def test_one_stage_of_a_preset_writes_where_the_preset_is(project: Path, small_d
             capture_output=True, text=True,
         )  # fmt: skip
 
-    assert run("assemble_benchmark", "--preset", "tiny").returncode == 0
-    assert (project / "presets" / "tiny" / "artifacts" / "benchmark").is_dir()
-    unknown = run("assemble_benchmark", "--preset", "tinny")
+    assert run("assemble_benchmark@emoji", "--preset", "tiny").returncode == 0
+    assert (project / "presets" / "tiny" / "artifacts" / "benchmarks" / "emoji").is_dir()
+    unknown = run("assemble_benchmark@emoji", "--preset", "tinny")
     assert unknown.returncode == 2
     assert unknown.stderr.endswith("it has: tiny\n")
     assert unknown.stderr.count("\n") == 1

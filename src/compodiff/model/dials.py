@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard
 from compodiff.params import SamplingParams
 from compodiff.storage.json_files import read_json
@@ -17,8 +20,16 @@ def read_dials(model: Path, card: ModelCard) -> SamplingParams | None:
         card: of the model; those of release 0.2 and before say their dials themselves.
 
     Raises:
-        InputInvalid: sampling.json is damaged.
+        InputInvalid: sampling.json, or the card's own dials, are damaged.
     """
     beside = model.parent / FILE
-    own = read_json(beside) if beside.is_file() else card.trained_with.get("sampling")
-    return None if own is None else SamplingParams.model_validate(own)
+    in_file = beside.is_file()
+    own = read_json(beside) if in_file else card.trained_with.get("sampling")
+    if own is None and not in_file:
+        return None
+    try:
+        return SamplingParams.model_validate(own)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'all'}: {fault['msg']}" for fault in error.errors())
+        where = beside if in_file else f"the card of {model}"
+        raise InputInvalid(f"{where} says no dials ({faults}); run: dvc repro set_dials") from error
