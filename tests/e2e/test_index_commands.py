@@ -30,14 +30,14 @@ def album(tmp_path) -> Path:
 
 def test_the_index_holds_the_gallery_with_names_for_people(project, small_catalogue):
     index = Index.load(project / "artifacts" / "index")
-    embeddings = Embeddings.load(project / "artifacts" / "embeddings")
+    embeddings = Embeddings.load(project / "artifacts" / "benchmark_embeddings" / "emoji")
     assert sorted(index.picture_ids) == small_catalogue.list_distinct()
     np.testing.assert_array_equal(
         index.read_embedding(DARK_COOK), embeddings.pictures[embeddings.picture_row[DARK_COOK]]
     )
     names = dict(zip(index.picture_ids, index.pictures["name"], strict=True))
     assert names[DARK_COOK] == "woman cook with dark skin tone (twemoji)"
-    assert index.manifest.pictures_root == "../benchmark/gallery"
+    assert index.manifest.pictures_root == "../benchmarks/emoji/gallery"
 
 
 def test_a_folder_of_ones_own_is_indexed_then_searched_then_kept_up_to_date(project, compodiff, album):

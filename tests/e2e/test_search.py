@@ -146,7 +146,7 @@ def test_what_cannot_be_answered_is_one_line_with_the_way_out(project, compodiff
 
 def test_a_model_of_another_encoder_is_refused(project, compodiff, tmp_path):
     shutil.copytree(
-        project / "artifacts", tmp_path / "artifacts", ignore=shutil.ignore_patterns("benchmark", "embeddings")
+        project / "artifacts", tmp_path / "artifacts", ignore=shutil.ignore_patterns("benchmarks", "embeddings", "sets")
     )
     card = tmp_path / "artifacts" / "composed" / "config.json"
     content = json.loads(card.read_text())
