@@ -210,9 +210,10 @@ def test_ray_gives_each_actor_a_gpu_of_the_cluster_that_is_to_come(ray, monkeypa
 
     monkeypatch.setenv("COMPODIFF_EXECUTION", "ray")
     monkeypatch.setenv("COMPODIFF_GPUS", "2")
-    monkeypatch.setattr(crew, "PLACEMENT_SECONDS", 2)
-    with pytest.raises(ResourceUnavailable, match=r"no worker started within 2 s; is the cluster full\?"):
-        list(map_shards(which_gpu, range(4), workers=2))  # no GPU comes here: nothing may run without one
+    with monkeypatch.context() as impatient:
+        impatient.setattr(crew, "PLACEMENT_SECONDS", 2)
+        with pytest.raises(ResourceUnavailable, match=r"no worker started within 2 s; is the cluster full\?"):
+            list(map_shards(which_gpu, range(4), workers=2))  # no GPU comes here: nothing may run without one
     assert list(map_shards(which_gpu, [1], workers=2, on_gpu=False)) == [(1, "")]
     monkeypatch.setenv("COMPODIFF_GPUS", "many")
     with pytest.raises(InputInvalid, match="COMPODIFF_GPUS is 'many'; set it to how many GPUs"):
