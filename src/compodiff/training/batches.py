@@ -3,7 +3,7 @@
 Legend: B rows of a microbatch, N noisy embeddings a row, D embedding width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ class Batch:
     """Rows of all tasks.
 
     Attributes:
-        texts: the distinct texts of the rows.
+        texts: the distinct texts of the rows, tokens in float16 as they are stored.
         images: (R, D) embeddings of the references; null references are left out.
         masks: (M, 64, 64) True where the picture is to be replaced; rows without a mask are left out.
         rows: which text, image and mask each of the B rows has.
@@ -49,16 +49,33 @@ class Batch:
     timestep: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`."""
+        """The batch on `device`; out of pinned memory, nobody waits for the copies."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in pages that a GPU copies by itself."""
+        return self._map(Tensor.pin_memory)
+
+    def keep_for(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of a batch that another stream copied until `stream` is done with it."""
+
+        def keep(tensor: Tensor) -> Tensor:
+            tensor.record_stream(stream)
+            return tensor
+
+        self._map(keep)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with all tensors changed, but those that say what belongs together: the CPU reads these."""
         return Batch(
-            texts=PackedText(self.texts.tokens.to(device), self.texts.lengths.to(device)),
-            images=self.images.to(device),
-            masks=self.masks.to(device),
-            rows=ContextRows(self.rows.text.to(device), self.rows.image.to(device), self.rows.mask.to(device)),
-            target=self.target.to(device),
-            others=self.others.to(device),
-            noise=self.noise.to(device),
-            timestep=self.timestep.to(device),
+            texts=PackedText(change(self.texts.tokens), self.texts.lengths),
+            images=change(self.images),
+            masks=change(self.masks),
+            rows=self.rows,
+            target=change(self.target),
+            others=change(self.others),
+            noise=change(self.noise),
+            timestep=change(self.timestep),
         )
 
 
@@ -194,7 +211,7 @@ class Batches:
             target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]])
         tokens, lengths = self._read_tokens(texts)
         return Batch(
-            texts=PackedText(torch.as_tensor(tokens).float(), torch.as_tensor(lengths)),
+            texts=PackedText(torch.as_tensor(tokens), torch.as_tensor(lengths)),
             images=torch.from_numpy(images),
             masks=torch.from_numpy(self._read_masks(rows[has_mask][:, [SET, MASK]])),
             rows=ContextRows(torch.from_numpy(text.reshape(-1)), _find_positions(has_image), _find_positions(has_mask)),
@@ -226,7 +243,10 @@ class Batches:
             of_set.embeddings.read_tokens(texts[texts[:, 0] == number, 1])
             for number, of_set in enumerate(self._mixture.sets)
         ]
-        return np.concatenate([tokens for tokens, _ in of_sets]), np.concatenate([lengths for _, lengths in of_sets])
+        read = [own for own in of_sets if len(own[1])]
+        if len(read) == 1:
+            return read[0]
+        return np.concatenate([tokens for tokens, _ in read]), np.concatenate([lengths for _, lengths in read])
 
 
 def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:

@@ -89,16 +89,17 @@ class Engine:
         """The learning rate of the next step."""
         return float(self._deepspeed.get_lr()[0])
 
-    def add_gradients(self, batch: Batch) -> float:
-        """Add one microbatch's gradients and return its loss; a loss that is not finite leaves no gradient."""
-        loss: Tensor = self._deepspeed(batch.to(self.worker.device))
-        value = float(loss.detach())
-        if math.isfinite(value):
-            self._deepspeed.backward(loss)
-        return value
+    def add_gradients(self, batch: Batch) -> Tensor:
+        """Add the gradients of a microbatch on the device and return its loss, which stays there: a float64 scalar.
+
+        Nobody waits for the device here. A loss that is not finite leaves gradients that no `step` may take.
+        """
+        loss: Tensor = self._deepspeed(batch)
+        self._deepspeed.backward(loss)
+        return loss.detach().double()
 
     def step(self) -> None:
-        """Average gradients over processes, clip them, take AdamW's step and clear them."""
+        """Average gradients over processes, clip them, take AdamW's step and clear them; their loss is finite."""
         self._deepspeed.step()
 
     def average(self, value: float) -> float:

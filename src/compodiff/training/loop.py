@@ -7,6 +7,7 @@ one would have seen, and its losses are the same.
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
 from compodiff.training.curve import CurvePoint, write_curve
 from compodiff.training.engine import Engine
+from compodiff.training.reading import read_ahead
 from compodiff.training.resume import Checkpoints
 
 
@@ -74,14 +76,12 @@ def train(training: Training) -> None:
     params, engine, worker = training.params, training.engine, training.engine.worker
     progress = _resume(training)
     timer = _Timer()
-    with _make_progress_bar(training, progress.step) as bar:
-        while progress.step < params.steps:
+    ahead = read_ahead(training.batches, range(progress.step, params.steps), worker)
+    with _make_progress_bar(training, progress.step) as bar, closing(ahead) as steps:
+        for microbatches in steps:
             learning_rate = engine.learning_rate
-            loss = 0.0
-            for batch in training.batches.make_microbatches(
-                progress.step, rank=worker.rank, world_size=worker.world_size
-            ):
-                loss += engine.add_gradients(batch) / params.accumulation_steps
+            losses = [engine.add_gradients(batch) / params.accumulation_steps for batch in microbatches]
+            loss = float(sum(losses))  # the one place of a step that waits for the device
             _require_finite(loss, progress.step, params)
             engine.step()  # clips, steps and zeroes the gradients
             average_weights(training.average, engine.objective, step=progress.step, decay=params.ema_decay)
@@ -100,8 +100,7 @@ def average_weights(average: nn.Module, network: nn.Module, *, step: int, decay:
     """Move the average towards the network's weights: an EMA, with a smaller decay at first to forget its start."""
     share = 1 - min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
-        for averaged, current in zip(average.parameters(), network.parameters(), strict=True):
-            averaged.lerp_(current, share)
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)
 
 
 class _Timer:

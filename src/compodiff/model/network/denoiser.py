@@ -138,10 +138,12 @@ class Denoiser(nn.Module):
             )
         )
         index, padding = find_key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
-        padding = None if padding is None else padding.to(tokens.device)
+        # From the CPU to where the network is: not even a GPU is waited for.
+        index, own = (each.to(tokens.device, non_blocking=True) for each in (index, rows.image))
+        padding = None if padding is None else padding.to(tokens.device, non_blocking=True)
         return Context(
-            layers=self._prepare_layers(tokens, index.to(tokens.device), padding, uses),
-            reference=functional.pad(references, (0, 0, 0, 1))[rows.image.to(references.device)],
+            layers=self._prepare_layers(tokens, index, padding, uses),
+            reference=functional.pad(references, (0, 0, 0, 1))[own],
             positions=self._make_positions(),
         )
 

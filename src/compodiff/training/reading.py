@@ -1,0 +1,36 @@
+"""Batches of the steps to come: read, and on a GPU copied there, in a thread while the present step computes."""
+
+from collections.abc import Generator
+
+import torch
+
+from compodiff.execution.prefetch import map_ahead
+from compodiff.training.batches import Batch, Batches
+from compodiff.training.engine import TrainingProcess
+
+
+def read_ahead(batches: Batches, steps: range, worker: TrainingProcess) -> Generator[list[Batch], None, None]:
+    """Yield the microbatches of each step on the device of `worker`; the next step's are made meanwhile.
+
+    Nothing beyond the last step is read, and an error comes with the step whose batches it spoils.
+    """
+
+    def read(step: int) -> list[Batch]:
+        return batches.make_microbatches(step, rank=worker.rank, world_size=worker.world_size)
+
+    if worker.device.type != "cuda":
+        yield from map_ahead(read, steps)
+        return
+    stream = torch.cuda.Stream(worker.device)  # type: ignore[no-untyped-call]
+
+    def deliver(step: int) -> list[Batch]:
+        # A thread starts on the first GPU and its default stream, where copies would wait for the present step.
+        with torch.cuda.device(worker.device), torch.cuda.stream(stream):
+            delivered = [batch.pin_memory().to(worker.device) for batch in read(step)]
+            stream.synchronize()  # blocks this thread alone
+        return delivered
+
+    for microbatches in map_ahead(deliver, steps):
+        for batch in microbatches:
+            batch.keep_for(torch.cuda.current_stream(worker.device))
+        yield microbatches
