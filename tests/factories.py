@@ -147,7 +147,8 @@ def make_embedded_encoder_params(**changes: Any) -> EmbeddedEncoderParams:
 def make_embedding_params(**changes: Any) -> EmbeddingParams:
     """One mask for each picture, of a fifth to 0.7 of it."""
     masks = {"masks_per_picture": 1, "min_mask_fraction": 0.2, "max_mask_fraction": 0.7}
-    return EmbeddingParams.model_validate({"seed": 1, "batch_size": 16} | masks | changes)
+    texts = {"texts": "stored", "stored_text_bytes": 10**9}
+    return EmbeddingParams.model_validate({"seed": 1, "batch_size": 16} | masks | texts | changes)
 
 
 def make_emoji_benchmark_params(**changes: Any) -> EmojiBenchmarkParams:

@@ -23,6 +23,7 @@ from compodiff.stages.declaration import run_stage
 from compodiff.stages.training_material import load_material
 from compodiff.training.batches import Batches
 from compodiff.training.examples import TARGET
+from compodiff.training.fit import TrainingMaterial
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SETS = ("emoji", "emoji_edits", "scenes")
@@ -89,6 +90,11 @@ def artifact(root: Path, kind: str, name: str) -> Path:
     return root / "artifacts" / kind / name
 
 
+def open_material(root: Path) -> TrainingMaterial:
+    names = ("mixtures/composed", "embeddings", "validation", "encoder")
+    return load_material(*(root / "artifacts" / name for name in names))
+
+
 def bytes_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -142,9 +148,7 @@ def test_masks_of_scenes_are_what_their_rows_say(root: Path) -> None:
 
 def test_a_batch_is_drawn_of_every_set_in_its_share(root: Path) -> None:
     params = load_params(root / "params.yaml").composed.model_copy(update={"batch_size": 100, "condition_dropout": 0.0})
-    material = load_material(
-        artifact(root, "mixtures", "composed"), root / "artifacts" / "embeddings", root / "artifacts" / "validation"
-    )
+    material = open_material(root)
     batches = Batches(material.mixture, params, Process("diffusion", 1000))
     (batch,) = batches.make_microbatches(0, rank=0, world_size=1)
     assert int((batch.rows.mask >= 0).sum()) == 25
@@ -269,11 +273,7 @@ def test_a_set_removed_between_two_stages_is_one_line(root: Path, tmp_path: Path
     project = copy_of(root, tmp_path)
     shutil.rmtree(artifact(project, "validation", "scenes"))
     with pytest.raises(InputInvalid, match=r"scenes.*result.json is not there; run: dvc repro embed@scenes"):
-        load_material(
-            artifact(project, "mixtures", "composed"),
-            project / "artifacts" / "embeddings",
-            project / "artifacts" / "validation",
-        )
+        open_material(project)
 
 
 @pytest.mark.parametrize(

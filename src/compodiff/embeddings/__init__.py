@@ -5,6 +5,7 @@ from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cel
 from compodiff.embeddings.set_arrays import SetEmbeddings
 from compodiff.embeddings.set_making import embed_set
 from compodiff.embeddings.stored import Embeddings
+from compodiff.embeddings.text_tower import TextTower
 from compodiff.images.mask_cells import MASK_SIZE
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "EmbeddingMaterial",
     "Embeddings",
     "SetEmbeddings",
+    "TextTower",
     "blank_masked",
     "draw_mask",
     "embed_set",

@@ -91,7 +91,7 @@ def _make_fingerprint(
     names = [list(material.pictures), texts]
     return {
         "encoder": encoder.manifest.to_json(),
-        "params": params.model_dump(),
+        "params": params.describe_vectors(),
         "pictures": material.digest,
         "names": hashlib.sha256(repr(names).encode()).hexdigest(),
     }

@@ -4,7 +4,9 @@ images.npy (N, D) f16           pictures and, after them shard by shard, their m
 masks.npy (M, 512) u8           64 x 64 bits of each masked variant
 digests.npy (N, 16) u8          of each picture's pixels             states.npy (N,) u8   whether it could be read
 texts_pooled.npy (T, D) f16     row 0 is the empty text, the null text
-text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) i64; text_keys.npy (T,) u64
+text_keys.npy (T,) u64
+text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) i64. Or, where tokens are
+computed when they are asked for: text_bytes.npy u8, the texts in UTF-8 end to end; text_starts.npy (T + 1,) i64
 keys.npy (R,) u64, splits.npy (R,) u8, scored.npy (R, 5) i64          of each row of the set
 text_to_image.npy, masked.npy, triplet.npy (n, 5) i64                 examples: ROW, TEXT, IMAGE, MASK, TARGET
 negatives.npy (n, 2) i64        row, image                            manifest.json   encoder, params, shards
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compodiff.embeddings.text_tower import TextTower
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.images.mask_cells import MASK_SIZE
@@ -30,6 +33,7 @@ ROW, TEXT, IMAGE, MASK, TARGET = range(5)  # columns of the examples
 REFERENCE, SCORED_TARGET, REFERENCE_CAPTION, TARGET_CAPTION, ASKED = range(5)  # columns of `scored`
 READ, MISSING, UNDECODABLE = range(3)  # states of pictures
 NULL_TEXT = 0
+STORED, ONLINE = "stored", "online"  # what of texts is kept: their token states, or themselves
 
 # Array of a part -> by which counts each of its columns is moved where parts are joined ("" for none).
 _MOVED: dict[str, tuple[str, ...]] = {
@@ -39,6 +43,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "states": (),
     "texts_pooled": (),
     "text_tokens": (),
+    "text_bytes": (),
     "lengths": (),
     "text_keys": (),
     "keys": (),
@@ -50,6 +55,8 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "negatives": ("rows", "images"),
 }
 _COUNTED = {"images": "images", "masks": "masks", "texts": "lengths", "rows": "keys"}
+_TEXT_ARRAYS = {STORED: ("text_tokens", "text_offsets"), ONLINE: ("text_bytes", "text_starts")}
+_PICTURE_ARRAYS = ("images", "masks", "digests", "states")
 _REMAKE = "run: dvc repro --single-item --force embed@NAME"
 
 
@@ -61,14 +68,18 @@ class SetEmbeddings:
         folder: of the arrays.
         encoder: what made them.
         manifest: all that manifest.json says.
+        tower: computes token states where none are stored.
     """
 
     folder: Path
     encoder: EncoderManifest
     manifest: Mapping[str, Any]
+    tower: TextTower | None = None
 
     @classmethod
-    def load(cls, folder: Path, *, encoder: EncoderManifest | None = None) -> "SetEmbeddings":
+    def load(
+        cls, folder: Path, *, encoder: EncoderManifest | None = None, tower: TextTower | None = None
+    ) -> "SetEmbeddings":
         """Open the folder; arrays are mapped where they are asked for.
 
         Raises:
@@ -83,7 +94,15 @@ class SetEmbeddings:
             raise InputInvalid(f"{folder} holds no embeddings of a set ({error}); {_REMAKE}") from error
         if encoder is not None:
             require_same(encoder, own, f"the embeddings {folder}")
-        return cls(folder, own, manifest)
+        opened = cls(folder, own, manifest, tower)
+        if tower is not None and opened.kept == ONLINE:
+            tower.require(own, f"the embeddings {folder}")
+        return opened
+
+    @property
+    def kept(self) -> str:
+        """STORED or ONLINE: what of texts is kept."""
+        return str(self.manifest.get("texts", STORED))
 
     def open_array(self, name: str) -> NDArray[Any]:
         """Map an array.
@@ -111,17 +130,28 @@ class SetEmbeddings:
         return self.open_array("texts_pooled")
 
     @cached_property
-    def _tokens(self) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        return self.open_array("text_tokens"), self.open_array("text_offsets")
+    def _texts(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        array, starts = _TEXT_ARRAYS[self.kept]
+        return self.open_array(array), self.open_array(starts)
 
     @cached_property
     def _packed_masks(self) -> NDArray[np.uint8]:
         return self.open_array("masks")
 
     def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,)."""
-        states, offsets = self._tokens
+        """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,).
+
+        Raises:
+            InputInvalid: they have to be computed, and no text tower was handed in.
+            EncoderMismatch: the tower's weights are not those of its manifest.
+        """
+        states, offsets = self._texts
         chosen = np.asarray(rows, dtype=np.int64)
+        if self.kept == ONLINE:
+            if self.tower is None:
+                raise InputInvalid(f"{self.folder} holds texts without token states; name the encoder's folder as well")
+            texts = [bytes(states[offsets[row] : offsets[row + 1]]).decode() for row in chosen]
+            return self.tower.compute_tokens(texts, self.manifest["params"]["batch_size"])
         starts = offsets[chosen]
         lengths = offsets[chosen + 1] - starts
         begins = np.cumsum(lengths) - lengths
@@ -134,17 +164,18 @@ class SetEmbeddings:
         return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
 
 
-def join_parts(folder: Path, parts: Sequence["Part"]) -> None:
+def join_parts(folder: Path, parts: Sequence["Part"], kept: str) -> None:
     """Write the arrays of parts, one after the other, as the arrays of a set; one part's array is in memory at a time.
 
     Args:
         folder: gets the .npy files.
         parts: the null text's first.
+        kept: STORED or ONLINE: what of texts is in them.
     """
     counts = [part.count_kinds() for part in parts]
     starts = {name: np.cumsum([0, *(each[name] for each in counts)]) for name in _COUNTED}
-    for name, moved in _MOVED.items():
-        joined, begin = None, 0
+    for name in list_arrays(kept):
+        moved, joined, begin = _MOVED[name], None, 0
         for number, part in enumerate(parts):
             array = np.array(part.open_array(name))
             for column, by in enumerate(moved):
@@ -156,7 +187,13 @@ def join_parts(folder: Path, parts: Sequence["Part"]) -> None:
             joined[begin : begin + len(array)] = array
             begin += len(array)
     lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-    np.save(folder / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    np.save(folder / f"{_TEXT_ARRAYS[kept][1]}.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+def list_arrays(kept: str) -> list[str]:
+    """Return the names of a part's arrays. kept: STORED or ONLINE: what of texts."""
+    others = {array for other, (array, _) in _TEXT_ARRAYS.items() if other != kept}
+    return [name for name in _MOVED if name not in others]
 
 
 class Part:
@@ -184,9 +221,9 @@ class Part:
         """Return how many images, masks, texts and rows there are."""
         return {name: self.count_rows(array) for name, array in _COUNTED.items()}
 
-    def count_all_rows(self) -> dict[str, int]:
-        """Return the number of rows of every array."""
-        return {name: self.count_rows(name) for name in _MOVED}
+    def count_all_rows(self, kept: str) -> dict[str, int]:
+        """Return the number of rows of every array. kept: STORED or ONLINE: what of texts."""
+        return {name: self.count_rows(name) for name in list_arrays(kept)}
 
 
 class EarlierPart(Part):
@@ -197,7 +234,11 @@ class EarlierPart(Part):
         listed = embeddings.manifest["parts"]
         self._embeddings = embeddings
         self._lengths: dict[str, int] = listed[number]["lengths"]
-        self._starts = {name: sum(each["lengths"][name] for each in listed[:number]) for name in _MOVED}
+        self._starts = {name: sum(each["lengths"][name] for each in listed[:number]) for name in self._lengths}
+
+    def read_pictures(self) -> Arrays:
+        """Read the arrays that are of pictures alone."""
+        return {name: self.open_array(name) for name in _PICTURE_ARRAYS}
 
     def open_array(self, name: str) -> NDArray[Any]:
         """Cut an array out of the joined one, and move its numbers back."""

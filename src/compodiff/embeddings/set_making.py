@@ -7,7 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from compodiff.embeddings.set_arrays import Arrays, EarlierPart, Part, SetEmbeddings, join_parts
-from compodiff.embeddings.set_pass import SetEmbedder, ShardTask, embed_texts
+from compodiff.embeddings.set_pass import SetEmbedder, ShardTask, plan_rows
+from compodiff.embeddings.set_texts import choose_kept, embed_texts
 from compodiff.encoders import load_encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError
@@ -15,7 +16,7 @@ from compodiff.execution import count_workers, map_shards
 from compodiff.images.decoding import DIGEST_BYTES
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import EmbeddingParams
-from compodiff.sets import open_set
+from compodiff.sets import TrainingSet, open_set
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.claims import claim_folder
 from compodiff.storage.json_files import read_json
@@ -37,45 +38,63 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
         EncoderMismatch: the encoder's weights are not those of its manifest.
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
-    description = open_set(address).description
+    opened = open_set(address)
+    description = opened.description
     manifest = EncoderManifest.from_json(read_json(encoder / "manifest.json"))
-    made_with = {"encoder": manifest.to_json(), "params": params.model_dump()}
+    made_with = {"encoder": manifest.to_json(), "params": params.describe_vectors()}
     require_replaceable_folder(folder, KIND)
+    kept = _choose_kept(opened, manifest, params, folder.name)
     work = folder.with_name(f".{folder.name}.work")
-    claim_folder(work, made_with, _WORK, ("*.npz",))
-    earlier = _find_earlier(folder, made_with)
-    tasks = {shard.sha256: ShardTask(shard, work / f"{shard.sha256}.npz") for shard in description.shards}
+    claim_folder(work, made_with | {"texts": kept}, _WORK, ("*.npz",))
+    found, kept_before = _find_earlier(folder, made_with)
+    earlier = found if kept == kept_before else {}
+    tasks = {
+        shard.sha256: ShardTask(shard, work / f"{shard.sha256}.npz", found.get(shard.sha256))
+        for shard in description.shards
+    }
     missing = [task for sha256, task in tasks.items() if sha256 not in earlier and not task.to.exists()]
     total = sum(shard.rows for shard in description.shards)
     done = total - sum(task.shard.rows for task in missing)
     with tqdm(desc=f"embedding {folder.name}", total=total, initial=done, unit=" rows", disable=None) as bar:
-        embedder = SetEmbedder(str(address), encoder, params)
+        embedder = SetEmbedder(str(address), encoder, params, kept)
         for _, rows in map_shards(embedder, missing, workers=count_workers()):
             bar.update(rows)
     if _NULL not in earlier and not (work / f"{_NULL}.npz").exists():
-        _write_null(work / f"{_NULL}.npz", encoder, params)
+        _write_null(work / f"{_NULL}.npz", encoder, params, kept)
     names = [_NULL, *(shard.sha256 for shard in description.shards)]
     parts = [earlier.get(name) or Part(work / f"{name}.npz") for name in names]
     with replace_folder(folder, KIND) as temporary:
-        join_parts(temporary, parts)
-        listed = [{"sha256": name, "lengths": part.count_all_rows()} for name, part in zip(names, parts, strict=True)]
-        write_json(temporary / "manifest.json", made_with | {"set": description.digest, "parts": listed})
+        join_parts(temporary, parts, kept)
+        lengths = [part.count_all_rows(kept) for part in parts]
+        listed = [{"sha256": name, "lengths": own} for name, own in zip(names, lengths, strict=True)]
+        described = made_with | {"set": description.digest, "texts": kept, "parts": listed}
+        write_json(temporary / "manifest.json", described)
     delete_folder(work, _WORK)
 
 
-def _find_earlier(folder: Path, made_with: Mapping[str, object]) -> dict[str, EarlierPart]:
-    """Return the parts that an earlier run left in `folder`, by the digest of their shard."""
+def _choose_kept(opened: TrainingSet, encoder: EncoderManifest, params: EmbeddingParams, name: str) -> str:
+    """Return what of texts is kept, judged by those of the first shard."""
+    shards = opened.description.shards
+    if params.texts != "auto" or not shards:
+        return choose_kept(params, encoder, [], 1.0, name)
+    plan = plan_rows(opened.read_rows(shards[0]).to_pylist(), opened.description.kind, params)
+    return choose_kept(params, encoder, plan.texts, shards[0].rows / sum(shard.rows for shard in shards), name)
+
+
+def _find_earlier(folder: Path, made_with: Mapping[str, object]) -> tuple[dict[str, EarlierPart], str]:
+    """Return what an earlier run left in `folder`: parts by the digest of their shard, and what it kept of texts."""
     try:
         embeddings = SetEmbeddings.load(folder)
         if any(embeddings.manifest.get(key) != value for key, value in made_with.items()):
-            return {}
+            return {}, ""
         listed = embeddings.manifest["parts"]
-        return {part["sha256"]: EarlierPart(embeddings, number) for number, part in enumerate(listed)}
+        parts = {part["sha256"]: EarlierPart(embeddings, number) for number, part in enumerate(listed)}
+        return parts, embeddings.kept
     except (CompoDiffError, KeyError, TypeError):
-        return {}
+        return {}, ""
 
 
-def _write_null(path: Path, encoder: Path, params: EmbeddingParams) -> None:
+def _write_null(path: Path, encoder: Path, params: EmbeddingParams, kept: str) -> None:
     """Write the part of the empty text."""
     loaded = load_encoder(encoder)
     width = loaded.manifest.embedding_dim
@@ -89,7 +108,7 @@ def _write_null(path: Path, encoder: Path, params: EmbeddingParams) -> None:
         "states": np.empty(0, np.uint8),
         "keys": np.empty(0, np.uint64),
         "splits": np.empty(0, np.uint8),
-        **embed_texts(loaded, [""], params),
+        **embed_texts(loaded, [""], params, kept),
     }
     with replace_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

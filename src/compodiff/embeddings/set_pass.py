@@ -3,9 +3,8 @@
 Shapes: n pictures, m masked pictures, t texts, r rows of the shard; L tokens, D embedding width.
 """
 
-import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
-from compodiff.embeddings.set_arrays import ASKED, MISSING, NOTHING, READ, UNDECODABLE, Arrays
+from compodiff.embeddings.set_arrays import ASKED, MISSING, NOTHING, READ, STORED, UNDECODABLE, Arrays, EarlierPart
+from compodiff.embeddings.set_texts import embed_texts, hash_text
 from compodiff.encoders import MEMO, Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.execution.prefetch import map_ahead
@@ -33,10 +33,17 @@ Mask = bytes | None  # bits of the whole picture; None: cells are drawn
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard, and the file that its arrays go to."""
+    """A shard, and the file that its arrays go to.
+
+    Attributes:
+        shard: whose rows.
+        to: the file.
+        earlier: what is known of its pictures; of its texts, another form was kept.
+    """
 
     shard: Shard
     to: Path
+    earlier: EarlierPart | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,13 @@ class SetEmbedder:
         address: of the set.
         encoder: folder of the encoder.
         params: batch size and masks.
+        kept: STORED or ONLINE: what of the texts.
     """
 
     address: str
     encoder: Path
     params: EmbeddingParams
+    kept: str = STORED
 
     def __call__(self, task: ShardTask) -> int:
         """Write the arrays of a shard and return its number of rows.
@@ -61,8 +70,9 @@ class SetEmbedder:
             ResourceUnavailable: the disk is full, or an address cannot be reached.
         """
         rows = self._set.read_rows(task.shard).to_pylist()
-        plan = _plan_pairs(rows, self.params) if self._set.description.kind == PAIRS else _plan_triplets(rows)
-        arrays = plan.tables() | self._embed_pictures(plan) | embed_texts(self._encoder, plan.texts, self.params)
+        plan = plan_rows(rows, self._set.description.kind, self.params)
+        pictures = task.earlier.read_pictures() if task.earlier else self._embed_pictures(plan)
+        arrays = plan.tables() | pictures | embed_texts(self._encoder, plan.texts, self.params, self.kept)
         arrays["keys"] = np.array([hash_text(row["key"]) for row in rows], np.uint64)
         arrays["splits"] = np.full(len(rows), SPLITS.index(task.shard.split), np.uint8)
         with replace_path(task.to) as temporary, temporary.open("wb") as file:
@@ -211,6 +221,11 @@ class _Plan:
         }
 
 
+def plan_rows(rows: Sequence[dict[str, Any]], kind: str, params: EmbeddingParams) -> "_Plan":
+    """Return what is embedded of the rows of a set of pairs, or of triplets."""
+    return _plan_pairs(rows, params) if kind == PAIRS else _plan_triplets(rows)
+
+
 def _plan_pairs(rows: Sequence[dict[str, Any]], params: EmbeddingParams) -> _Plan:
     plan = _Plan()
     variants: dict[int, list[tuple[int, int]]] = {}
@@ -245,25 +260,6 @@ def _plan_triplets(rows: Sequence[dict[str, Any]]) -> _Plan:
     return plan
 
 
-def embed_texts(encoder: Encoder, texts: Sequence[str], params: EmbeddingParams) -> Arrays:
-    """Embed texts: pooled (t, D), tokens end to end (sum L, D_text), lengths and hashes (t,)."""
-    width, token_dim = encoder.manifest.embedding_dim, encoder.manifest.token_dim
-    pooled, tokens = np.empty((len(texts), width), np.float16), [np.empty((0, token_dim), np.float16)] * len(texts)
-    order = sorted(range(len(texts)), key=lambda number: (len(texts[number]), texts[number]))  # little padding
-    for batch in _cut(order, params.batch_size):
-        encoding = encoder.encode_texts([texts[number] for number in batch])
-        pooled[batch] = encoding.pooled.half().cpu().numpy()
-        states, real = encoding.tokens.half().cpu().numpy(), encoding.mask.cpu().numpy()
-        for number, own, mask in zip(batch, states, real, strict=True):
-            tokens[number] = own[mask]
-    return {
-        "texts_pooled": pooled,
-        "text_tokens": np.concatenate([np.empty((0, token_dim), np.float16), *tokens]),
-        "lengths": np.array([len(own) for own in tokens], np.int64),
-        "text_keys": np.array([hash_text(text) for text in texts], np.uint64),
-    }
-
-
 def see_mask(bits: bytes, size: tuple[int, int], resize_mode: str) -> NDArray[np.bool_]:
     """Cells (64, 64) of what the encoder sees of a picture, from the bits of the whole picture's 64 x 64 cells."""
     cells = np.unpackbits(np.frombuffer(bits, np.uint8)).astype(bool).reshape(MASK_SIZE, MASK_SIZE)
@@ -271,15 +267,6 @@ def see_mask(bits: bytes, size: tuple[int, int], resize_mode: str) -> NDArray[np
         return cells
     whole = Image.fromarray(cells).resize(size, Image.Resampling.NEAREST)
     return find_mask_cells(np.asarray(whole), resize_mode)
-
-
-def hash_text(text: str) -> int:
-    """Return 64 bits that stand for a text."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _cut(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
 def _as_table(rows: Sequence[tuple[int, ...]], columns: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from compodiff.embeddings import Embeddings, SetEmbeddings
+from compodiff.embeddings import Embeddings, SetEmbeddings, TextTower
 from compodiff.embeddings.set_arrays import REFERENCE, SCORED_TARGET
 from compodiff.errors import InputInvalid
 from compodiff.params import TaskShares
@@ -47,9 +47,10 @@ class VariantData:
         Raises:
             InputInvalid: a set is not embedded.
         """
+        tower = TextTower(artifacts / "encoder")
         sets = {
             name: SetExamples(
-                name, ReducedTexts.load_reduced(artifacts / "embeddings" / name, texts),
+                name, ReducedTexts.load_reduced(artifacts / "embeddings" / name, texts, tower),
                 artifacts / "validation" / name / "train",
             )
             for name in names
@@ -124,14 +125,14 @@ class ReducedTexts(SetEmbeddings):
     texts: str = WHOLE
 
     @classmethod
-    def load_reduced(cls, folder: Path, texts: str) -> "ReducedTexts":
-        """Open the folder.
+    def load_reduced(cls, folder: Path, texts: str, tower: TextTower) -> "ReducedTexts":
+        """Open the folder; `tower` computes token states where none are stored.
 
         Raises:
             InputInvalid: it holds no embeddings.
         """
-        whole = SetEmbeddings.load(folder)
-        return cls(whole.folder, whole.encoder, whole.manifest, texts)
+        whole = SetEmbeddings.load(folder, tower=tower)
+        return cls(whole.folder, whole.encoder, whole.manifest, tower, texts)
 
     def read_tokens(self, rows: ArrayLike) -> Tokens:
         """Return what is seen of the texts' tokens."""

@@ -1,6 +1,6 @@
 """Sections of the catalogue, the encoder and what is embedded."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -71,3 +71,11 @@ class EmbeddingParams(Section):
     masks_per_picture: int = Field(ge=0, description="masked variants of each picture of a set of pairs")
     min_mask_fraction: float = Field(gt=0, lt=1, description="of the drawn part of a picture, at least this is masked")
     max_mask_fraction: float = Field(gt=0, lt=1)
+    texts: Literal["auto", "stored", "online"] = Field(
+        description="token states of a set's texts: stored, or computed while a training reads; auto: by their size"
+    )
+    stored_text_bytes: int = Field(ge=0, description="auto stores token states of a set up to this size")
+
+    def describe_vectors(self) -> dict[str, Any]:
+        """Return what embeddings depend on; what is kept of texts changes none of them."""
+        return self.model_dump(exclude={"texts", "stored_text_bytes"})

@@ -172,6 +172,7 @@ def _mix(home: Path, stages: TimedStages) -> Callable[[], object]:
             validated=home / "validation",
             benchmarks=home / "benchmarks",
             benchmark_embeddings=home / "benchmarks",
+            encoder=home / "encoder",
             folder=home / "mixture",
         )
 

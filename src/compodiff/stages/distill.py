@@ -21,6 +21,7 @@ def distill(
     mixture: Annotated[Path, Input("artifacts/mixtures/composed")],
     embeddings: Annotated[Path, Through("artifacts/embeddings")],
     validated: Annotated[Path, Through("artifacts/validation")],
+    encoder: Annotated[Path, Input("artifacts/encoder")],
     composed: Annotated[Path, Input("artifacts/composed")],
     folder: Annotated[Path, Output("artifacts/distilled")],
     curve: Annotated[Path, Output("artifacts/curves/distilled.csv")],
@@ -34,10 +35,10 @@ def distill(
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
     distillation = choose_training_precision(distillation, "distill")
-    material = load_material(mixture, embeddings, validated)
-    encoder = material.mixture.sets[0].embeddings.encoder
+    material = load_material(mixture, embeddings, validated, encoder)
+    made_with = material.mixture.sets[0].embeddings.encoder
     denoiser, card = load_model(composed)
-    require_same(EncoderManifest.from_json(card.encoder or {}), encoder, f"the model {composed}")
+    require_same(EncoderManifest.from_json(card.encoder or {}), made_with, f"the model {composed}")
     params = {**card.trained_with, "distillation": distillation.model_dump()}
     distilled = ModelCard(card.denoiser, card.process, card.encoder, params)
     denoiser.train().requires_grad_()

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from compodiff.embeddings import SetEmbeddings
+from compodiff.embeddings import SetEmbeddings, TextTower
 from compodiff.encoders import KIND as ENCODER
 from compodiff.encoders import EncoderManifest, require_same
 from compodiff.model.checkpoint import ModelCard, load_model
@@ -68,8 +68,9 @@ def finetune(
     open_work_folder(to, KIND, ("composed", "composed.partial", "encoder", "curve.csv", DIALS))
     params = choose_training_precision(params, "finetune")
     params = params.model_copy(update={"curve": CurveParams(set=name, benchmark=None, queries=params.curve.queries)})
-    mixture = make_mixture(params.tasks, artifacts / "embeddings", artifacts / "validation")
-    own = SetEmbeddings.load(artifacts / "embeddings" / name)
+    tower = TextTower(encoder)
+    mixture = make_mixture(params.tasks, artifacts / "embeddings", artifacts / "validation", tower)
+    own = SetEmbeddings.load(artifacts / "embeddings" / name, tower=tower)
     queries = take_queries_of_set(own, artifacts / "validation" / name, params.curve.queries, params.seed)
     denoiser, card = load_model(composed)
     require_same(EncoderManifest.from_json(card.encoder or {}), own.encoder, f"the model {composed}")

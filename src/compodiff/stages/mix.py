@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
-from compodiff.embeddings import Embeddings, SetEmbeddings
+from compodiff.embeddings import Embeddings, SetEmbeddings, TextTower
 from compodiff.errors import InputInvalid
 from compodiff.params import TrainingParams
 from compodiff.stages.declaration import Input, Item, Output
@@ -23,6 +23,7 @@ def mix(
     validated: Annotated[Path, Input("artifacts/validation")],
     benchmarks: Annotated[Path, Input("artifacts/benchmarks")],
     benchmark_embeddings: Annotated[Path, Input("artifacts/benchmark_embeddings")],
+    encoder: Annotated[Path, Input("artifacts/encoder")],
     folder: Annotated[Path, Output("artifacts/mixtures/{key}")],
 ) -> None:
     """Check the sets that a training draws from, and gather the queries of its curve.
@@ -35,7 +36,7 @@ def mix(
     curve = params.curve
     queries: CurveQueries
     if curve.set is not None:
-        arrays = SetEmbeddings.load(embeddings / curve.set)
+        arrays = SetEmbeddings.load(embeddings / curve.set, tower=TextTower(encoder))
         queries = take_queries_of_set(arrays, validated / curve.set, curve.queries, params.seed)
     else:
         assembled = open_assembled(benchmarks / str(curve.benchmark))

@@ -23,6 +23,7 @@ def train_composed(
     prior: Annotated[Path, Input("artifacts/prior")],
     embeddings: Annotated[Path, Through("artifacts/embeddings")],
     validated: Annotated[Path, Through("artifacts/validation")],
+    encoder: Annotated[Path, Input("artifacts/encoder")],
     folder: Annotated[Path, Output("artifacts/composed")],
     curve: Annotated[Path, Output("artifacts/curves/composed.csv")],
 ) -> None:
@@ -33,15 +34,15 @@ def train_composed(
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
     composed = choose_training_precision(composed, "train_composed")
-    material = load_material(mixture, embeddings, validated)
-    encoder = material.mixture.sets[0].embeddings.encoder
+    material = load_material(mixture, embeddings, validated, encoder)
+    made_with = material.mixture.sets[0].embeddings.encoder
     denoiser, prior_card = load_model(prior)
-    require_same(EncoderManifest.from_json(prior_card.encoder or {}), encoder, f"the prior {prior}")
+    require_same(EncoderManifest.from_json(prior_card.encoder or {}), made_with, f"the prior {prior}")
     params = {**prior_card.trained_with, "composed": composed.model_dump()}
     card = ModelCard(
         denoiser=prior_card.denoiser,
         process=Process(composed.objective, prior_card.process.num_train_timesteps),
-        encoder=encoder.to_json(),
+        encoder=made_with.to_json(),
         trained_with=params,
     )
     denoiser.train().requires_grad_()

@@ -20,6 +20,7 @@ def train_prior(
     mixture: Annotated[Path, Input("artifacts/mixtures/prior")],
     embeddings: Annotated[Path, Through("artifacts/embeddings")],
     validated: Annotated[Path, Through("artifacts/validation")],
+    encoder: Annotated[Path, Input("artifacts/encoder")],
     folder: Annotated[Path, Output("artifacts/prior")],
     curve: Annotated[Path, Output("artifacts/curves/prior.csv")],
 ) -> None:
@@ -29,13 +30,13 @@ def train_prior(
         ParamsInvalid, InputInvalid, CheckpointMismatch, ResourceUnavailable: see `fit`.
     """
     prior = choose_training_precision(prior, "train_prior")
-    material = load_material(mixture, embeddings, validated)
-    encoder = material.mixture.sets[0].embeddings.encoder
+    material = load_material(mixture, embeddings, validated, encoder)
+    made_with = material.mixture.sets[0].embeddings.encoder
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
     card = ModelCard(
-        denoiser=DenoiserConfig.of(denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim),
+        denoiser=DenoiserConfig.of(denoiser, embedding_dim=made_with.embedding_dim, token_dim=made_with.token_dim),
         process=Process(prior.objective, denoiser.num_train_timesteps),
-        encoder=encoder.to_json(),
+        encoder=made_with.to_json(),
         trained_with=params,
     )
     network = make_denoiser(card.denoiser, material, standardise=denoiser.standardise, seed=prior.seed)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from tqdm import tqdm
 
+from compodiff.embeddings import TextTower
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision, describe_choice
 from compodiff.training.curve import CurveQueries
@@ -30,10 +31,18 @@ def choose_training_precision(params: Training, stage: str) -> Training:
     return params.model_copy(update={"precision": choose_precision(params.precision, device)})
 
 
-def load_material(mixture: Path, embeddings: Path, validated: Path) -> TrainingMaterial:
+def load_material(mixture: Path, embeddings: Path, validated: Path, encoder: Path) -> TrainingMaterial:
     """Open what a training learns from and is measured on, as the stage mix checked it.
+
+    Args:
+        mixture: folder that the stage mix wrote.
+        embeddings: folder of the embeddings of sets.
+        validated: folder of the validated sets.
+        encoder: folder of the encoder, which computes token states of texts where a set stores none.
 
     Raises:
         InputInvalid: a set was made anew or removed since.
+        EncoderMismatch: the encoder is not the one that embedded a set without token states.
     """
-    return TrainingMaterial(load_mixture(mixture, embeddings, validated), CurveQueries.load(mixture / CURVE))
+    opened = load_mixture(mixture, embeddings, validated, TextTower(encoder))
+    return TrainingMaterial(opened, CurveQueries.load(mixture / CURVE))

@@ -3,7 +3,7 @@
 Legend: B rows of a microbatch, N noisy embeddings a row, D embedding width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,65 +18,11 @@ from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.model.network.context import NULL, ContextRows, PackedText
 from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
+from compodiff.training.batch import Batch
 from compodiff.training.examples import IMAGE, MASK, NOTHING, NULL_TEXT, TARGET, TEXT, Mixture, Rows
 
 Key = TypeVar("Key")
 SET = 4  # the column after those of the examples: which set a row is of
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of all tasks.
-
-    Attributes:
-        texts: the distinct texts of the rows, tokens in float16 as they are stored.
-        images: (R, D) embeddings of the references; null references are left out.
-        masks: (M, 64, 64) True where the picture is to be replaced; rows without a mask are left out.
-        rows: which text, image and mask each of the B rows has.
-        target: (B, D) x0, as the encoder makes it.
-        others: (O, D) pictures of the training split, the same for every process: wrong answers to learn from.
-        noise: (B, N, D) standard normal.
-        timestep: (B, N) how noisy each is.
-    """
-
-    texts: PackedText
-    images: Tensor
-    masks: Tensor
-    rows: ContextRows
-    target: Tensor
-    others: Tensor
-    noise: Tensor
-    timestep: Tensor
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`; out of pinned memory, nobody waits for the copies."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """The batch in pages that a GPU copies by itself."""
-        return self._map(Tensor.pin_memory)
-
-    def keep_for(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory of a batch that another stream copied until `stream` is done with it."""
-
-        def keep(tensor: Tensor) -> Tensor:
-            tensor.record_stream(stream)
-            return tensor
-
-        self._map(keep)
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with all tensors changed, but those that say what belongs together: the CPU reads these."""
-        return Batch(
-            texts=PackedText(change(self.texts.tokens), self.texts.lengths),
-            images=change(self.images),
-            masks=change(self.masks),
-            rows=self.rows,
-            target=change(self.target),
-            others=change(self.others),
-            noise=change(self.noise),
-            timestep=change(self.timestep),
-        )
 
 
 @dataclass(frozen=True)

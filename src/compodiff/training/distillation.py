@@ -17,7 +17,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.schedule import CLEAN
 from compodiff.params import DistillationParams, TrainingParams
-from compodiff.training.batches import Batch
+from compodiff.training.batch import Batch
 
 
 class Teacher:

@@ -26,7 +26,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]  # public,
 from compodiff.errors import ParamsInvalid
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision
-from compodiff.training.batches import Batch
+from compodiff.training.batch import Batch
 
 
 @dataclass(frozen=True)

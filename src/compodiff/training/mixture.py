@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compodiff.embeddings.set_arrays import SetEmbeddings
+from compodiff.embeddings.text_tower import TextTower
 from compodiff.encoders.manifest import require_same
 from compodiff.errors import InputInvalid
 from compodiff.params import TaskShares
@@ -54,8 +55,8 @@ def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> di
     return {"tasks": described, "sets": digests, "encoder": encoder.to_json()}
 
 
-def load_mixture(folder: Path, embeddings: Path, validated: Path) -> Mixture:
-    """Open what a training learns from.
+def load_mixture(folder: Path, embeddings: Path, validated: Path, tower: TextTower | None = None) -> Mixture:
+    """Open what a training learns from; `tower` computes token states where a set stores none.
 
     Raises:
         InputInvalid: a set was made anew or removed since the mixture was checked.
@@ -64,20 +65,20 @@ def load_mixture(folder: Path, embeddings: Path, validated: Path) -> Mixture:
     changed = [name for name, old in content["sets"].items() if _digest_set(name, embeddings, validated) != old]
     if changed:
         raise InputInvalid(f"the set {changed[0]} is not the one that was checked; run: dvc repro")
-    return _open_mixture(content, embeddings, validated)
+    return _open_mixture(content, embeddings, validated, tower)
 
 
-def make_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> Mixture:
-    """Check the sets that tasks name, as `describe_mixture` does, and open them.
+def make_mixture(tasks: TaskShares, embeddings: Path, validated: Path, tower: TextTower | None = None) -> Mixture:
+    """Check the sets that tasks name, as `describe_mixture` does, and open them as `load_mixture` does.
 
     Raises:
         InputInvalid, EncoderMismatch: see `describe_mixture`.
     """
-    return _open_mixture(describe_mixture(tasks, embeddings, validated), embeddings, validated)
+    return _open_mixture(describe_mixture(tasks, embeddings, validated), embeddings, validated, tower)
 
 
-def _open_mixture(content: Mapping[str, Any], embeddings: Path, validated: Path) -> Mixture:
-    sets = tuple(_open_examples(name, embeddings, validated) for name in content["sets"])
+def _open_mixture(content: Mapping[str, Any], embeddings: Path, validated: Path, tower: TextTower | None) -> Mixture:
+    sets = tuple(_open_examples(name, embeddings, validated, tower) for name in content["sets"])
     shares = {task: {name: each["share"] for name, each in content["tasks"][task].items()} for task in TASKS}
     return Mixture(sets, shares, digest([json.dumps(content, sort_keys=True).encode()]))
 
@@ -89,8 +90,8 @@ _NEEDED: Mapping[str, str] = {
 }
 
 
-def _open_examples(name: str, embeddings: Path, validated: Path) -> SetExamples:
-    return SetExamples(name, SetEmbeddings.load(embeddings / name), validated / name / "train")
+def _open_examples(name: str, embeddings: Path, validated: Path, tower: TextTower | None = None) -> SetExamples:
+    return SetExamples(name, SetEmbeddings.load(embeddings / name, tower=tower), validated / name / "train")
 
 
 def _digest_set(name: str, embeddings: Path, validated: Path) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Generator
 import torch
 
 from compodiff.execution.prefetch import map_ahead
-from compodiff.training.batches import Batch, Batches
+from compodiff.training.batch import Batch
+from compodiff.training.batches import Batches
 from compodiff.training.engine import TrainingProcess
 
 

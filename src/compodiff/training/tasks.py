@@ -14,7 +14,7 @@ from torch.nn import functional
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
-from compodiff.training.batches import Batch
+from compodiff.training.batch import Batch
 
 # What the network should answer: x0 (N, D), x_t (N, D), timestep (N,), batch -> (N, D), standardised.
 Aim = Callable[[Tensor, Tensor, Tensor, Batch], Tensor]

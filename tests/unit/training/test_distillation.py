@@ -14,7 +14,8 @@ from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.model.sampling.sampler import sample
 from compodiff.params import DistillationParams
-from compodiff.training.batches import Batch, Batches
+from compodiff.training.batch import Batch
+from compodiff.training.batches import Batches
 from compodiff.training.distillation import Teacher
 from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 from compodiff.training.tasks import Objective

@@ -10,7 +10,8 @@ from worlds import training as training_world
 
 from compodiff.errors import InputInvalid
 from compodiff.model.sampling.process import Process
-from compodiff.training.batches import Batch, Batches
+from compodiff.training.batch import Batch
+from compodiff.training.batches import Batches
 from compodiff.training.engine import TrainingProcess
 from compodiff.training.reading import read_ahead
 

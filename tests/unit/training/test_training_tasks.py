@@ -12,7 +12,8 @@ from compodiff.model.network.attention import Projected, Unprojected
 from compodiff.model.network.context import NULL, Context
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
-from compodiff.training.batches import Batch, Batches
+from compodiff.training.batch import Batch
+from compodiff.training.batches import Batches
 from compodiff.training.fit import TrainingMaterial, make_denoiser
 from compodiff.training.tasks import Objective, compute_contrastive_loss, compute_loss_weight
 

@@ -1,0 +1,70 @@
+"""What of a shard's texts is kept: their token states, or where these would be too large, the texts themselves."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from compodiff.embeddings.set_arrays import ONLINE, STORED, Arrays
+from compodiff.embeddings.text_tower import encode_texts
+from compodiff.encoders import Encoder, EncoderManifest
+from compodiff.params import EmbeddingParams
+
+_CHARACTERS_OF_A_TOKEN = 4  # of English text, about
+_MARKS = 2  # tokens that begin and end a text
+_BYTES_OF_A_NUMBER = 2
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str], params: EmbeddingParams, kept: str) -> Arrays:
+    """Embed texts: pooled (t, D), and hashes (t,).
+
+    Where token states are stored: tokens end to end (sum L, D_text) and lengths (t,). Else the texts in UTF-8 end to
+    end, and how many bytes each has.
+    """
+    pooled, tokens = encode_texts(encoder, texts, params.batch_size)
+    return {
+        "texts_pooled": pooled,
+        "text_keys": np.array([hash_text(text) for text in texts], np.uint64),
+        **(keep_texts(texts) if kept == ONLINE else {
+            "text_tokens": np.concatenate([np.empty((0, encoder.manifest.token_dim), np.float16), *tokens]),
+            "lengths": np.array([len(own) for own in tokens], np.int64),
+        }),
+    }  # fmt: skip
+
+
+def keep_texts(texts: Sequence[str]) -> Arrays:
+    """Return the texts in UTF-8 end to end, and how many bytes each has."""
+    encoded = [text.encode() for text in texts]
+    return {
+        "text_bytes": np.frombuffer(b"".join(encoded), np.uint8),
+        "lengths": np.array([len(own) for own in encoded], np.int64),
+    }
+
+
+def choose_kept(
+    params: EmbeddingParams, encoder: EncoderManifest, texts: Sequence[str], share: float, name: str
+) -> str:
+    """Return STORED or ONLINE, as params say, or by the size of the token states; and say which.
+
+    Args:
+        params: with `texts` and `stored_text_bytes`.
+        encoder: of what width its tokens are.
+        texts: some of the set's.
+        share: of the set's rows that these texts are of.
+        name: of the set, for what is said.
+    """
+    if params.texts != "auto":
+        return params.texts
+    tokens = sum(min(encoder.context_length, len(text) / _CHARACTERS_OF_A_TOKEN + _MARKS) for text in texts)
+    size = tokens / share * encoder.token_dim * _BYTES_OF_A_NUMBER
+    chosen = STORED if size <= params.stored_text_bytes else ONLINE
+    said = {STORED: "are stored", ONLINE: "are computed in training"}[chosen]
+    tqdm.write(f"token states of the texts of {name} take about {size / 1e9:.2g} GB and {said}", file=sys.stderr)
+    return chosen
+
+
+def hash_text(text: str) -> int:
+    """Return 64 bits that stand for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
