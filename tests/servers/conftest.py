@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import (
+from worlds.processes import (
     MLFLOW_PASSWORD,
     PREFECT_AUTH,
     PREFECT_PASSWORD,

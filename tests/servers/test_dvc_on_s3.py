@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
-from processes import ROOT, Server, environment, s3_client_variables, s3_server
+from worlds.processes import ROOT, Server, environment, s3_client_variables, s3_server
 
 DVC_YAML = """
 stages:

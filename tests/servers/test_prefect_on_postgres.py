@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import PREFECT_AUTH, ROOT, Postgres, environment, wait_until
+from worlds.processes import PREFECT_AUTH, ROOT, Postgres, environment, wait_until
 
 FLOW = """
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import BIN, Postgres, Server, Team, environment
+from worlds.processes import BIN, Postgres, Server, Team, environment
 
 from compodiff.errors import ResourceUnavailable
 from compodiff.stages.register import register
@@ -171,7 +171,7 @@ def test_artifacts_go_to_s3_by_way_of_the_server(on_the_server: Team, s3: Server
     with record_training("with-a-file", PARAMS, project) as run:
         run.log_artifact(curve)
     import boto3
-    from processes import s3_client_variables
+    from worlds.processes import s3_client_variables
 
     keys = s3_client_variables(s3)
     objects = boto3.client(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from processes import BIN, ROOT, Server, Team, environment, s3_client_variables
+from worlds.processes import BIN, ROOT, Server, Team, environment, s3_client_variables
 
 pytestmark = pytest.mark.slow
 
