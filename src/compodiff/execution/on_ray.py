@@ -77,7 +77,7 @@ def count_gpus() -> int:
 
 
 def connect() -> Any:
-    """Ray, connected to the cluster at RAY_ADDRESS, or to one of its own here; it stays so until this process ends."""
+    """Connect Ray to RAY_ADDRESS, or to a cluster of its own here, until this process ends; return its module."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:

@@ -21,7 +21,7 @@ W_TEXT = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5)
 
 
 def vary_steps_and_solver(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Solvers by number of network calls, with the seconds that a query takes (paper table 8 has one solver)."""
+    """Vary the solver and the number of network calls, and time a query (paper table 8 has one solver)."""
     for solver in SOLVERS:
         for steps in STEPS:
             sampling = ground.change_sampling(solver=solver, grid="trailing", num_inference_steps=steps)
@@ -34,7 +34,7 @@ def vary_steps_and_solver(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_draws_and_fusion(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one that adds noise."""
+    """Vary draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one with noise."""
     noisy = ground.change_sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
     for sampling in (ground.params.sampling, noisy):
         sampler = f"{sampling.solver}, eta {sampling.eta:g}, {sampling.num_inference_steps} steps"
@@ -46,7 +46,7 @@ def vary_draws_and_fusion(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_guidance(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """The two guidance weights against each other."""
+    """Vary the two guidance weights against each other."""
     for w_image in W_IMAGE:
         for w_text in W_TEXT:
             answering = ground.load_composed(ground.change_sampling(w_image=w_image, w_text=w_text))
@@ -55,7 +55,7 @@ def vary_guidance(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_conditions(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Which conditions are present. A query takes part in `negative` and `mask` where it has one."""
+    """Vary which conditions are present. A query takes part in `negative` and `mask` where it has one."""
     bench, model = ground.bench.ask_plainly(), ground.load_composed()
     alone = replace(model, has_reference=False)
     yield Measurement({"conditions": "text", "queries": bench.queries}, bench.answer(alone, "text"))
@@ -74,7 +74,7 @@ def vary_conditions(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def select_negatives(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
-    """The queries with a negative text: their own, or the caption of the query that goes the other way."""
+    """Select the queries with a negative text: their own, or the caption of the query that goes the other way."""
     embeddings = bench.source.embeddings
     captions = {(query.reference, target): query.texts[0] for query in part.queries for target in query.targets}
     queries, negatives = [], []
@@ -91,7 +91,7 @@ def select_negatives(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchma
 
 
 def select_masked(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
-    """The queries that mask a region of their reference, asked with that region masked."""
+    """Select the queries that mask a region of their reference, asked with that region masked."""
     queries = tuple(query for query in part.queries if query.mask)
     if not queries:
         return None

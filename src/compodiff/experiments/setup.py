@@ -80,7 +80,7 @@ class ExperimentSetup:
         return self.bench.source.embeddings
 
     def find_artifact(self, name: str) -> Path:
-        """The path of a stage's output.
+        """Return the path of a stage's output.
 
         Raises:
             InputInvalid: it is not there.
@@ -91,17 +91,17 @@ class ExperimentSetup:
         return path
 
     def load_composed(self, sampling: SamplingParams | None = None) -> RetrievalModel:
-        """The composed model of the pipeline."""
+        """Load the composed model of the pipeline."""
         return RetrievalModel.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
 
     def load_prior(self) -> RetrievalModel:
-        """The prior of the pipeline, asked by text alone."""
+        """Load the prior of the pipeline, asked by text alone."""
         return RetrievalModel.load(
             self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False
         )
 
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
-        """The section `sampling` with some values changed."""
+        """Return the section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)
 
 

@@ -38,7 +38,7 @@ CALLS = (1, 2, 5, 10)
 
 
 def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
+    """Vary the tasks of stage 2; measure what is left of text-to-image retrieval (paper: 22.47 falls to 20.00)."""
     data = open_all_data(ground)
     texts = open_caption_benchmark(ground, data)
     yield Measurement({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
@@ -49,7 +49,7 @@ def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
+    """Vary the share of the triplets; the notes fit recall = a + b log2(triplets)."""
     data, composed = open_all_data(ground), ground.params.composed
     for fraction in FRACTIONS:
         some = data.cut_triplets(fraction, composed.seed)
@@ -60,7 +60,7 @@ def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_text_encoder(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
+    """Vary what the network sees of the text: its token states, only their mean, or only the pooled embedding."""
     for texts in TEXTS:
         data = open_all_data(ground, texts)
         model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
@@ -86,7 +86,7 @@ def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
+    """Compare diffusion with the same network as a regressor, and with straight flows."""
     data = open_all_data(ground)
     for name in OBJECTIVES:
         changes = {"objective": name}
@@ -98,7 +98,7 @@ def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def open_all_data(ground: ExperimentSetup, texts: str = WHOLE) -> VariantData:
-    """What the pipeline's trainings learn from, or are measured on."""
+    """Open what the pipeline's trainings learn from, or are measured on."""
     it = ground.params
     trainings = (it.prior, it.composed, it.distillation)
     names = {name for own in trainings for name in (*own.tasks.sets, *([own.curve.set] if own.curve.set else []))}
@@ -106,7 +106,7 @@ def open_all_data(ground: ExperimentSetup, texts: str = WHOLE) -> VariantData:
 
 
 def open_caption_benchmark(ground: ExperimentSetup, data: VariantData) -> EmbeddedBenchmark:
-    """Text to picture, by the captions of the validation split of the first set that stage 1 learns from."""
+    """Open text-to-picture queries: the validation captions of the first set that stage 1 learns from."""
     name = next(iter(ground.params.prior.tasks.text_to_image))
     embeddings = data.sets[name].embeddings
     captions = take_queries_of_set(embeddings, ground.find_artifact("validation") / name, sys.maxsize, seed=0)
@@ -132,7 +132,7 @@ def _select_style(bench: EmbeddedBenchmark, style: dict[str, str], wanted: str) 
 
 
 def train_stage_one(ground: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
-    """A prior, trained from random weights on the captions of `data`."""
+    """Train a prior from random weights on the captions of `data`."""
     params = params or ground.params.prior
     material = _gather_material(ground, data, params)
     encoder = material.mixture.sets[0].embeddings.encoder
@@ -146,7 +146,7 @@ def train_stage_one(ground: ExperimentSetup, data: VariantData, params: Training
 def train_stage_two(
     ground: ExperimentSetup, data: VariantData, params: TrainingParams, start: RetrievalModel | None = None
 ) -> RetrievalModel:
-    """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
+    """Train a composed model on `data` from `start`, or from the pipeline's prior where none is given."""
     if start is None:
         denoiser, card = load_model(ground.find_artifact("prior"))
         start = RetrievalModel(denoiser, card, ground.params.sampling)
@@ -199,7 +199,7 @@ def _train_once(
 
 
 def _digest(params: TrainingParams, material: TrainingMaterial, start: RetrievalModel) -> str:
-    """A name for a training: its params, its data and the weights it starts from."""
+    """Name a training by a digest of its params, its data and the weights it starts from."""
     digest = hashlib.sha256(json.dumps([params.model_dump(), material.mixture.digest]).encode())
     for name, tensor in sorted(start.denoiser.state_dict().items()):
         digest.update(name.encode() + tensor.float().numpy().tobytes())
@@ -207,14 +207,14 @@ def _digest(params: TrainingParams, material: TrainingMaterial, start: Retrieval
 
 
 def _measure_both(bench: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:
-    """Composed retrieval, and text-to-image retrieval asked by the text alone."""
+    """Measure composed retrieval, and text-to-image retrieval asked by the text alone."""
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
     return bench.answer(model, "composed") | kept
 
 
 def vary_distillation(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
+    """Vary stage 2: without extra training at pure noise, distilled, and with it; each by one to ten calls."""
     data, composed = open_all_data(ground), ground.params.composed
     plain = train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
     models = {

@@ -195,7 +195,7 @@ class Composer:
         return check_cells(query.mask).numpy()
 
     def _embed_references(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
-        """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
+        """Embed references (B, D): pictures together, a masked one with its masked region blanked."""
         blends = [_blend(query.reference) for query in queries if query.reference is not None]
         pixels = [
             part if masked is None else blank_masked(part[None], masked[None])[0]

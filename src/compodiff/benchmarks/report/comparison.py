@@ -117,7 +117,7 @@ class ReportLayout:
             temporary.write_text(html, encoding="utf-8")
 
     def make_plots(self, comparison: Comparison) -> dict[str, bytes]:
-        """Plots by name: all queries, and each metric's groups where the queries have any."""
+        """Plot, by name, all queries, and each metric's groups where the queries have any."""
         plots = {"all_queries": plot_intervals(comparison.summaries, self.metrics)}
         groups = list(comparison.summaries[COMPOSED].get("groups", ()))
         if groups:
