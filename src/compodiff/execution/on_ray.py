@@ -83,7 +83,7 @@ def connect() -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ResourceUnavailable("Ray is not here; pip install 'compodiff[ray]'") from error
+        raise ResourceUnavailable("Ray is not installed; run: pip install 'compodiff[ray]'") from error
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
