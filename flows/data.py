@@ -26,7 +26,7 @@ _LIMIT_SECONDS = 3600.0
     cache_policy=NO_CACHE,
 )
 def provide_data() -> State[Any]:
-    """Have data/ as data.dvc records it: pulled where DVC has a remote, else built from the pinned packages.
+    """Provide data/ as data.dvc records it: pulled where DVC has a remote, else built from the pinned packages.
 
     Where section `data` of params.yaml is another than data.dvc notes, data/ is built anew and recorded.
     """

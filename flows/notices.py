@@ -37,4 +37,4 @@ def tell(what: str, subject: str, body: str) -> None:
         block: Any = Block.load(name, _sync=True)  # type: ignore[call-arg]  # its decorator adds the argument
         block.notify(body, f"CompoDiff: {subject}", _sync=True)
     except (ValueError, httpx.HTTPError, NotificationError) as error:
-        _log.error("COMPODIFF_NOTIFY=%s got no word of it (%s): %s", name, error, subject)
+        _log.error("COMPODIFF_NOTIFY=%s could not be notified (%s): %s", name, error, subject)

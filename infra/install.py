@@ -20,7 +20,7 @@ WANTED = ".[cpu,photos,postgres,s3,test]"
 NEEDED_GB = 8  # measured: 7.7, of which torch with CUDA takes 5.5
 ANNOUNCEMENT = """\
 make: installing the pinned packages into .venv by {tool}, with Python {python}: about 3 GB to fetch, {needed} GB on
-make: disk ({free:.0f} GB are free); it took 5 minutes where it was measured. README.md has a smaller torch."""
+make: disk ({free:.0f} GB are free); it took 5 minutes where it was measured. A smaller torch: docs/installation.md."""
 _REMEMBERED = 2**18  # bytes of the end of the output, which the cause is looked for in
 _AGAIN = "then run make again: what is there is kept"
 

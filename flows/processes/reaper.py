@@ -13,7 +13,7 @@ import psutil
 
 
 def tie_to_this_process(children: list[psutil.Process]) -> None:
-    """Have `children` ended when this process is gone."""
+    """Let a guard end `children` when this process is gone."""
     pipe = _start_guard().stdin
     if pipe is not None:
         for child in children:

@@ -16,7 +16,7 @@ from compodiff.errors import ResourceUnavailable
 
 
 def match_source_control(project: Path) -> bool:
-    """Have DVC's settings say whether there is git, and return it; a right setting is left untouched.
+    """Set in DVC's settings whether there is git, and return it; a right setting is left untouched.
 
     Raises:
         ResourceUnavailable: the settings cannot be written.

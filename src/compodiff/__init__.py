@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compodiff.search.searcher import Blend, Hit, Query, Ranking, Searcher
 
-__version__ = "0.2.0.dev0"  # the only place; pyproject.toml and `compodiff --version` read it
+__version__ = "0.2.0"  # the only place; pyproject.toml and `compodiff --version` read it
 __all__ = ["Blend", "Hit", "Query", "Ranking", "Searcher", "__version__"]
 
 

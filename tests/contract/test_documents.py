@@ -72,6 +72,22 @@ def test_pages_keep_to_120_columns(path: Path) -> None:
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
 
 
+def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
+    """README.md has R@1 and R@10 of both benchmarks in one row; docs/results.md has a table for each benchmark."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    figures = r"(?<![.\d])[01]\.\d{3}"
+    for row, name in (
+        ("image only", "image only"),
+        ("text only", "text only"),
+        ("sum of embeddings", "sum of embeddings"),
+        (r"\*\*composed model\*\*", r"\*\*composed \(stage 2\)\*\*"),
+    ):
+        (told,) = re.findall(rf"^\| {row} \|.*$", readme, re.MULTILINE)
+        emoji, scenes = (re.findall(figures, line) for line in re.findall(rf"^\| {name} \|.*$", results, re.MULTILINE))
+        assert re.findall(figures, told) == [emoji[0], emoji[2], scenes[0], scenes[2]]
+
+
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
 def test_decisions_have_one_format(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -52,7 +52,6 @@ def test_the_version_has_one_place() -> None:
     assert "version" not in project["project"]
     assert project["project"]["dynamic"] == ["version"]
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "compodiff.__version__"}
-    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 
 
 def test_the_changelog_has_dated_releases_and_the_version_is_the_newest_or_the_next() -> None:
@@ -82,6 +81,11 @@ def test_images_are_named_by_the_newest_release() -> None:
     named = [version for text in texts for version in re.findall(pattern, text)]
     assert len(named) >= 8
     assert set(named) == {str(RELEASES[0][0])}
+
+
+def test_the_citation_names_the_newest_release() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (Version(citation["version"]), citation["date-released"]) == RELEASES[0][:2]
 
 
 def test_the_citation_names_software_paper_and_licence() -> None:

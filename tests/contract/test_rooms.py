@@ -10,6 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "compodiff"
 ROOMS = {path.name for path in SOURCE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+# How docs/architecture.md writes a system, where that is not its package in small letters.
+NAMES = {
+    "DVC as a library": "dvc",
+    "Great Expectations": "great_expectations",
+    "open_clip (which imports timm)": "open_clip",
+    "pillow-heif": "pillow_heif",
+}
 FILES = {path.stem for path in SOURCE.glob("*.py")} - {"__init__"}
 
 
@@ -50,6 +58,25 @@ def test_the_largest_room_is_at_most_an_eighth_of_the_lines() -> None:
     assert max(lines.values()) <= 0.12 * sum(lines.values())
 
 
-def test_layers_have_no_exception() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    assert all("ignore_imports" not in each for each in contracts["contracts"] if each["type"] == "layers")
+def test_no_contract_has_an_exception() -> None:
+    assert {each["type"] for each in CONTRACTS} == {"layers", "protected", "forbidden"}
+    assert [each["name"] for each in CONTRACTS if "ignore_imports" in each] == []
+
+
+def test_the_architecture_names_the_one_place_of_each_outside_system() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text.partition("| system |")[2].partition("\n\n")[0], re.MULTILINE)
+    told = Counter(
+        (NAMES.get(system, system.lower()), place.removesuffix("/").removesuffix(".py").replace("/", "."))
+        for systems, places in rows
+        for system in systems.split(", ")
+        for place in re.findall(r"`([\w/.]+)`", places)
+    )
+    held = Counter(
+        (package, importer.removeprefix("compodiff."))
+        for each in CONTRACTS
+        if each["type"] == "protected"
+        for package in each["protected_modules"]
+        for importer in each["allowed_importers"]
+    )
+    assert told == held

@@ -32,4 +32,4 @@ def test_word_that_cannot_be_sent_stops_nothing_and_is_said(
         return "done"
 
     assert told() == "done"
-    assert f"COMPODIFF_NOTIFY={block} got no word of it" in caplog.text
+    assert f"COMPODIFF_NOTIFY={block} could not be notified" in caplog.text

@@ -17,3 +17,13 @@ def experiment_project(tmp_path_factory: pytest.TempPathFactory, small_data: Pat
     from worlds.experiments import make_project
 
     return make_project(tmp_path_factory.mktemp("experiments"), small_data, tiny_encoder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: "Encoder") -> Path:
+    """A folder with composed/ and encoder/, and the triplets folder benchmark/."""
+    from worlds.benchmark import make_models
+
+    root = tmp_path_factory.mktemp("models")
+    make_models(root, tiny_encoder)
+    return root

@@ -6,20 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from worlds.benchmark import make_models
 from worlds.field import FIELDS, OTHERS, PAIRS
 
 from compodiff.cli import main
 
 ONE_OF_EACH = [field for field in FIELDS if field.layout in ("official, img_raw", "official, images", "val2017", "all")]
 ONE_OF_EACH += [field for field in FIELDS if field.name == "circo" and field.layout != "CIRCO"]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory, tiny_encoder):
-    root = tmp_path_factory.mktemp("models")
-    make_models(root, tiny_encoder)
-    return root
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from factories import draw_box_mask
 from typer.testing import CliRunner
-from worlds.benchmark import drawn, make_models
+from worlds.benchmark import drawn
 
 from compodiff.cli import app
 from compodiff.embeddings import making
@@ -15,14 +15,6 @@ from compodiff.errors import CompoDiffError, EncoderMismatch, InputInvalid
 from compodiff.storage.atomic import write_json
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory, tiny_encoder):
-    """A folder with composed/ and encoder/, and the triplets folder benchmark/."""
-    root = tmp_path_factory.mktemp("models")
-    make_models(root, tiny_encoder)
-    return root
 
 
 @pytest.fixture

@@ -125,10 +125,10 @@ def test_reduced_texts_have_one_token_each_in_sets_and_benchmarks(project, data,
 
 
 def test_a_bench_of_one_style_ranks_and_asks_that_style_only(project):
-    ground = ExperimentSetup.of_project(project, None, None, "validation", 2)
+    setup = ExperimentSetup.of_project(project, None, None, "validation", 2)
     style = Catalogue.load(project / "data").pictures["style"].to_dict()
-    bench = ground.bench.select_pictures(lambda picture: style[picture] == "twemoji")
-    (part,) = bench.parts
+    benchmark = setup.benchmark.select_pictures(lambda picture: style[picture] == "twemoji")
+    (part,) = benchmark.parts
     assert {style[name] for name in part.gallery or ()} == {"twemoji"}
-    assert 0 < bench.queries < ground.bench.queries
+    assert 0 < benchmark.queries < setup.benchmark.queries
     assert pd.Series([style[query.reference] for query in part.queries]).eq("twemoji").all()

@@ -1,4 +1,7 @@
-"""A clone that ran: its dvc.lock differs from the commit, as bits differ by processor; README.md says how to pull."""
+"""A clone that ran: its dvc.lock differs from the commit, as bits differ by processor.
+
+docs/installation.md says how to pull all the same.
+"""
 
 import os
 import subprocess
@@ -58,8 +61,8 @@ def ours(tmp_path: Path) -> Clone:
 
 
 def recipe() -> str:
-    """Return the commands of README.md."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    """Return the commands of docs/installation.md."""
+    lines = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8").splitlines()
     (found,) = (line for line in lines if line.startswith("cp dvc.lock "))
     return found
 
@@ -69,7 +72,7 @@ def commit(clone: Clone) -> None:
     clone.git("commit", "--quiet", "--message", "run")
 
 
-def test_a_clone_that_ran_pulls_as_the_readme_says_and_runs_nothing_again(ours: Clone, tmp_path: Path) -> None:
+def test_a_clone_that_ran_pulls_as_the_documents_say_and_runs_nothing_again(ours: Clone, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     ours.git("clone", "--quiet", ".", str(tmp_path / "b" / "project"))
     theirs = Clone(tmp_path / "b" / "project", "another")

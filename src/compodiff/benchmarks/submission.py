@@ -168,7 +168,7 @@ def _read(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise InputInvalid(f"{path}: query {key} stands there twice")
+                raise InputInvalid(f"{path}: query {key} occurs twice")
             found[key] = value
         return found
 

@@ -73,7 +73,7 @@ def read_edit_rows(path: Path) -> Iterator[EditRow]:
 def _read_values(path: Path) -> Iterator[list[Any]]:
     readers: dict[str, Callable[[Path], Iterator[list[Any]]]] = {".jsonl": _read_lines, ".parquet": _read_parquet}
     if path.suffix not in readers:
-        raise InputInvalid(f"{path} is neither .jsonl nor .parquet; write its rows as {', '.join(PUBLIC)} in one")
+        raise InputInvalid(f"{path} is neither .jsonl nor .parquet; give such a file with columns {', '.join(PUBLIC)}")
     return readers[path.suffix](path)
 
 

@@ -45,7 +45,7 @@ class CaptionEditor:
             REPLACE: self._replace,
             ADD: self._add,
             REMOVE: self._remove,
-            ATTRIBUTE: self._attribute,
+            ATTRIBUTE: self._change_attribute,
         }
 
     def make_edits(self, tagged: TaggedCaption, random: Random) -> Iterator[CaptionEdit]:
@@ -82,7 +82,7 @@ class CaptionEditor:
         before, after, reference, target = self._swap_sometimes((tagged.caption, after, reference, target), random)
         return CaptionEdit(REPLACE, before, after, self._word_edit(REPLACE, random, reference, target), target)
 
-    def _attribute(
+    def _change_attribute(
         self, tagged: TaggedCaption, random: Random, occurrence: Occurrence, target: str
     ) -> CaptionEdit | None:
         described = _find_noun(tagged, occurrence)

@@ -26,7 +26,7 @@ def time_denoiser(
     repeats: Repeats = 3,
     headline: Annotated[bool, typer.Option("--headline", help="Three cases instead of the whole grid.")] = False,
 ) -> None:
-    """Sampling: batch 1 and 16, 1 and 4 draws, 5/10/25 steps, in the precisions fast here, against a plain peer."""
+    """Time sampling: batch 1, 16; 1, 4 draws; 5/10/25 steps; in the precisions fast here, against a plain peer."""
     from compodiff.speed import denoiser as bench
 
     _show(bench.run(bench.HEADLINE if headline else bench.GRID, repeats), as_json)
@@ -34,7 +34,7 @@ def time_denoiser(
 
 @app.command("training")
 def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
-    """A training step in the fastest precision: batch 64 and 256, 1 and 4 noise draws, against a plain one."""
+    """Time a training step in the fastest precision: batch 64, 256; 1, 4 noise draws; against a plain one."""
     from compodiff.speed import training as bench
 
     _show(bench.run(bench.BATCHES, repeats), as_json)
@@ -100,7 +100,7 @@ def time_data(
     as_json: Json = False,
     rows: Annotated[int, typer.Option(min=4096, help="Rows of the set, and triplets of the training.")] = 10_000,
 ) -> None:
-    """Memory and seconds of the stages over a synthetic set, each beside its limit; pictures and texts repeat."""
+    """Measure memory and seconds of the stages over a synthetic set, each beside its limit; its content repeats."""
     from compodiff.params import load_params
     from compodiff.project import find_project_root
     from compodiff.speed import data as bench

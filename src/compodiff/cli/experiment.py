@@ -49,13 +49,13 @@ def run_experiment(
     chosen = find_experiment(name)
     folder = out or find_project_root() / OUT / name
     require_replaceable_folder(folder, KIND)
-    ground = ExperimentSetup.of_project(find_project_root(), benchmark, root, split, training_steps)
+    setup = ExperimentSetup.of_project(find_project_root(), benchmark, root, split, training_steps)
 
     def show(point: "Measurement") -> None:
         settings = ", ".join(f"{key} {value}" for key, value in point.settings.items())
         echo(f"{settings}: {chosen.chart.metric} {point.metrics[chosen.chart.metric]:.4f}")
 
-    outcome = chosen.run(name, ground, show)
+    outcome = chosen.run(name, setup, show)
     outcome.write(folder)
     _print(outcome)
     echo(f"table and plot: {folder}")

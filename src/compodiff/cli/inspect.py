@@ -82,20 +82,25 @@ def _print(found: dict[str, Any]) -> None:
     for name, sums in {**found["relations"], "all": found["all"]}.items():
         faults = ", ".join(f"{fault.replace('_', ' ')} {count}" for fault, count in sums["faults"].items())
         good, agrees = sums["good_interval"], sums["agrees_with_filters_interval"]
-        shares = (_share(sums["good"]), _range(good), _share(sums["agrees_with_filters"]), _range(agrees))
+        shares = (
+            _format_share(sums["good"]),
+            _format_interval(good),
+            _format_share(sums["agrees_with_filters"]),
+            _format_interval(agrees),
+        )
         rows.append((name.replace("_", " "), str(sums["rated"]), *shares, faults))
     columns: list[Column] = [(title, "left" if title in ("relation", "faults") else "right") for title in titles]
     print_table(columns, rows, title="what people said, with 95 % intervals")
     for pair in found["raters"]:
         beyond = "" if pair["kappa"] is None else f", kappa {pair['kappa']:.2f}"
         first, second = pair["raters"]
-        share = f"{_share(pair['agree'])} ({_range(pair['agree_interval'])})"
+        share = f"{_format_share(pair['agree'])} ({_format_interval(pair['agree_interval'])})"
         echo(f"{first} and {second} agree on {share} of {pair['both_rated']} triplets{beyond}")
 
 
-def _share(value: float) -> str:
+def _format_share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _range(interval: list[float]) -> str:
+def _format_interval(interval: list[float]) -> str:
     return f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f}"

@@ -61,7 +61,7 @@ def give_out(items: Iterable[Any], workers: int, hire: Callable[[int], Worker]) 
         while tasks:
             done, _ = wait(tasks, PLACEMENT_SECONDS, FIRST_COMPLETED)
             if not done and all(task.item is None for task in tasks.values()):
-                raise ResourceUnavailable(f"no worker started within {PLACEMENT_SECONDS} s; is the cluster full?")
+                raise ResourceUnavailable(f"no worker started within {PLACEMENT_SECONDS} s; see if the cluster is full")
             for future in done:
                 task = tasks.pop(future)
                 try:

@@ -77,13 +77,13 @@ def count_gpus() -> int:
 
 
 def connect() -> Any:
-    """Ray, connected to the cluster at RAY_ADDRESS, or to one of its own here; it stays so until this process ends."""
+    """Connect Ray to RAY_ADDRESS, or to a cluster of its own here, until this process ends; return its module."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ResourceUnavailable("Ray is not here; pip install 'compodiff[ray]'") from error
+        raise ResourceUnavailable("Ray is not installed; run: pip install 'compodiff[ray]'") from error
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")

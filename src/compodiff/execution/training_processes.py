@@ -31,11 +31,11 @@ def start_workers(arguments: Sequence[str], project: Path) -> bool:
     count = count_processes()
     if "RANK" in os.environ or count == 1:
         return False
-    log.info("training in %d processes on this machine, one a GPU where there are any", count)
+    log.info("training in %d processes on this machine, one for each GPU where there are any", count)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     ended = subprocess.run([*launcher, "-m", "compodiff.cli", *arguments], cwd=project, check=False)
     if ended.returncode:
-        raise ResourceUnavailable(f"training in {count} processes ended with code {ended.returncode}; see what it said")
+        raise ResourceUnavailable(f"training in {count} processes ended with code {ended.returncode}; see the log")
     return True
 
 

@@ -20,62 +20,62 @@ W_IMAGE = (0.5, 1.0, 1.5, 2.0, 3.0)
 W_TEXT = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5)
 
 
-def vary_steps_and_solver(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Solvers by number of network calls, with the seconds that a query takes (paper table 8 has one solver)."""
+def vary_steps_and_solver(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary the solver and the number of network calls, and time a query (paper table 8 has one solver)."""
     for solver in SOLVERS:
         for steps in STEPS:
-            sampling = ground.change_sampling(solver=solver, grid="trailing", num_inference_steps=steps)
-            metrics = ground.bench.answer(ground.load_composed(sampling), f"{solver}, {steps} steps")
+            sampling = setup.change_sampling(solver=solver, grid="trailing", num_inference_steps=steps)
+            metrics = setup.benchmark.answer(setup.load_composed(sampling), f"{solver}, {steps} steps")
             yield Measurement({"solver": solver, "num_inference_steps": steps}, metrics)
-    sampling = ground.change_sampling(solver="mean", num_inference_steps=1)
+    sampling = setup.change_sampling(solver="mean", num_inference_steps=1)
     yield Measurement(
-        {"solver": "mean", "num_inference_steps": 1}, ground.bench.answer(ground.load_composed(sampling), "mean")
+        {"solver": "mean", "num_inference_steps": 1}, setup.benchmark.answer(setup.load_composed(sampling), "mean")
     )
 
 
-def vary_draws_and_fusion(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one that adds noise."""
-    noisy = ground.change_sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
-    for sampling in (ground.params.sampling, noisy):
+def vary_draws_and_fusion(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary draws and their fusion: of the sampler as it is, whose draws hardly differ, and of one with noise."""
+    noisy = setup.change_sampling(solver="ddim", grid="trailing", eta=1.0, num_inference_steps=10)
+    for sampling in (setup.params.sampling, noisy):
         sampler = f"{sampling.solver}, eta {sampling.eta:g}, {sampling.num_inference_steps} steps"
         for fusion in FUSIONS:
             for draws in DRAWS:
                 own = sampling.model_copy(update={"draws": draws, "fusion": fusion})
-                metrics = ground.bench.answer(ground.load_composed(own), f"{sampler}, {draws} draws, {fusion}")
+                metrics = setup.benchmark.answer(setup.load_composed(own), f"{sampler}, {draws} draws, {fusion}")
                 yield Measurement({"sampler": sampler, "fusion": fusion, "draws": draws}, metrics)
 
 
-def vary_guidance(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """The two guidance weights against each other."""
+def vary_guidance(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary the two guidance weights against each other."""
     for w_image in W_IMAGE:
         for w_text in W_TEXT:
-            answering = ground.load_composed(ground.change_sampling(w_image=w_image, w_text=w_text))
-            metrics = ground.bench.answer(answering, f"w_image {w_image:g}, w_text {w_text:g}")
+            answering = setup.load_composed(setup.change_sampling(w_image=w_image, w_text=w_text))
+            metrics = setup.benchmark.answer(answering, f"w_image {w_image:g}, w_text {w_text:g}")
             yield Measurement({"w_image": w_image, "w_text": w_text}, metrics)
 
 
-def vary_conditions(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Which conditions are present. A query takes part in `negative` and `mask` where it has one."""
-    bench, model = ground.bench.ask_plainly(), ground.load_composed()
+def vary_conditions(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary which conditions are present. A query takes part in `negative` and `mask` where it has one."""
+    benchmark, model = setup.benchmark.ask_plainly(), setup.load_composed()
     alone = replace(model, has_reference=False)
-    yield Measurement({"conditions": "text", "queries": bench.queries}, bench.answer(alone, "text"))
-    wordless = replace(bench, asked=tuple(replace(asked, text=asked.negative) for asked in bench.asked))
-    yield Measurement({"conditions": "reference", "queries": bench.queries}, wordless.answer(model, "reference"))
-    yield Measurement({"conditions": "both", "queries": bench.queries}, bench.answer(model, "both"))
+    yield Measurement({"conditions": "text", "queries": benchmark.queries}, benchmark.answer(alone, "text"))
+    wordless = replace(benchmark, asked=tuple(replace(asked, text=asked.negative) for asked in benchmark.asked))
+    yield Measurement({"conditions": "reference", "queries": benchmark.queries}, wordless.answer(model, "reference"))
+    yield Measurement({"conditions": "both", "queries": benchmark.queries}, benchmark.answer(model, "both"))
     for name, select in (("negative", select_negatives), ("mask", select_masked)):
-        changed = [found for part in bench.parts if (found := select(part, bench)) is not None]
+        changed = [found for part in benchmark.parts if (found := select(part, benchmark)) is not None]
         if not changed:
             continue
         parts, own = zip(*changed, strict=True)
-        special = replace(bench, parts=parts, asked=own)
+        special = replace(benchmark, parts=parts, asked=own)
         plain = special.ask_plainly()
         yield Measurement({"conditions": f"both, of {name}", "queries": special.queries}, plain.answer(model, "both"))
         yield Measurement({"conditions": f"both + {name}", "queries": special.queries}, special.answer(model, name))
 
 
-def select_negatives(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
-    """The queries with a negative text: their own, or the caption of the query that goes the other way."""
-    embeddings = bench.source.embeddings
+def select_negatives(part: Benchmark, benchmark: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
+    """Select the queries with a negative text: their own, or the caption of the query that goes the other way."""
+    embeddings = benchmark.source.embeddings
     captions = {(query.reference, target): query.texts[0] for query in part.queries for target in query.targets}
     queries, negatives = [], []
     for query in part.queries:
@@ -90,10 +90,10 @@ def select_negatives(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchma
     return some, replace(QueryArrays.of(some, embeddings), negative=np.array(negatives))
 
 
-def select_masked(part: Benchmark, bench: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
-    """The queries that mask a region of their reference, asked with that region masked."""
+def select_masked(part: Benchmark, benchmark: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:
+    """Select the queries that mask a region of their reference, asked with that region masked."""
     queries = tuple(query for query in part.queries if query.mask)
     if not queries:
         return None
     some = replace(part, queries=queries)
-    return some, ask_queries(some, bench.source)
+    return some, ask_queries(some, benchmark.source)

@@ -42,7 +42,7 @@ class EmbeddedBenchmark:
         return sum(len(part.queries) for part in self.parts)
 
     def score(self, similarities: Sequence[Similarity]) -> dict[str, float]:
-        """Metrics, each the mean over parts."""
+        """Compute metrics, each the mean over parts."""
         scorer = Scorer(chunk=self.chunk, skip_missing=True)
         scored = [
             scorer.score(part, read_gallery_vectors(asked.embeddings), similarity).metrics
@@ -51,24 +51,24 @@ class EmbeddedBenchmark:
         return {name: float(np.mean([metrics[name] for metrics in scored])) for name in scored[0]}
 
     def answer(self, answering: RetrievalModel, label: str = "answering") -> dict[str, float]:
-        """Metrics of a model's answers, and `seconds_per_query` that the answers took."""
+        """Compute metrics of a model's answers, and `seconds_per_query` that the answers took."""
         start = time.perf_counter()
         similarities = [answering.answer(asked, label) for asked in self.asked]
         seconds = (time.perf_counter() - start) / self.queries
         return self.score(similarities) | {"seconds_per_query": seconds}
 
     def replace_embeddings(self, embeddings: Embeddings) -> "EmbeddedBenchmark":
-        """The same queries over other embeddings of the same pictures and texts."""
+        """Return the same queries over other embeddings of the same pictures and texts."""
         return self.of(self.name, self.parts, replace(self.source, embeddings=embeddings), self.chunk)
 
     def ask_plainly(self) -> "EmbeddedBenchmark":
-        """The same queries without their masks and negative texts."""
+        """Return the same queries without their masks and negative texts."""
         asked = [QueryArrays.of(part, own.embeddings) for part, own in zip(self.parts, self.asked, strict=True)]
         plain = tuple(replace(own, negative=np.zeros_like(own.negative)) for own in asked)
         return replace(self, asked=plain)
 
     def select_pictures(self, keep: Callable[[str], bool]) -> "EmbeddedBenchmark":
-        """The queries whose pictures are all kept, over the kept pictures of the gallery.
+        """Select the queries whose pictures are all kept, over the kept pictures of the gallery.
 
         Raises:
             InputInvalid: no query is left.
@@ -86,7 +86,7 @@ class EmbeddedBenchmark:
 def load_field_benchmark(
     parts: Sequence[Benchmark], root: Path, encoder: Encoder, cache: Path, params: EmbeddingParams, chunk: int
 ) -> EmbeddedBenchmark:
-    """Any benchmark, embedded once; pictures that are missing are an error."""
+    """Load any benchmark, embedded once; pictures that are missing are an error."""
     there = find_present(parts, skip_missing=False)
     source = EmbeddingSource(embed_benchmark(there, encoder, cache, params), make_masks(root, encoder))
     return EmbeddedBenchmark.of(there.parts[0].label, there.parts, source, chunk)
@@ -95,7 +95,7 @@ def load_field_benchmark(
 def make_caption_benchmark(
     queries: CurveQueries, encoder: EncoderManifest, source: EmbeddingSource, chunk: int
 ) -> EmbeddedBenchmark:
-    """Text to picture: every caption finds a picture that has it, in the gallery of `queries`."""
+    """Make queries of captions: each finds a picture that has it, in the gallery of `queries`."""
     targets: dict[str, list[str]] = {}
     for query, picture in queries.hits.tolist():
         targets.setdefault(f"caption {query}", []).append(str(picture))

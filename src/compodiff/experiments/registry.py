@@ -51,17 +51,17 @@ class Experiment:
     notes: Notes = find_best_point
     trains: bool = False
 
-    def run(self, name: str, ground: ExperimentSetup, show: Callable[[Measurement], None]) -> ExperimentOutcome:
+    def run(self, name: str, setup: ExperimentSetup, show: Callable[[Measurement], None]) -> ExperimentOutcome:
         """Measure the points, each of which is given to `show`, and say what follows from them."""
         points = []
-        for point in self.measure(ground):
+        for point in self.measure(setup):
             points.append(point)
             show(point)
         notes = {
-            "benchmark": ground.bench.name,
-            "queries": ground.bench.queries,
-            "sampling": ground.params.sampling.model_dump(),
-            **({"training_steps": ground.training_steps} if self.trains else {}),
+            "benchmark": setup.benchmark.name,
+            "queries": setup.benchmark.queries,
+            "sampling": setup.params.sampling.model_dump(),
+            **({"training_steps": setup.training_steps} if self.trains else {}),
             **self.notes(points, self.chart.metric),
         }
         return ExperimentOutcome(name, self.question, points, self.chart, notes)

@@ -31,14 +31,14 @@ class ExperimentSetup:
     Attributes:
         project: the folder with params.yaml, data/ and artifacts/.
         params: of the project.
-        bench: the benchmark that is asked.
+        benchmark: the benchmark that is asked.
         training_steps: updates of each training that an experiment needs.
         work: where trained models are kept, so that a run that was killed continues.
     """
 
     project: Path
     params: Params
-    bench: EmbeddedBenchmark
+    benchmark: EmbeddedBenchmark
     training_steps: int
     work: Path
 
@@ -63,24 +63,24 @@ class ExperimentSetup:
         if root is not None:
             encoder = load_encoder(artifacts / "encoder").prepare_for_many()
             parts = load_benchmark(name, root, None, BenchmarkChoices())
-            bench = load_field_benchmark(parts, root, encoder, project / CACHE, params.embedding, chunk)
+            embedded = load_field_benchmark(parts, root, encoder, project / CACHE, params.embedding, chunk)
         elif name in params.benchmarks:
             assembled = open_assembled(artifacts / "benchmarks" / name)
             embeddings = Embeddings.load(artifacts / "benchmark_embeddings" / name)
             source = EmbeddingSource(embeddings, _make_masks_when_asked(assembled.home, artifacts / "encoder"))
-            bench = EmbeddedBenchmark.of(f"{name} {split}", _load_split(assembled, split), source, chunk)
+            embedded = EmbeddedBenchmark.of(f"{name} {split}", _load_split(assembled, split), source, chunk)
         else:
             known = ", ".join(params.benchmarks)
-            raise InputInvalid(f"where is {name}? params.yaml knows {known}; name the folder of another with --root")
-        return cls(project, params, bench, training_steps, artifacts / "experiments" / "models")
+            raise InputInvalid(f"params.yaml has no benchmark {name}; it has: {known}; or give a folder with --root")
+        return cls(project, params, embedded, training_steps, artifacts / "experiments" / "models")
 
     @property
     def embeddings(self) -> Embeddings:
         """Embeddings of the benchmark."""
-        return self.bench.source.embeddings
+        return self.benchmark.source.embeddings
 
     def find_artifact(self, name: str) -> Path:
-        """The path of a stage's output.
+        """Return the path of a stage's output.
 
         Raises:
             InputInvalid: it is not there.
@@ -91,17 +91,17 @@ class ExperimentSetup:
         return path
 
     def load_composed(self, sampling: SamplingParams | None = None) -> RetrievalModel:
-        """The composed model of the pipeline."""
+        """Load the composed model of the pipeline."""
         return RetrievalModel.load(self.find_artifact("composed"), sampling or self.params.sampling, self.embeddings)
 
     def load_prior(self) -> RetrievalModel:
-        """The prior of the pipeline, asked by text alone."""
+        """Load the prior of the pipeline, asked by text alone."""
         return RetrievalModel.load(
             self.find_artifact("prior"), self.params.sampling, self.embeddings, has_reference=False
         )
 
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
-        """The section `sampling` with some values changed."""
+        """Return the section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)
 
 

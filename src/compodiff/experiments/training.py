@@ -37,80 +37,80 @@ STYLES = ("openmoji", "twemoji")
 CALLS = (1, 2, 5, 10)
 
 
-def vary_task_mix(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Task mixes of stage 2, and what of stage 1's text-to-image retrieval is left (paper: 22.47 falls to 20.00)."""
-    data = open_all_data(ground)
-    texts = open_caption_benchmark(ground, data)
-    yield Measurement({"tasks": "stage 1 alone"}, _measure_both(ground.bench, texts, ground.load_prior()))
+def vary_task_mix(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary the tasks of stage 2; measure what is left of text-to-image retrieval (paper: 22.47 falls to 20.00)."""
+    data = open_all_data(setup)
+    texts = open_caption_benchmark(setup, data)
+    yield Measurement({"tasks": "stage 1 alone"}, _measure_both(setup.benchmark, texts, setup.load_prior()))
     for name, mix in MIXES.items():
-        tasks = share_tasks(ground.params.composed.tasks, mix)
-        model = train_stage_two(ground, data, ground.params.composed.model_copy(update={"tasks": tasks}))
-        yield Measurement({"tasks": name}, _measure_both(ground.bench, texts, model))
+        tasks = share_tasks(setup.params.composed.tasks, mix)
+        model = train_stage_two(setup, data, setup.params.composed.model_copy(update={"tasks": tasks}))
+        yield Measurement({"tasks": name}, _measure_both(setup.benchmark, texts, model))
 
 
-def vary_data_scale(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Fractions of the triplets; the notes fit recall = a + b log2(triplets)."""
-    data, composed = open_all_data(ground), ground.params.composed
+def vary_data_scale(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary the share of the triplets; the notes fit recall = a + b log2(triplets)."""
+    data, composed = open_all_data(setup), setup.params.composed
     for fraction in FRACTIONS:
         some = data.cut_triplets(fraction, composed.seed)
         count = sum(len(some.sets[name].open_table("triplet")) for name in composed.tasks.triplet)
-        model = train_stage_two(ground, some, composed)
-        metrics = ground.bench.answer(model, f"{count:,} triplets")
+        model = train_stage_two(setup, some, composed)
+        metrics = setup.benchmark.answer(model, f"{count:,} triplets")
         yield Measurement({"fraction": fraction, "triplets": count}, metrics)
 
 
-def vary_text_encoder(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """What of the text the network sees: its token states, only their mean, or only the pooled embedding."""
+def vary_text_encoder(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary what the network sees of the text: its token states, only their mean, or only the pooled embedding."""
     for texts in TEXTS:
-        data = open_all_data(ground, texts)
-        model = train_stage_two(ground, data, ground.params.composed, start=train_stage_one(ground, data))
-        bench = ground.bench.replace_embeddings(reduce_texts(ground.embeddings, texts))
-        yield Measurement({"text": texts}, bench.answer(model, texts))
+        data = open_all_data(setup, texts)
+        model = train_stage_two(setup, data, setup.params.composed, start=train_stage_one(setup, data))
+        benchmark = setup.benchmark.replace_embeddings(reduce_texts(setup.embeddings, texts))
+        yield Measurement({"text": texts}, benchmark.answer(model, texts))
 
 
-def transfer_domain(ground: ExperimentSetup) -> Iterator[Measurement]:
+def transfer_domain(setup: ExperimentSetup) -> Iterator[Measurement]:
     """Train on one style of emoji, or both, and test on each (a benchmark of other pictures is tested as it is)."""
-    data, bench = open_all_data(ground), ground.bench
-    style = {str(name): own for name, own in Catalogue.load(ground.project / "data").pictures["style"].items()}
-    has_styles = all(name in style for part in bench.parts for name in part.named_pictures)
+    data, benchmark = open_all_data(setup), setup.benchmark
+    style = {str(name): own for name, own in Catalogue.load(setup.project / "data").pictures["style"].items()}
+    has_styles = all(name in style for part in benchmark.parts for name in part.named_pictures)
     for trained in (*STYLES, "both"):
         styles = STYLES if trained == "both" else (trained,)
         names = frozenset(name for name, own in style.items() if own in styles)
         own = data.select_pictures(names, f"style: {trained}")
-        model = train_stage_two(ground, own, ground.params.composed, start=train_stage_one(ground, own))
-        for tested in STYLES if has_styles else (bench.name,):
-            asked = _select_style(bench, style, tested) if has_styles else bench
+        model = train_stage_two(setup, own, setup.params.composed, start=train_stage_one(setup, own))
+        for tested in STYLES if has_styles else (benchmark.name,):
+            asked = _select_style(benchmark, style, tested) if has_styles else benchmark
             yield Measurement(
                 {"trained_on": trained, "tested_on": tested}, asked.answer(model, f"{trained} on {tested}")
             )
 
 
-def vary_objective(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Whether diffusion is needed at all: the same network as a regressor, and with straight flows."""
-    data = open_all_data(ground)
+def vary_objective(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Compare diffusion with the same network as a regressor, and with straight flows."""
+    data = open_all_data(setup)
     for name in OBJECTIVES:
         changes = {"objective": name}
-        start = train_stage_one(ground, data, ground.params.prior.model_copy(update=changes))
-        model = train_stage_two(ground, data, ground.params.composed.model_copy(update=changes), start=start)
+        start = train_stage_one(setup, data, setup.params.prior.model_copy(update=changes))
+        model = train_stage_two(setup, data, setup.params.composed.model_copy(update=changes), start=start)
         if name == "regression":
-            model = model.sample_with(ground.change_sampling(solver="mean", num_inference_steps=1))
-        yield Measurement({"objective": name}, ground.bench.answer(model, name))
+            model = model.sample_with(setup.change_sampling(solver="mean", num_inference_steps=1))
+        yield Measurement({"objective": name}, setup.benchmark.answer(model, name))
 
 
-def open_all_data(ground: ExperimentSetup, texts: str = WHOLE) -> VariantData:
-    """What the pipeline's trainings learn from, or are measured on."""
-    it = ground.params
+def open_all_data(setup: ExperimentSetup, texts: str = WHOLE) -> VariantData:
+    """Open what the pipeline's trainings learn from, or are measured on."""
+    it = setup.params
     trainings = (it.prior, it.composed, it.distillation)
     names = {name for own in trainings for name in (*own.tasks.sets, *([own.curve.set] if own.curve.set else []))}
-    return VariantData.open(ground.find_artifact("embeddings").parent, sorted(names), texts)
+    return VariantData.open(setup.find_artifact("embeddings").parent, sorted(names), texts)
 
 
-def open_caption_benchmark(ground: ExperimentSetup, data: VariantData) -> EmbeddedBenchmark:
-    """Text to picture, by the captions of the validation split of the first set that stage 1 learns from."""
-    name = next(iter(ground.params.prior.tasks.text_to_image))
+def open_caption_benchmark(setup: ExperimentSetup, data: VariantData) -> EmbeddedBenchmark:
+    """Open text-to-picture queries: the validation captions of the first set that stage 1 learns from."""
+    name = next(iter(setup.params.prior.tasks.text_to_image))
     embeddings = data.sets[name].embeddings
-    captions = take_queries_of_set(embeddings, ground.find_artifact("validation") / name, sys.maxsize, seed=0)
-    return make_caption_benchmark(captions, embeddings.encoder, ground.bench.source, ground.bench.chunk)
+    captions = take_queries_of_set(embeddings, setup.find_artifact("validation") / name, sys.maxsize, seed=0)
+    return make_caption_benchmark(captions, embeddings.encoder, setup.benchmark.source, setup.benchmark.chunk)
 
 
 def share_tasks(tasks: TaskShares, mix: tuple[float, float, float]) -> TaskShares:
@@ -127,33 +127,33 @@ def share_tasks(tasks: TaskShares, mix: tuple[float, float, float]) -> TaskShare
     return TaskShares.model_validate(shares)
 
 
-def _select_style(bench: EmbeddedBenchmark, style: dict[str, str], wanted: str) -> EmbeddedBenchmark:
-    return bench.select_pictures(lambda picture: style[picture] == wanted)
+def _select_style(benchmark: EmbeddedBenchmark, style: dict[str, str], wanted: str) -> EmbeddedBenchmark:
+    return benchmark.select_pictures(lambda picture: style[picture] == wanted)
 
 
-def train_stage_one(ground: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
-    """A prior, trained from random weights on the captions of `data`."""
-    params = params or ground.params.prior
-    material = _gather_material(ground, data, params)
+def train_stage_one(setup: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
+    """Train a prior from random weights on the captions of `data`."""
+    params = params or setup.params.prior
+    material = _gather_material(setup, data, params)
     encoder = material.mixture.sets[0].embeddings.encoder
-    shape = DenoiserConfig.of(ground.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
-    process = Process(params.objective, ground.params.denoiser.num_train_timesteps)
-    denoiser = make_denoiser(shape, material, standardise=ground.params.denoiser.standardise, seed=params.seed)
-    start = RetrievalModel(denoiser, ModelCard(shape, process), ground.params.sampling)
-    return _train_once(ground, params, material, start)
+    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
+    process = Process(params.objective, setup.params.denoiser.num_train_timesteps)
+    denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
+    start = RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)
+    return _train_once(setup, params, material, start)
 
 
 def train_stage_two(
-    ground: ExperimentSetup, data: VariantData, params: TrainingParams, start: RetrievalModel | None = None
+    setup: ExperimentSetup, data: VariantData, params: TrainingParams, start: RetrievalModel | None = None
 ) -> RetrievalModel:
-    """A composed model, trained on `data` from `start`; from the pipeline's prior where none is given."""
+    """Train a composed model on `data` from `start`, or from the pipeline's prior where none is given."""
     if start is None:
-        denoiser, card = load_model(ground.find_artifact("prior"))
-        start = RetrievalModel(denoiser, card, ground.params.sampling)
-    return _train_once(ground, params, _gather_material(ground, data, params), start)
+        denoiser, card = load_model(setup.find_artifact("prior"))
+        start = RetrievalModel(denoiser, card, setup.params.sampling)
+    return _train_once(setup, params, _gather_material(setup, data, params), start)
 
 
-def _gather_material(ground: ExperimentSetup, data: VariantData, params: TrainingParams) -> TrainingMaterial:
+def _gather_material(setup: ExperimentSetup, data: VariantData, params: TrainingParams) -> TrainingMaterial:
     curve, queries = params.curve, params.curve.queries
     taken: CurveQueries
     if curve.set is not None:
@@ -168,10 +168,10 @@ def _gather_material(ground: ExperimentSetup, data: VariantData, params: Trainin
 
 
 def _train_once(
-    ground: ExperimentSetup, params: TrainingParams, material: TrainingMaterial, start: RetrievalModel
+    setup: ExperimentSetup, params: TrainingParams, material: TrainingMaterial, start: RetrievalModel
 ) -> RetrievalModel:
-    """Train for `ground.training_steps`, or read what an earlier run trained from the same start on the same data."""
-    steps = ground.training_steps
+    """Train for `setup.training_steps`, or read what an earlier run trained from the same start on the same data."""
+    steps = setup.training_steps
     short = params.model_copy(
         update={
             "steps": steps,
@@ -183,7 +183,7 @@ def _train_once(
     process = Process(short.objective, start.card.process.num_train_timesteps)
     encoder = material.mixture.sets[0].embeddings.encoder
     card = ModelCard(start.card.denoiser, process, encoder.to_json(), {"experiment": short.model_dump()})
-    folder = ground.work / _digest(short, material, start)
+    folder = setup.work / _digest(short, material, start)
     if not folder.is_dir():
         network = deepcopy(start.denoiser).float().train().requires_grad_()  # who gave it still asks it
         fit(
@@ -195,38 +195,38 @@ def _train_once(
             curve=folder.with_suffix(".csv"),
             on_metrics=lambda _step, _metrics: None,
         )
-    return RetrievalModel.load(folder, ground.params.sampling, ground.embeddings)
+    return RetrievalModel.load(folder, setup.params.sampling, setup.embeddings)
 
 
 def _digest(params: TrainingParams, material: TrainingMaterial, start: RetrievalModel) -> str:
-    """A name for a training: its params, its data and the weights it starts from."""
+    """Name a training by a digest of its params, its data and the weights it starts from."""
     digest = hashlib.sha256(json.dumps([params.model_dump(), material.mixture.digest]).encode())
     for name, tensor in sorted(start.denoiser.state_dict().items()):
         digest.update(name.encode() + tensor.float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _measure_both(bench: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:
-    """Composed retrieval, and text-to-image retrieval asked by the text alone."""
+def _measure_both(benchmark: EmbeddedBenchmark, texts: EmbeddedBenchmark, model: RetrievalModel) -> dict[str, Any]:
+    """Measure composed retrieval, and text-to-image retrieval asked by the text alone."""
     forgotten = texts.answer(replace(model, has_reference=False), "text to image")
     kept = {f"text_to_image_{name}": value for name, value in forgotten.items() if name.startswith("recall")}
-    return bench.answer(model, "composed") | kept
+    return benchmark.answer(model, "composed") | kept
 
 
-def vary_distillation(ground: ExperimentSetup) -> Iterator[Measurement]:
-    """Stage 2 without extra training at pure noise, the same distilled, and with it; each by one to ten calls."""
-    data, composed = open_all_data(ground), ground.params.composed
-    plain = train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.0}))
+def vary_distillation(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary stage 2: without extra training at pure noise, distilled, and with it; each by one to ten calls."""
+    data, composed = open_all_data(setup), setup.params.composed
+    plain = train_stage_two(setup, data, composed.model_copy(update={"pure_noise_share": 0.0}))
     models = {
         "plain": plain,
-        "plain, distilled": train_stage_two(ground, data, ground.params.distillation, start=plain),
-        "half at pure noise": train_stage_two(ground, data, composed.model_copy(update={"pure_noise_share": 0.5})),
+        "plain, distilled": train_stage_two(setup, data, setup.params.distillation, start=plain),
+        "half at pure noise": train_stage_two(setup, data, composed.model_copy(update={"pure_noise_share": 0.5})),
     }
     for name, model in models.items():
         for calls in CALLS:
             asked = model.sample_with(
-                ground.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
+                setup.change_sampling(solver="ddim", grid="trailing", eta=0.0, num_inference_steps=calls)
             )
             yield Measurement(
-                {"model": name, "num_inference_steps": calls}, ground.bench.answer(asked, f"{name}, {calls}")
+                {"model": name, "num_inference_steps": calls}, setup.benchmark.answer(asked, f"{name}, {calls}")
             )

@@ -182,7 +182,7 @@ def divide_anew(
 
 
 def _find_images(folder: Path, embeddings: SetEmbeddings, names: frozenset[str]) -> NDArray[np.bool_]:
-    """(N,) which images of a set's embeddings are pictures of these names; masked variants are not."""
+    """Find which images of a set's embeddings (N,) are pictures of these names; masked variants are not."""
     opened, scored = open_set(folder), embeddings.open_array("scored")
     ends = ("picture",) if opened.description.kind == PAIRS else ("reference", "target")
     found, start = np.zeros(len(embeddings.images), np.bool_), 0

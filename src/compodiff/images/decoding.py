@@ -149,7 +149,7 @@ def _require_few(size: tuple[int, int], whole: tuple[int, int], most: int) -> No
 
 
 def _set_draft(picture: ImageFile.ImageFile, content: bytes, most: int) -> None:
-    """Have a JPEG unpacked at the largest scale that fits. One of several scans is held whole whatever its scale."""
+    """Let Pillow unpack a JPEG at the largest scale that fits. With several scans it is held whole at any scale."""
     width, height = picture.size
     if width * height <= most or not _is_one_scan(content):
         return

@@ -107,7 +107,7 @@ def _remove_mean(blocks: Looks, axes: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _compute_variance(detail: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, B) of detail (N, B, 8, 8)."""
+    """Compute the variance (N, B) of detail (N, B, 8, 8)."""
     variance: NDArray[np.float32] = np.square(detail).mean(axis=(2, 3))
     return variance
 

@@ -96,7 +96,9 @@ class Filters:
             raise InputInvalid(f"the filter {_quote(condition)} holds a {what}; compare columns with values")
         functions = {node["function_name"].lower() for node in nodes if node["class"] == "FUNCTION"}
         if strange := functions - _FUNCTIONS:
-            raise InputInvalid(f"the filter {_quote(condition)} calls {min(strange)}, as no filter may; see the docs")
+            raise InputInvalid(
+                f"the filter {_quote(condition)} calls {min(strange)}, which no filter may call; see the docs"
+            )
         if "COLUMN_REF" not in classes:
             raise InputInvalid(f"the filter {_quote(condition)} names no column; columns are {', '.join(self.columns)}")
 

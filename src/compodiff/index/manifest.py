@@ -129,5 +129,5 @@ def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:
             if stamp(folder) == before and not find_retired(folder):  # no writer is between two indices
                 raise
         if time.monotonic() > deadline:
-            raise ResourceUnavailable(f"the index {folder} is replaced again and again; try later")
+            raise ResourceUnavailable(f"the index {folder} is being replaced repeatedly; try again later")
         time.sleep(0.02)

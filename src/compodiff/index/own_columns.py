@@ -131,9 +131,9 @@ def _require_names(path: Path, names: Sequence[str]) -> None:
         if not name.strip():
             raise InputInvalid(f"column {number} of {path} has no name; give it one")
         if name != name.strip() or make_printable(name) != name:
-            raise InputInvalid(f"the column {name!r} of {path} has blanks around it or characters unseen; rename it")
+            raise InputInvalid(f"the column {name!r} of {path} has spaces around it or invisible characters; rename it")
         if (other := seen.setdefault(name.casefold(), name)) != name or names.count(name) > 1:
-            raise InputInvalid(f"the columns {other} and {name} of {path} are one name to a filter; rename one")
+            raise InputInvalid(f"the columns {other} and {name} of {path} cannot be told apart in a filter; rename one")
 
 
 def _convert_to_text(cell: object) -> object:

@@ -85,7 +85,7 @@ def scan_files(
 def _take_in(
     name: str, status: os.stat_result, content: bytes, parts: EncodedPictures, known: LeftOut, scan: FolderScan
 ) -> None:
-    """Have a picture encoded, or remember why not; bytes that were left out once are not decoded again."""
+    """Let a picture be encoded, or remember why not; bytes that were left out once are not decoded again."""
     sha256, stamp = hashlib.sha256(content).hexdigest(), make_stamp(status)
     if before := known.find_reason(name, sha256):
         scan.left_out[name] = replace(before, stamp=stamp)

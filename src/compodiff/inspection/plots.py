@@ -23,7 +23,7 @@ def plot_dataset(rows: pd.DataFrame, floors: Mapping[str, float]) -> dict[str, b
 
 
 def plot_relations(rows: pd.DataFrame) -> bytes:
-    """Accepted and rejected rows of each relation, on a logarithmic axis."""
+    """Plot accepted and rejected rows of each relation, on a logarithmic axis."""
     counts = rows.groupby(["relation", "accepted"]).size().unstack(fill_value=0)
     figure, axes = _make_figure(4.2, max(2.2, 0.4 * len(counts) + 1))
     for offset, (accepted, colour) in enumerate(((True, _KEPT), (False, _REJECTED))):
@@ -38,7 +38,7 @@ def plot_relations(rows: pd.DataFrame) -> bytes:
 
 
 def plot_acceptance(rows: pd.DataFrame) -> bytes:
-    """The share of each relation's rows that every filter let through."""
+    """Plot the share of each relation's rows that every filter let through."""
     share = rows.groupby("relation")["accepted"].mean().sort_index()
     figure, axes = _make_figure(4.2, max(2.2, 0.3 * len(share) + 1))
     axes.barh(range(len(share)), share, color=_KEPT)
@@ -48,7 +48,7 @@ def plot_acceptance(rows: pd.DataFrame) -> bytes:
 
 
 def plot_scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
-    """Histograms of each filter's score, kept and rejected, with its floor."""
+    """Plot histograms of each filter's score, kept and rejected, with its floor."""
     names = [name for name in SCORES if name in rows and rows[name].notna().any()]
     figure, every = _make_figure(3 * max(1, len(names)), 2.6, max(1, len(names)))
     for name, axes in zip(names, np.atleast_1d(every), strict=False):
@@ -63,7 +63,7 @@ def plot_scores(rows: pd.DataFrame, floors: Mapping[str, float]) -> bytes:
 
 
 def plot_lengths(rows: pd.DataFrame) -> bytes:
-    """How many words captions have."""
+    """Plot how many words captions have."""
     figure, axes = _make_figure(5, 2.6)
     for name in (name for name in ("relative_caption", "target_caption") if name in rows):
         words = rows[name].map(lambda text: len(str(text).split()))

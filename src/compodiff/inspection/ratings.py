@@ -60,7 +60,7 @@ def summarise_ratings(rated: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]
 
 
 def compute_wilson_interval(good: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which holds for few ratings and for shares near 0 and 1."""
+    """Compute the 95 % interval of a share (Wilson 1927), which holds for few ratings and near 0 and 1."""
     share, z2 = good / count, _Z**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
@@ -68,7 +68,7 @@ def compute_wilson_interval(good: int, count: int) -> tuple[float, float]:
 
 
 def compute_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
-    """Agreement of two raters beyond chance (Cohen 1960); None where chance alone explains all of it."""
+    """Compute two raters' agreement beyond chance (Cohen 1960); None where chance alone explains all of it."""
     count = len(first)
     observed = sum(a == b for a, b in zip(first, second, strict=True)) / count
     left, right = Counter(first), Counter(second)
@@ -92,7 +92,7 @@ def _sum_up(rated: pd.DataFrame) -> dict[str, Any]:
 
 
 def _compare_raters(rated: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each two raters over the triplets that both rated."""
+    """Compare each two raters over the triplets that both rated."""
     wide = rated.pivot(index="key", columns="rater", values="rating")
     found = []
     for first, second in combinations(wide.columns, 2):

@@ -32,4 +32,4 @@ def read_dials(model: Path, card: ModelCard) -> SamplingParams | None:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'all'}: {fault['msg']}" for fault in error.errors())
         where = beside if in_file else f"the card of {model}"
-        raise InputInvalid(f"{where} says no dials ({faults}); run: dvc repro set_dials") from error
+        raise InputInvalid(f"{where} has no dials ({faults}); run: dvc repro set_dials") from error

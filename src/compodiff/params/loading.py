@@ -42,7 +42,7 @@ class Params(Section):
     evaluation: EvaluationParams
 
     @model_validator(mode="after")
-    def _know_names(self) -> Self:
+    def _check_names(self) -> Self:
         for section in _TRAININGS:
             training: TrainingParams = getattr(self, section)
             named = [*training.tasks.sets, *([training.curve.set] if training.curve.set else [])]
@@ -97,12 +97,12 @@ def compose_params(project: Path, preset: str) -> dict[str, Any]:
     _check(below, str(project / "params.yaml"))
     if not isinstance(above, dict):
         raise ParamsInvalid(f"preset {preset} ({path}) has no sections; write into it what differs from params.yaml")
-    merged = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(_without_replaced(below, above), above)))
+    merged = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(_drop_replaced(below, above), above)))
     _check(merged, f"preset {preset} ({path})")
     return merged
 
 
-def _without_replaced(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _drop_replaced(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Return `below` without what a preset replaces as a whole: the names of sets and of benchmarks, shares of sets."""
     kept = {name: value for name, value in below.items() if name not in _NAMING or name not in above}
     for section in _TRAININGS:

@@ -36,7 +36,7 @@ class TaskShares(Section):
     triplet: dict[Name, Share]
 
     @model_validator(mode="after")
-    def _add_up(self) -> Self:
+    def _check_sum(self) -> Self:
         total = sum(share for shares in self.by_task.values() for share in shares.values())
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares add up to {total:g}, not to 1")
@@ -61,7 +61,7 @@ class CurveParams(Section):
     queries: int = Field(gt=0, description="at most")
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _check_one_of_two(self) -> Self:
         if (self.set is None) == (self.benchmark is None):
             raise ValueError("give one of set and benchmark, and null for the other")
         return self

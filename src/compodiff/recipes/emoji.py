@@ -36,7 +36,7 @@ def list_captioned_pictures(catalogue: Catalogue) -> list[tuple[str, str, list[s
 
 
 def list_caption_pairs(catalogue: Catalogue, params: EmojiEditsParams) -> list[CaptionPair]:
-    """Caption pairs of all relations between train and between validation concepts.
+    """List the caption pairs of all relations between train and between validation concepts.
 
     Pairs of one concept are neighbours, so that a shard holds few distinct pictures. The same catalogue and params
     give the same pairs, in the same order and under the same keys.
@@ -81,6 +81,6 @@ def _word_pairs(
 
 
 def _choose_caption(picture: dict[str, Any], relation: str) -> str:
-    """A caption names the style only where the style is what changes."""
+    """Choose a caption that names the style only where the style is what changes."""
     plain, in_style, *_ = list_picture_captions(picture)
     return in_style if relation == STYLE else plain

@@ -22,7 +22,7 @@ PREFIX = "sprites"
 
 
 def make_sprite_pairs(catalogue: Catalogue, params: ScenesParams) -> Iterator[CaptionPair]:
-    """Caption pairs of all families of train and of validation scenes; pairs of one family are neighbours.
+    """Make the caption pairs of all families of train and validation scenes; those of a family are neighbours.
 
     Raises:
         InputInvalid: a split has too few objects for scenes.
@@ -41,7 +41,7 @@ class SpriteGenerator:
     """Draws the scenes of `make_sprite_pairs`; each caption pair has one candidate."""
 
     def __init__(self, data: Path, params: ScenesParams) -> None:
-        """`data` is the catalogue's folder; the params are those of the pairs."""
+        """Draw with the catalogue in the folder `data`, by the params of the pairs."""
         catalogue = Catalogue.load(data)
         self._params = params
         self._stock = cache(partial(ObjectStock, catalogue))

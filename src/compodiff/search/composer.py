@@ -180,7 +180,7 @@ class Composer:
         if not np.isfinite(part).all():
             raise InputInvalid("a reference embedding holds NaN or infinity; encode its input again")
         if (length := float(np.linalg.norm(part.astype(np.float64)))) > _LONGEST:
-            raise InputInvalid(f"a reference embedding is {length:.3g} long, as no picture's is; copy it as it came")
+            raise InputInvalid(f"a reference embedding has length {length:.3g}, as no picture's has; copy it unchanged")
         return part
 
     def _find_cells(self, query: Query) -> NDArray[np.bool_] | None:
@@ -195,7 +195,7 @@ class Composer:
         return check_cells(query.mask).numpy()
 
     def _embed_references(self, queries: Sequence[Query], cells: Sequence[Tensor | None]) -> Tensor:
-        """(B, D); pictures are encoded together, a masked one with its masked region blanked."""
+        """Embed references (B, D): pictures together, a masked one with its masked region blanked."""
         blends = [_blend(query.reference) for query in queries if query.reference is not None]
         pixels = [
             part if masked is None else blank_masked(part[None], masked[None])[0]

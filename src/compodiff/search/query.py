@@ -95,9 +95,9 @@ class Query:
         if self.reference is None and not self.has_text:
             raise InputInvalid("a query has neither a reference nor a text; give at least one")
         if self.mode == "image" and self.reference is None:
-            raise InputInvalid("the mode image goes by the reference alone; give one")
+            raise InputInvalid("the mode image uses the reference alone; give a reference")
         if self.mode == "text" and not self.relative_caption:
-            raise InputInvalid("the mode text goes by the relative caption alone; give one")
+            raise InputInvalid("the mode text uses the relative caption alone; give a text")
         for name, dial in DIALS.items():
             dial.require(getattr(self, name))
 

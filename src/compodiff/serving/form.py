@@ -124,12 +124,12 @@ def make_query(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
 
 
 def encode_embedding(embedding: NDArray[np.float32]) -> str:
-    """(D,) as base64 of little-endian float32, fit for an address."""
+    """Write (D,) as base64 of little-endian float32, fit for an address."""
     return base64.urlsafe_b64encode(embedding.astype("<f4").tobytes()).decode()
 
 
 def encode_cells(cells: NDArray[np.bool_]) -> str:
-    """(64, 64) as base64 of its bits, row by row, fit for an address."""
+    """Write (64, 64) as base64 of its bits, row by row, fit for an address."""
     return base64.urlsafe_b64encode(np.packbits(cells).tobytes()).decode()
 
 

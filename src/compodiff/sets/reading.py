@@ -88,7 +88,7 @@ class PlaceReader:
     """Reads the bytes of pictures; keeps a few files open, as neighbouring rows lie in one tar."""
 
     def __init__(self, folder: str) -> None:
-        """`folder`: path or address that places count from."""
+        """Read places, whose files count from `folder`, a path or an address."""
         self._folder = folder
         self._files: LRUCache[str, int] = _Descriptors(_OPEN_FILES)
 

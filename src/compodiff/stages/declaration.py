@@ -71,7 +71,7 @@ class Item:
     keys: tuple[str, ...]
 
     def __init__(self, section: str, *keys: str) -> None:
-        """`section` "" is the section that has the stage's key as its name."""
+        """Name a section; "" is the section that has the stage's key as its name."""
         object.__setattr__(self, "section", section)
         object.__setattr__(self, "keys", keys)
 

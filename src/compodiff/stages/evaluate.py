@@ -70,7 +70,7 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
 
 
 def measure_served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:
-    """Recall@10 of the answers as the index serves them: equals the exact one where the index is flat."""
+    """Measure recall@10 of the answers as the index serves them; it is the exact one where the index is flat."""
     (row,) = comparison.rows[COMPOSED]
     queries = row.scored.benchmark.queries
     excluded = [[query.reference] for query in queries]

@@ -52,7 +52,7 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
 
 
 def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> ProjectionExamples:
-    """The distinct train pictures with their captions, as the towers see them."""
+    """List the distinct train pictures with their captions, as the towers see them."""
     model: Any = encoder.model
     pictures = catalogue.pictures
     pictures = pictures[(pictures["split"] == "train") & (pictures["twin_of"] == pictures.index)]

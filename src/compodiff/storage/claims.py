@@ -53,7 +53,7 @@ def require_claimable(folder: Path, kind: str) -> None:
 
 
 def _read_fingerprint(path: Path) -> dict[str, Any]:
-    """The fingerprint of a folder; empty where there is none."""
+    """Read the fingerprint of a folder; empty where there is none."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError:  # what else is in the way is said where the folder is opened

@@ -23,7 +23,7 @@ def resolve_inside(root: Path, name: str) -> Path:
         InputInvalid: it would lead out of it.
     """
     if not is_inside(name):
-        raise InputInvalid(f"{name!r} leads out of {root}; whatever names it is damaged or not to be trusted")
+        raise InputInvalid(f"{name!r} leads out of {root}; the file that names it is damaged or cannot be trusted")
     return root / name
 
 

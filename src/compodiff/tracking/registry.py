@@ -232,7 +232,7 @@ def _log_model(store: Store, run_id: str, candidate: ModelCandidate) -> tuple[st
 
 
 def ensure_registered_model(store: Store, name: str, description: str) -> None:
-    """Have a registered model `name`, made where it is not there."""
+    """Make the registered model `name` where it is not there."""
     from mlflow.exceptions import MlflowException
 
     try:

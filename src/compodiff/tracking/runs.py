@@ -119,7 +119,7 @@ class TrainingRun:
         self._watch_machine()
 
     def _note_gap(self) -> None:
-        """Have the run say from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
+        """Note in the run from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
         if self._away_since is not None:
             gap = " to ".join(_format_time(each) for each in (self._away_since, read_clock()))
             self._journal.add(tag=["system_metrics_missing", gap])

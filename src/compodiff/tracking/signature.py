@@ -33,7 +33,7 @@ def read_card(composed: Path) -> dict[str, Any]:
 
 
 def make_signature(card: Mapping[str, Any], sampling: Mapping[str, Any]) -> "ModelSignature":
-    """Pictures as files' bytes and texts in, embeddings (B, D) out; the dials default to the model's own.
+    """Make it: pictures as files' bytes and texts in, embeddings (B, D) out; dials default to the model's own.
 
     Args:
         card: of the composed model; its `encoder` gives D.

@@ -95,7 +95,7 @@ def require_answers(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = remove_credentials(" ".join(str(error).split()))[:200]
         raise ResourceUnavailable(
-            f"MLflow at {remove_credentials(uri)} does not do it ({reason}); check MLFLOW_TRACKING_URI and run again"
+            f"a request to MLflow at {remove_credentials(uri)} failed ({reason}); check MLFLOW_TRACKING_URI, run again"
         ) from error
 
 

@@ -37,11 +37,11 @@ class Batch:
     timestep: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`; out of pinned memory, nobody waits for the copies."""
+        """Copy the batch to `device`; out of pinned memory, nothing waits for the copies."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The batch in pages that a GPU copies by itself."""
+        """Copy the batch into pages that a GPU copies by itself."""
         return self._map(Tensor.pin_memory)
 
     def keep_for(self, stream: torch.cuda.Stream) -> None:
@@ -54,7 +54,7 @@ class Batch:
         self._map(keep)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with all tensors changed, but those that say what belongs together: the CPU reads these."""
+        """Change all tensors of the batch but those that say what belongs together: the CPU reads these."""
         return Batch(
             texts=PackedText(change(self.texts.tokens), self.texts.lengths),
             images=change(self.images),

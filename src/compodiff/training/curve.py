@@ -62,7 +62,7 @@ class CurvePoint:
     samples_per_second: float
 
     def list_metrics(self) -> dict[str, float]:
-        """All but the step."""
+        """List all but the step."""
         values = asdict(self)
         del values["step"]
         return values

@@ -51,11 +51,11 @@ class Teacher:
 
 
 def make_teacher(denoiser: Denoiser, process: Process, params: TrainingParams) -> Teacher | None:
-    """The aim of a training by its params: x0 itself (None), or a teacher where they are those of distillation."""
+    """Make the aim of a training by its params: None (x0 itself), or a teacher where they are of distillation."""
     return Teacher(denoiser, process, params.teacher_calls) if isinstance(params, DistillationParams) else None
 
 
 def _step_ddim(x_t: Tensor, x0: Tensor, alpha_bar: Tensor, next_alpha_bar: Tensor) -> Tensor:
-    """One deterministic step (arXiv 2010.02502, eq. 12) with a timestep of its own for each row; at the end, x0."""
+    """Step once, deterministically (arXiv 2010.02502, eq. 12), each row at its own timestep; at the end, x0."""
     noise = (x_t - alpha_bar.sqrt() * x0) / (1 - alpha_bar).clamp(min=torch.finfo(x_t.dtype).tiny).sqrt()
     return torch.where(next_alpha_bar == 1, x0, next_alpha_bar.sqrt() * x0 + (1 - next_alpha_bar).sqrt() * noise)

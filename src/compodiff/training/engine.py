@@ -103,7 +103,7 @@ class Engine:
         self._deepspeed.step()
 
     def average(self, value: float) -> float:
-        """The mean of `value` over all processes."""
+        """Return the mean of `value` over all processes."""
         total = torch.tensor(value, dtype=torch.float64, device=self.worker.device)
         dist.all_reduce(total)
         return float(total) / self.worker.world_size
@@ -127,7 +127,7 @@ class Engine:
 
 @contextmanager
 def _read_data_only() -> Iterator[None]:
-    """Have DeepSpeed, which would unpickle anything, read tensors, plain values and its own records alone."""
+    """Let DeepSpeed, which would unpickle anything, read tensors, plain values and its own records alone."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
@@ -145,7 +145,7 @@ def _read_data_only() -> Iterator[None]:
 
 
 def divide_batch(params: TrainingParams, world_size: int) -> int:
-    """Rows of one process's microbatch.
+    """Return the rows of one process's microbatch.
 
     Raises:
         ParamsInvalid: the batch does not divide among processes and accumulation steps.
@@ -167,7 +167,7 @@ def group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 def compute_learning_rate_factor(step: int, params: TrainingParams) -> float:
-    """What the learning rate is multiplied with at `step`: a linear warm-up, then a cosine to 0 or a constant."""
+    """Compute the factor of the learning rate at `step`: a linear warm-up, then a cosine to 0 or a constant."""
     if step < params.warmup_steps:
         return (step + 1) / params.warmup_steps
     if params.learning_rate_schedule == "constant":
@@ -177,7 +177,7 @@ def compute_learning_rate_factor(step: int, params: TrainingParams) -> float:
 
 
 def make_deepspeed_config(params: TrainingParams, rows: int, device: torch.device) -> dict[str, Any]:
-    """DeepSpeed's settings for microbatches of `rows` rows on `device`."""
+    """Make DeepSpeed's settings for microbatches of `rows` rows on `device`."""
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": rows,
         "gradient_accumulation_steps": params.accumulation_steps,
@@ -194,7 +194,7 @@ def make_deepspeed_config(params: TrainingParams, rows: int, device: torch.devic
 
 
 def _import_deepspeed(device: torch.device) -> Any:
-    """DeepSpeed without a compiler: on the CPU it would build a shared-memory op first, for which gloo serves."""
+    """Import DeepSpeed without a compiler: on the CPU it would build a shared-memory op first, and gloo serves."""
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed

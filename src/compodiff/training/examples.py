@@ -135,7 +135,7 @@ def _write_triplets(
 
 
 def _gather_negatives(negatives: NDArray[np.int64], rows: NDArray[np.int64]) -> Rows:
-    """(n, H) the images that are wrong answers to the row of each triplet. negatives: (k, 2) row, image, in order."""
+    """Gather (n, H) images that are wrong answers to each triplet's row. negatives: (k, 2) row, image, in order."""
     first, last = np.searchsorted(negatives[:, 0], rows), np.searchsorted(negatives[:, 0], rows, side="right")
     width = int(min(_MOST_NEGATIVES, (last - first).max(initial=0)))
     gathered = np.full((len(rows), width), NOTHING, np.int64)

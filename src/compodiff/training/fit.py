@@ -90,7 +90,7 @@ def fit(
 
 
 def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standardise: bool, seed: int) -> Denoiser:
-    """A denoiser with random weights.
+    """Make a denoiser with random weights.
 
     Args:
         config: its shape.
@@ -117,7 +117,7 @@ def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standar
 def make_identity(
     denoiser: Denoiser, card: ModelCard, material: TrainingMaterial, params: TrainingParams, worker: TrainingProcess
 ) -> dict[str, Any]:
-    """All that decides the losses, flat; a checkpoint of another identity is refused."""
+    """List all that decides the losses, flat; a checkpoint of another identity is refused."""
     given = params.model_dump(exclude=_NO_LOSS_DEPENDS_ON)
     if params.learning_rate_schedule == "constant":
         del given["steps"]  # a training may be lengthened where its learning rate does not depend on its length

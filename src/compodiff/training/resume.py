@@ -104,7 +104,7 @@ class Checkpoints:
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """SHA-256 of `parts` one after the other, hexadecimal, shortened to 16 digits."""
+    """Compute the SHA-256 of `parts` one after the other, hexadecimal, shortened to 16 digits."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(part)
@@ -112,12 +112,12 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def digest_weights(network: nn.Module) -> str:
-    """The digest of a network's parameters and buffers."""
+    """Digest a network's parameters and buffers."""
     return digest(tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
 
 
 def _is_disk_full(error: OSError | RuntimeError) -> bool:
-    """Whether a checkpoint failed for want of space; torch's writer, in C++, says so in its own way only."""
+    """Return whether a checkpoint failed for want of space; torch's writer, in C++, says so in its own way only."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return "inline_container.cc" in str(error) or "iostream error" in str(error)

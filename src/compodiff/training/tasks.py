@@ -52,14 +52,14 @@ class Objective(nn.Module):
 
 
 def compute_loss_weight(process: Process, timestep: Tensor) -> Tensor:
-    """What an error of x0 counts: 1, or for flow matching that of its velocity, 1 / u^2. timestep: (N,) -> (N,)."""
+    """Compute the weight of an error of x0: 1, or for flow matching its velocity's, 1 / u^2. timestep: (N,) -> (N,)."""
     if process.objective != "flow_matching":
         return torch.ones_like(timestep, dtype=torch.float32)
     return (timestep / process.num_train_timesteps).clamp(min=SHORTEST_FLOW_TIME).square().reciprocal()
 
 
 def compute_contrastive_loss(denoised: Tensor, targets: Tensor, others: Tensor, *, temperature: float) -> Tensor:
-    """InfoNCE (arXiv 1807.03748) on cosines of raw embeddings, as retrieval ranks them.
+    """Compute InfoNCE (arXiv 1807.03748) on cosines of raw embeddings, as retrieval ranks them.
 
     Each denoised embedding should be nearer to its target than to the other rows' targets and to `others`, among them
     the references: "nothing has changed" is the wrong answer that lies nearest.

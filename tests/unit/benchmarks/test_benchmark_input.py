@@ -67,7 +67,7 @@ def nan_at(row):
 @pytest.mark.parametrize(
     ("gallery", "queries", "fault"),
     [
-        ({"ids": np.array([*PICTURES[:5], "p0"])}, None, r"G\.npz: gallery id 'p0' stands there 2 times"),
+        ({"ids": np.array([*PICTURES[:5], "p0"])}, None, r"G\.npz: gallery id 'p0' occurs 2 times"),
         ({"embeddings": nan_at(3)}, None, r"picture 'p3' has an embedding with NaN"),
         (None, {"embeddings": nan_at(1)[:2]}, r"query 1 has an embedding with NaN"),
         (None, {"embeddings": np.ones((3, 4))}, r"3 query embeddings for 2 queries"),
@@ -174,7 +174,7 @@ def test_other_broken_submissions(cirr):
     with pytest.raises(InputInvalid, match="holds a JSON list"):
         check(root, [1])
     (root / "twice.json").write_text('{"version": "rc2", "metric": "recall", "10": [], "10": []}')
-    with pytest.raises(InputInvalid, match="query 10 stands there twice"):
+    with pytest.raises(InputInvalid, match="query 10 occurs twice"):
         benchmark("check-submission", "cirr", root / "twice.json", "--root", root)
     (root / "big.json").write_text(" " * (5 * 2**20 + 1))
     with pytest.raises(InputInvalid, match="the server takes 5,242,880"):

@@ -211,7 +211,7 @@ def test_missing_and_broken_annotations_name_the_file_and_the_item(tmp_path):
     with pytest.raises(InputInvalid, match="item 0: caption is 3, not str"):
         load_cirr(tmp_path, "val")
     write_json(captions, [CIRR_QUERY, CIRR_QUERY])
-    with pytest.raises(InputInvalid, match="query '7' stands there 2 times"):
+    with pytest.raises(InputInvalid, match="query '7' occurs 2 times"):
         load_cirr(tmp_path, "val")
     write_json(captions, [CIRR_QUERY | {"target_hard": "dev-z"}])
     with pytest.raises(InputInvalid, match="query 7 names 'dev-z', which is not in the gallery"):

@@ -50,10 +50,10 @@ def test_metadata_of_files_captions_and_a_table_can_be_filtered_by(album, encode
         ("path,size\na/1.png,1\n", "the column size of .* is one that the index has already"),
         ("path,Width\na/1.png,1\n", "the column Width of .* is one that the index has already"),
         ("path,GROUP\na/1.png,1\n", "the column GROUP of .* is one that the index has already"),
-        ("path,Stars,stars\na/1.png,1,2\n", "the columns Stars and stars of .* are one name to a filter"),
-        ("path,stars,stars\na/1.png,1,2\n", "the columns stars and stars of .* are one name to a filter"),
+        ("path,Stars,stars\na/1.png,1,2\n", "the columns Stars and stars of .* cannot be told apart in a filter"),
+        ("path,stars,stars\na/1.png,1,2\n", "the columns stars and stars of .* cannot be told apart in a filter"),
         ("path,\na/1.png,1\n", "column 2 of .* has no name"),
-        ("path, stars\na/1.png,1\n", "the column ' stars' of .* has blanks around it"),
+        ("path, stars\na/1.png,1\n", "the column ' stars' of .* has spaces around it"),
         ('path,"stars\n', "cannot be read as .csv"),
     ],
 )

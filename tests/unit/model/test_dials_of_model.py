@@ -31,5 +31,5 @@ def test_a_damaged_file_is_bad_input(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(InputInvalid, match=FILE):
         read_dials(tmp_path / "composed", card())
-    with pytest.raises(InputInvalid, match=r"the card of .*composed says no dials \(.*; run: dvc repro set_dials"):
+    with pytest.raises(InputInvalid, match=r"the card of .*composed has no dials \(.*; run: dvc repro set_dials"):
         read_dials(tmp_path / "elsewhere" / "composed", card(sampling={"w_text": 2.0}))

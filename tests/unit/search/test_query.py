@@ -66,9 +66,9 @@ def test_a_query_that_says_what_its_mode_needs_is_taken(query: Query) -> None:
     [
         (Query(), "a query has neither a reference nor a text; give at least one"),
         (Query(subtract="red", where="width > 3"), "a query has neither a reference nor a text"),
-        (Query(None, "red", mode="image"), "the mode image goes by the reference alone; give one"),
-        (Query("a", mode="text"), "the mode text goes by the relative caption alone; give one"),
-        (Query("a", negative_text="red", mode="text"), "the mode text goes by the relative caption alone; give one"),
+        (Query(None, "red", mode="image"), "the mode image uses the reference alone; give a reference"),
+        (Query("a", mode="text"), "the mode text uses the relative caption alone; give a text"),
+        (Query("a", negative_text="red", mode="text"), "the mode text uses the relative caption alone; give a text"),
     ],
 )
 def test_a_query_that_lacks_what_its_mode_goes_by_is_refused(query: Query, fault: str) -> None:

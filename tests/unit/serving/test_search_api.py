@@ -189,8 +189,8 @@ def test_a_fault_of_the_server_is_the_last_line_of_a_stream(client, champion, mo
         ({"reference_id": [RED, BLUE], "weight": [1]}, [], 422, "2 references and 1 weights"),
         ({"reference_id": [RED, BLUE], "weight": [0, 0]}, [], 422, "not all of them 0"),
         ({"text": "a", "mode": "magic"}, [], 422, "mode: "),
-        ({"mode": "text", "reference_id": RED}, [], 422, "the mode text goes by the relative caption"),
-        ({"mode": "image", "text": "a"}, [], 422, "the mode image goes by the reference"),
+        ({"mode": "text", "reference_id": RED}, [], 422, "the mode text uses the relative caption"),
+        ({"mode": "image", "text": "a"}, [], 422, "the mode image uses the reference"),
         ({"text": "a", "colour": "red"}, [], 422, "colour: Extra inputs are not permitted"),
     ],
 )  # fmt: skip

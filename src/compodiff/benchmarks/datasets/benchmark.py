@@ -133,4 +133,4 @@ def require_distinct(names: tuple[str, ...] | list[str], what: str) -> None:
     """
     name, count = next(iter(Counter(names).most_common(1)), ("", 0))
     if count > 1:
-        raise InputInvalid(f"{what} {name!r} stands there {count} times; each may stand once")
+        raise InputInvalid(f"{what} {name!r} occurs {count} times; name each once")

@@ -163,7 +163,7 @@ def locate_pictures(parts: Iterable[Any], names: Iterable[str]) -> dict[str, tup
     for name in names:
         found = next((part.pictures.locate(name) for part in parts if part.pictures.has(name)), None)
         if found is None:
-            raise InputInvalid(f"picture {name} is not there, or only a crop of one; index another benchmark's gallery")
+            raise InputInvalid(f"picture {name} is missing, or a crop of another; index another benchmark's gallery")
         places[name] = found
     return places
 

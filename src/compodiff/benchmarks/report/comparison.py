@@ -8,7 +8,7 @@ from typing import Any
 from compodiff.benchmarks.answers import read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
-from compodiff.benchmarks.report.plots import group_bars, plot_intervals
+from compodiff.benchmarks.report.plots import plot_groups, plot_intervals
 from compodiff.benchmarks.report.showcase import ScoredRow, Showcase
 from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Similarity
@@ -117,11 +117,11 @@ class ReportLayout:
             temporary.write_text(html, encoding="utf-8")
 
     def make_plots(self, comparison: Comparison) -> dict[str, bytes]:
-        """Plots by name: all queries, and each metric's groups where the queries have any."""
+        """Plot, by name, all queries, and each metric's groups where the queries have any."""
         plots = {"all_queries": plot_intervals(comparison.summaries, self.metrics)}
         groups = list(comparison.summaries[COMPOSED].get("groups", ()))
         if groups:
-            plots |= {f"{name}_by_group": group_bars(comparison.summaries, name, groups) for name in self.metrics}
+            plots |= {f"{name}_by_group": plot_groups(comparison.summaries, name, groups) for name in self.metrics}
         return plots
 
     def render(self, comparison: Comparison, vectors: Vectors, plots: Mapping[str, bytes]) -> str:

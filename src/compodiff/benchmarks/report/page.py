@@ -136,14 +136,14 @@ def _render_groups(report: Report) -> str:
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
     lines = []
     for group, first in report.rows[names[0]]["groups"].items():
-        cells = "".join(_group_cell(report.rows[name]["groups"][group], report.metrics) for name in names)
+        cells = "".join(_render_group_cell(report.rows[name]["groups"][group], report.metrics) for name in names)
         lines.append(f"<tr><td>{escape(group.replace('_', ' '))} <small>{first['queries']}</small></td>{cells}</tr>")
     what = " / ".join(metric.replace("_", " ") for metric in report.metrics)
     table = f"<table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
     return f"<p class=soft>{what}, per cent</p><div class=wide>{table}</div>"
 
 
-def _group_cell(values: Mapping[str, float], metrics: Sequence[str]) -> str:
+def _render_group_cell(values: Mapping[str, float], metrics: Sequence[str]) -> str:
     return f"<td>{' / '.join(f'{100 * values[metric]:.1f}' for metric in metrics)}</td>"
 
 

@@ -14,7 +14,7 @@ COLOURS = {
 }
 
 
-def group_bars(rows: Mapping[str, Mapping[str, Any]], metric: str, groups: Sequence[str]) -> bytes:
+def plot_groups(rows: Mapping[str, Mapping[str, Any]], metric: str, groups: Sequence[str]) -> bytes:
     """Return bars of `metric` for each group, one colour a row of the result.
 
     Args:

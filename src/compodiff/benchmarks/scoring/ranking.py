@@ -77,7 +77,7 @@ class Similarity:
         return replace(self, parts=tuple(normalise(part, dtype) for part in self.parts))
 
 
-def block_scores(similarity: Similarity, pictures: Floats) -> Floats:
+def compute_block_scores(similarity: Similarity, pictures: Floats) -> Floats:
     """Return scores (Q, n) of unit queries against unit pictures (n, D)."""
     scores: Floats = similarity.parts[0] @ pictures.T
     if similarity.offset:
@@ -127,7 +127,7 @@ def count_at_least(
     counts = np.zeros(thresholds.shape, dtype=np.int64)
     for start in range(0, len(gallery), chunk):
         block = np.asarray(gallery[start : start + chunk])
-        scores = block_scores(rough, normalise(block, np.float32))
+        scores = compute_block_scores(rough, normalise(block, np.float32))
         for t, n in enumerate(having):
             counts[:n, t] += _count_exactly(scores[:n], limit[:n, t], block, exact)
         progress(len(block))
@@ -169,7 +169,7 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
     best = np.full((similarity.queries, k), -np.inf, dtype=np.float32)
     pools: list[tuple[Ints, Ints, Floats]] = []
     for start in range(0, len(gallery), chunk):
-        scores = block_scores(queries, normalise(np.asarray(gallery[start : start + chunk]), np.float32))
+        scores = compute_block_scores(queries, normalise(np.asarray(gallery[start : start + chunk]), np.float32))
         inside = np.flatnonzero((excluded >= start) & (excluded < start + scores.shape[1]))
         scores[inside, excluded[inside] - start] = -np.inf
         highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
