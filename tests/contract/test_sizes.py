@@ -1,6 +1,7 @@
 """A file fits in the head, a function on the screen."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,9 @@ def test_a_long_body_is_found_and_a_long_table_is_not(lines: int, long: list[str
     said = '    """Make it.\n\n' + "    An argument.\n" * 50 + '    """\n'
     assert list_long_functions(f"def made(\n{options}):\n{said}" + "    pass\n" * lines) == long
     assert list_long_functions("def made():\n" + "    pass\n" * lines) == long
+
+
+def test_no_two_modules_of_tests_share_a_name() -> None:
+    """pytest imports a module of tests by its file's name alone."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
