@@ -1,0 +1,9 @@
+"""Models by name: which ones the project knows, what lies in the hub's cache, and what fetches and publishes them.
+
+Only `fetch_model` and the functions of `publishing` use the network; everything else reads the cache.
+"""
+
+from compodiff.hub.cache import FetchedModel, find_model
+from compodiff.hub.known import KnownModel, read_known
+
+__all__ = ["FetchedModel", "KnownModel", "find_model", "read_known"]
