@@ -16,11 +16,15 @@ Show a picture, say what should be different, and get the pictures that fit best
 
 from typing import TYPE_CHECKING, Any
 
+from compodiff.hub.online import forbid_network
+
 if TYPE_CHECKING:
     from compodiff.search.searcher import Blend, Hit, Query, Ranking, Searcher
 
 __version__ = "0.2.0"  # the only place; pyproject.toml and `compodiff --version` read it
 __all__ = ["Blend", "Hit", "Query", "Ranking", "Searcher", "__version__"]
+
+forbid_network()  # before any library is imported that would fetch; `compodiff get` and `push` alone allow it
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from compodiff.cli import (
     dataset,
     doctor,
     experiment,
+    get,
     index,
     init,
     inspect,
@@ -72,7 +73,7 @@ _IN_ORDER = (
     interchange,
     experiment,
 )
-for commands in (*_IN_ORDER, registry, bench, convert):
+for commands in (*_IN_ORDER, get, registry, bench, convert):
     app.add_typer(commands.app)
 
 

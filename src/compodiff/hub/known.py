@@ -1,20 +1,22 @@
 """The models that the project knows by a short name: known.toml."""
 
-import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 from compodiff.errors import InputInvalid
 
 Library = Literal["open_clip", "transformers", "sentence_transformers", "diffusers", "compodiff", "released"]
 
+Kind = Literal["model", "dataset"]
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"(datasets/)?[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+# As the hub has them: parts of letters, digits, '_', '-' and '.', neither at an end, and no two of them in a row.
+_PART = r"(?!\S*(?:--|\.\.))\w(?:[\w.-]{0,94}\w)?"
+_HUB_ID = re.compile(rf"(datasets/)?{_PART}/{_PART}", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)
 
 
@@ -51,7 +53,7 @@ class Address:
     hub_id: str
     revision: str | None
     known: KnownModel | None = None
-    kind: Literal["model", "dataset"] = "model"
+    kind: Kind = "model"
 
     def __str__(self) -> str:
         return self.name if self.revision is None or self.is_pinned else f"{self.name}@{self.revision}"
@@ -65,7 +67,9 @@ class Address:
 @cache
 def read_known() -> Mapping[str, KnownModel]:
     """Return the entries of known.toml by short name, in its order."""
-    table = tomllib.loads(files("compodiff.hub").joinpath("known.toml").read_text(encoding="utf-8"))
+    import tomllib
+
+    table = tomllib.loads(Path(__file__).with_name("known.toml").read_text(encoding="utf-8"))
     return {name: KnownModel(name=name, **_read_entry(entry)) for name, entry in table.items()}
 
 
@@ -83,15 +87,15 @@ def parse_address(text: str, revision: str | None = None) -> Address:
     wanted = said if sign else revision
     if wanted is not None and not _REVISION.fullmatch(wanted):
         raise InputInvalid(f"{text!r} names no revision; write NAME@COMMIT, a branch or a tag")
-    if name in read_known():
-        known = read_known()[name]
-        return Address(name, known.hub_id, wanted or known.revision, known)
-    if not _HUB_ID.fullmatch(name) or ".." in name:
+    named = read_known().get(name)
+    if named is not None:
+        return Address(name, named.hub_id, wanted or named.revision, named)
+    if not _HUB_ID.fullmatch(name):
         raise InputInvalid(f"{text!r} is no model that compodiff knows{_suggest(name)}, and no hub id (org/name)")
     known = next((each for each in read_known().values() if each.hub_id == name), None)
-    prefix, hub_id = ("datasets/", name.removeprefix("datasets/")) if name.startswith("datasets/") else ("", name)
+    kind: Kind = "dataset" if name.startswith("datasets/") else "model"
     pinned = wanted or (known.revision if known else None)
-    return Address(name, hub_id, pinned, known, "dataset" if prefix else "model")
+    return Address(name, name.removeprefix("datasets/"), pinned, known, kind)
 
 
 def _read_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,5 +104,7 @@ def _read_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _suggest(name: str) -> str:
     """Return the nearest names, for the middle of a sentence."""
+    import difflib
+
     near = difflib.get_close_matches(name, read_known(), n=3, cutoff=0.4)
     return f" (near: {', '.join(near)})" if near else " (compodiff get --list shows them)"

@@ -1,0 +1,142 @@
+"""`compodiff get`: models by name, into the cache that everything uses offline."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compodiff.cli.output import Column, echo, print_table
+from compodiff.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from compodiff.hub.cache import FetchedModel
+    from compodiff.hub.fetching import Offer
+    from compodiff.hub.known import Address
+
+_COLUMNS: tuple[Column, ...] = (
+    ("name", "left"),
+    ("here", "left"),
+    ("on disk", "right"),
+    ("about", "right"),
+    ("licence", "left"),
+    ("what for", "left"),
+)
+
+app = typer.Typer()
+
+
+@app.command("get")
+def get(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...",
+            help="Short names (--list) or hub ids (org/name, datasets/org/name); @revision may follow.",
+        ),
+    ] = None,
+    *,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show what is on this machine and what is known by name.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show size, licence and revision; fetch nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Fetch models from the hub: this command and `push` alone use the network, and everything else what they fetched.
+
+    Size, licence and revision are shown first. A fetch that was stopped goes on where it stopped, and each file's
+    digest is checked against the one that the hub states.
+    """
+    if show_list:
+        _show_list(as_json=as_json)
+        return
+    if not names:
+        raise InputInvalid("name a model, such as clip-l14 or org/name; compodiff get --list shows what is known")
+    from compodiff.hub.fetching import fetch_offer, inspect_offer
+
+    offers = [inspect_offer(address) for address in _list_needed(names)]
+    told = [_to_json(offer) for offer in offers]
+    if not as_json:
+        for offer in offers:
+            echo(_describe_offer(offer))
+    found = [] if dry_run else [fetch_offer(offer) for offer in offers]
+    if as_json:
+        folders: list[str | None] = [str(each.folder) for each in found] or [None for _ in offers]
+        both = [{**each, "folder": folder} for each, folder in zip(told, folders, strict=True)]
+        typer.echo(json.dumps(both, indent=1))
+        return
+    for each in found:
+        echo(f"{each.name} is here: {each.folder}")
+    for each in found:
+        _make_usable(each)
+
+
+def _make_usable(found: "FetchedModel") -> None:
+    """Make of a fetched model what the commands take by name, where its files alone are not that."""
+
+
+def _list_needed(names: list[str]) -> "list[Address]":
+    """Return the addresses of models and of those that they need, each once."""
+    from compodiff.hub.known import parse_address
+
+    wanted: list[Address] = []
+    for name in names:
+        address = parse_address(name)
+        needs = address.known.needs if address.known else ()
+        wanted += [address, *(parse_address(each) for each in needs)]
+    return list(dict.fromkeys(wanted))
+
+
+def _describe_offer(offer: "Offer") -> str:
+    address, missing = offer.address, offer.count_missing()
+    pinned = ", pinned" if address.is_pinned and address.revision else ""
+    name = "" if address.name == address.hub_id else f"{address.name}: "
+    count = f"{len(offer.files)} file{'' if len(offer.files) == 1 else 's'}"
+    return (
+        f"{name}{address.hub_id} at {offer.commit[:12]}{pinned}; {_format_bytes(offer.size)} in {count}, "
+        f"{_format_bytes(missing) if missing else 'nothing'} to fetch; licence: {offer.licence}"
+    )
+
+
+def _to_json(offer: "Offer") -> dict[str, object]:
+    address = offer.address
+    return {
+        "name": address.name,
+        "hub_id": address.hub_id,
+        "revision": offer.commit,
+        "pinned": bool(address.revision) and address.is_pinned,
+        "licence": offer.licence,
+        "bytes": offer.size,
+        "bytes_to_fetch": offer.count_missing(),
+        "files": [file.name for file in offer.files],
+    }
+
+
+def _show_list(*, as_json: bool) -> None:
+    from compodiff.hub.listing import list_models
+
+    models = list_models()
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in models], indent=1))
+        return
+    rows = [
+        (
+            each.name,
+            each.state,
+            _format_bytes(each.bytes_here) if each.bytes_here else "",
+            _format_bytes(each.megabytes * 1e6) if each.megabytes else "",
+            each.licence,
+            each.purpose,
+        )
+        for each in models
+    ]
+    print_table(_COLUMNS, rows, has_lines=False)
+
+
+def _format_bytes(count: float) -> str:
+    """Return a size as people read it, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
