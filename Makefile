@@ -4,10 +4,9 @@
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-# Nothing here calls home, and encoders come from packages, never from a hub.
+# Nothing here calls home.
 export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
-export HF_HUB_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := true
 

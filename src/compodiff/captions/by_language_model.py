@@ -28,6 +28,7 @@ from compodiff.captions.edit_rows import EditRow, is_change, parse_edit
 from compodiff.captions.edits import CaptionEdit
 from compodiff.captions.language_model import LanguageModelWriter, load_language_model
 from compodiff.errors import InputInvalid
+from compodiff.hub import find_model_folder
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
 from compodiff.storage import claims
@@ -142,7 +143,7 @@ def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, 
     require_replaceable_file(to, KIND)
     claims.require_claimable(work, WORK)
     network, tokenizer = load_language_model(model, to_train=False)
-    weights = sorted(Path(model).glob("*.safetensors"))
+    weights = sorted(find_model_folder(model).glob("*.safetensors"))
     identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}
     writer = LanguageModelWriter(network, tokenizer, params.language_model, seed=params.seed)
     with tqdm(total=wanted, desc="writing", unit=" pairs", disable=None) as bar:

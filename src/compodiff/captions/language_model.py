@@ -23,6 +23,7 @@ from compodiff.captions.edit_rows import EditRow, make_prompt, read_edit_rows
 from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
+from compodiff.hub import find_model_folder
 from compodiff.params import CaptionParams, LanguageModelParams
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart, require_replaceable_folder
@@ -32,20 +33,21 @@ LORA_SCALE = 2  # alpha / rank
 
 
 def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
-    """Return a causal language model and its tokenizer, from a folder or the hub; only weights in safetensors.
+    """Return a causal language model and its tokenizer, of a folder or a hub id; only weights in safetensors.
 
     Weights that are trained are float32 (small steps vanish in bfloat16); on a GPU others are bfloat16.
 
     Raises:
-        ResourceUnavailable: neither a folder nor a model that the hub gives, or it has no safetensors.
-        InputInvalid: its tokenizer has no end-of-text token.
+        ResourceUnavailable: the hub id is not on this machine, or there are no safetensors.
+        InputInvalid: it is neither a folder nor a hub id, or its tokenizer has no end-of-text token.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    folder = find_model_folder(name)
     precision = torch.bfloat16 if torch.cuda.is_available() and not to_train else torch.float32
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=precision)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=precision)
     except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ResourceUnavailable(f"no language model could be loaded from {name}: {reason}") from error

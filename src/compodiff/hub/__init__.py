@@ -3,7 +3,7 @@
 Only `fetch_model` and the functions of `publishing` use the network; everything else reads the cache.
 """
 
-from compodiff.hub.cache import FetchedModel, find_model
+from compodiff.hub.cache import FetchedModel, find_model, find_model_folder
 from compodiff.hub.known import KnownModel, read_known
 
-__all__ = ["FetchedModel", "KnownModel", "find_model", "read_known"]
+__all__ = ["FetchedModel", "KnownModel", "find_model", "find_model_folder", "read_known"]

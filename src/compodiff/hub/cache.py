@@ -44,6 +44,16 @@ def find_model(name_or_id: str, revision: str | None = None) -> FetchedModel:
     return find_address(parse_address(name_or_id, revision))
 
 
+def find_model_folder(place: str | Path, revision: str | None = None) -> Path:
+    """Return a model's folder: `place` itself where it is one, else what the cache holds under that name.
+
+    Raises:
+        InputInvalid: it is neither a folder, nor a name, nor a hub id.
+        ResourceUnavailable: it is not in the cache, or not whole.
+    """
+    return Path(place) if Path(place).is_dir() else find_model(str(place), revision).folder
+
+
 def find_address(address: Address) -> FetchedModel:
     """Find in the cache what an address stands for; see `find_model`.
 

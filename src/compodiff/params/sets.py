@@ -63,8 +63,8 @@ class ScenesParams(SetParams):
 class DiffusionParams(Section):
     """Pictures by Stable Diffusion with Prompt-to-Prompt; of a range, each candidate draws its own value evenly."""
 
-    pipeline: str = Field(description="folder or hub id of a pipeline 1.5, 2.x or XL; safetensors only")
-    revision: str | None = Field(description="commit of a hub id; null takes its newest")
+    pipeline: str = Field(description="folder, name or hub id of a pipeline 1.5, 2.x or XL; safetensors only")
+    revision: str | None = Field(description="commit of a hub id; null takes the one that `compodiff get` took")
     safety_checker: str | None = Field(description="folder or hub id of one, where the pipeline (2.x, XL) brings none")
     precision: Literal["float32", "float16", "bfloat16"]
     scheduler: str = Field(description="diffusers' class name, such as DPMSolverMultistepScheduler")
@@ -89,8 +89,8 @@ class DiffusionParams(Section):
 class MaskParams(Section):
     """Where the pictures of a drawn pair differ, by CLIPSeg: what goes from the one and comes into the other."""
 
-    clipseg: str = Field(description="folder or hub id; safetensors only")
-    revision: str | None = Field(description="commit of a hub id; null takes its newest")
+    clipseg: str = Field(description="folder, name or hub id; safetensors only")
+    revision: str | None = Field(description="commit of a hub id; null takes the one that `compodiff get` took")
     threshold: float = Field(gt=0, lt=1, description="mean probability of a cell from which it is masked")
     batch_size: int = Field(gt=0, description="pictures at a time")
 

@@ -4,7 +4,6 @@ MLflow keeps a copy of this file with each version and runs it from there ("mode
 of the composed model and of its encoder: nothing is pickled. signature.py says what goes in and comes out.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ class ComposedModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the two models that belong to this version."""
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported; the weights are all here
         self._composer = Composer.load(Path(context.artifacts["composed"]), Path(context.artifacts["encoder"]))
 
     def predict(

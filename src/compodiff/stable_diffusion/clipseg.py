@@ -19,8 +19,9 @@ from torch.nn.functional import interpolate
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from compodiff.encoders import EncoderManifest
-from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.errors import InputInvalid
 from compodiff.execution.gpu_memory import MemoryBound
+from compodiff.hub import find_model_folder
 from compodiff.images.mask_cells import Cells, average_cells
 from compodiff.language.terms import ATTRIBUTE, TaggedCaption, Tagger
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
@@ -42,17 +43,15 @@ class ClipSegMasks:
 
         Raises:
             InputInvalid: the folder holds no CLIPSeg.
-            ResourceUnavailable: it could not be fetched.
+            ResourceUnavailable: it is not on this machine; the message names the command that fetches it.
         """
-        place, revision = params.clipseg, params.revision
+        folder = find_model_folder(params.clipseg, params.revision)
         try:
-            network = CLIPSegForImageSegmentation.from_pretrained(place, revision=revision, use_safetensors=True)
-            processor = CLIPSegProcessor.from_pretrained(place, revision=revision)
+            network = CLIPSegForImageSegmentation.from_pretrained(folder, use_safetensors=True)
+            processor = CLIPSegProcessor.from_pretrained(folder)
         except (OSError, ValueError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
-            if Path(place).is_dir():
-                raise InputInvalid(f"{place} holds no CLIPSeg in safetensors: {reason}") from error
-            raise ResourceUnavailable(f"the CLIPSeg {place} could not be fetched: {reason}") from error
+            raise InputInvalid(f"{params.clipseg} holds no CLIPSeg in safetensors: {reason}") from error
         return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), processor, params)
 
     def find_cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
@@ -98,7 +97,7 @@ class MaskedGenerator:
 
         Raises:
             InputInvalid: the folder of CLIPSeg holds none.
-            ResourceUnavailable: CLIPSeg could not be fetched.
+            ResourceUnavailable: CLIPSeg is not on this machine.
         """
         manifest = EncoderManifest.from_json(json.loads((encoder / "manifest.json").read_text(encoding="utf-8")))
         masks = ClipSegMasks.load(params)

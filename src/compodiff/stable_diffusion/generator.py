@@ -20,8 +20,9 @@ from tqdm import tqdm
 from transformers import CLIPImageProcessor
 
 from compodiff.encoders import load_encoder
-from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
+from compodiff.errors import InputInvalid
 from compodiff.execution.gpu_memory import MemoryBound
+from compodiff.hub import find_model_folder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import DiffusionParams
 from compodiff.stable_diffusion.candidates import BestByDirection, CandidateDraw, list_draws
@@ -67,11 +68,12 @@ class SafetyChecker:
 
         Raises:
             InputInvalid: the folder holds none.
-            ResourceUnavailable: it could not be fetched.
+            ResourceUnavailable: it is not on this machine.
         """
+        folder = find_model_folder(place)
         try:
-            network = StableDiffusionSafetyChecker.from_pretrained(place, use_safetensors=True)
-            return cls(network, CLIPImageProcessor.from_pretrained(place))
+            network = StableDiffusionSafetyChecker.from_pretrained(folder, use_safetensors=True)
+            return cls(network, CLIPImageProcessor.from_pretrained(folder))
         except (OSError, ValueError, SafetensorError) as error:
             raise _make_load_error("safety checker", place, error) from error
 
@@ -195,16 +197,16 @@ def load_pipeline(params: DiffusionParams) -> Any:
 
     Raises:
         InputInvalid: it is no Stable Diffusion pipeline, has no safetensors, or the scheduler does not go with it.
-        ResourceUnavailable: it could not be fetched.
+        ResourceUnavailable: it is not on this machine; the message names the command that fetches it.
     """
     place = params.pipeline
+    folder = find_model_folder(place, params.revision)
     try:
-        name = DiffusionPipeline.load_config(place, revision=params.revision)["_class_name"]
+        name = DiffusionPipeline.load_config(folder)["_class_name"]
         if name not in _PIPELINES:
             raise InputInvalid(f"{place} is a {name}; this works with: {', '.join(_PIPELINES)}")
-        pipeline = _PIPELINES[name].from_pretrained(
-            place, revision=params.revision, use_safetensors=True, dtype=getattr(torch, params.precision)
-        )
+        precision = getattr(torch, params.precision)
+        pipeline = _PIPELINES[name].from_pretrained(folder, use_safetensors=True, dtype=precision)
     except (OSError, ValueError, SafetensorError) as error:
         raise _make_load_error("pipeline", place, error) from error
     # The SDE solver draws noise that no generator decides.
@@ -215,8 +217,5 @@ def load_pipeline(params: DiffusionParams) -> Any:
     return pipeline
 
 
-def _make_load_error(what: str, place: str, error: Exception) -> CompoDiffError:
-    reason = " ".join(str(error).split())[:300]
-    if Path(place).is_dir():
-        return InputInvalid(f"{place} holds no {what} in safetensors: {reason}")
-    return ResourceUnavailable(f"the {what} {place} could not be fetched: {reason}")
+def _make_load_error(what: str, place: str, error: Exception) -> InputInvalid:
+    return InputInvalid(f"{place} holds no {what} in safetensors: {' '.join(str(error).split())[:300]}")

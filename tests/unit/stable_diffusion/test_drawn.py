@@ -61,7 +61,15 @@ def test_pictures_are_drawn_for_captions_of_ones_own_and_masked(
         assert all(content.startswith(b"\x89PNG") for content in contents)
         assert np.frombuffer(row["mask"], np.uint8).any()
     # The stage embed makes of each an example of the masked task.
-    embedding = EmbeddingParams(seed=1, batch_size=4, masks_per_picture=0, min_mask_fraction=0.2, max_mask_fraction=0.7)
+    embedding = EmbeddingParams(
+        seed=1,
+        batch_size=4,
+        masks_per_picture=0,
+        min_mask_fraction=0.2,
+        max_mask_fraction=0.7,
+        texts="auto",
+        stored_text_bytes=2**20,
+    )
     embed_set(tmp_path / "embeddings", tmp_path / "set", encoder_folder, embedding)
     masked = SetEmbeddings.load(tmp_path / "embeddings").open_array("masked")
     assert set(masked[:, 0]) == set(range(PAIRS))

@@ -169,5 +169,5 @@ def test_a_pairs_mask_is_what_goes_and_what_comes(folder, tagger):
 def test_a_folder_without_clipseg_is_refused(tmp_path: Path):
     with pytest.raises(InputInvalid, match="holds no CLIPSeg in safetensors"):
         finder(str(tmp_path))
-    with pytest.raises(ResourceUnavailable, match="could not be fetched"):
+    with pytest.raises(ResourceUnavailable, match="not on this machine; run: compodiff get nobody/nothing"):
         finder("nobody/nothing")
