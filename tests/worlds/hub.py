@@ -89,7 +89,7 @@ class LoopbackHub(ThreadingHTTPServer):
         return f"http://localhost:{self.server_address[1]}"
 
     def __enter__(self) -> "LoopbackHub":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=[0.02], daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

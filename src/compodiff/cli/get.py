@@ -88,13 +88,15 @@ def _list_needed(names: list[str]) -> "list[Address]":
 
 
 def _describe_offer(offer: "Offer") -> str:
+    from compodiff.hub.fetching import format_bytes
+
     address, missing = offer.address, offer.count_missing()
     pinned = ", pinned" if address.is_pinned and address.revision else ""
     name = "" if address.name == address.hub_id else f"{address.name}: "
     count = f"{len(offer.files)} file{'' if len(offer.files) == 1 else 's'}"
     return (
-        f"{name}{address.hub_id} at {offer.commit[:12]}{pinned}; {_format_bytes(offer.size)} in {count}, "
-        f"{_format_bytes(missing) if missing else 'nothing'} to fetch; licence: {offer.licence}"
+        f"{name}{address.hub_id} at {offer.commit[:12]}{pinned}; {format_bytes(offer.size)} in {count}, "
+        f"{format_bytes(missing) if missing else 'nothing'} to fetch; licence: {offer.licence}"
     )
 
 
@@ -113,6 +115,7 @@ def _to_json(offer: "Offer") -> dict[str, object]:
 
 
 def _show_list(*, as_json: bool) -> None:
+    from compodiff.hub.fetching import format_bytes
     from compodiff.hub.listing import list_models
 
     models = list_models()
@@ -123,20 +126,11 @@ def _show_list(*, as_json: bool) -> None:
         (
             each.name,
             each.state,
-            _format_bytes(each.bytes_here) if each.bytes_here else "",
-            _format_bytes(each.megabytes * 1e6) if each.megabytes else "",
+            format_bytes(each.bytes_here) if each.bytes_here else "",
+            format_bytes(each.megabytes * 1e6) if each.megabytes else "",
             each.licence,
             each.purpose,
         )
         for each in models
     ]
     print_table(_COLUMNS, rows, has_lines=False)
-
-
-def _format_bytes(count: float) -> str:
-    """Return a size as people read it, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

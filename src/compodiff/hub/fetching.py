@@ -39,6 +39,10 @@ class RemoteFile:
     size: int
     digest: str
 
+    def is_whole(self, path: Path) -> bool:
+        """Return whether a file of this size is there; its digest was checked when it was put there."""
+        return path.is_file() and path.stat().st_size == self.size
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -57,7 +61,7 @@ class Offer:
     def count_missing(self) -> int:
         """Return how many bytes are still to be fetched."""
         blobs = locate_folder(self.address) / "blobs"
-        missing = [file for file in self.files if not (blobs / file.digest).exists()]
+        missing = [file for file in self.files if not file.is_whole(blobs / file.digest)]
         return sum(max(0, file.size - _count_bytes(blobs / f"{file.digest}{_UNFINISHED}")) for file in missing)
 
 
@@ -120,6 +124,15 @@ def fetch_offer(offer: Offer) -> FetchedModel:
     return found
 
 
+def format_bytes(count: float) -> str:
+    """Return a size as people read it, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 def _fetch_blob(offer: Offer, file: RemoteFile, bar: "tqdm[Any]") -> None:
     """Fetch one file into the cache, going on where an earlier one stopped."""
     from huggingface_hub import hf_hub_url
@@ -130,9 +143,10 @@ def _fetch_blob(offer: Offer, file: RemoteFile, bar: "tqdm[Any]") -> None:
     blob = locate_folder(address) / "blobs" / file.digest
     unfinished = blob.with_name(f"{file.digest}{_UNFINISHED}")
     with _lock_blob(blob):
-        if blob.exists():
+        if file.is_whole(blob):
             bar.update(file.size)
             return
+        blob.unlink(missing_ok=True)
         if _count_bytes(unfinished) > file.size:
             unfinished.unlink()
         done = _count_bytes(unfinished)
@@ -184,7 +198,7 @@ def _require_space(offer: Offer) -> None:
     needed, free = offer.count_missing(), shutil.disk_usage(there).free
     if needed > free:
         raise ResourceUnavailable(
-            f"{offer.address} needs {needed / 1e9:.1f} GB, and the disk of {there} has {free / 1e9:.1f} GB; "
+            f"{offer.address} needs {format_bytes(needed)}, and the disk of {there} has {format_bytes(free)}; "
             "free some space, or set HF_HOME to another disk"
         )
 
