@@ -14,9 +14,8 @@ Show a picture, say what should be different, and get the pictures that fit best
 `compodiff index build Pictures`. Errors that you can mend are children of `compodiff.errors.CompoDiffError`.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
-
-from compodiff.hub.online import forbid_network
 
 if TYPE_CHECKING:
     from compodiff.search.searcher import Blend, Hit, Query, Ranking, Searcher
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"  # the only place; pyproject.toml and `compodiff --version` read it
 __all__ = ["Blend", "Hit", "Query", "Ranking", "Searcher", "__version__"]
 
-forbid_network()  # before any library is imported that would fetch; `compodiff get` and `push` alone allow it
+# Before any library is imported that would fetch or call home: `compodiff get` and `push` alone use the network.
+for _name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_name, "1")
 
 
 def __getattr__(name: str) -> Any:

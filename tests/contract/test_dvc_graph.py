@@ -23,9 +23,21 @@ DATA: dict[str, Any] = yaml.safe_load((ROOT / "data.dvc").read_text(encoding="ut
 CODE = "src/"
 
 # Rooms that no result depends on, so that an edit to them trains nothing anew: messages, how files are written and work
-# is spread, what the machine is and what precision it multiplies, the types and ranges of params (whose values DVC
-# watches), and what only watches. A stage whose result is theirs names them all the same.
-WITHOUT_EFFECT = {"dials", "errors", "execution", "machine", "params", "precision", "project", "storage", "tracking"}
+# is spread, how models are fetched (what one made records its digest), what the machine is and what precision it
+# multiplies, the types and ranges of params (whose values DVC watches), and what only watches. A stage whose result is
+# theirs names them all the same.
+WITHOUT_EFFECT = {
+    "dials",
+    "errors",
+    "execution",
+    "hub",
+    "machine",
+    "params",
+    "precision",
+    "project",
+    "storage",
+    "tracking",
+}
 DECLARED = "compodiff.stages.declaration"  # how a stage is declared changes no result either
 
 

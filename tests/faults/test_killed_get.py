@@ -22,7 +22,7 @@ def test_a_fetch_that_is_killed_three_times_goes_on(tmp_path: Path, megabytes: i
         hub.add("org/large", {"config.json": b"{}", "model.safetensors": content})
         hub.faults.bytes_per_second = 30 * MEGABYTE
         environment = os.environ | hub.make_environment(tmp_path)
-        unfinished = tmp_path / "hub/models--org--large/blobs" / f"{digest}.compodiff.incomplete"
+        unfinished = tmp_path / "hub/models--org--large/blobs" / f"{digest}.compodiff-partial"
         sizes = [0]
         for _ in range(3):
             fetching = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Any
 
 from compodiff.errors import CompoDiffError, InputInvalid, ResourceUnavailable
@@ -10,6 +11,7 @@ from compodiff.hub.known import Address
 
 _LOG_IN = "log in: hf auth login, or set HF_TOKEN"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -52,11 +54,17 @@ def _explain(error: Exception, address: Address, action: str) -> CompoDiffError:
             f"the disk of {constants.HF_HUB_CACHE} is full; free some space, or set HF_HOME to another disk, and run "
             "the same command again"
         )
-    said = " ".join(str(error).split())[:200]
-    if "Consistency check failed" in said:
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return ResourceUnavailable(
-            f"a file of {address.hub_id} was cut short on its way; run the same command again, and it goes on"
+            f"{error.filename or constants.HF_HUB_CACHE} cannot be written ({error.strerror}); make it writable, or "
+            "set HF_HOME to a folder of your own"
         )
+    if isinstance(error, JSONDecodeError):
+        return ResourceUnavailable(
+            f"what answers at {constants.ENDPOINT} is no hub (it sends no JSON); log in to the network if it asks for "
+            "that, and check HF_ENDPOINT"
+        )
+    said = " ".join(str(error).split())[:200]
     return ResourceUnavailable(f"could not {action} {address.hub_id}: {said}")
 
 

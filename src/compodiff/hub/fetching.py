@@ -18,7 +18,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.hub.cache import MAIN, FetchedModel, find_address, locate_folder
+from compodiff.hub.cache import MAIN, FetchedModel, find_address, locate_folder, read_commit
 from compodiff.hub.choosing import choose_files
 from compodiff.hub.failures import explain_failures
 from compodiff.hub.known import COMMIT, Address
@@ -26,9 +26,12 @@ from compodiff.hub.online import allow_network
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.digests import digest_file
 from compodiff.storage.names import is_inside
+from compodiff.storage.ownership import delete_partial
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # git's sha1 of a small file, sha256 of a large one
-_UNFINISHED = ".compodiff.incomplete"
+_SHA256 = 64  # digits
+_UNFINISHED = ".compodiff-partial"
+_OTHER_SIZE = "Consistency check failed"  # as the library says it, by an OSError without a number
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class RemoteFile:
     def is_whole(self, path: Path) -> bool:
         """Return whether a file of this size is there; its digest was checked when it was put there."""
         return path.is_file() and path.stat().st_size == self.size
+
+    def compute_digest(self, path: Path) -> str:
+        """Return the digest of a file, of the kind that the hub states for this one."""
+        if len(self.digest) == _SHA256:
+            return digest_file(path)
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -102,10 +112,29 @@ def fetch_offer(offer: Offer) -> FetchedModel:
     Raises:
         ResourceUnavailable: network or disk space ended, or a file is not what the hub says; what has arrived stays.
     """
+    address, commit = offer.address, offer.commit
+    found = _find_whole(offer)
+    if found is None:
+        _require_space(offer)
+        found = _fetch_files(offer)
+    with explain_failures(address, "fetch"):
+        _record_revision(address, commit)
+    return found
+
+
+def _find_whole(offer: Offer) -> FetchedModel | None:
+    """Return the model where each file of the offer is here, so that a cache that cannot be written serves as well."""
+    try:
+        found = find_address(replace(offer.address, revision=offer.commit))
+    except ResourceUnavailable:
+        return None
+    return found if all(file.is_whole(found.folder / file.name) for file in offer.files) else None
+
+
+def _fetch_files(offer: Offer) -> FetchedModel:
     from huggingface_hub import snapshot_download
 
     address, commit = offer.address, offer.commit
-    _require_space(offer)
     with allow_network(), explain_failures(address, "fetch"):
         with tqdm(desc=address.name, total=offer.size, unit="B", unit_scale=True, disable=None) as bar:
             for file in offer.files:
@@ -118,9 +147,9 @@ def fetch_offer(offer: Offer) -> FetchedModel:
     found = find_address(replace(address, revision=commit))
     for file in offer.files:
         path = found.folder / file.name
-        if path.resolve().name != file.digest:  # no links on this disk
-            _require_digest(path, file, offer)
-    _record_revision(address, commit)
+        # Without links on this disk, what lies there may be another program's.
+        if path.resolve().name != file.digest and (digest := file.compute_digest(path)) != file.digest:
+            raise ResourceUnavailable(_describe_wrong_digest(file, digest, f"remove {path}", offer))
     return found
 
 
@@ -146,23 +175,33 @@ def _fetch_blob(offer: Offer, file: RemoteFile, bar: "tqdm[Any]") -> None:
         if file.is_whole(blob):
             bar.update(file.size)
             return
-        blob.unlink(missing_ok=True)
         if _count_bytes(unfinished) > file.size:
-            unfinished.unlink()
+            delete_partial(unfinished)
         done = _count_bytes(unfinished)
         bar.update(done)
         url = hf_hub_url(address.hub_id, file.name, repo_type=address.kind, revision=offer.commit)
         with unfinished.open("ab") as content:
-            http_get(
-                url,
-                content,
-                resume_size=done,
-                headers=build_hf_headers(),
-                expected_size=file.size,
-                displayed_filename=file.name,
-                tqdm_class=_make_part_of(bar),
-            )
-        _require_digest(unfinished, file, offer)
+            try:
+                http_get(
+                    url,
+                    content,
+                    resume_size=done,
+                    headers=build_hf_headers(),
+                    expected_size=file.size,
+                    displayed_filename=file.name,
+                    tqdm_class=_make_part_of(bar),
+                )
+            except OSError as error:
+                if _OTHER_SIZE not in str(error):
+                    raise
+                delete_partial(unfinished)  # the server says that this is all, so it is another file
+                stated = f"another size than the {file.size} bytes that the hub states"
+                raise ResourceUnavailable(
+                    f"{file.name} of {address.hub_id} came with {stated}; it was removed; run the same command again"
+                ) from error
+        if (digest := file.compute_digest(unfinished)) != file.digest:
+            delete_partial(unfinished)
+            raise ResourceUnavailable(_describe_wrong_digest(file, digest, "it was removed", offer))
         os.replace(unfinished, blob)
 
 
@@ -178,18 +217,9 @@ def _lock_blob(blob: Path) -> Iterator[None]:
         yield
 
 
-def _require_digest(path: Path, file: RemoteFile, offer: Offer) -> None:
-    if len(file.digest) == 64:
-        digest = digest_file(path)
-    else:
-        content = path.read_bytes()
-        digest = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    if digest != file.digest:
-        path.unlink()
-        raise ResourceUnavailable(
-            f"{file.name} of {offer.address.hub_id} came with the digest {digest[:12]}, and the hub states "
-            f"{file.digest[:12]}; it was removed; run the same command again"
-        )
+def _describe_wrong_digest(file: RemoteFile, digest: str, remedy: str, offer: Offer) -> str:
+    said = f"{file.name} of {offer.address.hub_id} came with the digest {digest[:12]}, and the hub states"
+    return f"{said} {file.digest[:12]}; {remedy}; run the same command again"
 
 
 def _require_space(offer: Offer) -> None:
@@ -211,6 +241,8 @@ def _record_revision(address: Address, commit: str) -> None:
         if (refs / MAIN).exists():
             return
         revision = MAIN
+    if read_commit(replace(address, revision=revision)) == commit:
+        return
     with replace_path(refs / revision) as temporary:
         temporary.write_text(commit, encoding="utf-8")
 

@@ -1,25 +1,12 @@
 """The switch of the network: nothing in this project fetches anything but inside `allow_network`.
 
-huggingface_hub, and with it transformers, diffusers and open_clip, asks its own constant before each request.
+The package sets HF_HUB_OFFLINE where it is imported (`compodiff/__init__.py`). huggingface_hub, and with it
+transformers, diffusers and open_clip, reads that once, and asks its own constant before each request.
 """
 
 import logging
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-SWITCH = "HF_HUB_OFFLINE"
-_TELEMETRY = "HF_HUB_DISABLE_TELEMETRY"  # nothing here calls home
-
-
-def forbid_network() -> None:
-    """Keep the hub's library, in this process and in those that it starts, from the network."""
-    loaded = sys.modules.get("huggingface_hub.constants")
-    for name in (SWITCH, _TELEMETRY):
-        os.environ[name] = "1"
-        if loaded is not None:
-            loaded.__dict__[name] = True
 
 
 @contextmanager

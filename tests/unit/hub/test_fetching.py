@@ -89,7 +89,7 @@ def test_a_download_goes_on_where_it_stopped(hub: LoopbackHub, home: Path) -> No
     hub.faults.cut_after = 12_000_000
     # Each piece is taken up by the library itself, until none comes any more.
     offer = inspect_offer(parse_address("org/large"))
-    unfinished = home / "hub/models--org--large/blobs" / f"{offer.files[0].digest}.compodiff.incomplete"
+    unfinished = home / "hub/models--org--large/blobs" / f"{offer.files[0].digest}.compodiff-partial"
     unfinished.parent.mkdir(parents=True)
     unfinished.write_bytes(content[:11_000_000])
     assert offer.count_missing() == 14_000_000
@@ -103,7 +103,7 @@ def test_a_download_goes_on_where_it_stopped(hub: LoopbackHub, home: Path) -> No
 def test_an_unfinished_file_that_is_too_long_or_wrong_is_fetched_anew(hub: LoopbackHub, home: Path) -> None:
     hub.add("org/tiny", FILES)
     digest = hashlib.sha256(WEIGHTS).hexdigest()
-    unfinished = home / "hub/models--org--tiny/blobs" / f"{digest}.compodiff.incomplete"
+    unfinished = home / "hub/models--org--tiny/blobs" / f"{digest}.compodiff-partial"
     unfinished.parent.mkdir(parents=True)
     unfinished.write_bytes(b"x" * (len(WEIGHTS) + 1))
     assert get("org/tiny").files
@@ -123,7 +123,7 @@ def test_a_file_with_another_digest_is_refused_and_removed(hub: LoopbackHub, hom
     with pytest.raises(ResourceUnavailable, match="compodiff get org/tiny"):
         find_model("org/tiny")
     hub.faults.altered = set()
-    assert len(list((home / "hub/models--org--tiny/blobs").glob("*.incomplete"))) == 0
+    assert len(list((home / "hub/models--org--tiny/blobs").glob("*-partial"))) == 0
     hub.large.clear()
     assert get("org/tiny").files
 
