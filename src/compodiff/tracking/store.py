@@ -94,9 +94,8 @@ def require_answers(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = remove_credentials(" ".join(str(error).split()))[:200]
-        raise ResourceUnavailable(
-            f"a request to MLflow at {remove_credentials(uri)} failed ({reason}); check MLFLOW_TRACKING_URI, run again"
-        ) from error
+        failed = f"a request to MLflow at {remove_credentials(uri)} failed ({reason})"
+        raise ResourceUnavailable(f"{failed}; check MLFLOW_TRACKING_URI and run again") from error
 
 
 def remove_credentials(text: str) -> str:
