@@ -185,7 +185,7 @@ def test_a_fault_of_the_server_is_the_last_line_of_a_stream(client, champion, mo
         ({"text": "a", "reference_embedding": "AAAA"}, [], 422, "3 bytes, which are no float32 numbers"),
         ({"text": "a", "reference_embedding": "AAAAAA=="}, [], 422, r"has the shape \(1,\), the encoder makes"),
         ({"text": "a", "reference_embedding": base64.b64encode(b"\xff" * 128).decode()}, [], 422, "NaN|base64"),
-        ({"text": "a", "reference_embedding": long_embedding()}, [], 422, "a reference embedding is 5.66e.30 long"),
+        ({"text": "a", "reference_embedding": long_embedding()}, [], 422, "a reference embedding has length 5.66e.30"),
         ({"reference_id": [RED, BLUE], "weight": [1]}, [], 422, "2 references and 1 weights"),
         ({"reference_id": [RED, BLUE], "weight": [0, 0]}, [], 422, "not all of them 0"),
         ({"text": "a", "mode": "magic"}, [], 422, "mode: "),
