@@ -51,6 +51,7 @@ class Faults:
     """What goes wrong until it is taken back."""
 
     status: int | None = None  # of every answer
+    page: bytes | None = None  # that is sent to every question, as a network's log-in does
     cut_after: int | None = None  # bytes of a large file, then the connection ends
     bytes_per_second: float | None = None
     altered: set[str] = field(default_factory=set)  # names of files that arrive with other bytes of the same number
@@ -79,6 +80,7 @@ class LoopbackHub(ThreadingHTTPServer):
         self.faults = Faults()
         self.token: str | None = None  # where it is set, every request has to bring it
         self.asked: list[Asked] = []
+        self.sent = 0  # bytes of large files
 
     @property
     def address(self) -> str:

@@ -45,6 +45,8 @@ class Answers(BaseHTTPRequestHandler):
         self.server.asked.append(Asked(self.command, path, int(first or 0), has_token))
         if self.server.faults.status is not None:
             self._send(self.server.faults.status, b"{}")
+        elif self.server.faults.page is not None:
+            self._send(200, self.server.faults.page, {"Content-Type": "text/html"})
         elif path.startswith("/large/"):
             self._serve_large(path.removeprefix("/large/"))
         elif self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
@@ -64,6 +66,7 @@ class Answers(BaseHTTPRequestHandler):
                 self._send_json({"url": f"{self.server.address}/{hub_id}"}, status=409)
                 return
             made = Repository(is_private=asked.get("visibility") == "private")
+            made.commit({".gitattributes": b"*.safetensors filter=lfs"})
             self.server.repositories[kind, hub_id] = made
             self._send_json({"url": f"{self.server.address}/{hub_id}"})
             return
@@ -138,6 +141,7 @@ class Answers(BaseHTTPRequestHandler):
                 return
             try:
                 self.wfile.write(part[start : start + _PIECE])
+                self.server.sent += len(part[start : start + _PIECE])
             except (BrokenPipeError, ConnectionResetError):  # the client was killed
                 self.close_connection = True
                 return

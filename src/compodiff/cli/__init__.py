@@ -24,6 +24,7 @@ from compodiff.cli import (
     inspect,
     interchange,
     pipeline,
+    push,
     registry,
     search,
     serve,
@@ -73,7 +74,7 @@ _IN_ORDER = (
     interchange,
     experiment,
 )
-for commands in (*_IN_ORDER, get, registry, bench, convert):
+for commands in (*_IN_ORDER, get, push, registry, bench, convert):
     app.add_typer(commands.app)
 
 

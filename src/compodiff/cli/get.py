@@ -60,6 +60,7 @@ def get(
         for offer in offers:
             echo(_describe_offer(offer))
     found = [] if dry_run else [fetch_offer(offer) for offer in offers]
+    _fetch_parts(found, as_json=as_json)
     if as_json:
         folders: list[str | None] = [str(each.folder) for each in found] or [None for _ in offers]
         both = [{**each, "folder": folder} for each, folder in zip(told, folders, strict=True)]
@@ -69,6 +70,18 @@ def get(
         echo(f"{each.name} is here: {each.folder}")
     for each in found:
         _make_usable(each)
+
+
+def _fetch_parts(found: "list[FetchedModel]", *, as_json: bool) -> None:
+    """Fetch the models that encoders of fetched models are made of; which ones, their manifests say."""
+    from compodiff.hub.fetching import fetch_offer, inspect_offer
+    from compodiff.hub.needs import list_missing_parts
+
+    for address in (address for each in found for address in list_missing_parts(each)):
+        offer = inspect_offer(address)
+        if not as_json:
+            echo(f"its encoder needs {_describe_offer(offer)}")
+        fetch_offer(offer)
 
 
 def _make_usable(found: "FetchedModel") -> None:

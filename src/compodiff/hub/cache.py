@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from compodiff.errors import ResourceUnavailable
+from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.hub.choosing import choose_files
 from compodiff.hub.known import COMMIT, Address, KnownModel, parse_address
 
@@ -52,6 +52,19 @@ def find_model_folder(place: str | Path, revision: str | None = None) -> Path:
         ResourceUnavailable: it is not in the cache, or not whole.
     """
     return Path(place) if Path(place).is_dir() else find_model(str(place), revision).folder
+
+
+def find_fetched_folder(text: str) -> Path | None:
+    """Return the folder of a model that was fetched; None where `text` is no hub id, or nothing of it was fetched.
+
+    Raises:
+        ResourceUnavailable: it is not whole any more.
+    """
+    try:
+        address = parse_address(text)
+    except InputInvalid:
+        return None
+    return None if read_commit(address) is None else find_address(address).folder
 
 
 def find_address(address: Address) -> FetchedModel:

@@ -91,6 +91,8 @@ def inspect_offer(address: Address) -> Offer:
         timeout = constants.HF_HUB_ETAG_TIMEOUT
         info = api.repo_info(address.hub_id, repo_type=kind, revision=address.revision, timeout=timeout)
         commit = str(info.sha)
+        if not COMMIT.fullmatch(commit):
+            raise InputInvalid(f"the hub names no commit of {address.hub_id}, but {commit!r}; do not fetch it")
         tree = api.list_repo_tree(address.hub_id, repo_type=kind, recursive=True, revision=commit)
         listed = {
             each.path: RemoteFile(each.path, each.size, each.lfs.sha256 if each.lfs else each.blob_id)
@@ -101,7 +103,7 @@ def inspect_offer(address: Address) -> Offer:
         if not (is_inside(file.name) and _DIGEST.fullmatch(file.digest)):
             raise InputInvalid(f"{address.hub_id} lists the file {file.name!r}, which leads astray; do not fetch it")
     files = tuple(listed[name] for name in choose_files(listed, address))
-    if not files or not COMMIT.fullmatch(commit):
+    if not files:
         raise InputInvalid(f"{address.hub_id} holds no file of a model; check the name")
     return Offer(address, commit, _read_licence(info, address), files)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.errors import InputInvalid
+from compodiff.hub import find_fetched_folder
 from compodiff.index import INSIDE
 from compodiff.project import find_project_root
 
@@ -34,11 +35,11 @@ class ModelParts:
 
 
 def find_model_parts(model: str) -> ModelParts:
-    """Find a model by the address of an alias (models:/compodiff@champion) or by a folder, such as artifacts.
+    """Find a model by an alias (models:/compodiff@champion), a folder such as artifacts, or a hub id that was fetched.
 
     Raises:
         InputInvalid: the alias stands for no version, or the folder lacks composed/ or encoder/.
-        ResourceUnavailable: the registry cannot be reached.
+        ResourceUnavailable: the registry cannot be reached, or the fetched model is not whole.
     """
     if model.startswith("models:"):
         if not model.startswith(_REGISTERED):
@@ -46,10 +47,12 @@ def find_model_parts(model: str) -> ModelParts:
         from compodiff.tracking.registry import find_model_folder
 
         return ModelParts(find_model_folder(find_project_root(), model.removeprefix(_REGISTERED)))
-    parts = ModelParts(Path(model))
+    folder = Path(model) if Path(model).is_dir() else find_fetched_folder(model)
+    parts = ModelParts(folder or Path(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():
-            raise InputInvalid(f"{part} is not there; name a folder with composed/ and encoder/, or {CHAMPION}")
+            named = f"a folder with composed/ and encoder/, a model of `compodiff get`, or {CHAMPION}"
+            raise InputInvalid(f"{part} is not there; name {named}")
     return parts
 
 

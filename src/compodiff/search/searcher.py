@@ -77,8 +77,8 @@ class Searcher:
         """Open a model and an index.
 
         Args:
-            model: the address of an alias in the registry of the project that the current folder is in, or a folder
-                with composed/ and encoder/.
+            model: the address of an alias in the registry of the project that the current folder is in, a folder with
+                composed/ and encoder/, or the hub id of a model that `compodiff get` fetched.
             index: a folder of pictures after `compodiff index build`, or an index; None for the default gallery.
 
         Raises:

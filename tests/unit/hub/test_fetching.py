@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from worlds.hub import LoopbackHub
+from worlds.hub import LoopbackHub, Repository
 
 from compodiff.errors import CheckpointMismatch, InputInvalid, ResourceUnavailable
 from compodiff.hub import find_model
@@ -149,10 +149,22 @@ def test_pickles_are_refused_before_anything_is_fetched(hub: LoopbackHub) -> Non
     assert not [each for each in hub.asked if "resolve" in each.path]
 
 
-def test_a_name_that_leads_out_of_the_cache_is_refused(hub: LoopbackHub) -> None:
-    hub.add("org/evil", {"../../evil.json": b"{}", "model.safetensors": b"x"})
+@pytest.mark.parametrize("name", ["../../evil.json", "/evil.json", "..\\evil.json", "C:\\evil.json", "a/../../b.json"])
+def test_a_name_that_leads_out_of_the_cache_is_refused(hub: LoopbackHub, home: Path, name: str) -> None:
+    hub.add("org/evil", {name: b"{}", "model.safetensors": b"x"})
     with pytest.raises(InputInvalid, match="leads astray"):
         get("org/evil")
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("commit", ["../../../evil", "main", "C" * 40])
+def test_a_commit_that_is_none_is_refused(hub: LoopbackHub, home: Path, commit: str) -> None:
+    repository = hub.repositories.setdefault(("model", "org/evil"), Repository())
+    repository.commits[commit] = dict(FILES)
+    repository.refs["main"] = commit
+    with pytest.raises(InputInvalid, match="names no commit"):
+        get("org/evil")
+    assert not home.exists()
 
 
 def test_what_the_hub_does_not_state_the_table_does(hub: LoopbackHub) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from huggingface_hub import constants
 from worlds.hub import LoopbackHub
 
+from compodiff.errors import ResourceUnavailable
 from compodiff.hub import find_model
+from compodiff.hub.fetching import fetch_offer, inspect_offer
+from compodiff.hub.known import parse_address
 
 Run = Callable[..., tuple[int, str, str]]
 FILES = {"config.json": b"{}", "model.safetensors": bytes(300_000)}
@@ -163,3 +167,39 @@ def test_a_full_disk(hub: LoopbackHub, compodiff: Run, disk: Path, monkeypatch: 
     code, out, err = compodiff("get", "org/tiny")
     assert (code, err.count("\n")) == (6, 1)
     assert f"the disk of {disk / 'hub'} is full; free some space" in err
+
+
+def test_a_cache_that_cannot_be_written(
+    hub: LoopbackHub, compodiff: Run, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("org/here", {"config.json": b"{}", "model.safetensors": bytes(1000)})
+    hub.add("org/other", {"config.json": b"{}", "model.safetensors": bytes(1000)})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(disk / "hub"))
+    assert compodiff("get", "org/here")[0] == 0
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    code, out, err = compodiff("get", "org/here")  # a cache that many share is often read-only
+    assert (code, err) == (0, "")
+    assert f"org/here is here: {find_model('org/here').folder}" in out
+    code, out, err = compodiff("get", "org/other")
+    assert (code, err.count("\n")) == (6, 1)
+    assert "cannot be written (Read-only file system); make it writable, or set HF_HOME to a folder of your own" in err
+
+
+def test_a_log_in_page_in_place_of_the_hub(hub: LoopbackHub, compodiff: Run) -> None:
+    hub.add("org/tiny", FILES)
+    hub.faults.page = b"<html>Welcome to our hotel</html>"
+    told = refuse(compodiff, "get", "org/tiny", code=6)
+    assert told == (
+        f"what answers at {hub.address} is no hub (it sends no JSON); log in to the network if it asks for that, and "
+        "check HF_ENDPOINT"
+    )
+
+
+def test_a_log_in_page_in_place_of_a_file(hub: LoopbackHub) -> None:
+    hub.add("org/tiny", FILES)
+    offer = inspect_offer(parse_address("org/tiny"))
+    hub.faults.page = b"<html>Welcome to our hotel</html>"
+    with pytest.raises(ResourceUnavailable, match=r"^config.json of org/tiny came with another size than the 2 bytes"):
+        fetch_offer(offer)
+    hub.faults.page = None
+    assert fetch_offer(offer).files
