@@ -64,8 +64,8 @@ def write_set(folder: Path, kind: str, rows: Sequence[Row]) -> Path:
                 columns = {name: value for name, value in row.items() if name not in ("split", "shard", "called")}
                 for name in ("reference", "target", "picture"):
                     if name in columns:
-                        called = row.get("called", place)
-                        columns[name] = shard.store_picture(f"{name}-{number}-{called}", columns[name])
+                        called = row.get("called", f"{number}-{place}")
+                        columns[name] = shard.store_picture(f"{name}-{called}", columns[name])
                 shard.add(columns)
     finish_set(folder, kind, licence="", source="this test")
     return folder

@@ -13,6 +13,7 @@ negatives.npy (n, 2) i64        row, image                            manifest.j
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compodiff.embeddings.scattered import expect_scattered, read_scattered
 from compodiff.embeddings.text_tower import TextTower
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
@@ -125,6 +127,12 @@ class SetEmbeddings:
         return self.open_array("images")
 
     @cached_property
+    def _scattered_images(self) -> NDArray[np.float16]:
+        mapped: NDArray[np.float16] = self.open_array("images")
+        expect_scattered(mapped)
+        return mapped
+
+    @cached_property
     def texts_pooled(self) -> NDArray[np.float16]:
         """(T, D) pooled texts."""
         return self.open_array("texts_pooled")
@@ -137,6 +145,17 @@ class SetEmbeddings:
     @cached_property
     def _packed_masks(self) -> NDArray[np.uint8]:
         return self.open_array("masks")
+
+    def list_row_groups(self, least: int) -> list[slice]:
+        """Return the rows of neighbouring shards, at least `least` together but for the last ones, as slices."""
+        counts = [part["lengths"]["keys"] for part in self.manifest.get("parts", ())]
+        ends = np.cumsum(counts).tolist() or [len(self.open_array("splits"))]
+        groups, start = list[slice](), 0
+        for end in ends:
+            if end - start >= least or end == ends[-1] > start:
+                groups.append(slice(start, end))
+                start = end
+        return groups
 
     def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,).
@@ -157,6 +176,10 @@ class SetEmbeddings:
         begins = np.cumsum(lengths) - lengths
         places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
         return states[places], lengths
+
+    def read_images(self, rows: ArrayLike) -> NDArray[np.float32]:
+        """Return pictures from all over the set, (B, D). rows: (B,)."""
+        return read_scattered(self._scattered_images, np.asarray(rows, dtype=np.int64))
 
     def read_masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
         """Return masks, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
@@ -183,11 +206,12 @@ def join_parts(folder: Path, parts: Sequence["Part"], kept: str) -> None:
             if joined is None:
                 rows = sum(part.count_rows(name) for part in parts)
                 shape = (rows, *array.shape[1:])
-                joined = _create(folder / f"{name}.npy", array.dtype, shape)
+                joined = create_array(folder / f"{name}.npy", array.dtype, shape)
             joined[begin : begin + len(array)] = array
             begin += len(array)
-    lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-    np.save(folder / f"{_TEXT_ARRAYS[kept][1]}.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    lengths = np.load(folder / "lengths.npy", mmap_mode="r", allow_pickle=False)
+    offsets = create_array(folder / f"{_TEXT_ARRAYS[kept][1]}.npy", np.dtype(np.int64), (len(lengths) + 1,))
+    np.cumsum(lengths, out=offsets[1:])  # the first is 0, as a new file is
 
 
 def list_arrays(kept: str) -> list[str]:
@@ -229,12 +253,18 @@ class Part:
 class EarlierPart(Part):
     """The arrays of one shard, out of the joined arrays of an earlier run."""
 
-    def __init__(self, embeddings: SetEmbeddings, number: int) -> None:
-        """`number`: of the shard among the parts that were joined."""
-        listed = embeddings.manifest["parts"]
-        self._embeddings = embeddings
-        self._lengths: dict[str, int] = listed[number]["lengths"]
-        self._starts = {name: sum(each["lengths"][name] for each in listed[:number]) for name in self._lengths}
+    def __init__(self, embeddings: SetEmbeddings, starts: dict[str, int], lengths: dict[str, int]) -> None:
+        """`starts`: where each array of the shard begins in the joined one; `lengths`: of these arrays."""
+        self._embeddings, self._starts, self._lengths = embeddings, starts, lengths
+
+    @classmethod
+    def list_all(cls, embeddings: SetEmbeddings) -> dict[str, "EarlierPart"]:
+        """Return the parts that were joined, by the digests of their shards."""
+        parts, ends = dict[str, EarlierPart](), Counter[str]()
+        for part in embeddings.manifest["parts"]:
+            parts[part["sha256"]] = cls(embeddings, ends.copy(), part["lengths"])
+            ends.update(part["lengths"])
+        return parts
 
     def read_pictures(self) -> Arrays:
         """Read the arrays that are of pictures alone."""
@@ -259,7 +289,7 @@ def iterate_chunks(count: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _create(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def create_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Create an array on disk; an empty one cannot be mapped and is written as it is."""
     if 0 in shape:
         empty = np.empty(shape, dtype)

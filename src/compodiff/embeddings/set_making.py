@@ -87,9 +87,7 @@ def _find_earlier(folder: Path, made_with: Mapping[str, object]) -> tuple[dict[s
         embeddings = SetEmbeddings.load(folder)
         if any(embeddings.manifest.get(key) != value for key, value in made_with.items()):
             return {}, ""
-        listed = embeddings.manifest["parts"]
-        parts = {part["sha256"]: EarlierPart(embeddings, number) for number, part in enumerate(listed)}
-        return parts, embeddings.kept
+        return EarlierPart.list_all(embeddings), embeddings.kept
     except (CompoDiffError, KeyError, TypeError):
         return {}, ""
 

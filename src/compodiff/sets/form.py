@@ -63,7 +63,7 @@ class Place:
 
     def to_row(self) -> dict[str, Any]:
         """Return the place as a value of a row."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Read a set where it lies: a folder of this machine, or an address that fsspec opens (s3://bucket/set)."""
 
-import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +33,12 @@ class TrainingSet:
     address: str
     description: SetDescription
 
-    def read_rows(self, shard: Shard) -> pa.Table:
+    def read_rows(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows of a shard, after checking that they are those that set.json seals.
+
+        Args:
+            shard: whose rows.
+            columns: that are read; None: all.
 
         Raises:
             InputInvalid: the shard is missing, cut short, or another one.
@@ -45,15 +48,13 @@ class TrainingSet:
         if digest_bytes(content) != shard.sha256:
             raise InputInvalid(f"{where} is not the shard that {DESCRIPTION} seals; make the set again")
         try:
-            table = pq.read_table(io.BytesIO(content))
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                names, own = file.schema_arrow.names, SCHEMAS[self.description.kind].names
+                if names != own:
+                    raise InputInvalid(f"{where} has the columns {', '.join(names)}, not {', '.join(own)}")
+                return file.read(columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputInvalid(f"{where} is damaged ({error}); make the set again") from error
-        schema = SCHEMAS[self.description.kind]
-        if table.schema.names != schema.names:
-            raise InputInvalid(
-                f"{where} has the columns {', '.join(table.schema.names)}, not {', '.join(schema.names)}"
-            )
-        return table
 
     def iterate_rows(self) -> Iterator[dict[str, Any]]:
         """Yield all rows, in order; one shard is in memory at a time."""

@@ -4,9 +4,6 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import pandas as pd
-
 from compodiff.benchmarks.datasets.assembled import read_held_out
 from compodiff.embeddings import SetEmbeddings
 from compodiff.errors import DataRejected
@@ -14,9 +11,8 @@ from compodiff.params import AnySetParams, ValidationParams
 from compodiff.sets import open_set
 from compodiff.stages.declaration import Input, Item, Output
 from compodiff.storage.atomic import replace_folder, write_json
-from compodiff.storage.tables import write_table
 from compodiff.training.examples import write_examples
-from compodiff.validation import HeldOut, Judged, Verdict, shorten_digests, validate_rows
+from compodiff.validation import HeldOut, Judged, shorten_digests, validate_rows, write_verdicts
 
 
 def validate(
@@ -42,22 +38,13 @@ def validate(
     judged = Judged(open_set(folder), arrays, HeldOut(shorten_digests(scored), shorten_digests(chosen)))
     judged.require_same_rows()
     with replace_folder(validated, "validation") as written:
-        said, quarantine = list[pd.DataFrame](), list[pd.DataFrame]()
-        verdict = Verdict(np.zeros(0, np.bool_))
-        for found in validate_rows(judged, params, validation, written / "docs"):
-            if isinstance(found, Verdict):
-                verdict = found
-                break
-            said.append(found[0])
-            quarantine.append(found[1])
-        rows = pd.concat(said)
-        write_table(written / "rows.parquet", rows)
-        write_table(written / "quarantine.parquet", pd.concat(quarantine))
-        codes = pd.Categorical(rows["relation"]).codes.astype(np.int32)
-        accepted = hashlib.sha256(verdict.accepted.tobytes() + codes.tobytes()).hexdigest()
-        write_json(written / "result.json", verdict.to_json() | {"set": arrays.manifest["set"], "examples": accepted})
+        verdict, relations = write_verdicts(written, validate_rows(judged, params, validation, written / "docs"))
+        examples = hashlib.sha256(verdict.accepted.tobytes())
+        examples.update(relations.tobytes())
+        described = {"set": arrays.manifest["set"], "examples": examples.hexdigest()}
+        write_json(written / "result.json", verdict.to_json() | described)
         if verdict.passed:
-            write_examples(written, arrays, verdict.accepted, codes)
+            write_examples(written, arrays, verdict.accepted, relations)
     if not verdict.passed:
         raise DataRejected(
             f"{folder} is not fit for training: {verdict.describe_reasons()}; "

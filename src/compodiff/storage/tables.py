@@ -1,7 +1,7 @@
 """Parquet tables larger than memory: read and written a group of rows at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,36 @@ def count_rows(path: Path) -> int:
 
 def _shorten_error(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def iterate_table(path: Path, *, remedy: str) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a parquet file, some thousands at a time; `remedy` is the way out that an error names.
+
+    Raises:
+        InputInvalid: the file is missing, cut short or not parquet.
+    """
+    read_column_names(path, remedy=remedy)
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from (batch.to_pandas() for batch in file.iter_batches(ROWS_PER_GROUP))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputInvalid(f"{path} is damaged ({_shorten_error(error)}); {remedy}") from error
+
+
+@contextmanager
+def open_frame_writer(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield what appends rows to a new parquet file, a group each time; the first group says of what types they are."""
+    with ExitStack() as opened:
+        writer: pq.ParquetWriter | None = None
+
+        def append(rows: pd.DataFrame) -> None:
+            nonlocal writer
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+            if writer is None:
+                writer = opened.enter_context(pq.ParquetWriter(path, table.schema))
+            writer.write_table(table.cast(writer.schema), row_group_size=max(1, len(table)))
+
+        yield append
 
 
 def write_table(path: Path, rows: pd.DataFrame) -> None:

@@ -2,5 +2,6 @@
 
 from compodiff.validation.rows import HeldOut, Judged, shorten_digests
 from compodiff.validation.verdict import Verdict, validate_rows
+from compodiff.validation.writing import write_verdicts
 
-__all__ = ["HeldOut", "Judged", "Verdict", "shorten_digests", "validate_rows"]
+__all__ = ["HeldOut", "Judged", "Verdict", "shorten_digests", "validate_rows", "write_verdicts"]

@@ -1,5 +1,6 @@
 """Read what the stage validate said of a set: artifacts/sets/NAME has artifacts/validation/NAME."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -7,9 +8,9 @@ import pandas as pd
 from compodiff.errors import InputInvalid
 from compodiff.params import SimilarityFloors, load_params
 from compodiff.project import find_project_root
-from compodiff.storage.tables import read_table
+from compodiff.storage.tables import iterate_table, read_table
 
-ROWS = "rows.parquet"
+ROWS, QUARANTINE = "rows.parquet", "quarantine.parquet"
 
 
 def find_validated(dataset: Path) -> Path | None:
@@ -35,6 +36,24 @@ def read_validated(dataset: Path, validated: Path | None = None) -> pd.DataFrame
     if folder is None:
         raise InputInvalid(f"{dataset} was not validated; run: dvc repro validate@{dataset.name}")
     return read_table(folder / ROWS, remedy=f"run: dvc repro validate@{dataset.name}")
+
+
+def iterate_validated(dataset: Path, validated: Path, sizes: Sequence[int]) -> Iterator[pd.DataFrame]:
+    """Yield what was said of rows, as `read_validated` gives it, in pieces of these sizes, and then what is left.
+
+    A piece is shorter where rows end before it does.
+
+    Raises:
+        InputInvalid: the table is missing or damaged.
+    """
+    remedy = f"run: dvc repro validate@{dataset.name}"
+    groups = iterate_table(validated / ROWS, remedy=remedy)
+    held = next(groups, pd.DataFrame())
+    for size in (*sizes, 1):
+        while len(held) < size and (more := next(groups, None)) is not None:
+            held = pd.concat([held, more])
+        yield held.iloc[:size]
+        held = held.iloc[size:]
 
 
 def read_floors(dataset: Path) -> SimilarityFloors | None:

@@ -1,6 +1,7 @@
 """Rows of a set as the suite looks at them: texts, similarities, and what the pass over the pictures found.
 
 Nothing is decoded here: pixels were digested, and pictures that cannot be read were noted, when they were embedded.
+Texts stay columns of Arrow, behind pandas: a million rows never become Python objects.
 """
 
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ from compodiff.embeddings.set_arrays import (
 )
 from compodiff.errors import InputInvalid
 from compodiff.pairs.similarity import EmbeddedPairs, score
-from compodiff.sets import PAIRS, SPLITS, TrainingSet
+from compodiff.sets import SPLITS, TrainingSet
+from compodiff.sets.texts import read_texts
 
+_DIGEST_DIGITS = 16  # of the first 64 bits, in base 16
 Digests = NDArray[np.uint64]
 
 
@@ -57,23 +60,21 @@ class Judged:
     held_out: HeldOut
 
     @cached_property
-    def _digests(self) -> Digests:
-        return shorten_digests(self.embeddings.open_array("digests"))
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: self.embeddings.open_array(name) for name in ("digests", "states", "scored", "splits")}
+
+    @cached_property
+    def _scored(self) -> Digests:
+        return np.unique(self.held_out.scored)
 
     @cached_property
     def _kept_from_training(self) -> Digests:
-        """Digests of the pictures of the set's own validation rows, and of the benchmarks'."""
-        splits, scored = self.embeddings.open_array("splits"), self.embeddings.open_array("scored")
-        own = scored[np.flatnonzero(splits == SPLITS.index("validation"))]
+        """Digests of the pictures of the set's own validation rows, and of the benchmarks', in order."""
+        arrays = self._arrays
+        own = arrays["scored"][np.flatnonzero(arrays["splits"] == SPLITS.index("validation"))]
         images = np.unique(own[:, [REFERENCE, SCORED_TARGET]])
-        return np.concatenate([self._digests[images], self.held_out.scored, self.held_out.chosen])
-
-    @cached_property
-    def _repeated_keys(self) -> Digests:
-        """Keys that stand in two rows of the set, in whatever shards."""
-        values, counts = np.unique(self.embeddings.open_array("keys"), return_counts=True)
-        repeated: Digests = values[counts > 1]
-        return repeated
+        digests = shorten_digests(arrays["digests"][images])
+        return np.unique(np.concatenate([digests, self.held_out.scored, self.held_out.chosen]))
 
     def require_same_rows(self) -> None:
         """Refuse embeddings of other rows.
@@ -84,41 +85,34 @@ class Judged:
         if self.embeddings.manifest["set"] != self.training_set.description.digest:
             raise InputInvalid(f"the set {self.training_set.address} is not the one that was embedded; run: dvc repro")
 
-    def frame(self, start: int, rows: pd.DataFrame) -> pd.DataFrame:
+    def frame(self, start: int, texts: pd.DataFrame) -> pd.DataFrame:
         """Add what is known of rows, of which the first has the number `start`, to their texts."""
-        at = slice(start, start + len(rows))
-        scored = np.array(self.embeddings.open_array("scored")[at])
-        keys = np.array(self.embeddings.open_array("keys")[at])
+        at = slice(start, start + len(texts))
+        scored = np.array(self._arrays["scored"][at])
         ends = scored[:, [REFERENCE, SCORED_TARGET]]
-        digests, readable = self._digests[ends], self.embeddings.open_array("states")[ends] == READ
-        is_training = np.array(self.embeddings.open_array("splits")[at]) == SPLITS.index("train")
-        twins = (
-            np.where(
-                is_training[:, None],
-                np.isin(digests, self._kept_from_training),
-                np.isin(digests, self.held_out.scored),
-            )
-            & readable
+        digests = shorten_digests(self._arrays["digests"][ends.reshape(-1)])  # (2 B,)
+        readable = self._arrays["states"][ends.reshape(-1)] == READ
+        is_training = np.array(self._arrays["splits"][at]) == SPLITS.index("train")
+        known = np.where(
+            is_training.repeat(2), _contains(self._kept_from_training, digests), _contains(self._scored, digests)
         )
-        pixels = np.char.mod("%016x", digests).astype(object)
-        pixels[~readable] = None
-        found = score(_gather(self.embeddings, scored)).set_axis(rows.index)
-        return rows.assign(
-            **found,
+        is_twin = (known & readable).reshape(-1, 2).any(axis=1)
+        pixels = _write_digits(digests, readable)
+        return texts.assign(
+            **score(_gather(self.embeddings, scored)),
             row=np.arange(at.start, at.stop),
-            is_key_repeated=np.isin(keys, self._repeated_keys),
-            reference_pixels=pixels[:, 0],
-            target_pixels=pixels[:, 1],
-            held_out_twin=rows["key"].where(twins.any(axis=1)),
+            reference_pixels=pixels[::2].array,
+            target_pixels=pixels[1::2].array,
+            held_out_twin=texts["key"].where(is_twin),
         )
 
 
 def frame_rows(judged: Judged, rows_at_once: int) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a set with all that is known of them, at most about `rows_at_once` together."""
+    """Yield the rows of a set with all that is known of each, at most about `rows_at_once` together."""
     held: list[pd.DataFrame] = []
     start = 0
     for shard in judged.training_set.description.shards:
-        texts = _flatten(judged.training_set, shard)
+        texts = read_texts(judged.training_set, shard)
         held.append(judged.frame(start, texts))
         start += len(texts)
         if sum(map(len, held)) >= rows_at_once:
@@ -135,29 +129,21 @@ def shorten_digests(digests: NDArray[np.uint8]) -> Digests:
     return short
 
 
-def _flatten(training_set: TrainingSet, shard: Any) -> pd.DataFrame:
-    """Return the columns of a shard's rows that the suite looks at: names of pictures, texts."""
-    rows = training_set.read_rows(shard).to_pylist()
-    first = [{"key": row["key"], "shard": shard.file, "split": row["split"]} for row in rows]
-    if training_set.description.kind == PAIRS:
-        own = [{"picture": row["picture"]["name"], "text": _longest(row["texts"])} for row in rows]
-    else:
-        own = [
-            {
-                "reference": row["reference"]["name"],
-                "target": row["target"]["name"],
-                "reference_caption": row["reference_caption"] or None,
-                "target_caption": row["target_caption"] or None,
-                "relative_caption": _longest(row["relative_captions"]),
-                "relation": row["relation"],
-            }
-            for row in rows
-        ]
-    return pd.DataFrame([a | b for a, b in zip(first, own, strict=True)])
+def _contains(known: Digests, digests: Digests) -> NDArray[np.bool_]:
+    """Return which digests are known, (N,) -> (N,). known: (M,) in order."""
+    if not len(known):
+        return np.zeros(len(digests), np.bool_)
+    places = np.minimum(np.searchsorted(known, digests), len(known) - 1)
+    found: NDArray[np.bool_] = known[places] == digests
+    return found
 
 
-def _longest(texts: list[str]) -> str | None:
-    return max((text for text in texts if text), key=len, default=None)
+def _write_digits(digests: Digests, shown: NDArray[np.bool_]) -> "pd.Series[str]":
+    """Return digests in base 16, none where not shown. digests, shown: (N,)."""
+    digits = digests.astype(">u8").tobytes().hex()
+    places = range(0, len(digits), _DIGEST_DIGITS)
+    written = [digits[place : place + _DIGEST_DIGITS] for place in places]
+    return pd.Series(written, dtype="str").where(shown)
 
 
 def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> EmbeddedPairs:

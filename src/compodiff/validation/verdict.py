@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from compodiff.pairs.similarity import judge
 from compodiff.params import SetParams, SimilarityFloors, ValidationParams
+from compodiff.storage.row_file import open_row_file
 from compodiff.validation.rows import Judged, frame_rows
-from compodiff.validation.suite import ExpectationResult, Suite
+from compodiff.validation.suite import SAME, ExpectationResult, Suite
 
 _KEYS_IN_RESULT, _KEYS_IN_MESSAGE, _REASONS_IN_MESSAGE = 20, 3, 3
 _SCORES = tuple(SimilarityFloors.model_fields)
 _SAID = ("key", "shard", "split", *_SCORES)
+_BELOW = "below"  # column: the filters that a row fails, "" for none
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Verdict:
                 {
                     "expectation": finding.expectation,
                     "passed": finding.passed,
-                    "unexpected": len(finding.keys),
-                    "keys": list(finding.keys[:_KEYS_IN_RESULT]),
+                    "unexpected": finding.unexpected,
+                    "keys": list(finding.keys),
                     "observed": finding.observed,
                 }
                 for finding in self.findings
@@ -80,7 +82,7 @@ def validate_rows(
         judged: the set, its embeddings and what is held out.
         params: of the set.
         validation: what is tolerated.
-        docs: folder for the Data Docs.
+        docs: folder for the Data Docs; rows wait beside it, on disk.
 
     Yields:
         For each group of rows what was said of them (key, shard, split, scores, relation, accepted, rejected_by), and
@@ -89,23 +91,31 @@ def validate_rows(
     kind = judged.training_set.description.kind
     suite = Suite(kind, validation, docs)
     verdict = Verdict(np.zeros(len(judged.embeddings.open_array("keys")), np.bool_))
-    groups: list[list[ExpectationResult]] = []
-    for number, rows in enumerate(frame_rows(judged, validation.rows_at_once)):
-        below = judge(rows[list(_SCORES)], params.floors)
-        verdict.dropped.update(name for names in below[below != ""] for name in names.split(","))
-        examined = rows[below == ""]
-        verdict.examined += len(examined)
-        findings = suite.find(examined, f"{kind} {number}") if len(examined) else []
-        groups.append(findings)
-        failed = _name_failures(examined, findings)
-        verdict.accepted[examined.loc[failed == "", "row"]] = True
-        verdict.shards |= _count_by_shard(examined, failed, findings)
-        reasons = below.where(below != "", failed.reindex(rows.index, fill_value=""))
-        relation = rows.get("relation", "")
-        said = rows[list(_SAID)].assign(relation=relation, accepted=reasons == "", rejected_by=reasons)
-        yield said, examined.assign(failed=failed)[failed != ""]
-    verdict.findings = [*_merge_findings(groups, verdict.examined), _count_rows(judged, verdict, params.min_rows)]
+    merged: dict[str, ExpectationResult] = {}
+    with open_row_file(docs.parent) as file:
+        file.write(_apply_floors(rows, params.floors) for rows in frame_rows(judged, validation.rows_at_once))
+        repeated_keys = file.find_repeated(["key"])
+        repeated_rows = file.find_repeated(SAME[kind], f"{_BELOW} = ''")
+        for number, rows in enumerate(file.read()):
+            below = rows.pop(_BELOW)
+            verdict.dropped.update(name for names in below[below != ""] for name in names.split(","))
+            rows["is_key_repeated"] = np.isin(rows["row"], repeated_keys, assume_unique=True)
+            rows["is_row_repeated"] = np.isin(rows["row"], repeated_rows, assume_unique=True)
+            examined = rows[below == ""]
+            findings = suite.find(examined, f"{kind} {number}") if len(examined) else []
+            failed = _name_failures(examined, findings)
+            _note(verdict, merged, examined, failed, findings)
+            reasons = below.where(below != "", failed.reindex(rows.index, fill_value=""))
+            said = rows[list(_SAID)].assign(relation=rows.get("relation", ""))
+            yield said.assign(accepted=reasons == "", rejected_by=reasons), examined.assign(failed=failed)[failed != ""]
+    verdict.findings = [_judge_all(it, verdict.examined) for it in merged.values()]
+    verdict.findings.append(_count_rows(judged, verdict, params.min_rows))
     yield verdict
+
+
+def _apply_floors(rows: pd.DataFrame, floors: SimilarityFloors | None) -> pd.DataFrame:
+    """Add to rows by which filters they fail."""
+    return rows.assign(**{_BELOW: judge(rows[list(_SCORES)], floors)})
 
 
 def _name_failures(rows: pd.DataFrame, findings: list[ExpectationResult]) -> "pd.Series[str]":
@@ -115,23 +125,38 @@ def _name_failures(rows: pd.DataFrame, findings: list[ExpectationResult]) -> "pd
     for finding in findings:
         for key in set(finding.keys):  # a key may stand in several rows
             failed[key].append(finding.expectation)
-    return rows["key"].astype(str).map(lambda key: ", ".join(failed.get(key, of_table))).astype("str")
+    named = pd.Series(", ".join(of_table), rows.index, dtype="str")
+    at_fault = rows["key"].isin(list(failed))
+    named[at_fault] = rows.loc[at_fault, "key"].map(lambda key: ", ".join(failed[key]))
+    return named
 
 
-def _merge_findings(groups: list[list[ExpectationResult]], examined: int) -> list[ExpectationResult]:
-    """Take the findings of all groups of rows together: the tolerated fraction is of all rows."""
-    merged: dict[str, list[ExpectationResult]] = defaultdict(list)
-    for findings in groups:
-        for finding in findings:
-            merged[finding.expectation].append(finding)
-    together = []
-    for name, found in merged.items():
-        keys = tuple(key for finding in found for key in finding.keys)
-        of_table = [finding for finding in found if not finding.passed and not finding.keys]
-        passed = not of_table and len(keys) <= found[0].tolerated * examined
-        observed = of_table[0].observed if of_table else ""
-        together.append(ExpectationResult(name, passed, keys, observed, found[0].tolerated))
-    return together
+def _note(
+    verdict: Verdict,
+    merged: dict[str, ExpectationResult],
+    examined: pd.DataFrame,
+    failed: "pd.Series[str]",
+    findings: list[ExpectationResult],
+) -> None:
+    """Add what was found of a group of rows to the verdict, and to the findings of all rows together."""
+    verdict.examined += len(examined)
+    verdict.accepted[examined.loc[failed == "", "row"]] = True
+    verdict.shards |= _count_by_shard(examined, failed, findings)
+    for finding in findings:
+        of_table = not finding.passed and not finding.keys
+        known = merged.get(finding.expectation, replace(finding, keys=(), passed=True, observed="", unexpected=0))
+        merged[finding.expectation] = replace(
+            known,
+            passed=known.passed and not of_table,
+            keys=(*known.keys, *finding.keys)[:_KEYS_IN_RESULT],
+            observed=known.observed or (finding.observed if of_table else ""),
+            unexpected=known.unexpected + finding.unexpected,
+        )
+
+
+def _judge_all(finding: ExpectationResult, examined: int) -> ExpectationResult:
+    """Judge what was found of all rows together: the tolerated fraction is of all rows."""
+    return replace(finding, passed=finding.passed and finding.unexpected <= finding.tolerated * examined)
 
 
 def _count_rows(judged: Judged, verdict: Verdict, least: int) -> ExpectationResult:
@@ -146,7 +171,7 @@ def _count_by_shard(
 ) -> dict[str, dict[str, Any]]:
     """Judge each shard by what was found of its rows."""
     unexpected: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for finding in findings:
+    for finding in (it for it in findings if it.keys):
         for name, count in rows.loc[rows["key"].isin(finding.keys), "shard"].value_counts().items():
             unexpected[str(name)][finding.expectation] = int(count)
     tolerated = {finding.expectation: finding.tolerated for finding in findings}
@@ -165,5 +190,5 @@ def _count_by_shard(
 def _describe_failure(finding: ExpectationResult) -> str:
     if not finding.keys:
         return f"{finding.expectation} found {finding.observed}"
-    more = ", ..." if len(finding.keys) > _KEYS_IN_MESSAGE else ""
-    return f"{finding.expectation} on {len(finding.keys)} rows ({', '.join(finding.keys[:_KEYS_IN_MESSAGE])}{more})"
+    more = ", ..." if finding.unexpected > _KEYS_IN_MESSAGE else ""
+    return f"{finding.expectation} on {finding.unexpected} rows ({', '.join(finding.keys[:_KEYS_IN_MESSAGE])}{more})"

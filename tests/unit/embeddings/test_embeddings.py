@@ -22,6 +22,7 @@ from compodiff.embeddings import (
     find_drawn_cells,
     make_embeddings,
 )
+from compodiff.embeddings.scattered import expect_scattered, read_scattered
 from compodiff.encoders import Encoder
 from compodiff.errors import EncoderMismatch, InputInvalid
 
@@ -172,3 +173,20 @@ def test_blanking_hits_the_masked_quarter_alone() -> None:
 
 def test_a_picture_without_transparency_counts_as_drawn_everywhere() -> None:
     assert find_drawn_cells(Image.new("RGB", (10, 10))).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1024, 1500])
+def test_rows_from_all_over_an_array_are_those_that_were_asked_for(tmp_path, count):
+    rng = np.random.default_rng(count)
+    np.save(tmp_path / "images.npy", rng.standard_normal((2000, 7)).astype(np.float16))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    expect_scattered(mapped)
+    rows = rng.integers(len(mapped), size=count)
+    read = read_scattered(mapped, rows)
+    assert read.dtype == np.float32
+    assert np.array_equal(read, np.load(tmp_path / "images.npy")[rows].astype(np.float32))
+
+
+def test_a_row_beyond_an_array_is_an_error_and_not_a_hole():
+    with pytest.raises(IndexError):
+        read_scattered(np.zeros((200, 3), np.float16), np.array([0] * 199 + [200]))

@@ -129,14 +129,18 @@ def test_a_key_that_stands_in_two_shards_fails_the_suite(make, tmp_path):
     assert set(np.flatnonzero(~verdict.accepted)) == {0, TRAIN - 1}
 
 
-def test_the_same_row_twice_is_quarantined(make, tmp_path):
+@pytest.mark.parametrize("again", [4, TRAIN - 1, TRAIN], ids=["in its shard", "in another shard", "in another split"])
+def test_the_same_row_twice_is_quarantined_wherever_it_stands(make, tmp_path, again):
     def repeat(rows: list[Row]) -> None:
-        rows[4] |= {name: rows[3][name] for name in ("reference", "target")} | {"called": 3}
+        rows[again] |= {name: rows[3][name] for name in ("reference", "target")} | {"called": "0-3"}
 
-    verdict, _, quarantine = hold(make(TRIPLETS, repeat), tmp_path / "docs")
+    of_a_shard = make_validation_params(max_text_length=60, rows_at_once=1)
+    verdict, _, quarantine = hold(make(TRIPLETS, repeat), tmp_path / "docs", validation=of_a_shard)
     assert verdict.passed
-    twice = "expect_compound_columns_to_be_unique(reference, target, relative_caption)"
-    assert quarantine == {"row-003": twice, "row-004": twice}
+    twice = "expect_column_values_to_be_in_set(is_row_repeated)"
+    assert quarantine.keys() == {"row-003", f"row-{again:03d}"}
+    assert all(twice in failed for failed in quarantine.values())
+    assert not list(tmp_path.glob(".rows-*"))  # where all rows waited
 
 
 def spoil_everything(rows: list[Row]) -> None:
