@@ -35,7 +35,7 @@ def inspect(
 ) -> None:
     """Draw rows of a set onto a page to sort, filter and rate, or sum up what was rated."""
     from compodiff.errors import InputInvalid
-    from compodiff.inspection.drawing import read_rows
+    from compodiff.inspection.drawing import draw_rows, select_rows
     from compodiff.inspection.ratings import read_ratings, summarise_ratings
     from compodiff.inspection.sheet import write_sheet
     from compodiff.storage.ownership import PAGE, require_replaceable_file
@@ -43,11 +43,14 @@ def inspect(
     if not html and not ratings:
         raise InputInvalid("nothing to do; give --html FILE for a sheet, or --ratings FILE for a summary")
     require_replaceable_file(html, PAGE)
-    rows = read_rows(dataset, validated)
     if html:
-        echo(f"{write_sheet(dataset, rows, html, count, seed):,} of {len(rows):,} rows in {html}")
+        drawn, total = draw_rows(dataset, validated, count, seed)
+        write_sheet(dataset, drawn, html)
+        echo(f"{len(drawn):,} of {total:,} rows in {html}")
     if ratings:
-        found = summarise_ratings(read_ratings(ratings), rows)
+        rated = read_ratings(ratings)
+        own = select_rows(dataset, validated, lambda rows: rows["key"].isin(rated["key"]).to_numpy())
+        found = summarise_ratings(rated, own)
         if as_json:
             typer.echo(json.dumps(found, indent=2, allow_nan=False))
         else:

@@ -1,12 +1,13 @@
 """Which rows of a set are looked at, and their pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -16,7 +17,7 @@ from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import SimilarityFloors
 from compodiff.project import find_project_root
 from compodiff.sets import PAIRS, Place, PlaceReader, Shard, TrainingSet, open_set
-from compodiff.validation.reading import find_validated, read_validated
+from compodiff.validation.reading import find_validated, iterate_validated
 
 SCORES = tuple(SimilarityFloors.model_fields)
 
@@ -50,15 +51,30 @@ def read_rows(dataset: Path, validated: Path | None = None) -> pd.DataFrame:
     Raises:
         InputInvalid: there is no set, or what validate said is of another one.
     """
+    return pd.concat(iterate_rows(dataset, validated), ignore_index=True)
+
+
+def iterate_rows(dataset: Path, validated: Path | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a set as `read_rows` gives them, those of one shard at a time.
+
+    Raises:
+        InputInvalid: see `read_rows`.
+    """
     opened = open_set(dataset)
-    rows = pd.concat([_read_shard(opened, shard) for shard in opened.description.shards], ignore_index=True)
+    shards = opened.description.shards
     folder = validated or find_validated(dataset)
     if folder is None:
-        return rows.assign(accepted=True, rejected_by="")
-    said = read_validated(dataset, folder)
-    if not np.array_equal(said["key"].to_numpy(object), rows["key"].to_numpy(object)):
-        raise InputInvalid(f"{folder} is of other rows than {dataset}; run: dvc repro validate@{dataset.name}")
-    return rows.assign(**{name: said[name].to_numpy() for name in (*SCORES, "accepted", "rejected_by")})
+        yield from (_read_shard(opened, shard).assign(accepted=True, rejected_by="") for shard in shards)
+        return
+    other = InputInvalid(f"{folder} is of other rows than {dataset}; run: dvc repro validate@{dataset.name}")
+    said = iterate_validated(dataset, folder, [shard.rows for shard in shards])
+    for shard in shards:
+        rows, own = _read_shard(opened, shard), next(said)
+        if not np.array_equal(own["key"].to_numpy(object), rows["key"].to_numpy(object)):
+            raise other
+        yield rows.assign(**{name: own[name].to_numpy() for name in (*SCORES, "accepted", "rejected_by")})
+    if len(next(said)):
+        raise other
 
 
 def _read_shard(opened: TrainingSet, shard: Shard) -> pd.DataFrame:
@@ -73,6 +89,12 @@ def _read_shard(opened: TrainingSet, shard: Shard) -> pd.DataFrame:
         said = {name: table[name].to_pylist() for name in ("reference_caption", "target_caption", "relation")}
         said["relative_caption"] = _join(table["relative_captions"].to_pylist())
     return pd.DataFrame(texts | pictures | said).fillna({name: "" for name in said})
+
+
+def _name_relations(opened: TrainingSet, shard: Shard) -> list[str]:
+    if opened.description.kind == PAIRS:
+        return [PAIRS] * shard.rows
+    return [name or "" for name in opened.read_rows(shard, ["relation"])["relation"].to_pylist()]
 
 
 def _name_pictures(table: Any, column: str) -> list[str]:
@@ -93,14 +115,53 @@ def find_catalogue() -> Path | None:
     return data if (data / "ATTRIBUTION.md").is_file() else None
 
 
-def draw(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Draw `count` rows without repetition, each relation as often as any other as long as it has rows.
+def draw(relations: "pd.Series[Any]", count: int, seed: int) -> NDArray[np.int64]:
+    """Draw the places of `count` rows without repetition, each relation as often as any other as long as it has rows.
 
-    Within a relation, accepted and rejected rows come as they come. The same rows, count and seed give the same draw.
+    Within a relation, accepted and rejected rows come as they come. The same relations, count and seed give the same
+    draw, in ascending order.
     """
-    shuffled = rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
-    turn = shuffled.groupby("relation").cumcount()
-    return shuffled.assign(turn=turn).sort_values("turn", kind="stable").head(count).drop(columns="turn").sort_index()
+    shuffled = np.random.default_rng(seed).permutation(len(relations))
+    turn = relations.iloc[shuffled].groupby(relations.iloc[shuffled].to_numpy()).cumcount()
+    return np.sort(shuffled[np.argsort(turn.to_numpy(), kind="stable")[:count]])
+
+
+def draw_rows(dataset: Path, validated: Path | None, count: int, seed: int) -> tuple[pd.DataFrame, int]:
+    """Draw rows of a set, as `read_rows` gives them; return them, and how many there are to draw from.
+
+    Raises:
+        InputInvalid: see `read_rows`.
+    """
+    opened = open_set(dataset)
+    names = dict[str, int]()
+    numbers = [
+        np.array([names.setdefault(name, len(names)) for name in _name_relations(opened, shard)], np.int32)
+        for shard in opened.description.shards
+    ]
+    relations = np.concatenate(numbers)
+    drawn = draw(pd.Series(relations), count, seed)
+    return select_rows(dataset, validated, lambda rows: np.isin(rows.index, drawn, assume_unique=True)), len(relations)
+
+
+def select_rows(
+    dataset: Path, validated: Path | None, choose: Callable[[pd.DataFrame], NDArray[np.bool_]]
+) -> pd.DataFrame:
+    """Return some rows of a set as `read_rows` gives them; one shard is in memory at a time.
+
+    Args:
+        dataset: see `read_rows`.
+        validated: see `read_rows`.
+        choose: rows of a shard, whose index counts through the set -> (n,) which of them.
+
+    Raises:
+        InputInvalid: see `read_rows`.
+    """
+    chosen, start = list[pd.DataFrame](), 0
+    for rows in iterate_rows(dataset, validated):
+        counted = rows.set_axis(pd.RangeIndex(start, start + len(rows)))
+        chosen.append(counted[choose(counted)])
+        start += len(rows)
+    return pd.concat(chosen)
 
 
 def read_pictures(dataset: Path, rows: pd.DataFrame) -> list[SheetRow]:

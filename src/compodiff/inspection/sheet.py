@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from compodiff.inspection.drawing import SCORES, SheetRow, draw, read_pictures
+from compodiff.inspection.drawing import SCORES, SheetRow, read_pictures
 from compodiff.sets import open_set
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.ownership import PAGE, make_signature
@@ -22,18 +22,17 @@ THUMBNAIL = 160  # pixels, longer edge
 _TEXTS = ("key", "relation", "split", "relative_caption", "reference_caption", "target_caption", "rejected_by")
 
 
-def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path, count: int, seed: int) -> int:
-    """Draw `count` rows of a set and write their sheet; return how many there are.
+def write_sheet(dataset: Path, rows: pd.DataFrame, html: Path) -> None:
+    """Write a sheet of rows of a set.
 
     Raises:
         InputInvalid: a shard is damaged.
     """
-    shown = read_pictures(dataset, draw(rows, count, seed))
+    shown = read_pictures(dataset, rows)
     floors, licence = read_floors(dataset), open_set(dataset).description.licence
     page = render_sheet(dataset.resolve().name, shown, floors.model_dump() if floors else {}, licence)
     with replace_path(html, PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return len(shown)
 
 
 def render_sheet(name: str, shown: Sequence[SheetRow], floors: Mapping[str, float], attribution: str = "") -> str:
