@@ -172,7 +172,7 @@ class Batches:
         images = np.empty((len(places), self._mixture.embedding_dim), dtype=np.float32)
         for number, of_set in enumerate(self._mixture.sets):
             own = places[:, 0] == number
-            images[own] = of_set.embeddings.images[places[own, 1]]
+            images[own] = of_set.embeddings.read_images(places[own, 1])
         return images
 
     def _read_masks(self, places: Rows) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ from compodiff.training.examples import IMAGE, NOTHING, NULL_TEXT, TARGET, TEXT,
 
 RECALLED = 10
 _GALLERY_FROM_TRAINING = 10_000  # pictures that validation queries must not find
+_GALLERY_FROM_VALIDATION = 10_000  # examples whose pictures are ranked, beside those of the queries
 # One call without guidance: what the network itself has learned, however queries are to be answered later.
 ONE_CALL = SamplerOptions(
     num_inference_steps=1,
@@ -120,7 +121,8 @@ class CurveQueries:
 def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, seed: int) -> CurveQueries:
     """Take queries from the validation split of a set: its triplets, or its captions where it has none.
 
-    Pictures of equal pixels count as one. The gallery is the validation split's pictures and some of the training's.
+    Pictures of equal pixels count as one. The gallery is the pictures of these queries, of the rest of the validation
+    split, or of some 10,000 of its examples where it is larger, and some of the training's.
 
     Args:
         embeddings: of the set.
@@ -138,30 +140,45 @@ def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, s
     table = np.array(held_out.open_table(task))
     if not len(table):
         raise InputInvalid(f"the set {validated.name} has no validation split; name another one for the curve")
-    others = trained.open_table(task)
-    others = np.array(others[:: max(1, len(others) // _GALLERY_FROM_TRAINING), TARGET])
-    digests = np.array(embeddings.open_array("digests")[:, :8]).view(np.uint64).reshape(-1)
-    shown = np.concatenate([table[:, TARGET], table[table[:, IMAGE] != NOTHING, IMAGE], others])
-    names, first = np.unique(digests[shown], return_index=True)  # a picture's place in the gallery is its digest's
-    gallery = embeddings.images[shown[first]].astype(np.float32)
     texts = embeddings.open_array("text_keys")[table[:, TEXT]]
-    images = np.where(table[:, IMAGE] == NOTHING, 0, digests[table[:, IMAGE]])
+    images = np.where(table[:, IMAGE] == NOTHING, 0, _read_digests(embeddings, table[:, IMAGE]))
     _, query_first, query_of = np.unique(
         np.stack([texts, images], axis=1), axis=0, return_index=True, return_inverse=True
     )
     drawn = np.sort(np.random.default_rng(seed).permutation(len(query_first))[:most])
     number = np.full(len(query_first), NOTHING)
     number[drawn] = np.arange(len(drawn))
-    hits = np.stack([number[query_of.reshape(-1)], np.searchsorted(names, digests[table[:, TARGET]])], axis=1)
+    of_query = number[query_of.reshape(-1)]  # (rows,) the drawn query that each row answers
+    ranked = table[(of_query != NOTHING) | _spread(len(table), _GALLERY_FROM_VALIDATION)]
+    others = trained.open_table(task)
+    others = np.array(others[:: max(1, len(others) // _GALLERY_FROM_TRAINING), TARGET])
+    shown = np.concatenate([ranked[:, TARGET], ranked[ranked[:, IMAGE] != NOTHING, IMAGE], others])
+    # A picture's place in the gallery is its digest's.
+    names, first = np.unique(_read_digests(embeddings, shown), return_index=True)
+    gallery = embeddings.read_images(shown[first])
+    answers = _read_digests(embeddings, table[of_query != NOTHING, TARGET])
+    hits = np.stack([of_query[of_query != NOTHING], np.searchsorted(names, answers)], axis=1)
     asked = table[query_first[drawn]]
     has_reference = task == "triplet"
-    references = embeddings.images[asked[:, IMAGE] if has_reference else []].astype(np.float32)
-    own = np.searchsorted(names, digests[asked[:, IMAGE]]) if has_reference else np.full(len(asked), NOTHING)
+    references = embeddings.read_images(asked[:, IMAGE] if has_reference else [])
+    own = np.full(len(asked), NOTHING)
+    if has_reference:
+        own = np.searchsorted(names, _read_digests(embeddings, asked[:, IMAGE]))
     tokens, lengths = embeddings.read_tokens(asked[:, TEXT])
     null_tokens, _ = embeddings.read_tokens([NULL_TEXT])
-    return CurveQueries(
-        tokens, lengths, null_tokens, references, gallery, np.unique(hits[hits[:, 0] >= 0], axis=0), own
-    )
+    return CurveQueries(tokens, lengths, null_tokens, references, gallery, np.unique(hits, axis=0), own)
+
+
+def _spread(count: int, most: int) -> NDArray[np.bool_]:
+    """Return (count,) True on all, or, where these are more than `most`, on about as many at equal distances."""
+    spread: NDArray[np.bool_] = np.arange(count) % max(1, count // most) == 0
+    return spread
+
+
+def _read_digests(embeddings: SetEmbeddings, images: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the first 64 bits of the digests of images, (n,) -> (n,)."""
+    head = np.ascontiguousarray(embeddings.open_array("digests")[images, :8])
+    return head.view(np.uint64).reshape(-1)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from compodiff.training.loop import Training, train
 from compodiff.training.resume import Checkpoints, digest_weights
 from compodiff.training.tasks import Objective
 
-PICTURES_SAMPLED = 65_536  # of a set, for mean and spread of its embeddings
+PICTURES_SAMPLED = 32_768  # of a set at most, for mean and spread of its embeddings
 # What no loss depends on: a checkpoint goes on where these have changed.
 _NO_LOSS_DEPENDS_ON = {"accumulation_steps", "checkpoint_every", "validate_every", "curve", "tasks"}
 SMALLEST_SPREAD = 1e-3  # of the mean spread: a dimension that hardly varies is not blown up
@@ -139,8 +140,8 @@ def _sample_pictures(mixture: Mixture) -> NDArray[np.float64]:
     for of_set in mixture.sets:
         if of_set.name in mixture.shares["text_to_image"]:
             table = of_set.open_table("text_to_image")
-            targets = np.unique(table[:: max(1, len(table) // PICTURES_SAMPLED), TARGET])
-            found.append(of_set.embeddings.images[targets].astype(np.float64))
+            targets = np.unique(table[:: max(1, ceil(len(table) / PICTURES_SAMPLED)), TARGET])
+            found.append(of_set.embeddings.read_images(targets).astype(np.float64))
     return np.concatenate([np.empty((0, mixture.embedding_dim)), *found])
 
 

@@ -135,11 +135,11 @@ def test_hard_negatives_of_the_drawn_triplets_are_wrong_answers_too(material: Tr
     assert sorted(map(float, torch.stack(wanted).sum(1))) == pytest.approx(sorted(map(float, batch.others.sum(1))))
 
 
-def test_sets_have_their_shares_and_only_what_they_hold(material: TrainingMaterial) -> None:
+def test_sets_have_their_shares_and_only_what_they_hold(material: TrainingMaterial, tmp_path: Path) -> None:
     (one,) = material.mixture.sets
-    doubled = SetEmbeddings.load(one.embeddings.folder)
-    doubled.__dict__["images"] = 2 * one.embeddings.images  # as another encoder's would be
-    other = replace(one, name="other", embeddings=doubled)
+    folder = shutil.copytree(one.embeddings.folder, tmp_path / "doubled")
+    np.save(folder / "images.npy", 2 * one.embeddings.images)  # as another encoder's would be
+    other = replace(one, name="other", embeddings=SetEmbeddings.load(folder))
     shares = {"text_to_image": {"other": 0.25}, "masked": {}, "triplet": {"world": 0.5, "other": 0.25}}
     mixture = Mixture((one, other), shares)
     drawn = Batches(mixture, PARAMS.model_copy(update={"condition_dropout": 0.0}), PROCESS)
