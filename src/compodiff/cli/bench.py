@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from compodiff.cli.output import echo
+from compodiff.errors import InputInvalid
 from compodiff.search.locate import CHAMPION
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -98,17 +99,43 @@ def time_synthesis(
 def time_data(
     *,
     as_json: Json = False,
-    rows: Annotated[int, typer.Option(min=4096, help="Rows of the set, and triplets of the training.")] = 10_000,
+    rows: Annotated[int, typer.Option(min=4096, help="Rows of the set that stages run over.")] = 10_000,
+    triplets: Annotated[
+        int | None, typer.Option(min=4096, help="Of the training; a kilobyte each. Default: as many.")
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Of the set that dvc status looks at.")] = 1000,
+    only: Annotated[
+        list[str] | None, typer.Option(help="stages, workers, training or status; repeat it. Default: all.")
+    ] = None,
 ) -> None:
-    """Measure memory and seconds of the stages over a synthetic set, each beside its limit; its content repeats."""
+    """Measure what the data plane costs, each figure beside its limit; sets are made in the working folder."""
     from compodiff.params import load_params
     from compodiff.project import find_project_root
     from compodiff.speed import data as bench
+    from compodiff.speed.stage_costs import TimedStages
     from compodiff.stages.mix import mix
     from compodiff.stages.validate import validate
 
+    if unknown := next((name for name in only or () if name not in bench.MEASURES), None):
+        raise InputInvalid(f"--only {unknown} is not one of: {', '.join(bench.MEASURES)}")
     params = load_params(find_project_root() / "params.yaml")
-    _show(bench.run(rows, bench.TimedStages(validate, mix, params)), as_json)
+    stages = TimedStages(validate, mix, _import_manifest, _draw_sheet, params)
+    _show(bench.run(bench.Sizes(rows, triplets or rows, shards), stages, only or ()), as_json)
+
+
+def _import_manifest(manifest: Path, pictures: Path, to: Path) -> None:
+    from compodiff.interchange.formats import Source, import_source
+
+    source = Source(manifest, "manifest", pictures=pictures)
+    import_source(source, to, seed=17, skip_faulty=False, licence="none", origin="noise")
+
+
+def _draw_sheet(dataset: Path, validated: Path, html: Path) -> None:
+    from compodiff.inspection.drawing import draw_rows
+    from compodiff.inspection.sheet import write_sheet
+
+    drawn, _ = draw_rows(dataset, validated, 1000, 17)
+    write_sheet(dataset, drawn, html)
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:

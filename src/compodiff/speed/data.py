@@ -1,209 +1,61 @@
-"""`compodiff bench data`: memory and seconds of the stages over a set, and the loader, each beside its limit.
-
-Everything is made in a temporary folder: a set whose few pictures repeat, so that rows are what costs, and, for the
-start of a training and for the loader, arrays in which every triplet has a picture of its own. Each figure is taken in
-a process of its own. Memory is what that process keeps for itself; files that are mapped are not in it.
-"""
+"""`compodiff bench data`: what the data plane costs, each figure beside its limit; all in a temporary folder."""
 
 import os
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from compodiff.embeddings import embed_set
-from compodiff.model.sampling.process import Process
-from compodiff.params import OwnSetParams, Params, SimilarityFloors, TaskShares, TrainingParams
-from compodiff.speed.synthetic import ROWS_PER_SHARD, SET, WIDE, write_encoder, write_set, write_wide_arrays
+from compodiff.speed.figures import Figure
+from compodiff.speed.loading import measure_training
+from compodiff.speed.shards import measure_status
+from compodiff.speed.stage_costs import TimedStages, measure_stages
 from compodiff.speed.timing import describe_machine
-from compodiff.training.batches import Batches
-from compodiff.training.curve import CurveQueries
-from compodiff.training.mixture import CURVE, load_mixture
-
-BATCH, STEPS = 2048, 10
-MEGABYTE = 2**20
-_EVERY = 0.005  # seconds between two looks at the memory
-Figures = dict[str, float]
+from compodiff.speed.workers import measure_workers
 
 
 @dataclass(frozen=True)
-class TimedStages:
-    """The stages that are measured, which this room may not import.
+class Sizes:
+    """How much is made to be measured.
 
     Attributes:
-        validate, mix: as compodiff.stages has them.
-        params: of a project; sets and tasks are replaced.
+        rows: of the set that stages run over.
+        triplets: of the training.
+        shards: of the set that DVC looks at.
+        embedded: shards that workers embed.
     """
 
-    validate: Callable[..., None]
-    mix: Callable[..., None]
-    params: Params
+    rows: int
+    triplets: int
+    shards: int
+    embedded: int = 24
 
 
-def run(rows: int, stages: TimedStages) -> dict[str, Any]:
-    """Measure a set of `rows` rows, and one of a tenth, but of two whole shards at least, so that growth shows.
+MEASURES: dict[str, Callable[[Path, Sizes, TimedStages], list[Figure]]] = {
+    "stages": lambda folder, sizes, stages: measure_stages(folder, sizes.rows, stages),
+    "workers": lambda folder, sizes, stages: measure_workers(folder, sizes.embedded, stages.params.embedding),
+    "training": lambda folder, sizes, stages: measure_training(folder, sizes.triplets, stages),
+    "status": lambda folder, sizes, _: measure_status(folder, sizes.shards),
+}
+
+
+def run(sizes: Sizes, stages: TimedStages, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure.
+
+    Args:
+        sizes: how much.
+        stages: what this room may not import.
+        only: names of `MEASURES`; none: all.
 
     Returns:
-        A JSON-able dict: machine, and rows with figure, measured value, and limit.
+        A JSON-able dict: machine, and rows with figure, measured value, limit and verdict.
     """
-    sizes = (max(2 * ROWS_PER_SHARD, rows // 10), rows)
-    works = {"embed": _embed, "validate": _validate, "re-judge": _judge_again, "mix": _mix}
-    found: dict[tuple[str, int], Figures] = {}
-    with tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
-        for size in sizes:
-            home = Path(folder, str(size))
-            (home / "benchmarks").mkdir(parents=True)
-            _run_apart(_write_inputs, home, size)
-            for name, work in works.items():
-                found[name, size] = _run_apart(_measure, home, work, stages)
-        home = Path(folder, "wide")
-        write_wide_arrays(home, rows)
-        start, load = (_run_apart(_measure, home, work, stages) for work in (_start_training, _load_batches))
-    return {"machine": describe_machine(), "rows": [*_list_stages(found, sizes), *_list_training(start, load, rows)]}
-
-
-def _list_stages(found: dict[tuple[str, int], Figures], sizes: tuple[int, int]) -> list[dict[str, Any]]:
-    less, more = sizes
-    listed: list[dict[str, Any]] = []
-    for name in ("embed", "validate", "mix"):
-        growth = found[name, more]["megabytes"] - found[name, less]["megabytes"]
-        listed += [
-            {"figure": f"{name} {more:,} rows, seconds", "measured": found[name, more]["seconds"], "limit": "none"},
-            {"figure": f"{name}, MB more than at {less:,} rows", "measured": growth, "limit": "at most 200"},
-        ]
-    again = found["re-judge", more]["seconds"] * 1e6 / more
-    listed.append({"figure": "re-judge 10^6 rows at another floor, seconds", "measured": again, "limit": "below 60"})
-    return listed
-
-
-def _list_training(start: Figures, load: Figures, rows: int) -> list[dict[str, Any]]:
-    at = f"start of training at {rows:,} triplets"
-    return [
-        {"figure": f"{at}, seconds", "measured": start["seconds"], "limit": "below 10 at 10^7"},
-        {"figure": f"{at}, MB", "measured": start["megabytes"], "limit": "below 1000 at 10^7"},
-        {
-            "figure": f"loader at batch {BATCH:,}, rows a second",
-            "measured": BATCH * STEPS / load["seconds"],
-            "limit": "at least 20000 on two cores",
-        },
-    ]
-
-
-def _run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
-def _measure(home: Path, work: Callable[[Path, TimedStages], Callable[[], object]], stages: TimedStages) -> Figures:
-    """Return the seconds that some work takes, and by how many megabytes this process grows meanwhile at most."""
-    os.environ["COMPODIFF_WORKERS"] = "1"
-    prepared = work(home, stages)
-    process, peak, is_done = psutil.Process(), [0], threading.Event()
-
-    def look() -> int:
-        used = process.memory_info()
-        return int(used.rss - getattr(used, "shared", 0))
-
-    def watch() -> None:
-        while not is_done.wait(_EVERY):
-            peak[0] = max(peak[0], look())
-
-    before = look()
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
-    try:
-        prepared()
-    finally:
-        seconds = time.perf_counter() - began
-        is_done.set()
-        watcher.join()
-    return {"seconds": seconds, "megabytes": max(0, max(peak[0], look()) - before) / MEGABYTE}
-
-
-def _write_inputs(home: Path, rows: int) -> None:
-    write_encoder(home / "encoder")
-    write_set(home / "sets" / SET, rows)
-
-
-def _embed(home: Path, stages: TimedStages) -> Callable[[], object]:
-    def work() -> None:
-        embed_set(home / "embeddings" / SET, home / "sets" / SET, home / "encoder", stages.params.embedding)
-
-    return work
-
-
-def _validate(home: Path, stages: TimedStages, floor: float = -1.0) -> Callable[[], object]:
-    floors = dict.fromkeys(SimilarityFloors.model_fields, -1.0) | {"image_image": floor}
-    own = OwnSetParams.model_validate({"recipe": "own", "reads": "set.json", "min_rows": 1, "floors": floors})
-    validation = stages.params.validation.model_copy(update={"max_rejected_fraction": 0.9})
-
-    def work() -> None:
-        stages.validate(
-            params=own,
-            validation=validation,
-            folder=home / "sets" / SET,
-            embeddings=home / "embeddings" / SET,
-            benchmarks=home / "benchmarks",
-            validated=home / "validation" / SET,
-        )
-
-    return work
-
-
-def _judge_again(home: Path, stages: TimedStages) -> Callable[[], object]:
-    _validate(home, stages)()  # loads the code, which takes seconds and does not grow with the rows
-    return _validate(home, stages, floor=-0.9)
-
-
-def _mix(home: Path, stages: TimedStages) -> Callable[[], object]:
-    def work() -> None:
-        stages.mix(
-            params=_describe_training(stages.params.composed, SET),
-            embeddings=home / "embeddings",
-            validated=home / "validation",
-            benchmarks=home / "benchmarks",
-            benchmark_embeddings=home / "benchmarks",
-            encoder=home / "encoder",
-            folder=home / "mixture",
-        )
-
-    return work
-
-
-def _describe_training(composed: TrainingParams, name: str) -> TrainingParams:
-    """Stage 2 of the params over one set, at the batch size that is measured."""
-    tasks = TaskShares(text_to_image={name: 0.3}, masked={name: 0.3}, triplet={name: 0.4})
-    curve = composed.curve.model_copy(update={"set": name, "benchmark": None})
-    return composed.model_copy(update={"tasks": tasks, "curve": curve, "batch_size": BATCH, "accumulation_steps": 1})
-
-
-def _open_training(home: Path, stages: TimedStages) -> Batches:
-    """Do what a rank does before its first step."""
-    mixture = load_mixture(home / "mixture", home / "embeddings", home / "validation")
-    CurveQueries.load(home / "mixture" / CURVE)
-    params = _describe_training(stages.params.composed, WIDE)
-    return Batches(mixture, params, Process(params.objective, stages.params.denoiser.num_train_timesteps))
-
-
-def _start_training(home: Path, stages: TimedStages) -> Callable[[], object]:
-    return lambda: _open_training(home, stages)
-
-
-def _load_batches(home: Path, stages: TimedStages) -> Callable[[], object]:
-    batches = _open_training(home, stages)
-    batches.make_microbatches(0, rank=0, world_size=1)
-
-    def work() -> None:
-        for step in range(STEPS):
-            batches.make_microbatches(step, rank=0, world_size=1)
-
-    return work
+    figures: list[Figure] = []
+    for name in only or MEASURES:
+        with tempfile.TemporaryDirectory(prefix="compodiff-bench-", dir=Path.cwd()) as folder:
+            figures += MEASURES[name](Path(folder), sizes, stages)
+    machine = describe_machine() | {"processors": os.cpu_count(), "load": psutil.getloadavg()[0]}
+    return {"machine": machine, "rows": [figure.to_row() for figure in figures]}

@@ -1,5 +1,6 @@
 """Sets and arrays of any size for `compodiff bench data`, of noise."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from compodiff.training.curve import CurveQueries
 from compodiff.training.mixture import CURVE, FILE, describe_mixture
 
 SET, WIDE = "repeated", "wide"
+MANIFEST_FILE, PICTURES = "rows.jsonl", "pictures"
 ROWS_PER_SHARD = 1024
-_PICTURES, _EDGE = 16, 64  # of a shard, and pixels
+PICTURES_OF_A_SHARD = 256  # where each row has its own
+_PICTURES, _EDGE = 16, 64  # of a shard where they repeat, and pixels
+_ROWS_PER_MASK = 32
 _TEXTS, _TOKENS, _MASKS, _RELATIONS = 20_000, 8, 1000, 20
 _EMBEDDING_DIM, _TOKEN_DIM = 512, 256
 _AT_ONCE = 2**16
@@ -45,36 +49,58 @@ def write_encoder(folder: Path) -> None:
     save_encoder(load_embedded_encoder(embedding_dim=_EMBEDDING_DIM, image_size=_EDGE, generator=generator), folder)
 
 
-def write_set(folder: Path, rows: int) -> None:
-    """Write triplets: a shard has sixteen pictures, every fourth row a mask; a tenth of the rows is for validation."""
+def write_set(folder: Path, rows: int, *, rows_per_shard: int = ROWS_PER_SHARD, pictures: int = _PICTURES) -> None:
+    """Write triplets, some with a mask; a tenth of the rows is for validation.
+
+    Args:
+        folder: of the set.
+        rows: in all.
+        rows_per_shard: of each shard.
+        pictures: of each shard.
+    """
     rng = np.random.default_rng(17)
     counts = {"validation": max(1, rows // 10)}
     counts["train"] = rows - counts["validation"]
     for split in SPLITS:
-        for number, part in enumerate(iterate_chunks(counts[split], ROWS_PER_SHARD)):
+        for number, part in enumerate(iterate_chunks(counts[split], rows_per_shard)):
             with open_shard(folder, split, number, TRIPLETS) as shard:
-                names = [f"{split}-{number}-{picture}" for picture in range(_PICTURES)]
+                names = [f"{split}-{number}-{picture}" for picture in range(pictures)]
                 places = [shard.store_picture(name, _draw_picture(rng)) for name in names]
                 for row in range(part.stop - part.start):
-                    first = row % _PICTURES
-                    ends = places[first], places[(first + 1 + row // _PICTURES % (_PICTURES - 1)) % _PICTURES]
-                    shard.add(_describe_row(f"{split}-{part.start + row}", row) | dict(zip(_ENDS, ends, strict=True)))
+                    first, second = _choose_ends(row, pictures)
+                    ends = {"reference": places[first], "target": places[second]}
+                    shard.add(_describe_row(f"{split}-{part.start + row}", row) | ends)
     finish_set(folder, TRIPLETS, licence="none", source="noise")
 
 
-_ENDS = ("reference", "target")
+def write_manifest(folder: Path, rows: int) -> None:
+    """Write triplets as somebody else has them: a .jsonl file, and a folder with a few pictures."""
+    rng = np.random.default_rng(17)
+    (folder / PICTURES).mkdir(parents=True)
+    names = [f"{number:02d}.png" for number in range(_PICTURES)]
+    for name in names:
+        (folder / PICTURES / name).write_bytes(_draw_picture(rng))
+    with (folder / MANIFEST_FILE).open("w", encoding="utf-8") as file:
+        for row in range(rows):
+            first, second = _choose_ends(row, _PICTURES)
+            line = {"key": f"{row}", "reference_image": names[first], "target_image": names[second]}
+            file.write(json.dumps(line | {"relative_caption": f"change number {row}"}) + "\n")
+
+
+def _choose_ends(row: int, pictures: int) -> tuple[int, int]:
+    first = row % pictures
+    return first, (first + 1 + row // pictures % (pictures - 1)) % pictures
 
 
 def _describe_row(key: str, row: int) -> dict[str, Any]:
-    text = row // (_PICTURES * (_PICTURES - 1))
     return {
         "key": key,
         "reference_caption": f"picture {row % _PICTURES}",
         "target_caption": f"picture {row // _PICTURES % _PICTURES}",
-        "relative_captions": [f"change number {text}"],
+        "relative_captions": [f"change number {row // (_PICTURES * (_PICTURES - 1))}"],
         "relation": f"relation {row % _RELATIONS}",
         "keyword": None,
-        "mask": bytes([255] * (MASK_SIZE * MASK_SIZE // 8)) if row % 4 == 0 else None,
+        "mask": bytes([255] * (MASK_SIZE * MASK_SIZE // 8)) if row % _ROWS_PER_MASK == 0 else None,
         "negatives": [],
     }
 
@@ -116,7 +142,9 @@ def write_wide_arrays(home: Path, rows: int) -> None:
 
 
 def _save_noise(path: Path, shape: tuple[int, int], rng: Generator) -> None:
+    """Write noise: a block of it again and again, each time with other neighbours."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    for part in iterate_chunks(shape[0], _AT_ONCE):
-        array[part] = rng.standard_normal((part.stop - part.start, shape[1]), np.float32)
+    noise = rng.standard_normal((min(shape[0], _AT_ONCE), shape[1]), np.float32).astype(np.float16)
+    for number, part in enumerate(iterate_chunks(shape[0], _AT_ONCE)):
+        array[part] = np.roll(noise, number, axis=1)[: part.stop - part.start]
     array.flush()
