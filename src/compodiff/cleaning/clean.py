@@ -27,8 +27,8 @@ from compodiff.errors import InputInvalid
 from compodiff.execution import count_workers, map_shards
 from compodiff.images.looks import LOOK_SHAPE, Looks, look_the_same
 from compodiff.sets import PATTERNS, SPLITS, Place, SetDescription, Shard, TrainingSet, finish_set, open_set, open_shard
+from compodiff.sets.addresses import is_address, join_address
 from compodiff.sets.form import DESCRIPTION
-from compodiff.sets.reading import is_address, join_address
 from compodiff.sets.writing import is_shard_done, shard_path
 from compodiff.storage import claims, tables
 from compodiff.storage.atomic import write_json
@@ -75,6 +75,7 @@ def clean(to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: Cleani
         ResourceUnavailable: the disk is full or a worker was killed; what is done is kept.
     """
     dirty = open_set(surveyor.address)
+    dirty.description.require_pictures("cleaning")
     listed = dirty.description.shards
     if not is_address(surveyor.address):
         require_apart(to, Path(surveyor.address))

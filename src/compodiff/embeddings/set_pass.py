@@ -18,6 +18,7 @@ from PIL import Image
 from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
 from compodiff.embeddings.set_arrays import ASKED, MISSING, NOTHING, READ, STORED, UNDECODABLE, Arrays, EarlierPart
 from compodiff.embeddings.set_texts import embed_texts, hash_text
+from compodiff.embeddings.set_vectors import read_vectors
 from compodiff.encoders import MEMO, Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.execution.prefetch import map_ahead
@@ -70,8 +71,15 @@ class SetEmbedder:
             ResourceUnavailable: the disk is full, or an address cannot be reached.
         """
         rows = self._set.read_rows(task.shard).to_pylist()
-        plan = plan_rows(rows, self._set.description.kind, self.params)
-        pictures = task.earlier.read_pictures() if task.earlier else self._embed_pictures(plan)
+        vectors = self._set.description.vectors
+        params = self.params.model_copy(update={"masks_per_picture": 0}) if vectors else self.params
+        plan = plan_rows(rows, self._set.description.kind, params)
+        if task.earlier:
+            pictures = task.earlier.read_pictures()
+        elif vectors:
+            pictures = read_vectors(self._set.places, plan.pictures, vectors)
+        else:
+            pictures = self._embed_pictures(plan)
         arrays = plan.tables() | pictures | embed_texts(self._encoder, plan.texts, self.params, self.kept)
         arrays["keys"] = np.array([hash_text(row["key"]) for row in rows], np.uint64)
         arrays["splits"] = np.full(len(rows), SPLITS.index(task.shard.split), np.uint8)

@@ -51,6 +51,7 @@ def read_rows(dataset: Path, validated: Path | None = None) -> pd.DataFrame:
         InputInvalid: there is no set, or what validate said is of another one.
     """
     opened = open_set(dataset)
+    opened.description.require_pictures("inspection")
     rows = pd.concat([_read_shard(opened, shard) for shard in opened.description.shards], ignore_index=True)
     folder = validated or find_validated(dataset)
     if folder is None:

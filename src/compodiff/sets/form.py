@@ -77,6 +77,23 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """What the pictures of a set are that were embedded elsewhere: a place holds an embedding's bytes.
+
+    Attributes:
+        encoder: manifest of the encoder that made them, by the word of whoever imported them.
+        width: numbers of an embedding.
+        dtype: NumPy's name of their type.
+        length: that embeddings are given; None: as they are.
+    """
+
+    encoder: Mapping[str, Any]
+    width: int
+    dtype: str
+    length: float | None = None
+
+
+@dataclass(frozen=True)
 class SetDescription:
     """What `set.json` says.
 
@@ -88,6 +105,7 @@ class SetDescription:
         digest: changes whenever a row does; pictures are not read for it.
         notes: counts of what was left out, and the like.
         at: address of the folder that shards and places count from; "" for the folder of this set.json.
+        vectors: what its pictures are where they are embeddings, None where they are pictures.
     """
 
     kind: str
@@ -97,6 +115,7 @@ class SetDescription:
     digest: str
     notes: Mapping[str, int]
     at: str = ""
+    vectors: Vectors | None = None
 
     @property
     def rows(self) -> dict[str, int]:
@@ -105,7 +124,17 @@ class SetDescription:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `set.json`."""
-        return {**asdict(self), "rows": self.rows, "notes": dict(self.notes)}
+        content = {**asdict(self), "rows": self.rows, "notes": dict(self.notes)}
+        return {name: value for name, value in content.items() if name != "vectors" or value is not None}
+
+    def require_pictures(self, what: str) -> None:
+        """Refuse a set without pictures.
+
+        Raises:
+            InputInvalid: it holds embeddings.
+        """
+        if self.vectors is not None:
+            raise InputInvalid(f"the set of {self.source} holds embeddings and no pictures; {what} looks at pictures")
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> "SetDescription":
@@ -117,7 +146,8 @@ class SetDescription:
         try:
             shards = tuple(Shard(**shard) for shard in content["shards"])
             told = {key: str(content[key]) for key in ("kind", "licence", "source", "digest", "at")}
-            description = cls(**told, shards=shards, notes=dict(content["notes"]))
+            vectors = Vectors(**content["vectors"]) if content.get("vectors") else None
+            description = cls(**told, shards=shards, notes=dict(content["notes"]), vectors=vectors)
         except (KeyError, TypeError, ValueError) as error:
             raise InputInvalid(
                 f"{where} describes no set ({error}); name the set.json of `compodiff import`"

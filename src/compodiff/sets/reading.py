@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
-from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
+from compodiff.sets.addresses import explain_failures, is_address, join_address
 from compodiff.sets.form import DESCRIPTION, SCHEMAS, WHOLE_FILE, Place, SetDescription, Shard
 from compodiff.storage.digests import digest_bytes
 
@@ -132,18 +133,6 @@ class _Descriptors(LRUCache[str, int]):
         return path, descriptor
 
 
-def is_address(name: str) -> bool:
-    """Return whether a name is an address of fsspec's, not a path."""
-    return "://" in name
-
-
-def join_address(folder: str, name: str) -> str:
-    """Return where `name` lies, seen from a folder; an absolute path or an address stays as it is."""
-    if is_address(name) or os.path.isabs(name):
-        return name
-    return f"{folder.rstrip('/')}/{name}" if is_address(folder) else os.path.normpath(os.path.join(folder, name))
-
-
 def read_bytes(where: str) -> bytes:
     """Read a whole file of a path or an address.
 
@@ -170,13 +159,6 @@ def _fetch(address: str, read: Callable[[Any, str], bytes]) -> bytes:
     """
     import fsspec  # type: ignore[import-untyped]
 
-    try:
+    with explain_failures(address):
         fs, path = fsspec.core.url_to_fs(address)
         return bytes(read(fs, path))
-    except FileNotFoundError as error:
-        raise InputInvalid(f"nothing is at {address}") from error
-    except (ValueError, ImportError) as error:
-        raise InputInvalid(f"{address} cannot be opened: {' '.join(str(error).split())}") from error
-    except Exception as error:  # each kind of storage raises classes of its own
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise ResourceUnavailable(f"{address} cannot be read: {told}; check the network and credentials") from error
