@@ -33,7 +33,5 @@ def test_sets_whose_embeddings_were_normalised_are_not_mixed_with_others(sets):
     path = sets / "embeddings" / "unit" / "images.npy"
     images = np.load(path).astype(np.float32)
     np.save(path, (images / np.linalg.norm(images, axis=1, keepdims=True)).astype(np.float16))
-    with pytest.raises(
-        InputInvalid, match=r"the set unit have embeddings of length 1, those of raw of .*--length"
-    ):
+    with pytest.raises(InputInvalid, match=r"the set unit have embeddings of length 1, those of raw of .*--length"):
         describe(sets)
