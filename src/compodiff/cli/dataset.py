@@ -58,8 +58,9 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Write SET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones; copies no picture."""
-    from compodiff.cleaning.clean import FINDINGS, CleaningRules
+    from compodiff.cleaning.clean import FINDINGS
     from compodiff.cleaning.clean import clean as clean_set
+    from compodiff.cleaning.findings import CleaningRules
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 

@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from factories import draw_patches, encode_picture
 from hypothesis import given, settings
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 from worlds.tiny_networks import safety_checker
 
 from compodiff.cleaning import clean as cleaning
-from compodiff.cleaning.clean import FINDINGS, CleaningRules, clean, find
+from compodiff.cleaning import findings as finding
+from compodiff.cleaning.clean import FINDINGS, clean
+from compodiff.cleaning.findings import CleaningRules
 from compodiff.cleaning.gallery import BenchmarkGallery
 from compodiff.cleaning.survey import Survey, Surveyor
 from compodiff.cli import app
@@ -159,7 +162,7 @@ def test_unsafe_pictures_are_left_out(dataset, encoder_folder, tmp_path):
     to, calm = tmp_path / "clean", safety_checker(tmp_path / "calm", alarmed=False)
     assert "unsafe" not in cleaned(dataset, to, encoder_folder, checker=str(calm))["left_out"]
     alarmed = safety_checker(tmp_path / "alarmed", alarmed=True)
-    with pytest.raises(InputInvalid, match=r"nothing would be left of .*'unsafe': 8"):
+    with pytest.raises(InputInvalid, match=r"nothing would be left in .*'unsafe': 8"):
         cleaned(dataset, to, encoder_folder, checker=str(alarmed))
 
 
@@ -226,8 +229,16 @@ def survey_of(
     for number, cut in enumerate(cuts):
         np.save(folder / f"{number}.embeddings.npy", embeddings[cut])
         np.save(folder / f"{number}.looks.npy", looks[cut])
+        said = {"key": [keys[row] for row in cut], "asks": [asks[row] for row in cut]}
+        lost = {f"lost_{end}": [""] * len(cut) for end in ("reference", "target")}
+        tables.write_table(folder / f"{number}.parquet", pd.DataFrame(said | lost))
     listed = tuple(Shard(f"{number}.parquet", "train", len(cut), "") for number, cut in enumerate(cuts))
-    return Survey(keys, asks, {}, ("reference", "target"), folder, listed)
+    return Survey(folder, ("reference", "target"), listed)
+
+
+def find(survey: Survey, gallery: BenchmarkGallery, rules: CleaningRules) -> pd.DataFrame:
+    finding.find(survey, gallery, rules, survey.facts / FINDINGS)
+    return tables.read_table(survey.facts / FINDINGS)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from("ab")), min_size=1, max_size=12))
@@ -240,7 +251,7 @@ def test_the_first_key_of_near_duplicates_wins_whatever_the_chunks(triplets):
     grids = np.broadcast_to(looks[shown][:, :, None], (len(triplets), 2, *LOOK_SHAPE))
     asks = [asks for *_, asks in triplets]
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
-        patch.setattr(cleaning, "_AT_ONCE", 2)
+        patch.setattr(finding, "_AT_ONCE", 2)
         survey = survey_of(Path(folder), keys, asks, directions[shown], grids, shards=3)
         found = find(survey, BenchmarkGallery((), np.empty((0, 5), np.float16)), RULES)
     first: dict[tuple[int, int, str], str] = {}
