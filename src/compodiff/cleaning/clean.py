@@ -7,29 +7,25 @@ continues; other thresholds survey no picture again.
 
 import hashlib
 import logging
-import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from compodiff.cleaning.findings import CleaningRules, find
 from compodiff.cleaning.gallery import BenchmarkGallery
-from compodiff.cleaning.survey import ENDS, Survey, Surveyor
+from compodiff.cleaning.referring import ShardTask, list_tasks, refer, run
+from compodiff.cleaning.survey import Survey, Surveyor
 from compodiff.errors import InputInvalid
-from compodiff.execution import count_workers, map_shards
 from compodiff.images.looks import LOOK_SHAPE
-from compodiff.sets import PATTERNS, SPLITS, Place, SetDescription, Shard, TrainingSet, finish_set, open_set, open_shard
-from compodiff.sets.addresses import is_address, join_address
+from compodiff.sets import PATTERNS, SetDescription, TrainingSet, finish_set, open_set, open_shard
+from compodiff.sets.addresses import is_address
 from compodiff.sets.form import DESCRIPTION
-from compodiff.sets.writing import is_shard_done, shard_path
 from compodiff.storage import claims
 from compodiff.storage.atomic import replace_path, write_json
 from compodiff.storage.digests import digest_file
@@ -37,6 +33,7 @@ from compodiff.storage.ownership import delete_inside, require_apart
 
 FINDINGS, LEFT_OUT = "findings.parquet", "left_out.npy"
 KIND = "cleaned set"
+NEAR, BATCH_SIZE = 0.9, 32
 _FACTS = 2  # of the form of what is known of pictures
 log = logging.getLogger(__name__)
 
@@ -63,14 +60,18 @@ def clean(to: Path, surveyor: Surveyor, gallery: BenchmarkGallery, rules: Cleani
     if not is_address(surveyor.address):
         require_apart(to, Path(surveyor.address))
     _claim(to, dirty.description, surveyor)
-    _run(surveyor, [shard for shard in listed if not surveyor.is_done(shard)], "looking at pictures")
+    run(surveyor, [shard for shard in listed if not surveyor.is_done(shard)], "looking at pictures")
     counts = _find_anew(Survey.open(surveyor, dirty.description.kind, listed), gallery, rules, to)
     referrer = _Referrer(surveyor.address, to, surveyor.facts / LEFT_OUT)
-    starts = dict(zip(listed, accumulate((shard.rows for shard in listed), initial=0), strict=False))
-    own = ([shard for shard in listed if shard.split == split] for split in SPLITS)
-    tasks = [_Task(shard, number, starts[shard]) for of_split in own for number, shard in enumerate(of_split)]
-    _run(referrer, [task for task in tasks if not is_shard_done(task.path(to))], "referring to pictures")
+    run(referrer, list_tasks(listed, to), "referring to pictures")
     return _finish(to, dirty.description, counts, rules)
+
+
+def clean_within(to: Path, dataset: Path, encoder: Path) -> dict[str, Any]:
+    """Clean a set of near-duplicates and unreadable pictures alone, by the default's cosine."""
+    surveyor = Surveyor(str(dataset), to / "facts", encoder, None, BATCH_SIZE)
+    nothing = BenchmarkGallery((), np.empty((0, 0), np.float16))
+    return clean(to, surveyor, nothing, CleaningRules(NEAR, any_caption=False, contaminated=1.0))
 
 
 def _claim(to: Path, dirty: SetDescription, surveyor: Surveyor) -> None:
@@ -88,19 +89,6 @@ def _claim(to: Path, dirty: SetDescription, surveyor: Surveyor) -> None:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A shard of the set, the number of the one that it becomes, and that of its first row."""
-
-    shard: Shard
-    number: int
-    first: int
-
-    def path(self, folder: Path) -> Path:
-        """Return where the rows of the new shard stand."""
-        return shard_path(folder, self.shard.split, self.number)
-
-
-@dataclass(frozen=True)
 class _Referrer:
     """Writes the rows of a shard that are not left out, with places seen from the new folder."""
 
@@ -108,29 +96,17 @@ class _Referrer:
     to: Path
     left_out: Path
 
-    def __call__(self, task: _Task) -> None:
+    def __call__(self, task: ShardTask) -> None:
         kind = self._set.description.kind
         left_out = np.load(self.left_out, mmap_mode="r", allow_pickle=False)[task.first :]
         with open_shard(self.to, task.shard.split, task.number, kind) as shard:
             for row, is_gone in zip(self._set.read_rows(task.shard).to_pylist(), left_out, strict=False):
-                if is_gone:
-                    continue
-                moved: dict[str, Any] = {end: self._see(row[end]) for end in ENDS[kind]}
-                if row.get("negatives"):
-                    moved["negatives"] = [self._see(place) for place in row["negatives"]]
-                shard.add(row | moved)
+                if not is_gone:
+                    shard.add(row | refer(row, self._set, self.to))
 
     @cached_property
     def _set(self) -> TrainingSet:
         return open_set(self.address)
-
-    def _see(self, place: dict[str, Any]) -> Place:
-        """Return the same place as the new set names it: a relative path counts from the new folder."""
-        it = Place.of(place)
-        if is_address(it.file) or os.path.isabs(it.file):
-            return it
-        where = join_address(self._set.address, it.file)
-        return replace(it, file=where if is_address(where) else os.path.relpath(where, self.to))
 
 
 def _find_anew(survey: Survey, gallery: BenchmarkGallery, rules: CleaningRules, to: Path) -> dict[str, int]:
@@ -171,8 +147,3 @@ def _finish(to: Path, dirty: SetDescription, counts: Mapping[str, int], rules: C
     }
     write_json(to / "report.json", report)
     return report
-
-
-def _run(function: Any, items: Sequence[Any], what: str) -> None:
-    for _ in tqdm(map_shards(function, items, workers=count_workers()), what, len(items), unit=" shards", disable=None):
-        pass

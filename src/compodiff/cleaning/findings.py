@@ -154,20 +154,24 @@ def _read(survey: Survey, rows: NDArray[np.int64]) -> Facts:
 def _find_twins(these: Facts, least: float, gone: frozenset[int] = frozenset()) -> dict[int, tuple[int, float]]:
     """Return the places of near-duplicates of an earlier one that is kept, with its place and the cosine."""
     twin_of = dict[int, tuple[int, float]]()
-    for place, other, cosine in _find_near(these, these, least):
-        if other < place and not {place, other} & (twin_of.keys() | gone):
+    for place, other, cosine in _find_near(these, these, least, are_earlier=True):
+        if not {place, other} & (twin_of.keys() | gone):
             twin_of[place] = other, cosine
     return twin_of
 
 
-def _find_near(ones: Facts, others: Facts, least: float) -> Iterator[tuple[int, int, float]]:
+def _find_near(
+    ones: Facts, others: Facts, least: float, *, are_earlier: bool = False
+) -> Iterator[tuple[int, int, float]]:
     """Yield places of two rows of which each picture is a near-duplicate of the other's; ascending.
+
+    Where the others are the same rows, `are_earlier` compares each with those before it alone.
 
     Near embeddings are a hint only: two clock faces have near ones, but do not look the same.
     """
     ends = range(ones[0].shape[1])
     cosines = np.min([ones[0][:, end] @ others[0][:, end].T for end in ends], axis=0)
-    pairs = np.argwhere(cosines >= least)
+    pairs = np.argwhere(np.tril(cosines >= least, -1) if are_earlier else cosines >= least)
     for end in ends:
         pairs = pairs[look_the_same(ones[1][:, end], others[1][:, end], pairs)]
     for one, other in pairs.tolist():

@@ -101,6 +101,7 @@ def time_data(
     rows: Annotated[int, typer.Option(min=4096, help="Rows of the set, and triplets of the training.")] = 10_000,
 ) -> None:
     """Measure memory and seconds of the stages over a synthetic set, each beside its limit; its content repeats."""
+    from compodiff.cleaning.clean import clean_within
     from compodiff.params import load_params
     from compodiff.project import find_project_root
     from compodiff.speed import data as bench
@@ -108,7 +109,7 @@ def time_data(
     from compodiff.stages.validate import validate
 
     params = load_params(find_project_root() / "params.yaml")
-    _show(bench.run(rows, bench.TimedStages(validate, mix, params)), as_json)
+    _show(bench.run(rows, bench.TimedStages(validate, mix, clean_within, params)), as_json)
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:

@@ -239,11 +239,15 @@ def _plan_pairs(rows: Sequence[dict[str, Any]], params: EmbeddingParams) -> _Pla
     variants: dict[int, list[tuple[int, int]]] = {}
     for row, it in enumerate(rows):
         picture = plan.picture(it["picture"])
-        if picture not in variants:
-            variants[picture] = [plan.mask(picture, None) for _ in range(params.masks_per_picture)]
+        if it["mask"] is not None:
+            own = [plan.mask(picture, it["mask"])]
+        else:
+            if picture not in variants:
+                variants[picture] = [plan.mask(picture, None) for _ in range(params.masks_per_picture)]
+            own = variants[picture]
         texts = [plan.text(text) for text in it["texts"] if text]
         plan.text_to_image += [(row, text, NOTHING, NOTHING, picture) for text in texts]
-        plan.masked += [(row, text, variant, picture) for variant in variants[picture] for text in texts]
+        plan.masked += [(row, text, variant, picture) for variant in own for text in texts]
         first = texts[0] if texts else NOTHING
         plan.scored.append((picture, picture, first, NOTHING, NOTHING))
     return plan

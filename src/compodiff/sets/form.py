@@ -7,8 +7,9 @@
 Pictures are referred to where they lie and as they are: a `Place` names a file (a tar, a picture's own file) by its
 path from the set's folder, by an absolute path or by an address that fsspec opens, and a range of bytes in it.
 
-A row of pairs has one picture and the texts that describe it. A row of triplets has a reference, a target and one or
-more relative captions; captions of both pictures, a keyword, a mask and hard negatives where they are known.
+A row of pairs has one picture and the texts that describe it, and a mask where one was looked for. A row of triplets
+has a reference, a target and one or more relative captions; captions of both pictures, a keyword, a mask and hard
+negatives where they are known.
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ SCHEMAS = {
         ]
     ),
 }
+# Columns that a shard has only where one of its rows has a value.
+OPTIONAL = {PAIRS: pa.schema([("mask", pa.binary())]), TRIPLETS: pa.schema([])}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
 from compodiff.sets.addresses import explain_failures, is_address, join_address
-from compodiff.sets.form import DESCRIPTION, SCHEMAS, WHOLE_FILE, Place, SetDescription, Shard
+from compodiff.sets.form import DESCRIPTION, OPTIONAL, SCHEMAS, WHOLE_FILE, Place, SetDescription, Shard
 from compodiff.storage.digests import digest_bytes
 
 _OPEN_FILES = 64
@@ -49,7 +49,11 @@ class TrainingSet:
             table = pq.read_table(io.BytesIO(content))
         except (pa.ArrowInvalid, OSError) as error:
             raise InputInvalid(f"{where} is damaged ({error}); make the set again") from error
-        schema = SCHEMAS[self.description.kind]
+        schema, optional = (of_kind[self.description.kind] for of_kind in (SCHEMAS, OPTIONAL))
+        for column in optional:
+            if column.name not in table.schema.names:
+                table = table.append_column(column, pa.nulls(len(table), column.type))
+        schema = pa.schema([*schema, *optional])
         if table.schema.names != schema.names:
             raise InputInvalid(
                 f"{where} has the columns {', '.join(table.schema.names)}, not {', '.join(schema.names)}"

@@ -21,7 +21,7 @@ import psutil
 from compodiff.embeddings import embed_set
 from compodiff.model.sampling.process import Process
 from compodiff.params import OwnSetParams, Params, SimilarityFloors, TaskShares, TrainingParams
-from compodiff.speed.synthetic import ROWS_PER_SHARD, SET, WIDE, write_encoder, write_set, write_wide_arrays
+from compodiff.speed.synthetic import ASKING, ROWS_PER_SHARD, SET, WIDE, write_encoder, write_set, write_wide_arrays
 from compodiff.speed.timing import describe_machine
 from compodiff.training.batches import Batches
 from compodiff.training.curve import CurveQueries
@@ -29,6 +29,7 @@ from compodiff.training.mixture import CURVE, load_mixture
 
 BATCH, STEPS = 2048, 10
 MEGABYTE = 2**20
+_ROWS_PER_TEXT = 8  # that cleaning compares with each other
 _EVERY = 0.005  # seconds between two looks at the memory
 Figures = dict[str, float]
 
@@ -39,11 +40,13 @@ class TimedStages:
 
     Attributes:
         validate, mix: as compodiff.stages has them.
+        clean: writes a clean copy of a set: its folder, the set's, the encoder's.
         params: of a project; sets and tasks are replaced.
     """
 
     validate: Callable[..., None]
     mix: Callable[..., None]
+    clean: Callable[[Path, Path, Path], object]
     params: Params
 
 
@@ -54,7 +57,7 @@ def run(rows: int, stages: TimedStages) -> dict[str, Any]:
         A JSON-able dict: machine, and rows with figure, measured value, and limit.
     """
     sizes = (max(2 * ROWS_PER_SHARD, rows // 10), rows)
-    works = {"embed": _embed, "validate": _validate, "re-judge": _judge_again, "mix": _mix}
+    works = {"clean": _clean, "embed": _embed, "validate": _validate, "re-judge": _judge_again, "mix": _mix}
     found: dict[tuple[str, int], Figures] = {}
     with tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
         for size in sizes:
@@ -72,7 +75,7 @@ def run(rows: int, stages: TimedStages) -> dict[str, Any]:
 def _list_stages(found: dict[tuple[str, int], Figures], sizes: tuple[int, int]) -> list[dict[str, Any]]:
     less, more = sizes
     listed: list[dict[str, Any]] = []
-    for name in ("embed", "validate", "mix"):
+    for name in ("clean", "embed", "validate", "mix"):
         growth = found[name, more]["megabytes"] - found[name, less]["megabytes"]
         listed += [
             {"figure": f"{name} {more:,} rows, seconds", "measured": found[name, more]["seconds"], "limit": "none"},
@@ -132,6 +135,11 @@ def _measure(home: Path, work: Callable[[Path, TimedStages], Callable[[], object
 def _write_inputs(home: Path, rows: int) -> None:
     write_encoder(home / "encoder")
     write_set(home / "sets" / SET, rows)
+    write_set(home / "sets" / ASKING, rows, _ROWS_PER_TEXT)
+
+
+def _clean(home: Path, stages: TimedStages) -> Callable[[], object]:
+    return lambda: stages.clean(home / "clean", home / "sets" / ASKING, home / "encoder")
 
 
 def _embed(home: Path, stages: TimedStages) -> Callable[[], object]:

@@ -18,7 +18,7 @@ from compodiff.storage.atomic import write_json
 from compodiff.training.curve import CurveQueries
 from compodiff.training.mixture import CURVE, FILE, describe_mixture
 
-SET, WIDE = "repeated", "wide"
+SET, WIDE, ASKING = "repeated", "wide", "asking"
 ROWS_PER_SHARD = 1024
 _PICTURES, _EDGE = 16, 64  # of a shard, and pixels
 _TEXTS, _TOKENS, _MASKS, _RELATIONS = 20_000, 8, 1000, 20
@@ -45,8 +45,14 @@ def write_encoder(folder: Path) -> None:
     save_encoder(load_embedded_encoder(embedding_dim=_EMBEDDING_DIM, image_size=_EDGE, generator=generator), folder)
 
 
-def write_set(folder: Path, rows: int) -> None:
-    """Write triplets: a shard has sixteen pictures, every fourth row a mask; a tenth of the rows is for validation."""
+def write_set(folder: Path, rows: int, rows_per_text: int | None = None) -> None:
+    """Write triplets: a shard has sixteen pictures, every fourth row a mask; a tenth of the rows is for validation.
+
+    Args:
+        folder: of the set.
+        rows: of both splits.
+        rows_per_text: that ask for the same; None: the few texts of a shard are those of all shards.
+    """
     rng = np.random.default_rng(17)
     counts = {"validation": max(1, rows // 10)}
     counts["train"] = rows - counts["validation"]
@@ -58,7 +64,10 @@ def write_set(folder: Path, rows: int) -> None:
                 for row in range(part.stop - part.start):
                     first = row % _PICTURES
                     ends = places[first], places[(first + 1 + row // _PICTURES % (_PICTURES - 1)) % _PICTURES]
-                    shard.add(_describe_row(f"{split}-{part.start + row}", row) | dict(zip(_ENDS, ends, strict=True)))
+                    said = _describe_row(f"{split}-{part.start + row}", row)
+                    if rows_per_text:
+                        said["relative_captions"] = [f"{split}, change {(part.start + row) // rows_per_text}"]
+                    shard.add(said | dict(zip(_ENDS, ends, strict=True)))
     finish_set(folder, TRIPLETS, licence="none", source="noise")
 
 

@@ -106,7 +106,7 @@ def _require_like_lengths(sets: Mapping[str, SetExamples]) -> None:
 
 _NEEDED: Mapping[str, str] = {
     "text_to_image": "pairs, or of triplets with captions",
-    "masked": "pairs with masks_per_picture above 0, or of triplets with masks",
+    "masked": "pairs with masks, or with masks_per_picture above 0, or of triplets with masks",
     "triplet": "triplets",
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compodiff.cleaning.clean import clean_within
 from compodiff.params import load_params
 from compodiff.sets import open_set
 from compodiff.speed import data
@@ -14,7 +15,7 @@ from compodiff.stages.mix import mix
 from compodiff.stages.validate import validate
 
 ROOT = Path(__file__).parents[3]
-STAGES = data.TimedStages(validate, mix, load_params(ROOT / "params.yaml"))
+STAGES = data.TimedStages(validate, mix, clean_within, load_params(ROOT / "params.yaml"))
 
 
 def test_a_training_starts_on_the_wide_arrays(tmp_path):
@@ -38,7 +39,7 @@ def test_the_set_has_as_many_rows_as_asked_and_no_triplet_twice(tmp_path):
 def test_figures_stand_beside_their_limits():
     found = {
         (name, size): {"seconds": 1 + size / 1000, "megabytes": size / 100}
-        for name in ("embed", "validate", "mix", "re-judge")
+        for name in ("clean", "embed", "validate", "mix", "re-judge")
         for size in (2000, 10_000)
     }
     by_name = {row["figure"]: (row["measured"], row["limit"]) for row in data._list_stages(found, (2000, 10_000))}
