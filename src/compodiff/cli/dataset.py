@@ -81,7 +81,7 @@ def mask(
     dataset: Annotated[str, typer.Argument(metavar="SET", help="A set of pictures: its folder, or address.")],
     *,
     to: Annotated[Path, typer.Option("--to", help="Folder of the new set; it refers to the same pictures.")],
-    clipseg: Annotated[str, typer.Option(help="CLIPSeg's folder or hub id.")] = "CIDAS/clipseg-rd64-refined",
+    clipseg: Annotated[str, typer.Option(help="CLIPSeg's folder, name or hub id.")] = "clipseg",
     revision: Annotated[str | None, typer.Option(help="Commit of a hub id.", show_default=False)] = None,
     threshold: Annotated[float, typer.Option(help="Mean probability of a cell from which it is masked.")] = 0.5,
     aligned: Annotated[

@@ -27,6 +27,7 @@ from compodiff.images.decoding import DIGEST_BYTES, digest_pixels
 from compodiff.images.mask_cells import MASK_SIZE, find_mask_cells
 from compodiff.params import EmbeddingParams
 from compodiff.sets import PAIRS, SPLITS, Place, Shard, TrainingSet, open_set
+from compodiff.sets.blank import is_blank
 from compodiff.storage.atomic import replace_path
 
 Mask = bytes | None  # bits of the whole picture; None: cells are drawn
@@ -200,8 +201,8 @@ class _Plan:
         return self._numbers[key]
 
     def text(self, text: str | None) -> int:
-        """Return the number of a text, NOTHING for none."""
-        if not text:
+        """Return the number of a text, NOTHING for one that says nothing."""
+        if text is None or is_blank(text):
             return NOTHING
         if text not in self._numbers:
             self._numbers[text] = len(self.texts)
@@ -245,7 +246,7 @@ def _plan_pairs(rows: Sequence[dict[str, Any]], params: EmbeddingParams) -> _Pla
             if picture not in variants:
                 variants[picture] = [plan.mask(picture, None) for _ in range(params.masks_per_picture)]
             own = variants[picture]
-        texts = [plan.text(text) for text in it["texts"] if text]
+        texts = [plan.text(text) for text in it["texts"] if not is_blank(text)]
         plan.text_to_image += [(row, text, NOTHING, NOTHING, picture) for text in texts]
         plan.masked += [(row, text, variant, picture) for variant in own for text in texts]
         first = texts[0] if texts else NOTHING
@@ -258,7 +259,7 @@ def _plan_triplets(rows: Sequence[dict[str, Any]]) -> _Plan:
     for row, it in enumerate(rows):
         reference, target = plan.picture(it["reference"]), plan.picture(it["target"])
         captions = plan.text(it["reference_caption"]), plan.text(it["target_caption"])
-        changes = [plan.text(text) for text in it["relative_captions"] if text]
+        changes = [plan.text(text) for text in it["relative_captions"] if not is_blank(text)]
         described = [(text, end) for text, end in zip(captions, (reference, target), strict=True) if text != NOTHING]
         plan.text_to_image += [(row, text, NOTHING, NOTHING, end) for text, end in described]
         plan.triplet += [(row, text, reference, NOTHING, target) for text in changes]

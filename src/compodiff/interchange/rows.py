@@ -35,6 +35,7 @@ from compodiff.interchange.splits import TEST, split_of_row
 from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
 from compodiff.language.terms import Tagger
 from compodiff.sets import PAIRS, Place
+from compodiff.sets.blank import is_blank
 
 WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
 _WHOLE = "squash"  # cells of the whole picture, whatever an encoder crops
@@ -202,7 +203,8 @@ def _first(raw: RawRow, roles: Roles, role: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else _clean(value) or None
+    text = "" if value is None else _clean(value)
+    return None if is_blank(text) else text
 
 
 def _clean(value: Any) -> str:

@@ -25,6 +25,7 @@ from compodiff.embeddings.set_arrays import (
 from compodiff.errors import InputInvalid
 from compodiff.pairs.similarity import EmbeddedPairs, score
 from compodiff.sets import PAIRS, SPLITS, TrainingSet
+from compodiff.sets.blank import is_blank
 
 Digests = NDArray[np.uint64]
 
@@ -157,7 +158,7 @@ def _flatten(training_set: TrainingSet, shard: Any) -> pd.DataFrame:
 
 
 def _longest(texts: list[str]) -> str | None:
-    return max((text for text in texts if text), key=len, default=None)
+    return max((text for text in texts if not is_blank(text)), key=len, default=None)
 
 
 def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> EmbeddedPairs:

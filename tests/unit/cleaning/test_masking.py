@@ -8,13 +8,14 @@ import pytest
 from factories import draw_patches, encode_picture, make_embedding_params
 from PIL import Image
 from typer.testing import CliRunner
+from worlds.hub import place_in_cache
 from worlds.tiny_networks import clipseg
 
 from compodiff.cleaning import masking
 from compodiff.cleaning.masking import Masker, mask
 from compodiff.cli import app
 from compodiff.embeddings import SetEmbeddings, embed_set
-from compodiff.errors import InputInvalid
+from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.params import MaskParams
 from compodiff.sets import PAIRS, TRIPLETS, Place, finish_set, open_set, open_shard
 from compodiff.stable_diffusion.clipseg import ClipSegMasks
@@ -160,3 +161,15 @@ def test_the_command_says_how_many_rows_have_a_mask_and_refuses_what_it_cannot_u
         mask(Masker(str(triplets), tmp_path / "x", params.model_copy(update={"clipseg": str(tmp_path)}), False))
     with pytest.raises(InputInvalid, match="holds what is read"):
         mask(Masker(str(triplets), triplets, params, is_aligned=False))
+
+
+def test_clipseg_is_taken_from_the_hubs_cache_by_its_name_or_the_command_that_fetches_it_is_named(
+    triplets, params, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    named = params.model_copy(update={"clipseg": "clipseg"})
+    with pytest.raises(ResourceUnavailable, match=r"not on this machine; run: compodiff get clipseg"):
+        mask(Masker(str(triplets), tmp_path / "masked", named, is_aligned=False))
+    place_in_cache(tmp_path / "home", "CIDAS/clipseg-rd64-refined", Path(params.clipseg))
+    mask(Masker(str(triplets), tmp_path / "masked", named, is_aligned=False))
+    assert masks_of(tmp_path / "masked")[0] == look_for(params, (0, "dog"))
