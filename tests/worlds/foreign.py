@@ -72,9 +72,20 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], row_group_si
     return path
 
 
+def downloaded(key: str, picture: bytes | None, caption: str | None) -> dict[str, bytes]:
+    """An entry of img2dataset's, of which one that failed has no picture."""
+    said = {"caption": caption, "key": key, "status": "success" if picture else "failed_to_download", "url": "http://x"}
+    own = {f"{key}.jpg": picture} if picture else {}
+    return {**own, f"{key}.txt": (caption or "").encode(), f"{key}.json": json.dumps(said).encode()}
+
+
 def bring(folder: Path, form: str, to: Path, **options: Any) -> tuple[TrainingSet, Tally]:
     """Import, and open what came of it."""
-    own = {name: options.pop(name) for name in ("columns", "pictures", "captions", "split") if name in options}
+    own = {
+        name: options.pop(name)
+        for name in ("columns", "pictures", "captions", "split", "encoder", "length")
+        if name in options
+    }
     said = {"seed": 17, "skip_faulty": False, "licence": "CC", "origin": ""} | options
     _, tally = import_source(Source(folder, form, **own), to, **said)
     return open_set(to), tally

@@ -117,7 +117,7 @@ def put(number: int, **values: Any) -> Change:
 
 TRIPLET_FAULTS: dict[str, tuple[Change, str, set[int]]] = {
     "a relative caption without a text": (
-        put(3, relative_captions=[""]), "expect_column_values_to_not_be_null(relative_caption)", {3},
+        put(3, relative_captions=["\u200b "]), "expect_column_values_to_not_be_null(relative_caption)", {3},
     ),
     "a longest relative caption that is too long": (
         put(4, relative_captions=["short", "long " * 20]),
@@ -138,7 +138,7 @@ TRIPLET_FAULTS: dict[str, tuple[Change, str, set[int]]] = {
     "no relation": (put(9, relation=None), "expect_column_values_to_not_be_null(relation)", {9}),
 }  # fmt: skip
 PAIR_FAULTS: dict[str, tuple[Change, str, set[int]]] = {
-    "no text": (put(3, texts=["", ""]), "expect_column_values_to_not_be_null(text)", {3}),
+    "no text": (put(3, texts=["", " \u200b"]), "expect_column_values_to_not_be_null(text)", {3}),
     "a text that is too long": (
         put(4, texts=["short", "long " * 20]), "expect_column_value_lengths_to_be_between(text)", {4},
     ),

@@ -18,7 +18,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from compodiff.errors import InputInvalid
 from compodiff.storage.tables import read_column_names, read_rows
@@ -156,16 +156,16 @@ class PairSplits:
         return "" if pair in self._seen.add_all([pair, *own]) else "duplicate"
 
 
-def require_end(path: Path) -> None:
-    """Refuse a tar that was cut between two files, or within a header, which tarfile takes for its end.
+def require_end(file: BinaryIO) -> None:
+    """Refuse an open tar that was cut between two files, or within a header, which tarfile takes for its end.
 
     Raises:
         tarfile.ReadError: the blocks of zeros with which a tar ends are missing.
     """
-    with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, tarfile.BLOCKSIZE), os.SEEK_END)
-        if any(file.read()) or not file.tell():
-            raise tarfile.ReadError("its end is missing")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(-min(size, tarfile.BLOCKSIZE), os.SEEK_END)
+    if any(file.read()) or not size:
+        raise tarfile.ReadError("its end is missing")
 
 
 def digest_caption(text: str) -> int:
@@ -195,7 +195,8 @@ def _read_parquet(path: Path) -> Iterator[str]:
 def _read_webdataset(path: Path) -> Iterator[str]:
     found = False
     try:
-        require_end(path)
+        with path.open("rb") as file:
+            require_end(file)
         with tarfile.open(path, "r|") as tar:
             while (member := tar.next()) is not None:
                 caption = _read_caption(tar, member, path)

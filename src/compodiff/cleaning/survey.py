@@ -2,13 +2,12 @@
 
     train-00000.embeddings.npy  (T, E, D) float16, of unit length: references and targets, or a pair's picture
     train-00000.looks.npy       (T, E, L) uint8: how the pictures look (compodiff/images/looks.py)
-    train-00000.json            keys in the shard's order, what each asks for, and which cannot be kept for their
-                                pictures; written last
+    train-00000.parquet         keys in the shard's order, what each asks for, and why it cannot be kept for one of its
+                                pictures, "" where nothing is wrong; written last
 
 Shapes: T rows, E pictures of a row, D embedding width, L bytes of a look.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +24,8 @@ from compodiff.images import decode
 from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, TrainingSet, open_set
-from compodiff.storage.atomic import replace_path, write_json
+from compodiff.storage.atomic import replace_path
+from compodiff.storage.tables import open_table_writer
 
 if TYPE_CHECKING:
     from compodiff.encoders import Encoder
@@ -80,8 +80,11 @@ class Surveyor:
         looks = np.array([[it[1] for it in row] for row in found], np.uint8)
         _save(self.facts, shard, "embeddings", embeddings.reshape(-1, len(ENDS[kind]), width))
         _save(self.facts, shard, "looks", looks.reshape(-1, len(ENDS[kind]), *LOOK_SHAPE))
-        lost = {key: [it[2] for it in row] for key, row in zip(keys, found, strict=True) if any(it[2] for it in row)}
-        write_json(_name_facts(self.facts, shard), {"keys": keys, "asks": asks, "lost": lost})
+        lost = [f"lost_{end}" for end in ENDS[kind]]
+        with open_table_writer(_name_facts(self.facts, shard), dict.fromkeys(("key", "asks", *lost), str)) as table:
+            for key, asked, row in zip(keys, asks, found, strict=True):
+                why = dict(zip(lost, (it[2] for it in row), strict=True))
+                table.add({"key": key, "asks": asked, **why})
 
     def _look_at(self, places: Sequence[Place]) -> list[Row]:
         pictures = [self._read(place) for place in places]
@@ -136,37 +139,35 @@ class Survey:
     """The facts of all shards, T rows; arrays are mapped where they are asked for.
 
     Attributes:
-        keys: of each row, in the order of the shards.
-        asks: what each row asks for, in one spelling.
-        lost: of rows that cannot be kept: why, for each of their pictures; "" where nothing is wrong.
+        facts: their folder.
         ends: names of a row's pictures.
+        shards: of the set.
     """
 
-    keys: list[str]
-    asks: list[str]
-    lost: dict[str, list[str]]
+    facts: Path
     ends: tuple[str, ...]
-    _facts: Path
-    _shards: tuple[Shard, ...]
+    shards: tuple[Shard, ...]
     # A map holds its file open, and a process may open some 1,000.
     _maps: LRUCache[Path, NDArray[Any]] = field(default_factory=lambda: LRUCache(_MAPPED))
 
     @classmethod
     def open(cls, surveyor: Surveyor, kind: str, shards: Sequence[Shard]) -> "Survey":
         """Open the facts of surveyed shards."""
-        said = [json.loads(_name_facts(surveyor.facts, shard).read_text(encoding="utf-8")) for shard in shards]
-        return cls(
-            keys=[key for each in said for key in each["keys"]],
-            asks=[asks for each in said for asks in each["asks"]],
-            lost={key: why for each in said for key, why in each["lost"].items()},
-            ends=ENDS[kind],
-            _facts=surveyor.facts,
-            _shards=tuple(shards),
-        )
+        return cls(surveyor.facts, ENDS[kind], tuple(shards))
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows."""
+        return int(self._starts[-1])
+
+    def list_tables(self) -> list[tuple[int, Path]]:
+        """Return the table of each shard's rows, with the number of its first row."""
+        starts = self._starts[:-1].tolist()
+        return [(first, _name_facts(self.facts, shard)) for first, shard in zip(starts, self.shards, strict=True)]
 
     def read_by_shard(self) -> Iterator[NDArray[np.float16]]:
         """Embeddings (T of the shard, E, D) of one shard after the other."""
-        for shard in self._shards:
+        for shard in self.shards:
             yield self._map("embeddings", shard)
 
     def read_embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -178,19 +179,23 @@ class Survey:
         return self._gather("looks", rows)
 
     def _gather(self, kind: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
-        places = np.searchsorted(starts, rows, side="right") - 1
+        places = np.searchsorted(self._starts, rows, side="right") - 1
         parts, order = list[NDArray[Any]](), list[NDArray[np.int64]]()
         for place in np.unique(places):
             here = np.flatnonzero(places == place)
-            mapped = self._map(kind, self._shards[place])
-            parts.append(mapped[rows[here] - starts[place]])
+            mapped = self._map(kind, self.shards[place])
+            parts.append(mapped[rows[here] - self._starts[place]])
             order.append(here)
         found: NDArray[Any] = np.concatenate(parts)[np.argsort(np.concatenate(order))]
         return found
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """Return the number of each shard's first row, and that of all rows last."""
+        return np.cumsum([0, *(shard.rows for shard in self.shards)])
+
     def _map(self, kind: str, shard: Shard) -> NDArray[Any]:
-        path = _name_facts(self._facts, shard, f"{kind}.npy")
+        path = _name_facts(self.facts, shard, f"{kind}.npy")
         if path not in self._maps:
             self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
         return self._maps[path]
@@ -213,7 +218,7 @@ def _normalise(texts: Sequence[str]) -> str:
     return "\n".join(sorted(" ".join(text.casefold().split()) for text in texts))
 
 
-def _name_facts(facts: Path, shard: Shard, suffix: str = "json") -> Path:
+def _name_facts(facts: Path, shard: Shard, suffix: str = "parquet") -> Path:
     return facts / f"{Path(shard.file).stem}.{suffix}"
 
 

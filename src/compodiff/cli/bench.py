@@ -109,6 +109,7 @@ def time_data(
     ] = None,
 ) -> None:
     """Measure what the data plane costs, each figure beside its limit; sets are made in the working folder."""
+    from compodiff.cleaning.clean import clean_within
     from compodiff.params import load_params
     from compodiff.project import find_project_root
     from compodiff.speed import data as bench
@@ -119,7 +120,7 @@ def time_data(
     if unknown := next((name for name in only or () if name not in bench.MEASURES), None):
         raise InputInvalid(f"--only {unknown} is not one of: {', '.join(bench.MEASURES)}")
     params = load_params(find_project_root() / "params.yaml")
-    stages = TimedStages(validate, mix, _import_manifest, _draw_sheet, params)
+    stages = TimedStages(validate, mix, clean_within, _import_manifest, _draw_sheet, params)
     _show(bench.run(bench.Sizes(rows, triplets or rows, shards), stages, only or ()), as_json)
 
 

@@ -1,4 +1,4 @@
-"""`compodiff dataset clean|plots SET`: what should not be in a set, and what its filters cost."""
+"""`compodiff dataset clean|mask|plots SET`: what should not be in a set, its masks, and what its filters cost."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ Checker = Annotated[
 Cosine = {"min": -1.0, "max": 1.0}
 
 
-app = typer.Typer(name="dataset", help="Clean a set, and see what its filters do.", no_args_is_help=True)
+app = typer.Typer(name="dataset", help="Clean a set, give it masks, and see what its filters do.", no_args_is_help=True)
 
 
 @app.command("clean")
@@ -58,8 +58,9 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Write SET without near-duplicates, pictures of benchmarks, unsafe and unreadable ones; copies no picture."""
-    from compodiff.cleaning.clean import FINDINGS, CleaningRules
+    from compodiff.cleaning.clean import FINDINGS
     from compodiff.cleaning.clean import clean as clean_set
+    from compodiff.cleaning.findings import CleaningRules
     from compodiff.cleaning.gallery import embed_benchmarks
     from compodiff.cleaning.survey import Surveyor
 
@@ -73,6 +74,31 @@ def clean(
         return
     left_out = ", ".join(f"{count:,} {name}" for name, count in report["left_out"].items()) or "nothing"
     echo(f"{report['accepted']:,} rows in {to}, left out: {left_out}; which and why: {to / FINDINGS}")
+
+
+@app.command("mask")
+def mask(
+    dataset: Annotated[str, typer.Argument(metavar="SET", help="A set of pictures: its folder, or address.")],
+    *,
+    to: Annotated[Path, typer.Option("--to", help="Folder of the new set; it refers to the same pictures.")],
+    clipseg: Annotated[str, typer.Option(help="CLIPSeg's folder, name or hub id.")] = "clipseg",
+    revision: Annotated[str | None, typer.Option(help="Commit of a hub id.", show_default=False)] = None,
+    threshold: Annotated[float, typer.Option(help="Mean probability of a cell from which it is masked.")] = 0.5,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="A triplet's pictures are equal but for the edit: mask what comes, too.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(help="Pictures that CLIPSeg looks at at a time.", min=1)] = 32,
+) -> None:
+    """Write SET with masks for the masked task, where CLIPSeg finds what a row's texts name; copies no picture."""
+    from compodiff.cleaning.masking import Masker
+    from compodiff.cleaning.masking import mask as mask_set
+    from compodiff.params import MaskParams
+
+    if not 0 < threshold < 1:
+        raise typer.BadParameter(f"{threshold} is not between 0 and 1", param_hint="--threshold")
+    params = MaskParams(clipseg=clipseg, revision=revision, threshold=threshold, batch_size=batch_size)
+    masked, rows = mask_set(Masker(dataset, to, params, aligned))
+    echo(f"{masked:,} of {rows:,} rows in {to} have a mask")
 
 
 @app.command("plots")

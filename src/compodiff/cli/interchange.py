@@ -14,12 +14,19 @@ Column = Annotated[
     typer.Option("--column", help="ROLE=NAME where a column is not found by itself; ROLE= for none. Repeat it."),
 ]
 Pictures = Annotated[
-    Path | None,
-    typer.Option(help="What paths of pictures count from: a folder of pictures, or of tars.", show_default=False),
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="What paths of pictures count from: a folder of pictures, or of tars; or its address.",
+        show_default=False,
+    ),
 ]
 Captions = Annotated[
-    list[Path] | None,
-    typer.Option(help="A file of captions (captions, lasco): COCO, Flickr30k, Conceptual Captions. Repeat it."),
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file of captions (captions, lasco): COCO, Flickr30k, Conceptual Captions. Repeat it.",
+    ),
 ]
 
 
@@ -45,7 +52,14 @@ def export_(
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="The set's files, or one of them; of `captions` the pictures.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILES",
+            help="Folder of the set's files, or one of them, or the address of either (s3://bucket/laion); "
+            "of `captions` the pictures.",
+        ),
+    ],
     *,
     to: To,
     format_name: Annotated[
@@ -53,7 +67,7 @@ def import_(
         typer.Option(
             "--format",
             help="webdataset, img2dataset, parquet, captions, manifest (.jsonl, .json, .csv, .tsv, also .gz), "
-            "megapairs, cc-coir, webvid-covr, lasco, fashioniq-train or cirr-train.",
+            "megapairs, cc-coir, webvid-covr, inter-edit, lasco, fashioniq-train, cirr-train or clip-retrieval.",
         ),
     ] = "webdataset",
     column: Column = None,
@@ -62,6 +76,22 @@ def import_(
     split: Annotated[
         str, typer.Option(help="train or validation, of rows that say none and whose file says none.")
     ] = "train",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="The encoder that made the embeddings of clip-retrieval, as artifacts/encoder.",
+            show_default=False,
+        ),
+    ] = "",
+    length: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            help="Length that embeddings of clip-retrieval are given. Default: they stay as they are.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of relative captions that the set does not have.")] = 17,
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Leave out what has a fault, name the first and count all.")
@@ -78,10 +108,20 @@ def import_(
     """
     from compodiff.interchange.formats import FORMATS, Source, import_source
     from compodiff.sets import SPLITS
+    from compodiff.sets.addresses import as_path
 
     _check_known(format_name, list(FORMATS))
     _check_known(split, list(SPLITS))
-    it = Source(folder, format_name, _read_columns(column or []), pictures, tuple(captions or ()), split)
+    it = Source(
+        as_path(folder),
+        format_name,
+        _read_columns(column or []),
+        as_path(pictures) if pictures else None,
+        tuple(map(as_path, captions or ())),
+        split,
+        encoder,
+        length,
+    )
     description, total = import_source(it, to, seed=seed, skip_faulty=skip_faulty, licence=licence, origin=source)
     rows = ", ".join(f"{count:,} of {name}" for name, count in description.rows.items() if count)
     left_out = "".join(f", {count:,} {name.replace('_', ' ')}" for name, count in total.notes.items())

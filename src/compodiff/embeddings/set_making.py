@@ -10,7 +10,7 @@ from compodiff.embeddings.set_arrays import Arrays, EarlierPart, Part, SetEmbedd
 from compodiff.embeddings.set_pass import SetEmbedder, ShardTask, plan_rows
 from compodiff.embeddings.set_texts import choose_kept, embed_texts
 from compodiff.encoders import load_encoder
-from compodiff.encoders.manifest import EncoderManifest
+from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import CompoDiffError
 from compodiff.execution import count_workers, map_shards
 from compodiff.images.decoding import DIGEST_BYTES
@@ -35,7 +35,7 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
 
     Raises:
         InputInvalid: the set or a shard of it cannot be read, or `folder` holds something else.
-        EncoderMismatch: the encoder's weights are not those of its manifest.
+        EncoderMismatch: the encoder's weights are not those of its manifest, or the set was embedded by another one.
         ResourceUnavailable: the disk is full or a worker was killed; finished shards are kept.
     """
     opened = open_set(address)
@@ -43,6 +43,9 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     manifest = EncoderManifest.from_json(read_json(encoder / "manifest.json"))
     made_with = {"encoder": manifest.to_json(), "params": params.describe_vectors()}
     require_replaceable_folder(folder, KIND)
+    if description.vectors:
+        theirs = EncoderManifest.from_json(dict(description.vectors.encoder))
+        require_same(manifest, theirs, f"the set {folder.name}, whose pictures are embedded already,")
     kept = _choose_kept(opened, manifest, params, folder.name)
     work = folder.with_name(f".{folder.name}.work")
     claim_folder(work, made_with | {"texts": kept}, _WORK, ("*.npz",))

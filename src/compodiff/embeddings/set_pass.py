@@ -18,6 +18,7 @@ from PIL import Image
 from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
 from compodiff.embeddings.set_arrays import ASKED, MISSING, NOTHING, READ, STORED, UNDECODABLE, Arrays, EarlierPart
 from compodiff.embeddings.set_texts import embed_texts, hash_text
+from compodiff.embeddings.set_vectors import read_vectors
 from compodiff.encoders import MEMO, Encoder, load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.execution.prefetch import map_ahead
@@ -26,6 +27,7 @@ from compodiff.images.decoding import DIGEST_BYTES, digest_pixels
 from compodiff.images.mask_cells import MASK_SIZE, find_mask_cells
 from compodiff.params import EmbeddingParams
 from compodiff.sets import PAIRS, SPLITS, Place, Shard, TrainingSet, open_set
+from compodiff.sets.blank import is_blank
 from compodiff.storage.atomic import replace_path
 
 Mask = bytes | None  # bits of the whole picture; None: cells are drawn
@@ -70,8 +72,15 @@ class SetEmbedder:
             ResourceUnavailable: the disk is full, or an address cannot be reached.
         """
         rows = self._set.read_rows(task.shard).to_pylist()
-        plan = plan_rows(rows, self._set.description.kind, self.params)
-        pictures = task.earlier.read_pictures() if task.earlier else self._embed_pictures(plan)
+        vectors = self._set.description.vectors
+        params = self.params.model_copy(update={"masks_per_picture": 0}) if vectors else self.params
+        plan = plan_rows(rows, self._set.description.kind, params)
+        if task.earlier:
+            pictures = task.earlier.read_pictures()
+        elif vectors:
+            pictures = read_vectors(self._set.places, plan.pictures, vectors)
+        else:
+            pictures = self._embed_pictures(plan)
         arrays = plan.tables() | pictures | embed_texts(self._encoder, plan.texts, self.params, self.kept)
         arrays["keys"] = np.array([hash_text(row["key"]) for row in rows], np.uint64)
         arrays["splits"] = np.full(len(rows), SPLITS.index(task.shard.split), np.uint8)
@@ -192,8 +201,8 @@ class _Plan:
         return self._numbers[key]
 
     def text(self, text: str | None) -> int:
-        """Return the number of a text, NOTHING for none."""
-        if not text:
+        """Return the number of a text, NOTHING for one that says nothing."""
+        if text is None or is_blank(text):
             return NOTHING
         if text not in self._numbers:
             self._numbers[text] = len(self.texts)
@@ -231,11 +240,15 @@ def _plan_pairs(rows: Sequence[dict[str, Any]], params: EmbeddingParams) -> _Pla
     variants: dict[int, list[tuple[int, int]]] = {}
     for row, it in enumerate(rows):
         picture = plan.picture(it["picture"])
-        if picture not in variants:
-            variants[picture] = [plan.mask(picture, None) for _ in range(params.masks_per_picture)]
-        texts = [plan.text(text) for text in it["texts"] if text]
+        if it["mask"] is not None:
+            own = [plan.mask(picture, it["mask"])]
+        else:
+            if picture not in variants:
+                variants[picture] = [plan.mask(picture, None) for _ in range(params.masks_per_picture)]
+            own = variants[picture]
+        texts = [plan.text(text) for text in it["texts"] if not is_blank(text)]
         plan.text_to_image += [(row, text, NOTHING, NOTHING, picture) for text in texts]
-        plan.masked += [(row, text, variant, picture) for variant in variants[picture] for text in texts]
+        plan.masked += [(row, text, variant, picture) for variant in own for text in texts]
         first = texts[0] if texts else NOTHING
         plan.scored.append((picture, picture, first, NOTHING, NOTHING))
     return plan
@@ -246,7 +259,7 @@ def _plan_triplets(rows: Sequence[dict[str, Any]]) -> _Plan:
     for row, it in enumerate(rows):
         reference, target = plan.picture(it["reference"]), plan.picture(it["target"])
         captions = plan.text(it["reference_caption"]), plan.text(it["target_caption"])
-        changes = [plan.text(text) for text in it["relative_captions"] if text]
+        changes = [plan.text(text) for text in it["relative_captions"] if not is_blank(text)]
         described = [(text, end) for text, end in zip(captions, (reference, target), strict=True) if text != NOTHING]
         plan.text_to_image += [(row, text, NOTHING, NOTHING, end) for text, end in described]
         plan.triplet += [(row, text, reference, NOTHING, target) for text in changes]

@@ -61,6 +61,7 @@ def iterate_rows(dataset: Path, validated: Path | None = None) -> Iterator[pd.Da
         InputInvalid: see `read_rows`.
     """
     opened = open_set(dataset)
+    opened.description.require_pictures("inspection")
     shards = opened.description.shards
     folder = validated or find_validated(dataset)
     if folder is None:

@@ -27,6 +27,8 @@ from compodiff.interchange.manifests import ROWS_PER_UNIT, Listed, open_list, re
 from compodiff.interchange.records import ALIASES, RawRow
 from compodiff.interchange.splits import split_of_file
 from compodiff.sets import PAIRS
+from compodiff.sets.addresses import is_address, list_files, locate
+from compodiff.sets.reading import read_bytes
 
 _SOUND = ("picture", "texts", "split", "key")
 
@@ -45,7 +47,7 @@ class FolderUnit:
             where = f"{self.path / name}"
             beside = (self.path / name).with_suffix(".txt")
             try:
-                text = read_regular(beside)[1].decode("utf-8-sig", errors="replace")
+                text = _read_text(beside)
             except InputInvalid as error:
                 yield Fault(EMPTY_TEXT, f"{where}: the captions beside it, {beside.name}, cannot be read: {error}")
                 continue
@@ -62,6 +64,11 @@ def cut_folder(folder: Path, split: str) -> Iterator[FolderUnit]:
 
 def list_names(folder: Path) -> Iterator[str]:
     """Yield the pictures below a folder by their paths from there, in a fixed order; hidden ones are passed over."""
+    if is_address(str(folder)):
+        for name, _ in list_files(folder):
+            if PurePath(name).suffix.lower() in SUFFIXES and not any(part[0] == "." for part in name.split("/")):
+                yield name
+        return
     for place, below, files in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         inner = Path(place).relative_to(folder)
@@ -129,6 +136,12 @@ class CocoCaptions:
             "SELECT text FROM caption WHERE image = ? ORDER BY id LIMIT 1", (image,)
         ).fetchone()
         return None if row is None else str(row[0])
+
+
+def _read_text(path: Path) -> str:
+    where = locate(path)
+    content = read_bytes(where) if is_address(where) else read_regular(path)[1]
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def _read_caption_json(path: Path) -> Iterator[Listed]:

@@ -23,7 +23,7 @@ from compodiff.images.kinds import HEAD, detect_kind
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.interchange import tables, tars
 from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, TrainingSet, open_set
-from compodiff.sets.reading import is_address
+from compodiff.sets.addresses import is_address
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.storage.ownership import require_apart, require_replaceable_folder
@@ -178,6 +178,7 @@ def export_set(address: str, format_name: str, to: Path, validated: Path | None 
     require_apart(to, *([] if is_address(address) else [Path(address)]), *([validated] if validated else []))
     require_replaceable_folder(to, KIND)
     description = open_set(address).description
+    description.require_pictures("an export")
     if validated is not None and read_json(validated / "result.json").get("set") != description.digest:
         raise InputInvalid(f"{validated} judges another set, or an earlier one, than {address}; validate it anew")
     name, totals, numbers = WRITERS[format_name][1], Counter(s.split for s in description.shards), Counter[str]()

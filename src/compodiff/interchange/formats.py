@@ -1,30 +1,23 @@
 """What can be imported: the units of each format, and whether they are pairs or triplets."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
-from compodiff.images.files import is_regular
-from compodiff.interchange import annotated, captioned, manifests, tables, tars
+from compodiff.interchange import annotated, captioned, embedded, manifests, tables, tars
 from compodiff.interchange.faults import Fault, Tally
-from compodiff.interchange.importing import (
-    MEMBERS,
-    ROWS_PER_SHARD,
-    Importer,
-    Order,
-    Unit,
-    claim,
-    digest_paths,
-    import_set,
-)
-from compodiff.interchange.pictures import PictureRoot, index_tars, list_damaged
+from compodiff.interchange.importing import ROWS_PER_SHARD, Importer, Order, Unit, claim, digest_paths, import_set
+from compodiff.interchange.listing import index_root, list_damaged
+from compodiff.interchange.pictures import PictureRoot
 from compodiff.interchange.records import Chosen, RawRow, require_roles, tell_kind
 from compodiff.interchange.splits import split_of_file, split_of_folder
-from compodiff.sets import PAIRS, TRIPLETS, SetDescription
-from compodiff.storage.ownership import delete_inside, require_apart
+from compodiff.sets import PAIRS, TRIPLETS, SetDescription, Vectors
+from compodiff.sets.addresses import explain_failures, is_address, is_file, locate
+from compodiff.storage.ownership import require_apart
 
 
 @dataclass(frozen=True)
@@ -32,12 +25,14 @@ class Source:
     """A set of somebody's.
 
     Attributes:
-        folder: of its files, or one file of it.
+        folder: of its files, or one file of it; or the address of either (`addresses.as_path`).
         format: of `FORMATS`.
         columns: role -> columns, where we would not find them.
         pictures: what paths of pictures count from: a folder of pictures or of tars; None: `folder`.
         captions: files of captions.
         split: of rows that say none, and whose files say none.
+        encoder: folder of the encoder that made the embeddings of `clip-retrieval`.
+        length: that embeddings of `clip-retrieval` are given; None leaves them as they are.
     """
 
     folder: Path
@@ -46,6 +41,8 @@ class Source:
     pictures: Path | None = None
     captions: Sequence[Path] = ()
     split: str = "train"
+    encoder: str = ""
+    length: float | None = None
 
     @property
     def root(self) -> Path:
@@ -70,12 +67,14 @@ class Reading:
         units: of work.
         kind: pairs or triplets.
         has_paths: whether pictures are named by paths.
+        vectors: what pictures are where they are embeddings.
     """
 
     files: Iterable[Path]
     units: Iterable[Unit]
     kind: str
     has_paths: bool = False
+    vectors: Vectors | None = None
 
 
 def _read_tars(source: Source, downloaded: bool = False) -> Reading:
@@ -87,9 +86,8 @@ def _read_tars(source: Source, downloaded: bool = False) -> Reading:
 def _read_tables(source: Source) -> Reading:
     paths = tables.list_tables(source.folder)
     columns = next(filter(None, map(tables.table_columns, paths)), [])
-    units = chain.from_iterable(
-        tables.cut_table(path, source.name_file(path), source.split_of(path), ROWS_PER_SHARD) for path in paths
-    )
+    cut = (tables.cut_table(path, source.name_file(path), source.split_of(path), ROWS_PER_SHARD) for path in paths)
+    units = [*chain.from_iterable(cut)]
     return Reading(paths, units, tell_kind(columns, source.columns), has_paths=source.pictures is not None)
 
 
@@ -132,8 +130,23 @@ def _read_lasco(source: Source) -> Reading:
     return Reading([*paths, *source.captions], cut(), TRIPLETS, has_paths=True)
 
 
+def _read_embedded(source: Source) -> Reading:
+    parts = embedded.list_parts(source.folder)
+    if not parts:
+        return Reading([], [], PAIRS)
+    if not source.encoder:
+        raise InputInvalid(
+            f"{source.folder} does not say which encoder made its embeddings; name its folder: --encoder FOLDER"
+        )
+    vectors = embedded.describe_vectors(parts, source.encoder, source.length)
+    units = embedded.cut_parts(parts, vectors, split_of_folder(source.folder.absolute(), source.split))
+    return Reading((path for part in parts for path in part if is_file(path)), units, PAIRS, vectors=vectors)
+
+
 def _read_benchmark(name: str) -> Callable[[Source], Reading]:
     def read(source: Source) -> Reading:
+        if is_address(str(source.folder)):
+            raise InputInvalid(f"{name} is read from a folder of this machine, not from {source.folder}; fetch it")
         root = source.pictures or source.folder
         rows = annotated.READERS[name](source.folder, root)
         units = manifests.cut_list(rows, source.folder, name, "train")
@@ -149,8 +162,9 @@ FORMATS: Mapping[str, Callable[[Source], Reading]] = {
     "captions": _read_captions,
     "manifest": _read_manifests,
     # Names for a person who looks for a set: their columns are among those that are known.
-    **dict.fromkeys(("megapairs", "cc-coir", "webvid-covr"), _read_manifests),
+    **dict.fromkeys(("megapairs", "cc-coir", "webvid-covr", "inter-edit"), _read_manifests),
     "lasco": _read_lasco,
+    "clip-retrieval": _read_embedded,
     "fashioniq-train": _read_benchmark("fashioniq"),
     "cirr-train": _read_benchmark("cirr"),
 }
@@ -166,31 +180,40 @@ def import_source(
         ResourceUnavailable: the disk is full or workers were killed; finished shards are kept.
     """
     require_roles(source.columns)
-    require_apart(to, source.folder, *source.captions, *([source.pictures] if source.pictures else []))
-    if wrong := next((path for path in source.captions if not is_regular(path)), None):
-        raise InputInvalid(f"{wrong} is not there, or is no file; give a file of captions")
-    try:
+    read = (source.folder, *source.captions, *([source.pictures] if source.pictures else []))
+    require_apart(to, *(path for path in read if not is_address(str(path))))
+    with _explain(source.folder):
+        if wrong := next((path for path in source.captions if not is_file(path)), None):
+            raise InputInvalid(f"{wrong} is not there, or is no file; give a file of captions")
         reading = FORMATS[source.format](source)
         options, state = _list_options(source, seed), digest_paths(reading.files)
-    except OSError as error:
-        raise InputInvalid(f"{error.filename or source.folder} cannot be read: {error.strerror}") from error
     if not state:
         raise InputInvalid(f"{source.folder} holds nothing in the format {source.format}; give the folder of the files")
-    claim(to, options | {f"the files of {source.folder.absolute()}": state})
+    claim(to, options | {f"the files of {locate(source.folder)}": state})
     root = _open_root(source, to) if reading.has_paths else None
     faults = _list_faults(root, skip_faulty)
     told = origin or f"{source.folder.name}, {source.format}"
-    order = Order(reading.kind, reading.units, licence, told, faults)
+    order = Order(reading.kind, reading.units, licence, told, faults, reading.vectors)
     return import_set(order, Importer(to, reading.kind, source.columns, root, seed, skip_faulty))
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    """Turn what is raised while a folder, or an address, is looked through into one line."""
+    if is_address(str(path)):
+        with explain_failures(str(path)):
+            yield
+        return
+    try:
+        yield
+    except OSError as error:
+        raise InputInvalid(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
 
 def _open_root(source: Source, to: Path) -> PictureRoot:
     """Return where pictures are looked for, after listing what tars below it hold."""
-    paths = tars.list_tars(source.root)
-    index = to / MEMBERS
-    if paths and not index.is_file():
-        index_tars(paths, source.root, index)
-    return PictureRoot(source.root, index if paths else None)
+    with _explain(source.root):
+        return PictureRoot(source.root, index_root(source.root, to))
 
 
 def _list_faults(root: PictureRoot | None, skip_faulty: bool) -> Sequence[Fault]:
@@ -200,8 +223,7 @@ def _list_faults(root: PictureRoot | None, skip_faulty: bool) -> Sequence[Fault]
         InputInvalid: one is damaged, and such are not left out.
     """
     faults = list_damaged(root.index) if root and root.index else ()
-    if root and root.index and faults and not skip_faulty:
-        delete_inside(root.index)  # so that a tar that was fetched again is listed again
+    if faults and not skip_faulty:
         raise InputInvalid(f"{faults[0]}; leave such out: --skip-faulty")
     return faults
 
@@ -211,10 +233,13 @@ def _list_options(source: Source, seed: int) -> dict[str, Any]:
     return {
         "--format": source.format,
         "--column": {role: list(columns) for role, columns in sorted(source.columns.items())},
-        "--pictures": str(source.pictures.absolute()) if source.pictures else None,
-        "--captions": [str(path.absolute()) for path in source.captions],
+        "--pictures": locate(source.pictures) if source.pictures else None,
+        "--captions": [locate(path) for path in source.captions],
         "--split": source.split,
         "--seed": seed,
+        # None where an import that was begun by an earlier version has nothing, so that it continues.
+        "--encoder": source.encoder or None,
+        "--length": source.length,
     }
 
 

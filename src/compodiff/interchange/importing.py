@@ -17,22 +17,22 @@ from tqdm import tqdm
 
 from compodiff.errors import InputInvalid
 from compodiff.execution import count_workers, map_shards
+from compodiff.interchange import listing
 from compodiff.interchange.faults import REPEATED_KEY, TEST, Fault, Tally
 from compodiff.interchange.pictures import Inline, PictureRoot
 from compodiff.interchange.records import Chosen, RawRow
 from compodiff.interchange.rows import Row, RowBuilder
-from compodiff.sets import PATTERNS, SPLITS, SetDescription, ShardWriter, finish_set, open_shard
+from compodiff.sets import PATTERNS, SPLITS, SetDescription, ShardWriter, Vectors, finish_set, open_shard
 from compodiff.sets.keys import drop_repeated_keys, find_repeated_keys
 from compodiff.storage import claims
 from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
-from compodiff.storage.ownership import delete_inside
 from compodiff.storage.tables import count_rows
 
 ROWS_PER_SHARD = 10_000
 KIND = "imported set"
-UNITS, MEMBERS = "units", "members.sqlite"
-_OWN = (*PATTERNS, f"{UNITS}/*.json", MEMBERS)
+UNITS = "units"
+_OWN = (*PATTERNS, f"{UNITS}/*.json", *listing.OWN)
 _NAMED = 5  # faults that are named in full
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Order:
         licence: of the set, in words.
         source: where it comes from, in words.
         faults: that were met before the first unit.
+        vectors: what pictures are where they are embeddings.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Order:
     licence: str
     source: str
     faults: Sequence[Fault] = ()
+    vectors: Vectors | None = None
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,13 @@ def import_set(order: Order, importer: Importer) -> tuple[SetDescription, Tally]
     folder, total = importer.folder, Tally()
     for fault in order.faults:
         total.note(fault)
-    waiting = _skip_done(order.units, folder, total)
-    with tqdm(desc="importing", unit=" rows", disable=None) as bar:
+    count = len(order.units) if isinstance(order.units, Sequence) else None  # a list is cut while it is read
+    with tqdm(desc="importing", total=count, unit=" parts", disable=None) as bar:
+        waiting = _skip_done(order.units, folder, total, bar)
         for _, tally in map_shards(importer, waiting, workers=count_workers(), on_gpu=False):
             total.add(tally)
-            bar.update(tally.rows)
+            bar.set_postfix(rows=f"{total.rows:,}", refresh=False)
+            bar.update()
     _name_faults(total)
     if total.faults and not importer.skip_faulty:
         raise InputInvalid(f"{folder} was begun with --skip-faulty, and rows were left out; give it again")
@@ -154,8 +158,11 @@ def import_set(order: Order, importer: Importer) -> tuple[SetDescription, Tally]
         why = f" ({', '.join(f'{count:,} {name}' for name, count in total.notes.items())})" if total.notes else ""
         raise InputInvalid(f"{order.source} gives no row to learn from{why}; nothing of it is of train or validation")
     _require_one_row_a_key(folder, total, importer.skip_faulty)
-    description = finish_set(folder, order.kind, licence=order.licence, source=order.source, notes=total.notes)
-    delete_inside(folder / MEMBERS)
+    notes, vectors = total.notes, order.vectors
+    description = finish_set(
+        folder, order.kind, licence=order.licence, source=order.source, notes=notes, vectors=vectors
+    )
+    listing.forget_root(folder)
     return description, total
 
 
@@ -231,10 +238,13 @@ def _place(value: Any, shard: ShardWriter) -> Any:
     return replace(place, name=value.name) if value.name else place
 
 
-def _skip_done(units: Iterable[Unit], folder: Path, total: Tally) -> Iterator[Planned]:
+def _skip_done(units: Iterable[Unit], folder: Path, total: Tally, bar: "tqdm[Any]") -> Iterator[Planned]:
     for number, unit in enumerate(units):
         if (report := _report_path(folder, number)).is_file():
             total.add(Tally.from_json(read_json(report)))
+            if not bar.disable:
+                bar.initial += 1  # not part of this run's rate
+            bar.update()
         else:
             yield Planned(number, unit)
 

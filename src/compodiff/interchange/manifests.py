@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, cast
 import ijson  # type: ignore[import-untyped]
 
 from compodiff.errors import InputInvalid
-from compodiff.images.files import is_regular
 from compodiff.interchange.faults import DAMAGED_FILE, NOT_JSON, Fault
 from compodiff.interchange.records import RawRow
+from compodiff.sets.addresses import is_file, open_binary
 from compodiff.storage.json_files import parse_json
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
@@ -73,8 +73,8 @@ def cut_list(rows: Iterable[Listed], path: Path, name: str, split: str) -> Itera
 def list_manifests(folder: Path) -> list[Path]:
     """Return the lists that lie in a folder, not below it, in order; or the one that is named."""
     if folder.is_dir():
-        return sorted(path for path in folder.iterdir() if _suffix(path) in SUFFIXES and is_regular(path))
-    return [folder] if _suffix(folder) in SUFFIXES and is_regular(folder) else []
+        return sorted(path for path in folder.iterdir() if _suffix(path) in SUFFIXES and is_file(path))
+    return [folder] if _suffix(folder) in SUFFIXES and is_file(folder) else []
 
 
 def read_list(path: Path) -> Iterator[Listed]:
@@ -120,11 +120,12 @@ class open_list:
 
     def __enter__(self) -> BinaryIO:
         """Open it."""
-        is_packed = self._path.suffix == ".gz"
         try:
-            self._file = cast(BinaryIO, gzip.open(self._path)) if is_packed else self._path.open("rb")
+            self._below = open_binary(self._path)
         except OSError as error:
             raise Fault(DAMAGED_FILE, f"{self._path} cannot be read: {error.strerror}") from error
+        is_packed = self._path.suffix == ".gz"
+        self._file = cast(BinaryIO, gzip.open(self._below)) if is_packed else self._below
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -134,6 +135,7 @@ class open_list:
             Fault: the file breaks off.
         """
         self._file.close()
+        self._below.close()
         if isinstance(error, (OSError, EOFError, zlib.error, csv.Error, UnicodeError)):
             raise Fault(DAMAGED_FILE, f"{self._path} is cut short or damaged ({error}); fetch it again") from error
 

@@ -6,24 +6,19 @@ import hashlib
 import os
 import posixpath
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import read_size
-from compodiff.images.files import is_regular
 from compodiff.images.kinds import SUFFIXES
-from compodiff.interchange.faults import BAD_NAME, DAMAGED_FILE, MISSING_PICTURE, Fault
-from compodiff.interchange.tars import list_members
+from compodiff.interchange.faults import BAD_NAME, MISSING_PICTURE, Fault
 from compodiff.sets import Place, PlaceReader
+from compodiff.sets.addresses import is_address, is_file, locate
 from compodiff.sets.form import WHOLE_FILE
-from compodiff.storage.atomic import replace_path
 from compodiff.storage.names import is_inside
 
 _TRIED = (".jpg", ".jpeg", ".png", ".webp")  # suffixes of a picture that is named without one, or by its film's
@@ -58,8 +53,8 @@ class PictureRoot:
     """What the paths of a manifest count from; picklable.
 
     Attributes:
-        folder: of the pictures, or of tars.
-        index: SQLite over the members of the tars, None where there is no tar (`index_tars`).
+        folder: of the pictures, or of tars; or its address.
+        index: what lies below it (`listing.index_root`), None where files are looked for one by one.
     """
 
     folder: Path
@@ -72,29 +67,43 @@ class PictureRoot:
             Fault: it is not there, leads out of the root, or two tars have it.
         """
         require_utf8(path)
-        name = posixpath.normpath(os.path.relpath(path, self.folder) if os.path.isabs(path) else path)
+        name = posixpath.normpath(self._see_from_root(path))
         if not is_inside(name) or name == ".":
             raise Fault(BAD_NAME, f"names the picture {path!r}, which is not below {self.folder}")
         for each in _possible_names(name):
-            if is_regular(self.folder / each):
-                return Place(each, os.path.abspath(self.folder / each))
+            if not self._is_listed and is_file(self.folder / each):
+                return Place(each, locate(self.folder / each))
             if self.index is not None and (found := self._find_member(each)):
                 return found
         raise Fault(MISSING_PICTURE, f"names the picture {path!r}, which is not in {self.folder}")
+
+    def _see_from_root(self, path: str) -> str:
+        """Return a path from the root; "" for an address that is not below it."""
+        if is_address(path):
+            return path.removeprefix(f"{self.folder}/") if path.startswith(f"{self.folder}/") else ""
+        return os.path.relpath(path, self.folder) if os.path.isabs(path) else path
+
+    @property
+    def _is_listed(self) -> bool:
+        """Whether the index holds the files below the root as well as what its tars hold."""
+        return self.index is not None and is_address(str(self.folder))
 
     def _find_member(self, name: str) -> Place | None:
         tar, inside, member = name.partition(".tar/")
         where = (f"{tar}.tar", member) if inside else (None, name)
         rows = self._members.execute(
-            "SELECT tar, offset, length FROM member WHERE name = ?2 AND (?1 IS NULL OR tar = ?1) LIMIT 2", where
+            "SELECT tar, offset, length FROM member WHERE name = ?2 AND (?1 IS NULL OR tar = ?1) ORDER BY tar LIMIT 2",
+            where,
         ).fetchall()
-        if len(rows) > 1:
-            raise Fault(BAD_NAME, f"names the picture {name!r}, which two tars have; write {rows[0][0]}/{name}")
         if not rows:
             return None
         own, offset, length = rows[0]
+        if not own:  # a file of its own
+            return Place(name, locate(self.folder / name))
+        if len(rows) > 1:
+            raise Fault(BAD_NAME, f"names the picture {name!r}, which two tars have; write {own}/{name}")
         path = self.folder if self.folder.suffix == ".tar" else self.folder / own
-        return Place(f"{own}/{where[1]}", os.path.abspath(path), offset, length)
+        return Place(f"{own}/{where[1]}", locate(path), offset, length)
 
     @cached_property
     def _members(self) -> sqlite3.Connection:
@@ -103,25 +112,6 @@ class PictureRoot:
     def __getstate__(self) -> dict[str, Any]:
         """Travel to a worker without the connection."""
         return {"folder": self.folder, "index": self.index}
-
-
-def index_tars(tars: Iterable[Path], folder: Path, index: Path) -> None:
-    """Write where each member of the tars lies, by its name, into SQLite, and which tar breaks off: nothing is read."""
-    with replace_path(index) as temporary:
-        database = sqlite3.connect(temporary)
-        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-        database.execute("CREATE TABLE member (name TEXT, tar TEXT, offset INTEGER, length INTEGER)")
-        database.execute("CREATE TABLE fault (message TEXT)")
-        for tar in tqdm(tars, desc="listing the pictures of tars", unit=" tars", disable=None):
-            own = tar.relative_to(folder).as_posix() if tar != folder else tar.name
-            members = ((name, own, *place) for name, *place in list_members(tar))
-            try:
-                database.executemany("INSERT INTO member VALUES (?, ?, ?, ?)", members)
-            except Fault as fault:  # members up to there are kept
-                database.execute("INSERT INTO fault VALUES (?)", (str(fault),))
-        database.execute("CREATE INDEX by_name ON member (name)")
-        database.commit()
-        database.close()
 
 
 def require_utf8(name: str) -> None:
@@ -134,12 +124,6 @@ def require_utf8(name: str) -> None:
         name.encode()
     except UnicodeEncodeError as error:
         raise Fault(BAD_NAME, f"names the picture {name!r}, which is not UTF-8; rename it") from error
-
-
-def list_damaged(index: Path) -> tuple[Fault, ...]:
-    """Return what an index says of tars that break off."""
-    with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as database:
-        return tuple(Fault(DAMAGED_FILE, message) for (message,) in database.execute("SELECT message FROM fault"))
 
 
 def take_picture(value: Any, root: PictureRoot | None) -> Picture | None:
@@ -188,7 +172,9 @@ def read_picture_size(picture: Picture) -> tuple[int, int]:
         InputInvalid: it has none.
     """
     if isinstance(picture, Place):
-        length = os.stat(picture.file).st_size if picture.length == WHOLE_FILE else picture.length
+        length = picture.length
+        if length == WHOLE_FILE and not is_address(picture.file):
+            length = os.stat(picture.file).st_size
         if length > _HEADER:
             try:
                 return read_size(read_content(replace(picture, length=_HEADER)))

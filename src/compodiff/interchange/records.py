@@ -11,18 +11,23 @@ from compodiff.sets import PAIRS, TRIPLETS
 Chosen = Mapping[str, tuple[str, ...]]  # role -> the columns that a person named for it
 
 # Role -> names it goes by, ours first; spelling of case, "-", "." and "_" does not matter. InstructPix2Pix and the sets
-# made like it say input_image, edited_image, edit_prompt and original_/edited_prompt or _caption; others say source.
-_COMMON = {"key": ("key", "id", "qid", "__key__"), "split": ("split",)}
+# made like it say input_image, edited_image, edit_prompt and original_/edited_prompt or _caption; others say source;
+# Inter-Edit says source_file and target_file in its tars, original_image_path and edited_image_path in a list.
+_COMMON = {"key": ("key", "id", "qid", "sample_id", "__key__"), "split": ("split",)}
 ALIASES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     TRIPLETS: {
         **_COMMON,
         "reference_image": (
             *("reference_image", "original_image", "input_image", "source_image", "query_image", "reference"),
-            *("q_img", "pth1"),
+            *("q_img", "pth1", "source_file", "original_image_path"),
         ),
-        "target_image": ("target_image", "edited_image", "output_image", "target", "t_img", "pth2"),
-        "mask_image": ("mask_image", "mask"),
-        "mask_box": ("mask_box", "mask_boxes"),
+        "target_image": (
+            *("target_image", "edited_image", "output_image", "target", "t_img", "pth2"),
+            *("target_file", "edited_image_path"),
+        ),
+        "mask_image": ("mask_image", "mask", "mask_file", "mask_image_path"),
+        "mask_box": ("mask_box", "mask_boxes", "bounding_box"),
+        "mask_box_size": ("mask_box_size", "bbox_reference_dimensions"),
         "negatives": ("negatives", "hard_negatives", "hns"),
         "reference_caption": (
             *("reference_caption", "original_caption", "original_prompt", "input_caption", "input"),

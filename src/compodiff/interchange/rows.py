@@ -35,6 +35,7 @@ from compodiff.interchange.splits import TEST, split_of_row
 from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
 from compodiff.language.terms import Tagger
 from compodiff.sets import PAIRS, Place
+from compodiff.sets.blank import is_blank
 
 WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
 _WHOLE = "squash"  # cells of the whole picture, whatever an encoder crops
@@ -148,6 +149,9 @@ class RowBuilder:
             boxes = _boxes(_first(raw, roles, "mask_box"))
             if not boxes:
                 return None
+            size = _size(_first(raw, roles, "mask_box_size"))
+            if size:  # of what the boxes were drawn on, which has the picture's shape
+                boxes = [tuple(np.clip(np.divide(box, (*size, *size)), 0, 1).tolist()) for box in boxes]
             width, height = read_picture_size(reference)
             cells = [find_box_cells(_in_pixels(box, width, height), (width, height), _WHOLE) for box in boxes]
             return _pack(np.any(cells, axis=0))
@@ -199,7 +203,8 @@ def _first(raw: RawRow, roles: Roles, role: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else _clean(value) or None
+    text = "" if value is None else _clean(value)
+    return None if is_blank(text) else text
 
 
 def _clean(value: Any) -> str:
@@ -249,6 +254,23 @@ def _boxes(cell: Any) -> list[tuple[float, float, float, float]]:
         message = f"has the mask_box {str(cell)[:60]}, not left, upper, right, lower in pixels"
         raise Fault(BAD_MASK, message) from error
     return boxes
+
+
+def _size(cell: Any) -> tuple[float, float] | None:
+    """Return width and height out of a cell, None for none.
+
+    Raises:
+        Fault: it holds something else.
+    """
+    if cell is None or cell == "":
+        return None
+    try:
+        width, height = (cell["width"], cell["height"]) if isinstance(cell, Mapping) else _as_list(cell)
+        if 0 < float(width) < _FARTHEST and 0 < float(height) < _FARTHEST:
+            return float(width), float(height)
+        raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise Fault(BAD_MASK, f"has the mask_box_size {str(cell)[:60]}, not width and height in pixels") from error
 
 
 def _in_pixels(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:

@@ -6,6 +6,7 @@ The only module of this room that knows pyarrow.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
-from compodiff.images.files import is_regular
 from compodiff.interchange.faults import DAMAGED_FILE, Fault
 from compodiff.interchange.records import RawRow
+from compodiff.sets.addresses import is_address, is_file, open_binary
 from compodiff.storage.atomic import replace_path
 
 _HELD = 64  # rows of a row group that are turned into Python objects at a time
@@ -63,7 +64,7 @@ class TableUnit:
             Fault: the file is damaged.
         """
         stem, number = self.name.removesuffix(".parquet"), self.row
-        with _open_table(self.path) as file:
+        with open_table(self.path) as file:
             try:
                 columns = [field.name for field in file.schema_arrow if not pa.types.is_temporal(field.type)]
                 for batch in file.iter_batches(_HELD, row_groups=[*range(self.first, self.last)], columns=columns):
@@ -77,9 +78,9 @@ class TableUnit:
 
 def list_tables(folder: Path) -> list[Path]:
     """Return the parquet files of a folder, at any depth, in order; or the one that is named."""
-    if folder.suffix == ".parquet" and is_regular(folder):
+    if folder.suffix == ".parquet" and is_file(folder):
         return [folder]
-    return sorted(path for path in folder.rglob("*.parquet") if is_regular(path))
+    return sorted(path for path in folder.rglob("*.parquet") if is_file(path))
 
 
 def cut_table(path: Path, name: str, split: str, rows: int) -> Iterator[TableUnit]:
@@ -88,7 +89,7 @@ def cut_table(path: Path, name: str, split: str, rows: int) -> Iterator[TableUni
     A file that cannot be opened is one unit, which says so when it is read.
     """
     try:
-        with _open_table(path) as file:
+        with open_table(path) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     except Fault:
         sizes = [0]
@@ -103,18 +104,28 @@ def cut_table(path: Path, name: str, split: str, rows: int) -> Iterator[TableUni
 def table_columns(path: Path) -> list[str]:
     """Return the columns of a parquet file; none where it cannot be opened."""
     try:
-        with _open_table(path) as file:
+        with open_table(path) as file:
             return list(file.schema_arrow.names)
     except Fault:
         return []
 
 
+def count_table_rows(path: Path) -> int:
+    """Return how many rows a parquet file has.
+
+    Raises:
+        Fault: it is damaged.
+    """
+    with open_table(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def count_failures(path: Path) -> int:
     """Return how many rows of the table that img2dataset writes beside a tar have another status than success."""
-    if not is_regular(path) or "status" not in table_columns(path):
+    if not is_file(path) or "status" not in table_columns(path):
         return 0
     failed = 0
-    with _open_table(path) as file:
+    with open_table(path) as file:
         for batch in file.iter_batches(columns=["status"]):
             failed += len(batch) - (pc.sum(pc.equal(batch.column(0), "success")).as_py() or 0)
     return failed
@@ -161,11 +172,20 @@ def read_accepted(path: Path, shard: str) -> frozenset[str]:
         ) from error
 
 
-def _open_table(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Fault(DAMAGED_FILE, f"{path} is cut short or not parquet ({_line(error)}); fetch it again") from error
+@contextmanager
+def open_table(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a parquet file.
+
+    Raises:
+        Fault: it is cut short, or no parquet.
+    """
+    with ExitStack() as opened:
+        file = opened.enter_context(open_binary(path)) if is_address(str(path)) else path
+        try:
+            table = opened.enter_context(pq.ParquetFile(file))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise Fault(DAMAGED_FILE, f"{path} is cut short or not parquet ({_line(error)}); fetch it again") from error
+        yield table
 
 
 def _line(error: Exception) -> str:

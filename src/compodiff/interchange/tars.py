@@ -15,12 +15,12 @@ from typing import Any
 
 from compodiff.captions.caption_sets import require_end
 from compodiff.errors import InputInvalid
-from compodiff.images.files import is_regular
 from compodiff.images.kinds import SUFFIXES
 from compodiff.interchange.faults import DAMAGED_FILE, NOT_DOWNLOADED, NOT_JSON, Fault
 from compodiff.interchange.records import RawRow
 from compodiff.interchange.tables import count_failures
 from compodiff.sets import Place
+from compodiff.sets.addresses import is_file, locate, open_binary
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.json_files import parse_json
 
@@ -69,9 +69,9 @@ class TarUnit:
 
 def list_tars(folder: Path) -> list[Path]:
     """Return the tars of a folder, at any depth, in order; or the one tar that is named."""
-    if folder.suffix == ".tar" and is_regular(folder):
+    if folder.suffix == ".tar" and is_file(folder):
         return [folder]
-    return sorted(path for path in folder.rglob("*.tar") if is_regular(path))
+    return sorted(path for path in folder.rglob("*.tar") if is_file(path))
 
 
 def list_members(path: Path) -> Iterator[tuple[str, int, int]]:
@@ -97,13 +97,13 @@ def write_tar(path: Path, entries: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def _read_members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     last = "nothing"
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_binary(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
                 last = member.name
                 if member.isfile() and not member.issparse() and not os.path.basename(last).startswith("."):
                     yield tar, member
-        require_end(path)
+            require_end(file)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise Fault(
             DAMAGED_FILE, f"{path} is cut short, compressed or no tar, after {last} ({error}); fetch or unpack it again"
@@ -123,10 +123,8 @@ def _read_entries(path: Path, name: str) -> Iterator[tuple[str, dict[str, File]]
         key = own
         suffix = f".{extension.rpartition('.')[2].lower()}"
         if suffix in SUFFIXES:
-            place = Place(
-                f"{name}/{_replace_bytes(member.name)}", os.path.abspath(path), member.offset_data, member.size
-            )
-            files[extension.lower()] = place
+            own_name = f"{name}/{_replace_bytes(member.name)}"
+            files[extension.lower()] = Place(own_name, locate(path), member.offset_data, member.size)
         elif suffix in (".json", ".txt") and member.size <= _LARGEST_TEXT:
             stream = tar.extractfile(member)
             content = stream.read() if stream is not None else b""

@@ -27,8 +27,8 @@ from compodiff.recipes.emoji import list_caption_pairs, list_captioned_pictures,
 from compodiff.recipes.made import ShardMaker, describe_pair, make_shards, plan_shards
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, TrainingSet, finish_set, open_set, open_shard
+from compodiff.sets.addresses import is_address
 from compodiff.sets.form import DESCRIPTION
-from compodiff.sets.reading import is_address
 from compodiff.storage import claims
 from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_bytes, digest_files

@@ -7,8 +7,9 @@
 Pictures are referred to where they lie and as they are: a `Place` names a file (a tar, a picture's own file) by its
 path from the set's folder, by an absolute path or by an address that fsspec opens, and a range of bytes in it.
 
-A row of pairs has one picture and the texts that describe it. A row of triplets has a reference, a target and one or
-more relative captions; captions of both pictures, a keyword, a mask and hard negatives where they are known.
+A row of pairs has one picture and the texts that describe it, and a mask where one was looked for. A row of triplets
+has a reference, a target and one or more relative captions; captions of both pictures, a keyword, a mask and hard
+negatives where they are known.
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ SCHEMAS = {
         ]
     ),
 }
+# Columns that a shard has only where one of its rows has a value.
+OPTIONAL = {PAIRS: pa.schema([("mask", pa.binary())]), TRIPLETS: pa.schema([])}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,23 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """What the pictures of a set are that were embedded elsewhere: a place holds an embedding's bytes.
+
+    Attributes:
+        encoder: manifest of the encoder that made them, by the word of whoever imported them.
+        width: numbers of an embedding.
+        dtype: NumPy's name of their type.
+        length: that embeddings are given; None: as they are.
+    """
+
+    encoder: Mapping[str, Any]
+    width: int
+    dtype: str
+    length: float | None = None
+
+
+@dataclass(frozen=True)
 class SetDescription:
     """What `set.json` says.
 
@@ -88,6 +108,7 @@ class SetDescription:
         digest: changes whenever a row does; pictures are not read for it.
         notes: counts of what was left out, and the like.
         at: address of the folder that shards and places count from; "" for the folder of this set.json.
+        vectors: what its pictures are where they are embeddings, None where they are pictures.
     """
 
     kind: str
@@ -97,6 +118,7 @@ class SetDescription:
     digest: str
     notes: Mapping[str, int]
     at: str = ""
+    vectors: Vectors | None = None
 
     @property
     def rows(self) -> dict[str, int]:
@@ -105,7 +127,17 @@ class SetDescription:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `set.json`."""
-        return {**asdict(self), "rows": self.rows, "notes": dict(self.notes)}
+        content = {**asdict(self), "rows": self.rows, "notes": dict(self.notes)}
+        return {name: value for name, value in content.items() if name != "vectors" or value is not None}
+
+    def require_pictures(self, what: str) -> None:
+        """Refuse a set without pictures.
+
+        Raises:
+            InputInvalid: it holds embeddings.
+        """
+        if self.vectors is not None:
+            raise InputInvalid(f"the set of {self.source} holds embeddings and no pictures; {what} looks at pictures")
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> "SetDescription":
@@ -117,7 +149,8 @@ class SetDescription:
         try:
             shards = tuple(Shard(**shard) for shard in content["shards"])
             told = {key: str(content[key]) for key in ("kind", "licence", "source", "digest", "at")}
-            description = cls(**told, shards=shards, notes=dict(content["notes"]))
+            vectors = Vectors(**content["vectors"]) if content.get("vectors") else None
+            description = cls(**told, shards=shards, notes=dict(content["notes"]), vectors=vectors)
         except (KeyError, TypeError, ValueError) as error:
             raise InputInvalid(
                 f"{where} describes no set ({error}); name the set.json of `compodiff import`"

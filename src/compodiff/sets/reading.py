@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
-from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular
-from compodiff.sets.form import DESCRIPTION, SCHEMAS, WHOLE_FILE, Place, SetDescription, Shard
+from compodiff.sets.addresses import explain_failures, is_address, join_address
+from compodiff.sets.form import DESCRIPTION, OPTIONAL, SCHEMAS, WHOLE_FILE, Place, SetDescription, Shard
 from compodiff.storage.digests import digest_bytes
 
 _OPEN_FILES = 64
@@ -49,12 +50,24 @@ class TrainingSet:
             raise InputInvalid(f"{where} is not the shard that {DESCRIPTION} seals; make the set again")
         try:
             with pq.ParquetFile(pa.BufferReader(content)) as file:
-                names, own = file.schema_arrow.names, SCHEMAS[self.description.kind].names
-                if names != own:
-                    raise InputInvalid(f"{where} has the columns {', '.join(names)}, not {', '.join(own)}")
-                return file.read(columns)
+                return self._read_columns(file, where, columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputInvalid(f"{where} is damaged ({error}); make the set again") from error
+
+    def _read_columns(self, file: pq.ParquetFile, where: str, columns: Sequence[str] | None) -> pa.Table:
+        """Return columns of an opened shard; an optional one that it lacks is null."""
+        schema, optional = (of_kind[self.description.kind] for of_kind in (SCHEMAS, OPTIONAL))
+        names = file.schema_arrow.names
+        lacking = [field for field in optional if field.name not in names]
+        whole = [*schema.names, *optional.names]
+        if [*names, *(field.name for field in lacking)] != whole:
+            raise InputInvalid(f"{where} has the columns {', '.join(names)}, not {', '.join(whole)}")
+        asked = whole if columns is None else list(columns)
+        table = file.read([name for name in asked if name in names])
+        for field in lacking:
+            if field.name in asked:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table
 
     def iterate_rows(self) -> Iterator[dict[str, Any]]:
         """Yield all rows, in order; one shard is in memory at a time."""
@@ -133,18 +146,6 @@ class _Descriptors(LRUCache[str, int]):
         return path, descriptor
 
 
-def is_address(name: str) -> bool:
-    """Return whether a name is an address of fsspec's, not a path."""
-    return "://" in name
-
-
-def join_address(folder: str, name: str) -> str:
-    """Return where `name` lies, seen from a folder; an absolute path or an address stays as it is."""
-    if is_address(name) or os.path.isabs(name):
-        return name
-    return f"{folder.rstrip('/')}/{name}" if is_address(folder) else os.path.normpath(os.path.join(folder, name))
-
-
 def read_bytes(where: str) -> bytes:
     """Read a whole file of a path or an address.
 
@@ -171,13 +172,6 @@ def _fetch(address: str, read: Callable[[Any, str], bytes]) -> bytes:
     """
     import fsspec  # type: ignore[import-untyped]
 
-    try:
+    with explain_failures(address):
         fs, path = fsspec.core.url_to_fs(address)
         return bytes(read(fs, path))
-    except FileNotFoundError as error:
-        raise InputInvalid(f"nothing is at {address}") from error
-    except (ValueError, ImportError) as error:
-        raise InputInvalid(f"{address} cannot be opened: {' '.join(str(error).split())}") from error
-    except Exception as error:  # each kind of storage raises classes of its own
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise ResourceUnavailable(f"{address} cannot be read: {told}; check the network and credentials") from error

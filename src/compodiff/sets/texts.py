@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from compodiff.sets.blank import is_blank
 from compodiff.sets.form import PAIRS, TRIPLETS, Shard
 from compodiff.sets.reading import TrainingSet
 
+_SEEN = r"\p{L}|\p{N}|\p{P}|\p{S}"  # most texts are settled by it; `is_blank` is asked about the others
 _COLUMNS = {
     PAIRS: ("key", "split", "picture", "texts"),
     TRIPLETS: (
@@ -31,7 +34,7 @@ def read_texts(training_set: TrainingSet, shard: Shard) -> pd.DataFrame:
     else:
         columns |= {
             **{end: _name_pictures(rows, end) for end in ("reference", "target")},
-            **{name: _drop_empty(rows[name]) for name in ("reference_caption", "target_caption")},
+            **{name: _drop_blank(rows[name]) for name in ("reference_caption", "target_caption")},
             "relative_caption": _take_longest(rows["relative_captions"]),
             "relation": rows["relation"],
         }
@@ -43,15 +46,22 @@ def _name_pictures(rows: pa.Table, column: str) -> pa.ChunkedArray:
     return pc.struct_field(rows[column], "name")
 
 
-def _drop_empty(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+def _find_blank(texts: pa.Array) -> NDArray[np.bool_]:
+    """Return which texts say nothing, null ones too. texts, returned: (N,)."""
+    says = pc.fill_null(pc.match_substring_regex(texts, _SEEN), False).to_numpy(zero_copy_only=False)
+    return np.array([not said and is_blank(texts[place].as_py()) for place, said in enumerate(says)], np.bool_)
+
+
+def _drop_blank(texts: pa.ChunkedArray) -> pa.Array:
+    whole = texts.combine_chunks()
+    return pc.if_else(pa.array(_find_blank(whole)), pa.scalar(None, pa.string()), whole)
 
 
 def _take_longest(lists: pa.ChunkedArray) -> pa.Array:
-    """Return the longest text of each list, the first of several; null where there is none but empty ones."""
+    """Return the longest text of each list, the first of several; null where there is none but blank ones."""
     whole = lists.combine_chunks()
     parents, texts = pc.list_parent_indices(whole).to_numpy(), pc.list_flatten(whole)
-    lengths = pc.fill_null(pc.utf8_length(texts), 0).to_numpy()
+    lengths = np.where(_find_blank(texts), 0, pc.fill_null(pc.utf8_length(texts), 0).to_numpy())
     order = np.lexsort((-lengths, parents))  # stable: of equal lengths, the first stays first
     owners, first = np.unique(parents[order], return_index=True)
     places = np.full(len(whole), -1)

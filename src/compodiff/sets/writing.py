@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compodiff.errors import InputInvalid
-from compodiff.sets.form import DESCRIPTION, SCHEMAS, SPLITS, Place, SetDescription, Shard
+from compodiff.sets.form import DESCRIPTION, OPTIONAL, SCHEMAS, SPLITS, Place, SetDescription, Shard, Vectors
 from compodiff.storage.atomic import replace_path, write_json
 from compodiff.storage.digests import digest_file
 
@@ -72,7 +72,9 @@ def open_shard(folder: Path, split: str, number: int | str, kind: str) -> Iterat
 
             writer = ShardWriter(split, tar_path.name, open_tar)
             yield writer
-        pq.write_table(pa.Table.from_pylist(writer.rows, schema=SCHEMAS[kind]), temporary)
+        optional = [field for field in OPTIONAL[kind] if any(row.get(field.name) for row in writer.rows)]
+        schema = pa.schema([*SCHEMAS[kind], *optional])
+        pq.write_table(pa.Table.from_pylist(writer.rows, schema=schema), temporary)
 
 
 def shard_path(folder: Path, split: str, number: int | str) -> Path:
@@ -90,7 +92,13 @@ def is_shard_done(path: Path) -> bool:
 
 
 def finish_set(
-    folder: Path, kind: str, *, licence: str, source: str, notes: Mapping[str, int] | None = None
+    folder: Path,
+    kind: str,
+    *,
+    licence: str,
+    source: str,
+    notes: Mapping[str, int] | None = None,
+    vectors: Vectors | None = None,
 ) -> SetDescription:
     """Write `set.json` over the shards that are in `folder`.
 
@@ -102,7 +110,7 @@ def finish_set(
     if not shards:
         raise InputInvalid(f"there is nothing to learn from: the set {folder} would have no row")
     digest = hashlib.sha256(" ".join(shard.sha256 for shard in shards).encode()).hexdigest()
-    description = SetDescription(kind, licence, source, shards, digest, notes or {})
+    description = SetDescription(kind, licence, source, shards, digest, notes or {}, vectors=vectors)
     write_json(folder / DESCRIPTION, description.to_json())
     return description
 

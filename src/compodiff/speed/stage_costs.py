@@ -10,6 +10,7 @@ from compodiff.params import OwnSetParams, Params, SimilarityFloors, TaskShares,
 from compodiff.speed.apart import Cost, measure, run_apart
 from compodiff.speed.figures import Figure
 from compodiff.speed.synthetic import (
+    ASKING,
     MANIFEST_FILE,
     PICTURES,
     ROWS_PER_SHARD,
@@ -22,6 +23,7 @@ from compodiff.speed.synthetic import (
 _SMALLER = 100  # times, of the two sizes
 _MOST_GROWTH = 200  # megabytes
 _MOST_SECONDS = 60  # of judging 10^6 rows again
+_ROWS_PER_TEXT = 8  # that cleaning compares with each other
 BATCH = 2048
 
 
@@ -31,6 +33,7 @@ class TimedStages:
 
     Attributes:
         validate, mix: the stages.
+        clean: writes a clean copy of a set: its folder, the set's, the encoder's.
         import_manifest: imports a .jsonl file, with the folder of its pictures, to a folder.
         inspect: draws a sheet of the set in a folder, with what validate said of it, to a file.
         params: of a project; sets and tasks are replaced.
@@ -38,6 +41,7 @@ class TimedStages:
 
     validate: Callable[..., None]
     mix: Callable[..., None]
+    clean: Callable[[Path, Path, Path], object]
     import_manifest: Callable[[Path, Path, Path], None]
     inspect: Callable[[Path, Path, Path], None]
     params: Params
@@ -86,12 +90,17 @@ def _measure_alone(work: Work, home: Path, stages: TimedStages) -> Cost:
 def _write_inputs(home: Path, rows: int) -> None:
     write_encoder(home / "encoder")
     write_set(home / "sets" / SET, rows)
+    write_set(home / "sets" / ASKING, rows, rows_per_text=_ROWS_PER_TEXT)
     write_manifest(home / "foreign", rows)
 
 
 def _import(home: Path, stages: TimedStages) -> Callable[[], object]:
     foreign = home / "foreign"
     return lambda: stages.import_manifest(foreign / MANIFEST_FILE, foreign / PICTURES, home / "imported")
+
+
+def _clean(home: Path, stages: TimedStages) -> Callable[[], object]:
+    return lambda: stages.clean(home / "clean", home / "sets" / ASKING, home / "encoder")
 
 
 def _embed(home: Path, stages: TimedStages) -> Callable[[], object]:
@@ -143,6 +152,7 @@ def describe_training(composed: TrainingParams, name: str) -> TrainingParams:
 AGAIN = "judge again at another floor"
 WORKS: dict[str, Work] = {
     "import": _import,
+    "clean": _clean,
     "embed": _embed,
     "validate": _validate,
     AGAIN: _judge_again,

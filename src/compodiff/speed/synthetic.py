@@ -19,7 +19,7 @@ from compodiff.storage.atomic import write_json
 from compodiff.training.curve import CurveQueries
 from compodiff.training.mixture import CURVE, FILE, describe_mixture
 
-SET, WIDE = "repeated", "wide"
+SET, WIDE, ASKING = "repeated", "wide", "asking"
 MANIFEST_FILE, PICTURES = "rows.jsonl", "pictures"
 ROWS_PER_SHARD = 1024
 PICTURES_OF_A_SHARD = 256  # where each row has its own
@@ -49,7 +49,14 @@ def write_encoder(folder: Path) -> None:
     save_encoder(load_embedded_encoder(embedding_dim=_EMBEDDING_DIM, image_size=_EDGE, generator=generator), folder)
 
 
-def write_set(folder: Path, rows: int, *, rows_per_shard: int = ROWS_PER_SHARD, pictures: int = _PICTURES) -> None:
+def write_set(
+    folder: Path,
+    rows: int,
+    *,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    pictures: int = _PICTURES,
+    rows_per_text: int | None = None,
+) -> None:
     """Write triplets, some with a mask; a tenth of the rows is for validation.
 
     Args:
@@ -57,6 +64,7 @@ def write_set(folder: Path, rows: int, *, rows_per_shard: int = ROWS_PER_SHARD, 
         rows: in all.
         rows_per_shard: of each shard.
         pictures: of each shard.
+        rows_per_text: that ask for the same; None: the few texts of a shard are those of all shards.
     """
     rng = np.random.default_rng(17)
     counts = {"validation": max(1, rows // 10)}
@@ -69,7 +77,10 @@ def write_set(folder: Path, rows: int, *, rows_per_shard: int = ROWS_PER_SHARD, 
                 for row in range(part.stop - part.start):
                     first, second = _choose_ends(row, pictures)
                     ends = {"reference": places[first], "target": places[second]}
-                    shard.add(_describe_row(f"{split}-{part.start + row}", row) | ends)
+                    said = _describe_row(f"{split}-{part.start + row}", row)
+                    if rows_per_text:
+                        said["relative_captions"] = [f"{split}, change {(part.start + row) // rows_per_text}"]
+                    shard.add(said | ends)
     finish_set(folder, TRIPLETS, licence="none", source="noise")
 
 

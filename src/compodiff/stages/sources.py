@@ -4,7 +4,7 @@ from pathlib import Path
 
 from compodiff.errors import InputInvalid
 from compodiff.params import FilesBenchmarkParams, Params
-from compodiff.sets.reading import is_address
+from compodiff.sets.addresses import is_address
 
 BUILT = "data"  # the catalogue, which the pipeline builds itself
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compodiff.embeddings.set_arrays import SetEmbeddings
 from compodiff.embeddings.text_tower import TextTower
 from compodiff.encoders.manifest import require_same
@@ -23,6 +25,8 @@ from compodiff.training.resume import digest
 
 FILE = "mixture.json"
 CURVE = "curve.npz"
+_MEASURED = 256  # embeddings of a set, about
+_MOST_LONGER = 2.0  # of one encoder, lengths differ by a few percent
 
 
 def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> dict[str, Any]:
@@ -34,7 +38,8 @@ def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> di
         validated: folder of the validated sets.
 
     Raises:
-        InputInvalid: a set has no example of a task that draws from it, or is not there.
+        InputInvalid: a set has no example of a task that draws from it, or is not there, or its embeddings have
+            another length than those of the other sets.
         EncoderMismatch: two sets were embedded by different encoders.
     """
     sets = {name: _open_examples(name, embeddings, validated) for name in tasks.sets}
@@ -51,6 +56,7 @@ def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> di
                     f"name a set of {_NEEDED[task]}, or take it out of params.yaml"
                 )
             described[task][name] = {"share": share, "examples": count}
+    _require_like_lengths(sets)
     digests = {name: _digest_set(name, embeddings, validated) for name in sets}
     return {"tasks": described, "sets": digests, "encoder": encoder.to_json()}
 
@@ -83,9 +89,24 @@ def _open_mixture(content: Mapping[str, Any], embeddings: Path, validated: Path,
     return Mixture(sets, shares, digest([json.dumps(content, sort_keys=True).encode()]))
 
 
+def _require_like_lengths(sets: Mapping[str, SetExamples]) -> None:
+    """Refuse sets of which some hold embeddings of unit length, as clip-retrieval writes them, and others as made."""
+    lengths = {}
+    for name, examples in sets.items():
+        images = examples.embeddings.images  # (N, D)
+        some = np.asarray(images[:: max(1, len(images) // _MEASURED)], np.float32)
+        lengths[name] = float(np.median(np.linalg.norm(some, axis=1))) if len(some) else 0.0
+    short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+    if lengths[short] * _MOST_LONGER < lengths[long]:
+        raise InputInvalid(
+            f"pictures of the set {short} have embeddings of length {lengths[short]:.3g}, those of {long} of "
+            f"{lengths[long]:.3g}: one was normalised; import it with --length {lengths[long]:.3g}"
+        )
+
+
 _NEEDED: Mapping[str, str] = {
     "text_to_image": "pairs, or of triplets with captions",
-    "masked": "pairs with masks_per_picture above 0, or of triplets with masks",
+    "masked": "pairs with masks, or with masks_per_picture above 0, or of triplets with masks",
     "triplet": "triplets",
 }
 

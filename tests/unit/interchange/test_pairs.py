@@ -4,16 +4,21 @@ import base64
 import json
 
 import pytest
-from worlds.foreign import BLUE, GREEN, RED, bring, rows_of, see, write_csv, write_parquet, write_pictures, write_tar
+from worlds.foreign import (
+    BLUE,
+    GREEN,
+    RED,
+    bring,
+    downloaded,
+    rows_of,
+    see,
+    write_csv,
+    write_parquet,
+    write_pictures,
+    write_tar,
+)
 
 from compodiff.errors import InputInvalid
-
-
-def downloaded(key: str, picture: bytes | None, caption: str | None) -> dict[str, bytes]:
-    """An entry of img2dataset's, of which one that failed has no picture."""
-    said = {"caption": caption, "key": key, "status": "success" if picture else "failed_to_download", "url": "http://x"}
-    own = {f"{key}.jpg": picture} if picture else {}
-    return {**own, f"{key}.txt": (caption or "").encode(), f"{key}.json": json.dumps(said).encode()}
 
 
 def test_tars_of_img2dataset_are_referred_to_where_their_pictures_lie(tmp_path):

@@ -1,14 +1,11 @@
 """A set: written whole or not at all, read back by shard, its pictures where they lie; here or at an address."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.sets import (
@@ -22,7 +19,7 @@ from compodiff.sets import (
     open_set,
     open_shard,
 )
-from compodiff.sets.reading import join_address
+from compodiff.sets.addresses import join_address
 from compodiff.sets.writing import shard_path
 
 PICTURES = {"red": b"the bytes of red", "blue": b"blue, longer", "empty": b""}
@@ -168,23 +165,6 @@ def test_names_are_joined_as_paths_or_as_addresses() -> None:
     assert join_address("s3://bucket/set/", "0.tar") == "s3://bucket/set/0.tar"
     assert join_address("s3://bucket/set", "/here/0.tar") == "/here/0.tar"
     assert join_address("/data/set", "s3://bucket/0.tar") == "s3://bucket/0.tar"
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="sets")
-    s3fs.S3FileSystem.clear_instance_cache()  # which knows other servers
-    yield client
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_a_set_is_read_at_an_address(tmp_path: Path, bucket: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compodiff.cleaning.clean import clean_within
 from compodiff.cli.bench import _draw_sheet, _import_manifest
 from compodiff.params import load_params
 from compodiff.sets import open_set
@@ -15,12 +16,12 @@ from compodiff.speed.figures import Figure
 from compodiff.speed.loading import open_batches
 from compodiff.speed.shards import measure_status
 from compodiff.speed.stage_costs import AGAIN, BATCH, WORKS, TimedStages, compare_sizes
-from compodiff.speed.synthetic import SET, write_encoder, write_manifest, write_set, write_wide_arrays
+from compodiff.speed.synthetic import ASKING, SET, write_encoder, write_manifest, write_set, write_wide_arrays
 from compodiff.stages.mix import mix
 from compodiff.stages.validate import validate
 
 ROOT = Path(__file__).parents[3]
-STAGES = TimedStages(validate, mix, _import_manifest, _draw_sheet, load_params(ROOT / "params.yaml"))
+STAGES = TimedStages(validate, mix, clean_within, _import_manifest, _draw_sheet, load_params(ROOT / "params.yaml"))
 ROWS, FEW = 3000, 300
 
 
@@ -44,6 +45,7 @@ def test_the_set_has_as_many_rows_as_asked_and_no_triplet_twice(tmp_path):
 def test_each_stage_that_is_measured_runs_over_the_sets_that_are_made_for_it(tmp_path):
     write_encoder(tmp_path / "encoder")
     write_set(tmp_path / "sets" / SET, FEW)
+    write_set(tmp_path / "sets" / ASKING, FEW, rows_per_text=8)
     write_manifest(tmp_path / "foreign", FEW)
     (tmp_path / "benchmarks").mkdir()
     for prepare in WORKS.values():
