@@ -39,7 +39,14 @@ from compodiff.params.sets import (
     SynthesisParams,
     ValidationParams,
 )
-from compodiff.params.training import CurveParams, DenoiserParams, DistillationParams, TaskShares, TrainingParams
+from compodiff.params.training import (
+    CurveParams,
+    DenoiserParams,
+    DistillationParams,
+    FinetuningParams,
+    TaskShares,
+    TrainingParams,
+)
 
 __all__ = [
     "AnyBenchmarkParams",
@@ -61,6 +68,7 @@ __all__ = [
     "EncoderParams",
     "EvaluationParams",
     "FilesBenchmarkParams",
+    "FinetuningParams",
     "IndexParams",
     "KeywordParams",
     "LanguageModelParams",
