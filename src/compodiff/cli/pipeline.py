@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.output import echo, print_table
+from compodiff.cli.output import Column, echo, print_table
 from compodiff.errors import InputInvalid
 from compodiff.project import find_project_root
 from compodiff.search.locate import CHAMPION
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 TRAININGS = ("train_prior", "train_composed", "distill", "finetune")  # stages that use every GPU of the machine
 
+_COLUMNS: tuple[Column, ...] = (
+    ("benchmark", "left"),
+    ("figure", "left"),
+    ("before", "right"),
+    ("after", "right"),
+    ("gate", "left"),
+)
 app = typer.Typer()
 
 
@@ -108,7 +115,8 @@ def run_finetuning(
 
 def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> None:
     """Print each benchmark's figure before and after, and what the gate has against the model."""
-    from compodiff.stages.finetuned import BEFORE, COMPOSED
+    from compodiff.benchmarks.report.comparison import COMPOSED
+    from compodiff.stages.finetuned import BEFORE
     from compodiff.tracking.gate import list_objections
     from compodiff.tracking.registry import list_numbers
 
@@ -120,8 +128,7 @@ def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> 
         judged = gate.figure if gate else next(each for each in methods[COMPOSED] if "_at_" in each)
         of_rows = (f"{methods[row][judged]:.3f}" for row in (BEFORE, COMPOSED))
         rows.append((name, judged, *of_rows, "measured only" if gate is None else f"at least {gate.floor:g}"))
-    columns = (("benchmark", "left"), ("figure", "left"), ("before", "right"), ("after", "right"), ("gate", "left"))
-    print_table(columns, rows, has_lines=False)
+    print_table(_COLUMNS, rows, has_lines=False)
     numbers, queries = dict(list_numbers(figures)), params.evaluation.min_relation_queries
     for objection in list_objections(numbers, None, params.finetuned_gates, min_relation_queries=queries):
         echo(f"the gate would refuse it: {objection}", err=True)
