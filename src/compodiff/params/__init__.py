@@ -7,6 +7,7 @@ from compodiff.params.answering import EvaluationParams, IndexParams, SamplingPa
 from compodiff.params.benchmarks import (
     AnyBenchmarkParams,
     BenchmarkGate,
+    BenchmarkParams,
     EmojiBenchmarkParams,
     FilesBenchmarkParams,
     SceneQueries,
@@ -52,6 +53,7 @@ __all__ = [
     "AnyBenchmarkParams",
     "AnySetParams",
     "BenchmarkGate",
+    "BenchmarkParams",
     "CaptionParams",
     "CurveParams",
     "DataParams",

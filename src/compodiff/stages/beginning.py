@@ -15,6 +15,7 @@ import yaml
 
 from compodiff.errors import InputInvalid
 from compodiff.params import FilesBenchmarkParams, OwnSetParams, Params, compose_params
+from compodiff.stages.sources import say_how_to_make
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.ownership import MARKER
 
@@ -49,7 +50,6 @@ Name in params.yaml what to learn from (`sets`) and what to score on (`benchmark
 `python -m flows.pipeline` does all from `compodiff data` to `compodiff promote` as one Prefect flow, with retries and
 time limits. infra/prefect.yaml has deployments with schedules; its first lines say how they are started.
 """
-_EXAMPLE = "manifest"  # a format that every kind of set can be imported from
 
 
 def begin_project(folder: Path, preset: str) -> None:
@@ -110,11 +110,7 @@ def _compose_graph() -> str:
 
 def _describe_sources(params: Params) -> str:
     """Return the commands by which what params.yaml names is put where it says."""
-    lines = [
-        f"    compodiff import {name}.jsonl --format {_EXAMPLE} --to {Path(own.reads).parent}"
-        for name, own in params.sets.items()
-        if isinstance(own, OwnSetParams)
-    ]
+    lines = [f"    {say_how_to_make(own)}" for own in params.sets.values() if isinstance(own, OwnSetParams)]
     lines += [
         f"    compodiff benchmark doctor {each.format} --root {each.root}"
         for each in params.benchmarks.values()

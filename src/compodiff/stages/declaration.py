@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 
 from compodiff.errors import InputInvalid
 from compodiff.params import Params, Section, load_params
-from compodiff.stages.sources import require_sources
+from compodiff.stages.sources import require_benchmark, require_set, require_sources
 
 TRAININGS = ("prior", "composed")
 # Stage -> the section of params.yaml, or the names, that it runs over; "" where it is one stage.
@@ -155,8 +155,11 @@ def run_stage(stage: str, root: Path) -> None:
     for argument, template in (declared.inputs | declared.through).items():
         path = template.format(**values)
         if "://" not in path and not (root / path).exists():
-            if path.startswith("artifacts/"):
-                require_sources(root, params)  # what the graph itself would want is the reason behind it
+            if declared.over == "sets":  # what params.yaml names is the reason behind it; first the stage's own
+                require_set(root, key, params.sets[key])
+            elif declared.over == "benchmarks":
+                require_benchmark(root, key, params.benchmarks[key])
+            require_sources(root, params)
             raise InputInvalid(f"stage {stage} needs {path}, which is not in {root}; {_say_remedy(path, stage)}")
         arguments[argument] = root / path
     for argument, template in declared.outputs.items():
@@ -166,9 +169,5 @@ def run_stage(stage: str, root: Path) -> None:
 
 
 def _say_remedy(path: str, stage: str) -> str:
-    """Say how a missing input comes about: by the graph, or by whoever named it in params.yaml."""
-    if path.startswith("artifacts/"):
-        return f"run there: dvc repro {stage}"
-    if path.endswith("set.json"):
-        return "make it with compodiff import, or name another set in params.yaml"
-    return "build data with compodiff data" if path == "data" else "name what is there in params.yaml"
+    """Say how a missing input comes about: by the graph, or by the program."""
+    return "build it by: compodiff data" if path == "data" else f"run there: dvc repro {stage}"

@@ -74,7 +74,7 @@ def test_the_papers_scale_begins_outside_the_repository_too(tmp_path: Path) -> N
     begin_project(tmp_path / "paper", "paper")
     assert load_params(tmp_path / "paper" / "params.yaml") == Params.model_validate(compose_params(ROOT, "paper"))
     text = (tmp_path / "paper" / "README.md").read_text(encoding="utf-8")
-    assert "--to sets/laion" in text
+    assert "    compodiff import TARS --format img2dataset --to sets/laion\n" in text
     assert "compodiff benchmark doctor circo --root benchmarks/circo" in text
 
 
@@ -169,7 +169,7 @@ def test_an_installed_package_runs_stages_by_dvc(programs: Path, tmp_path: Path)
     wanted = ["make_set@mine", "assemble_benchmark@mine"]
     repro = ["-m", "dvc", "repro", "--quiet", *wanted]
     run_installed(programs, project, "python", *repro)
-    assert open_set(str(project / "artifacts" / "sets" / "mine")).description.rows == {"train": 6}
+    assert open_set(str(project / "artifacts" / "sets" / "mine")).description.rows == {"train": 6, "validation": 0}
     assert (project / "artifacts" / "benchmarks" / "mine" / "benchmark.json").is_file()
     status = run_installed(programs, project, "python", "-m", "dvc", "status", "--json", *wanted)
     assert "make_set@mine" not in status.stdout
