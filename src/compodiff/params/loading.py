@@ -137,5 +137,8 @@ def _check(content: Any, where: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(
+            ": ".join((*filter(None, [".".join(map(str, fault["loc"]))]), fault["msg"].removeprefix("Value error, ")))
+            for fault in error.errors()
+        )
         raise ParamsInvalid(f"{where}: {faults}") from error
