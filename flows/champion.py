@@ -11,16 +11,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from compodiff.benchmarks.datasets.assembled import DESCRIPTION, Assembled, open_assembled
+from compodiff.params import load_params
 from compodiff.storage.atomic import replace_path
 from flows.notices import tell, tell_failure
 from flows.processes.console import ignore_broken_pipes
 from flows.tasks import HOUR, Seconds, run_compodiff
 
 CHAMPION = "models:/compodiff@champion"
-FIGURE = "recall_at_10"
+FIGURE = "recall_at_10"  # of a benchmark without a gate, which would name its figure
 
-_Drop = Annotated[float, Field(ge=0, le=1, description="what recall_at_10 may lose before people are told")]
-_Root = Annotated[str, Field(min_length=1, description="folder of a triplets benchmark, from the project")]
+_Drop = Annotated[float, Field(ge=0, le=1, description="what the gate's figure may lose before people are told")]
+_Root = Annotated[str, Field(min_length=1, description="an assembled benchmark, or a folder of triplets")]
 
 
 @flow(
@@ -47,9 +49,16 @@ def score_champion(
     ignore_broken_pipes()
     written = Path("artifacts", "champion", f"{registered_as}.json")
     with replace_path(written) as result:
-        arguments = ["benchmark", "run", "triplets", "--root", benchmark, "--split", "test", "--model", CHAMPION]
-        run_compodiff("score the champion", [*arguments, "--json", str(result)], limit_seconds=limit_seconds)
+        arguments = [*_name_benchmark(Path(benchmark)), "--model", CHAMPION, "--json", str(result)]
+        run_compodiff("score the champion", arguments, limit_seconds=limit_seconds)
     return compare(written, registered_as, tolerated_drop)
+
+
+def _name_benchmark(folder: Path) -> list[str]:
+    """Return the command that scores the benchmark in `folder`: an assembled one, or one's own triplets."""
+    plain = Assembled("", "triplets", ".", "test", None, folder=folder)
+    it = open_assembled(folder) if (folder / DESCRIPTION).is_file() else plain
+    return ["benchmark", "run", it.format, "--root", str(it.home), "--split", it.split]
 
 
 @task(task_run_name="compare with the registered figure", retries=2, retry_delay_seconds=10.0, cache_policy=NO_CACHE)
@@ -58,13 +67,15 @@ def compare(written: Path, name: str, tolerated_drop: float) -> State[dict[str, 
     from compodiff.tracking.registry import find_version_at
     from compodiff.tracking.store import open_store
 
-    measured = json.loads(written.read_text(encoding="utf-8"))["metrics"][FIGURE]
+    gate = load_params(Path.cwd() / "params.yaml").gates.get(name)
+    judged = gate.figure if gate else FIGURE
+    measured = json.loads(written.read_text(encoding="utf-8"))["metrics"][judged]
     version = find_version_at(open_store(Path.cwd()), "champion")
     number = version.number if version else "none"
-    registered = version.figures.get(f"{name}/composed/{FIGURE}", measured) if version else measured
-    row = {"version": number, "figure": f"{name} {FIGURE}", "registered": registered, "now": measured}
+    registered = version.figures.get(f"{name}/composed/{judged}", measured) if version else measured
+    row = {"version": number, "figure": f"{name} {judged}", "registered": registered, "now": measured}
     create_table_artifact(key="champion", table=[row], description="The champion, then and now.")
-    message = f"version {number}: {name} {FIGURE} {measured:.3f}, registered with {registered:.3f}"
+    message = f"version {number}: {name} {judged} {measured:.3f}, registered with {registered:.3f}"
     if measured < registered - tolerated_drop:
         tell("champion fell", f"champion fell on {name}", message)
     return Completed(message=message, data={"registered": registered, "now": measured})

@@ -28,7 +28,12 @@ def promote_challenger() -> State[StageOutcome]:
     project = Path.cwd()
     params = load_params(project / "params.yaml")
     try:
-        change = promote(project, params.gates, min_relation_queries=params.evaluation.min_relation_queries)
+        change = promote(
+            project,
+            params.gates,
+            finetuned_gates=params.finetuned_gates,
+            min_relation_queries=params.evaluation.min_relation_queries,
+        )
     except PromotionRefused as refusal:
         outcome, reason = "refused", str(refusal)
     else:

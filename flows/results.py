@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
+from compodiff.benchmarks.datasets.assembled import open_assembled
 from compodiff.params import load_params
+from compodiff.tracking.store import say_how_to_show_runs
 from flows.tasks import StageOutcome
 
 _METHODS = {
@@ -66,10 +69,22 @@ def show_results(project: Path, preset: str | None) -> None:
         console.print(f"preset   cd presets/{preset}: there are")
     reports = sorted((project / "artifacts" / "reports").glob("*/report.html"))
     console.print(f"reports  {', '.join(str(report.relative_to(project)) for report in reports)}")
-    console.print(
-        f"runs     make ui{f' PRESET={preset} in the project above' if preset else ''}, then http://127.0.0.1:5000"
-    )
-    console.print("try      .venv/bin/compodiff search --reference twemoji-1F44B --text 'with dark skin tone'")
+    shown = f"make ui PRESET={preset} in the project above" if preset else say_how_to_show_runs(project)
+    console.print(f"runs     {shown}, then http://127.0.0.1:5000")
+    console.print(f"try      {_find_program(project)} search {_find_query(project)}")
+
+
+def _find_program(project: Path) -> str:
+    own = Path(".venv", "bin", "compodiff")
+    return str(own) if (project / own).is_file() else "compodiff"
+
+
+def _find_query(project: Path) -> str:
+    """Return a query of the benchmark whose gallery is searched, as options of `compodiff search`."""
+    gallery = load_params(project / "params.yaml").index.gallery
+    assembled = open_assembled(project / "artifacts" / "benchmarks" / gallery)
+    query = assembled.load(assembled.split)[0].queries[0]
+    return f"--reference {shlex.quote(query.reference)} --text {shlex.quote(query.relative_caption)}"
 
 
 def _read_figures(project: Path) -> dict[str, dict[str, Any]]:

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import typer
-from worlds.documents import DOCUMENTS, FORMS, ROOT, Told, find_fault, told_commands
+import yaml
+from pydantic import TypeAdapter
+from worlds.documents import DOCUMENTS, FORMS, ROOT, Told, find_fault, find_misuse, told_commands, told_values
 
 from compodiff.cli import app
+from compodiff.interchange.formats import FORMATS
+from compodiff.params import Params
 
 TREE: Any = typer.main.get_command(app)
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -16,12 +20,57 @@ TOLD = [told for path in (*DOCUMENTS, *FORMS) for told in told_commands(path, "c
 # Pages keep to 120 columns; tables, pictures and code cannot be broken.
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 NARROW = DOCUMENTS
+# Pages that tell people what to run; others name commands where they speak of them.
+TELLING = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *TUTORIALS]
+TELLING.remove(ROOT / "docs" / "architecture.md")
+VALUES = [(path, *told) for path in TELLING for told in told_values(path)]
 PARTS = ["Status", "Context", "Decision", "Consequences", "Figures"]
 
 
 @pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.where}: {told.command}")
 def test_a_command_that_a_document_tells_exists(told: Told) -> None:
     assert not find_fault(told.command, TREE)
+
+
+@pytest.mark.parametrize("path", TELLING, ids=lambda path: path.name)
+def test_a_command_to_run_is_one_that_the_program_takes(path: Path) -> None:
+    """Arguments, options and their values, as the program itself reads them."""
+    faults = {told.command: find_misuse(told.command, TREE) for told in told_commands(path, "compodiff")}
+    assert {command: fault for command, fault in faults.items() if fault} == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("compodiff captions keywords C --to k.parquet --seed N", "Invalid value for '--seed'"),
+        ("compodiff import A --format manifest", "Missing option '--to'"),
+        ("compodiff finetune --from models:/compodiff@champion", "Missing option '--set'"),
+        ("compodiff captions keywords C --to k.parquet [--seed N]", ""),
+        ("compodiff import", ""),
+    ],
+)
+def test_a_command_that_the_program_would_refuse_is_found(command: str, fault: str) -> None:
+    assert find_misuse(command, TREE).startswith(fault)
+    assert bool(find_misuse(command, TREE)) == bool(fault)
+
+
+@pytest.mark.parametrize(("path", "section", "value"), VALUES, ids=[f"{path.name}-{name}" for path, name, _ in VALUES])
+def test_what_a_page_gives_for_params_fits(path: Path, section: str, value: Any) -> None:
+    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    whole = value if section in ("sets", "benchmarks") else default[section] | value
+    TypeAdapter(Params.model_fields[section].annotation).validate_python(whole)
+
+
+def test_formats_that_are_told_exist() -> None:
+    told = {word for each in TOLD for word in re.findall(r"compodiff import .*--format (\S+)", each.command)}
+    assert {"manifest", "img2dataset", "webdataset"} <= told
+    assert told - {"F"} <= {*FORMATS}, "F stands for any of them, in the table below"
+    table = (
+        (ROOT / "docs" / "synthesis.md").read_text(encoding="utf-8").partition("| `--format` |")[2].partition("\n\n")
+    )
+    assert set(re.findall(r"`([a-z0-9-]+)`", "".join(re.findall(r"^\|([^|]*)\|", table[0], re.MULTILINE)))) == {
+        *FORMATS
+    }
 
 
 def test_the_commands_are_found() -> None:

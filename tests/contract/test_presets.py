@@ -1,13 +1,19 @@
 """Each preset of infra/params composes with params.yaml and fits; it and the trainings restate nothing."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
+from worlds.documents import find_misuse
 
-from compodiff.params import Params, compose_params, list_presets, load_params
+from compodiff.cli import app
+from compodiff.interchange.formats import FORMATS
+from compodiff.params import FilesBenchmarkParams, OwnSetParams, Params, compose_params, list_presets, load_params
+from compodiff.stages.declaration import STAGES, read_declaration
 
 ROOT = Path(__file__).parents[2]
 TRAININGS = ("prior", "composed", "distillation")
@@ -42,6 +48,32 @@ def test_the_papers_scale_is_a_preset() -> None:
     paper = Params.model_validate(compose_params(ROOT, "paper"))
     assert (paper.prior.batch_size, paper.prior.steps) == (4096, 1_000_000)
     assert (paper.composed.batch_size, paper.composed.steps) == (2048, 200_000)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_nothing_of_a_preset_comes_from_the_emoji(preset: str) -> None:
+    """Sets and benchmarks are in files, and all that learns, measures and searches draws from them alone."""
+    params = Params.model_validate(compose_params(ROOT, preset))
+    assert all(isinstance(own, OwnSetParams) for own in params.sets.values())
+    assert all(isinstance(each, FilesBenchmarkParams) for each in params.benchmarks.values())
+    trainings = (params.prior, params.composed, params.distillation, params.finetuning)
+    assert {name for each in trainings for name in each.tasks.sets} == set(params.sets)
+    assert {each.curve.set for each in trainings} <= {*params.sets, None}
+    assert {params.index.gallery, *(each.curve.benchmark for each in trainings)} <= {*params.benchmarks, None}
+    assert any(each.gate for each in params.benchmarks.values())
+    assert [name for name in STAGES if "data" in read_declaration(name).inputs.values()] == ["train_encoder"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_command_that_makes_a_set_of_a_preset_makes_it_where_it_is_read(preset: str) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
+    for own in compose_params(ROOT, preset)["sets"].values():
+        command = own["made_by"]
+        assert find_misuse(command, typer.main.get_command(app)) == ""
+        options = dict(re.findall(r"--(\w+) (\S+)", command))
+        assert options == {"format": options["format"], "to": str(Path(own["reads"]).parent)}
+        assert options["format"] in FORMATS
+        assert any(command in page for page in pages)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

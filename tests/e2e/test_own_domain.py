@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from worlds.installed import install_wheel
 from worlds.operated import BIN, change_values, environment
 
 from compodiff.params import load_params
@@ -45,7 +46,8 @@ Run = Callable[..., str]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run a command of the page where a person would be by then; `cd` goes on into a folder."""
     here = tmp_path_factory.mktemp("empty")
-    settings = environment(here, PYTHONPATH=str(ROOT / "src"))
+    programs = install_wheel(tmp_path_factory.mktemp("installed"))
+    settings = environment(here, PYTHONPATH="", PATH=f"{programs}:{BIN}:{os.environ['PATH']}")
 
     def run_command(command: str, **more: str) -> str:
         nonlocal here
@@ -53,8 +55,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         if program == "cd":
             here = here / words[0]
             return ""
+        found = programs / program if (programs / program).exists() else BIN / program
         done = subprocess.run(
-            [BIN / program, *words], cwd=here, env=settings | more, capture_output=True, text=True, check=False
+            [found, *words], cwd=here, env=settings | more, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -121,6 +124,9 @@ def test_a_model_of_its_own_learns_becomes_champion_and_finds_the_blue_one(proje
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_flow_takes_over_where_the_commands_ended(project: Path, run: Run) -> None:
-    said = run("python -m flows.pipeline", PYTHONPATH=f"{ROOT / 'src'}:{ROOT}")
+    said = run("python -m flows.pipeline")
     assert "champion already" in said
     assert " failed" not in said
+    assert "make ui" not in said, "there is no Makefile"
+    (tried,) = (line.removeprefix("try      ") for line in said.splitlines() if line.startswith("try "))
+    assert json.loads(run(f"{tried} --json"))["results"], tried

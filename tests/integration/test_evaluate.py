@@ -15,11 +15,12 @@ from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
 from compodiff.benchmarks.datasets.embedding import embed_parts, find_present
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.run import EmbeddingSource, ask_queries, make_masks
+from compodiff.benchmarks.run_assembled import RECALLS
 from compodiff.embeddings import Embeddings, blank_masked
 from compodiff.encoders import load_encoder
 from compodiff.errors import CheckpointMismatch, EncoderMismatch
 from compodiff.index import index
-from compodiff.stages.evaluate import RECALLS, evaluate
+from compodiff.stages.evaluate import evaluate
 from compodiff.storage.atomic import write_json
 
 ROWS = {"image_only", "text_only", "sum", "product", "prior", "composed"}

@@ -17,7 +17,7 @@ from compodiff.embeddings import SetEmbeddings
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import load_model
 from compodiff.params import TaskShares
-from compodiff.stages.finetune import finetune, share_with
+from compodiff.stages.finetune import finetune_model, share_with
 from compodiff.training.examples import IMAGE, TARGET
 
 
@@ -49,8 +49,14 @@ def tune(artifacts: Path, steps: int = 60, **changes: object) -> Path:
         update={"tasks": share_with(known, "mine", 0.25), "steps": steps, "validate_every": steps, **changes}
     )
     root = artifacts.parent
-    finetune(
-        params, "mine", composed=root / "composed", encoder=root / "encoder", artifacts=artifacts, to=root / "tuned"
+    finetune_model(
+        params,
+        "mine",
+        composed=root / "composed",
+        encoder=root / "encoder",
+        embeddings=artifacts / "embeddings",
+        validated=artifacts / "validation",
+        to=root / "tuned",
     )
     return root / "tuned"
 

@@ -15,6 +15,7 @@ from compodiff.errors import InputInvalid
 from compodiff.params import compose_params, load_params
 from compodiff.stages.declaration import run_stage
 from compodiff.stages.preset import enter_preset, prepare_preset
+from flows.pipeline import main
 
 TINY = "evaluation: {bootstrap_draws: 20}\nprior: {steps: 6}\n"
 
@@ -146,6 +147,25 @@ def test_one_stage_of_a_preset_writes_where_the_preset_is(project: Path, small_d
     assert unknown.returncode == 2
     assert unknown.stderr.endswith("it has: tiny\n")
     assert unknown.stderr.count("\n") == 1
+    assert files_of(project) == before
+
+
+def test_the_papers_scale_stops_before_anything_runs_with_the_command_that_makes_what_is_missing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `make run PRESET=paper` calls, in a project whose emoji and default sets are all there."""
+    shutil.copy(Path(__file__).parents[2] / "infra" / "params" / "paper.yaml", project / "infra" / "params")
+    shutil.copytree(project / "data", prepare_preset(project, "paper") / "data")
+    before = files_of(project)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "--preset", "paper"])
+    assert main() == InputInvalid.exit_code
+    said = capsys.readouterr().err
+    assert said.startswith("pipeline: the set laion of params.yaml reads sets/laion/set.json, which is not in ")
+    assert "make it by: compodiff import TARS --format img2dataset --to sets/laion" in said
+    assert said.count("\n") == 1
+    made = {path.name for path in (project / "presets" / "paper").iterdir()}
+    assert made == {"params.yaml", "dvc.yaml", "data.dvc", "data", ".dvc", ".dvcignore", "src"} & made
     assert files_of(project) == before
 
 

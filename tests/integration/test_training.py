@@ -136,6 +136,37 @@ def test_a_checkpoint_of_another_training_is_refused(world: Path, processes: For
         train_in(world, "model", {"seed": 18})
 
 
+def test_it_goes_on_with_other_accumulation_and_more_steps(world: Path, processes: ForkServerContext) -> None:
+    """Steps are no part of what decides a loss where the learning rate does not depend on them."""
+    constant = {"learning_rate_schedule": "constant"}
+    assert in_process(processes, _train_until, 5, world, "killed", constant) == -signal.SIGKILL
+    longer = constant | {"steps": training_world.PARAMS.steps + 2}
+    straight = train_in(world, "straight", longer)
+    resumed = train_in(world, "killed", longer | {"accumulation_steps": 2})
+    assert resumed["step"].tolist() == straight["step"].tolist()
+    assert resumed["loss"].to_numpy() == pytest.approx(straight["loss"], rel=1e-5)
+
+
+def test_more_steps_under_a_schedule_that_ends_are_another_training(world: Path, processes: ForkServerContext) -> None:
+    cosine = {"learning_rate_schedule": "cosine"}
+    in_process(processes, _train_until, 5, world, "model", cosine)
+    steps = training_world.PARAMS.steps
+    with pytest.raises(CheckpointMismatch, match=f"steps was {steps}, is {steps + 2}"):
+        train_in(world, "model", cosine | {"steps": steps + 2})
+
+
+def test_it_goes_on_on_another_number_of_processes(world: Path, processes: ForkServerContext) -> None:
+    assert in_process(processes, _train_until, 5, world, "killed") == -signal.SIGKILL
+    straight = train_in(world, "straight")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--module"]
+    training = ["worlds.training", str(world), "killed", "{}"]
+    subprocess.run([*command, *training], check=True, cwd=TESTS, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    resumed = pd.read_csv(world / "killed.csv")
+    assert resumed["step"].tolist() == straight["step"].tolist()
+    assert resumed["loss"].to_numpy() == pytest.approx(straight["loss"], rel=1e-5)
+    assert not (world / "killed.partial").exists()
+
+
 def test_a_full_disk_is_named_and_the_checkpoint_before_stays(world: Path, processes: ForkServerContext) -> None:
     in_process(processes, _train_until, 5, world, "model")
     partial = world / "model.partial"
@@ -169,6 +200,14 @@ def test_sharding_accumulation_and_precision_change_only_the_rounding(world: Pat
     plain = train_in(world, "plain")
     tolerance = 0.02 if "precision" in changes else 1e-5
     assert train_in(world, "changed", changes)["loss"].to_numpy() == pytest.approx(plain["loss"], rel=tolerance)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+def test_a_divided_batch_is_contrasted_with_all_of_it(world: Path, mixup: float) -> None:
+    contrasted = {"contrastive_weight": 2.0, "mixup_concentration": mixup, "condition_dropout": 0.2}
+    plain = train_in(world, "plain", contrasted)
+    divided = train_in(world, "divided", contrasted | {"accumulation_steps": 4})
+    assert divided["loss"].to_numpy() == pytest.approx(plain["loss"], rel=1e-5)
 
 
 def test_two_processes_learn_what_one_learns(world: Path) -> None:

@@ -67,6 +67,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "doctor": "it prints",
     "serve": "it writes nothing",
     "promote": "it writes to MLflow",
+    "register": "it writes to MLflow",
     "rollback": "it writes to MLflow",
     "bench denoiser": "it prints",
     "bench training": "it prints",

@@ -64,7 +64,7 @@ class QueryArrays:
             text = [embeddings.text_row[text] for query in part.queries for text in query.texts]
             negative = [embeddings.text_row[query.negative] for query in part.queries for _ in query.texts]
         except KeyError as error:
-            raise InputInvalid(f"{error} of {part.label} has no embedding; run: dvc repro embed") from error
+            raise InputInvalid(f"{error} of {part.label} has no embedding; run: dvc repro embed_benchmark") from error
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
         return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
 

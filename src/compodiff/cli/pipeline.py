@@ -1,18 +1,29 @@
 """`compodiff run STAGE` and `compodiff data`: the steps of the pipeline, one at a time."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.output import echo
+from compodiff.cli.output import Column, echo, print_table
 from compodiff.errors import InputInvalid
 from compodiff.project import find_project_root
 from compodiff.search.locate import CHAMPION
 
-TRAININGS = ("train_prior", "train_composed", "distill")  # stages that use every GPU of the machine
+if TYPE_CHECKING:
+    from compodiff.params import Params
 
+TRAININGS = ("train_prior", "train_composed", "distill", "finetune")  # stages that use every GPU of the machine
+
+_COLUMNS: tuple[Column, ...] = (
+    ("benchmark", "left"),
+    ("figure", "left"),
+    ("before", "right"),
+    ("after", "right"),
+    ("gate", "left"),
+)
 app = typer.Typer()
 
 
@@ -36,7 +47,7 @@ def run(
         from compodiff.stages.preset import enter_preset
 
         project = enter_preset(project, preset)
-    if stage in TRAININGS and start_workers(["run", stage], project):
+    if stage.partition("@")[0] in TRAININGS and start_workers(["run", stage], project):
         return
     run_stage(stage, project)
 
@@ -47,35 +58,80 @@ def run_finetuning(
     name: Annotated[str, typer.Option("--set", help="A set of params.yaml with triplets: what is learned now.")],
     model: Annotated[str, typer.Option("--from", help="An alias, or a folder with composed/ and encoder/.")] = CHAMPION,
     kept: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a batch that stays with the sets of `composed.tasks`.")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of a batch of the sets of `finetuning.tasks`. Default: `finetuning.kept`.",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: `finetuning.steps`.", show_default=False)] = None,
     to: Annotated[Path | None, typer.Option(help="Default: artifacts/finetuned/NAME.", show_default=False)] = None,
+    score: Annotated[
+        bool, typer.Option("--score/--no-score", help="Score it on the benchmarks of params.yaml.")
+    ] = True,
 ) -> None:
     """Train a model further on a set of your own, keeping what it knew; the result is a folder for --model.
 
-    The set and those that are kept are embedded and validated first: dvc repro validate@NAME.
+    The set and those that are kept are validated first: dvc repro validate@NAME. `compodiff register` makes the result
+    the challenger, and `compodiff promote` puts it to the gate.
     """
+    from compodiff.execution.training_processes import start_workers
     from compodiff.params import load_params
     from compodiff.search.locate import find_model_parts
-    from compodiff.stages.finetune import finetune, share_with
+    from compodiff.stages import finetune
+    from compodiff.stages.finetuned import FinetunedScores
 
     project = find_project_root()
     params = load_params(project / "params.yaml")
     if name not in params.sets:
         raise InputInvalid(f"params.yaml has no set {name!r}; it has: {', '.join(params.sets)}")
-    changes = {"tasks": share_with(params.composed.tasks, name, kept), "steps": steps or params.finetuning.steps}
-    folder = to or project / "artifacts" / "finetuned" / name
+    training = finetune.plan_finetuning(params.finetuning, name, kept=kept, steps=steps)
+    folder = (to or project / "artifacts" / "finetuned" / name).absolute()
     parts = find_model_parts(model)
-    finetune(
-        params.finetuning.model_copy(update=changes),
-        name,
-        composed=parts.composed,
-        encoder=parts.encoder,
-        artifacts=project / "artifacts",
-        to=folder,
-    )
-    echo(f"{folder}: use it with --model, for instance: compodiff benchmark run triplets --root MINE --model {folder}")
+    artifacts = project / "artifacts"
+    scores = FinetunedScores(artifacts, [*params.benchmarks] if score else [], params.evaluation, params.sampling)
+    scores.require_benchmarks(parts.composed)
+    again = ["finetune", "--set", name, "--from", str(parts.folder.absolute()), "--to", str(folder), "--no-score"]
+    again += ["--steps", str(training.steps), *([] if kept is None else ["--kept", str(kept)])]
+    if not start_workers(again, project):
+        finetune.finetune_model(
+            training,
+            name,
+            composed=parts.composed,
+            encoder=parts.encoder,
+            embeddings=artifacts / "embeddings",
+            validated=artifacts / "validation",
+            to=folder,
+        )
+    if os.environ.get("RANK", "0") != "0":
+        return
+    figures = scores.score(folder, parts.composed, parts.encoder)
+    _show_scores(figures, params)
+    if figures or "RANK" not in os.environ:  # else the process that started this one says it
+        echo(f"{folder}: use it with --model, or register it: compodiff register {folder}")
+
+
+def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> None:
+    """Print each benchmark's figure before and after, and what the gate has against the model."""
+    from compodiff.benchmarks.report.comparison import COMPOSED
+    from compodiff.stages.finetuned import BEFORE
+    from compodiff.tracking.gate import list_objections
+    from compodiff.tracking.registry import list_numbers
+
+    if not figures:
+        return
+    rows = []
+    for name, methods in figures.items():
+        gate = params.finetuned_gates.get(name)
+        judged = gate.figure if gate else next(each for each in methods[COMPOSED] if "_at_" in each)
+        of_rows = (f"{methods[row][judged]:.3f}" for row in (BEFORE, COMPOSED))
+        rows.append((name, judged, *of_rows, "measured only" if gate is None else f"at least {gate.floor:g}"))
+    print_table(_COLUMNS, rows, has_lines=False)
+    numbers, queries = dict(list_numbers(figures)), params.evaluation.min_relation_queries
+    for objection in list_objections(numbers, None, params.finetuned_gates, min_relation_queries=queries):
+        echo(f"the gate would refuse it: {objection}", err=True)
 
 
 @app.command("data")

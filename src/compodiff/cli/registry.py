@@ -1,5 +1,6 @@
-"""`compodiff promote` and `compodiff rollback`: who is champion."""
+"""`compodiff register`, `promote` and `rollback`: who is challenger, and who is champion."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,11 +20,22 @@ def promote() -> None:
     root = find_project_root()
     params = load_params(root / "params.yaml")
     queries = params.evaluation.min_relation_queries
-    change = promotion.promote(root, params.gates, min_relation_queries=queries)
+    change = promotion.promote(root, params.gates, finetuned_gates=params.finetuned_gates, min_relation_queries=queries)
     if change.made:
         echo(f"version {change.after} is champion now; before it: {change.before or 'none'}")
     else:
         echo(f"version {change.after} is champion already")
+
+
+@app.command("register")
+def register(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What compodiff finetune wrote.")],
+) -> None:
+    """Register a fine-tuned model as the challenger; `compodiff promote` then puts it to its gate."""
+    from compodiff.stages.finetuned import register_finetuned
+
+    version = register_finetuned(find_project_root(), folder)
+    echo(f"version {version.number} is challenger now; put it to the gate: compodiff promote")
 
 
 @app.command("rollback")

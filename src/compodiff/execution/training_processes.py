@@ -4,17 +4,17 @@ torchrun's launcher does it, as a child process; started by torchrun already, or
 COMPODIFF_TRAINING_PROCESSES says another number, also where there is no GPU.
 """
 
-import logging
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from compodiff.errors import InputInvalid, ResourceUnavailable
 
 PROCESSES = "COMPODIFF_TRAINING_PROCESSES"
-log = logging.getLogger(__name__)
 
 
 def start_workers(arguments: Sequence[str], project: Path) -> bool:
@@ -31,7 +31,7 @@ def start_workers(arguments: Sequence[str], project: Path) -> bool:
     count = count_processes()
     if "RANK" in os.environ or count == 1:
         return False
-    log.info("training in %d processes on this machine, one for each GPU where there are any", count)
+    tqdm.write(f"training in {count} processes on this machine, one for each GPU where there are any", file=sys.stderr)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     ended = subprocess.run([*launcher, "-m", "compodiff.cli", *arguments], cwd=project, check=False)
     if ended.returncode:

@@ -7,6 +7,7 @@ from compodiff.params.answering import EvaluationParams, IndexParams, SamplingPa
 from compodiff.params.benchmarks import (
     AnyBenchmarkParams,
     BenchmarkGate,
+    BenchmarkParams,
     EmojiBenchmarkParams,
     FilesBenchmarkParams,
     SceneQueries,
@@ -39,12 +40,20 @@ from compodiff.params.sets import (
     SynthesisParams,
     ValidationParams,
 )
-from compodiff.params.training import CurveParams, DenoiserParams, DistillationParams, TaskShares, TrainingParams
+from compodiff.params.training import (
+    CurveParams,
+    DenoiserParams,
+    DistillationParams,
+    FinetuningParams,
+    TaskShares,
+    TrainingParams,
+)
 
 __all__ = [
     "AnyBenchmarkParams",
     "AnySetParams",
     "BenchmarkGate",
+    "BenchmarkParams",
     "CaptionParams",
     "CurveParams",
     "DataParams",
@@ -61,6 +70,7 @@ __all__ = [
     "EncoderParams",
     "EvaluationParams",
     "FilesBenchmarkParams",
+    "FinetuningParams",
     "IndexParams",
     "KeywordParams",
     "LanguageModelParams",

@@ -14,7 +14,7 @@ from compodiff.params.captions import CaptionParams
 from compodiff.params.data import DataParams, EmbeddingParams, EncoderParams
 from compodiff.params.section import Section
 from compodiff.params.sets import AnySetParams, Name, SynthesisParams, ValidationParams
-from compodiff.params.training import DenoiserParams, DistillationParams, TrainingParams
+from compodiff.params.training import DenoiserParams, DistillationParams, FinetuningParams, TrainingParams
 
 PRESETS = Path("infra", "params")
 _NAMING = ("sets", "benchmarks")
@@ -34,7 +34,7 @@ class Params(Section):
     prior: TrainingParams
     composed: TrainingParams
     distillation: DistillationParams
-    finetuning: TrainingParams
+    finetuning: FinetuningParams
     synthesis: SynthesisParams
     captions: CaptionParams
     validation: ValidationParams
@@ -49,6 +49,7 @@ class Params(Section):
             _require_known(section, "sets", named, self.sets)
             if training.curve.benchmark:
                 _require_known(section, "benchmarks", [training.curve.benchmark], self.benchmarks)
+        _require_known("finetuning.gates", "benchmarks", self.finetuning.gates, self.benchmarks)
         _require_known("index", "benchmarks", [self.index.gallery], self.benchmarks)
         return self
 
@@ -56,6 +57,12 @@ class Params(Section):
     def gates(self) -> dict[str, BenchmarkGate]:
         """Return what a challenger has to pass, by the benchmark's name."""
         return {name: each.gate for name, each in self.benchmarks.items() if each.gate is not None}
+
+    @property
+    def finetuned_gates(self) -> dict[str, BenchmarkGate]:
+        """Return what a fine-tuned challenger has to pass, by the benchmark's name."""
+        own = {name: each.gate for name, each in self.benchmarks.items()} | self.finetuning.gates
+        return {name: gate for name, gate in own.items() if gate is not None}
 
 
 def _require_known(section: str, kind: str, names: Iterable[str], known: Collection[str]) -> None:
@@ -130,5 +137,8 @@ def _check(content: Any, where: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(
+            ": ".join((*filter(None, [".".join(map(str, fault["loc"]))]), fault["msg"].removeprefix("Value error, ")))
+            for fault in error.errors()
+        )
         raise ParamsInvalid(f"{where}: {faults}") from error

@@ -109,6 +109,7 @@ class OwnSetParams(SetParams):
     """A set that is there already; `reads` names its set.json, a path or an address that fsspec opens."""
 
     recipe: Literal["own"]
+    made_by: str = Field(default="", description="the command that makes it, told where it is not there")
 
 
 AnySetParams = Annotated[

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from compodiff.params.benchmarks import BenchmarkGate
 from compodiff.params.section import Section
 from compodiff.params.sets import Name, Share
 
@@ -97,6 +98,15 @@ class TrainingParams(Section):
     zero_stage: int = Field(ge=0, le=2)
     validate_every: int = Field(gt=0, description="steps between two rows of the curve")
     checkpoint_every: int = Field(gt=0)
+
+
+class FinetuningParams(TrainingParams):
+    """A trained model goes on on one more set; `tasks` says what is kept of what it knew."""
+
+    kept: float = Field(ge=0, le=1, description="share of a batch that stays with the sets of `tasks`")
+    gates: dict[Name, BenchmarkGate | None] = Field(
+        description="what a fine-tuned model must show, in the place of a benchmark's own gate; null: nothing"
+    )
 
 
 class DistillationParams(TrainingParams):

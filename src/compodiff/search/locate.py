@@ -1,5 +1,6 @@
 """Which model and index are meant: a folder, or what an alias of the registry stands for."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from compodiff.index import INSIDE
 from compodiff.project import find_project_root
 
 CHAMPION = "models:/compodiff@champion"
-_REGISTERED = "models:/compodiff@"
+_REGISTERED = re.compile(r"models:/compodiff(?:@(?P<alias>[^/@]+)|/(?P<number>[0-9]+))")
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,22 @@ class ModelParts:
 
 
 def find_model_parts(model: str) -> ModelParts:
-    """Find a model by an alias (models:/compodiff@champion), a folder such as artifacts, or a hub id that was fetched.
+    """Find a model: an alias (models:/compodiff@champion), a version (models:/compodiff/3), a folder, a fetched hub id.
 
     Raises:
         InputInvalid: the alias stands for no version, or the folder lacks composed/ or encoder/.
         ResourceUnavailable: the registry cannot be reached, or the fetched model is not whole.
     """
     if model.startswith("models:"):
-        if not model.startswith(_REGISTERED):
-            raise InputInvalid(f"{model} is no model of this project; its models are {_REGISTERED}ALIAS")
+        found = _REGISTERED.fullmatch(model)
+        if not found:
+            raise InputInvalid(
+                f"{model} is no model of this project; "
+                "its models are models:/compodiff@ALIAS and models:/compodiff/NUMBER"
+            )
         from compodiff.tracking.registry import find_model_folder
 
-        return ModelParts(find_model_folder(find_project_root(), model.removeprefix(_REGISTERED)))
+        return ModelParts(find_model_folder(find_project_root(), found["alias"] or found["number"]))
     folder = Path(model) if Path(model).is_dir() else find_fetched_folder(model)
     parts = ModelParts(folder or Path(model))
     for part in (parts.composed, parts.encoder):

@@ -156,7 +156,7 @@ def read_bytes(where: str) -> bytes:
     if is_address(where):
         return _fetch(where, lambda fs, path: fs.cat_file(path))
     if not is_regular(Path(where)):
-        raise InputInvalid(f"{where} is not there, or is no file")
+        raise InputInvalid(f"{where} is not there, or is no file; make the set again, or name where it is")
     try:
         return Path(where).read_bytes()
     except OSError as error:

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from compodiff.errors import InputInvalid
-from compodiff.params import compose_params
+from compodiff.params import FilesBenchmarkParams, OwnSetParams, Params, compose_params
+from compodiff.stages.sources import say_how_to_make
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.ownership import MARKER
 
@@ -40,13 +41,14 @@ _README = """\
 
 Name in params.yaml what to learn from (`sets`) and what to score on (`benchmarks`), then run, in this folder:
 
-    compodiff import pairs.jsonl --format manifest --to sets/pairs      # pictures with captions
-    compodiff import triplets.jsonl --format manifest --to sets/mine    # reference, relative caption, target
-    compodiff benchmark doctor triplets --root benchmarks/mine          # gallery/ and queries.*.jsonl
-    compodiff data                                                      # emoji, on which the default encoder is trained
-    dvc repro                                                           # embeds, validates, trains, scores, registers
-    compodiff promote                                                   # the new model, if it passes the gate
+{prepare}
+    compodiff data                # emoji, on which the default encoder is trained
+    dvc repro                     # embeds, validates, trains, scores, registers
+    compodiff promote             # the new model becomes champion, if it passes the gate
     compodiff search --reference PICTURE --text "make it blue"
+
+`python -m flows.pipeline` does all from `compodiff data` to `compodiff promote` as one Prefect flow, with retries and
+time limits. infra/prefect.yaml has deployments with schedules; its first lines say how they are started.
 """
 
 
@@ -77,15 +79,17 @@ def compose_files(preset: str) -> dict[str, str]:
         ParamsInvalid: there is no such preset.
     """
     params = _compose_params(preset)
+    checked = Params.model_validate(yaml.safe_load(params))
     return {
         ".gitignore": _IGNORED,
         ".dvcignore": "/mlruns\n/.prefect\n",
         ".dvc/config": _DVC,
         ".dvc/config.local": _WITHOUT_GIT,
-        "README.md": _README,
+        "README.md": _README.format(prepare=_describe_sources(checked)),
         "sets/README.md": "What `compodiff import FILES --to sets/NAME` makes; `sets` of params.yaml names it.\n",
         "benchmarks/README.md": "NAME/gallery/, NAME/queries.test.jsonl, NAME/queries.validation.jsonl\n",
         "data.dvc": (DEFAULTS / "catalogue.yaml").read_text(encoding="utf-8"),
+        "infra/prefect.yaml": _compose_deployments(checked),
         "dvc.yaml": _compose_graph(),
         "params.yaml": params,
     }
@@ -102,6 +106,26 @@ def _compose_graph() -> str:
     graph["stages"] = {"installed": written, **graph["stages"]}
     origin = "# The stages of CompoDiff; `dvc repro` runs what is out of date; another version, all of them.\n"
     return origin + yaml.safe_dump(graph, sort_keys=False, width=120)
+
+
+def _describe_sources(params: Params) -> str:
+    """Return the commands by which what params.yaml names is put where it says."""
+    lines = [f"    {say_how_to_make(own)}" for own in params.sets.values() if isinstance(own, OwnSetParams)]
+    lines += [
+        f"    compodiff benchmark doctor {each.format} --root {each.root}"
+        for each in params.benchmarks.values()
+        if isinstance(each, FilesBenchmarkParams)
+    ]
+    return "\n".join(lines)
+
+
+def _compose_deployments(params: Params) -> str:
+    """Return the repository's deployments, with the benchmark of these params in the place of the default's."""
+    text = (DEFAULTS / "infra" / "prefect.yaml").read_text(encoding="utf-8")
+    name = params.index.gallery
+    return text.replace("artifacts/benchmarks/emoji", f"artifacts/benchmarks/{name}").replace(
+        "registered_as: emoji", f"registered_as: {name}"
+    )
 
 
 def _compose_params(preset: str) -> str:

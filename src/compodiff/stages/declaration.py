@@ -13,17 +13,18 @@ the optional stages; tests/contract holds the two together.
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from compodiff.errors import InputInvalid
 from compodiff.params import Params, Section, load_params
+from compodiff.stages.sources import require_benchmark, require_set, require_sources
 
 TRAININGS = ("prior", "composed")
 # Stage -> the section of params.yaml, or the names, that it runs over; "" where it is one stage.
-STAGES: Mapping[str, str | tuple[str, ...]] = {
+STAGES: dict[str, str | tuple[str, ...]] = {
     "make_set": "sets",
     "assemble_benchmark": "benchmarks",
     "train_encoder": "",
@@ -38,7 +39,8 @@ STAGES: Mapping[str, str | tuple[str, ...]] = {
     "evaluate": "benchmarks",
     "register": "",
 }
-OPTIONAL_STAGES = ("distill",)  # run by name, and by nothing else
+# Run by name, and by nothing else.
+OPTIONAL_STAGES: dict[str, str | tuple[str, ...]] = {"distill": "", "finetune": "sets"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def read_declaration(name: str) -> Declaration:
         raise InputInvalid(f"there is no stage {name!r}; the stages are: {', '.join(known)}")
     function: Callable[..., None] = getattr(importlib.import_module(f"compodiff.stages.{name}"), name)
     hints = get_type_hints(function, include_extras=True)
-    declared = Declaration(function, STAGES.get(name, ""))
+    declared = Declaration(function, (STAGES | OPTIONAL_STAGES)[name])
     for argument in inspect.signature(function).parameters:
         hint = hints[argument]
         if inspect.isclass(hint) and issubclass(hint, Section):
@@ -120,7 +122,7 @@ def read_declaration(name: str) -> Declaration:
 
 def list_keys(name: str, params: Params) -> list[str]:
     """Return the names that stage `name` runs for; none where it is one stage."""
-    over = STAGES.get(name, "")
+    over = (STAGES | OPTIONAL_STAGES).get(name, "")
     return [*over] if isinstance(over, tuple) else [*getattr(params, over)] if over else []
 
 
@@ -153,6 +155,11 @@ def run_stage(stage: str, root: Path) -> None:
     for argument, template in (declared.inputs | declared.through).items():
         path = template.format(**values)
         if "://" not in path and not (root / path).exists():
+            if declared.over == "sets":  # what params.yaml names is the reason behind it; first the stage's own
+                require_set(root, key, params.sets[key])
+            elif declared.over == "benchmarks":
+                require_benchmark(root, key, params.benchmarks[key])
+            require_sources(root, params)
             raise InputInvalid(f"stage {stage} needs {path}, which is not in {root}; {_say_remedy(path, stage)}")
         arguments[argument] = root / path
     for argument, template in declared.outputs.items():
@@ -162,9 +169,5 @@ def run_stage(stage: str, root: Path) -> None:
 
 
 def _say_remedy(path: str, stage: str) -> str:
-    """Say how a missing input comes about: by the graph, or by whoever named it in params.yaml."""
-    if path.startswith("artifacts/"):
-        return f"run there: dvc repro {stage}"
-    if path.endswith("set.json"):
-        return "make it with compodiff import, or name another set in params.yaml"
-    return "build data with compodiff data" if path == "data" else "name what is there in params.yaml"
+    """Say how a missing input comes about: by the graph, or by the program."""
+    return "build it by: compodiff data" if path == "data" else f"run there: dvc repro {stage}"

@@ -1,26 +1,19 @@
 """The stage evaluate@NAME: a benchmark, without a model and with each. Run: compodiff run evaluate@emoji."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 
-from compodiff.benchmarks.answers import RetrievalModel, read_gallery_vectors
-from compodiff.benchmarks.baselines import BaselineDials
-from compodiff.benchmarks.datasets.assembled import open_assembled
-from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, ReportLayout
-from compodiff.benchmarks.report.showcase import Showcase
-from compodiff.benchmarks.run import BenchmarkRun, EmbeddingSource, digest_weights, make_masks, run_benchmark
-from compodiff.embeddings import Embeddings
-from compodiff.encoders import load_encoder
+from compodiff.benchmarks.answers import RetrievalModel
+from compodiff.benchmarks.report.comparison import COMPOSED, Comparison
+from compodiff.benchmarks.run import digest_weights
+from compodiff.benchmarks.run_assembled import EmbeddedBenchmark
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.precision import choose_precision
 from compodiff.stages.declaration import Input, Output
-from compodiff.storage.atomic import write_json
 
-RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")  # of one's own triplets; others report their protocol's
 SERVED = 10
 
 
@@ -43,7 +36,8 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         EncoderMismatch, IndexMismatch: a model or the index belongs to another encoder than the embeddings.
         CheckpointMismatch, InputInvalid: an input is damaged.
     """
-    assembled, encoded = open_assembled(benchmark), Embeddings.load(embeddings)
+    embedded = EmbeddedBenchmark.load(benchmark, embeddings)
+    encoded = embedded.embeddings
     models = {
         "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
         COMPOSED: RetrievalModel.load(composed, sampling, encoded),
@@ -55,18 +49,13 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "sampling": sampling.model_dump() | {"precision": choose_precision(sampling.precision, device)},
         "min_relation_queries": evaluation.min_relation_queries,
     }
-    scored = [replace(part, name=assembled.name) for part in assembled.load(assembled.split)]
-    baselines = assembled.load(assembled.validation)[0] if assembled.validation else BaselineDials()
-    source = EmbeddingSource(encoded, make_masks(assembled.home, load_encoder(encoder)))
-    comparison = run_benchmark(BenchmarkRun(scored, source, models, baselines, evaluation, settings))
+    comparison = embedded.score(models, encoder, evaluation, settings)
+    scored = [row.scored.benchmark for row in comparison.rows[COMPOSED]]
     served = Index.load(index)
     if len(scored) == 1 and set(scored[0].gallery or ()) == set(served.pictures["picture_id"]):
         served.require_encoder(encoded.encoder)
         comparison = comparison.add_to_record(index=measure_served_recall(served, comparison))
-    names = RECALLS if assembled.format == "triplets" else tuple(comparison.summaries[COMPOSED]["metrics"])
-    page = ReportLayout(f"Benchmark {assembled.name}", names, Showcase.of(evaluation), assembled.attribution)
-    write_json(metrics, comparison.describe_recalls(names))
-    page.write(report, comparison, read_gallery_vectors(encoded))
+    embedded.write(comparison, evaluation, metrics=metrics, report=report)
 
 
 def measure_served_recall(index: Index, comparison: Comparison) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def choose_training_precision(params: Training, stage: str) -> Training:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if os.environ.get("RANK", "0") == "0":
-        tqdm.write(f"{stage} computes in {describe_choice(params.precision, device)}", file=sys.stderr)
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        shared = f"; {count} processes take {params.batch_size // count} rows of each batch" if count > 1 else ""
+        tqdm.write(f"{stage} computes in {describe_choice(params.precision, device)}{shared}", file=sys.stderr)
     return params.model_copy(update={"precision": choose_precision(params.precision, device)})
 
 

@@ -24,6 +24,7 @@ from compodiff.tracking.gate import Gates, list_objections
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
+    FINETUNED,
     MODEL,
     RegisteredVersion,
     find_number_at,
@@ -48,13 +49,16 @@ class ChampionChange:
         return self.before != self.after
 
 
-def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> ChampionChange:
+def promote(
+    project: Path, gates: Gates, *, min_relation_queries: int, finetuned_gates: Gates | None = None
+) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
     Args:
         project: the folder that holds params.yaml.
         gates: what the challenger must show, by the benchmark's name.
         min_relation_queries: relations with fewer queries say too little to object by.
+        finetuned_gates: what a fine-tuned challenger must show; None: the same.
 
     Raises:
         InputInvalid: no version is registered.
@@ -72,7 +76,8 @@ def promote(project: Path, gates: Gates, *, min_relation_queries: int) -> Champi
                 return ChampionChange(standing.champion, standing.champion)
             champion = find_version(store, standing.champion) if standing.champion else None
             old = champion.figures if champion else None
-            reasons = list_objections(challenger.figures, old, gates, min_relation_queries=min_relation_queries)
+            asked = gates if finetuned_gates is None or challenger.made_by != FINETUNED else finetuned_gates
+            reasons = list_objections(challenger.figures, old, asked, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):

@@ -19,13 +19,15 @@ from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.tracking.runs import describe_origin, flatten_params
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
-from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers
+from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL = "compodiff"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+FINETUNED = "finetuned"  # who made a version, where its gate is not that of the pipeline's models
+_MADE_BY = "made_by"
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _CODE = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
@@ -41,21 +43,24 @@ class ModelCandidate:
         dials: the file sampling.json, which says how the model is asked.
         figures: benchmark name -> what its metrics file holds.
         files: reports, plots and metrics files to keep with the run.
+        made_by: FINETUNED, or "" for the pipeline; says which gates judge it.
     """
 
     folders: Mapping[str, Path]
     dials: Path
     figures: Mapping[str, Mapping[str, Any]]
     files: Sequence[Path]
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One registered version; `figures` are metrics such as emoji/composed/recall_at_10."""
+    """One registered version; `figures` are metrics such as emoji/composed/recall_at_10; `made_by` as registered."""
 
     number: str
     run_id: str
     figures: Mapping[str, float]
+    made_by: str = ""
 
 
 def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersion:
@@ -65,7 +70,7 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
     """
     store = open_store(project)
-    figures = dict(_list_numbers(candidate.figures))
+    figures = dict(list_numbers(candidate.figures))
     with require_answers(store.uri):
         run = store.client.create_run(store.experiment_id, tags=describe_origin(project), run_name="register")
         run_id = str(run.info.run_id)
@@ -73,10 +78,10 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         source, model_id = _log_model(store, run_id, candidate)
         store.client.set_terminated(run_id)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        tags = describe_origin(project)
+        tags = describe_origin(project) | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
-    return RegisteredVersion(str(made.version), run_id, figures)
+    return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by)
 
 
 def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
@@ -128,19 +133,23 @@ def make_challenger(project: Path, number: str, run_id: str) -> bool:
         return True
 
 
-def find_model_folder(project: Path, alias: str = CHAMPION) -> Path:
-    """Return a folder with the parts of the version that `alias` stands for: composed/, encoder/, index/.
+def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
+    """Return a folder with the parts of a version: composed/, encoder/, index/.
 
     A store on this machine is read in place; from a server the version is fetched once.
 
+    Args:
+        project: whose store it is.
+        name: an alias, or the number of a version.
+
     Raises:
-        InputInvalid: the alias stands for no version.
+        InputInvalid: the alias stands for no version, or there is no such version.
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
     store = open_store(project)
-    found = _find(store, alias)
+    found = _find_numbered(store, name) if name.isdecimal() else _find(store, name)
     if found is None:
-        raise InputInvalid(f"no version of {MODEL} is {alias}; run: make run, or compodiff promote")
+        raise InputInvalid(f"no version of {MODEL} is {name}; run: make run, or dvc repro and compodiff promote")
     with require_answers(store.uri):
         address = urlsplit(store.client.get_model_version_download_uri(MODEL, found.version))
     if address.scheme in ("", "file"):
@@ -157,13 +166,13 @@ def find_registry_page(project: Path) -> str:
     store = open_store(project)
     if store.uri.startswith("http"):
         return f"{remove_credentials(store.uri).rstrip('/')}/#/models/{MODEL}"
-    return "make ui, then http://127.0.0.1:5000/#/models/" + MODEL
+    return f"{say_how_to_show_runs(project)}, then http://127.0.0.1:5000/#/models/{MODEL}"
 
 
 def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
     with require_answers(store.uri):
         figures = store.client.get_run(str(found.run_id)).data.metrics
-        return RegisteredVersion(str(found.version), str(found.run_id), figures)
+        return RegisteredVersion(str(found.version), str(found.run_id), figures, found.tags.get(_MADE_BY, ""))
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -177,6 +186,12 @@ def _find(store: Store, alias: str) -> "ModelVersion | None":
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
+
+
+def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
+    with require_answers(store.uri):
+        found = store.client.search_model_versions(f"name = '{MODEL}'")
+    return next((each for each in found if str(each.version) == number), None)
 
 
 def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
@@ -242,10 +257,11 @@ def ensure_registered_model(store: Store, name: str, description: str) -> None:
             raise
 
 
-def _list_numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def list_numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield each figure under its name, such as emoji/composed/recall_at_10."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            yield from _list_numbers(value, f"{prefix}{name}/")
+            yield from list_numbers(value, f"{prefix}{name}/")
         elif isinstance(value, list):  # the ends of an interval
             yield from zip((f"{prefix}{name}/low", f"{prefix}{name}/high"), map(float, value), strict=True)
         elif isinstance(value, int | float) and not isinstance(value, bool):

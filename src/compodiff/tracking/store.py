@@ -54,6 +54,13 @@ class Store:
     uri: str
 
 
+def say_how_to_show_runs(project: Path) -> str:
+    """Return the command that serves the project's own store on http://127.0.0.1:5000."""
+    if (project / "Makefile").is_file():
+        return "make ui"
+    return "mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1"
+
+
 def open_store(project: Path) -> Store:
     """Open the project's MLflow store; an SQLite file and the experiment are made where they are not there.
 

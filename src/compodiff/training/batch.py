@@ -22,7 +22,8 @@ class Batch:
         masks: (M, 64, 64) True where the picture is to be replaced; rows without a mask are left out.
         rows: which text, image and mask each of the B rows has.
         target: (B, D) x0, as the encoder makes it.
-        others: (O, D) pictures of the training split, the same for every process: wrong answers to learn from.
+        others: (O, D) wrong answers to learn from: pictures of the training split, the same for every process, and
+            those of the batch's other rows.
         noise: (B, N, D) standard normal.
         timestep: (B, N) how noisy each is.
     """

@@ -119,7 +119,10 @@ class Batches:
         others = torch.from_numpy(self._read_images(plan.others))
         parts = np.split(np.arange(params.batch_size), world_size * params.accumulation_steps)
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
-        return [self._read(plan, part, others, noise[part], timestep[part]) for part in mine]
+        return [
+            self._read(plan, part, torch.cat((others, self._read_rest(plan, part))), noise[part], timestep[part])
+            for part in mine
+        ]
 
     def draw_plan(self, rng: Generator) -> BatchPlan:
         """Draw examples of every slot and drop conditions; the shuffle gives each process a share of every task."""
@@ -146,15 +149,32 @@ class Batches:
             return np.ones(size, dtype=np.float32)
         return rng.beta(concentration, concentration, size).astype(np.float32)
 
-    def _read(self, plan: BatchPlan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
+    def _read_rest(self, plan: BatchPlan, part: Rows) -> Tensor:
+        """Read the wrong answers that a microbatch takes from the rest of its batch, references and targets: (r, D).
+
+        With them its rows are contrasted with the whole batch, however many processes and microbatches share that.
+        """
+        rest = np.setdiff1d(np.arange(len(plan.rows)), part)
+        if self._params.contrastive_weight == 0 or not len(rest):
+            return torch.empty(0, self._mixture.embedding_dim)
+        return torch.from_numpy(np.concatenate(self._read_pictures(plan, rest)))
+
+    def _read_pictures(self, plan: BatchPlan, part: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Read the references (R, D) of the rows that have one, and the targets (B, D) of all."""
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
-        texts, text = np.unique(rows[:, [SET, TEXT]], axis=0, return_inverse=True)  # (U, 2), ordered by set; (B,)
-        has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
+        has_image = rows[:, IMAGE] != NOTHING
         images, target = self._read_images(rows[has_image][:, [SET, IMAGE]]), self._read_images(rows[:, [SET, TARGET]])
         if self._params.mixup_concentration > 0:
             own = share[has_image]
             images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]])
             target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]])
+        return images, target
+
+    def _read(self, plan: BatchPlan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
+        rows = plan.rows[part]
+        texts, text = np.unique(rows[:, [SET, TEXT]], axis=0, return_inverse=True)  # (U, 2), ordered by set; (B,)
+        has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
+        images, target = self._read_pictures(plan, part)
         tokens, lengths = self._read_tokens(texts)
         return Batch(
             texts=PackedText(torch.as_tensor(tokens), torch.as_tensor(lengths)),
