@@ -7,6 +7,7 @@ Shapes: V terms, D embedding width, P terms of the pool.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def are_near_synonyms(one: str, other: str) -> bool:
 
 def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress: Callable[[int], object]) -> Vectors:
     """Embed terms -> (V, D), memory-mapped from `cache`, where the same terms of the same encoder are found again."""
-    named = "\n".join((encoder.manifest.name, encoder.manifest.weights_digest, *terms))
+    named = "\n".join((json.dumps(encoder.manifest.identify(), sort_keys=True), *terms))
     path = cache / f"terms-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         vectors = np.empty((len(terms), encoder.manifest.embedding_dim), dtype=np.float32)

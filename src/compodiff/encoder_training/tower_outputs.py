@@ -31,7 +31,13 @@ def compute_picture_maps(
 
 def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
     """Return pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
-    return _run_by_batches("texts", texts, list, lambda batch: encoder.compute_text_states(batch).pooled, batch_size)
+    return _run_by_batches("texts", texts, list, lambda batch: _pool(encoder, batch), batch_size)
+
+
+def _pool(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    pooled = encoder.run_text_tower(0, texts).pooled
+    assert pooled is not None  # of the default encoder
+    return pooled
 
 
 def _run_by_batches(

@@ -1,18 +1,19 @@
-"""Encoders from open_clip's list and from a folder: model.safetensors and manifest.json."""
+"""Encoders put together from parts, and a folder of one: manifest.json, and the weights that no hub's cache holds."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 
 from compodiff.encoders import embedded
-from compodiff.encoders.encoder import Encoder, digest_weights
-from compodiff.encoders.manifest import EncoderManifest
-from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
+from compodiff.encoders.encoder import Encoder
+from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
+from compodiff.encoders.open_clip_models import OpenClipModel, load_listed, load_open_clip
+from compodiff.errors import EncoderMismatch, InputInvalid
+from compodiff.params import PartParams
 from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_file
 
@@ -20,70 +21,54 @@ KIND = "encoder"
 WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"
 
 
-def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
-    """Return an encoder of open_clip's list.
-
-    Args:
-        name: open_clip's name.
-        pretrained: one of open_clip's tags for `name` (fetched from its hub unless cached), a file of weights
-            (.safetensors, or .pt read without unpickling code), or None for random weights. A tag brings its
-            activation; for a file of OpenAI's weights take the QuickGELU variant of the name, "ViT-L-14-quickgelu".
+def assemble_encoder(picture: PartParams, texts: Sequence[PartParams]) -> Encoder:
+    """Return the encoder of these parts; a text part of the picture part's model is its joint text.
 
     Raises:
-        InputInvalid: open_clip does not know the name, the weights are neither a tag nor a file, or the text tower
-            does not end its texts with a token of its own.
-        ResourceUnavailable: the weights could not be fetched or loaded.
+        InputInvalid: a library does not know a model, or it cannot be such a part.
+        ResourceUnavailable: weights could not be loaded.
     """
-    import open_clip
-
-    if name not in open_clip.list_models():
-        known = "python -c 'import open_clip; print(open_clip.list_models())'"
-        raise InputInvalid(f"open_clip has no model {name!r}; its models: {known}")
-    text: dict[str, Any] = open_clip.get_model_config(name)["text_cfg"]
-    if text.get("pool_type", "argmax") != "argmax":
-        raise InputInvalid(f"the text tower of {name} pools by {text['pool_type']!r}; take one that pools at its end")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained is not None and str(pretrained) not in tags and not Path(pretrained).is_file():
-        raise InputInvalid(f"{pretrained} is neither a file of weights nor a tag of {name} ({', '.join(tags)})")
-    quick_gelu = open_clip.get_pretrained_cfg(name, str(pretrained)).get("quick_gelu", False)
-    return _load_listed(name, pretrained, quick_gelu=quick_gelu)
-
-
-def _load_listed(name: str, pretrained: str | Path | None, *, quick_gelu: bool) -> Encoder:
-    import open_clip
-
-    weights = None if pretrained is None else str(pretrained)
-    try:
-        model = open_clip.create_model(name, pretrained=weights, force_quick_gelu=quick_gelu)
-    except (RuntimeError, OSError, SafetensorError, UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ResourceUnavailable(f"the weights {pretrained} of {name} could not be loaded: {reason}") from error
-    preprocessing, config = open_clip.get_model_preprocess_cfg(model), open_clip.get_model_config(name)
-    size = preprocessing["size"]
+    models = {named: load_open_clip(*named) for named in dict.fromkeys(_name_model(it) for it in (picture, *texts))}
+    own = [models[_name_model(it)] for it in texts]
     manifest = EncoderManifest(
-        name=name,
-        weights_digest=digest_weights(model),
-        activation="quick_gelu" if quick_gelu or config.get("quick_gelu", False) else "gelu",
-        image_size=size if isinstance(size, int) else size[0],
-        mean=tuple(preprocessing["mean"]),
-        std=tuple(preprocessing["std"]),
-        interpolation=preprocessing["interpolation"],
-        resize_mode=preprocessing["resize_mode"],
-        embedding_dim=config["embed_dim"],
-        token_dim=_find_token_dim(model, config["text_cfg"]),
-        context_length=config["text_cfg"].get("context_length", 77),
+        picture=models[_name_model(picture)].picture,
+        texts=tuple(model.text for model in own),
+        joint=next((number for number, it in enumerate(texts) if _name_model(it) == _name_model(picture)), None),
     )
-    return Encoder(model, open_clip.get_tokenizer(name), manifest)
+    return _join(models[_name_model(picture)], own, manifest)
+
+
+def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
+    """Return the encoder of both towers of one model of open_clip's list; see `load_open_clip`."""
+    model = load_open_clip(name, pretrained)
+    return _join(model, [model], EncoderManifest(model.picture, (model.text,), joint=0))
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
     """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written."""
+    digests: dict[int, str] = {}  # by model: parts may share one
     with replace_folder(folder, KIND) as temporary:
-        state = {name: tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
-        safetensors.torch.save_file(state, temporary / WEIGHTS)
-        manifest = replace(encoder.manifest, weights_digest=digest_file(temporary / WEIGHTS))
+        for tower in (encoder.picture, *encoder.texts):
+            if id(tower.module) not in digests:
+                path = temporary / name_weights(len(digests))
+                state = {name: tensor.contiguous() for name, tensor in tower.module.state_dict().items()}
+                safetensors.torch.save_file(state, path)
+                digests[id(tower.module)] = digest_file(path)
+        picture, *texts = (digests[id(tower.module)] for tower in (encoder.picture, *encoder.texts))
+        manifest = replace(
+            encoder.manifest,
+            picture=replace(encoder.manifest.picture, weights_digest=picture),
+            texts=tuple(
+                replace(part, weights_digest=own) for part, own in zip(encoder.manifest.texts, texts, strict=True)
+            ),
+        )
         write_json(temporary / MANIFEST, manifest.to_json())
     return manifest
+
+
+def name_weights(number: int) -> str:
+    """Return the name of the file that holds the weights of an encoder's model of this number."""
+    return WEIGHTS if number == 0 else f"model-{number}.safetensors"
 
 
 def load_encoder(folder: Path) -> Encoder:
@@ -95,27 +80,53 @@ def load_encoder(folder: Path) -> Encoder:
     """
     try:
         content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        digest = digest_file(folder / WEIGHTS)
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise InputInvalid(f"{folder} holds no encoder ({error}); run: dvc repro train_encoder") from error
     manifest = EncoderManifest.from_json(content)
-    if digest != manifest.weights_digest:
-        raise EncoderMismatch(
-            f"{folder / WEIGHTS} is damaged or of another run ({digest[:12]}, its manifest names "
-            f"{manifest.weights_digest[:12]}); run: dvc repro train_encoder --force"
-        )
-    if manifest.name != embedded.NAME:
+    parts: list[PicturePart | TextPart] = [manifest.picture, *manifest.texts]
+    files: dict[str, Path] = {}  # by digest
+    for part in parts:
+        if part.weights_digest not in files:
+            files[part.weights_digest] = _check_weights(folder / name_weights(len(files)), part.weights_digest)
+    if manifest.picture.library == EMBEDDED:
+        return _load_embedded(files[manifest.picture.weights_digest], manifest)
+    models = {
         # A file of weights does not carry its preprocessing; the manifest does.
-        quick_gelu = manifest.activation == "quick_gelu"
-        listed = _load_listed(manifest.name, folder / WEIGHTS, quick_gelu=quick_gelu)
-        return Encoder(listed.model, listed.tokenize, manifest)
+        part.weights_digest: load_listed(
+            part.name, files[part.weights_digest], quick_gelu=part.activation == "quick_gelu"
+        )
+        for part in {part.weights_digest: part for part in parts}.values()
+    }
+    own = [models[part.weights_digest] for part in manifest.texts]
+    return _join(models[manifest.picture.weights_digest], own, manifest)
+
+
+def _check_weights(path: Path, expected: str) -> Path:
+    try:
+        digest = digest_file(path)
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{path.parent} holds no encoder ({error}); run: dvc repro train_encoder") from error
+    if digest != expected:
+        raise EncoderMismatch(
+            f"{path} is damaged or of another run ({digest[:12]}, its manifest names {expected[:12]}); "
+            "run: dvc repro train_encoder --force"
+        )
+    return path
+
+
+def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
+    picture = manifest.picture
     model = embedded.build_model(
-        embedding_dim=manifest.embedding_dim, image_size=manifest.image_size, grids=manifest.grids
+        embedding_dim=picture.embedding_dim, image_size=picture.image_size, grids=picture.grids
     )
-    model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    return Encoder(model, embedded.build_tokenizer(), manifest)
+    model.load_state_dict(safetensors.torch.load_file(weights))
+    return embedded.join_towers(model, manifest)
 
 
-def _find_token_dim(model: Any, text_config: dict[str, Any]) -> int:
-    width: int = model.text.config.hidden_size if "hf_model_name" in text_config else text_config["width"]
-    return width
+def _join(picture: OpenClipModel, texts: Sequence[OpenClipModel], manifest: EncoderManifest) -> Encoder:
+    towers = [model.make_text_tower(part) for model, part in zip(texts, manifest.texts, strict=True)]
+    return Encoder(picture.make_picture_tower(manifest.picture), towers, manifest)
+
+
+def _name_model(part: PartParams) -> tuple[str, str | None]:
+    return part.name, part.weights

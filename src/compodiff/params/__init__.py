@@ -20,7 +20,8 @@ from compodiff.params.data import (
     EncoderParams,
     MapName,
     MapParams,
-    OpenClipParams,
+    PartParams,
+    PartsParams,
 )
 from compodiff.params.loading import Params, compose_params, list_presets, load_params
 from compodiff.params.section import Section
@@ -67,7 +68,8 @@ __all__ = [
     "MapName",
     "MapParams",
     "MaskParams",
-    "OpenClipParams",
+    "PartParams",
+    "PartsParams",
     "OwnSetParams",
     "Params",
     "SamplingParams",
