@@ -133,7 +133,7 @@ def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arr
     pooled, tokens, lengths = [], [], []
     for batch in _split_batches(texts, batch_size):
         encoding = encoder.encode_texts(batch)
-        pooled.append(encoding.pooled.cpu().numpy())
+        pooled.append(encoding.require_pooled().cpu().numpy())
         states = encoding.states[0]
         tokens.append(states.tokens[states.mask].half().cpu().numpy())
         lengths.append(states.mask.sum(dim=1).cpu().numpy())

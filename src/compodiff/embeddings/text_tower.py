@@ -52,7 +52,7 @@ def encode_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> tup
     order = sorted(range(len(texts)), key=lambda number: (len(texts[number]), texts[number]))  # little padding
     for batch in _cut(order, batch_size):
         encoding = encoder.encode_texts([texts[number] for number in batch])
-        pooled[batch] = encoding.pooled.half().cpu().numpy()
+        pooled[batch] = encoding.require_pooled().half().cpu().numpy()
         states, real = encoding.states[0].tokens.half().cpu().numpy(), encoding.states[0].mask.cpu().numpy()
         for number, own, mask in zip(batch, states, real, strict=True):
             tokens[number] = own[mask]

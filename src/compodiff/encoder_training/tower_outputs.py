@@ -5,7 +5,7 @@ Shapes: N pictures, T texts, F joined map values, D_text width of the text tower
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from PIL import Image
@@ -35,9 +35,8 @@ def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: in
 
 
 def _pool(encoder: Encoder, texts: Sequence[str]) -> Tensor:
-    pooled = encoder.run_text_tower(0, texts).pooled
-    assert pooled is not None  # of the default encoder
-    return pooled
+    """Return pooled states of the default encoder's text tower, (B, D_text)."""
+    return cast(Tensor, encoder.run_text_tower(0, texts).pooled)
 
 
 def _run_by_batches(

@@ -6,6 +6,7 @@ Shapes: B pictures or texts, L tokens, D embedding width, D_k width of a text pa
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -94,8 +95,8 @@ class Encoder:
     @torch.inference_mode()
     def compute_joined_maps(self, pixels: Tensor, *, keep: bool = True) -> Tensor:
         """Return what the default image projection sees, pixels (B, 3, H, W) -> (B, F); the memo may keep them."""
-        assert isinstance(self.picture, StagedPictures)
-        return self._remember(self.picture.maps_key, self.picture.compute_joined_maps, pixels, keep=keep)
+        tower = cast(StagedPictures, self.picture)
+        return self._remember(tower.maps_key, tower.compute_joined_maps, pixels, keep=keep)
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) -> (B, D) float32, as many at a time as fit."""

@@ -1,7 +1,7 @@
 """What an encoder is, part by part, in a form that is stored with everything made from it."""
 
 from collections.abc import Iterator, Set
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import zip_longest
 from typing import Any, Literal, TypeVar
 
@@ -133,8 +133,8 @@ def _split_flat(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_part(kind: type[AnyPart], content: dict[str, Any]) -> AnyPart:
-    """Return a part of `kind`; a stored one has every key of it or, made before that key was, all others."""
-    optional = {each.name for each in fields(kind) if each.default is None}
+    """Return a part of `kind`; a key with a default may be younger than what was stored."""
+    optional = {each.name for each in fields(kind) if (each.default, each.default_factory) != (MISSING, MISSING)}
     _require_keys(content, {each.name for each in fields(kind)} - optional, optional)
     return kind(**{key: tuple(value) if key in ("mean", "std") else value for key, value in content.items()})
 

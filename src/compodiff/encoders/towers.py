@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from compodiff.errors import InputInvalid
+
 
 @dataclass(frozen=True)
 class TokenStates:
@@ -37,6 +39,19 @@ class TextEncoding:
 
     pooled: Tensor | None
     states: tuple[TokenStates, ...]
+
+    def require_pooled(self) -> Tensor:
+        """Return `pooled`, (B, D).
+
+        Raises:
+            InputInvalid: no text part shares the pictures' space.
+        """
+        if self.pooled is None:
+            raise InputInvalid(
+                "none of the encoder's text parts embeds texts among pictures; take one whose texts have the model of its "
+                "pictures"
+            )
+        return self.pooled
 
 
 @dataclass(frozen=True)

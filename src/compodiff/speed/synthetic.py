@@ -28,7 +28,7 @@ _ROWS_PER_MASK = 32
 _TEXTS, _TOKENS, _MASKS, _RELATIONS = 20_000, 8, 1000, 20
 _EMBEDDING_DIM, _TOKEN_DIM = 512, 256
 _AT_ONCE = 2**16
-_NOISE = {"library": "none", "name": "noise", "weights_digest": "0" * 16, "activation": "gelu"}
+_NOISE: dict[str, Any] = {"library": "none", "name": "noise", "weights_digest": "0" * 16, "activation": "gelu"}
 MANIFEST = EncoderManifest(
     PicturePart(
         **_NOISE,

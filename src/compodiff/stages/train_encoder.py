@@ -10,7 +10,7 @@ from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoder_training.projections import ProjectionExamples, train_projections
 from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states
-from compodiff.encoders import KIND, MEMO, Encoder, load_embedded_encoder, assemble_encoder, save_encoder
+from compodiff.encoders import KIND, MEMO, Encoder, assemble_encoder, load_embedded_encoder, save_encoder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder

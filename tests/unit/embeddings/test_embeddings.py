@@ -69,10 +69,11 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
     rows = [embeddings.text_row[text] for text in texts]
     tokens, lengths = embeddings.read_tokens(rows)
     encoding = tiny_encoder.encode_texts(texts)
-    assert lengths.tolist() == encoding.mask.sum(dim=1).tolist()
+    (states,) = encoding.states
+    assert lengths.tolist() == states.mask.sum(dim=1).tolist()
     assert tokens.dtype == np.float16
     # float16 keeps 11 bits: at values up to 4 that is 2e-3.
-    np.testing.assert_allclose(tokens, encoding.tokens[encoding.mask].numpy(), atol=4e-3)
+    np.testing.assert_allclose(tokens, states.tokens[states.mask].numpy(), atol=4e-3)
     np.testing.assert_allclose(embeddings.texts_pooled[rows], encoding.pooled.numpy(), atol=1e-5)
 
 

@@ -110,7 +110,9 @@ def test_a_text_longer_than_the_context_is_cut(embedded: Encoder) -> None:
 def test_the_model_is_open_clip_s_and_agrees_with_it(embedded: Encoder, picture: Image.Image) -> None:
     assert isinstance(embedded.picture.model, open_clip.CustomTextCLIP)
     pixels, ids = embedded.preprocess(picture)[None], embedded.texts[0].tokenize(["a red heart"])
-    torch.testing.assert_close(embedded.encode_pixels(pixels), embedded.picture.model.encode_image(pixels), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        embedded.encode_pixels(pixels), embedded.picture.model.encode_image(pixels), atol=1e-5, rtol=0
+    )
     pooled = embedded.encode_texts(["a red heart"]).pooled
     torch.testing.assert_close(pooled, embedded.picture.model.encode_text(ids), atol=1e-5, rtol=0)
 
@@ -148,7 +150,9 @@ def test_killed_towers_go_on_where_they_were(embedded: Encoder, tmp_path: Path) 
 
     stopped: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder.picture.model.visual, "compute_joined_maps", lambda some: ran.append(len(some)) or run(some))
+        patch.setattr(
+            encoder.picture.model.visual, "compute_joined_maps", lambda some: ran.append(len(some)) or run(some)
+        )
         with pytest.raises(KeyboardInterrupt):
             compute_picture_maps(encoder, names, read, batch_size=2)
         resumed = compute_picture_maps(encoder, names, read, batch_size=2)

@@ -107,8 +107,12 @@ def test_what_is_remembered_is_not_run_again_and_is_the_same(
     torch.testing.assert_close(made, without.encode_pixels(pixels), rtol=0, atol=1e-6)  # of batches of 5 and of 2
     assert torch.equal(texts.pooled, without.run_text_tower(0, TEXTS).pooled)
     later = fresh().remember_in(tmp_path / "memo")
-    monkeypatch.setattr(later.picture.model.text.transformer, "forward", lambda *_, **__: pytest.fail("the tower ran again"))
-    monkeypatch.setattr(later.picture.model.visual, "compute_joined_maps", lambda *_: pytest.fail("the tower ran again"))
+    monkeypatch.setattr(
+        later.picture.model.text.transformer, "forward", lambda *_, **__: pytest.fail("the tower ran again")
+    )
+    monkeypatch.setattr(
+        later.picture.model.visual, "compute_joined_maps", lambda *_: pytest.fail("the tower ran again")
+    )
     assert torch.equal(later.encode_pixels(pixels.flip(0)), made.flip(0))
     again = later.run_text_tower(0, [*TEXTS[1:3], TEXTS[1]])
     assert torch.equal(again.pooled[0], texts.pooled[1])

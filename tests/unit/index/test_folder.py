@@ -233,7 +233,9 @@ def test_vectors_of_another_encoder_are_not_taken_over(folder, encoder):
 
     _build(folder, encoder)
     part = replace(encoder.manifest.picture, image_size=32, mean=(0.1, 0.1, 0.1))
-    other = Encoder(OpenClipPictures(encoder.picture.model, part), encoder.texts, replace(encoder.manifest, picture=part))
+    other = Encoder(
+        OpenClipPictures(encoder.picture.model, part), encoder.texts, replace(encoder.manifest, picture=part)
+    )
     built = _build(folder, other)
     assert built.encoded == 12
     assert Index.load(built.index).manifest.encoder == other.manifest

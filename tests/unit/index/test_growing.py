@@ -1,6 +1,5 @@
 """An index that is added to and removed from: only what changed is encoded, the rest stays as it was."""
 
-
 import numpy as np
 import pytest
 from factories import change_parts, draw_patches
