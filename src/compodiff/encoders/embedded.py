@@ -44,7 +44,12 @@ def load_embedded_encoder(
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    own: dict[str, Any] = {"library": EMBEDDED, "name": EMBEDDED_NAME, "weights_digest": digest_weights(model), "activation": "gelu"}
+    own: dict[str, Any] = {
+        "library": EMBEDDED,
+        "name": EMBEDDED_NAME,
+        "weights_digest": digest_weights(model),
+        "activation": "gelu",
+    }
     picture = PicturePart(
         **own,
         image_size=image_size,

@@ -5,6 +5,7 @@ Shapes: B pictures or texts, L tokens, F joined map values, D embedding width, D
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,6 +53,8 @@ class StagedPictures(OpenClipPictures):
 
 class HuggingFaceTexts:
     """A text tower of an open_clip model that comes from transformers; what it pools is kept without the projection."""
+
+    folder: Path | None = None
 
     def __init__(self, model: Any, tokenize: Tokenize, part: TextPart) -> None:
         self.model, self.tokenize = model, tokenize

@@ -41,6 +41,11 @@ class Encoder:
             module.eval().requires_grad_(False)
 
     @property
+    def towers(self) -> list[PictureTower | TextTower]:
+        """All towers, that of pictures first."""
+        return [self.picture, *self.texts]
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are; pixels and ids are moved there, results stay there."""
         return find_device(self.picture.module)
@@ -48,7 +53,7 @@ class Encoder:
     @property
     def _modules(self) -> list[nn.Module]:
         """What holds weights; two parts may share one."""
-        return list({id(part.module): part.module for part in (self.picture, *self.texts)}.values())
+        return list({id(part.module): part.module for part in self.towers}.values())
 
     def move_to_gpu(self) -> "Encoder":
         """Return itself on the GPU where there is one."""

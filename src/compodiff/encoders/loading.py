@@ -1,6 +1,7 @@
 """Encoders put together from parts, and a folder of one: manifest.json, and the weights that no hub's cache holds."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 import safetensors.torch
 
 from compodiff.encoders import embedded
+from compodiff.encoders.digests import digest_weight_files
 from compodiff.encoders.encoder import Encoder
-from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
-from compodiff.encoders.open_clip_models import OpenClipModel, load_listed, load_open_clip
+from compodiff.encoders.manifest import EMBEDDED, OPEN_CLIP, EncoderManifest, PicturePart
+from compodiff.encoders.opening import OpenedModels
+from compodiff.encoders.sources import Source, find_source, find_stored_source
+from compodiff.encoders.towers import PictureTower, TextTower
 from compodiff.errors import EncoderMismatch, InputInvalid
 from compodiff.params import PartParams
 from compodiff.storage.atomic import replace_folder, write_json
@@ -19,6 +23,9 @@ from compodiff.storage.digests import digest_file
 
 KIND = "encoder"
 WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"
+# What a library's folder has beside its weights.
+_SMALL = (".json", ".txt", ".model", ".jinja")
+_REMEDY = "run: dvc repro train_encoder"
 
 
 def assemble_encoder(picture: PartParams, texts: Sequence[PartParams]) -> Encoder:
@@ -27,48 +34,78 @@ def assemble_encoder(picture: PartParams, texts: Sequence[PartParams]) -> Encode
     Raises:
         InputInvalid: a library does not know a model, or it cannot be such a part.
         ResourceUnavailable: weights could not be loaded.
+        CheckpointMismatch: weights are of another architecture.
     """
-    models = {named: load_open_clip(*named) for named in dict.fromkeys(_name_model(it) for it in (picture, *texts))}
-    own = [models[_name_model(it)] for it in texts]
-    manifest = EncoderManifest(
-        picture=models[_name_model(picture)].picture,
-        texts=tuple(model.text for model in own),
-        joint=next((number for number, it in enumerate(texts) if _name_model(it) == _name_model(picture)), None),
-    )
-    return _join(models[_name_model(picture)], own, manifest)
+    models = OpenedModels()
+    sources = [find_source(asked) for asked in (picture, *texts)]
+    picture_part = models.describe_picture(sources[0])
+    picture_tower = models.load_picture(picture_part, sources[0])
+    text_parts = [models.describe_text(source, asked) for source, asked in zip(sources[1:], texts, strict=True)]
+    towers = [models.load_text(part, source) for part, source in zip(text_parts, sources[1:], strict=True)]
+    joint = _find_joint(picture_part, sources, texts, towers)
+    return Encoder(picture_tower, towers, EncoderManifest(picture_part, tuple(text_parts), joint))
 
 
 def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
     """Return the encoder of both towers of one model of open_clip's list; see `load_open_clip`."""
-    model = load_open_clip(name, pretrained)
-    return _join(model, [model], EncoderManifest(model.picture, (model.text,), joint=0))
+    models = OpenedModels()
+    source = Source(OPEN_CLIP, name, weights=None if pretrained is None else str(pretrained))
+    picture = models.describe_picture(source)
+    text = models.describe_text(source, PartParams(name=name))
+    manifest = EncoderManifest(picture, (text,), joint=0)
+    return Encoder(models.load_picture(picture, source), [models.load_text(text, source)], manifest)
+
+
+def _find_joint(
+    picture: PicturePart, sources: Sequence[Source], texts: Sequence[PartParams], towers: Sequence[TextTower]
+) -> int | None:
+    """Return which text part embeds texts among pictures: one that says so, else the first of the pictures' model."""
+    said = [number for number, asked in enumerate(texts) if asked.joint]
+    if len(said) > 1:
+        raise InputInvalid(f"{len(said)} text parts are said to be joint; only one can embed texts among pictures")
+    for number in said:
+        width = towers[number].pooled_width
+        if width != picture.embedding_dim:
+            raise InputInvalid(
+                f"the text part {texts[number].name} cannot be joint: it embeds texts in {width} dimensions, "
+                f"{picture.name} pictures in {picture.embedding_dim}"
+            )
+        return number
+    can = [
+        number
+        for number, asked in enumerate(texts)
+        if asked.joint is None and sources[number + 1] == sources[0] and towers[number].pooled_width
+    ]
+    return can[0] if can else None
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
-    """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written."""
-    digests: dict[int, str] = {}  # by model: parts may share one
+    """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written.
+
+    Weights that the hub's cache holds stay there: the manifest names them.
+    """
+    manifest = encoder.manifest
+    digests: dict[object, str] = {}  # by model: parts may share one
     with replace_folder(folder, KIND) as temporary:
-        for tower in (encoder.picture, *encoder.texts):
-            if id(tower.module) not in digests:
-                path = temporary / name_weights(len(digests))
-                state = {name: tensor.contiguous() for name, tensor in tower.module.state_dict().items()}
-                safetensors.torch.save_file(state, path)
-                digests[id(tower.module)] = digest_file(path)
-        picture, *texts = (digests[id(tower.module)] for tower in (encoder.picture, *encoder.texts))
+        for part, tower in zip(manifest.parts, encoder.towers, strict=True):
+            if part.hub_id is None and _identify(tower) not in digests:
+                digests[_identify(tower)] = _write_weights(tower, temporary / name_model(len(set(digests.values()))))
+        picture, *texts = (
+            digests.get(_identify(tower), part.weights_digest)
+            for part, tower in zip(manifest.parts, encoder.towers, strict=True)
+        )
         manifest = replace(
-            encoder.manifest,
-            picture=replace(encoder.manifest.picture, weights_digest=picture),
-            texts=tuple(
-                replace(part, weights_digest=own) for part, own in zip(encoder.manifest.texts, texts, strict=True)
-            ),
+            manifest,
+            picture=replace(manifest.picture, weights_digest=picture),
+            texts=tuple(replace(part, weights_digest=own) for part, own in zip(manifest.texts, texts, strict=True)),
         )
         write_json(temporary / MANIFEST, manifest.to_json())
     return manifest
 
 
-def name_weights(number: int) -> str:
-    """Return the name of the file that holds the weights of an encoder's model of this number."""
-    return WEIGHTS if number == 0 else f"model-{number}.safetensors"
+def name_model(number: int) -> str:
+    """Return under which name, without its end, an encoder's folder holds its model of this number."""
+    return "model" if number == 0 else f"model-{number}"
 
 
 def load_encoder(folder: Path) -> Encoder:
@@ -77,41 +114,72 @@ def load_encoder(folder: Path) -> Encoder:
     Raises:
         InputInvalid: the folder holds no encoder.
         EncoderMismatch: the weights are not those the manifest was written for.
+        ResourceUnavailable: a part is not in the hub's cache; the message names the command that fetches it.
     """
     try:
         content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise InputInvalid(f"{folder} holds no encoder ({error}); run: dvc repro train_encoder") from error
+        raise InputInvalid(f"{folder} holds no encoder ({error}); {_REMEDY}") from error
     manifest = EncoderManifest.from_json(content)
-    parts: list[PicturePart | TextPart] = [manifest.picture, *manifest.texts]
-    files: dict[str, Path] = {}  # by digest
-    for part in parts:
-        if part.weights_digest not in files:
-            files[part.weights_digest] = _check_weights(folder / name_weights(len(files)), part.weights_digest)
+    saved: dict[str, Path] = {}  # by digest
+    for part in manifest.parts:
+        if part.hub_id is None and part.weights_digest not in saved:
+            saved[part.weights_digest] = _find_saved(folder / name_model(len(saved)), part.weights_digest)
     if manifest.picture.library == EMBEDDED:
-        return _load_embedded(files[manifest.picture.weights_digest], manifest)
-    models = {
-        # A file of weights does not carry its preprocessing; the manifest does.
-        part.weights_digest: load_listed(
-            part.name, files[part.weights_digest], quick_gelu=part.activation == "quick_gelu"
-        )
-        for part in {part.weights_digest: part for part in parts}.values()
-    }
-    own = [models[part.weights_digest] for part in manifest.texts]
-    return _join(models[manifest.picture.weights_digest], own, manifest)
+        return _load_embedded(saved[manifest.picture.weights_digest], manifest)
+    models = OpenedModels()
+    sources = [find_stored_source(part, saved.get(part.weights_digest, folder)) for part in manifest.parts]
+    for part, source in zip(manifest.parts, sources, strict=True):
+        if part.hub_id is not None:
+            _require_digest(source.require_folder(), digest_weight_files(source.require_folder()), part.weights_digest)
+    picture = models.load_picture(manifest.picture, sources[0])
+    texts = [models.load_text(part, source) for part, source in zip(manifest.texts, sources[1:], strict=True)]
+    return Encoder(picture, texts, manifest)
 
 
-def _check_weights(path: Path, expected: str) -> Path:
+def _identify(tower: PictureTower | TextTower) -> object:
+    """Return what two towers of one model have in common."""
+    return tower.folder or id(tower.module)
+
+
+def _write_weights(tower: PictureTower | TextTower, stem: Path) -> str:
+    """Write the model of a tower, as a file or as its library's folder; return its digest."""
+    if tower.folder is None:
+        path = stem.with_name(f"{stem.name}.safetensors")
+        state = {name: tensor.contiguous() for name, tensor in tower.module.state_dict().items()}
+        safetensors.torch.save_file(state, path)
+        return digest_file(path)
+    stem.mkdir()
+    for path in sorted(tower.folder.rglob("*")):
+        if path.is_file() and path.suffix in (".safetensors", *_SMALL):
+            copy = stem / path.relative_to(tower.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    return digest_weight_files(stem)
+
+
+def _find_saved(stem: Path, expected: str) -> Path:
+    """Return the file or folder that holds a model.
+
+    Raises:
+        InputInvalid: neither is there.
+        EncoderMismatch: it holds other weights.
+    """
+    path = stem if stem.is_dir() else stem.with_name(f"{stem.name}.safetensors")
     try:
-        digest = digest_file(path)
+        digest = digest_weight_files(path) if path.is_dir() else digest_file(path)
     except FileNotFoundError as error:
-        raise InputInvalid(f"{path.parent} holds no encoder ({error}); run: dvc repro train_encoder") from error
+        raise InputInvalid(f"{path.parent} holds no encoder ({error}); {_REMEDY}") from error
+    _require_digest(path, digest, expected)
+    return path
+
+
+def _require_digest(path: Path, digest: str, expected: str) -> None:
     if digest != expected:
         raise EncoderMismatch(
             f"{path} is damaged or of another run ({digest[:12]}, its manifest names {expected[:12]}); "
-            "run: dvc repro train_encoder --force"
+            f"{_REMEDY} --force"
         )
-    return path
 
 
 def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
@@ -121,12 +189,3 @@ def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
     )
     model.load_state_dict(safetensors.torch.load_file(weights))
     return embedded.join_towers(model, manifest)
-
-
-def _join(picture: OpenClipModel, texts: Sequence[OpenClipModel], manifest: EncoderManifest) -> Encoder:
-    towers = [model.make_text_tower(part) for model, part in zip(texts, manifest.texts, strict=True)]
-    return Encoder(picture.make_picture_tower(manifest.picture), towers, manifest)
-
-
-def _name_model(part: PartParams) -> tuple[str, str | None]:
-    return part.name, part.weights

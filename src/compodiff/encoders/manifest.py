@@ -11,6 +11,7 @@ DROPPED: Literal["dropped"] = "dropped"
 ATTENDED: Literal["attended"] = "attended"
 Padding = Literal["dropped", "attended"]
 EMBEDDED, OPEN_CLIP = "embedded", "open_clip"
+TRANSFORMERS, SENTENCE_TRANSFORMERS = "transformers", "sentence_transformers"
 EMBEDDED_NAME = "embedded-efficientnet-lite0-minilm"
 _AGAIN = "run: dvc repro train_encoder"
 AnyPart = TypeVar("AnyPart", "PicturePart", "TextPart")
@@ -20,7 +21,7 @@ AnyPart = TypeVar("AnyPart", "PicturePart", "TextPart")
 class PicturePart:
     """Everything that changes the embedding of a picture, and what is needed to build the part again."""
 
-    library: str  # EMBEDDED, OPEN_CLIP, ...
+    library: str  # EMBEDDED, OPEN_CLIP, TRANSFORMERS or SENTENCE_TRANSFORMERS
     name: str  # of the model, as the library knows it
     weights_digest: str  # sha256
     activation: str  # "quick_gelu" or "gelu" in a transformer's tower
@@ -34,6 +35,7 @@ class PicturePart:
     pooling: str = "model"  # the model's own; else which of its states stand for the picture
     hub_id: str | None = None  # whose cached files hold the weights; None where the encoder's folder does
     revision: str | None = None  # of the hub_id
+    resize_to: int | None = None  # the shorter edge before the crop, where it is not image_size
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,14 @@ class EncoderManifest:
     record: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
+    def parts(self) -> "list[PicturePart | TextPart]":
+        """All parts, that of pictures first."""
+        return [self.picture, *self.texts]
+
+    @property
     def name(self) -> str:
         """The models' names, each once."""
-        return " + ".join(dict.fromkeys(part.name for part in (self.picture, *self.texts)))
+        return " + ".join(dict.fromkeys(part.name for part in self.parts))
 
     @property
     def embedding_dim(self) -> int:
@@ -86,7 +93,7 @@ class EncoderManifest:
 
     def describe(self) -> str:
         """Return the models' names with the first digits of their weights' digests."""
-        named = {part.name: part.weights_digest[:8] for part in (*self.texts[::-1], self.picture)}
+        named = {part.name: part.weights_digest[:8] for part in self.parts[::-1]}
         return " + ".join(f"{name} ({named[name]})" for name in self.name.split(" + "))
 
     def to_json(self) -> dict[str, Any]:
@@ -136,7 +143,8 @@ def _read_part(kind: type[AnyPart], content: dict[str, Any]) -> AnyPart:
     """Return a part of `kind`; a key with a default may be younger than what was stored."""
     optional = {each.name for each in fields(kind) if (each.default, each.default_factory) != (MISSING, MISSING)}
     _require_keys(content, {each.name for each in fields(kind)} - optional, optional)
-    return kind(**{key: tuple(value) if key in ("mean", "std") else value for key, value in content.items()})
+    values: dict[str, Any] = {key: tuple(value) if key in ("mean", "std") else value for key, value in content.items()}
+    return kind(**values)
 
 
 def _require_keys(content: dict[str, Any], wanted: Set[str], optional: Set[str] = frozenset()) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from compodiff.encoders.digests import digest_weights
+from compodiff.encoders.digests import digest_weight_files, digest_weights
 from compodiff.encoders.embedded_towers import HuggingFaceTexts
-from compodiff.encoders.manifest import OPEN_CLIP, PicturePart, TextPart
+from compodiff.encoders.manifest import PicturePart, TextPart
 from compodiff.encoders.open_clip_towers import OpenClipPictures, OpenClipTexts, Tokenize
+from compodiff.encoders.sources import Source
 from compodiff.encoders.towers import PictureTower, TextTower
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.storage.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,11 @@ class OpenClipModel:
         return OpenClipTexts(self.model, self.tokenize, part, self.picture.embedding_dim)
 
 
-def load_open_clip(name: str, weights: str | Path | None) -> OpenClipModel:
-    """Load a model of open_clip's list.
+def load_open_clip(source: Source) -> OpenClipModel:
+    """Load a model of open_clip's list, or one that the hub's cache holds in open_clip's form.
 
-    Args:
-        name: open_clip's name.
-        weights: one of open_clip's tags for `name` (fetched from its hub unless cached), a file of weights
-            (.safetensors, or .pt read without unpickling code), or None for random weights. A tag brings its
-            activation; for a file of OpenAI's weights take the QuickGELU variant of the name, "ViT-L-14-quickgelu".
+    A tag brings its activation; for a file of OpenAI's weights take the QuickGELU variant of the name,
+    "ViT-L-14-quickgelu". A file is .safetensors, or .pt that is read without unpickling code.
 
     Raises:
         InputInvalid: open_clip does not know the name, the weights are neither a tag nor a file, or the text tower
@@ -51,37 +50,23 @@ def load_open_clip(name: str, weights: str | Path | None) -> OpenClipModel:
     """
     import open_clip
 
-    if name not in open_clip.list_models():
-        known = "python -c 'import open_clip; print(open_clip.list_models())'"
-        raise InputInvalid(f"open_clip has no model {name!r}; its models: {known}")
-    text: dict[str, Any] = open_clip.get_model_config(name)["text_cfg"]
-    if text.get("pool_type", "argmax") != "argmax":
-        raise InputInvalid(f"the text tower of {name} pools by {text['pool_type']!r}; take one that pools at its end")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if weights is not None and str(weights) not in tags and not Path(weights).is_file():
-        raise InputInvalid(f"{weights} is neither a file of weights nor a tag of {name} ({', '.join(tags)})")
-    quick_gelu = open_clip.get_pretrained_cfg(name, str(weights)).get("quick_gelu", False)
-    return load_listed(name, weights, quick_gelu=quick_gelu)
-
-
-def load_listed(name: str, weights: str | Path | None, *, quick_gelu: bool) -> OpenClipModel:
-    """Load a model that is known to be of open_clip's list and to be supported.
-
-    Raises:
-        ResourceUnavailable: the weights could not be fetched or loaded.
-    """
-    import open_clip
-
+    name = f"local-dir:{source.folder}" if source.folder else source.name
+    config = _read_config(source)
+    quick_gelu = source.quick_gelu
+    if quick_gelu is None:
+        quick_gelu = open_clip.get_pretrained_cfg(source.name, str(source.weights)).get("quick_gelu", False)
     try:
-        model = open_clip.create_model(
-            name, pretrained=None if weights is None else str(weights), force_quick_gelu=quick_gelu
-        )
-    except (RuntimeError, OSError, SafetensorError, UnpicklingError) as error:
+        model = open_clip.create_model(name, pretrained=source.weights, force_quick_gelu=quick_gelu)
+    except (RuntimeError, OSError, ValueError, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ResourceUnavailable(f"the weights {weights} of {name} could not be loaded: {reason}") from error
-    preprocessing, config = open_clip.get_model_preprocess_cfg(model), open_clip.get_model_config(name)
+        weights = (
+            f"the weights {source.weights} of {source.name}" if source.weights else f"the weights of {source.name}"
+        )
+        raise ResourceUnavailable(f"{weights} could not be loaded: {reason}") from error
+    preprocessing = open_clip.get_model_preprocess_cfg(model)
     activation = "quick_gelu" if quick_gelu or config.get("quick_gelu", False) else "gelu"
-    own = {"library": OPEN_CLIP, "name": name, "weights_digest": digest_weights(model), "activation": activation}
+    digest = digest_weight_files(source.folder) if source.folder else digest_weights(model)
+    own = {**source.describe(digest), "activation": activation}
     size = preprocessing["size"]
     picture = PicturePart(
         **own,
@@ -98,6 +83,31 @@ def load_listed(name: str, weights: str | Path | None, *, quick_gelu: bool) -> O
         context_length=config["text_cfg"].get("context_length", 77),
     )
     return OpenClipModel(model, open_clip.get_tokenizer(name), picture, text)
+
+
+def _read_config(source: Source) -> dict[str, Any]:
+    """Return the configuration of a model, where it can be a part.
+
+    Raises:
+        InputInvalid: open_clip does not know the name, the weights are neither a tag nor a file, or the text tower
+            does not end its texts with a token of its own.
+    """
+    import open_clip
+
+    name, weights = source.name, source.weights
+    if source.folder is not None:
+        config: dict[str, Any] = read_json(source.folder / "open_clip_config.json")["model_cfg"]
+    elif name not in open_clip.list_models():
+        known = "python -c 'import open_clip; print(open_clip.list_models())'"
+        raise InputInvalid(f"open_clip has no model {name!r}; its models: {known}")
+    else:
+        config = open_clip.get_model_config(name)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if weights is not None and weights not in tags and not Path(weights).is_file():
+        raise InputInvalid(f"{weights} is neither a file of weights nor a tag of {name} ({', '.join(tags)})")
+    if (pooling := config["text_cfg"].get("pool_type", "argmax")) != "argmax":
+        raise InputInvalid(f"the text tower of {name} pools by {pooling!r}; take one that pools at its end")
+    return config
 
 
 def _find_token_dim(model: Any, text_config: dict[str, Any]) -> int:

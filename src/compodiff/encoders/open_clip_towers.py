@@ -4,37 +4,23 @@ Shapes: B pictures or texts, L tokens, D embedding width, D_k width of the text 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from compodiff.encoders.manifest import PicturePart, TextPart
+from compodiff.encoders.preprocessing import make_transform
 from compodiff.encoders.towers import TowerOutputs, find_device, place
 
 Tokenize = Callable[[list[str]], Tensor]  # texts -> ids (B, L)
 
 
-def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
-    """Return open_clip's preprocessing of an RGB picture."""
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    transform: Callable[[Image.Image], Tensor] = image_transform_v2(
-        PreprocessCfg(
-            size=part.image_size,
-            mean=part.mean,
-            std=part.std,
-            interpolation=part.interpolation,
-            resize_mode=part.resize_mode,
-        ),
-        is_train=False,
-    )
-    return transform
-
-
 class OpenClipPictures:
     """The image tower of an open_clip model."""
+
+    folder: Path | None = None
 
     def __init__(self, model: Any, part: PicturePart) -> None:
         self.model = model
@@ -55,6 +41,8 @@ class OpenClipPictures:
 
 class OpenClipTexts:
     """A text tower of open_clip's own, pooled at the end-of-text token."""
+
+    folder: Path | None = None
 
     def __init__(self, model: Any, tokenize: Tokenize, part: TextPart, embedding_dim: int) -> None:
         self.model, self.tokenize = model, tokenize

@@ -55,6 +55,7 @@ class PartParams(Section):
     padding: Literal["dropped", "attended"] | None = Field(
         default=None, description="of a text part: whether the denoiser sees what fills a text up to the context"
     )
+    context_length: int | None = Field(default=None, gt=0, description="of a text part, tokens; what is longer is cut")
     template: str | None = Field(default=None, pattern=r"\{\}", description="of a text part: {} stands for the text")
     joint: bool | None = Field(
         default=None, description="of a text part: whether it embeds texts among pictures; left out: where it can"
