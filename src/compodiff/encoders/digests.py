@@ -1,13 +1,12 @@
 """Digests of weights."""
 
 import hashlib
-from pathlib import Path
 
 import safetensors.torch
 from torch import nn
 
-from compodiff.errors import InputInvalid
-from compodiff.storage.digests import digest_bytes, digest_file
+from compodiff.encoders.sources import Source
+from compodiff.storage.digests import digest_bytes, digest_once
 
 
 def digest_weights(model: nn.Module) -> str:
@@ -16,13 +15,11 @@ def digest_weights(model: nn.Module) -> str:
     return hashlib.sha256(safetensors.torch.save(state)).hexdigest()
 
 
-def digest_weight_files(folder: Path) -> str:
-    """Return the sha256 of the weights in a folder: of its one file of safetensors, or of several one after the other.
+def digest_weights_of(source: Source) -> str:
+    """Return the sha256 of a source's weights: of their one file, or of its digests where there are several.
 
     Raises:
-        InputInvalid: the folder holds none.
+        InputInvalid: there are none.
     """
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise InputInvalid(f"{folder} holds no weights in safetensors")
-    return digest_file(paths[0]) if len(paths) == 1 else digest_bytes("".join(map(digest_file, paths)).encode())
+    digests = [digest_once(path) for path in source.list_weights()]
+    return digests[0] if len(digests) == 1 else digest_bytes("".join(digests).encode())

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from compodiff.encoders.compiled import CompiledTowers
 from compodiff.encoders.digests import digest_weights
-from compodiff.encoders.manifest import PicturePart, TextPart
+from compodiff.encoders.manifest import ATTENDED, DROPPED, PicturePart, TextPart
 from compodiff.encoders.open_clip_towers import OpenClipPictures, Tokenize
-from compodiff.encoders.towers import TowerOutputs, find_device, place
+from compodiff.encoders.towers import TowerOutputs, find_device, place, require_layer
 
+PLAIN = (-1, DROPPED, "{}")  # layer, padding and template of the default
 _PROJECTED_ROWS = 16  # pictures that are projected at a time
 
 
@@ -54,10 +55,14 @@ class StagedPictures(OpenClipPictures):
 class HuggingFaceTexts:
     """A text tower of an open_clip model that comes from transformers; what it pools is kept without the projection."""
 
-    folder: Path | None = None
+    def __init__(self, model: Any, tokenize: Tokenize, part: TextPart, folder: Path | None = None) -> None:
+        """Take the model; `folder` holds its files, where it came from one.
 
-    def __init__(self, model: Any, tokenize: Tokenize, part: TextPart) -> None:
-        self.model, self.tokenize = model, tokenize
+        Raises:
+            InputInvalid: the tower has no such layer as the part names.
+        """
+        self.model, self.tokenize, self.folder, self._part = model, tokenize, folder, part
+        require_layer(part, model.text.config.num_hidden_layers)
         self.pooled_width = part.token_dim
         self.compiled: CompiledTowers | None = None
 
@@ -70,12 +75,14 @@ class HuggingFaceTexts:
     @cached_property
     def memo_key(self) -> str:
         """The digest of the transformer alone, without the projection that is trained here."""
-        return f"text {digest_weights(self.model.text.transformer)}"
+        own = "" if (self._part.layer, self._part.padding, self._part.template) == PLAIN else f" {self._part}"
+        return f"text {digest_weights(self.model.text.transformer)}{own}"
 
     def run(self, texts: Sequence[str]) -> TowerOutputs:
         """Encode texts as one batch, pooled without the projection: (B, D_k)."""
-        ids = self.tokenize(list(texts)).to(find_device(self.model))
-        return run_transformer(self.model.text, ids, self.compiled.compute_states if self.compiled else None)
+        ids = self.tokenize([self._part.template.replace("{}", text) for text in texts]).to(find_device(self.model))
+        compiled = self.compiled.compute_states if self.compiled else None
+        return run_transformer(self.model.text, ids, self._part, compiled)
 
     def project(self, pooled: Tensor) -> Tensor:
         """Project pooled states (B, D_k) -> (B, D)."""
@@ -84,25 +91,28 @@ class HuggingFaceTexts:
 
 
 def run_transformer(
-    tower: Any, ids: Tensor, states_of: Callable[[Tensor, Tensor], Tensor] | None = None
+    tower: Any, ids: Tensor, part: TextPart, states_of: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> TowerOutputs:
     """Run a text tower from transformers on ids (B, L), without its projection.
 
     Args:
         tower: an open_clip HFTextEncoder.
         ids: padded with the tower's own token.
+        part: which layer's states are returned, and whether those of padding are.
         states_of: ids, mask (B, L') -> states (B, L', D_k), where not the tower itself makes them.
 
     Returns:
-        Pooled states (B, D_k), states (B, L', D_k), mask (B, L'); L' is the longest text of the batch.
+        Pooled states (B, D_k), states (B, L', D_k), mask (B, L'); L' is the longest text of the batch, or the
+        context where padding is attended.
     """
     from transformers.modeling_outputs import BaseModelOutput
 
-    mask = ids != tower.config.pad_token_id
-    length = int(mask.sum(dim=1).max())
+    mask, attended = ids != tower.config.pad_token_id, part.padding == ATTENDED
+    length = ids.shape[1] if attended else int(mask.sum(dim=1).max())
     ids, mask = ids[:, :length], mask[:, :length]
-    if states_of is None:
-        states = tower.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    if states_of is None or part.layer != -1:
+        outputs = tower.transformer(input_ids=ids, attention_mask=mask.long(), output_hidden_states=part.layer != -1)
     else:
-        states = states_of(ids, mask.long())
-    return TowerOutputs(tower.pooler(BaseModelOutput(last_hidden_state=states), mask.long()), states, mask)
+        outputs = BaseModelOutput(last_hidden_state=states_of(ids, mask.long()))
+    states = outputs.last_hidden_state if part.layer == -1 else outputs.hidden_states[part.layer]
+    return TowerOutputs(tower.pooler(outputs, mask.long()), states, mask | attended)

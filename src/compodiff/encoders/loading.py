@@ -10,11 +10,11 @@ from typing import Any
 import safetensors.torch
 
 from compodiff.encoders import embedded
-from compodiff.encoders.digests import digest_weight_files
+from compodiff.encoders.digests import digest_weights_of
 from compodiff.encoders.encoder import Encoder
-from compodiff.encoders.manifest import EMBEDDED, OPEN_CLIP, EncoderManifest, PicturePart
+from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
 from compodiff.encoders.opening import OpenedModels
-from compodiff.encoders.sources import Source, find_source, find_stored_source
+from compodiff.encoders.sources import Source, find_listed_source, find_source, find_stored_source
 from compodiff.encoders.towers import PictureTower, TextTower
 from compodiff.errors import EncoderMismatch, InputInvalid
 from compodiff.params import PartParams
@@ -47,9 +47,9 @@ def assemble_encoder(picture: PartParams, texts: Sequence[PartParams]) -> Encode
 
 
 def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
-    """Return the encoder of both towers of one model of open_clip's list; see `load_open_clip`."""
+    """Return the encoder of both towers of one model of open_clip's list; see `find_listed_source`."""
     models = OpenedModels()
-    source = Source(OPEN_CLIP, name, weights=None if pretrained is None else str(pretrained))
+    source = find_listed_source(name, None if pretrained is None else str(pretrained))
     picture = models.describe_picture(source)
     text = models.describe_text(source, PartParams(name=name))
     manifest = EncoderManifest(picture, (text,), joint=0)
@@ -89,7 +89,8 @@ def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
     with replace_folder(folder, KIND) as temporary:
         for part, tower in zip(manifest.parts, encoder.towers, strict=True):
             if part.hub_id is None and _identify(tower) not in digests:
-                digests[_identify(tower)] = _write_weights(tower, temporary / name_model(len(set(digests.values()))))
+                stem = temporary / name_model(len(set(digests.values())))
+                digests[_identify(tower)] = _write_weights(tower, stem, part.library)
         picture, *texts = (
             digests.get(_identify(tower), part.weights_digest)
             for part, tower in zip(manifest.parts, encoder.towers, strict=True)
@@ -124,14 +125,13 @@ def load_encoder(folder: Path) -> Encoder:
     saved: dict[str, Path] = {}  # by digest
     for part in manifest.parts:
         if part.hub_id is None and part.weights_digest not in saved:
-            saved[part.weights_digest] = _find_saved(folder / name_model(len(saved)), part.weights_digest)
+            saved[part.weights_digest] = _find_saved(folder / name_model(len(saved)))
+    sources = [find_stored_source(part, saved.get(part.weights_digest, folder)) for part in manifest.parts]
+    for part, source in zip(manifest.parts, sources, strict=True):
+        _require_digest(source, part)
     if manifest.picture.library == EMBEDDED:
         return _load_embedded(saved[manifest.picture.weights_digest], manifest)
     models = OpenedModels()
-    sources = [find_stored_source(part, saved.get(part.weights_digest, folder)) for part in manifest.parts]
-    for part, source in zip(manifest.parts, sources, strict=True):
-        if part.hub_id is not None:
-            _require_digest(source.require_folder(), digest_weight_files(source.require_folder()), part.weights_digest)
     picture = models.load_picture(manifest.picture, sources[0])
     texts = [models.load_text(part, source) for part, source in zip(manifest.texts, sources[1:], strict=True)]
     return Encoder(picture, texts, manifest)
@@ -142,7 +142,7 @@ def _identify(tower: PictureTower | TextTower) -> object:
     return tower.folder or id(tower.module)
 
 
-def _write_weights(tower: PictureTower | TextTower, stem: Path) -> str:
+def _write_weights(tower: PictureTower | TextTower, stem: Path, library: str) -> str:
     """Write the model of a tower, as a file or as its library's folder; return its digest."""
     if tower.folder is None:
         path = stem.with_name(f"{stem.name}.safetensors")
@@ -155,31 +155,39 @@ def _write_weights(tower: PictureTower | TextTower, stem: Path) -> str:
             copy = stem / path.relative_to(tower.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-    return digest_weight_files(stem)
+    return digest_weights_of(Source(library, stem.name, stem))
 
 
-def _find_saved(stem: Path, expected: str) -> Path:
+def _find_saved(stem: Path) -> Path:
     """Return the file or folder that holds a model.
 
     Raises:
         InputInvalid: neither is there.
-        EncoderMismatch: it holds other weights.
     """
     path = stem if stem.is_dir() else stem.with_name(f"{stem.name}.safetensors")
-    try:
-        digest = digest_weight_files(path) if path.is_dir() else digest_file(path)
-    except FileNotFoundError as error:
-        raise InputInvalid(f"{path.parent} holds no encoder ({error}); {_REMEDY}") from error
-    _require_digest(path, digest, expected)
+    if not path.exists():
+        raise InputInvalid(f"{path.parent} holds no encoder (no {path.name}); {_REMEDY}")
     return path
 
 
-def _require_digest(path: Path, digest: str, expected: str) -> None:
-    if digest != expected:
+def _require_digest(source: Source, part: PicturePart | TextPart) -> None:
+    """Refuse weights that are not those of a part.
+
+    Raises:
+        EncoderMismatch: they are others.
+    """
+    digest = digest_weights_of(source)
+    if digest == part.weights_digest:
+        return
+    found = f"{digest[:12]}, its manifest names {part.weights_digest[:12]}"
+    if part.hub_id is not None:
         raise EncoderMismatch(
-            f"{path} is damaged or of another run ({digest[:12]}, its manifest names {expected[:12]}); "
-            f"{_REMEDY} --force"
+            f"the cached weights of {part.hub_id} are not those of this encoder ({found}); "
+            f"run: compodiff get {part.hub_id}@{part.revision}"
         )
+    raise EncoderMismatch(
+        f"{source.folder or source.weights} is damaged or of another run ({found}); {_REMEDY} --force"
+    )
 
 
 def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:

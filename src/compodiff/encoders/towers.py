@@ -131,6 +131,18 @@ def place(pixels: Tensor, module: nn.Module) -> Tensor:
     return pixels.to(weights.device, weights.dtype, memory_format=torch.channels_last)
 
 
+def require_layer(part: TextPart, layers: int) -> None:
+    """Refuse a layer that a text tower of so many has not.
+
+    Raises:
+        InputInvalid: there is no such layer.
+    """
+    if not -layers <= part.layer <= -1:
+        raise InputInvalid(
+            f"the text tower of {part.name} has {layers} layers, -1 to -{layers}, and none of {part.layer}"
+        )
+
+
 def make_memo_key(part: PicturePart | TextPart, module: nn.Module) -> str:
     """Return what names the outputs of a part in a memo: all that the part is, and the precision of its weights."""
     return f"{json.dumps(asdict(part), sort_keys=True)} {next(module.parameters()).dtype}"

@@ -11,9 +11,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from compodiff.encoders.digests import digest_weight_files
+from compodiff.encoders.digests import digest_weights_of
 from compodiff.encoders.manifest import ATTENDED, DROPPED, PicturePart, TextPart
 from compodiff.encoders.sources import Source
+from compodiff.encoders.towers import require_layer
 from compodiff.encoders.transformers_towers import TransformersPictures, TransformersTexts
 from compodiff.errors import CheckpointMismatch, InputInvalid, ResourceUnavailable
 from compodiff.params import PartParams
@@ -54,7 +55,7 @@ def describe_picture_part(source: Source) -> PicturePart:
     config, processor = _read_config(source), _read_processor(source)
     vision = getattr(config, "vision_config", config)
     return PicturePart(
-        **source.describe(digest_weight_files(source.require_folder())),
+        **source.describe(digest_weights_of(source)),
         activation=_find_activation(vision),
         **_read_preprocessing(processor, vision, source),
         embedding_dim=_find_picture_width(config, source),
@@ -72,7 +73,7 @@ def describe_text_part(source: Source, asked: PartParams) -> TextPart:
     text = getattr(config, "text_config", config)
     context = min(getattr(text, "max_position_embeddings", None) or TEXT_ONLY_CONTEXT, TEXT_ONLY_CONTEXT)
     return TextPart(
-        **source.describe(digest_weight_files(source.require_folder())),
+        **source.describe(digest_weights_of(source)),
         activation=_find_activation(text),
         token_dim=text.hidden_size,
         context_length=asked.context_length or context,
@@ -112,9 +113,7 @@ def load_text_tower(part: TextPart, source: Source) -> TransformersTexts:
     name = _find_text_class(config, source)
     module = _load(getattr(transformers, name), source, _make_tower_config(config, "text_config"))
     kind = JOINT_KINDS.get(config.model_type)
-    layers = getattr(module.config, "num_hidden_layers", 0)
-    if part.layer < -layers:
-        raise InputInvalid(f"the text tower of {source.name} has {layers} layers, not {-part.layer}")
+    require_layer(part, module.config.num_hidden_layers)
     tower = TransformersTexts(
         module, _read_tokenizer(source), part, kind.pooled if kind else None, folder=source.require_folder()
     )

@@ -203,11 +203,6 @@ def test_a_stored_activation_is_the_one_that_is_built(tiny_encoder: Encoder, tmp
     assert "GELU" not in activations
 
 
-def test_a_text_tower_without_an_end_token_is_refused() -> None:
-    with pytest.raises(InputInvalid, match="pools by 'last'"):
-        open_clip_encoder("ViT-B-16-SigLIP", pretrained=None)
-
-
 def test_weights_that_are_none_are_named(tiny_encoder: Encoder, tmp_path: Path) -> None:
     (tmp_path / "odd.pt").write_bytes(b"no weights")
     with pytest.raises(ResourceUnavailable, match=r"odd\.pt of compodiff-tiny could not be loaded"):
