@@ -121,3 +121,87 @@ def _save(folder: Path, kind: Any, config: Any, seed: int, processor: Any, token
         if each is not None:
             each.save_pretrained(folder)
     return model
+
+
+def save_sentence_bert(folder: Path, *, pooling: str = "mean", projected: int | None = None) -> Any:
+    """A text embedder of sentence-transformers with a prompt; returns the model."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+    save_bert(folder.with_name(f"{folder.name}-bert"))
+    transformer = Transformer(str(folder.with_name(f"{folder.name}-bert")))
+    modules: list[Any] = [transformer, Pooling(16, pooling_mode=pooling)]
+    if projected:
+        modules += [Dense(16, projected), Normalize()]
+    model = SentenceTransformer(
+        modules=modules, prompts={"query": "a photo of "}, default_prompt_name="query", device="cpu"
+    )
+    model.save(str(folder))
+    return model.eval()
+
+
+def save_sentence_clip(folder: Path) -> Any:
+    """A CLIP in the form of sentence-transformers; returns the model."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    save_clip(folder.with_name(f"{folder.name}-clip"))
+    model = SentenceTransformer(modules=[Transformer(str(folder.with_name(f"{folder.name}-clip")))], device="cpu")
+    model.save(str(folder))
+    return model.eval()
+
+
+def save_sentence_qwen(folder: Path) -> Any:
+    """A Qwen3-VL embedder of pictures and texts, which pools the last token; returns the model."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    marks = {"pad_token": "<pad>", "eos_token": "<|im_end|>", "unk_token": "<unk>"}
+    special = ["<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer = make_words_tokenizer(marks, begins=False, side="left")
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in special}
+    text = {
+        **SIZES,
+        "vocab_size": len(tokenizer) + 8,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "patch_size": 16,
+        "out_hidden_size": 16,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0],
+    }
+    config = transformers.Qwen3VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    template = (
+        "{% for message in messages %}<|im_start|>{% if message.content is string %}{{ message.content }}{% else %}"
+        "{% for part in message.content %}{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+        "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
+    )
+    processor = transformers.Qwen3VLProcessor(
+        image_processor=transformers.Qwen2VLImageProcessor(
+            patch_size=16, size={"shortest_edge": 32 * 32, "longest_edge": 512 * 512}
+        ),
+        tokenizer=tokenizer,
+        video_processor=transformers.Qwen3VLVideoProcessor(),
+        chat_template=template,
+    )
+    plain = folder.with_name(f"{folder.name}-qwen")
+    _save(plain, transformers.Qwen3VLModel, config, 0, processor, None)
+    modules = [Transformer(str(plain)), Pooling(16, pooling_mode="lasttoken"), Normalize()]
+    model = SentenceTransformer(modules=modules, device="cpu")
+    model.save(str(folder))
+    return model.eval()
