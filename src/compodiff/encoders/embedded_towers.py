@@ -86,8 +86,8 @@ class HuggingFaceTexts:
 
     def project(self, pooled: Tensor) -> Tensor:
         """Project pooled states (B, D_k) -> (B, D)."""
-        projected: Tensor = self.model.text.proj(pooled)
-        return projected
+        projected: Tensor = self.model.text.proj(pooled.to(next(self.model.parameters()).dtype))
+        return projected.float()
 
 
 def run_transformer(
@@ -115,4 +115,4 @@ def run_transformer(
     else:
         outputs = BaseModelOutput(last_hidden_state=states_of(ids, mask.long()))
     states = outputs.last_hidden_state if part.layer == -1 else outputs.hidden_states[part.layer]
-    return TowerOutputs(tower.pooler(outputs, mask.long()), states, mask | attended)
+    return TowerOutputs(tower.pooler(outputs, mask.long()).float(), states.float(), mask | attended)

@@ -4,6 +4,7 @@ Shapes: B pictures or texts, L tokens, D embedding width, D_k width of a text pa
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -13,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from compodiff.encoders.agreement import choose_dtype, measure_agreement
 from compodiff.encoders.compiled import CompiledTowers, is_installed
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
-from compodiff.encoders.manifest import EncoderManifest
+from compodiff.encoders.manifest import EMBEDDED, EncoderManifest
 from compodiff.encoders.memo import TowerMemo
 from compodiff.encoders.towers import (
     PictureTower,
@@ -56,10 +58,30 @@ class Encoder:
         return list({id(part.module): part.module for part in self.towers}.values())
 
     def move_to_gpu(self) -> "Encoder":
-        """Return itself on the GPU where there is one."""
+        """Return itself on the GPU where there is one, in half the precision where that agrees with float32."""
+        if not torch.cuda.is_available():
+            return self
+        # TF32 would round what enters a product to 10 bits, in convolutions by torch's default: float32 means float32.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         for module in self._modules:
-            module.to("cuda" if torch.cuda.is_available() else "cpu")
+            module.to("cuda")
+        if self.manifest.picture.library != EMBEDDED:
+            self._measure_once()
+            dtype = choose_dtype(self.manifest.record.get("precision", "auto"), self.manifest.record["agreement"])
+            for module in self._modules:
+                module.to(dtype)
         return self
+
+    def record_agreement(self, precision: str) -> "Encoder":
+        """Return itself with the precision that was asked for, and the agreement measured, in its manifest's record."""
+        self.manifest = replace(self.manifest, record={"precision": precision})
+        self._measure_once()
+        return self
+
+    def _measure_once(self) -> None:
+        if "agreement" not in self.manifest.record:
+            record = {**self.manifest.record, "agreement": measure_agreement(self)}
+            self.manifest = replace(self.manifest, record=record)
 
     def prepare_for_many(self) -> "Encoder":
         """Return it ready for many inputs: on the GPU where there is one, else with towers compiled where possible."""

@@ -18,7 +18,7 @@ from compodiff.encoders.digests import digest_weights_of
 from compodiff.encoders.manifest import ATTENDED, DROPPED, PicturePart, TextPart
 from compodiff.encoders.preprocessing import make_transform
 from compodiff.encoders.sources import Source
-from compodiff.encoders.towers import TowerOutputs, find_device, make_memo_key, require_layer
+from compodiff.encoders.towers import TowerOutputs, make_memo_key, require_layer
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.params import PartParams
 
@@ -189,17 +189,15 @@ class SentenceTexts:
 def _run(model: Any, inputs: list[Any], prompt: str | None, layer: int = -1, **settings: Any) -> dict[str, Any]:
     """Return what the modules of a model make of inputs, one of which is an embedding."""
     features = model.preprocess(inputs, prompt=prompt, **settings)
-    device = find_device(model)
-    moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
-    moved = {
-        key: value.to(next(model.parameters()).dtype)
-        if isinstance(value, Tensor) and value.is_floating_point()
-        else value
-        for key, value in moved.items()
-    }
+    weights = next(model.parameters())
+    moved = {key: _place(value, weights) if isinstance(value, Tensor) else value for key, value in features.items()}
     model[0].model.config.output_hidden_states = layer != -1
     try:
         outputs: dict[str, Any] = model.forward(moved)
     finally:
         model[0].model.config.output_hidden_states = False
     return outputs
+
+
+def _place(value: Tensor, weights: Tensor) -> Tensor:
+    return value.to(weights.device, weights.dtype if value.is_floating_point() else value.dtype)

@@ -134,8 +134,9 @@ def _load(kind: Any, source: Source, config: Any) -> Any:
     import torch
     from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
+    verbosity, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it would list the other tower's weights
+    logging.disable_progress_bar()
     try:
         model, info = kind.from_pretrained(
             source.require_folder(),
@@ -151,6 +152,8 @@ def _load(kind: Any, source: Source, config: Any) -> Any:
         raise ResourceUnavailable(f"the weights of {source.name} could not be loaded: {reason}") from error
     finally:
         logging.set_verbosity(verbosity)
+        if shows:
+            logging.enable_progress_bar()
     missing = sorted(name for name in info["missing_keys"] if not re.match(r"pooler\.|(.*\.)?position_ids$", name))
     if missing:
         raise CheckpointMismatch(

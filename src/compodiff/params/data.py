@@ -72,6 +72,9 @@ class PartsParams(Section):
 
     picture: PartParams
     texts: list[PartParams] = Field(min_length=1, description="whose tokens the denoiser attends to, in this order")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="on GPUs; auto: half, where it agrees with float32 (measured, in the manifest)"
+    )
 
 
 class EncoderParams(Section):

@@ -32,7 +32,8 @@ def train_encoder(
     """
     require_replaceable_folder(folder, KIND)
     if encoder.parts is not None:
-        save_encoder(assemble_encoder(encoder.parts.picture, encoder.parts.texts), folder)
+        parts = assemble_encoder(encoder.parts.picture, encoder.parts.texts)
+        save_encoder(parts.record_agreement(encoder.parts.precision), folder)
     if encoder.embedded is not None:
         _train_embedded(encoder.embedded, Catalogue.load(data), folder)
 
