@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compodiff.errors import CheckpointMismatch
+
 if TYPE_CHECKING:
     from compodiff.encoders.encoder import Encoder
 
@@ -27,9 +29,19 @@ def measure_agreement(encoder: "Encoder") -> dict[str, Any]:
 
     Returns:
         By precision, then by what is compared: pictures, texts (in the pictures' space), tokens of each text part. With
-        it, the device that was measured on. Something that overflows has a cosine of 0.
+        it, the device that was measured on. Something that overflows has a cosine of about 0.
+
+    Raises:
+        CheckpointMismatch: in float32 too, a part makes no numbers of a probe.
     """
     exact = _encode_probes(encoder)
+    for what, rows in exact.items():
+        if not rows.isfinite().all():
+            number = int(what.rpartition(" ")[2]) if what.startswith("tokens") else 0
+            raise CheckpointMismatch(
+                f"the weights of {encoder.manifest.parts[number].name} are damaged: its {what} are not finite; "
+                "fetch them again, or take other weights"
+            )
     found: dict[str, Any] = {"device": _name_device(encoder.device)}
     for name in ("bfloat16", "float16"):
         with _cast([part.module for part in encoder.towers], DTYPES[name]):

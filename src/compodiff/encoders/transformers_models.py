@@ -71,12 +71,14 @@ def describe_text_part(source: Source, asked: PartParams) -> TextPart:
     config = _read_config(source)
     _find_text_class(config, source)
     text = getattr(config, "text_config", config)
-    context = min(getattr(text, "max_position_embeddings", None) or TEXT_ONLY_CONTEXT, TEXT_ONLY_CONTEXT)
+    places = getattr(text, "max_position_embeddings", None) or asked.context_length or TEXT_ONLY_CONTEXT
+    if asked.context_length and asked.context_length > places:
+        raise InputInvalid(f"{source.name} has places for {places} tokens, not for {asked.context_length}")
     return TextPart(
         **source.describe(digest_weights_of(source)),
         activation=_find_activation(text),
         token_dim=text.hidden_size,
-        context_length=asked.context_length or context,
+        context_length=asked.context_length or min(places, TEXT_ONLY_CONTEXT),
         layer=asked.layer or -1,
         padding=ATTENDED if asked.padding == ATTENDED else DROPPED,
         template=asked.template or "{}",

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -63,4 +64,5 @@ def _keep(path: Path, content: str) -> None:
         own.write_text(content, encoding="utf-8")
         own.replace(path)
     except OSError:
-        own.unlink(missing_ok=True)
+        with suppress(OSError):
+            own.unlink(missing_ok=True)
