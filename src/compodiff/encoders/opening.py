@@ -9,6 +9,7 @@ from compodiff.encoders.open_clip_models import OpenClipModel, load_open_clip
 from compodiff.encoders.sentence_models import SentencePictures, SentenceTexts
 from compodiff.encoders.sources import Source
 from compodiff.encoders.towers import PictureTower, TextTower
+from compodiff.errors import InputInvalid
 from compodiff.params import PartParams
 
 
@@ -40,7 +41,10 @@ class OpenedModels:
             ResourceUnavailable: its weights cannot be read.
         """
         if source.library == OPEN_CLIP:
-            return replace(self._open(source).text, **_list_changes(asked))
+            part = replace(self._open(source).text, **_list_changes(asked))
+            if asked.context_length not in (None, part.context_length):
+                raise InputInvalid(f"{source.name} sees {part.context_length} tokens, not {asked.context_length}")
+            return part
         if source.library == SENTENCE_TRANSFORMERS:
             return sentence_models.describe_text(self._open_sentence(source), source, asked)
         return transformers_models.describe_text_part(source, asked)
