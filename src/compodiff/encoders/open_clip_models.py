@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pickle import UnpicklingError
 from typing import Any
 
@@ -24,14 +24,55 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
+class OpenClipConfig:
+    """How a model is built, and how it wants its pictures."""
+
+    model: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """The section of the text tower."""
+        section: dict[str, Any] = self.model["text_cfg"]
+        return section
+
+
+@dataclass
 class OpenClipModel:
-    """A model of open_clip, and what its two towers are as parts."""
+    """A model of open_clip, whose two towers can be parts."""
 
     model: Any
     tokenize: Tokenize
-    picture: PicturePart
-    text: TextPart
+    config: OpenClipConfig
     source: Source
+
+    @cached_property
+    def picture(self) -> PicturePart:
+        """Its image tower as a part."""
+        seen = self.config.preprocessing
+        return PicturePart(
+            **self._own,
+            image_size=_find_edge(self.model, self.source.name),
+            mean=tuple(seen["mean"]),
+            std=tuple(seen["std"]),
+            interpolation=seen["interpolation"],
+            resize_mode=seen["resize_mode"],
+            embedding_dim=self.config.model["embed_dim"],
+        )
+
+    @cached_property
+    def text(self) -> TextPart:
+        """Its text tower as a part."""
+        text = self.config.text
+        width = self.model.text.config.hidden_size if "hf_model_name" in text else text["width"]
+        return TextPart(**self._own, token_dim=width, context_length=text.get("context_length", 77))
+
+    @cached_property
+    def _own(self) -> dict[str, Any]:
+        """What both parts have in common."""
+        digest = digest_weights(self.model) if self.source.folder is None else digest_weights_of(self.source)
+        activation = "quick_gelu" if self.config.model.get("quick_gelu") else "gelu"
+        return {**self.source.describe(digest), "activation": activation}
 
     def make_picture_tower(self, part: PicturePart) -> PictureTower:
         """Return its image tower as the part that `part` describes."""
@@ -45,21 +86,7 @@ class OpenClipModel:
         """
         if hasattr(getattr(self.model, "text", None), "pooler"):
             return HuggingFaceTexts(self.model, self.tokenize, part, self.source.folder)
-        return OpenClipTexts(self.model, self.tokenize, part, self.picture.embedding_dim, self.source.folder)
-
-
-@dataclass(frozen=True)
-class OpenClipConfig:
-    """How a model is built, and how it wants its pictures."""
-
-    model: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
-
-    @property
-    def text(self) -> dict[str, Any]:
-        """The section of the text tower."""
-        section: dict[str, Any] = self.model["text_cfg"]
-        return section
+        return OpenClipTexts(self.model, self.tokenize, part, self.config.model["embed_dim"], self.source.folder)
 
 
 def load_open_clip(source: Source) -> OpenClipModel:
@@ -76,26 +103,7 @@ def load_open_clip(source: Source) -> OpenClipModel:
     config = read_config(source)
     model = build_model(config, empty=bool(source.list_weights()))
     _load_weights(model, source)
-    model.eval()
-    digest = digest_weights(model) if source.folder is None else digest_weights_of(source)
-    own = {
-        **source.describe(digest),
-        "activation": "quick_gelu" if config.model.get("quick_gelu") else "gelu",
-    }
-    seen = config.preprocessing
-    picture = PicturePart(
-        **own,
-        image_size=_find_edge(model, source.name),
-        mean=tuple(seen["mean"]),
-        std=tuple(seen["std"]),
-        interpolation=seen["interpolation"],
-        resize_mode=seen["resize_mode"],
-        embedding_dim=config.model["embed_dim"],
-    )
-    text = TextPart(
-        **own, token_dim=_find_token_dim(model, config.text), context_length=config.text.get("context_length", 77)
-    )
-    return OpenClipModel(model, _make_tokenizer(config.text, source), picture, text, source)
+    return OpenClipModel(model.eval(), _make_tokenizer(config.text, source), config, source)
 
 
 def read_config(source: Source) -> OpenClipConfig:
@@ -218,8 +226,3 @@ def _find_edge(model: Any, name: str) -> int:
     if not isinstance(size, int) and size[0] != size[1]:
         raise InputInvalid(f"{name} sees pictures of {size[0]} x {size[1]}; take a model that sees squares")
     return size if isinstance(size, int) else int(size[0])
-
-
-def _find_token_dim(model: Any, text: Mapping[str, Any]) -> int:
-    width: int = model.text.config.hidden_size if "hf_model_name" in text else text["width"]
-    return width

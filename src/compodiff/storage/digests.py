@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from compodiff.errors import CompoDiffError
+from compodiff.storage.atomic import write_json
+
 
 def digest_file(path: Path) -> str:
     """Return the sha256 of a file, hexadecimal."""
@@ -39,30 +42,19 @@ def digest_once(path: Path) -> str:
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns]
     kept = _find_cache() / f"{digest_bytes(str(path.resolve()).encode())[:32]}.json"
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):  # none is kept, or it is damaged
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["state"] == state:
             return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none is kept, or it is damaged
     digest = digest_file(path)
-    if time.time() - status.st_mtime > SETTLED_SECONDS:
-        _keep(kept, json.dumps({"path": str(path.resolve()), "state": state, "sha256": digest}))
+    if kept.is_absolute() and time.time() - status.st_mtime > SETTLED_SECONDS:
+        with suppress(CompoDiffError):  # the next time reads the file
+            write_json(kept, {"path": str(path.resolve()), "state": state, "sha256": digest})
     return digest
 
 
 def _find_cache() -> Path:
+    """Return the folder of kept digests; a relative one where the user has no home."""
     named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if named.startswith("/") else Path.home() / ".cache") / "compodiff" / "digests"
-
-
-def _keep(path: Path, content: str) -> None:
-    """Write a digest for the next time; without it, that time reads the file."""
-    own = path.with_suffix(f".{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        own.write_text(content, encoding="utf-8")
-        own.replace(path)
-    except OSError:
-        with suppress(OSError):
-            own.unlink(missing_ok=True)
+    home = named if named.startswith("/") else os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "compodiff" / "digests"

@@ -182,7 +182,7 @@ def test_a_text_tower_that_pools_nothing_is_refused(tmp_path: Path) -> None:
         assemble(tmp_path / "model")
 
 
-# Of the list's 143 models, those whose text tower is a model of transformers, which has to be in the cache.
+# Of the list's 144 models, those whose text tower is a model of transformers, which has to be in the cache.
 OTHER_TOWERS = {
     "coca_roberta-ViT-B-32": "FacebookAI/roberta-base",
     "mt5-base-ViT-B-32": "google/mt5-base",
