@@ -151,53 +151,53 @@ def save_sentence_clip(folder: Path) -> Any:
     return model.eval()
 
 
+# As Qwen's: each message between marks, a picture as one token that the processor repeats.
+_QWEN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{% if message.content is string %}{{ message.content }}{% else %}"
+    "{% for part in message.content %}{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
+)
+_QWEN_IDS = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
+_QWEN_TEXT = {
+    **SIZES,
+    "vocab_size": 40,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+}
+_QWEN_VISION = {
+    "depth": 2,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_heads": 2,
+    "patch_size": 16,
+    "out_hidden_size": 16,
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [0],
+}
+
+
 def save_sentence_qwen(folder: Path) -> Any:
     """A Qwen3-VL embedder of pictures and texts, which pools the last token; returns the model."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     marks = {"pad_token": "<pad>", "eos_token": "<|im_end|>", "unk_token": "<unk>"}
-    special = ["<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokenizer = make_words_tokenizer(marks, begins=False, side="left")
-    tokenizer.add_special_tokens({"additional_special_tokens": special})
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in special}
-    text = {
-        **SIZES,
-        "vocab_size": len(tokenizer) + 8,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
-    }
-    vision = {
-        "depth": 2,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_heads": 2,
-        "patch_size": 16,
-        "out_hidden_size": 16,
-        "num_position_embeddings": 16,
-        "deepstack_visual_indexes": [0],
-    }
-    config = transformers.Qwen3VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-    )
-    template = (
-        "{% for message in messages %}<|im_start|>{% if message.content is string %}{{ message.content }}{% else %}"
-        "{% for part in message.content %}{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-        "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
-    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", *_QWEN_IDS.values()]})
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _QWEN_IDS.items()}
+    config = transformers.Qwen3VLConfig(text_config=_QWEN_TEXT, vision_config=_QWEN_VISION, **ids)
+    sizes = {"shortest_edge": 32 * 32, "longest_edge": 512 * 512}
     processor = transformers.Qwen3VLProcessor(
-        image_processor=transformers.Qwen2VLImageProcessor(
-            patch_size=16, size={"shortest_edge": 32 * 32, "longest_edge": 512 * 512}
-        ),
+        image_processor=transformers.Qwen2VLImageProcessor(patch_size=16, size=sizes),
         tokenizer=tokenizer,
         video_processor=transformers.Qwen3VLVideoProcessor(),
-        chat_template=template,
+        chat_template=_QWEN_TEMPLATE,
     )
     plain = folder.with_name(f"{folder.name}-qwen")
     _save(plain, transformers.Qwen3VLModel, config, 0, processor, None)
