@@ -204,8 +204,16 @@ def make_encoder_manifest(**changes: Any) -> "EncoderManifest":
         "resize_mode": "squash",
     }
     widths = {"embedding_dim": 16, "token_dim": 16, "context_length": 16}
-    usual = {"name": "tiny", "weights_digest": "0" * 64, "activation": "gelu"} | sight | widths
-    return EncoderManifest(**(usual | changes))
+    usual = {"name": "tiny", "weights_digest": "0" * 64, "activation": "gelu", "grids": {}} | sight | widths
+    return EncoderManifest.from_json(usual | changes)
+
+
+def change_parts(manifest: "EncoderManifest", **changes: Any) -> "EncoderManifest":
+    """The manifest with fields of all its parts changed."""
+    from dataclasses import replace
+
+    texts = tuple(replace(part, **changes) for part in manifest.texts)
+    return replace(manifest, picture=replace(manifest.picture, **changes), texts=texts)
 
 
 def make_embedded_encoder(*, seed: int = 3, **changes: Any) -> "Encoder":

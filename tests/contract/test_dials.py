@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import typer
+from factories import make_encoder_manifest
 from pydantic.fields import FieldInfo
 
 from compodiff.cli import app
@@ -52,7 +53,7 @@ def test_python_has_it(dial: Dial) -> None:
 def test_params_and_mlflow_have_it(name: str) -> None:
     assert bounds(SamplingParams.model_fields[name])["ge"] == DIALS[name].least
     sampling = {each: DIALS[each].type(1) for each in OF_MODELS}
-    params = make_signature({"encoder": {"embedding_dim": 4}}, sampling).params
+    params = make_signature({"encoder": make_encoder_manifest(embedding_dim=4).to_json()}, sampling).params
     assert params is not None
     assert set(params.to_dict()[0]) >= {"name", "default"}
     assert {each.name for each in params} == set(OF_MODELS)

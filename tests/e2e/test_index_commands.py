@@ -106,7 +106,7 @@ def test_an_index_of_another_encoder_is_refused(project, compodiff, album, tmp_p
     assert compodiff("index", "build", str(album), "--model", "artifacts")[0] == 0
     manifest = album / ".compodiff" / "manifest.json"
     content = json.loads(manifest.read_text())
-    content["encoder"]["weights_digest"] = "f" * 64
+    content["encoder"]["picture"]["weights_digest"] = "f" * 64
     manifest.write_text(json.dumps(content))
     code, _, err = compodiff("search", "--model", "artifacts", "--index", str(album), "--text", "a cat")
     assert code == 4

@@ -150,11 +150,11 @@ def test_a_model_of_another_encoder_is_refused(project, compodiff, tmp_path):
     )
     card = tmp_path / "artifacts" / "composed" / "config.json"
     content = json.loads(card.read_text())
-    content["encoder"]["name"] = "another"
+    content["encoder"]["picture"]["name"] = "another"
     card.write_text(json.dumps(content))
     code, _, err = compodiff("search", "--model", str(tmp_path / "artifacts"), "--text", "red")
     assert code == 4
-    assert "encoder whose name is another" in err
+    assert "encoder whose picture part's name is another" in err
 
 
 def test_folders_without_pictures_or_model_name_the_way_out(project, compodiff, tmp_path):

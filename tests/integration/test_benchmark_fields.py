@@ -96,7 +96,7 @@ def test_a_run_goes_to_mlflow_with_all_that_it_depends_on(run, tmp_path):
     assert record["gallery_variant"] == "COCO 2017 unlabeled, listed"
     assert len(record["weights_digest"]) == 64
     preprocessing = {"name", "activation", "image_size", "mean", "std", "interpolation", "resize_mode"}
-    assert preprocessing <= record["encoder"].keys()
+    assert preprocessing <= record["encoder"]["picture"].keys()
     chosen = {"seed": 3, "num_inference_steps": 1, "w_text": 2.5, "w_image": 1.5}
     assert chosen.items() <= record["sampling"].items()
     assert record["k"] == {"recall": [1, 5, 10, 25, 50], "map": [5, 10, 25, 50], "candidates": []}

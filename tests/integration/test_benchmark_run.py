@@ -41,7 +41,7 @@ def test_a_run_writes_rows_and_all_that_they_depend_on(models, project):
     # An untrained residual network answers with the reference.
     assert result["metrics"] == result["rows"]["image_only"]["metrics"]
     record = result["record"]
-    assert record["encoder"]["activation"] == "gelu"
+    assert record["encoder"]["picture"]["activation"] == "gelu"
     assert record["sampling"]["num_inference_steps"] == 1
     assert record["baselines"] == {"text_weight": 0.5, "product_offset": 0.0}
     expected = {"template", "gallery_variant", "weights_digest", "k", "missing_pictures", "bootstrap", "ties"}
@@ -157,7 +157,7 @@ def test_a_model_of_another_encoder_is_refused(models, project):
     shutil.copytree(models / "encoder", other / "encoder")
     shutil.copytree(models / "composed", other / "composed")
     card = json.loads((other / "composed/config.json").read_text())
-    card["encoder"]["image_size"] = 64
+    card["encoder"]["picture"]["image_size"] = 64
     write_json(other / "composed/config.json", card)
     with pytest.raises(EncoderMismatch, match="image_size"):
         run(other, "triplets", models / "benchmark")

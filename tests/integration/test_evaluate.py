@@ -85,7 +85,7 @@ def test_the_record_says_what_was_chosen_and_what_the_scores_depend_on(outputs):
     assert found["record"]["baselines"]["product_offset"] in EVALUATION.product_offsets
     assert found["record"]["gallery"] == 24
     assert found["record"]["reference_removed"] is True
-    assert found["record"]["encoder"]["name"] == "compodiff-tiny"
+    assert found["record"]["encoder"]["picture"]["name"] == "compodiff-tiny"
     assert len(found["record"]["weights_digest"]["composed"]) == 64
 
 
@@ -180,7 +180,7 @@ def test_the_same_inputs_give_the_same_bytes(world, outputs, tmp_path):
 
 def test_a_model_of_another_encoder_is_refused(world, tmp_path):
     card = json.loads((world.composed / "config.json").read_text())
-    card["encoder"]["weights_digest"] = "f" * 64
+    card["encoder"]["picture"]["weights_digest"] = "f" * 64
     other = tmp_path / "composed"
     other.mkdir()
     (other / "model.safetensors").write_bytes((world.composed / "model.safetensors").read_bytes())

@@ -1,6 +1,5 @@
 """Texts of which no token states are stored: a training computes them, and its losses are those of stored ones."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def train(home: Path, out: Path, *kept: str, tower: TextTower) -> pd.DataFrame:
     encoder = sets[0].embeddings.encoder
     queries = take_queries_of_set(sets[0].embeddings, out / kept[0], 10, seed=3)
     material = TrainingMaterial(Mixture(tuple(sets), shares, "digest"), queries)
-    config = make_denoiser_config(embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
+    config = make_denoiser_config(embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dims[0])
     card = ModelCard(config, Process("diffusion", 1000), encoder.to_json())
     denoiser = make_denoiser(config, material, standardise=True, seed=17)
     name = "-".join(kept)
@@ -120,7 +119,7 @@ def test_a_set_without_token_states_needs_its_encoder(home: Path, tmp_path: Path
     with pytest.raises(InputInvalid, match=r"online holds texts without token states; name the encoder's folder"):
         SetEmbeddings.load(home / ONLINE).read_tokens([0])
     write_json(tmp_path / "manifest.json", make_encoder_manifest().to_json())
-    with pytest.raises(EncoderMismatch, match=r"online was made with an encoder whose name is"):
+    with pytest.raises(EncoderMismatch, match=r"online was made with an encoder whose picture part.s name is"):
         SetEmbeddings.load(home / ONLINE, tower=TextTower(tmp_path))
     SetEmbeddings.load(home / STORED, tower=TextTower(tmp_path))  # which no tower is asked for
 
@@ -129,7 +128,7 @@ def test_a_set_without_token_states_needs_its_encoder(home: Path, tmp_path: Path
 def test_auto_goes_by_the_size_of_token_states(limit: int, kept: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A tenth of the rows has 10 texts of 32 characters: 100 texts x 10 tokens x 1,600 numbers x 2 bytes."""
     params = make_embedding_params(texts="auto", stored_text_bytes=limit)
-    encoder = replace(make_encoder_manifest(token_dim=1600), context_length=77)
+    encoder = make_encoder_manifest(token_dim=1600, context_length=77)
     assert choose_kept(params, encoder, ["a" * 32] * 10, 0.1, "mine") == kept
     assert "texts of mine take about 0.0032 GB" in capsys.readouterr().err
     assert choose_kept(make_embedding_params(texts="online"), encoder, [], 1.0, "mine") == ONLINE

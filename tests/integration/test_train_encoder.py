@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoders import Encoder, load_encoder
-from compodiff.params import EncoderParams, OpenClipParams
+from compodiff.params import EncoderParams, PartParams, PartsParams
 from compodiff.stages.train_encoder import train_encoder
 
-PARAMS = EncoderParams(embedded=make_embedded_encoder_params(), open_clip=None)
+PARAMS = EncoderParams(embedded=make_embedded_encoder_params(), parts=None)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def folder(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_captions_of_train_pictures_find_them(folder: Path, small_catalogue: Catalogue) -> None:
     encoder = load_encoder(folder)
     assert encoder.manifest.embedding_dim == 24
-    assert encoder.manifest.grids == {"stride_8": 2, "head": 1}
+    assert encoder.manifest.picture.grids == {"stride_8": 2, "head": 1}
     pictures = small_catalogue.pictures
     known = pictures[(pictures["split"] == "train") & (pictures["twin_of"] == pictures.index)]
     embedded = functional.normalize(encoder.encode_images(small_catalogue.read(name) for name in known.index), dim=1)
@@ -49,14 +49,15 @@ def test_nothing_but_train_pictures_enters(folder: Path, small_data: Path, tmp_p
 
 def test_a_listed_model_is_stored_as_it_is(tiny_encoder: Encoder, small_data: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(dict(tiny_encoder.model.state_dict()), weights)
-    params = EncoderParams(embedded=None, open_clip=OpenClipParams(name="compodiff-tiny", pretrained=str(weights)))
+    safetensors.torch.save_file(dict(tiny_encoder.picture.model.state_dict()), weights)
+    part = PartParams(library="open_clip", name="compodiff-tiny", weights=str(weights))
+    params = EncoderParams(embedded=None, parts=PartsParams(picture=part, texts=[part]))
     train_encoder(encoder=params, data=small_data, folder=tmp_path / "encoder")
     assert load_encoder(tmp_path / "encoder").manifest == tiny_encoder.manifest
 
 
-@pytest.mark.parametrize("listed", [None, OpenClipParams(name="ViT-B-32", pretrained="openai")])
-def test_one_encoder_is_asked_for(listed: OpenClipParams | None) -> None:
+@pytest.mark.parametrize("listed", [None, PartsParams(picture="clip-l14", texts=["clip-l14"])])
+def test_one_encoder_is_asked_for(listed: PartsParams | None) -> None:
     embedded = None if listed is None else PARAMS.embedded
-    with pytest.raises(ValueError, match="one of embedded and open_clip"):
-        EncoderParams(embedded=embedded, open_clip=listed)
+    with pytest.raises(ValueError, match="one of embedded and parts"):
+        EncoderParams(embedded=embedded, parts=listed)

@@ -7,6 +7,7 @@ Shapes: V terms, D embedding width, P terms of the pool.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,14 +98,14 @@ def are_near_synonyms(one: str, other: str) -> bool:
 
 def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress: Callable[[int], object]) -> Vectors:
     """Embed terms -> (V, D), memory-mapped from `cache`, where the same terms of the same encoder are found again."""
-    named = "\n".join((encoder.manifest.name, encoder.manifest.weights_digest, *terms))
+    named = "\n".join((json.dumps(encoder.manifest.identify(), sort_keys=True), *terms))
     path = cache / f"terms-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         vectors = np.empty((len(terms), encoder.manifest.embedding_dim), dtype=np.float32)
         by_length = sorted(range(len(terms)), key=lambda it: (len(terms[it]), it))  # alike in length: less padding
         for first in range(0, len(terms), TEXTS):
             rows = by_length[first : first + TEXTS]
-            vectors[rows] = encoder.encode_texts([terms[it] for it in rows]).pooled.cpu().numpy()
+            vectors[rows] = encoder.encode_texts([terms[it] for it in rows]).require_pooled().cpu().numpy()
             progress(len(rows))
         with replace_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)

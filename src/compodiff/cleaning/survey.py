@@ -117,13 +117,9 @@ class Surveyor:
 
     @cached_property
     def _encoder(self) -> "Encoder":
-        import torch
-
         from compodiff.encoders import load_encoder
 
-        encoder = load_encoder(self.encoder)
-        encoder.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return encoder
+        return load_encoder(self.encoder).move_to_gpu()
 
     @cached_property
     def _checker(self) -> "SafetyChecker | None":

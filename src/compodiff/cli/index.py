@@ -133,8 +133,8 @@ def show_status(folder: Folder, out: Out = None) -> None:
     folder, index = _resolve(folder, out)
     manifest = read_manifest(index)
     require_folder(index, manifest, folder)
-    encoder = f"{manifest.encoder.name} ({manifest.encoder.weights_digest[:8]})"
-    echo(f"{manifest.count} pictures in {index}, {manifest.kind}, {manifest.dim}-d vectors of {encoder}")
+    shape = f"{manifest.kind}, {manifest.dim}-d vectors of {manifest.encoder.describe()}"
+    echo(f"{manifest.count} pictures in {index}, {shape}")
     for name in list_damaged_files(index):
         echo(f"damaged: {name}; remove the index and build it again")
     found = compare_folder(index, folder)

@@ -43,7 +43,7 @@ def _time_towers(params: "Params") -> tuple[float, float]:
     from compodiff.encoders import load_embedded_encoder
 
     if params.encoder.embedded is None:
-        raise ParamsInvalid("params.yaml names an encoder of open_clip's; only the time of the default one is known")
+        raise ParamsInvalid("params.yaml names an encoder of parts; only the time of the default one is known")
     size, maps = params.encoder.embedded.image_size, params.encoder.embedded.maps
     generator = torch.Generator().manual_seed(0)
     encoder = load_embedded_encoder(

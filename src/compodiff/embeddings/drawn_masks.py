@@ -37,7 +37,8 @@ def compute_cells(mask: Image.Image, reference: Image.Image, encoder: Encoder) -
         )
     ground = Image.new("RGBA", mask.size, "black")
     painted = Image.alpha_composite(ground, mask.convert("RGBA")).convert("L").point(lambda value: 255 * (value > 127))
-    channel = encoder.preprocess(painted)[0] * encoder.manifest.std[0] + encoder.manifest.mean[0]
+    part = encoder.manifest.picture
+    channel = encoder.preprocess(painted)[0] * part.std[0] + part.mean[0]
     cells = adaptive_avg_pool2d(channel[None], MASK_SIZE)[0] > 0.5
     if not bool(cells.any()):
         raise InputInvalid(_NOTHING)

@@ -90,7 +90,7 @@ def _make_fingerprint(
 ) -> dict[str, Any]:
     names = [list(material.pictures), texts]
     return {
-        "encoder": encoder.manifest.to_json(),
+        "encoder": encoder.manifest.identify(),
         "params": params.describe_vectors(),
         "pictures": material.digest,
         "names": hashlib.sha256(repr(names).encode()).hexdigest(),
@@ -133,9 +133,10 @@ def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arr
     pooled, tokens, lengths = [], [], []
     for batch in _split_batches(texts, batch_size):
         encoding = encoder.encode_texts(batch)
-        pooled.append(encoding.pooled.cpu().numpy())
-        tokens.append(encoding.tokens[encoding.mask].half().cpu().numpy())
-        lengths.append(encoding.mask.sum(dim=1).cpu().numpy())
+        pooled.append(encoding.require_pooled().cpu().numpy())
+        states = encoding.states[0]
+        tokens.append(states.tokens[states.mask].half().cpu().numpy())
+        lengths.append(states.mask.sum(dim=1).cpu().numpy())
     return {
         "texts_pooled": np.concatenate(pooled),
         "text_tokens": np.concatenate(tokens),

@@ -156,7 +156,7 @@ class SetEmbedder:
         made = [
             draw_mask(drawn, generator, min_fraction=low, max_fraction=high)
             if mask is None and drawn is not None
-            else see_mask(mask or b"", picture.size, self._encoder.manifest.resize_mode)
+            else see_mask(mask or b"", picture.size, self._encoder.manifest.picture.resize_mode)
             for mask in masks
         ]
         return np.array(made, np.bool_).reshape(-1, MASK_SIZE, MASK_SIZE)

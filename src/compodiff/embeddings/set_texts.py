@@ -10,6 +10,7 @@ from tqdm import tqdm
 from compodiff.embeddings.set_arrays import ONLINE, STORED, Arrays
 from compodiff.embeddings.text_tower import encode_texts
 from compodiff.encoders import Encoder, EncoderManifest
+from compodiff.encoders.manifest import ATTENDED, TextPart
 from compodiff.params import EmbeddingParams
 
 _CHARACTERS_OF_A_TOKEN = 4  # of English text, about
@@ -28,7 +29,7 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], params: EmbeddingParams,
         "texts_pooled": pooled,
         "text_keys": np.array([hash_text(text) for text in texts], np.uint64),
         **(keep_texts(texts) if kept == ONLINE else {
-            "text_tokens": np.concatenate([np.empty((0, encoder.manifest.token_dim), np.float16), *tokens]),
+            "text_tokens": np.concatenate([np.empty((0, encoder.manifest.token_dims[0]), np.float16), *tokens]),
             "lengths": np.array([len(own) for own in tokens], np.int64),
         }),
     }  # fmt: skip
@@ -57,12 +58,17 @@ def choose_kept(
     """
     if params.texts != "auto":
         return params.texts
-    tokens = sum(min(encoder.context_length, len(text) / _CHARACTERS_OF_A_TOKEN + _MARKS) for text in texts)
-    size = tokens / share * encoder.token_dim * _BYTES_OF_A_NUMBER
+    size = sum(_estimate_bytes(part, texts) for part in encoder.texts) / share
     chosen = STORED if size <= params.stored_text_bytes else ONLINE
     said = {STORED: "are stored", ONLINE: "are computed in training"}[chosen]
     tqdm.write(f"token states of the texts of {name} take about {size / 1e9:.2g} GB and {said}", file=sys.stderr)
     return chosen
+
+
+def _estimate_bytes(part: TextPart, texts: Sequence[str]) -> float:
+    full = len(texts) * part.context_length
+    tokens = sum(min(part.context_length, len(text) / _CHARACTERS_OF_A_TOKEN + _MARKS) for text in texts)
+    return (full if part.padding == ATTENDED else tokens) * part.token_dim * _BYTES_OF_A_NUMBER
 
 
 def hash_text(text: str) -> int:

@@ -36,7 +36,7 @@ class TextTower:
             EncoderMismatch: the weights are not those of the encoder's manifest.
         """
         _, tokens = encode_texts(self._encoder, texts, batch_size)
-        width = self._encoder.manifest.token_dim
+        width = self._encoder.manifest.token_dims[0]
         joined = np.concatenate([np.empty((0, width), np.float16), *tokens])
         return joined, np.array([len(own) for own in tokens], np.int64)
 
@@ -47,13 +47,13 @@ class TextTower:
 
 def encode_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> tuple[Vectors, list[Vectors]]:
     """Return pooled texts, (t, D), and the tokens of each, (L, D_text), rounded to float16."""
-    width, token_dim = encoder.manifest.embedding_dim, encoder.manifest.token_dim
+    width, token_dim = encoder.manifest.embedding_dim, encoder.manifest.token_dims[0]
     pooled, tokens = np.empty((len(texts), width), np.float16), [np.empty((0, token_dim), np.float16)] * len(texts)
     order = sorted(range(len(texts)), key=lambda number: (len(texts[number]), texts[number]))  # little padding
     for batch in _cut(order, batch_size):
         encoding = encoder.encode_texts([texts[number] for number in batch])
-        pooled[batch] = encoding.pooled.half().cpu().numpy()
-        states, real = encoding.tokens.half().cpu().numpy(), encoding.mask.cpu().numpy()
+        pooled[batch] = encoding.require_pooled().half().cpu().numpy()
+        states, real = encoding.states[0].tokens.half().cpu().numpy(), encoding.states[0].mask.cpu().numpy()
         for number, own, mask in zip(batch, states, real, strict=True):
             tokens[number] = own[mask]
     return pooled, tokens

@@ -5,7 +5,7 @@ Shapes: N pictures, T texts, F joined map values, D_text width of the text tower
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from PIL import Image
@@ -31,7 +31,12 @@ def compute_picture_maps(
 
 def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Tensor:
     """Return pooled states of the text tower, (T, D_text) float32; texts of like length should be neighbours."""
-    return _run_by_batches("texts", texts, list, lambda batch: encoder.compute_text_states(batch).pooled, batch_size)
+    return _run_by_batches("texts", texts, list, lambda batch: _pool(encoder, batch), batch_size)
+
+
+def _pool(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    """Return pooled states of the default encoder's text tower, (B, D_text)."""
+    return cast(Tensor, encoder.run_text_tower(0, texts).pooled)
 
 
 def _run_by_batches(

@@ -12,11 +12,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from compodiff.encoders.encoder import Encoder, digest_weights
-from compodiff.encoders.manifest import EncoderManifest
+from compodiff.encoders.digests import digest_weights
+from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
+from compodiff.encoders.encoder import Encoder
+from compodiff.encoders.manifest import EMBEDDED, EMBEDDED_NAME, EncoderManifest, PicturePart, TextPart
 from compodiff.encoders.staged import StagedTower
 
-NAME = "embedded-efficientnet-lite0-minilm"
 CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
 PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # the packaged weights expect (x - 127) / 128
 
@@ -43,21 +44,33 @@ def load_embedded_encoder(
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    manifest = EncoderManifest(
-        name=NAME,
-        weights_digest=digest_weights(model),
-        activation="gelu",
+    own: dict[str, Any] = {
+        "library": EMBEDDED,
+        "name": EMBEDDED_NAME,
+        "weights_digest": digest_weights(model),
+        "activation": "gelu",
+    }
+    picture = PicturePart(
+        **own,
         image_size=image_size,
         mean=(PIXEL_MEAN,) * 3,
         std=(PIXEL_STD,) * 3,
         interpolation="bicubic",
         resize_mode="squash",
         embedding_dim=embedding_dim,
-        token_dim=model.text.config.hidden_size,
-        context_length=CONTEXT_LENGTH,
         grids=dict(grids),
     )
-    return Encoder(model, build_tokenizer(), manifest)
+    text = TextPart(**own, token_dim=model.text.config.hidden_size, context_length=CONTEXT_LENGTH)
+    return join_towers(model, EncoderManifest(picture, (text,), joint=0))
+
+
+def join_towers(model: Any, manifest: EncoderManifest) -> Encoder:
+    """Return the encoder of both towers of `model`."""
+    return Encoder(
+        StagedPictures(model, manifest.picture),
+        [HuggingFaceTexts(model, build_tokenizer(), manifest.texts[0])],
+        manifest,
+    )
 
 
 def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]) -> Any:

@@ -1,90 +1,103 @@
-"""One interface over every open_clip model.
+"""Pictures and texts into vectors, whatever the parts are.
 
-Shapes: B pictures or texts, L tokens, D embedding width, D_text width of the text tower.
+Shapes: B pictures or texts, L tokens, D embedding width, D_k width of a text part's token states.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from compodiff.encoders.agreement import choose_dtype, measure_agreement
 from compodiff.encoders.compiled import CompiledTowers, is_installed
-from compodiff.encoders.manifest import EncoderManifest
+from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
+from compodiff.encoders.manifest import EMBEDDED, EncoderManifest
 from compodiff.encoders.memo import TowerMemo
-from compodiff.encoders.staged import StagedTower
+from compodiff.encoders.towers import (
+    PictureTower,
+    TextEncoding,
+    TextTower,
+    TokenStates,
+    TowerOutputs,
+    find_device,
+)
 from compodiff.execution.gpu_memory import MemoryBound
-
-_PROJECTED_ROWS = 16  # pictures that are projected at a time
-
-
-@dataclass(frozen=True)
-class TextEncoding:
-    """Texts as an encoder sees them.
-
-    Attributes:
-        pooled: (B, D) embeddings in the space of the pictures, not normalised.
-        tokens: (B, L, D_text) last states of the text tower; L is the longest text of the batch.
-        mask: (B, L) True at real tokens; every text, the empty one too, has at least one.
-    """
-
-    pooled: Tensor
-    tokens: Tensor
-    mask: Tensor
 
 
 class Encoder:
-    """An open_clip model with its preprocessing and tokenizer, for inference."""
+    """A picture part and text parts with their preprocessing and tokenizers, for inference."""
 
-    def __init__(self, model: nn.Module, tokenizer: Callable[[list[str]], Tensor], manifest: EncoderManifest) -> None:
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, picture: PictureTower, texts: Sequence[TextTower], manifest: EncoderManifest) -> None:
+        """Join the parts that `manifest` lists, in its order."""
+        self.picture, self.texts = picture, tuple(texts)
         self.manifest = manifest
-        self.tokenize = tokenizer  # texts -> ids (B, L)
-        self._compiled: CompiledTowers | None = None
         self._memo: TowerMemo | None = None
         self._memory = MemoryBound("pictures", "take a smaller encoder, or the CPU: CUDA_VISIBLE_DEVICES=")
-        self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(
-            PreprocessCfg(
-                size=manifest.image_size,
-                mean=manifest.mean,
-                std=manifest.std,
-                interpolation=manifest.interpolation,
-                resize_mode=manifest.resize_mode,
-            ),
-            is_train=False,
-        )
+        for module in self._modules:
+            module.eval().requires_grad_(False)
+
+    @property
+    def towers(self) -> list[PictureTower | TextTower]:
+        """All towers, that of pictures first."""
+        return [self.picture, *self.texts]
 
     @property
     def device(self) -> torch.device:
         """Where the weights are; pixels and ids are moved there, results stay there."""
-        return next(self.model.parameters()).device
+        return find_device(self.picture.module)
+
+    @property
+    def _modules(self) -> list[nn.Module]:
+        """What holds weights; two parts may share one."""
+        return list({id(part.module): part.module for part in self.towers}.values())
+
+    def move_to_gpu(self) -> "Encoder":
+        """Return itself on the GPU where there is one, in half the precision where that agrees with float32."""
+        if not torch.cuda.is_available():
+            return self
+        # TF32 would round what enters a product to 10 bits, in convolutions by torch's default: float32 means float32.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        for module in self._modules:
+            module.to("cuda")
+        if self.manifest.picture.library != EMBEDDED:
+            self._measure_once()
+            dtype = choose_dtype(self.manifest.record.get("precision", "auto"), self.manifest.record["agreement"])
+            for module in self._modules:
+                module.to(dtype)
+        return self
+
+    def record_agreement(self, precision: str) -> "Encoder":
+        """Return itself with the precision that was asked for, and the agreement measured, in its manifest's record."""
+        self.manifest = replace(self.manifest, record={"precision": precision})
+        self._measure_once()
+        return self
+
+    def _measure_once(self) -> None:
+        if "agreement" not in self.manifest.record:
+            record = {**self.manifest.record, "agreement": measure_agreement(self)}
+            self.manifest = replace(self.manifest, record=record)
 
     def prepare_for_many(self) -> "Encoder":
         """Return it ready for many inputs: on the GPU where there is one, else with towers compiled where possible."""
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.type == "cpu" and self.is_staged and is_installed():
-            self._compiled = CompiledTowers(self.model, self.manifest.image_size)
+        self.move_to_gpu()
+        if self.device.type == "cpu" and isinstance(self.picture, StagedPictures) and is_installed():
+            compiled = CompiledTowers(self.picture.model, self.manifest.picture.image_size)
+            self.picture.compiled = compiled
+            for tower in self.texts:
+                if isinstance(tower, HuggingFaceTexts) and tower.model is self.picture.model:
+                    tower.compiled = compiled
         return self
 
     def remember_in(self, path: Path) -> "Encoder":
         """Return itself, keeping in the file `path` what it makes, and taking from there what was made before."""
         self._memo = TowerMemo(path)
         return self
-
-    @property
-    def is_staged(self) -> bool:
-        """Whether this is the default encoder: frozen towers under projections of their own."""
-        return isinstance(self.model.visual, StagedTower)
 
     def preprocess(self, picture: Image.Image) -> Tensor:
         """Resize and normalise a picture; transparent parts become white.
@@ -95,12 +108,7 @@ class Encoder:
         if picture.has_transparency_data:
             rgba = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return self._transform(picture.convert("RGB"))
-
-    def place(self, pixels: Tensor) -> Tensor:
-        """Return pixels where the weights are, in the layout that is fastest there; values unchanged."""
-        # Channels last halves a convolutional tower's time on the CPU (8.4 to 4.2 ms a picture of 160 px, two threads).
-        return pixels.to(self.device, memory_format=torch.channels_last)
+        return self.picture.preprocess(picture.convert("RGB"))
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -109,31 +117,23 @@ class Encoder:
         Raises:
             ResourceUnavailable: the GPU's memory does not hold one picture.
         """
-        return self._remember(f"embedding {self.manifest.weights_digest}", self._embed, pixels)
+        return self._remember(self.picture.memo_key, self._embed, pixels)
 
     @torch.inference_mode()
     def compute_joined_maps(self, pixels: Tensor, *, keep: bool = True) -> Tensor:
         """Return what the default image projection sees, pixels (B, 3, H, W) -> (B, F); the memo may keep them."""
-        visual: Any = self.model.visual
-        run = (
-            self._compiled.compute_joined_maps
-            if self._compiled
-            else lambda some: visual.compute_joined_maps(self.place(some))
-        )
-        return self._remember(self._image_tower, run, pixels, keep=keep)
+        tower = cast(StagedPictures, self.picture)
+        return self._remember(tower.maps_key, tower.compute_joined_maps, pixels, keep=keep)
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) -> (B, D) float32, as many at a time as fit."""
-        visual: Any = self.model.visual
-        whole: Callable[[Tensor], Tensor] = self.model.encode_image  # type: ignore[assignment]
 
         def encode(some: Tensor) -> Tensor:
             # Train pictures are known by their maps already; of others the embedding is kept, a thousandth of the size.
-            staged = self._compiled or (self._memo and self.is_staged)
-            embeddings = (
-                _project(visual.proj, self.compute_joined_maps(some, keep=False)) if staged else whole(self.place(some))
-            )
-            return embeddings.float()
+            staged = self.picture if isinstance(self.picture, StagedPictures) else None
+            if staged and (staged.compiled or self._memo):
+                return staged.project(self.compute_joined_maps(some, keep=False)).float()
+            return self.picture.embed(some).float()
 
         parts = [*self._memory.run_by_parts(encode, pixels)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -151,11 +151,6 @@ class Encoder:
         )
         return torch.from_numpy(np.stack([np.frombuffer(value, np.float32) for value in values])).to(self.device)
 
-    @cached_property
-    def _image_tower(self) -> str:
-        visual: Any = self.model.visual
-        return f"maps {digest_weights(visual.trunk)} {self.manifest.grids}"
-
     def encode_images(self, pictures: Iterable[Image.Image], batch_size: int = 32) -> Tensor:
         """Embed pictures of any size and mode -> (N, D) float32, not normalised."""
         preprocessed = (self.preprocess(picture) for picture in pictures)
@@ -167,92 +162,32 @@ class Encoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
         """Embed texts as one batch, token states with them. Longer texts than the context are cut."""
-        states = self.compute_text_states(texts)
-        tower: Any = getattr(self.model, "text", None)
-        return replace(states, pooled=tower.proj(states.pooled)) if self._is_transformer else states
+        outputs = [self.run_text_tower(number, texts) for number in range(len(self.texts))]
+        joint, pooled = self.manifest.joint, None
+        if joint is not None and (own := outputs[joint].pooled) is not None:
+            pooled = self.texts[joint].project(own)
+        return TextEncoding(pooled, tuple(TokenStates(each.tokens, each.mask) for each in outputs))
 
     @torch.inference_mode()
-    def compute_text_states(self, texts: Sequence[str]) -> TextEncoding:
-        """Encode as `encode_texts` does, pooled without the projection of a tower from transformers: (B, D_text)."""
+    def run_text_tower(self, number: int, texts: Sequence[str]) -> TowerOutputs:
+        """Return what the text part of this number makes of texts, without its projection."""
+        tower = self.texts[number]
         if self._memo is None:
-            return self._run_text_tower(texts)
+            return tower.run(texts)
 
         def make(places: list[int]) -> list[bytes]:
-            made = self._run_text_tower([texts[place] for place in places])
-            pooled, tokens = made.pooled.cpu().numpy(), made.tokens.half().cpu()
+            made = tower.run([texts[place] for place in places])
+            pooled = torch.empty(len(places), 0) if made.pooled is None else made.pooled.float().cpu()
             return [
-                row.tobytes() + own[real].numpy().tobytes()
-                for row, own, real in zip(pooled, tokens, made.mask.cpu(), strict=True)
+                row.numpy().tobytes() + own[real].numpy().tobytes()
+                for row, own, real in zip(pooled, made.tokens.half().cpu(), made.mask.cpu(), strict=True)
             ]
 
-        width = self.manifest.token_dim if self._is_transformer else self.manifest.embedding_dim
-        values = self._memo.look_up(self._text_tower, [text.encode() for text in texts], make)
-        pooled = np.stack([np.frombuffer(value[: 4 * width], np.float32) for value in values])
-        rows = [np.frombuffer(value[4 * width :], np.float16).reshape(-1, self.manifest.token_dim) for value in values]
-        tokens = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+        values = self._memo.look_up(tower.memo_key, [text.encode() for text in texts], make)
+        start, token_dim = 4 * tower.pooled_width, self.manifest.token_dims[number]
+        pooled = torch.from_numpy(np.stack([np.frombuffer(value[:start], np.float32) for value in values]))  # (B, P)
+        rows = [torch.tensor(np.frombuffer(value[start:], np.float16)).view(-1, token_dim) for value in values]
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).float()  # (B, L, D_k)
         mask = torch.arange(tokens.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-        parts = torch.from_numpy(pooled), tokens.float(), mask
-        return TextEncoding(*(part.to(self.device) for part in parts))
-
-    def _run_text_tower(self, texts: Sequence[str]) -> TextEncoding:
-        ids = self.tokenize(list(texts)).to(self.device)
-        if self._is_transformer:
-            compiled = self._compiled.compute_states if self._compiled else None
-            return TextEncoding(*run_transformer(self.model.text, ids, compiled))
-        outputs: dict[str, Any] = self.model.forward_intermediates(  # type: ignore[operator]
-            text=ids, text_indices=1, normalize=False, normalize_intermediates=True
-        )
-        # The end-of-text token has the highest id of CLIP's vocabulary; what follows it is padding.
-        mask = torch.arange(ids.shape[1], device=ids.device) <= ids.argmax(dim=1, keepdim=True)
-        return TextEncoding(outputs["text_features"].float(), outputs["text_intermediates"][-1].float(), mask)
-
-    @property
-    def _is_transformer(self) -> bool:
-        """Whether the text tower comes from transformers."""
-        return hasattr(getattr(self.model, "text", None), "pooler")
-
-    @cached_property
-    def _text_tower(self) -> str:
-        text: Any = self.model.text if self._is_transformer else None
-        return f"text {self.manifest.weights_digest if text is None else digest_weights(text.transformer)}"
-
-
-def _project(projection: nn.Module, maps: Tensor) -> Tensor:
-    """Project maps (B, F) -> (B, D), always as many rows at a time: then a row's bits do not depend on the others.
-
-    What the memo keeps of a picture must be the same in whatever batch it was first met.
-    """
-    blocks = torch.split(maps, _PROJECTED_ROWS)
-    padded = (nn.functional.pad(block, (0, 0, 0, _PROJECTED_ROWS - len(block))) for block in blocks)  # (16, F)
-    return torch.cat([projection(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
-
-
-def run_transformer(
-    tower: Any, ids: Tensor, states_of: Callable[[Tensor, Tensor], Tensor] | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a text tower from transformers on ids (B, L), without its projection.
-
-    Args:
-        tower: an open_clip HFTextEncoder.
-        ids: padded with the tower's own token.
-        states_of: ids, mask (B, L') -> states (B, L', D_text), where not the tower itself makes them.
-
-    Returns:
-        Pooled states (B, D_text), states (B, L', D_text), mask (B, L'); L' is the longest text of the batch.
-    """
-    from transformers.modeling_outputs import BaseModelOutput
-
-    mask = ids != tower.config.pad_token_id
-    length = int(mask.sum(dim=1).max())
-    ids, mask = ids[:, :length], mask[:, :length]
-    if states_of is None:
-        states = tower.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    else:
-        states = states_of(ids, mask.long())
-    return tower.pooler(BaseModelOutput(last_hidden_state=states), mask.long()), states, mask
-
-
-def digest_weights(model: nn.Module) -> str:
-    """Return the sha256 that `model`'s weights have as a safetensors file."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    return hashlib.sha256(safetensors.torch.save(state)).hexdigest()
+        device = find_device(tower.module)
+        return TowerOutputs(pooled.to(device) if start else None, tokens.to(device), mask.to(device))

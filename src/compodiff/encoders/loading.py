@@ -1,89 +1,112 @@
-"""Encoders from open_clip's list and from a folder: model.safetensors and manifest.json."""
+"""Encoders put together from parts, and a folder of one: manifest.json, and the weights that no hub's cache holds."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 
 from compodiff.encoders import embedded
-from compodiff.encoders.encoder import Encoder, digest_weights
-from compodiff.encoders.manifest import EncoderManifest
-from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
+from compodiff.encoders.digests import digest_weights_of
+from compodiff.encoders.encoder import Encoder
+from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
+from compodiff.encoders.opening import OpenedModels
+from compodiff.encoders.sources import Source, find_listed_source, find_source, find_stored_source
+from compodiff.encoders.towers import PictureTower, TextTower
+from compodiff.errors import EncoderMismatch, InputInvalid
+from compodiff.params import PartParams
 from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_file
 
 KIND = "encoder"
 WEIGHTS, MANIFEST = "model.safetensors", "manifest.json"
+# What a library's folder has beside its weights.
+_SMALL = (".json", ".txt", ".model", ".jinja")
+_REMEDY = "run: dvc repro train_encoder"
+
+
+def assemble_encoder(picture: PartParams, texts: Sequence[PartParams]) -> Encoder:
+    """Return the encoder of these parts; a text part of the picture part's model is its joint text.
+
+    Raises:
+        InputInvalid: a library does not know a model, or it cannot be such a part.
+        ResourceUnavailable: weights could not be loaded.
+        CheckpointMismatch: weights are of another architecture.
+    """
+    models = OpenedModels()
+    sources = [find_source(asked) for asked in (picture, *texts)]
+    picture_part = models.describe_picture(sources[0])
+    picture_tower = models.load_picture(picture_part, sources[0])
+    text_parts = [models.describe_text(source, asked) for source, asked in zip(sources[1:], texts, strict=True)]
+    towers = [models.load_text(part, source) for part, source in zip(text_parts, sources[1:], strict=True)]
+    joint = _find_joint(picture_part, sources, texts, towers)
+    return Encoder(picture_tower, towers, EncoderManifest(picture_part, tuple(text_parts), joint))
 
 
 def open_clip_encoder(name: str, *, pretrained: str | Path | None) -> Encoder:
-    """Return an encoder of open_clip's list.
-
-    Args:
-        name: open_clip's name.
-        pretrained: one of open_clip's tags for `name` (fetched from its hub unless cached), a file of weights
-            (.safetensors, or .pt read without unpickling code), or None for random weights. A tag brings its
-            activation; for a file of OpenAI's weights take the QuickGELU variant of the name, "ViT-L-14-quickgelu".
-
-    Raises:
-        InputInvalid: open_clip does not know the name, the weights are neither a tag nor a file, or the text tower
-            does not end its texts with a token of its own.
-        ResourceUnavailable: the weights could not be fetched or loaded.
-    """
-    import open_clip
-
-    if name not in open_clip.list_models():
-        known = "python -c 'import open_clip; print(open_clip.list_models())'"
-        raise InputInvalid(f"open_clip has no model {name!r}; its models: {known}")
-    text: dict[str, Any] = open_clip.get_model_config(name)["text_cfg"]
-    if text.get("pool_type", "argmax") != "argmax":
-        raise InputInvalid(f"the text tower of {name} pools by {text['pool_type']!r}; take one that pools at its end")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained is not None and str(pretrained) not in tags and not Path(pretrained).is_file():
-        raise InputInvalid(f"{pretrained} is neither a file of weights nor a tag of {name} ({', '.join(tags)})")
-    quick_gelu = open_clip.get_pretrained_cfg(name, str(pretrained)).get("quick_gelu", False)
-    return _load_listed(name, pretrained, quick_gelu=quick_gelu)
+    """Return the encoder of both towers of one model of open_clip's list; see `find_listed_source`."""
+    models = OpenedModels()
+    source = find_listed_source(name, None if pretrained is None else str(pretrained))
+    picture = models.describe_picture(source)
+    text = models.describe_text(source, PartParams(name=name))
+    manifest = EncoderManifest(picture, (text,), joint=0)
+    return Encoder(models.load_picture(picture, source), [models.load_text(text, source)], manifest)
 
 
-def _load_listed(name: str, pretrained: str | Path | None, *, quick_gelu: bool) -> Encoder:
-    import open_clip
-
-    weights = None if pretrained is None else str(pretrained)
-    try:
-        model = open_clip.create_model(name, pretrained=weights, force_quick_gelu=quick_gelu)
-    except (RuntimeError, OSError, SafetensorError, UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ResourceUnavailable(f"the weights {pretrained} of {name} could not be loaded: {reason}") from error
-    preprocessing, config = open_clip.get_model_preprocess_cfg(model), open_clip.get_model_config(name)
-    size = preprocessing["size"]
-    manifest = EncoderManifest(
-        name=name,
-        weights_digest=digest_weights(model),
-        activation="quick_gelu" if quick_gelu or config.get("quick_gelu", False) else "gelu",
-        image_size=size if isinstance(size, int) else size[0],
-        mean=tuple(preprocessing["mean"]),
-        std=tuple(preprocessing["std"]),
-        interpolation=preprocessing["interpolation"],
-        resize_mode=preprocessing["resize_mode"],
-        embedding_dim=config["embed_dim"],
-        token_dim=_find_token_dim(model, config["text_cfg"]),
-        context_length=config["text_cfg"].get("context_length", 77),
-    )
-    return Encoder(model, open_clip.get_tokenizer(name), manifest)
+def _find_joint(
+    picture: PicturePart, sources: Sequence[Source], texts: Sequence[PartParams], towers: Sequence[TextTower]
+) -> int | None:
+    """Return which text part embeds texts among pictures: one that says so, else the first of the pictures' model."""
+    said = [number for number, asked in enumerate(texts) if asked.joint]
+    if len(said) > 1:
+        raise InputInvalid(f"{len(said)} text parts are said to be joint; only one can embed texts among pictures")
+    for number in said:
+        width = towers[number].pooled_width
+        if width != picture.embedding_dim:
+            raise InputInvalid(
+                f"the text part {texts[number].name} cannot be joint: it embeds texts in {width} dimensions, "
+                f"{picture.name} pictures in {picture.embedding_dim}"
+            )
+        return number
+    can = [
+        number
+        for number, asked in enumerate(texts)
+        if asked.joint is None and sources[number + 1] == sources[0] and towers[number].pooled_width
+    ]
+    return can[0] if can else None
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
-    """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written."""
+    """Write the encoder to `folder`, whole or not at all; its manifest gets the digest of the weights as written.
+
+    Weights that the hub's cache holds stay there: the manifest names them.
+    """
+    manifest = encoder.manifest
+    digests: dict[object, str] = {}  # by model: parts may share one
     with replace_folder(folder, KIND) as temporary:
-        state = {name: tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
-        safetensors.torch.save_file(state, temporary / WEIGHTS)
-        manifest = replace(encoder.manifest, weights_digest=digest_file(temporary / WEIGHTS))
+        for part, tower in zip(manifest.parts, encoder.towers, strict=True):
+            if part.hub_id is None and _identify(tower) not in digests:
+                stem = temporary / name_model(len(set(digests.values())))
+                digests[_identify(tower)] = _write_weights(tower, stem, part.library)
+        picture, *texts = (
+            digests.get(_identify(tower), part.weights_digest)
+            for part, tower in zip(manifest.parts, encoder.towers, strict=True)
+        )
+        manifest = replace(
+            manifest,
+            picture=replace(manifest.picture, weights_digest=picture),
+            texts=tuple(replace(part, weights_digest=own) for part, own in zip(manifest.texts, texts, strict=True)),
+        )
         write_json(temporary / MANIFEST, manifest.to_json())
     return manifest
+
+
+def name_model(number: int) -> str:
+    """Return under which name, without its end, an encoder's folder holds its model of this number."""
+    return "model" if number == 0 else f"model-{number}"
 
 
 def load_encoder(folder: Path) -> Encoder:
@@ -92,30 +115,85 @@ def load_encoder(folder: Path) -> Encoder:
     Raises:
         InputInvalid: the folder holds no encoder.
         EncoderMismatch: the weights are not those the manifest was written for.
+        ResourceUnavailable: a part is not in the hub's cache; the message names the command that fetches it.
     """
     try:
         content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        digest = digest_file(folder / WEIGHTS)
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise InputInvalid(f"{folder} holds no encoder ({error}); run: dvc repro train_encoder") from error
+        raise InputInvalid(f"{folder} holds no encoder ({error}); {_REMEDY}") from error
     manifest = EncoderManifest.from_json(content)
-    if digest != manifest.weights_digest:
+    saved: dict[str, Path] = {}  # by digest
+    for part in manifest.parts:
+        if part.hub_id is None and part.weights_digest not in saved:
+            saved[part.weights_digest] = _find_saved(folder / name_model(len(saved)))
+    sources = [find_stored_source(part, saved.get(part.weights_digest, folder)) for part in manifest.parts]
+    for part, source in zip(manifest.parts, sources, strict=True):
+        _require_digest(source, part)
+    if manifest.picture.library == EMBEDDED:
+        return _load_embedded(saved[manifest.picture.weights_digest], manifest)
+    models = OpenedModels()
+    picture = models.load_picture(manifest.picture, sources[0])
+    texts = [models.load_text(part, source) for part, source in zip(manifest.texts, sources[1:], strict=True)]
+    return Encoder(picture, texts, manifest)
+
+
+def _identify(tower: PictureTower | TextTower) -> object:
+    """Return what two towers of one model have in common."""
+    return tower.folder or id(tower.module)
+
+
+def _write_weights(tower: PictureTower | TextTower, stem: Path, library: str) -> str:
+    """Write the model of a tower, as a file or as its library's folder; return its digest."""
+    if tower.folder is None:
+        path = stem.with_name(f"{stem.name}.safetensors")
+        state = {name: tensor.contiguous() for name, tensor in tower.module.state_dict().items()}
+        safetensors.torch.save_file(state, path)
+        return digest_file(path)
+    stem.mkdir()
+    for path in sorted(tower.folder.rglob("*")):
+        if path.is_file() and path.suffix in (".safetensors", *_SMALL):
+            copy = stem / path.relative_to(tower.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    return digest_weights_of(Source(library, stem.name, stem))
+
+
+def _find_saved(stem: Path) -> Path:
+    """Return the file or folder that holds a model.
+
+    Raises:
+        InputInvalid: neither is there.
+    """
+    path = stem if stem.is_dir() else stem.with_name(f"{stem.name}.safetensors")
+    if not path.exists():
+        raise InputInvalid(f"{path.parent} holds no encoder (no {path.name}); {_REMEDY}")
+    return path
+
+
+def _require_digest(source: Source, part: PicturePart | TextPart) -> None:
+    """Refuse weights that are not those of a part.
+
+    Raises:
+        EncoderMismatch: they are others.
+    """
+    digest = digest_weights_of(source)
+    if digest == part.weights_digest:
+        return
+    found = f"{digest[:12]}, its manifest names {part.weights_digest[:12]}"
+    if part.hub_id is not None:
         raise EncoderMismatch(
-            f"{folder / WEIGHTS} is damaged or of another run ({digest[:12]}, its manifest names "
-            f"{manifest.weights_digest[:12]}); run: dvc repro train_encoder --force"
+            f"the cached weights of {part.hub_id} are not those of this encoder ({found}); "
+            f"run: compodiff get {part.hub_id}@{part.revision}"
         )
-    if manifest.name != embedded.NAME:
-        # A file of weights does not carry its preprocessing; the manifest does.
-        quick_gelu = manifest.activation == "quick_gelu"
-        listed = _load_listed(manifest.name, folder / WEIGHTS, quick_gelu=quick_gelu)
-        return Encoder(listed.model, listed.tokenize, manifest)
-    model = embedded.build_model(
-        embedding_dim=manifest.embedding_dim, image_size=manifest.image_size, grids=manifest.grids
+    raise EncoderMismatch(
+        f"{source.folder or source.weights} is damaged or of another run ({found}); {_REMEDY} --force"
     )
-    model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    return Encoder(model, embedded.build_tokenizer(), manifest)
 
 
-def _find_token_dim(model: Any, text_config: dict[str, Any]) -> int:
-    width: int = model.text.config.hidden_size if "hf_model_name" in text_config else text_config["width"]
-    return width
+def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
+    picture = manifest.picture
+    model = embedded.build_model(
+        embedding_dim=picture.embedding_dim, image_size=picture.image_size, grids=picture.grids
+    )
+    model.load_state_dict(safetensors.torch.load_file(weights))
+    return embedded.join_towers(model, manifest)

@@ -136,7 +136,9 @@ def train_stage_one(setup: ExperimentSetup, data: VariantData, params: TrainingP
     params = params or setup.params.prior
     material = _gather_material(setup, data, params)
     encoder = material.mixture.sets[0].embeddings.encoder
-    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dim)
+    shape = DenoiserConfig.of(
+        setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dims[0]
+    )
     process = Process(params.objective, setup.params.denoiser.num_train_timesteps)
     denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
     start = RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)

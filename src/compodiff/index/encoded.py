@@ -40,7 +40,7 @@ class EncodedPictures:
 
     def __init__(self, folder: Path, earlier: EarlierIndex | None, encoder: Encoder) -> None:
         """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
-        identity = json.dumps([encoder.manifest.to_json(), LOOK_SHAPE], sort_keys=True).encode()
+        identity = json.dumps([encoder.manifest.identify(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
         self._known = _take_over(earlier) if earlier and earlier.has_encoder(encoder.manifest) else {}

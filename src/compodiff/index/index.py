@@ -152,8 +152,8 @@ class Index:
         ours = self.manifest.encoder
         if ours != encoder:
             raise IndexMismatch(
-                f"the index {self.folder} holds {ours.embedding_dim}-d vectors of {_describe_encoder(ours)}, the model "
-                f"works on {encoder.embedding_dim}-d of {_describe_encoder(encoder)}; run: compodiff index build, or "
+                f"the index {self.folder} holds {ours.embedding_dim}-d vectors of {ours.describe()}, the model "
+                f"works on {encoder.embedding_dim}-d of {encoder.describe()}; run: compodiff index build, or "
                 "dvc repro build_index"
             )
 
@@ -287,7 +287,3 @@ def _normalise(vectors: Floats) -> Floats:
         raise InputInvalid("an embedding holds a value that is not finite; its picture or text cannot be used")
     faiss.normalize_L2(unit)
     return unit
-
-
-def _describe_encoder(encoder: EncoderManifest) -> str:
-    return f"{encoder.name} ({encoder.weights_digest[:8]})"

@@ -118,14 +118,14 @@ def describe_vectors(parts: list[tuple[Path, Path]], encoder: str, length: float
         )
     captions, known = _sample_texts(*parts[0])
     if len(captions):
-        again = own.encode_texts(captions).pooled.float().cpu().numpy()
+        again = own.encode_texts(captions).require_pooled().cpu().numpy()
         cosine = float(np.mean(np.sum(_shorten(again) * _shorten(known), axis=1)))
         if not cosine >= _LEAST_COSINE:
             raise EncoderMismatch(
                 f"{encoder} did not make the embeddings of {parts[0][0].parent.parent}: it embeds their captions "
                 f"otherwise (cosine {cosine:.2f}); name the encoder that did: --encoder FOLDER"
             )
-    return Vectors(own.manifest.to_json(), header.width, header.dtype, length)
+    return Vectors(own.manifest.identify(), header.width, header.dtype, length)
 
 
 def _array_of(table: Path, kind: str) -> Path:

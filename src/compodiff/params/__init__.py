@@ -21,7 +21,8 @@ from compodiff.params.data import (
     EncoderParams,
     MapName,
     MapParams,
-    OpenClipParams,
+    PartParams,
+    PartsParams,
 )
 from compodiff.params.loading import Params, compose_params, list_presets, load_params
 from compodiff.params.section import Section
@@ -77,9 +78,10 @@ __all__ = [
     "MapName",
     "MapParams",
     "MaskParams",
-    "OpenClipParams",
     "OwnSetParams",
     "Params",
+    "PartParams",
+    "PartsParams",
     "SamplingParams",
     "SceneFamilies",
     "SceneQueries",

@@ -43,23 +43,50 @@ class EmbeddedEncoderParams(Section):
     weight_decay: float = Field(ge=0, description="of the text projection")
 
 
-class OpenClipParams(Section):
-    """An encoder of open_clip's list, stored as it is."""
+class PartParams(Section):
+    """One part of an encoder; a name alone stands for {name: ...}. What is left out is as the model has it."""
 
-    name: str = Field(description='for a file of OpenAI\'s weights the QuickGELU variant, "ViT-L-14-quickgelu"')
-    pretrained: str = Field(description="a tag of open_clip, or a file of weights")
+    name: str = Field(description="a short name of `compodiff get --list`, a hub id, a folder, or what `library` knows")
+    library: Literal["open_clip", "transformers", "sentence_transformers"] | None = Field(
+        default=None, description="whose name it is, where it is not one that the project knows"
+    )
+    weights: str | None = Field(default=None, description="of open_clip: one of its tags, or a file")
+    layer: int | None = Field(default=None, lt=0, description="of a text part: whose states, -1 is the last")
+    padding: Literal["dropped", "attended"] | None = Field(
+        default=None, description="of a text part: whether the denoiser sees what fills a text up to the context"
+    )
+    context_length: int | None = Field(default=None, gt=0, description="of a text part, tokens; what is longer is cut")
+    template: str | None = Field(default=None, pattern=r"\{\}", description="of a text part: {} stands for the text")
+    joint: bool | None = Field(
+        default=None, description="of a text part: whether it embeds texts among pictures; left out: where it can"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class PartsParams(Section):
+    """An encoder of parts."""
+
+    picture: PartParams
+    texts: list[PartParams] = Field(min_length=1, description="whose tokens the denoiser attends to, in this order")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="on GPUs; auto: half, where it agrees with float32 (measured, in the manifest)"
+    )
 
 
 class EncoderParams(Section):
     """Which encoder: exactly one of the two."""
 
     embedded: EmbeddedEncoderParams | None
-    open_clip: OpenClipParams | None
+    parts: PartsParams | None
 
     @model_validator(mode="after")
     def _check_one_of_two(self) -> Self:
-        if (self.embedded is None) == (self.open_clip is None):
-            raise ValueError("give one of embedded and open_clip, and null for the other")
+        if (self.embedded is None) == (self.parts is None):
+            raise ValueError("give one of embedded and parts, and null for the other")
         return self
 
 

@@ -42,8 +42,9 @@ class TextCache:
             missing = [text for text in wanted if text not in known]
             if missing:
                 encoding = self._encoder.encode_texts(missing)
+                states, pooled = encoding.states[0], encoding.require_pooled()
                 for row, text in enumerate(missing):
-                    known[text] = EncodedText(encoding.tokens[row][encoding.mask[row]], encoding.pooled[row])
+                    known[text] = EncodedText(states.tokens[row][states.mask[row]], pooled[row])
             self._kept.update(known)
             return [known[text] for text in texts]
 

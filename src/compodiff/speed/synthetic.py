@@ -10,7 +10,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from compodiff.embeddings.set_arrays import iterate_chunks
-from compodiff.encoders import EncoderManifest, load_embedded_encoder, save_encoder
+from compodiff.encoders import EncoderManifest, PicturePart, TextPart, load_embedded_encoder, save_encoder
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import TaskShares
 from compodiff.recipes.made import encode_png
@@ -28,18 +28,19 @@ _ROWS_PER_MASK = 32
 _TEXTS, _TOKENS, _MASKS, _RELATIONS = 20_000, 8, 1000, 20
 _EMBEDDING_DIM, _TOKEN_DIM = 512, 256
 _AT_ONCE = 2**16
+_NOISE: dict[str, Any] = {"library": "none", "name": "noise", "weights_digest": "0" * 16, "activation": "gelu"}
 MANIFEST = EncoderManifest(
-    name="noise",
-    weights_digest="0" * 16,
-    activation="gelu",
-    image_size=_EDGE,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    interpolation="bicubic",
-    resize_mode="squash",
-    embedding_dim=_EMBEDDING_DIM,
-    token_dim=_TOKEN_DIM,
-    context_length=_TOKENS,
+    PicturePart(
+        **_NOISE,
+        image_size=_EDGE,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        resize_mode="squash",
+        embedding_dim=_EMBEDDING_DIM,
+    ),
+    (TextPart(**_NOISE, token_dim=_TOKEN_DIM, context_length=_TOKENS),),
+    joint=0,
 )
 
 

@@ -52,7 +52,8 @@ class BestByDirection:
         if len(candidates) <= self._kept:
             return list(candidates)
         captions = candidates[0].captions
-        texts = self._encoder.encode_texts([captions.reference_caption, captions.target_caption]).pooled.cpu().numpy()
+        encoding = self._encoder.encode_texts([captions.reference_caption, captions.target_caption])
+        texts = encoding.require_pooled().cpu().numpy()
         references, targets = (
             self._encoder.encode_images(pictures, self._batch_size).cpu().numpy()
             for pictures in ([it.reference for it in candidates], [it.target for it in candidates])

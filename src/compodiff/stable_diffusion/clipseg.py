@@ -101,7 +101,7 @@ class MaskedGenerator:
         """
         manifest = EncoderManifest.from_json(json.loads((encoder / "manifest.json").read_text(encoding="utf-8")))
         masks = ClipSegMasks.load(params)
-        return cls(generator, masks, Tagger(), resize_mode=manifest.resize_mode, batch_size=params.batch_size)
+        return cls(generator, masks, Tagger(), resize_mode=manifest.picture.resize_mode, batch_size=params.batch_size)
 
     def generate(self, pairs: Sequence[CaptionPair]) -> Iterator[PicturePair]:
         """Yield what the generator does, with masks; none where nothing is found, and of what it rejects."""

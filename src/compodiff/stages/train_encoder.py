@@ -10,7 +10,7 @@ from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoder_training.projections import ProjectionExamples, train_projections
 from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states
-from compodiff.encoders import KIND, MEMO, Encoder, load_embedded_encoder, open_clip_encoder, save_encoder
+from compodiff.encoders import KIND, MEMO, Encoder, assemble_encoder, load_embedded_encoder, save_encoder
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder
@@ -22,17 +22,18 @@ def train_encoder(
     data: Annotated[Path, Input("data")],
     folder: Annotated[Path, Output("artifacts/encoder")],
 ) -> None:
-    """Write the encoder of params: the embedded one with projections trained here, or one of open_clip's list.
+    """Write the encoder of params: the embedded one with projections trained here, or one of parts.
 
     The towers' outputs are kept in a hidden file beside `folder`: after a kill, and for the stages that follow.
 
     Raises:
-        InputInvalid: the catalogue cannot be read, or open_clip does not know the model or its weights.
+        InputInvalid: the catalogue cannot be read, or a library does not know a part's model or its weights.
         ResourceUnavailable: the disk is full, or weights could not be fetched.
     """
     require_replaceable_folder(folder, KIND)
-    if encoder.open_clip is not None:
-        save_encoder(open_clip_encoder(encoder.open_clip.name, pretrained=encoder.open_clip.pretrained), folder)
+    if encoder.parts is not None:
+        parts = assemble_encoder(encoder.parts.picture, encoder.parts.texts)
+        save_encoder(parts.record_agreement(encoder.parts.precision), folder)
     if encoder.embedded is not None:
         _train_embedded(encoder.embedded, Catalogue.load(data), folder)
 
@@ -46,14 +47,19 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     )
     encoder = encoder.prepare_for_many().remember_in(folder.with_name(MEMO))
     examples = _make_examples(encoder, catalogue, params)
-    model: Any = encoder.model
+    model = _get_model(encoder)
     train_projections(model.visual.proj, model.text.proj, examples, params)
     save_encoder(encoder, folder)
 
 
+def _get_model(encoder: Encoder) -> Any:
+    """Return the open_clip model that holds both towers of the embedded encoder."""
+    return encoder.picture.module
+
+
 def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncoderParams) -> ProjectionExamples:
     """List the distinct train pictures with their captions, as the towers see them."""
-    model: Any = encoder.model
+    model = _get_model(encoder)
     pictures = catalogue.pictures
     pictures = pictures[(pictures["split"] == "train") & (pictures["twin_of"] == pictures.index)]
     captions = [list_picture_captions(row) for row in pictures.to_dict("records")]

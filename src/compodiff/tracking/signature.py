@@ -42,7 +42,9 @@ def make_signature(card: Mapping[str, Any], sampling: Mapping[str, Any]) -> "Mod
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    dim = card["encoder"]["embedding_dim"]
+    from compodiff.encoders import EncoderManifest
+
+    dim = EncoderManifest.from_json(card["encoder"]).embedding_dim
     return ModelSignature(
         inputs=Schema(
             [

@@ -45,20 +45,21 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 @installed
 def test_compiled_towers_compute_what_torch_does(plain: Encoder, pixels: torch.Tensor) -> None:
     fast = fresh().prepare_for_many()
-    assert isinstance(fast._compiled._picture_tower, compiling._Compiled)
-    assert isinstance(fast._compiled._text_tower, compiling._Compiled)
+    assert isinstance(fast.picture.compiled._picture_tower, compiling._Compiled)
+    assert isinstance(fast.picture.compiled._text_tower, compiling._Compiled)
     assert relative(fast.encode_pixels(pixels), plain.encode_pixels(pixels)) < 1e-4  # 1.4e-5 measured
     for texts in (TEXTS, TEXTS[:2], TEXTS[2:3]):
-        ours, theirs = fast.encode_texts(texts), plain.encode_texts(texts)
+        encodings = fast.encode_texts(texts), plain.encode_texts(texts)
+        assert relative(*(each.pooled for each in encodings)) < 1e-4
+        ours, theirs = (each.states[0] for each in encodings)
         assert torch.equal(ours.mask, theirs.mask)
-        assert relative(ours.pooled, theirs.pooled) < 1e-4
         assert relative(ours.tokens[ours.mask], theirs.tokens[theirs.mask]) < 1e-4
     # A picture's embedding and a text's states are the same in every batch, to the bit: the memo keeps them.
     assert torch.equal(fast.compute_joined_maps(pixels)[3:4], fast.compute_joined_maps(pixels[3:4]))
     assert torch.equal(fast.encode_pixels(pixels)[3:4], fast.encode_pixels(pixels[3:4]))
-    states = fast.compute_text_states(TEXTS)
+    states = fast.run_text_tower(0, TEXTS)
     for place, text in enumerate(TEXTS):
-        alone = fast.compute_text_states([text])
+        alone = fast.run_text_tower(0, [text])
         assert torch.equal(alone.pooled[0], states.pooled[place])
         assert torch.equal(alone.tokens[0][alone.mask[0]], states.tokens[place][states.mask[place]])
 
@@ -101,15 +102,19 @@ def test_what_is_remembered_is_not_run_again_and_is_the_same(
         fresh(),
     )
     maps, made = first.compute_joined_maps(pixels[:3]), first.encode_pixels(pixels)
-    texts = first.compute_text_states(TEXTS)
+    texts = first.run_text_tower(0, TEXTS)
     assert torch.equal(maps, without.compute_joined_maps(pixels[:3]))
     torch.testing.assert_close(made, without.encode_pixels(pixels), rtol=0, atol=1e-6)  # of batches of 5 and of 2
-    assert torch.equal(texts.pooled, without.compute_text_states(TEXTS).pooled)
+    assert torch.equal(texts.pooled, without.run_text_tower(0, TEXTS).pooled)
     later = fresh().remember_in(tmp_path / "memo")
-    monkeypatch.setattr(later.model.text.transformer, "forward", lambda *_, **__: pytest.fail("the tower ran again"))
-    monkeypatch.setattr(later.model.visual, "compute_joined_maps", lambda *_: pytest.fail("the tower ran again"))
+    monkeypatch.setattr(
+        later.picture.model.text.transformer, "forward", lambda *_, **__: pytest.fail("the tower ran again")
+    )
+    monkeypatch.setattr(
+        later.picture.model.visual, "compute_joined_maps", lambda *_: pytest.fail("the tower ran again")
+    )
     assert torch.equal(later.encode_pixels(pixels.flip(0)), made.flip(0))
-    again = later.compute_text_states([*TEXTS[1:3], TEXTS[1]])
+    again = later.run_text_tower(0, [*TEXTS[1:3], TEXTS[1]])
     assert torch.equal(again.pooled[0], texts.pooled[1])
     assert again.mask.sum(dim=1).tolist() == texts.mask.sum(dim=1)[[1, 2, 1]].tolist()
     torch.testing.assert_close(again.tokens[1][again.mask[1]], texts.tokens[2][texts.mask[2]], rtol=0, atol=1e-2)
@@ -124,10 +129,11 @@ def test_other_weights_remember_nothing_of_these(pixels: torch.Tensor, tmp_path:
 
 
 def test_a_listed_encoder_is_remembered_with_its_tokens(tiny_encoder: Encoder, tmp_path: Path) -> None:
-    remembering = Encoder(tiny_encoder.model, tiny_encoder.tokenize, tiny_encoder.manifest).remember_in(tmp_path / "m")
+    remembering = Encoder(tiny_encoder.picture, tiny_encoder.texts, tiny_encoder.manifest).remember_in(tmp_path / "m")
     for _ in "ab":
-        ours, theirs = remembering.encode_texts(TEXTS[:3]), tiny_encoder.encode_texts(TEXTS[:3])
-        assert torch.equal(ours.pooled, theirs.pooled)
+        encodings = remembering.encode_texts(TEXTS[:3]), tiny_encoder.encode_texts(TEXTS[:3])
+        assert torch.equal(*(each.pooled for each in encodings))
+        ours, theirs = (each.states[0] for each in encodings)
         assert ours.mask.sum(dim=1).tolist() == theirs.mask.sum(dim=1).tolist()
         torch.testing.assert_close(ours.tokens[ours.mask], theirs.tokens[theirs.mask], rtol=0, atol=1e-2)
 

@@ -50,10 +50,10 @@ def test_one_that_does_not_fit_is_an_error_with_the_way_out() -> None:
 
 
 def test_an_encoder_embeds_as_many_pictures_as_fit(tiny_encoder: Encoder) -> None:
-    size = tiny_encoder.manifest.image_size
+    size = tiny_encoder.manifest.picture.image_size
     pixels = torch.rand(7, 3, size, size, generator=torch.Generator().manual_seed(5))
     whole = tiny_encoder.encode_pixels(pixels)
-    bounded = Encoder(tiny_encoder.model, tiny_encoder.tokenize, tiny_encoder.manifest)
+    bounded = Encoder(tiny_encoder.picture, tiny_encoder.texts, tiny_encoder.manifest)
     sizes = []
 
     def room(_network: torch.nn.Module, arguments: tuple[torch.Tensor]) -> None:
@@ -61,7 +61,7 @@ def test_an_encoder_embeds_as_many_pictures_as_fit(tiny_encoder: Encoder) -> Non
         if sizes[-1] > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    hook = tiny_encoder.model.visual.register_forward_pre_hook(room)  # type: ignore[operator, union-attr]
+    hook = tiny_encoder.picture.model.visual.register_forward_pre_hook(room)  # type: ignore[operator, union-attr]
     try:
         torch.testing.assert_close(bounded.encode_pixels(pixels), whole, atol=1e-5, rtol=1e-4)
     finally:

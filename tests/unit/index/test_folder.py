@@ -229,9 +229,13 @@ def test_vectors_of_another_encoder_are_not_taken_over(folder, encoder):
     from dataclasses import replace
 
     from compodiff.encoders import Encoder
+    from compodiff.encoders.open_clip_towers import OpenClipPictures
 
     _build(folder, encoder)
-    other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, image_size=32, mean=(0.1, 0.1, 0.1)))
+    part = replace(encoder.manifest.picture, image_size=32, mean=(0.1, 0.1, 0.1))
+    other = Encoder(
+        OpenClipPictures(encoder.picture.model, part), encoder.texts, replace(encoder.manifest, picture=part)
+    )
     built = _build(folder, other)
     assert built.encoded == 12
     assert Index.load(built.index).manifest.encoder == other.manifest

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from factories import compute_cosines, make_encoder_manifest, make_index_params
+from factories import change_parts, compute_cosines, make_encoder_manifest, make_index_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ def _clustered(count: int, dim: int, seed: int) -> np.ndarray:
 
 def _built(folder, embeddings, **params):
     pictures = pd.DataFrame({"picture_id": [f"picture-{row}" for row in range(len(embeddings))]})
-    encoder = replace(ENCODER, embedding_dim=embeddings.shape[1])
+    encoder = replace(ENCODER, picture=replace(ENCODER.picture, embedding_dim=embeddings.shape[1]))
     build(
         folder,
         embeddings=embeddings,
@@ -160,7 +160,7 @@ def test_another_encoder_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(
         IndexMismatch, match=r"16-d vectors of tiny \(0{8}\).* of tiny \(1{8}\); run: compodiff index build"
     ):
-        index.require_encoder(replace(ENCODER, weights_digest="1" * 64))
+        index.require_encoder(change_parts(ENCODER, weights_digest="1" * 64))
 
 
 def test_queries_that_cannot_be_answered_are_refused(tmp_path):

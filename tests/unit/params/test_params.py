@@ -62,10 +62,10 @@ def _with_preset(project: Path, **presets: str) -> Path:
 
 
 def test_a_preset_changes_what_it_names_and_nothing_else(tmp_path):
-    text = "encoder: {embedded: null, open_clip: {name: N, pretrained: P}}\nprior: {steps: 5}\n"
+    text = "encoder: {embedded: null, parts: {picture: N, texts: [N]}}\nprior: {steps: 5}\n"
     values = compose_params(_with_preset(tmp_path, tiny=text + "evaluation: {text_weights: [0.5]}"), "tiny")
     expected = yaml.safe_load((ROOT / "params.yaml").read_text())
-    expected["encoder"] = {"embedded": None, "open_clip": {"name": "N", "pretrained": "P"}}
+    expected["encoder"] = {"embedded": None, "parts": {"picture": "N", "texts": ["N"]}}
     expected["prior"]["steps"] = 5
     expected["evaluation"]["text_weights"] = [0.5]
     assert values == expected

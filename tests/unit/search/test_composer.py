@@ -18,8 +18,8 @@ from compodiff.search.query import Query
 
 
 def _packed(encoder, text) -> PackedText:
-    encoding = encoder.encode_texts([text])
-    return PackedText.pack(encoding.tokens, encoding.mask)
+    (states,) = encoder.encode_texts([text]).states
+    return PackedText.pack(states.tokens, states.mask)
 
 
 def test_a_query_is_sampled_under_the_conditions_it_names(composer):

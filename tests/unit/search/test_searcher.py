@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from factories import compute_cosines, draw_box_mask, draw_patches, encode_picture, make_index_params
+from factories import change_parts, compute_cosines, draw_box_mask, draw_patches, encode_picture, make_index_params
 from PIL import Image
 
 from compodiff.encoders import Encoder
@@ -170,7 +170,7 @@ def test_fewer_pictures_than_asked_for_are_all_of_them(composer, index):
 
 def test_an_index_of_another_encoder_is_refused(composer, index):
     encoder = composer.encoder
-    other = Encoder(encoder.model, encoder.tokenize, replace(encoder.manifest, weights_digest="1" * 64))
+    other = Encoder(encoder.picture, encoder.texts, change_parts(encoder.manifest, weights_digest="1" * 64))
     with pytest.raises(
         IndexMismatch, match=r"compodiff-tiny \(\w{8}\).*compodiff-tiny \(11111111\); run: compodiff index build"
     ):

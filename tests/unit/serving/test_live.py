@@ -105,7 +105,7 @@ def test_an_index_of_another_encoder_is_refused_at_the_start_and_later(artifacts
     manifest = artifacts / "index" / "manifest.json"
     champion = Champion(lambda: places_in(artifacts))
     content = json.loads(manifest.read_text())
-    content["encoder"]["weights_digest"] = "f" * 64
+    content["encoder"]["picture"]["weights_digest"] = "f" * 64
     manifest.write_text(json.dumps(content))
     champion.refresh()
     assert "ffffffff" in champion.fault

@@ -91,7 +91,7 @@ def test_an_exact_mask_covers_the_cells_that_a_drawn_one_covers_in_a_query(tiny_
     blocks = generator.random((size[1] // 32, size[0] // 32)) > 0.5
     mask = np.kron(blocks, np.ones((32, 32), dtype=bool))
     drawn = compute_cells(Image.fromarray((255 * mask).astype(np.uint8)), Image.new("RGB", size), tiny_encoder)
-    ours = find_mask_cells(mask, tiny_encoder.manifest.resize_mode)
+    ours = find_mask_cells(mask, tiny_encoder.manifest.picture.resize_mode)
     # The encoder's 32 pixels blur the edges of blocks.
     assert (ours != drawn.numpy()).mean() < 0.05
 

@@ -110,5 +110,5 @@ def _list_texts(there: PresentPictures) -> list[str]:
 def _digest_present(there: PresentPictures, encoder: Encoder) -> str:
     """Return what changes whenever a picture, a text or the encoder does."""
     stamps = [(name, pictures.stamp(name)) for name, pictures in there.pictures.items()]
-    identity = json.dumps([stamps, _list_texts(there), encoder.manifest.to_json()]).encode()
+    identity = json.dumps([stamps, _list_texts(there), encoder.manifest.identify()]).encode()
     return hashlib.sha256(identity).hexdigest()

@@ -1,0 +1,30 @@
+"""What a picture goes through before it enters a tower."""
+
+from collections.abc import Callable
+
+from PIL import Image
+from torch import Tensor
+
+from compodiff.encoders.manifest import PicturePart
+
+
+def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
+    """Return the preprocessing of an RGB picture -> (3, H, W) float32, as open_clip has it."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+    from torchvision.transforms import Resize
+
+    transform = image_transform_v2(
+        PreprocessCfg(
+            size=part.image_size,
+            mean=part.mean,
+            std=part.std,
+            interpolation=part.interpolation,
+            resize_mode=part.resize_mode,
+        ),
+        is_train=False,
+    )
+    if part.resize_to is not None:
+        first = transform.transforms[0]
+        transform.transforms[0] = Resize(part.resize_to, first.interpolation, antialias=True)
+    made: Callable[[Image.Image], Tensor] = transform
+    return made
