@@ -16,7 +16,6 @@ from compodiff.embeddings import Embeddings
 from compodiff.encoders import load_encoder
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
-from compodiff.precision import choose_precision
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
 
@@ -48,16 +47,15 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
         COMPOSED: RetrievalModel.load(composed, sampling, encoded),
     }
-    device = models[COMPOSED].denoiser.relative_bias.device
     settings = {
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": digest_weights(prior), COMPOSED: digest_weights(composed)},
-        "sampling": sampling.model_dump() | {"precision": choose_precision(sampling.precision, device)},
+        "sampling": sampling.model_dump() | {"precision": models[COMPOSED].precision},
         "min_relation_queries": evaluation.min_relation_queries,
     }
     scored = [replace(part, name=assembled.name) for part in assembled.load(assembled.split)]
     baselines = assembled.load(assembled.validation)[0] if assembled.validation else BaselineDials()
-    source = EmbeddingSource(encoded, make_masks(assembled.home, load_encoder(encoder)))
+    source = EmbeddingSource(encoded, make_masks(assembled.home, load_encoder(encoder).move_to_gpu()))
     comparison = run_benchmark(BenchmarkRun(scored, source, models, baselines, evaluation, settings))
     served = Index.load(index)
     if len(scored) == 1 and set(scored[0].gallery or ()) == set(served.pictures["picture_id"]):
