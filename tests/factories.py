@@ -175,7 +175,7 @@ def make_denoiser_config(**changes: Any) -> "DenoiserConfig":
     from compodiff.model.network.denoiser import DenoiserConfig
 
     layers = {"width": 16, "depth": 2, "heads": 2, "cross_heads": 2, "head_width": 8, "feed_forward_factor": 2}
-    ends = {"embedding_dim": 16, "token_dim": 16, "mask_size": 8, "image_slots": 2, "residual": False}
+    ends = {"embedding_dim": 16, "token_dims": (16,), "mask_size": 8, "image_slots": 2, "residual": False}
     return DenoiserConfig(**(layers | ends | changes))
 
 

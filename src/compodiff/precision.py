@@ -1,4 +1,4 @@
-"""Which precision this machine multiplies fastest: measured in milliseconds, once a process, not read off a flag.
+"""Where networks run, and which precision is fastest there: measured in milliseconds, not read off a flag.
 
 A processor without bfloat16 instructions still computes in it, by emulation, in 2 to 50 times the time of float32; and
 a flag of the processor says nothing of a library that was told not to use it.
@@ -38,6 +38,14 @@ class SelfCheck:
     def fastest(self) -> Precision:
         """The precision to compute in."""
         return "bfloat16" if self.ratio < 1 else "float32"
+
+
+def choose_device() -> torch.device:
+    """Return where networks run in this process: the GPU where there is one, of several the first.
+
+    The processes of a training that share a machine have one each (training/engine.py).
+    """
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_precision(asked: AskedPrecision, device: torch.device) -> Precision:

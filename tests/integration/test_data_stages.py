@@ -156,7 +156,7 @@ def test_a_batch_is_drawn_of_every_set_in_its_share(root: Path) -> None:
     assert len(batch.target) == 100
     plan = batches.draw_plan(np.random.default_rng(1))
     assert dict(zip(SETS, np.bincount(plan.rows[:, 4]), strict=True)) == {"emoji": 39, "emoji_edits": 36, "scenes": 25}
-    assert len(material.queries.lengths) > 10
+    assert len(material.queries.own) > 10
 
 
 def test_a_second_run_makes_the_same_bytes(root: Path, small_data: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:

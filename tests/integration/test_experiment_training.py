@@ -13,7 +13,7 @@ from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.experiments import training
 from compodiff.experiments.setup import ExperimentSetup
-from compodiff.experiments.variants import MEAN, POOLED, WHOLE, VariantData, divide_anew, reduce_texts
+from compodiff.experiments.variants import EVERYTHING, MEAN, POOLED, TextView, VariantData, divide_anew, reduce_texts
 from compodiff.sets import open_set
 from compodiff.training.examples import IMAGE, TARGET
 
@@ -106,7 +106,7 @@ def test_a_mixture_of_other_data_has_another_digest(data, project):
     assert sum(share for own in half.shares.values() for share in own.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("texts", "expected"), [(MEAN, "mean"), (POOLED, "pooled")])
+@pytest.mark.parametrize(("texts", "expected"), [(TextView(MEAN), "mean"), (TextView(POOLED), "pooled")])
 def test_reduced_texts_have_one_token_each_in_sets_and_benchmarks(project, data, texts, expected):
     of_set = VariantData.open(project / "artifacts", ["emoji"], texts).sets["emoji"].embeddings
     of_benchmark = Embeddings.load(project / "artifacts" / "benchmark_embeddings" / "emoji")
@@ -114,14 +114,17 @@ def test_reduced_texts_have_one_token_each_in_sets_and_benchmarks(project, data,
         (data.sets["emoji"].embeddings, of_set),
         (of_benchmark, reduce_texts(of_benchmark, texts)),
     ):
-        tokens, lengths = whole.read_tokens([3])
-        one, ones = reduced.read_tokens([3, 1])
+        ((tokens, lengths),) = whole.read_tokens([3])
+        ((one, ones),) = reduced.read_tokens([3, 1])
         assert (lengths > 1).all()
         assert ones.tolist() == [1, 1]
         assert one.shape == (2, tokens.shape[1])
         if expected == "mean":
             assert one[0] == pytest.approx(tokens.astype(float).mean(axis=0), abs=2e-3)
-    assert reduce_texts(of_benchmark, WHOLE).read_tokens([3])[0].tolist() == of_benchmark.read_tokens([3])[0].tolist()
+    ((whole_tokens, _),), ((tokens, _),) = (
+        it.read_tokens([3]) for it in (of_benchmark, reduce_texts(of_benchmark, EVERYTHING))
+    )
+    assert whole_tokens.tolist() == tokens.tolist()
 
 
 def test_a_bench_of_one_style_ranks_and_asks_that_style_only(project):

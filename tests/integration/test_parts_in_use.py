@@ -52,7 +52,7 @@ def test_pictures_are_embedded_indexed_and_found(
     material = EmbeddingMaterial(small_catalogue.list_distinct(), small_catalogue.read, "small", ["a red cat"])
     make_embeddings(embeddings, loaded, material, params.embedding)
     build_index(index=params.index, benchmark=benchmark, embeddings=embeddings, folder=artifacts / "index")
-    config = DenoiserConfig(manifest.embedding_dim, manifest.token_dims[0], 32, 2, 2, 2, 16, 2, 8, 2, residual=True)
+    config = DenoiserConfig(manifest.embedding_dim, manifest.token_dims, 32, 2, 2, 2, 16, 2, 8, 2, residual=True)
     torch.manual_seed(2)
     set_dials(sampling=params.sampling, dials=artifacts / "sampling.json")
     card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), {})

@@ -64,7 +64,7 @@ def train(home: Path, out: Path, *kept: str, tower: TextTower) -> pd.DataFrame:
     encoder = sets[0].embeddings.encoder
     queries = take_queries_of_set(sets[0].embeddings, out / kept[0], 10, seed=3)
     material = TrainingMaterial(Mixture(tuple(sets), shares, "digest"), queries)
-    config = make_denoiser_config(embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dims[0])
+    config = make_denoiser_config(embedding_dim=encoder.embedding_dim, token_dims=encoder.token_dims)
     card = ModelCard(config, Process("diffusion", 1000), encoder.to_json())
     denoiser = make_denoiser(config, material, standardise=True, seed=17)
     name = "-".join(kept)
@@ -94,7 +94,7 @@ def test_only_the_texts_differ(home: Path, encoder_folder: Path) -> None:
     for name in ("images", "masks", "texts_pooled", "text_keys", "triplet", "masked", "scored"):
         np.testing.assert_array_equal(stored.open_array(name), online.open_array(name))
     rows = [3, 0, 3, len(stored.texts_pooled) - 1]
-    (tokens, lengths), (computed, own_lengths) = stored.read_tokens(rows), online.read_tokens(rows)
+    ((tokens, lengths),), ((computed, own_lengths),) = stored.read_tokens(rows), online.read_tokens(rows)
     np.testing.assert_array_equal(lengths, own_lengths)
     assert computed.dtype == tokens.dtype == np.float16
     np.testing.assert_allclose(computed, tokens, atol=4e-3)  # float16 keeps 11 bits: at values up to 4 that is 2e-3

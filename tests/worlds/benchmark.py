@@ -109,7 +109,7 @@ def untrained_card(manifest: EncoderManifest) -> ModelCard:
     """A residual network: before training its answer is the reference itself."""
     config = make_denoiser_config(
         embedding_dim=manifest.embedding_dim,
-        token_dim=manifest.token_dims[0],
+        token_dims=manifest.token_dims,
         depth=1,
         mask_size=4,
         image_slots=1,

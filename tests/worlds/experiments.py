@@ -59,7 +59,7 @@ def make_project(root: Path, small_data: Path, encoder: Encoder) -> Path:
 def _write_models(root: Path) -> None:
     params = load_params(root / "params.yaml")
     manifest = Embeddings.load(root / "artifacts" / "benchmark_embeddings" / "emoji").encoder
-    shape = DenoiserConfig.of(params.denoiser, embedding_dim=manifest.embedding_dim, token_dim=manifest.token_dims[0])
+    shape = DenoiserConfig.of(params.denoiser, embedding_dim=manifest.embedding_dim, token_dims=manifest.token_dims)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         weights = Denoiser(shape).state_dict()

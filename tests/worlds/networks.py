@@ -9,11 +9,13 @@ from factories import make_denoiser_config
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 
-TINY = make_denoiser_config(token_dim=12, mask_size=64, image_slots=1)
-OURS = make_denoiser_config(embedding_dim=10, token_dim=12, image_slots=3, residual=True)
+TINY = make_denoiser_config(token_dims=(12,), mask_size=64, image_slots=1)
+OURS = make_denoiser_config(embedding_dim=10, token_dims=(12,), image_slots=3, residual=True)
+TWO_TEXT_PARTS = make_denoiser_config(embedding_dim=10, token_dims=(12, 7))
+LENGTHS = ((4, 1, 6), (2, 5, 2))  # of three texts, as each text part sees them
 
 
-@pytest.fixture(params=[TINY, OURS], ids=["released", "ours"])
+@pytest.fixture(params=[TINY, OURS, TWO_TEXT_PARTS], ids=["released", "ours", "two text parts"])
 def config(request: pytest.FixtureRequest) -> DenoiserConfig:
     return request.param
 
@@ -46,6 +48,16 @@ def normal() -> Callable[..., torch.Tensor]:
 
 
 @pytest.fixture
-def texts(normal: Callable[..., torch.Tensor]) -> PackedText:
-    """Three texts of 4, 1 and 6 tokens."""
-    return PackedText(normal(11, 12), torch.tensor([4, 1, 6]))
+def texts(config: DenoiserConfig, normal: Callable[..., torch.Tensor]) -> PackedText:
+    """Three texts: of 4, 1 and 6 tokens, and as a second text part sees them, of 2, 5 and 2."""
+    own = zip(config.token_dims, LENGTHS, strict=False)
+    return PackedText.of(*((normal(sum(lengths), width), torch.tensor(lengths)) for width, lengths in own))
+
+
+def take_text(texts: PackedText, row: int) -> PackedText:
+    """One text alone."""
+    taken = []
+    for tokens, lengths in texts.parts:
+        start = int(lengths[:row].sum())
+        taken.append((tokens[start : start + int(lengths[row])], lengths[row : row + 1]))
+    return PackedText.of(*taken)

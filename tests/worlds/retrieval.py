@@ -16,7 +16,7 @@ def encoder(tiny_encoder: Encoder) -> Encoder:
 
 @pytest.fixture(scope="session")
 def composer(encoder: Encoder) -> Composer:
-    config = make_denoiser_config(token_dim=encoder.manifest.token_dims[0])
+    config = make_denoiser_config(token_dims=encoder.manifest.token_dims)
     card = ModelCard(config, Process("diffusion", 1000), encoder.manifest.to_json())
     sampling = make_sampling_params(draws=2, reference_mixing=0.1, masked_reference_mixing=0.05)
     return Composer(encoder, make_random_denoiser(config, seed=1), card, sampling)

@@ -36,7 +36,7 @@ def make_project(root: Path, data: Path, catalogue: Catalogue) -> Path:
     material = EmbeddingMaterial(catalogue.list_distinct(), catalogue.read, "small", [])
     make_embeddings(embeddings, load_encoder(artifacts / "encoder"), material, params.embedding)
     build_index(index=params.index, benchmark=benchmark, embeddings=embeddings, folder=artifacts / "index")
-    config = DenoiserConfig(32, manifest.token_dims[0], 32, 2, 2, 2, 16, 2, 8, 2, residual=True)
+    config = DenoiserConfig(32, manifest.token_dims, 32, 2, 2, 2, 16, 2, 8, 2, residual=True)
     torch.manual_seed(2)  # nn.Module draws its weights from the global generator
     denoiser = Denoiser(config)
     torch.nn.init.normal_(denoiser.output_projection.weight, std=0.05)

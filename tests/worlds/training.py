@@ -33,7 +33,13 @@ TEXTS = ["", *(name.replace("-", " ") for name in PICTURES), *(f"make it {colour
 
 PARAMS = make_training_params()
 NETWORK = make_denoiser_config(
-    embedding_dim=EMBEDDING_DIM, token_dim=TOKEN_DIM, width=32, head_width=16, mask_size=4, image_slots=1, residual=True
+    embedding_dim=EMBEDDING_DIM,
+    token_dims=(TOKEN_DIM,),
+    width=32,
+    head_width=16,
+    mask_size=4,
+    image_slots=1,
+    residual=True,
 )
 MANIFEST = make_encoder_manifest(embedding_dim=EMBEDDING_DIM, token_dim=TOKEN_DIM)
 

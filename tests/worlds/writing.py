@@ -100,7 +100,7 @@ def make_world(root: Path, encoder: Encoder) -> Path:
 
 
 def _write_released(root: Path) -> None:
-    shape = replace(RELEASED, embedding_dim=16, token_dim=16, width=16, depth=1, heads=2, head_width=8)
+    shape = replace(RELEASED, embedding_dim=16, token_dims=(16,), width=16, depth=1, heads=2, head_width=8)
     denoiser = Denoiser(shape)
     denoiser.constants.embedding_mean.zero_()
     denoiser.constants.embedding_std.fill_(1)

@@ -3,7 +3,6 @@
 Q queries, P pairs of a query and one of its texts, D embedding width.
 """
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
-from compodiff.precision import Precision, choose_precision
+from compodiff.precision import Precision, choose_device, choose_precision
 
 _PAIRS_AT_ONCE = 512
 
@@ -80,7 +79,7 @@ class QueryArrays:
 
     @property
     def texts(self) -> Floats:
-        """Pooled text (Q, D) of each query, of length 1."""
+        """Pooled text (Q, D) of each query, of length 1; where the encoder has a joint text embedding."""
         return self.average_over_texts(self.embeddings.texts_pooled[self.text])
 
 
@@ -91,7 +90,10 @@ def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
 
 @dataclass(frozen=True)
 class RetrievalModel:
-    """A denoiser and how it is asked; `has_reference` false asks by the text alone, as the prior is asked."""
+    """A denoiser on the CPU and how it is asked; `has_reference` false asks by the text alone, as the prior is asked.
+
+    It answers on the GPU where there is one.
+    """
 
     denoiser: Denoiser
     card: ModelCard
@@ -116,7 +118,7 @@ class RetrievalModel:
     @property
     def precision(self) -> Precision:
         """The precision that it is sampled in."""
-        return choose_precision(self.sampling.precision, self.denoiser.relative_bias.device)
+        return choose_precision(self.sampling.precision, choose_device())
 
     def sample_with(self, sampling: SamplingParams) -> "RetrievalModel":
         """Return the same model, sampled otherwise."""
@@ -125,7 +127,7 @@ class RetrievalModel:
     def answer(self, asked: QueryArrays, label: str) -> Similarity:
         """Sample answers to every query and fuse its draws; its noise depends on its place and the seed alone."""
         # A copy, because the weights are packed for inference and may still be trained on.
-        denoiser = prepare_for_inference(deepcopy(self.denoiser), self.sampling.precision)
+        denoiser = prepare_for_inference(deepcopy(self.denoiser), self.sampling.precision, choose_device())
         options = SamplerOptions.of(self.sampling)
         generators = make_generators(torch.Generator().manual_seed(self.sampling.seed), len(asked.references))
         answers: list[Floats] = []
@@ -133,27 +135,21 @@ class RetrievalModel:
             for start in range(0, len(asked.query), _PAIRS_AT_ONCE):
                 pairs = np.arange(start, min(start + _PAIRS_AT_ONCE, len(asked.query)))
                 own = [generators[query].clone_state() for query in asked.query[pairs]]  # shared by a query's texts
-                conditions = self._make_conditions(asked, pairs)
+                conditions = self._make_conditions(asked, pairs, choose_device())
                 draws = compose_draws(denoiser, conditions, options, own, self.card.process)
                 answers.append(fuse_draws(draws, self.sampling.fusion).cpu().numpy())
                 progress.update(len(pairs))
         vectors = np.concatenate(answers)
         return Similarity(tuple(asked.average_over_texts(each) for each in vectors.swapaxes(0, 1)), np.maximum)
 
-    def _make_conditions(self, asked: QueryArrays, pairs: Ints) -> Conditions:
-        device = self.denoiser.relative_bias.device
+    def _make_conditions(self, asked: QueryArrays, pairs: Ints, device: torch.device) -> Conditions:
         query, negative = asked.query[pairs], asked.negative[pairs]
         null_text = negative[:1] if (negative == negative[0]).all() else negative
         image = torch.from_numpy(asked.references[query]).float().to(device) if self.has_reference else None
         masks = asked.masks[query].to(device) if self.has_reference and asked.masks is not None else None
         return Conditions(
-            null_text=_pack_texts(asked.embeddings, null_text, device),
-            text=_pack_texts(asked.embeddings, asked.text[pairs], device),
+            null_text=PackedText.of_arrays(asked.embeddings.read_tokens(null_text)).place(device),
+            text=PackedText.of_arrays(asked.embeddings.read_tokens(asked.text[pairs])).place(device),
             image=image,
             mask=masks,
         )
-
-
-def _pack_texts(embeddings: Embeddings, rows: Ints | Sequence[int], device: torch.device) -> PackedText:
-    tokens, lengths = embeddings.read_tokens(rows)
-    return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))

@@ -30,7 +30,9 @@ class BaselineDials:
 
 
 def make_baselines(asked: QueryArrays, dials: BaselineDials) -> dict[str, Similarity]:
-    """Return the four baseline rows by name."""
+    """Return the four baseline rows by name; the reference's alone where texts have no embedding of their own."""
+    if asked.embeddings.encoder.joint is None:
+        return {"image_only": Similarity((asked.references,))}
     return {
         "image_only": Similarity((asked.references,)),
         "text_only": Similarity((asked.texts,)),

@@ -4,6 +4,7 @@
 embeddings come from, which models answer, and how the baselines' dials are chosen.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY, BaselineDials, choose_dials, make_baselines
@@ -76,8 +78,13 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     vectors = read_gallery_vectors(run.source.embeddings)
     scorer = Scorer(chunk=run.evaluation.chunk, skip_missing=run.skip_missing)
     asked = [ask_queries(part, run.source) for part in run.parts]
-    if isinstance(run.baselines, BaselineDials):
-        dials, chosen = run.baselines, {}
+    dials, chosen = BaselineDials(), dict[str, str]()
+    encoder = run.source.embeddings.encoder
+    if encoder.joint is None:
+        why = encoder.explain_no_joint_text()
+        tqdm.write(f"the baselines text_only, sum and product are left out: {why}", file=sys.stderr)
+    elif isinstance(run.baselines, BaselineDials):
+        dials = run.baselines
     else:
         validation = ask_queries(run.baselines, run.source)
         dials = choose_dials(run.baselines, validation, vectors, scorer, run.evaluation)

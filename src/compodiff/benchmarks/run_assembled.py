@@ -56,7 +56,7 @@ class EmbeddedBenchmark:
         it = self.assembled
         scored = [replace(part, name=it.name) for part in it.load(it.split)]
         baselines = it.load(it.validation)[0] if it.validation else BaselineDials()
-        source = EmbeddingSource(self.embeddings, make_masks(it.home, load_encoder(encoder)))
+        source = EmbeddingSource(self.embeddings, make_masks(it.home, load_encoder(encoder).move_to_gpu()))
         return run_benchmark(BenchmarkRun(scored, source, models, baselines, evaluation, settings))
 
     def write(self, comparison: Comparison, evaluation: EvaluationParams, *, metrics: Path, report: Path) -> None:

@@ -25,6 +25,7 @@ from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
 from compodiff.hub import find_model_folder
 from compodiff.params import CaptionParams, LanguageModelParams
+from compodiff.precision import choose_device
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart, require_replaceable_folder
 
@@ -55,7 +56,7 @@ def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
         raise InputInvalid(f"the tokenizer of {name} has no end-of-text token; take a model whose tokenizer has one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(_choose_device()), tokenizer
+    return model.to(choose_device()), tokenizer
 
 
 class RowTokens:
@@ -243,7 +244,7 @@ class LanguageModelWriter:
         limit = find_longest_row(self._model, self._params)
         prompts = self._tokenizer(
             list(map(make_prompt, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
-        ).to(_choose_device())
+        ).to(choose_device())
         prompts.pop("token_type_ids", None)
         tokens = self._model.generate(
             **prompts,
@@ -281,7 +282,3 @@ def _seed_generators(seed: int, number: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed * 1_000_003 + number)
         yield
-
-
-def _choose_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -105,7 +105,9 @@ def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress:
         by_length = sorted(range(len(terms)), key=lambda it: (len(terms[it]), it))  # alike in length: less padding
         for first in range(0, len(terms), TEXTS):
             rows = by_length[first : first + TEXTS]
-            vectors[rows] = encoder.encode_texts([terms[it] for it in rows]).require_pooled().cpu().numpy()
+            vectors[rows] = (
+                encoder.embed_texts([terms[it] for it in rows], "terms are compared by meaning").cpu().numpy()
+            )
             progress(len(rows))
         with replace_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)

@@ -24,4 +24,5 @@ def convert(
         echo(f"{to}: released form of {folder}")
         return
     shape = import_released(folder, to).denoiser
-    echo(f"{to}: depth {shape.depth}, width {shape.width}, {shape.heads} heads, text tokens {shape.token_dim} wide")
+    wide = " and ".join(map(str, shape.token_dims))
+    echo(f"{to}: depth {shape.depth}, width {shape.width}, {shape.heads} heads, text tokens {wide} wide")

@@ -64,13 +64,12 @@ def _time_row(params: "Params") -> float:
     import torch
 
     from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
-    from compodiff.precision import DTYPES, choose_precision
+    from compodiff.precision import DTYPES, choose_device, choose_precision
     from compodiff.speed.training import TimedBatch, train_step
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = DTYPES[choose_precision(params.composed.precision, device)]
+    dtype = DTYPES[choose_precision(params.composed.precision, choose_device())]
     width = params.denoiser.width  # stands for the widths of the encoder too: of the work, they are the smallest part
-    config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dim=width)
+    config = DenoiserConfig.of(params.denoiser, embedding_dim=width, token_dims=(width,))
     with torch.random.fork_rng():
         denoiser = Denoiser(config).to(dtype)
     batch = TimedBatch(config, params.composed.batch_size, dtype, longest=_LONGEST_TEXT)

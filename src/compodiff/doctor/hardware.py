@@ -58,10 +58,7 @@ def judge_gpu() -> Answer:
 
 def judge_precision(project: Path) -> Answer:
     """Say in which precision training computes here, and why: by the same self-check that training asks."""
-    import torch
-
     from compodiff.params import load_params
-    from compodiff.precision import describe_choice
+    from compodiff.precision import choose_device, describe_choice
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return "well", describe_choice(load_params(project / "params.yaml").composed.precision, device)
+    return "well", describe_choice(load_params(project / "params.yaml").composed.precision, choose_device())

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from compodiff.encoders.encoder import Encoder
+from compodiff.embeddings.set_texts import name_tokens
+from compodiff.embeddings.token_arrays import TokenArrays, find_offsets, join_tokens, name_array
+from compodiff.encoders import Encoder, TokenStates
 from compodiff.execution.prefetch import map_ahead
 from compodiff.params import EmbeddingParams
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
@@ -75,13 +77,15 @@ def make_embeddings(folder: Path, encoder: Encoder, material: EmbeddingMaterial,
     worded = _write_chunks(work, "texts", texts, params.batch_size, embed_texts)
     with replace_folder(folder, KIND) as temporary:
         _join(temporary / "pictures.npy", pictures, "pictures")
-        for name in ("texts_pooled", "text_tokens"):
-            _join(temporary / f"{name}.npy", worded, name)
-        lengths = np.concatenate([_load(chunk, "lengths") for chunk in worded])
-        np.save(temporary / "text_offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        _join(temporary / "texts_pooled.npy", worded, "texts_pooled")
+        for part in range(len(encoder.manifest.texts)):
+            tokens = name_array("text_tokens", part)
+            _join(temporary / f"{tokens}.npy", worded, tokens)
+            lengths = np.concatenate([_load(chunk, name_array("lengths", part)) for chunk in worded])
+            np.save(temporary / f"{name_array('text_offsets', part)}.npy", find_offsets(lengths))
         _write_table(temporary / "pictures.parquet", picture_id=list(material.pictures))
         _write_table(temporary / "texts.parquet", text=texts)
-        write_json(temporary / "manifest.json", encoder.manifest.to_json())
+        write_json(temporary / "manifest.json", encoder.manifest.identify())
     delete_folder(work, _WORK)
 
 
@@ -129,19 +133,18 @@ def _embed_pictures(
 
 
 def _embed_texts(encoder: Encoder, batch_size: int, texts: Sequence[str]) -> Arrays:
-    """Embed texts: pooled (t, D), tokens end to end (sum L, D_text) in float16, and their lengths (t,)."""
-    pooled, tokens, lengths = [], [], []
+    """Embed texts: pooled (t, D), and for each text part tokens end to end (sum L, D_k) in float16, lengths (t,)."""
+    pooled, tokens = [], []
     for batch in _split_batches(texts, batch_size):
         encoding = encoder.encode_texts(batch)
-        pooled.append(encoding.require_pooled().cpu().numpy())
-        states = encoding.states[0]
-        tokens.append(states.tokens[states.mask].half().cpu().numpy())
-        lengths.append(states.mask.sum(dim=1).cpu().numpy())
-    return {
-        "texts_pooled": np.concatenate(pooled),
-        "text_tokens": np.concatenate(tokens),
-        "lengths": np.concatenate(lengths),
-    }
+        none = torch.empty(len(batch), 0)
+        pooled.append((none if encoding.pooled is None else encoding.pooled).cpu().numpy())
+        tokens.append(tuple(_read_states(part) for part in encoding.states))
+    return {"texts_pooled": np.concatenate(pooled), **name_tokens(join_tokens(tokens))}
+
+
+def _read_states(part: TokenStates) -> TokenArrays:
+    return TokenArrays(part.tokens[part.mask].half().cpu().numpy(), part.mask.sum(dim=1).cpu().numpy())
 
 
 def _split_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -3,18 +3,18 @@
 images.npy (N, D) f16           pictures and, after them shard by shard, their masked variants
 masks.npy (M, 512) u8           64 x 64 bits of each masked variant
 digests.npy (N, 16) u8          of each picture's pixels             states.npy (N,) u8   whether it could be read
-texts_pooled.npy (T, D) f16     row 0 is the empty text, the null text
+texts_pooled.npy (T, D) f16     row 0 is the empty text, the null text; (T, 0) where the encoder has no joint text part
 text_keys.npy (T,) u64
-text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) i64. Or, where tokens are
-computed when they are asked for: text_bytes.npy u8, the texts in UTF-8 end to end; text_starts.npy (T + 1,) i64
+text_tokens.npy (sum L, D_k) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) i64; of the encoder's second
+text part text_tokens_2.npy and text_offsets_2.npy, and so on. Or, where tokens are computed when they are asked for:
+text_bytes.npy u8, the texts in UTF-8 end to end; text_starts.npy (T + 1,) i64
 keys.npy (R,) u64, splits.npy (R,) u8, scored.npy (R, 5) i64          of each row of the set
 text_to_image.npy, masked.npy, triplet.npy (n, 5) i64                 examples: ROW, TEXT, IMAGE, MASK, TARGET
 negatives.npy (n, 2) i64        row, image                            manifest.json   encoder, params, shards
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from compodiff.embeddings.scattered import expect_scattered, read_scattered
 from compodiff.embeddings.text_tower import TextTower
+from compodiff.embeddings.token_arrays import TextTokens, TokenTable, name_array
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.images.mask_cells import MASK_SIZE
@@ -37,28 +38,7 @@ READ, MISSING, UNDECODABLE = range(3)  # states of pictures
 NULL_TEXT = 0
 STORED, ONLINE = "stored", "online"  # what of texts is kept: their token states, or themselves
 
-# Array of a part -> by which counts each of its columns is moved where parts are joined ("" for none).
-_MOVED: dict[str, tuple[str, ...]] = {
-    "images": (),
-    "masks": (),
-    "digests": (),
-    "states": (),
-    "texts_pooled": (),
-    "text_tokens": (),
-    "text_bytes": (),
-    "lengths": (),
-    "text_keys": (),
-    "keys": (),
-    "splits": (),
-    "scored": ("images", "images", "texts", "texts", "texts"),
-    "text_to_image": ("rows", "texts", "images", "masks", "images"),
-    "masked": ("rows", "texts", "images", "masks", "images"),
-    "triplet": ("rows", "texts", "images", "masks", "images"),
-    "negatives": ("rows", "images"),
-}
-_COUNTED = {"images": "images", "masks": "masks", "texts": "lengths", "rows": "keys"}
-_TEXT_ARRAYS = {STORED: ("text_tokens", "text_offsets"), ONLINE: ("text_bytes", "text_starts")}
-_PICTURE_ARRAYS = ("images", "masks", "digests", "states")
+TEXT_ARRAYS = {STORED: ("text_tokens", "text_offsets"), ONLINE: ("text_bytes", "text_starts")}
 _REMAKE = "run: dvc repro --single-item --force embed@NAME"
 
 
@@ -138,8 +118,14 @@ class SetEmbeddings:
         return self.open_array("texts_pooled")
 
     @cached_property
-    def _texts(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        array, starts = _TEXT_ARRAYS[self.kept]
+    def _token_tables(self) -> tuple[TokenTable, ...]:
+        parts = range(len(self.encoder.token_dims))
+        names = ([name_array(name, part) for name in TEXT_ARRAYS[STORED]] for part in parts)
+        return tuple(TokenTable(self.open_array(tokens), self.open_array(offsets)) for tokens, offsets in names)
+
+    @cached_property
+    def _texts(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        array, starts = TEXT_ARRAYS[ONLINE]
         return self.open_array(array), self.open_array(starts)
 
     @cached_property
@@ -157,25 +143,20 @@ class SetEmbeddings:
                 start = end
         return groups
 
-    def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,).
+    def read_tokens(self, rows: ArrayLike) -> TextTokens:
+        """Return the tokens of texts. rows: (B,).
 
         Raises:
             InputInvalid: they have to be computed, and no text tower was handed in.
             EncoderMismatch: the tower's weights are not those of its manifest.
         """
-        states, offsets = self._texts
-        chosen = np.asarray(rows, dtype=np.int64)
-        if self.kept == ONLINE:
-            if self.tower is None:
-                raise InputInvalid(f"{self.folder} holds texts without token states; name the encoder's folder as well")
-            texts = [bytes(states[offsets[row] : offsets[row + 1]]).decode() for row in chosen]
-            return self.tower.compute_tokens(texts, self.manifest["params"]["batch_size"])
-        starts = offsets[chosen]
-        lengths = offsets[chosen + 1] - starts
-        begins = np.cumsum(lengths) - lengths
-        places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
-        return states[places], lengths
+        if self.kept == STORED:
+            return tuple(table.take(rows) for table in self._token_tables)
+        if self.tower is None:
+            raise InputInvalid(f"{self.folder} holds texts without token states; name the encoder's folder as well")
+        content, starts = self._texts
+        texts = [bytes(content[starts[row] : starts[row + 1]]).decode() for row in np.asarray(rows, dtype=np.int64)]
+        return self.tower.compute_tokens(texts, self.manifest["params"]["batch_size"])
 
     def read_images(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Return pictures from all over the set, (B, D). rows: (B,)."""
@@ -185,103 +166,6 @@ class SetEmbeddings:
         """Return masks, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""
         packed = self._packed_masks[np.asarray(rows, dtype=np.int64)]
         return np.unpackbits(packed, axis=1).astype(bool).reshape(-1, MASK_SIZE, MASK_SIZE)
-
-
-def join_parts(folder: Path, parts: Sequence["Part"], kept: str) -> None:
-    """Write the arrays of parts, one after the other, as the arrays of a set; one part's array is in memory at a time.
-
-    Args:
-        folder: gets the .npy files.
-        parts: the null text's first.
-        kept: STORED or ONLINE: what of texts is in them.
-    """
-    counts = [part.count_kinds() for part in parts]
-    starts = {name: np.cumsum([0, *(each[name] for each in counts)]) for name in _COUNTED}
-    for name in list_arrays(kept):
-        moved, joined, begin = _MOVED[name], None, 0
-        for number, part in enumerate(parts):
-            array = np.array(part.open_array(name))
-            for column, by in enumerate(moved):
-                array[:, column] += np.where(array[:, column] == NOTHING, 0, starts[by][number])
-            if joined is None:
-                rows = sum(part.count_rows(name) for part in parts)
-                shape = (rows, *array.shape[1:])
-                joined = create_array(folder / f"{name}.npy", array.dtype, shape)
-            joined[begin : begin + len(array)] = array
-            begin += len(array)
-    lengths = np.load(folder / "lengths.npy", mmap_mode="r", allow_pickle=False)
-    offsets = create_array(folder / f"{_TEXT_ARRAYS[kept][1]}.npy", np.dtype(np.int64), (len(lengths) + 1,))
-    np.cumsum(lengths, out=offsets[1:])  # the first is 0, as a new file is
-
-
-def list_arrays(kept: str) -> list[str]:
-    """Return the names of a part's arrays. kept: STORED or ONLINE: what of texts."""
-    others = {array for other, (array, _) in _TEXT_ARRAYS.items() if other != kept}
-    return [name for name in _MOVED if name not in others]
-
-
-class Part:
-    """The arrays of one shard: in the file that a pass wrote."""
-
-    def __init__(self, path: Path) -> None:
-        """`path`: an .npz file."""
-        self._path = path
-
-    def open_array(self, name: str) -> NDArray[Any]:
-        """Read an array."""
-        with np.load(self._path, allow_pickle=False) as arrays:
-            loaded: NDArray[Any] = arrays[name]
-        return loaded
-
-    def count_rows(self, name: str) -> int:
-        """Return the number of rows of an array."""
-        with np.load(self._path, allow_pickle=False) as arrays, arrays.zip.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, _ = read(file)
-        return int(shape[0])
-
-    def count_kinds(self) -> dict[str, int]:
-        """Return how many images, masks, texts and rows there are."""
-        return {name: self.count_rows(array) for name, array in _COUNTED.items()}
-
-    def count_all_rows(self, kept: str) -> dict[str, int]:
-        """Return the number of rows of every array. kept: STORED or ONLINE: what of texts."""
-        return {name: self.count_rows(name) for name in list_arrays(kept)}
-
-
-class EarlierPart(Part):
-    """The arrays of one shard, out of the joined arrays of an earlier run."""
-
-    def __init__(self, embeddings: SetEmbeddings, starts: dict[str, int], lengths: dict[str, int]) -> None:
-        """`starts`: where each array of the shard begins in the joined one; `lengths`: of these arrays."""
-        self._embeddings, self._starts, self._lengths = embeddings, starts, lengths
-
-    @classmethod
-    def list_all(cls, embeddings: SetEmbeddings) -> dict[str, "EarlierPart"]:
-        """Return the parts that were joined, by the digests of their shards."""
-        parts, ends = dict[str, EarlierPart](), Counter[str]()
-        for part in embeddings.manifest["parts"]:
-            parts[part["sha256"]] = cls(embeddings, ends.copy(), part["lengths"])
-            ends.update(part["lengths"])
-        return parts
-
-    def read_pictures(self) -> Arrays:
-        """Read the arrays that are of pictures alone."""
-        return {name: self.open_array(name) for name in _PICTURE_ARRAYS}
-
-    def open_array(self, name: str) -> NDArray[Any]:
-        """Cut an array out of the joined one, and move its numbers back."""
-        start = self._starts[name]
-        array = np.array(self._embeddings.open_array(name)[start : start + self._lengths[name]])
-        for column, by in enumerate(_MOVED[name]):
-            own = array[:, column]
-            array[:, column] = np.where(own == NOTHING, own, own - self._starts[_COUNTED[by]])
-        return array
-
-    def count_rows(self, name: str) -> int:
-        """Return the number of rows of an array."""
-        return self._lengths[name]
 
 
 def iterate_chunks(count: int, size: int) -> Iterator[slice]:

@@ -1,12 +1,14 @@
 """Embed a set, shard by shard: what was embedded before by the same encoder is taken over, the rest is made."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from compodiff.embeddings.set_arrays import Arrays, EarlierPart, Part, SetEmbeddings, join_parts
+from compodiff.embeddings.joining import EarlierPart, Part, join_parts
+from compodiff.embeddings.set_arrays import Arrays, SetEmbeddings
 from compodiff.embeddings.set_pass import SetEmbedder, ShardTask, plan_rows
 from compodiff.embeddings.set_texts import choose_kept, embed_texts
 from compodiff.encoders import load_encoder
@@ -31,7 +33,7 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     """Embed the set at `address` and write it as `folder` (layout in set_arrays.py), whole or not at all.
 
     Finished shards wait in a hidden folder beside it. Shards that an earlier run embedded with the same encoder and
-    params are taken over.
+    params are taken over; of one whose encoder had other text parts, the pictures are.
 
     Raises:
         InputInvalid: the set or a shard of it cannot be read, or `folder` holds something else.
@@ -41,7 +43,7 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     opened = open_set(address)
     description = opened.description
     manifest = EncoderManifest.from_json(read_json(encoder / "manifest.json"))
-    made_with = {"encoder": manifest.to_json(), "params": params.describe_vectors()}
+    made_with = {"encoder": manifest.identify(), "params": params.describe_vectors()}
     require_replaceable_folder(folder, KIND)
     if description.vectors:
         theirs = EncoderManifest.from_json(dict(description.vectors.encoder))
@@ -49,10 +51,10 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     kept = _choose_kept(opened, manifest, params, folder.name)
     work = folder.with_name(f".{folder.name}.work")
     claim_folder(work, made_with | {"texts": kept}, _WORK, ("*.npz",))
-    found, kept_before = _find_earlier(folder, made_with)
-    earlier = found if kept == kept_before else {}
+    found = _find_earlier(folder, manifest, params)
+    earlier = found.parts if (found.encoder, found.kept) == (manifest, kept) else {}
     tasks = {
-        shard.sha256: ShardTask(shard, work / f"{shard.sha256}.npz", found.get(shard.sha256))
+        shard.sha256: ShardTask(shard, work / f"{shard.sha256}.npz", found.parts.get(shard.sha256))
         for shard in description.shards
     }
     missing = [task for sha256, task in tasks.items() if sha256 not in earlier and not task.to.exists()]
@@ -67,8 +69,8 @@ def embed_set(folder: Path, address: Path | str, encoder: Path, params: Embeddin
     names = [_NULL, *(shard.sha256 for shard in description.shards)]
     parts = [earlier.get(name) or Part(work / f"{name}.npz") for name in names]
     with replace_folder(folder, KIND) as temporary:
-        join_parts(temporary, parts, kept)
-        lengths = [part.count_all_rows(kept) for part in parts]
+        join_parts(temporary, parts, kept, len(manifest.texts))
+        lengths = [part.count_all_rows(kept, len(manifest.texts)) for part in parts]
         listed = [{"sha256": name, "lengths": own} for name, own in zip(names, lengths, strict=True)]
         described = made_with | {"set": description.digest, "texts": kept, "parts": listed}
         write_json(temporary / "manifest.json", described)
@@ -84,15 +86,30 @@ def _choose_kept(opened: TrainingSet, encoder: EncoderManifest, params: Embeddin
     return choose_kept(params, encoder, plan.texts, shards[0].rows / sum(shard.rows for shard in shards), name)
 
 
-def _find_earlier(folder: Path, made_with: Mapping[str, object]) -> tuple[dict[str, EarlierPart], str]:
-    """Return what an earlier run left in `folder`: parts by the digest of their shard, and what it kept of texts."""
+@dataclass(frozen=True)
+class _Earlier:
+    """What an earlier run made of the same pictures.
+
+    Attributes:
+        parts: by the digest of their shard.
+        encoder: that made them; another one may differ in its text parts only.
+        kept: of texts.
+    """
+
+    parts: Mapping[str, EarlierPart] = field(default_factory=dict)
+    encoder: EncoderManifest | None = None
+    kept: str = ""
+
+
+def _find_earlier(folder: Path, encoder: EncoderManifest, params: EmbeddingParams) -> _Earlier:
     try:
         embeddings = SetEmbeddings.load(folder)
-        if any(embeddings.manifest.get(key) != value for key, value in made_with.items()):
-            return {}, ""
-        return EarlierPart.list_all(embeddings), embeddings.kept
+        own = embeddings.encoder
+        if own.picture != encoder.picture or embeddings.manifest["params"] != params.describe_vectors():
+            return _Earlier()
+        return _Earlier(EarlierPart.list_all(embeddings), own, embeddings.kept)
     except (CompoDiffError, KeyError, TypeError):
-        return {}, ""
+        return _Earlier()
 
 
 def _write_null(path: Path, encoder: Path, params: EmbeddingParams, kept: str) -> None:

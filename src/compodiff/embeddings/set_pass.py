@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from compodiff.embeddings.joining import EarlierPart
 from compodiff.embeddings.masking import blank_masked, draw_mask, find_drawn_cells
-from compodiff.embeddings.set_arrays import ASKED, MISSING, NOTHING, READ, STORED, UNDECODABLE, Arrays, EarlierPart
+from compodiff.embeddings.set_arrays import ASKED, MISSING, NOTHING, READ, STORED, UNDECODABLE, Arrays
 from compodiff.embeddings.set_texts import embed_texts, hash_text
 from compodiff.embeddings.set_vectors import read_vectors
 from compodiff.encoders import MEMO, Encoder, load_encoder

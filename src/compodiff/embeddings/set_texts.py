@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from compodiff.embeddings.set_arrays import ONLINE, STORED, Arrays
 from compodiff.embeddings.text_tower import encode_texts
+from compodiff.embeddings.token_arrays import TextTokens, name_array
 from compodiff.encoders import Encoder, EncoderManifest
 from compodiff.encoders.manifest import ATTENDED, TextPart
 from compodiff.params import EmbeddingParams
@@ -21,18 +22,21 @@ _BYTES_OF_A_NUMBER = 2
 def embed_texts(encoder: Encoder, texts: Sequence[str], params: EmbeddingParams, kept: str) -> Arrays:
     """Embed texts: pooled (t, D), and hashes (t,).
 
-    Where token states are stored: tokens end to end (sum L, D_text) and lengths (t,). Else the texts in UTF-8 end to
-    end, and how many bytes each has.
+    Where token states are stored: tokens end to end (sum L, D_k) and lengths (t,) for each text part. Else the texts in
+    UTF-8 end to end, and how many bytes each has.
     """
     pooled, tokens = encode_texts(encoder, texts, params.batch_size)
     return {
         "texts_pooled": pooled,
         "text_keys": np.array([hash_text(text) for text in texts], np.uint64),
-        **(keep_texts(texts) if kept == ONLINE else {
-            "text_tokens": np.concatenate([np.empty((0, encoder.manifest.token_dims[0]), np.float16), *tokens]),
-            "lengths": np.array([len(own) for own in tokens], np.int64),
-        }),
-    }  # fmt: skip
+        **(keep_texts(texts) if kept == ONLINE else name_tokens(tokens)),
+    }
+
+
+def name_tokens(texts: TextTokens) -> Arrays:
+    """Return the arrays of token states by name."""
+    tokens = {name_array("text_tokens", number): own.tokens for number, own in enumerate(texts)}
+    return tokens | {name_array("lengths", number): own.lengths for number, own in enumerate(texts)}
 
 
 def keep_texts(texts: Sequence[str]) -> Arrays:

@@ -2,7 +2,8 @@
 
 pictures.npy (N, D) f32         pictures.parquet        picture_id of each row
 texts_pooled.npy (T, D) f32     texts.parquet           text of each row; row 0 is the empty text, the null text
-text_tokens.npy (sum L, D_text) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) int64 where each begins
+text_tokens.npy (sum L, D_k) f16, the texts' tokens end to end; text_offsets.npy (T + 1,) int64, where each begins;
+of the second text part text_tokens_2.npy and text_offsets_2.npy, and so on
 manifest.json                   the encoder's
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from compodiff.embeddings.token_arrays import TextTokens, TokenTable, name_array
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 
@@ -29,8 +31,9 @@ class Embeddings:
         encoder: what made them.
         pictures: (N, D) float32.
         picture_row: picture_id -> row of `pictures`.
-        texts_pooled: (T, D) float32.
+        texts_pooled: (T, D) float32; (T, 0) where no text part of the encoder shares the pictures' space.
         text_row: text -> row of `texts_pooled`; the empty text has row 0.
+        text_tokens: token states of the texts, for each text part.
     """
 
     encoder: EncoderManifest
@@ -38,8 +41,7 @@ class Embeddings:
     picture_row: dict[str, int]
     texts_pooled: NDArray[np.float32]
     text_row: dict[str, int]
-    _text_tokens: NDArray[np.float16]
-    _text_offsets: NDArray[np.int64]
+    text_tokens: tuple[TokenTable, ...]
 
     @classmethod
     def load(cls, folder: Path, *, encoder: EncoderManifest | None = None) -> "Embeddings":
@@ -63,18 +65,18 @@ class Embeddings:
             picture_row={picture: row for row, picture in enumerate(pictures)},
             texts_pooled=_open_rows(folder, "texts_pooled", len(texts)),
             text_row={text: row for row, text in enumerate(texts)},
-            _text_tokens=_open_array(folder, "text_tokens"),
-            _text_offsets=_open_rows(folder, "text_offsets", len(texts) + 1),
+            text_tokens=tuple(
+                TokenTable(
+                    _open_array(folder, name_array("text_tokens", part)),
+                    _open_rows(folder, name_array("text_offsets", part), len(texts) + 1),
+                )
+                for part in range(len(manifest.token_dims))
+            ),
         )
 
-    def read_tokens(self, rows: ArrayLike) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Return the tokens of texts end to end, (sum L, D_text), and their lengths, (B,). rows: (B,)."""
-        chosen = np.asarray(rows, dtype=np.int64)
-        starts = self._text_offsets[chosen]
-        lengths = self._text_offsets[chosen + 1] - starts
-        begins = np.cumsum(lengths) - lengths
-        places = np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
-        return self._text_tokens[places], lengths
+    def read_tokens(self, rows: ArrayLike) -> TextTokens:
+        """Return the tokens of texts. rows: (B,)."""
+        return tuple(table.take(rows) for table in self.text_tokens)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Token states of texts, as the frozen text tower computes them: when a set is embedded, or when they are asked for."""
+"""Token states of texts, as frozen text parts compute them: when a set is embedded, or when they are asked for.
+
+Shapes: t texts, L tokens of a text, D embedding width, D_k width of a text part's tokens.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.embeddings.token_arrays import TextTokens, TokenArrays
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.storage.json_files import read_json
 
@@ -16,7 +20,7 @@ Vectors = NDArray[np.float16]
 
 @dataclass(frozen=True)
 class TextTower:
-    """The text tower of the encoder in `folder`, loaded when it is first used: on the GPU, where there is one."""
+    """The text parts of the encoder in `folder`, loaded when they are first used: on the GPU, where there is one."""
 
     folder: Path
 
@@ -29,34 +33,42 @@ class TextTower:
         """
         require_same(EncoderManifest.from_json(read_json(self.folder / "manifest.json")), encoder, what)
 
-    def compute_tokens(self, texts: Sequence[str], batch_size: int) -> tuple[Vectors, NDArray[np.int64]]:
-        """Return tokens end to end, (sum L, D_text), and their lengths, (t,).
+    def compute_tokens(self, texts: Sequence[str], batch_size: int) -> TextTokens:
+        """Return the tokens of texts.
 
         Raises:
             EncoderMismatch: the weights are not those of the encoder's manifest.
         """
-        _, tokens = encode_texts(self._encoder, texts, batch_size)
-        width = self._encoder.manifest.token_dims[0]
-        joined = np.concatenate([np.empty((0, width), np.float16), *tokens])
-        return joined, np.array([len(own) for own in tokens], np.int64)
+        return encode_texts(self._encoder, texts, batch_size)[1]
 
     @cached_property
     def _encoder(self) -> Encoder:
         return load_encoder(self.folder).prepare_for_many()
 
 
-def encode_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> tuple[Vectors, list[Vectors]]:
-    """Return pooled texts, (t, D), and the tokens of each, (L, D_text), rounded to float16."""
-    width, token_dim = encoder.manifest.embedding_dim, encoder.manifest.token_dims[0]
-    pooled, tokens = np.empty((len(texts), width), np.float16), [np.empty((0, token_dim), np.float16)] * len(texts)
+def encode_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> tuple[Vectors, TextTokens]:
+    """Return pooled texts and the tokens of each, rounded to float16.
+
+    Pooled: (t, D), or (t, 0) where the encoder has no joint text embedding.
+    """
+    width = 0 if encoder.manifest.joint is None else encoder.manifest.embedding_dim
+    pooled = np.empty((len(texts), width), np.float16)
+    tokens = [[np.empty((0, width), np.float16)] * len(texts) for width in encoder.manifest.token_dims]
     order = sorted(range(len(texts)), key=lambda number: (len(texts[number]), texts[number]))  # little padding
     for batch in _cut(order, batch_size):
         encoding = encoder.encode_texts([texts[number] for number in batch])
-        pooled[batch] = encoding.require_pooled().half().cpu().numpy()
-        states, real = encoding.states[0].tokens.half().cpu().numpy(), encoding.states[0].mask.cpu().numpy()
-        for number, own, mask in zip(batch, states, real, strict=True):
-            tokens[number] = own[mask]
-    return pooled, tokens
+        if encoding.pooled is not None:
+            pooled[batch] = encoding.pooled.half().cpu().numpy()
+        for of_part, part in zip(tokens, encoding.states, strict=True):
+            states, attended = part.tokens.half().cpu().numpy(), part.mask.cpu().numpy()
+            for number, own, mask in zip(batch, states, attended, strict=True):
+                of_part[number] = own[mask]
+    return pooled, tuple(map(_lay_end_to_end, tokens, encoder.manifest.token_dims))
+
+
+def _lay_end_to_end(of_part: Sequence[Vectors], token_dim: int) -> TokenArrays:
+    tokens = np.concatenate([np.empty((0, token_dim), np.float16), *of_part])
+    return TokenArrays(tokens, np.array([len(own) for own in of_part], np.int64))
 
 
 def _cut(items: Sequence[int], size: int) -> Iterator[list[int]]:

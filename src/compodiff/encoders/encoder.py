@@ -169,6 +169,17 @@ class Encoder:
         return TextEncoding(pooled, tuple(TokenStates(each.tokens, each.mask) for each in outputs))
 
     @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str], what: str) -> Tensor:
+        """Embed texts among pictures, as one batch and by the joint text part alone -> (B, D) float32, not normalised.
+
+        Raises:
+            InputInvalid: there is no such part; the message begins with `what`, which needs it.
+        """
+        self.manifest.require_joint_text(what)
+        joint = cast(int, self.manifest.joint)
+        return self.texts[joint].project(cast(Tensor, self.run_text_tower(joint, texts).pooled))
+
+    @torch.inference_mode()
     def run_text_tower(self, number: int, texts: Sequence[str]) -> TowerOutputs:
         """Return what the text part of this number makes of texts, without its projection."""
         tower = self.texts[number]

@@ -5,7 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import zip_longest
 from typing import Any, Literal, TypeVar
 
-from compodiff.errors import EncoderMismatch
+from compodiff.errors import EncoderMismatch, InputInvalid
 
 DROPPED: Literal["dropped"] = "dropped"
 ATTENDED: Literal["attended"] = "attended"
@@ -90,6 +90,19 @@ class EncoderManifest:
     def token_dims(self) -> tuple[int, ...]:
         """The width of each text part's token states."""
         return tuple(part.token_dim for part in self.texts)
+
+    def require_joint_text(self, what: str) -> None:
+        """Refuse `what` where no text has an embedding in the pictures' space.
+
+        Raises:
+            InputInvalid: none has; the message begins with `what`.
+        """
+        if self.joint is None:
+            raise InputInvalid(f"{what}, and {self.explain_no_joint_text()}; take an encoder with such a part")
+
+    def explain_no_joint_text(self) -> str:
+        """Say why texts cannot be compared with pictures, where `joint` is None."""
+        return f"no text part of the encoder ({', '.join(part.name for part in self.texts)}) shares the pictures' space"
 
     def describe(self) -> str:
         """Return the models' names with the first digits of their weights' digests."""

@@ -43,18 +43,6 @@ class TextEncoding:
     pooled: Tensor | None
     states: tuple[TokenStates, ...]
 
-    def require_pooled(self) -> Tensor:
-        """Return `pooled`, (B, D).
-
-        Raises:
-            InputInvalid: no text part shares the pictures' space.
-        """
-        if self.pooled is None:
-            raise InputInvalid(
-                "none of the encoder's text parts embeds texts among pictures; name a text part of its pictures' model"
-            )
-        return self.pooled
-
 
 @dataclass(frozen=True)
 class TowerOutputs:

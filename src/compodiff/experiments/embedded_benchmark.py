@@ -15,6 +15,7 @@ from compodiff.benchmarks.run import EmbeddingSource, ask_queries, make_masks
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import Embeddings
+from compodiff.embeddings.token_arrays import TokenTable, join_tokens
 from compodiff.encoders import Encoder, EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
@@ -103,10 +104,9 @@ def make_caption_benchmark(
         encoder=encoder,
         pictures=queries.gallery,
         picture_row={str(row): row for row in range(len(queries.gallery))},
-        texts_pooled=np.zeros((len(queries.lengths) + 1, encoder.embedding_dim), np.float32),  # none is asked for
-        text_row={"": 0} | {f"caption {row}": row + 1 for row in range(len(queries.lengths))},
-        _text_tokens=np.concatenate([queries.null_tokens, queries.tokens]),
-        _text_offsets=np.cumsum([0, len(queries.null_tokens), *queries.lengths]),
+        texts_pooled=np.zeros((len(queries.own) + 1, encoder.embedding_dim), np.float32),  # none is asked for
+        text_row={"": 0} | {f"caption {row}": row + 1 for row in range(len(queries.own))},
+        text_tokens=tuple(map(TokenTable.of, join_tokens([queries.null_text, queries.texts]))),
     )
     part = Benchmark(
         "text_to_image",

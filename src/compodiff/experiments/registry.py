@@ -100,7 +100,7 @@ EXPERIMENTS = {
         trains=True,
     ),
     "text-encoder": Experiment(
-        "What of the text does the network need to see?",
+        "Which text encoders, and what of the text, does the network need to see?",
         training.vary_text_encoder,
         Chart("bars", "text", "recall_at_10"),
         trains=True,

@@ -122,7 +122,7 @@ def _make_masks_when_asked(home: Path, encoder: Path) -> Callable[[Benchmark, Be
 
     @cache
     def load() -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:
-        return make_masks(home, load_encoder(encoder))
+        return make_masks(home, load_encoder(encoder).move_to_gpu())
 
     def make(part: Benchmark, query: BenchmarkQuery) -> tuple[Tensor, Floats]:
         return load()(part, query)

@@ -16,7 +16,7 @@ from compodiff.errors import InputInvalid
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, make_caption_benchmark
 from compodiff.experiments.outcome import Measurement
 from compodiff.experiments.setup import ExperimentSetup
-from compodiff.experiments.variants import TEXTS, WHOLE, VariantData, reduce_texts
+from compodiff.experiments.variants import EVERYTHING, TextView, VariantData, list_views, reduce_texts
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
@@ -60,12 +60,16 @@ def vary_data_scale(setup: ExperimentSetup) -> Iterator[Measurement]:
 
 
 def vary_text_encoder(setup: ExperimentSetup) -> Iterator[Measurement]:
-    """Vary what the network sees of the text: its token states, only their mean, or only the pooled embedding."""
-    for texts in TEXTS:
-        data = open_all_data(setup, texts)
+    """Vary what the network sees of the text: the token states of some text encoders, their mean, the pooled embedding.
+
+    Where an encoder has several text parts, this is the paper's comparison of CLIP, T5 and both: stages 1 and 2 are
+    trained anew for each, on the same pictures and texts.
+    """
+    for view in list_views(setup.embeddings.encoder):
+        data = open_all_data(setup, view)
         model = train_stage_two(setup, data, setup.params.composed, start=train_stage_one(setup, data))
-        benchmark = setup.benchmark.replace_embeddings(reduce_texts(setup.embeddings, texts))
-        yield Measurement({"text": texts}, benchmark.answer(model, texts))
+        benchmark = setup.benchmark.replace_embeddings(reduce_texts(setup.embeddings, view))
+        yield Measurement({"text": view.name}, benchmark.answer(model, view.name))
 
 
 def transfer_domain(setup: ExperimentSetup) -> Iterator[Measurement]:
@@ -97,7 +101,7 @@ def vary_objective(setup: ExperimentSetup) -> Iterator[Measurement]:
         yield Measurement({"objective": name}, setup.benchmark.answer(model, name))
 
 
-def open_all_data(setup: ExperimentSetup, texts: str = WHOLE) -> VariantData:
+def open_all_data(setup: ExperimentSetup, texts: TextView = EVERYTHING) -> VariantData:
     """Open what the pipeline's trainings learn from, or are measured on."""
     it = setup.params
     trainings = (it.prior, it.composed, it.distillation)
@@ -136,9 +140,8 @@ def train_stage_one(setup: ExperimentSetup, data: VariantData, params: TrainingP
     params = params or setup.params.prior
     material = _gather_material(setup, data, params)
     encoder = material.mixture.sets[0].embeddings.encoder
-    shape = DenoiserConfig.of(
-        setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dim=encoder.token_dims[0]
-    )
+    seen = data.texts.choose(encoder.token_dims)
+    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dims=seen)
     process = Process(params.objective, setup.params.denoiser.num_train_timesteps)
     denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
     start = RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)

@@ -1,16 +1,20 @@
 """What variants learn from: the sets of the project, a part of their examples, or with less of their texts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compodiff.embeddings import Embeddings, SetEmbeddings, TextTower
 from compodiff.embeddings.set_arrays import REFERENCE, SCORED_TARGET
+from compodiff.embeddings.token_arrays import TextTokens, TokenArrays, TokenTable
+from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.params import TaskShares
 from compodiff.sets import PAIRS, open_set
@@ -19,9 +23,45 @@ from compodiff.training.mixture import describe_mixture
 from compodiff.training.resume import digest
 
 WHOLE, MEAN, POOLED = "token states", "mean of token states", "pooled embedding"
-TEXTS = (WHOLE, MEAN, POOLED)
 PROJECTION_SEED = 0
-Tokens = tuple[NDArray[np.float16], NDArray[np.int64]]  # (sum L, D_text) end to end, and their lengths (B,)
+AnyPart = TypeVar("AnyPart")
+
+
+@dataclass(frozen=True)
+class TextView:
+    """What of the texts a network sees.
+
+    Attributes:
+        form: WHOLE, MEAN or POOLED.
+        parts: numbers of the text parts whose tokens it sees, ascending; none stands for all.
+        name: in tables.
+    """
+
+    form: str = WHOLE
+    parts: tuple[int, ...] = ()
+    name: str = WHOLE
+
+    def choose(self, of_parts: Sequence[AnyPart]) -> tuple[AnyPart, ...]:
+        """Return what belongs to the text parts that are seen, of one thing for each text part."""
+        return tuple(of_parts[number] for number in self.parts or range(len(of_parts)))
+
+    def reduce(self, read: TextTokens, pooled: NDArray[np.floating]) -> TextTokens:
+        """Return of the tokens of texts what is seen. pooled: (B, D) their embeddings."""
+        return tuple(_reduce_tokens(own, pooled, self.form) for own in self.choose(read))
+
+
+EVERYTHING = TextView()
+
+
+def list_views(encoder: EncoderManifest) -> list[TextView]:
+    """Return the views to compare: each text part, some, all; of all the mean alone; and the pooled embedding."""
+    own = [part.name for part in encoder.texts]
+    names = [name if own.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(own, start=1)]
+    some = [parts for size in range(1, len(names)) for parts in combinations(range(len(names)), size)]
+    views = [TextView(WHOLE, parts, " + ".join(names[number] for number in parts)) for parts in some]
+    everything = TextView(name=" + ".join(names)) if some else EVERYTHING
+    pooled = [] if encoder.joint is None else [TextView(POOLED, name=POOLED)]
+    return [*views, everything, TextView(MEAN, name=MEAN), *pooled]
 
 
 @dataclass(frozen=True)
@@ -32,16 +72,16 @@ class VariantData:
         artifacts: of the project.
         sets: those that its trainings name, embedded.
         change: what is different from the project's own, for the names of trainings.
-        texts: what of the texts is seen, of TEXTS.
+        texts: what of the texts is seen.
     """
 
     artifacts: Path
     sets: Mapping[str, SetExamples]
     change: str = "none"
-    texts: str = WHOLE
+    texts: TextView = EVERYTHING
 
     @classmethod
-    def open(cls, artifacts: Path, names: list[str], texts: str = WHOLE) -> "VariantData":
+    def open(cls, artifacts: Path, names: list[str], texts: TextView = EVERYTHING) -> "VariantData":
         """Open the training splits of sets.
 
         Raises:
@@ -55,7 +95,7 @@ class VariantData:
             )
             for name in names
         }  # fmt: skip
-        return cls(artifacts, sets, f"texts: {texts}", texts)
+        return cls(artifacts, sets, f"texts: {texts.name}", texts)
 
     def mix(self, tasks: TaskShares) -> Mixture:
         """Return what `tasks` draw from; a set of which nothing is left gives its share to the others.
@@ -65,7 +105,7 @@ class VariantData:
         """
         described = describe_mixture(tasks, self.artifacts / "embeddings", self.artifacts / "validation")
         shares = divide_anew(tasks.by_task, self.sets)
-        content = json.dumps([described, self.change, self.texts], sort_keys=True)
+        content = json.dumps([described, self.change, self.texts.name], sort_keys=True)
         return Mixture(tuple(self.sets[name] for name in tasks.sets), shares, digest([content.encode()]))
 
     def cut_triplets(self, fraction: float, seed: int) -> "VariantData":
@@ -122,10 +162,10 @@ class SelectedExamples(SetExamples):
 class ReducedTexts(SetEmbeddings):
     """Embeddings of a set of whose texts less is seen."""
 
-    texts: str = WHOLE
+    texts: TextView = EVERYTHING
 
     @classmethod
-    def load_reduced(cls, folder: Path, texts: str, tower: TextTower) -> "ReducedTexts":
+    def load_reduced(cls, folder: Path, texts: TextView, tower: TextTower) -> "ReducedTexts":
         """Open the folder; `tower` computes token states where none are stored.
 
         Raises:
@@ -134,32 +174,31 @@ class ReducedTexts(SetEmbeddings):
         whole = SetEmbeddings.load(folder, tower=tower)
         return cls(whole.folder, whole.encoder, whole.manifest, tower, texts)
 
-    def read_tokens(self, rows: ArrayLike) -> Tokens:
+    def read_tokens(self, rows: ArrayLike) -> TextTokens:
         """Return what is seen of the texts' tokens."""
-        return _reduce_tokens(super().read_tokens(rows), self.texts_pooled[np.asarray(rows, np.int64)], self.texts)
+        return self.texts.reduce(super().read_tokens(rows), self.texts_pooled[np.asarray(rows, np.int64)])
 
 
-def reduce_texts(embeddings: Embeddings, texts: str) -> Embeddings:
+def reduce_texts(embeddings: Embeddings, texts: TextView) -> Embeddings:
     """Return the embeddings of a benchmark of whose texts less is seen."""
-    tokens, lengths = _reduce_tokens(
-        embeddings.read_tokens(np.arange(len(embeddings.text_row))), embeddings.texts_pooled, texts
-    )
-    return replace(embeddings, _text_tokens=tokens, _text_offsets=np.concatenate([[0], np.cumsum(lengths)]))
+    every = embeddings.read_tokens(np.arange(len(embeddings.text_row)))
+    seen = texts.reduce(every, embeddings.texts_pooled)
+    return replace(embeddings, text_tokens=tuple(map(TokenTable.of, seen)))
 
 
-def _reduce_tokens(read: Tokens, pooled: NDArray[np.floating], texts: str) -> Tokens:
+def _reduce_tokens(read: TokenArrays, pooled: NDArray[np.floating], form: str) -> TokenArrays:
     """Take the mean of each text's tokens, or its pooled embedding (B, D), as its only token; or leave them."""
     tokens, lengths = read
-    if texts == WHOLE or not len(lengths):
+    if form == WHOLE or not len(lengths):
         return read
-    if texts == MEAN:
+    if form == MEAN:
         starts = np.cumsum(lengths) - lengths
         one = np.add.reduceat(tokens.astype(np.float32), starts) / lengths[:, None]
     else:
         # The pooled embedding has another width than a token: a fixed random projection keeps its inner products.
         shape = pooled.shape[1], tokens.shape[1]
         one = pooled.astype(np.float32) @ np.random.default_rng(PROJECTION_SEED).normal(0, shape[1] ** -0.5, shape)
-    return one.astype(np.float16), np.ones(len(lengths), np.int64)
+    return TokenArrays(one.astype(np.float16), np.ones(len(lengths), np.int64))
 
 
 def divide_anew(

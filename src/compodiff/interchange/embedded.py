@@ -118,7 +118,7 @@ def describe_vectors(parts: list[tuple[Path, Path]], encoder: str, length: float
         )
     captions, known = _sample_texts(*parts[0])
     if len(captions):
-        again = own.encode_texts(captions).require_pooled().cpu().numpy()
+        again = own.embed_texts(captions, "the check of an import's encoder").cpu().numpy()
         cosine = float(np.mean(np.sum(_shorten(again) * _shorten(known), axis=1)))
         if not cosine >= _LEAST_COSINE:
             raise EncoderMismatch(

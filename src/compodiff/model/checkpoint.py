@@ -38,12 +38,12 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON types."""
-        return asdict(self)
+        return {**asdict(self), "denoiser": self.denoiser.to_json()}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "ModelCard":
         """Return the inverse of `to_json`; TypeError or KeyError where a key is unknown or missing."""
-        shape, process = DenoiserConfig(**content["denoiser"]), Process(**content["process"])
+        shape, process = DenoiserConfig.from_json(content["denoiser"]), Process(**content["process"])
         return cls(shape, process, content["encoder"], content["trained_with"])
 
 

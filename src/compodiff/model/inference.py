@@ -39,13 +39,20 @@ class PackedLinear(nn.Module):
 
 
 @torch.inference_mode()
-def prepare_for_inference(denoiser: Denoiser, precision: AskedPrecision) -> Denoiser:
+def prepare_for_inference(
+    denoiser: Denoiser, precision: AskedPrecision, device: torch.device | None = None
+) -> Denoiser:
     """Convert `denoiser` in place and return it: weights of `precision`, and packed linears where oneDNN packs them.
 
     Packed weights are no longer in the state dict, so a model is saved before, not after.
+
+    Args:
+        denoiser: a network.
+        precision: of its weights.
+        device: where it is put; where it is by default.
     """
-    device = denoiser.relative_bias.device
-    denoiser = denoiser.eval().requires_grad_(False).to(DTYPES[choose_precision(precision, device)])
+    device = device or denoiser.relative_bias.device
+    denoiser = denoiser.eval().requires_grad_(False).to(device, DTYPES[choose_precision(precision, device)])
     if device.type == "cpu" and can_pack(denoiser.dtype):
         for parent in list(denoiser.modules()):
             for name, child in parent.named_children():

@@ -92,8 +92,11 @@ def convert_to_released(
     """
     mean, std = (ours[name] for name in OURS_ONLY)
     plain = config.embedding_dim == config.width and config.image_slots == 1 and not config.residual
+    plain = plain and len(config.token_dims) == 1
     if not plain or bool((mean != 0).any()) or bool((std != 1).any()):
-        raise CheckpointMismatch("the released form knows no residual, image slots, input projection or standardising")
+        raise CheckpointMismatch(
+            "the released form knows no residual, image slots, input projection, standardising or further text parts"
+        )
     theirs = {name: ours[our_name] for name, our_name in _list_names(config.depth)}
     for number in range(config.depth):
         fused = ours[f"blocks.{number}.{FUSED}"]
@@ -162,7 +165,7 @@ def _read_config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
     layers = {int(name.split(".")[3]) for name in theirs if name.startswith("net.transformer.layers.")}
     return DenoiserConfig(
         embedding_dim=find_shape("net.transformer.project_out.weight")[0],
-        token_dim=token_dim,
+        token_dims=(token_dim,),
         width=width,
         depth=len(layers),
         heads=find_shape(f"{_name_layer(0)}{QUERY}")[0] // head_width,

@@ -6,6 +6,7 @@ Shapes: B queries, S draws, D embedding width.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
+from compodiff.precision import choose_device
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart
 from compodiff.search.texts import TextCache, pack_texts
@@ -49,7 +51,7 @@ class Composer:
 
     @classmethod
     def load(cls, model: Path, encoder: Path) -> "Composer":
-        """Read a model folder and the encoder it works with; the dials are those of `read_dials`.
+        """Read a model folder and the encoder it works with, onto the GPU where there is one; see `read_dials`.
 
         Raises:
             CheckpointMismatch: the model folder is damaged, or its card does not say how it is sampled.
@@ -62,18 +64,24 @@ class Composer:
                 f"the card of {model} lacks its encoder, or nothing says its dials; "
                 "run: dvc repro train_composed set_dials"
             )
-        loaded = load_encoder(encoder)
+        loaded = load_encoder(encoder).move_to_gpu()
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
-        return cls(loaded, prepare_for_inference(denoiser, sampling.precision), card, sampling)
+        ready = prepare_for_inference(denoiser, sampling.precision, choose_device())
+        return cls(loaded, ready, card, sampling)
 
     def prepare(self, query: Query) -> PreparedQuery:
         """Check a query and make pixels of its pictures and cells of its mask; the model does not run.
 
         Raises:
             InputInvalid: a query has neither reference nor text, a mask without a picture, a dial or seed out of range,
-                or a reference that is only an id (`Searcher` looks ids up).
+                a reference that is only an id (`Searcher` looks ids up), or it goes by a text's own embedding and the
+                encoder makes none.
         """
         query.require()
+        if query.mode == "text":
+            self.encoder.manifest.require_joint_text("the mode text goes by a text's own embedding")
+        if query.subtract:
+            self.encoder.manifest.require_joint_text("what is subtracted is a text's own embedding")
         options = self._choose_options(query)
         steps = self.card.process.num_train_timesteps
         if options.num_inference_steps > steps:
@@ -125,8 +133,7 @@ class Composer:
         if first.mode == "image" and references is not None:
             draws = references[:, None]
         elif first.mode == "text":
-            draws = torch.stack([text.pooled for text in self._texts.encode([q.relative_caption for q in queries])])
-            draws = draws[:, None]
+            draws = torch.stack([self._embed_text(query.relative_caption) for query in queries])[:, None]
         else:
             with watch.time_phase("sample"):
                 draws = self._sample(queries, options, conditions, watch)
@@ -157,9 +164,13 @@ class Composer:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
         if not query.subtract:
             return draws
-        direction: Tensor = torch.nn.functional.normalize(self._texts.encode([query.subtract])[0].pooled, dim=0)
+        direction = torch.nn.functional.normalize(self._embed_text(query.subtract).to(draws), dim=0)
         lengths: Tensor = torch.linalg.vector_norm(draws, dim=1, keepdim=True)
         return draws - query.subtract_weight * lengths * direction
+
+    def _embed_text(self, text: str) -> Tensor:
+        """Return the embedding (D,) of a text in the pictures' space, which `prepare` has seen that there is."""
+        return cast(Tensor, self._texts.encode([text])[0].pooled)
 
     def _convert_reference(self, reference: Reference) -> Reference:
         if isinstance(reference, Blend):

@@ -1,6 +1,6 @@
 """Texts encoded once: the empty text is part of every query, and people change the dials more often than the words.
 
-Shapes: L tokens of a text, D embedding width, D_text token width.
+Shapes: L tokens of a text, D embedding width, D_k width of a text part's tokens.
 """
 
 import threading
@@ -19,10 +19,10 @@ _KEPT = 512  # texts; of 32 tokens and 384 numbers each, 25 MB
 
 @dataclass(frozen=True)
 class EncodedText:
-    """One text: tokens (L, D_text) without padding, and its embedding (D,)."""
+    """One text: of each text part the tokens (L, D_k) that are attended to, and its embedding (D,) where it has one."""
 
-    tokens: Tensor
-    pooled: Tensor
+    tokens: tuple[Tensor, ...]
+    pooled: Tensor | None
 
 
 class TextCache:
@@ -42,14 +42,16 @@ class TextCache:
             missing = [text for text in wanted if text not in known]
             if missing:
                 encoding = self._encoder.encode_texts(missing)
-                states, pooled = encoding.states[0], encoding.require_pooled()
                 for row, text in enumerate(missing):
-                    known[text] = EncodedText(states.tokens[row][states.mask[row]], pooled[row])
+                    tokens = tuple(part.tokens[row][part.mask[row]] for part in encoding.states)
+                    known[text] = EncodedText(tokens, None if encoding.pooled is None else encoding.pooled[row])
             self._kept.update(known)
             return [known[text] for text in texts]
 
 
 def pack_texts(texts: Sequence[EncodedText]) -> PackedText:
     """Return the token states of `texts`, as the denoiser takes them."""
-    lengths = torch.tensor([len(text.tokens) for text in texts], device=texts[0].tokens.device)
-    return PackedText(torch.cat([text.tokens for text in texts]), lengths)
+    by_part = zip(*(text.tokens for text in texts), strict=True)
+    return PackedText.of(
+        *((torch.cat(own), torch.tensor([len(tokens) for tokens in own], device=own[0].device)) for own in by_part)
+    )

@@ -47,7 +47,7 @@ class ComposedModel(PythonModel):
             )
             for row in model_input.to_dict("records")
         ]
-        composed: NDArray[np.float32] = self._composer.compose(queries).float().numpy()
+        composed: NDArray[np.float32] = self._composer.compose(queries).float().cpu().numpy()
         return composed
 
 

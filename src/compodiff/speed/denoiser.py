@@ -96,7 +96,8 @@ def make_inputs(config: DenoiserConfig, batch: int, draws: int) -> TimedInputs:
     def draw_normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    text, negative = draw_normal(batch, TOKENS, config.token_dim), draw_normal(1, TOKENS, config.token_dim)
+    (token_dim,) = config.token_dims  # the released network has one text part
+    text, negative = draw_normal(batch, TOKENS, token_dim), draw_normal(1, TOKENS, token_dim)
     image = draw_normal(batch, config.width)
     return TimedInputs(text, negative, image, draw_normal(batch * draws, config.width), draws)
 
@@ -161,7 +162,8 @@ def estimate_minimal_seconds(
     attention = config.width * (2 * inner + 2 * config.head_width + 2 * cross)
     weights = config.depth * (attention + 3 * config.feed_forward_factor * config.width**2)
     keys_values = config.depth * 2 * cross * config.width
-    context = (batch * (TOKENS + 1) + TOKENS) * keys_values + (batch + 1) * TOKENS * config.token_dim * config.width
+    texts = (batch + 1) * TOKENS * sum(config.token_dims) * config.width
+    context = (batch * (TOKENS + 1) + TOKENS) * keys_values + texts
     flops, size = 1e9 * limits["gemm_gflops"][precision], 4 if precision == "float32" else 2
     step = max(2 * weights * 2 * 3 * batch * draws / flops, weights * size / 1e9 / limits["read_gb_per_second"])
     return float(2 * context / flops + steps * step)

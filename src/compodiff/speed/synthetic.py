@@ -10,6 +10,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from compodiff.embeddings.set_arrays import iterate_chunks
+from compodiff.embeddings.token_arrays import TokenArrays
 from compodiff.encoders import EncoderManifest, PicturePart, TextPart, load_embedded_encoder, save_encoder
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.params import TaskShares
@@ -148,9 +149,10 @@ def write_wide_arrays(home: Path, rows: int) -> None:
     tasks = TaskShares(text_to_image={WIDE: 0.3}, masked={WIDE: 0.3}, triplet={WIDE: 0.4})
     write_json(home / "mixture" / FILE, describe_mixture(tasks, home / "embeddings", home / "validation"))
     none = np.empty((0, 2), np.int64)
-    tokens, one = np.zeros((1, _TOKEN_DIM), np.float16), np.ones(1, np.int64)
+    one = np.ones(1, np.int64)
+    text = (TokenArrays(np.zeros((1, _TOKEN_DIM), np.float16), one),)
     picture = np.zeros((1, _EMBEDDING_DIM), np.float32)
-    CurveQueries(tokens, one, tokens, picture, picture, none, one).save(home / "mixture" / CURVE)
+    CurveQueries(text, text, picture, picture, none, one).save(home / "mixture" / CURVE)
 
 
 def _save_noise(path: Path, shape: tuple[int, int], rng: Generator) -> None:

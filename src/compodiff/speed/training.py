@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compodiff.model.network.context import PackedText
+from compodiff.model.network.context import PackedStates, PackedText
 from compodiff.model.network.denoiser import RELEASED, Denoiser, DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.precision import DTYPES
@@ -33,8 +33,9 @@ class TimedBatch:
     def __init__(self, config: DenoiserConfig, rows: int, dtype: torch.dtype, longest: int = LONGEST) -> None:
         self.generator = torch.Generator().manual_seed(rows)
         lengths = torch.randint(min(SHORTEST, longest), longest + 1, (rows,), generator=self.generator)
-        padded = self.draw_normal(rows, PADDED, config.token_dim)
-        self.packed = PackedText.pack(padded, torch.arange(PADDED) < lengths[:, None])
+        (token_dim,) = config.token_dims  # the released network has one text part
+        padded = self.draw_normal(rows, PADDED, token_dim)
+        self.packed = PackedText((PackedStates.pack(padded, torch.arange(PADDED) < lengths[:, None]),))
         self.padded = padded.to(dtype)
         self.image, self.target = self.draw_normal(rows, config.width), self.draw_normal(rows, config.width)
         self.mask = torch.zeros(rows, 64, 64)

@@ -52,8 +52,8 @@ class BestByDirection:
         if len(candidates) <= self._kept:
             return list(candidates)
         captions = candidates[0].captions
-        encoding = self._encoder.encode_texts([captions.reference_caption, captions.target_caption])
-        texts = encoding.require_pooled().cpu().numpy()
+        said = [captions.reference_caption, captions.target_caption]
+        texts = self._encoder.embed_texts(said, "candidates are compared with their captions").cpu().numpy()
         references, targets = (
             self._encoder.encode_images(pictures, self._batch_size).cpu().numpy()
             for pictures in ([it.reference for it in candidates], [it.target for it in candidates])

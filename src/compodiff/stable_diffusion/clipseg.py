@@ -26,6 +26,7 @@ from compodiff.images.mask_cells import Cells, average_cells
 from compodiff.language.terms import ATTRIBUTE, TaggedCaption, Tagger
 from compodiff.pairs.pair import CaptionPair, PictureGenerator, PicturePair
 from compodiff.params import MaskParams
+from compodiff.precision import choose_device
 
 
 class ClipSegMasks:
@@ -52,7 +53,7 @@ class ClipSegMasks:
         except (OSError, ValueError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise InputInvalid(f"{params.clipseg} holds no CLIPSeg in safetensors: {reason}") from error
-        return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), processor, params)
+        return cls(network.to(choose_device()), processor, params)
 
     def find_cells(self, pictures: Sequence[Image.Image], phrases: Sequence[str], resize_mode: str) -> Iterator[Cells]:
         """Yield the cells where each picture shows what its phrase names; none of them where it is not found."""

@@ -25,6 +25,7 @@ from compodiff.execution.gpu_memory import MemoryBound
 from compodiff.hub import find_model_folder
 from compodiff.pairs.pair import CaptionPair, PicturePair
 from compodiff.params import DiffusionParams
+from compodiff.precision import choose_device
 from compodiff.stable_diffusion.candidates import BestByDirection, CandidateDraw, list_draws
 from compodiff.stable_diffusion.prompt_to_prompt import Sharing, Word, align, group_words, share_attention
 
@@ -175,8 +176,7 @@ def load_diffusion_generator(
         InputInvalid: pipeline, checker or scheduler are not what they should be.
         ResourceUnavailable: they could not be fetched.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline = load_pipeline(params).to(device)
+    pipeline = load_pipeline(params).to(choose_device())
     pipeline.set_progress_bar_config(disable=True)
     if getattr(pipeline, "safety_checker", None) is not None:
         checker = SafetyChecker(pipeline.safety_checker, pipeline.feature_extractor)

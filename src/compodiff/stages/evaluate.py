@@ -11,7 +11,6 @@ from compodiff.benchmarks.run import digest_weights
 from compodiff.benchmarks.run_assembled import EmbeddedBenchmark
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
-from compodiff.precision import choose_precision
 from compodiff.stages.declaration import Input, Output
 
 SERVED = 10
@@ -42,11 +41,10 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
         "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
         COMPOSED: RetrievalModel.load(composed, sampling, encoded),
     }
-    device = models[COMPOSED].denoiser.relative_bias.device
     settings = {
         "encoder": encoded.encoder.to_json(),
         "weights_digest": {"prior": digest_weights(prior), COMPOSED: digest_weights(composed)},
-        "sampling": sampling.model_dump() | {"precision": choose_precision(sampling.precision, device)},
+        "sampling": sampling.model_dump() | {"precision": models[COMPOSED].precision},
         "min_relation_queries": evaluation.min_relation_queries,
     }
     comparison = embedded.score(models, encoder, evaluation, settings)

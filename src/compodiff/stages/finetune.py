@@ -133,16 +133,19 @@ def require_fit(card: ModelCard, encoder: EncoderManifest, model: Path) -> None:
     if card.encoder is not None:
         require_same(EncoderManifest.from_json(card.encoder), encoder, f"the sets that {model} is to learn from")
         return
-    theirs, ours = (card.denoiser.embedding_dim, card.denoiser.token_dim), (encoder.embedding_dim, encoder.token_dim)
+    theirs = card.denoiser.embedding_dim, card.denoiser.token_dims
+    ours = encoder.embedding_dim, encoder.token_dims
     if theirs != ours:
         raise EncoderMismatch(
-            f"the model {model} works on embeddings and tokens of {theirs[0]} and {theirs[1]} dimensions, the encoder "
-            f"{encoder.name} makes {ours[0]} and {ours[1]}; name the model's encoder in params.yaml and run: dvc repro"
+            f"the model {model} works on embeddings of {_name_widths(*theirs)}, the encoder {encoder.describe()} makes "
+            f"{_name_widths(*ours)}; name the model's encoder in params.yaml and run: dvc repro"
         )
+
+
+def _name_widths(embedding_dim: int, token_dims: tuple[int, ...]) -> str:
+    return f"{embedding_dim} dimensions and tokens of {', '.join(map(str, token_dims))}"
 
 
 def _copy_encoder(encoder: Path, to: Path) -> None:
     with replace_folder(to, ENCODER) as temporary:
-        for path in encoder.iterdir():
-            if path.is_file() and not path.name.startswith("."):
-                shutil.copy2(path, temporary / path.name)
+        shutil.copytree(encoder, temporary, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)

@@ -77,12 +77,9 @@ def take_queries_of_benchmark(assembled: Assembled, embeddings: Embeddings, most
             f"a query of {assembled.name} names {error}, which is not embedded; "
             f"run: dvc repro embed_benchmark@{assembled.name}"
         ) from error
-    tokens, lengths = embeddings.read_tokens(texts)
-    null_tokens, _ = embeddings.read_tokens([NULL_TEXT])
     return CurveQueries(
-        tokens,
-        lengths,
-        null_tokens,
+        texts=embeddings.read_tokens(texts),
+        null_text=embeddings.read_tokens([NULL_TEXT]),
         references=np.asarray(embeddings.pictures[references], np.float32),
         gallery=np.asarray(embeddings.pictures[[embeddings.picture_row[name] for name in gallery]], np.float32),
         hits=np.array(hits, np.int64),

@@ -34,7 +34,7 @@ def train_prior(
     made_with = material.mixture.sets[0].embeddings.encoder
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
     card = ModelCard(
-        denoiser=DenoiserConfig.of(denoiser, embedding_dim=made_with.embedding_dim, token_dim=made_with.token_dims[0]),
+        denoiser=DenoiserConfig.of(denoiser, embedding_dim=made_with.embedding_dim, token_dims=made_with.token_dims),
         process=Process(prior.objective, denoiser.num_train_timesteps),
         encoder=made_with.to_json(),
         trained_with=params,

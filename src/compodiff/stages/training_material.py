@@ -5,12 +5,11 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from tqdm import tqdm
 
 from compodiff.embeddings import TextTower
 from compodiff.params import TrainingParams
-from compodiff.precision import choose_precision, describe_choice
+from compodiff.precision import choose_device, choose_precision, describe_choice
 from compodiff.training.curve import CurveQueries
 from compodiff.training.fit import TrainingMaterial
 from compodiff.training.mixture import CURVE, load_mixture
@@ -25,7 +24,7 @@ def choose_training_precision(params: Training, stage: str) -> Training:
         params: of a training.
         stage: named in what is said.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     if os.environ.get("RANK", "0") == "0":
         count = int(os.environ.get("WORLD_SIZE", "1"))
         shared = f"; {count} processes take {params.batch_size // count} rows of each batch" if count > 1 else ""

@@ -1,8 +1,11 @@
 """The stage validate@NAME: rows of a set that hold what they promise go on. Run: compodiff run validate@emoji."""
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Annotated
+
+from tqdm import tqdm
 
 from compodiff.benchmarks.datasets.assembled import read_held_out
 from compodiff.embeddings import SetEmbeddings
@@ -37,6 +40,9 @@ def validate(
     scored, chosen = read_held_out(sorted(path.parent for path in benchmarks.glob("*/benchmark.json")))
     judged = Judged(open_set(folder), arrays, HeldOut(shorten_digests(scored), shorten_digests(chosen)))
     judged.require_same_rows()
+    if params.floors and arrays.encoder.joint is None:
+        why = arrays.encoder.explain_no_joint_text()
+        tqdm.write(f"the filters that look at texts are left out, image_image judges alone: {why}", file=sys.stderr)
     with replace_folder(validated, "validation") as written:
         verdict, relations = write_verdicts(written, validate_rows(judged, params, validation, written / "docs"))
         examples = hashlib.sha256(verdict.accepted.tobytes())

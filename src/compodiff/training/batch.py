@@ -57,7 +57,7 @@ class Batch:
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Change all tensors of the batch but those that say what belongs together: the CPU reads these."""
         return Batch(
-            texts=PackedText(change(self.texts.tokens), self.texts.lengths),
+            texts=self.texts.convert(change),
             images=change(self.images),
             masks=change(self.masks),
             rows=self.rows,

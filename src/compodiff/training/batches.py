@@ -13,6 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compodiff.embeddings.token_arrays import TextTokens, join_tokens
 from compodiff.errors import InputInvalid
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.model.network.context import NULL, ContextRows, PackedText
@@ -175,9 +176,8 @@ class Batches:
         texts, text = np.unique(rows[:, [SET, TEXT]], axis=0, return_inverse=True)  # (U, 2), ordered by set; (B,)
         has_image, has_mask = rows[:, IMAGE] != NOTHING, rows[:, MASK] != NOTHING
         images, target = self._read_pictures(plan, part)
-        tokens, lengths = self._read_tokens(texts)
         return Batch(
-            texts=PackedText(torch.as_tensor(tokens), torch.as_tensor(lengths)),
+            texts=PackedText.of_arrays(self._read_tokens(texts)),
             images=torch.from_numpy(images),
             masks=torch.from_numpy(self._read_masks(rows[has_mask][:, [SET, MASK]])),
             rows=ContextRows(torch.from_numpy(text.reshape(-1)), _find_positions(has_image), _find_positions(has_mask)),
@@ -203,16 +203,14 @@ class Batches:
             masks[own] = of_set.embeddings.read_masks(places[own, 1])
         return masks
 
-    def _read_tokens(self, texts: Rows) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Tokens of texts end to end, (sum L, D_text), and their lengths (U,). texts: (U, 2), ordered by set."""
+    def _read_tokens(self, texts: Rows) -> TextTokens:
+        """Tokens of texts end to end, (sum L, D_k) of each text part, and lengths (U,). texts: (U, 2), by set."""
         of_sets = [
             of_set.embeddings.read_tokens(texts[texts[:, 0] == number, 1])
             for number, of_set in enumerate(self._mixture.sets)
         ]
-        read = [own for own in of_sets if len(own[1])]
-        if len(read) == 1:
-            return read[0]
-        return np.concatenate([tokens for tokens, _ in read]), np.concatenate([lengths for _, lengths in read])
+        read = [own for own in of_sets if len(own[0].lengths)]
+        return read[0] if len(read) == 1 else join_tokens(read)
 
 
 def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:

@@ -4,9 +4,10 @@ Legend: Q queries, G pictures of the gallery, D embedding width.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compodiff.embeddings.set_arrays import SetEmbeddings
+from compodiff.embeddings.token_arrays import TextTokens, TokenArrays, name_array
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
@@ -82,27 +84,30 @@ class CurveQueries:
     """The queries that a training is measured on, as arrays of curve.npz.
 
     Attributes:
-        tokens: (sum L, D_text) of the texts, end to end.
-        lengths: (Q,) of them.
-        null_tokens: (L, D_text) of the empty text.
+        texts: token states of the Q texts.
+        null_text: token states of the empty text.
         references: (Q, D), or (0, D) where queries have no reference.
         gallery: (G, D) the pictures that are ranked.
         hits: (K, 2) query and picture of the gallery that answers it.
         own: (Q,) the reference's place in the gallery, which is taken out of the ranking; NOTHING where it has none.
     """
 
-    tokens: NDArray[np.float16]
-    lengths: NDArray[np.int64]
-    null_tokens: NDArray[np.float16]
+    texts: TextTokens
+    null_text: TextTokens
     references: NDArray[np.float32]
     gallery: NDArray[np.float32]
     hits: NDArray[np.int64]
     own: NDArray[np.int64]
 
     def save(self, path: Path) -> None:
-        """Write the arrays, whole or not at all."""
+        """Write the arrays, whole or not at all; those of texts are called tokens, lengths and null_tokens."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for part, (own, null) in enumerate(zip(self.texts, self.null_text, strict=True)):
+            named: dict[str, NDArray[Any]] = {"tokens": own.tokens, "lengths": own.lengths, "null_tokens": null.tokens}
+            arrays |= {name_array(name, part): array for name, array in named.items()}
+        arrays |= {name: getattr(self, name) for name in _OTHER_ARRAYS}
         with replace_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{each.name: getattr(self, each.name) for each in fields(self)})
+            np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "CurveQueries":
@@ -113,9 +118,20 @@ class CurveQueries:
         """
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(**{each.name: arrays[each.name] for each in fields(cls)})
+                parts = range(sum(name.startswith("null_tokens") for name in arrays))
+                texts, null_text = zip(*(_read_texts(arrays, part) for part in parts), strict=True)
+                return cls(texts, null_text, **{name: arrays[name] for name in _OTHER_ARRAYS})
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputInvalid(f"{path} is missing or damaged ({error}); run: dvc repro") from error
+
+
+_OTHER_ARRAYS = ("references", "gallery", "hits", "own")
+
+
+def _read_texts(arrays: Mapping[str, NDArray[Any]], part: int) -> tuple[TokenArrays, TokenArrays]:
+    """Return the queries' texts and the empty text, as the text part with this number sees them."""
+    tokens, lengths, null = (arrays[name_array(name, part)] for name in ("tokens", "lengths", "null_tokens"))
+    return TokenArrays(tokens, lengths), TokenArrays(null, np.array([len(null)]))
 
 
 def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, seed: int) -> CurveQueries:
@@ -140,10 +156,10 @@ def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, s
     table = np.array(held_out.open_table(task))
     if not len(table):
         raise InputInvalid(f"the set {validated.name} has no validation split; name another one for the curve")
-    texts = embeddings.open_array("text_keys")[table[:, TEXT]]
+    keys = embeddings.open_array("text_keys")[table[:, TEXT]]
     images = np.where(table[:, IMAGE] == NOTHING, 0, _read_digests(embeddings, table[:, IMAGE]))
     _, query_first, query_of = np.unique(
-        np.stack([texts, images], axis=1), axis=0, return_index=True, return_inverse=True
+        np.stack([keys, images], axis=1), axis=0, return_index=True, return_inverse=True
     )
     drawn = np.sort(np.random.default_rng(seed).permutation(len(query_first))[:most])
     number = np.full(len(query_first), NOTHING)
@@ -164,9 +180,8 @@ def take_queries_of_set(embeddings: SetEmbeddings, validated: Path, most: int, s
     own = np.full(len(asked), NOTHING)
     if has_reference:
         own = np.searchsorted(names, _read_digests(embeddings, asked[:, IMAGE]))
-    tokens, lengths = embeddings.read_tokens(asked[:, TEXT])
-    null_tokens, _ = embeddings.read_tokens([NULL_TEXT])
-    return CurveQueries(tokens, lengths, null_tokens, references, gallery, np.unique(hits, axis=0), own)
+    texts, null_text = embeddings.read_tokens(asked[:, TEXT]), embeddings.read_tokens([NULL_TEXT])
+    return CurveQueries(texts, null_text, references, gallery, np.unique(hits, axis=0), own)
 
 
 def _spread(count: int, most: int) -> NDArray[np.bool_]:
@@ -200,16 +215,15 @@ class GatheredQueries:
 
 def gather_queries(queries: CurveQueries, device: torch.device) -> GatheredQueries:
     """Put queries on the device of the denoiser; what they rank stays on the CPU."""
-    shape = (len(queries.lengths), len(queries.gallery))
+    shape = (len(queries.own), len(queries.gallery))
     is_target, is_reference = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
     is_target[queries.hits[:, 0], queries.hits[:, 1]] = True
     has_own = np.flatnonzero(queries.own != NOTHING)
     is_reference[has_own, queries.own[has_own]] = True
-    null_length = np.array([len(queries.null_tokens)])
     return GatheredQueries(
         conditions=Conditions(
-            null_text=_pack(queries.null_tokens, null_length, device),
-            text=_pack(queries.tokens, queries.lengths, device),
+            null_text=PackedText.of_arrays(queries.null_text).place(device),
+            text=PackedText.of_arrays(queries.texts).place(device),
             image=torch.from_numpy(queries.references).to(device) if len(queries.references) else None,
         ),
         is_target=is_target,
@@ -228,7 +242,3 @@ def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, s
         "cosine": float(best.mean()),
         "recall_at_10": float((better.sum(1) < RECALLED).float().mean()),
     }
-
-
-def _pack(tokens: NDArray[np.float16], lengths: NDArray[np.int64], device: torch.device) -> PackedText:
-    return PackedText(torch.from_numpy(tokens).float().to(device), torch.from_numpy(lengths).to(device))

@@ -58,7 +58,7 @@ def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> di
             described[task][name] = {"share": share, "examples": count}
     _require_like_lengths(sets)
     digests = {name: _digest_set(name, embeddings, validated) for name in sets}
-    return {"tasks": described, "sets": digests, "encoder": encoder.to_json()}
+    return {"tasks": described, "sets": digests, "encoder": encoder.identify()}
 
 
 def load_mixture(folder: Path, embeddings: Path, validated: Path, tower: TextTower | None = None) -> Mixture:

@@ -151,6 +151,8 @@ def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> EmbeddedPai
 
     def texts(column: int) -> NDArray[np.float32]:
         rows = scored[:, column]
+        if embeddings.encoder.joint is None:  # no text can be compared with a picture
+            return np.full((len(rows), embeddings.encoder.embedding_dim), np.nan, np.float32)
         vectors = embeddings.texts_pooled[np.maximum(rows, 0)].astype(np.float32)
         vectors[rows == NOTHING] = np.nan
         return vectors

@@ -40,13 +40,11 @@ def asked_and_model(tmp_path_factory, tiny_encoder):
 def drawn(asked, model):
     """The draws (Q, S, D) of each query by itself."""
     seeds = torch.Generator().manual_seed(model.sampling.seed)
-    texts, (null, null_length) = asked.embeddings, map(torch.from_numpy, asked.embeddings.read_tokens([0]))
+    texts = asked.embeddings
     answers = []
     for reference, text in zip(asked.references, asked.text, strict=True):
-        words, length = map(torch.from_numpy, texts.read_tokens([text]))
-        conditions = Conditions(
-            PackedText(null.float(), null_length), PackedText(words.float(), length), torch.tensor(reference)[None]
-        )
+        null, words = (PackedText.of_arrays(texts.read_tokens([row])).convert(torch.Tensor.float) for row in (0, text))
+        conditions = Conditions(null, words, torch.tensor(reference)[None])
         own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=seeds)))
         options = SamplerOptions.of(model.sampling)
         answers.append(compose_draws(model.denoiser, conditions, options, [own], model.card.process)[0].numpy())

@@ -67,7 +67,7 @@ def test_each_text_has_its_tokens(embeddings: Embeddings, tiny_encoder: Encoder)
     assert embeddings.text_row[""] == 0
     texts = ["but with dark skin tone", "", "a much longer wish: make it a blue circle", "red apple"]
     rows = [embeddings.text_row[text] for text in texts]
-    tokens, lengths = embeddings.read_tokens(rows)
+    ((tokens, lengths),) = embeddings.read_tokens(rows)
     encoding = tiny_encoder.encode_texts(texts)
     (states,) = encoding.states
     assert lengths.tolist() == states.mask.sum(dim=1).tolist()

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from worlds.networks import OURS
 
 from compodiff.errors import CheckpointMismatch
 from compodiff.model.checkpoint import CARD, WEIGHTS, ModelCard, load_model, save_model
@@ -43,6 +45,19 @@ def test_what_is_saved_is_loaded(folder: Path, denoiser: Denoiser, card: ModelCa
     assert not loaded.training
 
 
+def test_a_model_of_release_0_1_is_read(tmp_path: Path) -> None:
+    """Its card names the width of the one text part's tokens, and its weights have the names that they have here."""
+    denoiser = Denoiser(OURS)
+    save_model(tmp_path / "model", denoiser.state_dict(), ModelCard(OURS, Process("diffusion", 1000)))
+    content = json.loads((tmp_path / "model" / CARD).read_text(encoding="utf-8"))
+    (content["denoiser"]["token_dim"],) = content["denoiser"].pop("token_dims")
+    (tmp_path / "model" / CARD).write_text(json.dumps(content), encoding="utf-8")
+    loaded, card = load_model(tmp_path / "model")
+    assert card.denoiser == OURS
+    assert torch.equal(loaded.text_projection.weight, denoiser.text_projection.weight)
+    assert not any("further" in name for name in loaded.state_dict())
+
+
 def test_bfloat16_weights_are_saved_as_float32(denoiser: Denoiser, card: ModelCard, tmp_path: Path) -> None:
     save_model(tmp_path / "model", denoiser.to(torch.bfloat16).state_dict(), card)
     assert {weight.dtype for weight in load_file(tmp_path / "model" / WEIGHTS).values()} == {torch.float32}
@@ -54,11 +69,12 @@ def test_bfloat16_weights_are_saved_as_float32(denoiser: Denoiser, card: ModelCa
         ({"width": 32}, "the network needs 32|lacks 2 tensors"),
         ({"depth": 3}, "lacks 14 tensors"),
         ({"depth": 1}, "has unknown 14 tensors"),
-        ({"token_dim": 13}, "text_projection.weight is 16 x 12, the network needs 16 x 13"),
+        ({"token_dims": (13,)}, "text_projection.weight is 16 x 12, the network needs 16 x 13|has unknown 2 tensors"),
+        ({"token_dims": (12, 5, 7)}, r"lacks [24] tensors, such as further_text_projections"),
     ],
 )
-def test_weights_of_another_shape(folder: Path, card: ModelCard, changes: dict[str, int], message: str) -> None:
-    shape = replace(card.denoiser, **changes)  # type: ignore[arg-type]
+def test_weights_of_another_shape(folder: Path, card: ModelCard, changes: dict[str, Any], message: str) -> None:
+    shape = replace(card.denoiser, **changes)
     (folder / CARD).write_text(json.dumps(replace(card, denoiser=shape).to_json()), encoding="utf-8")
     with pytest.raises(CheckpointMismatch, match=message):
         load_model(folder)

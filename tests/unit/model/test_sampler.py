@@ -8,10 +8,11 @@ import pytest
 import torch
 from factories import make_sampler_options, make_sampling_params
 from torch import Tensor
+from worlds.networks import take_text
 
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
-from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
 from compodiff.model.sampling.guidance import combine
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
@@ -24,8 +25,8 @@ Normal = Callable[..., Tensor]
 
 
 @pytest.fixture
-def null_text(normal: Normal) -> PackedText:
-    return PackedText(normal(2, 12), torch.tensor([2]))
+def null_text(config: DenoiserConfig, normal: Normal) -> PackedText:
+    return PackedText.pack(*(normal(1, 2, width) for width in config.token_dims))
 
 
 @pytest.fixture
@@ -44,10 +45,8 @@ def one(conditions: Conditions, row: int) -> Conditions:
     assert conditions.text is not None
     assert conditions.image is not None
     assert conditions.mask is not None
-    start = int(conditions.text.lengths[:row].sum())
-    length = conditions.text.lengths[row : row + 1]
-    text = PackedText(conditions.text.tokens[start : start + int(length)], length)
     pick = slice(row, row + 1)
+    text = take_text(conditions.text, row)
     return Conditions(conditions.null_text, text, conditions.image[pick], None, conditions.mask[pick])
 
 
@@ -95,7 +94,8 @@ def test_guidance_is_the_papers_equation_at_any_weights(
 
 def null_texts(conditions: Conditions, count: int) -> PackedText:
     """The null text as the text of `count` queries."""
-    return PackedText(conditions.null_text.tokens.repeat(count, 1), conditions.null_text.lengths.repeat(count))
+    parts = conditions.null_text.parts
+    return PackedText.of(*((tokens.repeat(count, 1), lengths.repeat(count)) for tokens, lengths in parts))
 
 
 def test_text_only_and_reference_only(denoiser: Denoiser, conditions: Conditions) -> None:
@@ -125,9 +125,10 @@ def test_a_negative_text_changes_the_answer_and_may_differ_by_query(
     plain = compose(denoiser, conditions, OPTIONS, *generators(1), PROCESS)
     same = replace(conditions, null_text=null_texts(conditions, 3))
     torch.testing.assert_close(compose(denoiser, same, OPTIONS, *generators(1), PROCESS), plain, rtol=1e-4, atol=1e-4)
-    tokens = same.null_text.tokens.clone()
-    tokens[2:4] = normal(2, 12)
-    negative = replace(same, null_text=PackedText(tokens, same.null_text.lengths))
+    others = same.null_text.convert(Tensor.clone)
+    for tokens, _ in others.parts:
+        tokens[2:4] = normal(2, tokens.shape[1])
+    negative = replace(same, null_text=others)
     found = compose(denoiser, negative, OPTIONS, *generators(1), PROCESS)
     torch.testing.assert_close(found[[0, 2]], plain[[0, 2]], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(found[1], plain[1], atol=1e-3)
@@ -182,7 +183,7 @@ def test_bad_conditions_are_named(denoiser: Denoiser, conditions: Conditions, no
     assert conditions.text is not None
     spoilt = conditions.image.clone()
     spoilt[1, 2] = torch.nan
-    infinite = PackedText(conditions.text.tokens / 0, conditions.text.lengths)
+    infinite = PackedText((*conditions.text.parts[:-1], *conditions.text.convert(lambda it: it / 0).parts[-1:]))
     for given, message in (
         (replace(conditions, text=None, image=None, mask=None), "neither a text nor a reference"),
         (replace(conditions, image=spoilt), "a reference embedding holds NaN"),

@@ -20,7 +20,7 @@ from compodiff.released.weights import convert_from_released, convert_to_release
 
 PARITY = Path(os.environ.get("COMPODIFF_PARITY_DIR", Path(__file__).parents[4] / "shared" / "parity"))
 MANIFEST = PARITY / "released_checkpoint_manifest.json"
-SHAPE = replace(RELEASED, embedding_dim=32, token_dim=20, width=32, depth=2, heads=2, head_width=16)
+SHAPE = replace(RELEASED, embedding_dim=32, token_dims=(20,), width=32, depth=2, heads=2, head_width=16)
 
 
 @pytest.fixture
@@ -139,4 +139,14 @@ def test_our_options_have_no_released_form(denoiser: Denoiser, tmp_path: Path) -
         export_released(tmp_path / "made", tmp_path / "back")
     save_model(tmp_path / "made", denoiser.state_dict(), ModelCard(denoiser.config, Process("regression", 50)))
     with pytest.raises(CheckpointMismatch, match="was trained for regression"):
+        export_released(tmp_path / "made", tmp_path / "back")
+
+
+def test_neither_have_two_text_parts(make_denoiser: Callable[[DenoiserConfig], Denoiser], tmp_path: Path) -> None:
+    shape = replace(SHAPE, token_dims=(20, 12))
+    denoiser = make_denoiser(shape)
+    denoiser.constants.embedding_mean.zero_()
+    denoiser.constants.embedding_std.fill_(1)
+    save_model(tmp_path / "made", denoiser.state_dict(), ModelCard(shape, Process("diffusion", 50)))
+    with pytest.raises(CheckpointMismatch, match=r"the released form knows no .* further text parts"):
         export_released(tmp_path / "made", tmp_path / "back")

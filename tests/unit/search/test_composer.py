@@ -11,15 +11,15 @@ from PIL import Image
 from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.embeddings.masking import blank_masked
 from compodiff.errors import InputInvalid
-from compodiff.model.network.context import PackedText
+from compodiff.model.network.context import PackedStates, PackedText
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
 from compodiff.search.query import Query
 
 
 def _packed(encoder, text) -> PackedText:
-    (states,) = encoder.encode_texts([text]).states
-    return PackedText.pack(states.tokens, states.mask)
+    states = encoder.encode_texts([text]).states
+    return PackedText(tuple(PackedStates.pack(part.tokens, part.mask) for part in states))
 
 
 def test_a_query_is_sampled_under_the_conditions_it_names(composer):

@@ -9,7 +9,7 @@ from compodiff.model.network.denoiser import RELEASED
 from compodiff.speed import denoiser as sampling
 from compodiff.speed import training
 
-TINY = replace(RELEASED, embedding_dim=64, token_dim=32, width=64, depth=2, heads=2, head_width=16)
+TINY = replace(RELEASED, embedding_dim=64, token_dims=(32,), width=64, depth=2, heads=2, head_width=16)
 
 
 def test_sampling_is_measured() -> None:

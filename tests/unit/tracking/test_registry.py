@@ -42,7 +42,7 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The folder artifacts/ as the stages before `register` leave it."""
     artifacts = tmp_path_factory.mktemp("parts") / "artifacts"
     manifest = save_encoder(tiny_encoder, artifacts / "encoder")
-    config = make_denoiser_config(token_dim=manifest.token_dims[0], residual=True)
+    config = make_denoiser_config(token_dims=manifest.token_dims, residual=True)
     card = ModelCard(config, Process("diffusion", 1000), manifest.to_json(), {"composed": {"steps": 2000}})
     set_dials(sampling=load_params(PARAMS).sampling, dials=artifacts / "sampling.json")
     save_model(artifacts / "composed", make_random_denoiser(config).state_dict(), card)

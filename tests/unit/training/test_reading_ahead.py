@@ -41,6 +41,8 @@ class Watched:
 
 
 def list_tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, tuple):  # text parts
+        return [tensor for part in value for tensor in list_tensors(part)]
     if not is_dataclass(value):
         return [value]
     return [tensor for each in fields(value) for tensor in list_tensors(getattr(value, each.name))]
@@ -71,7 +73,7 @@ def test_a_gpu_gets_them_copied_and_the_cpu_keeps_what_it_reads(batches: Batches
     for step, microbatches in enumerate(read_ahead(batches, range(3), worker)):
         for batch, other in zip(microbatches, batches.make_microbatches(step, rank=0, world_size=1), strict=True):
             assert batch.noise.is_cuda
-            assert not batch.texts.lengths.is_cuda
+            assert not batch.texts.parts[0].lengths.is_cuda
             assert all(
                 torch.equal(one.cpu(), two) for one, two in zip(list_tensors(batch), list_tensors(other), strict=True)
             )

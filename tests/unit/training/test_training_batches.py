@@ -48,8 +48,8 @@ def only(parts: list[Batch]) -> Batch:
 
 def rows_of(batch: Batch) -> torch.Tensor:
     """What each row is made of, whatever the order in which texts and pictures are stored: (B, ...)."""
-    starts = batch.texts.lengths.cumsum(0) - batch.texts.lengths
-    first_tokens = batch.texts.tokens[starts[batch.rows.text]]
+    starts = batch.texts.parts[0].lengths.cumsum(0) - batch.texts.parts[0].lengths
+    first_tokens = batch.texts.parts[0].tokens[starts[batch.rows.text]]
     image = torch.cat([batch.images, torch.zeros_like(batch.target[:1])])[batch.rows.image]
     mask = torch.cat([batch.masks, torch.zeros(1, 64, 64, dtype=torch.bool)])[batch.rows.mask]
     noisy = torch.cat([batch.noise.flatten(1), batch.timestep], 1)
@@ -91,7 +91,7 @@ def test_each_task_has_its_share_and_its_conditions(material: TrainingMaterial) 
 def test_dropout_takes_texts_and_references_but_no_mask(material: TrainingMaterial) -> None:
     drawn = batches(material, condition_dropout=0.25, batch_size=4000)
     batch = only(drawn.make_microbatches(0, rank=0, world_size=1))
-    null_text = int((batch.texts.tokens == 0).all(1).nonzero())
+    null_text = int((batch.texts.parts[0].tokens == 0).all(1).nonzero())
     assert float((batch.rows.text == null_text).float().mean()) == pytest.approx(0.25, abs=0.03)
     assert int((batch.rows.mask != NULL).sum()) == 1200
     lost = float((batch.rows.image[batch.rows.mask != NULL] == NULL).float().mean())
@@ -156,14 +156,14 @@ def test_rare_relations_are_drawn_more_often_than_their_number(material: Trainin
     changes = {"batch_size": 4000, "condition_dropout": 0.0}
     embeddings = material.mixture.sets[0].embeddings
     dark = training_world.TEXTS.index("make it black")
-    token = torch.from_numpy(embeddings.read_tokens([dark])[0].astype(np.float32))[-1]
+    token = torch.from_numpy(embeddings.read_tokens([dark])[0].tokens.astype(np.float32))[-1]
     shares = []
     for exponent in (0.0, -0.5, -1.0):
         batch = only(
             triplets_only(material, relation_exponent=exponent, **changes).make_microbatches(0, rank=0, world_size=1)
         )
-        ends = batch.texts.lengths.cumsum(0) - 1
-        is_dark = (batch.texts.tokens[ends] == token).all(1)
+        ends = batch.texts.parts[0].lengths.cumsum(0) - 1
+        is_dark = (batch.texts.parts[0].tokens[ends] == token).all(1)
         shares.append(float(is_dark[batch.rows.text].float().mean()))
     assert shares == pytest.approx([1 / 5, 1 / 3, 1 / 2], abs=0.03)  # one dark triplet to four bright ones
 
@@ -218,11 +218,11 @@ def test_what_the_network_multiplies_goes_to_its_device(material: TrainingMateri
     moved = batch.to(torch.device("meta"))
 
     def tensors(of: Batch) -> list[torch.Tensor]:
-        return [of.texts.tokens, of.images, of.masks, of.target, of.others, of.noise, of.timestep]
+        return [of.texts.parts[0].tokens, of.images, of.masks, of.target, of.others, of.noise, of.timestep]
 
     assert [each.device.type for each in tensors(moved)] == ["meta"] * 7
     assert moved.rows is batch.rows
-    assert moved.texts.lengths is batch.texts.lengths
+    assert moved.texts.parts[0].lengths is batch.texts.parts[0].lengths
     assert [(each.shape, each.dtype) for each in tensors(moved)] == [
         (each.shape, each.dtype) for each in tensors(batch)
     ]

@@ -1,6 +1,6 @@
 """The curve: its figures against a brute-force count, and its file."""
 
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from worlds import training as training_world
 
 from compodiff.embeddings import SetEmbeddings
+from compodiff.embeddings.token_arrays import TokenArrays
 from compodiff.errors import InputInvalid
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.sampler import compose
@@ -36,13 +37,11 @@ def world(tmp_path: Path) -> Path:
 def make_queries(world: Path, *, with_reference: bool) -> CurveQueries:
     """Twelve queries for a blue one, each with two answers, over every third picture of the world."""
     embeddings = SetEmbeddings.load(world)
-    tokens, lengths = embeddings.read_tokens([training_world.TEXTS.index("make it blue")] * 12)
     gallery = embeddings.images[: len(training_world.PICTURES) : 3].astype(np.float32)
     own = np.arange(12) + 5 if with_reference else np.full(12, NOTHING)
     return CurveQueries(
-        tokens,
-        lengths,
-        null_tokens=embeddings.read_tokens([0])[0],
+        texts=embeddings.read_tokens([training_world.TEXTS.index("make it blue")] * 12),
+        null_text=embeddings.read_tokens([0]),
         references=gallery[own] if with_reference else gallery[:0],
         gallery=gallery,
         hits=np.array([(query, picture) for query in range(12) for picture in {query, 2 * query + 1}]),
@@ -73,7 +72,7 @@ def test_measure_equals_a_count_picture_by_picture(world: Path, with_reference: 
 def test_queries_of_a_set_are_its_validation_triplets_among_its_pictures(world: Path) -> None:
     embeddings = SetEmbeddings.load(world)
     queries = take_queries_of_set(embeddings, world / "examples", 30, seed=3)
-    assert len(queries.lengths) == len(queries.references) == 30
+    assert len(queries.own) == len(queries.references) == 30
     assert len(queries.gallery) == len(training_world.PICTURES), "training pictures are among what is ranked"
     images = embeddings.images.astype(np.float32)
     for query, place in queries.hits:
@@ -92,7 +91,7 @@ def test_captions_are_the_queries_of_a_set_of_pairs(world: Path) -> None:
     np.save(world / "examples" / "validation" / "text_to_image.npy", trained[:50])
     embeddings = SetEmbeddings.load(world)
     queries = take_queries_of_set(embeddings, world / "examples", 500, seed=3)
-    assert len(queries.lengths) == 50
+    assert len(queries.own) == 50
     assert len(queries.references) == 0
     assert (queries.own == NOTHING).all()
 
@@ -112,12 +111,26 @@ def test_a_set_without_a_validation_split_cannot_be_measured_on(world: Path) -> 
         take_queries_of_set(SetEmbeddings.load(world), world / "examples", 30, seed=3)
 
 
-def test_queries_are_read_back_as_they_were_written(world: Path, tmp_path: Path) -> None:
+FILED = ("tokens", "lengths", "null_tokens"), ("tokens_2", "lengths_2", "null_tokens_2")
+
+
+@pytest.mark.parametrize("text_parts", [1, 2])
+def test_queries_are_read_back_as_they_were_written(world: Path, tmp_path: Path, text_parts: int) -> None:
     queries = make_queries(world, with_reference=True)
+    if text_parts == 2:  # the second one's states are narrower
+        both = {name: (own, TokenArrays(own.tokens[:, :5], own.lengths)) for name in ("texts", "null_text")
+                for (own,) in (getattr(queries, name),)}  # fmt: skip
+        queries = replace(queries, **both)
     queries.save(tmp_path / "curve.npz")
     again = CurveQueries.load(tmp_path / "curve.npz")
-    for field in fields(CurveQueries):
-        np.testing.assert_array_equal(getattr(again, field.name), getattr(queries, field.name))
+    for mine, other in zip(again.texts + again.null_text, queries.texts + queries.null_text, strict=True):
+        for one, two in zip(mine, other, strict=True):
+            np.testing.assert_array_equal(one, two)
+    for name in ("references", "gallery", "hits", "own"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(queries, name))
+    with np.load(tmp_path / "curve.npz") as arrays:
+        names = [name for own in FILED[:text_parts] for name in own]
+        assert arrays.files == [*names, "references", "gallery", "hits", "own"]
     (tmp_path / "curve.npz").write_bytes((tmp_path / "curve.npz").read_bytes()[:200])
     with pytest.raises(InputInvalid, match=r"curve.npz is missing or damaged .* run: dvc repro"):
         CurveQueries.load(tmp_path / "curve.npz")

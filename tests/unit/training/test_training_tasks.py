@@ -9,7 +9,7 @@ from worlds import training as training_world
 from worlds.training import NETWORK, PARAMS
 
 from compodiff.model.network.attention import Projected, Unprojected
-from compodiff.model.network.context import NULL, Context
+from compodiff.model.network.context import NULL, Context, PackedText
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.training.batch import Batch
@@ -43,15 +43,15 @@ def test_equals_the_mean_over_rows_taken_one_by_one(
     process = Process(objective, 1000)  # type: ignore[arg-type]
     batch = draw(material, process, noise_draws=3)
     whole = Objective(denoiser, PARAMS, process)(batch)
-    starts = batch.texts.lengths.cumsum(0) - batch.texts.lengths
+    starts = batch.texts.parts[0].lengths.cumsum(0) - batch.texts.parts[0].lengths
     losses = []
     for row, (text, image, mask) in enumerate(
         zip(batch.rows.text.tolist(), batch.rows.image.tolist(), batch.rows.mask.tolist(), strict=True)
     ):
         for draw_number in range(3):
-            words = batch.texts.tokens[starts[text] : starts[text] + batch.texts.lengths[text]]
+            words = batch.texts.parts[0].tokens[starts[text] : starts[text] + batch.texts.parts[0].lengths[text]]
             context = denoiser.prepare_context(
-                type(batch.texts)(words, batch.texts.lengths[text : text + 1]),
+                PackedText.of((words, batch.texts.parts[0].lengths[text : text + 1])),
                 batch.images[image : image + 1] if image != NULL else None,
                 batch.masks[mask : mask + 1] if mask != NULL else None,
             )

@@ -154,7 +154,7 @@ def _render_query(query: ShownQuery, pictures: BenchmarkPictures, thumbnails: di
     caption = f"<p>{escape(query.relative_caption)}</p>"
     asked = f"<h3>reference, target</h3><div class=asked>{reference}{targets}{caption}{group}</div>"
     columns = []
-    for name in _COLUMNS:
+    for name in (each for each in _COLUMNS if each in query.rankings):
         strip = "".join(
             _render_image(found, pictures, thumbnails, css="hit" if found in query.targets else "")
             for found in query.rankings[name]

@@ -1,13 +1,15 @@
 """The denoiser: a transformer that predicts x0, an image embedding, from a noisy one (arXiv 2303.11916, section 4.1).
 
-Two query tokens, x_t and the timestep, attend to a context of text tokens, reference embedding and mask. Its keys and
-values in every layer are computed once a query (`Denoiser.prepare_context`), then used at every step and draw.
+Two query tokens, x_t and the timestep, attend to a context of text tokens (those of each text part of the encoder, one
+part's after the other's), reference embedding and mask. Its keys and values in every layer are computed once a query
+(`Denoiser.prepare_context`), then used at every step and draw.
 
 Embeddings are raw, as the encoder makes them, wherever they enter `prepare_context`; x_t and x0 live in the network's
 space, standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
 Legend: R context rows, N = R * draws query rows, U distinct items, D embedding width, W network width.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -42,7 +44,7 @@ class DenoiserConfig:
     """The shape of the network; the released one is `RELEASED`."""
 
     embedding_dim: int
-    token_dim: int
+    token_dims: tuple[int, ...]  # width of the token states of each text part
     width: int
     depth: int
     heads: int
@@ -54,26 +56,44 @@ class DenoiserConfig:
     residual: bool
 
     @classmethod
-    def of(cls, params: DenoiserParams, *, embedding_dim: int, token_dim: int) -> "DenoiserConfig":
+    def of(cls, params: DenoiserParams, *, embedding_dim: int, token_dims: tuple[int, ...]) -> "DenoiserConfig":
         """Return the section `denoiser` of params.yaml for an encoder of these widths."""
         shape = {name: value for name, value in params if name in cls.__dataclass_fields__}
-        return cls(embedding_dim=embedding_dim, token_dim=token_dim, **shape)
+        return cls(embedding_dim=embedding_dim, token_dims=token_dims, **shape)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON types; `DenoiserConfig(**it)` gives it back."""
-        return asdict(self)
+        """Return it as JSON types; `from_json` gives it back."""
+        return {**asdict(self), "token_dims": list(self.token_dims)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "DenoiserConfig":
+        """Read it back, also as release 0.1 wrote it: with the `token_dim` of its one text part.
+
+        Raises:
+            TypeError, KeyError: a key is unknown or missing.
+        """
+        shape = dict(content)
+        token_dims = shape.pop("token_dims") if "token_dims" in shape else [shape.pop("token_dim")]
+        return cls(**shape, token_dims=tuple(token_dims))
 
 
-RELEASED = DenoiserConfig(768, 1280, 768, 12, 16, 8, 64, 4, MASK_SIDE, 1, residual=False)
+RELEASED = DenoiserConfig(768, (1280,), 768, 12, 16, 8, 64, 4, MASK_SIDE, 1, residual=False)
 
 
 class Denoiser(nn.Module):
-    """Predicts x0 from x_t, the timestep and the context."""
+    """Predicts x0 from x_t, the timestep and the context.
+
+    Each text part has a projection of its own. The first one's weights have the names that they had when there was no
+    other (`text_projection`), so that model folders made then are read as they are; the others follow under
+    `further_text_projections`.
+    """
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config, width = config, config.width
-        self.text_projection = Linear(config.token_dim, width)
+        first, *further = config.token_dims
+        self.text_projection = Linear(first, width)
+        self.further_text_projections = nn.ModuleList(Linear(token_dim, width) for token_dim in further)
         fits = config.embedding_dim == width
         self.input_projection = nn.Identity() if fits else Linear(config.embedding_dim, width, bias=False)
         # The released network hands the reference over as it is. No offset, so that a null reference stays zero.
@@ -124,20 +144,21 @@ class Denoiser(nn.Module):
             uses: network calls times draws that will read each row; changes the cost, not the numbers.
 
         Raises:
-            InputInvalid: a width or mask size that the network does not take, or a text without tokens.
+            InputInvalid: text parts, a width or a mask size that the network does not take, or a text without tokens.
         """
-        texts.require(self.config.token_dim)
+        texts.require(self.config.token_dims)
         rows = rows or ContextRows.number_each(len(texts), images=images is not None, masks=masks is not None)
         references = self._project_references(images)
         tokens = torch.cat(
             (
                 self.relative_bias.new_zeros(FIRST_TOKEN, self.config.width),
-                self.text_projection(texts.tokens.to(self.relative_bias)),
+                *self._project_texts(texts),
                 self.image_projection(references.to(self.dtype)).reshape(-1, self.config.width),
                 self.mask_mlp(self._pool_masks(masks)),
             )
         )
-        index, padding = find_key_rows(texts.lengths.cpu(), rows, len(references), self.config.image_slots)
+        lengths = [part.lengths.cpu() for part in texts.parts]
+        index, padding = find_key_rows(lengths, rows, len(references), self.config.image_slots)
         # From the CPU to where the network is: not even a GPU is waited for.
         index, own = (each.to(tokens.device, non_blocking=True) for each in (index, rows.image))
         padding = None if padding is None else padding.to(tokens.device, non_blocking=True)
@@ -174,6 +195,13 @@ class Denoiser(nn.Module):
         if self.config.residual:
             x0 = x0 + context.reference.repeat_interleave(len(x0) // len(context.reference), 0)
         return x0
+
+    def _project_texts(self, texts: PackedText) -> list[Tensor]:
+        """Return the tokens of each text part, (P, W)."""
+        projections = (self.text_projection, *self.further_text_projections)
+        return [
+            project(part.tokens.to(self.relative_bias)) for project, part in zip(projections, texts.parts, strict=True)
+        ]
 
     def _project_references(self, images: Tensor | None) -> Tensor:
         if images is None:

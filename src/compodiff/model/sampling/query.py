@@ -86,7 +86,7 @@ class Conditions:
                 raise InputInvalid(f"{len(part)} {name} for {len(self)} queries; give one each")
         if len(self.null_text) not in (1, len(self)):
             raise InputInvalid(f"{len(self.null_text)} negative texts for {len(self)} queries; give one, or one each")
-        texts = [text.tokens for text in (self.text, self.null_text) if text is not None]
+        texts = [part.tokens for text in (self.text, self.null_text) if text is not None for part in text.parts]
         for name, part in (("a reference embedding", self.image), *(("a text embedding", tokens) for tokens in texts)):
             if part is not None and not bool(torch.isfinite(part).all()):
                 raise InputInvalid(f"{name} holds NaN or infinity; encode its input again")
