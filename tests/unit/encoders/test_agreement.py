@@ -75,7 +75,7 @@ def test_an_encoder_in_half_the_precision_gives_float32(tmp_path: Path) -> None:
     for tower in encoder.towers:
         tower.module.to(torch.bfloat16)
     made = encoder.encode_texts(["a cat"])
-    assert made.require_pooled().dtype == torch.float32
+    assert made.pooled.dtype == torch.float32
     assert {states.tokens.dtype for states in made.states} == {torch.float32}
-    torch.testing.assert_close(made.require_pooled(), exact.require_pooled(), atol=0.1, rtol=0.1)
+    torch.testing.assert_close(made.pooled, exact.pooled, atol=0.1, rtol=0.1)
     assert encoder.encode_pixels(torch.zeros(1, 3, 32, 32)).dtype == torch.float32

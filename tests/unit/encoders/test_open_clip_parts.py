@@ -98,7 +98,7 @@ def test_pictures_and_pooled_texts_are_the_library_s_own(kind: str, tmp_path: Pa
     encoding = encoder.encode_texts(TEXTS)
     tower: Any = encoder.texts[0]
     ids = tower.tokenize(TEXTS)
-    torch.testing.assert_close(encoding.require_pooled(), model.encode_text(ids, normalize=False), atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoding.pooled, model.encode_text(ids, normalize=False), atol=1e-5, rtol=0)
     pixels = encoder.preprocess(draw_noise())[None]
     own = model.encode_image(pixels, normalize=False)
     torch.testing.assert_close(encoder.encode_pixels(pixels), own, atol=1e-5, rtol=0)
@@ -139,7 +139,7 @@ def encoder_ids(folder: Path) -> torch.Tensor:
 def test_an_earlier_layer_has_other_states_and_the_same_embedding(tmp_path: Path) -> None:
     model = make_folder(tmp_path / "model", "argmax")
     last, earlier = (assemble(tmp_path / "model", layer=layer).encode_texts(TEXTS) for layer in (-1, -2))
-    assert torch.equal(last.require_pooled(), earlier.require_pooled())
+    assert torch.equal(last.pooled, earlier.pooled)
     states = earlier.states[0].tokens
     rest = model.transformer.resblocks[-1](states, attn_mask=model.attn_mask)
     torch.testing.assert_close(model.ln_final(rest), last.states[0].tokens, atol=1e-5, rtol=0)
@@ -160,7 +160,7 @@ def test_it_comes_back(kind: str, tmp_path: Path) -> None:
     loaded = load_encoder(tmp_path / "encoder")
     assert loaded.manifest == encoder.manifest
     ours, theirs = (each.encode_texts(TEXTS) for each in (loaded, encoder))
-    assert torch.equal(ours.require_pooled(), theirs.require_pooled())
+    assert torch.equal(ours.pooled, theirs.pooled)
     assert torch.equal(ours.states[0].tokens, theirs.states[0].tokens)
 
 

@@ -24,7 +24,7 @@ def test_pooled_texts_are_the_library_s_own(pooling: str, tmp_path: Path) -> Non
     encoder = assemble_encoder(PartParams(name=str(tmp_path / "clip")), [texts])
     encoding = encoder.encode_texts(TEXTS)
     expected = model.encode(TEXTS, convert_to_tensor=True)
-    torch.testing.assert_close(encoding.require_pooled(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoding.pooled, expected, atol=1e-5, rtol=0)
     tokens = model.encode(TEXTS, output_value="token_embeddings")
     for own, mask, theirs in zip(encoding.states[0].tokens, encoding.states[0].mask, tokens, strict=True):
         torch.testing.assert_close(own[mask], theirs, atol=1e-5, rtol=0)
@@ -70,14 +70,12 @@ def test_one_embedder_gives_pictures_texts_and_states(tmp_path: Path) -> None:
     encoder = assemble_encoder(part, [part])
     assert encoder.manifest.joint == 0
     encoding = encoder.encode_texts(TEXTS)
-    torch.testing.assert_close(
-        encoding.require_pooled(), model.encode(TEXTS, convert_to_tensor=True), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(encoding.pooled, model.encode(TEXTS, convert_to_tensor=True), atol=1e-5, rtol=0)
     assert encoding.states[0].tokens.shape[2] == 16
     save_encoder(encoder, tmp_path / "encoder")
     loaded = load_encoder(tmp_path / "encoder")
     assert loaded.manifest == encoder.manifest
-    assert torch.equal(loaded.encode_texts(TEXTS).require_pooled(), encoding.require_pooled())
+    assert torch.equal(loaded.encode_texts(TEXTS).pooled, encoding.pooled)
 
 
 def test_what_embeds_no_pictures_or_gives_no_states_is_refused(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_pictures_and_pooled_texts_are_the_library_s_own(kind: str, tmp_path: Pa
     always = kind.startswith("siglip")
     ids = tokenize(tmp_path / kind, encoder.manifest.texts[0].context_length, to_the_end=always)
     asked = {"input_ids": ids.input_ids} if always else dict(ids)
-    pooled = encoder.encode_texts(TEXTS).require_pooled()
+    pooled = encoder.encode_texts(TEXTS).pooled
     torch.testing.assert_close(pooled, model.get_text_features(**asked).pooler_output, atol=1e-5, rtol=0)
 
 
@@ -104,6 +104,6 @@ def test_an_encoder_of_folders_comes_back(tmp_path: Path) -> None:
     loaded = load_encoder(tmp_path / "encoder")
     require_same(loaded.manifest, encoder.manifest, "the test")
     ours, theirs = loaded.encode_texts(TEXTS), encoder.encode_texts(TEXTS)
-    assert torch.equal(ours.require_pooled(), theirs.require_pooled())
+    assert torch.equal(ours.pooled, theirs.pooled)
     assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(ours.states, theirs.states, strict=True))
     assert torch.equal(loaded.encode_images([draw_noise()]), encoder.encode_images([draw_noise()]))
