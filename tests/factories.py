@@ -141,7 +141,7 @@ def make_embedded_encoder_params(**changes: Any) -> EmbeddedEncoderParams:
         "max_variants": 8,
     }
     pace = {"seed": 17, "steps": 150, "image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
-    return EmbeddedEncoderParams.model_validate(sizes | pace | {"weight_decay": 0.05} | changes)
+    return EmbeddedEncoderParams.model_validate(sizes | pace | {"weight_decay": 0.05, "classes": None} | changes)
 
 
 def make_embedding_params(**changes: Any) -> EmbeddingParams:

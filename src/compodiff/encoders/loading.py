@@ -13,6 +13,7 @@ from compodiff.encoders import embedded
 from compodiff.encoders.digests import digest_weights_of
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
+from compodiff.encoders.named_classes import count_class_dimensions
 from compodiff.encoders.opening import OpenedModels
 from compodiff.encoders.sources import Source, find_listed_source, find_source, find_stored_source
 from compodiff.encoders.towers import PictureTower, TextTower
@@ -192,8 +193,12 @@ def _require_digest(source: Source, part: PicturePart | TextPart) -> None:
 
 def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
     picture = manifest.picture
+    state = safetensors.torch.load_file(weights)
     model = embedded.build_model(
-        embedding_dim=picture.embedding_dim, image_size=picture.image_size, grids=picture.grids
+        embedding_dim=picture.embedding_dim,
+        image_size=picture.image_size,
+        grids=picture.grids,
+        class_dimensions=count_class_dimensions(state),
     )
-    model.load_state_dict(safetensors.torch.load_file(weights))
+    model.load_state_dict(state)
     return embedded.join_towers(model, manifest)

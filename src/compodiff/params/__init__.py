@@ -21,6 +21,7 @@ from compodiff.params.data import (
     EncoderParams,
     MapName,
     MapParams,
+    NamedClassesParams,
     PartParams,
     PartsParams,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "MapName",
     "MapParams",
     "MaskParams",
+    "NamedClassesParams",
     "OwnSetParams",
     "Params",
     "PartParams",

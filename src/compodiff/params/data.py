@@ -26,6 +26,15 @@ class MapParams(Section):
     dimensions: int = Field(gt=0, description="of the embedding that start as its first principal components")
 
 
+class NamedClassesParams(Section):
+    """Dimensions beside those that are trained: which of the image tower's classes a picture shows, or a text names."""
+
+    dimensions: int = Field(gt=0, le=999, description="added to those of maps; along them classes differ most")
+    temperature: float = Field(gt=0, description="of a text's cosines with descriptions of the classes")
+    picture_share: float = Field(gt=0, description="their length in train pictures, of what all others have")
+    text_weight: float = Field(gt=0, description="their length in a text that names one class, of what all others have")
+
+
 class EmbeddedEncoderParams(Section):
     """The small encoder of packaged weights; its projections are trained on train concepts, its towers are frozen."""
 
@@ -41,6 +50,13 @@ class EmbeddedEncoderParams(Section):
     text_learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(gt=0)
     weight_decay: float = Field(ge=0, description="of the text projection")
+    classes: NamedClassesParams | None = Field(description="null leaves them out")
+
+    @model_validator(mode="after")
+    def _check_classes_have_a_head(self) -> Self:
+        if self.classes is not None and ("head" not in self.maps or self.maps["head"].grid != 1):
+            raise ValueError("classes are read from the map head at grid 1; have that, or null for classes")
+        return self
 
 
 class PartParams(Section):

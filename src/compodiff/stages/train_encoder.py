@@ -1,5 +1,6 @@
 """The stage train_encoder: the default encoder's projections, on train concepts. Run: compodiff run train_encoder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,9 +9,12 @@ import torch
 
 from compodiff.catalogue.captions import list_picture_captions
 from compodiff.catalogue.pictures import Catalogue
+from compodiff.encoder_training.class_dimensions import add_class_dimensions
 from compodiff.encoder_training.projections import ProjectionExamples, train_projections
 from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states
 from compodiff.encoders import KIND, MEMO, Encoder, assemble_encoder, load_embedded_encoder, save_encoder
+from compodiff.encoders.embedded import load_classifier
+from compodiff.encoders.named_classes import read_class_descriptions
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder
@@ -49,6 +53,11 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     examples = _make_examples(encoder, catalogue, params)
     model = _get_model(encoder)
     train_projections(model.visual.proj, model.text.proj, examples, params)
+    if params.classes is not None:
+        described = compute_pooled_states(encoder, read_class_descriptions(), params.tower_batch_size)
+        add_class_dimensions(model, examples, load_classifier(), described, params.classes)
+        width = encoder.manifest.embedding_dim + params.classes.dimensions
+        encoder.manifest = replace(encoder.manifest, picture=replace(encoder.manifest.picture, embedding_dim=width))
     save_encoder(encoder, folder)
 
 

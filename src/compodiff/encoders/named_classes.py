@@ -1,0 +1,68 @@
+"""Dimensions that speak of the image tower's own classes, which WordNet describes in words.
+
+A classifier's weights are directions of its features, each what a class looks like. A picture is told by how much each
+class's evidence exceeds what pictures have of it, a text by which classes' descriptions it resembles; both are
+then seen along the same few directions. Nothing is trained, and no photograph is needed.
+
+Shapes: B texts, C classes, K dimensions for classes, D_text width of the text tower, H width of the tower's head.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+COUNT = 1000  # C
+_DIRECTIONS = "text.proj.directions"
+
+
+class NamedClasses(nn.Module):
+    """A text projection with K dimensions more: which classes a text names."""
+
+    def __init__(self, own: nn.Module, descriptions: Tensor, directions: Tensor) -> None:
+        """Extend the projection `own`.
+
+        Args:
+            own: (B, D_text) -> (B, D - K).
+            descriptions: (C, D_text) what the text tower makes of the classes' descriptions, of length 1/temperature.
+            directions: (C, K) where each class lies, of the length that a text has which names one class.
+        """
+        super().__init__()
+        self.own = own
+        self.register_buffer("descriptions", descriptions)
+        self.register_buffer("directions", directions)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Project pooled states, (B, D_text) -> (B, D), the own part at length one.
+
+        A text that resembles no class more than the others has nearly zeros in the dimensions of classes.
+        """
+        descriptions, directions = self.get_buffer("descriptions"), self.get_buffer("directions")
+        named = torch.softmax(functional.normalize(states, dim=1) @ descriptions.T, dim=1)  # (B, C)
+        own = functional.normalize(self.own(states), dim=1)
+        return torch.cat([own, (named - 1 / len(descriptions)) @ directions], dim=1)
+
+
+def count_class_dimensions(weights: dict[str, Tensor]) -> int:
+    """Return K of stored weights of the default encoder; zero where they know no classes."""
+    return weights[_DIRECTIONS].shape[1] if _DIRECTIONS in weights else 0
+
+
+def read_class_descriptions() -> list[str]:
+    """Read the synonyms and the definition of each class, in the classifier's order, from timm's copy of WordNet."""
+    from timm.data import ImageNetInfo
+
+    descriptions: list[str] = ImageNetInfo().label_descriptions(detailed=True)
+    return descriptions
+
+
+def find_class_directions(classifier: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
+    """Return along what classes differ most: features (H, K), classes (C, K).
+
+    Args:
+        classifier: (C, H) its weights.
+        dimensions: K.
+    """
+    centred = classifier - classifier.mean(dim=0)
+    left, _, _ = torch.linalg.svd(centred, full_matrices=False)
+    classes = left[:, :dimensions]
+    return centred.T @ classes, classes

@@ -1,0 +1,85 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from factories import make_embedded_encoder_params
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compodiff.encoder_training.class_dimensions import add_class_dimensions
+from compodiff.encoder_training.projections import ProjectionExamples
+from compodiff.params import NamedClassesParams
+
+CLASSES, HEAD, OTHERS, WORDS, PICTURES = 12, 20, 5, 16, 60
+PARAMS = NamedClassesParams(dimensions=11, temperature=0.05, picture_share=0.5, text_weight=4.0)
+
+
+@pytest.fixture
+def world() -> tuple[SimpleNamespace, ProjectionExamples, Tensor, Tensor]:
+    """A model of random projections, pictures of other values and a head, a classifier, and what its classes are."""
+    generator = torch.Generator().manual_seed(5)
+    classifier = torch.randn(CLASSES, HEAD, generator=generator)
+    descriptions = functional.normalize(torch.randn(CLASSES, WORDS, generator=generator), dim=1)
+    maps = torch.randn(PICTURES, OTHERS + HEAD, generator=generator) + 3
+    states = torch.randn(PICTURES, WORDS, generator=generator)
+    model = SimpleNamespace(
+        visual=SimpleNamespace(proj=nn.Linear(OTHERS + HEAD, 8).requires_grad_(False)),
+        text=SimpleNamespace(proj=nn.Linear(WORDS, 8).requires_grad_(False)),
+    )
+    captions = np.arange(PICTURES)[:, None]
+    widths = {"pixels": OTHERS, "head": HEAD}
+    examples = ProjectionExamples(maps, widths, states, captions, [str(row) for row in range(PICTURES)])
+    return model, examples, classifier, descriptions
+
+
+def test_a_text_finds_the_picture_of_the_class_that_it_names(
+    world: tuple[SimpleNamespace, ProjectionExamples, Tensor, Tensor],
+) -> None:
+    model, examples, classifier, descriptions = world
+    add_class_dimensions(model, examples, classifier, descriptions, PARAMS)
+    shows = examples.maps.mean(dim=0).repeat(CLASSES, 1)
+    shows[:, OTHERS:] += classifier
+    pictures = functional.normalize(model.visual.proj(shows), dim=1)
+    found = (functional.normalize(model.text.proj(descriptions), dim=1) @ pictures.T).argmax(dim=1)
+    assert found.tolist() == list(range(CLASSES))
+
+
+def test_what_was_trained_stays_as_it_is(world: tuple[SimpleNamespace, ProjectionExamples, Tensor, Tensor]) -> None:
+    model, examples, classifier, descriptions = world
+    pictures, texts = model.visual.proj(examples.maps), model.text.proj(examples.states)
+    add_class_dimensions(model, examples, classifier, descriptions, PARAMS)
+    extended = model.visual.proj(examples.maps)
+    assert extended.shape == (PICTURES, 8 + 11)
+    torch.testing.assert_close(extended[:, :8], pictures)
+    torch.testing.assert_close(model.text.proj(examples.states)[:, :8], functional.normalize(texts, dim=1))
+
+
+def test_the_dimensions_have_the_lengths_that_params_name(
+    world: tuple[SimpleNamespace, ProjectionExamples, Tensor, Tensor],
+) -> None:
+    model, examples, classifier, descriptions = world
+    add_class_dimensions(model, examples, classifier, descriptions, PARAMS)
+    pictures = model.visual.proj(examples.maps)
+    assert pictures[:, 8:].norm(dim=1).mean() / pictures[:, :8].norm(dim=1).mean() == pytest.approx(0.5, rel=1e-4)
+    assert pictures[:, 8:].mean(dim=0).norm() < 1e-3  # told from the mean picture
+    named = model.text.proj(descriptions)[:, 8:].norm(dim=1)
+    # 4, less the share of the direction in which all classes are alike.
+    torch.testing.assert_close(named, torch.full((CLASSES,), 4 * (1 - 1 / CLASSES) ** 0.5), rtol=0.02, atol=0)
+
+
+def test_a_text_that_names_no_class_is_found_by_what_was_trained(
+    world: tuple[SimpleNamespace, ProjectionExamples, Tensor, Tensor],
+) -> None:
+    model, examples, classifier, descriptions = world
+    basis = torch.linalg.svd(descriptions).Vh
+    aside = basis[CLASSES:]  # at right angles to all descriptions
+    add_class_dimensions(model, examples, classifier, descriptions, PARAMS)
+    assert model.text.proj(aside)[:, 8:].norm(dim=1).max() < 1e-4
+
+
+@pytest.mark.parametrize("head", [None, {"grid": 2, "dimensions": 12}])
+def test_classes_are_refused_without_their_map(head: dict[str, int] | None) -> None:
+    maps = {"stride_8": {"grid": 2, "dimensions": 12}} | ({"head": head} if head else {})
+    with pytest.raises(ValueError, match="map head at grid 1"):
+        make_embedded_encoder_params(maps=maps, classes=PARAMS.model_dump())
