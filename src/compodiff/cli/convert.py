@@ -16,7 +16,7 @@ def convert(
     to: Annotated[Path, typer.Option("--to", help="The folder to write.")],
     released: Annotated[bool, typer.Option("--released", help="Write the released form instead of reading.")] = False,
 ) -> None:
-    """Convert the released CompoDiff weights to a model folder, or a model folder back. Pickles are refused."""
+    """Convert released CompoDiff weights to a model folder, or back. Code in a pickle is not run."""
     from compodiff.released.conversion import export_released, import_released
 
     if released:

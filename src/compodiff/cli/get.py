@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,10 @@ def get(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show size, licence and revision; fetch nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the model of compodiff-aesthetic is made. Default: by its name, for --model NAME."),
+    ] = None,
 ) -> None:
     """Fetch models from the hub: this command and `push` alone use the network, and everything else what they fetched.
 
@@ -54,22 +59,27 @@ def get(
         raise InputInvalid("name a model, such as clip-l14 or org/name; compodiff get --list shows what is known")
     from compodiff.hub.fetching import fetch_offer, inspect_offer
 
-    offers = [inspect_offer(address) for address in _list_needed(names)]
+    addresses = _list_needed(names)
+    places = _choose_places(addresses, out)
+    offers = [inspect_offer(address) for address in addresses]
     told = [_to_json(offer) for offer in offers]
     if not as_json:
         for offer in offers:
             echo(_describe_offer(offer))
     found = [] if dry_run else [fetch_offer(offer) for offer in offers]
     _fetch_parts(found, as_json=as_json)
+    if not as_json:
+        for each in found:
+            echo(f"{each.name} is here: {each.folder}")
+    usable = [_make_usable(each, places.get(each.hub_id)) for each in found]
     if as_json:
-        folders: list[str | None] = [str(each.folder) for each in found] or [None for _ in offers]
+        folders: list[str | None] = [str(each) for each in usable] or [None for _ in offers]
         both = [{**each, "folder": folder} for each, folder in zip(told, folders, strict=True)]
         typer.echo(json.dumps(both, indent=1))
         return
-    for each in found:
-        echo(f"{each.name} is here: {each.folder}")
-    for each in found:
-        _make_usable(each)
+    for address in addresses if found else ():
+        if place := places.get(address.hub_id):
+            echo(f"{address} is made: {place}; use it by: --model {out or place.name}")
 
 
 def _fetch_parts(found: "list[FetchedModel]", *, as_json: bool) -> None:
@@ -84,8 +94,26 @@ def _fetch_parts(found: "list[FetchedModel]", *, as_json: bool) -> None:
         fetch_offer(offer)
 
 
-def _make_usable(found: "FetchedModel") -> None:
-    """Make of a fetched model what the commands take by name, where its files alone are not that."""
+def _choose_places(addresses: "list[Address]", out: Path | None) -> dict[str, Path]:
+    """Return where a model folder will be made of released weights, by their hub id; before anything is fetched."""
+    released = [each for each in addresses if each.known is not None and each.known.library == "released"]
+    if out is not None and len(released) != 1:
+        raise InputInvalid(f"--out {out} is for one model that is made here, such as compodiff-aesthetic; leave it out")
+    if not released:
+        return {}
+    from compodiff.released.model_folder import choose_model_folder
+
+    return {each.hub_id: choose_model_folder(each.known, out) for each in released if each.known is not None}
+
+
+def _make_usable(found: "FetchedModel", place: Path | None) -> Path:
+    """Return the folder of a fetched model; of released weights, `place`, where a model is made of them."""
+    if place is None:
+        return found.folder
+    from compodiff.released.model_folder import make_model_folder
+
+    make_model_folder(found, place)
+    return place
 
 
 def _list_needed(names: list[str]) -> "list[Address]":

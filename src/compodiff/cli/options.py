@@ -15,7 +15,7 @@ def make_dial_option(name: str, *flags: str) -> Any:
     return typer.Option(*own, help=f"{dial.help[0].upper()}{dial.help[1:]}, {dial.range}.{default}")
 
 
-Model = Annotated[str, typer.Option(help="An alias, a folder with composed/ and encoder/, or a hub id of `get`.")]
+Model = Annotated[str, typer.Option(help="An alias, a folder with composed/ and encoder/, or a name of `get`.")]
 WImage = Annotated[float | None, make_dial_option("w_image")]
 WText = Annotated[float | None, make_dial_option("w_text")]
 Steps = Annotated[int | None, make_dial_option("num_inference_steps")]

@@ -6,9 +6,35 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.output import echo
+from compodiff.errors import InputInvalid
 from compodiff.project import find_project_root
 
 app = typer.Typer()
+
+
+@app.command("register")
+def register(
+    model: Annotated[str, typer.Argument(help="A model of `compodiff finetune` or `get`: its folder, or its name.")],
+    result: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: figures on benchmark NAME, of `benchmark run --json FILE`; a fine-tuned model has its own."
+        ),
+    ] = None,
+) -> None:
+    """Register a model that the pipeline did not train as the challenger; `compodiff promote` puts it to its gate."""
+    from compodiff.search.locate import find_model_parts
+    from compodiff.stages.finetuned import is_finetuned, register_finetuned
+    from compodiff.stages.register_folder import register_folder
+
+    project, results = find_project_root(), dict(_split(each) for each in result or ())
+    if not is_finetuned(Path(model)):
+        version = register_folder(project, find_model_parts(model), results)
+    elif results:
+        raise InputInvalid(f"{model} is a fine-tuned model and has its figures already; leave out --result")
+    else:
+        version = register_finetuned(project, Path(model))
+    echo(f"version {version.number} is challenger now; put it to the gate: compodiff promote")
 
 
 @app.command("promote")
@@ -27,17 +53,6 @@ def promote() -> None:
         echo(f"version {change.after} is champion already")
 
 
-@app.command("register")
-def register(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What compodiff finetune wrote.")],
-) -> None:
-    """Register a fine-tuned model as the challenger; `compodiff promote` then puts it to its gate."""
-    from compodiff.stages.finetuned import register_finetuned
-
-    version = register_finetuned(find_project_root(), folder)
-    echo(f"version {version.number} is challenger now; put it to the gate: compodiff promote")
-
-
 @app.command("rollback")
 def roll_back(
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
@@ -51,3 +66,11 @@ def roll_back(
         echo(f"version {change.after} is champion again, instead of {change.before}")
     else:
         echo(f"version {change.after} is champion already: another rollback came first")
+
+
+def _split(said: str) -> tuple[str, Path]:
+    """Return name and file of NAME=FILE."""
+    name, sign, file = said.partition("=")
+    if not (name and sign and file):
+        raise InputInvalid(f"--result {said} is not NAME=FILE, such as emoji=emoji.json")
+    return name, Path(file)

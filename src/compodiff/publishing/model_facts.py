@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compodiff.errors import InputInvalid
 from compodiff.hub import read_known
 from compodiff.model.checkpoint import WEIGHTS, ModelCard
 from compodiff.search.composer import Composer
@@ -13,6 +12,7 @@ from compodiff.search.locate import ModelParts
 from compodiff.sets import open_set
 from compodiff.storage.digests import digest_file
 from compodiff.storage.json_files import read_json
+from compodiff.tracking.figures import read_measured_digest
 
 NOT_RECORDED = "not recorded"
 
@@ -71,7 +71,7 @@ def read_facts(parts: ModelParts, name: str, licence: str, results: Path) -> Mod
     composer = Composer.load(parts.composed, parts.encoder)
     digest = digest_file(parts.composed / WEIGHTS)
     measured = {file: read_json(file) for file in sorted((results / "metrics").glob("*.json"))}
-    of_this = {file: content for file, content in measured.items() if _is_of(content, digest, file)}
+    of_this = {file: content for file, content in measured.items() if read_measured_digest(content, file) == digest}
     return ModelFacts(
         name=name,
         licence=licence,
@@ -83,15 +83,6 @@ def read_facts(parts: ModelParts, name: str, licence: str, results: Path) -> Mod
         left_out=tuple(sorted(set(measured) - set(of_this))),
         sources={name: _read_licence(results / "sets" / name) for name in _list_sets(composer.card.trained_with)},
     )
-
-
-def _is_of(content: Any, digest: str, file: Path) -> bool:
-    """Return whether a metrics file measures the model whose weights have this digest."""
-    try:
-        stated = content["record"]["weights_digest"]
-    except (KeyError, TypeError) as error:
-        raise InputInvalid(f"{file} is no metrics file of this version; run: dvc repro evaluate") from error
-    return bool(digest == (stated["composed"] if isinstance(stated, Mapping) else stated))
 
 
 def _list_encoder(manifest: Mapping[str, Any]) -> Iterator[EncoderModel]:

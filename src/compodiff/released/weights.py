@@ -18,6 +18,7 @@ from compodiff.model.sampling.schedule import compute_cosine_betas
 
 PREFIX = "model."
 ROTARY = re.compile(r"net\.transformer\.layers\.\d+\.0\.rotary_emb\.freqs")
+LAYER = re.compile(r"net\.transformer\.layers\.(\d+)\.")
 SCHEDULE = "noise_scheduler."
 OURS_ONLY = ("constants.embedding_mean", "constants.embedding_std")
 
@@ -74,8 +75,10 @@ def convert_from_released(tensors: Mapping[str, Tensor]) -> tuple[DenoiserConfig
     _require_names(expected, set(theirs))
     ours = {our_name: theirs[name] for name, our_name in names.items()}
     for number in range(config.depth):
-        parts = [theirs[f"{_name_layer(number)}{part}"] for part in (QUERY, KEY_VALUE)]
-        ours[f"blocks.{number}.{FUSED}"] = torch.cat(parts)
+        query, key_value = (theirs[f"{_name_layer(number)}{part}"] for part in (QUERY, KEY_VALUE))
+        if query.shape[1:] != key_value.shape[1:]:
+            raise CheckpointMismatch(f"{_name_layer(number)}0 takes two widths at once; not a released checkpoint")
+        ours[f"blocks.{number}.{FUSED}"] = torch.cat((query, key_value))
     ours["constants.rotary_frequencies"] = rotary[0]
     ours["constants.embedding_mean"] = torch.zeros(config.embedding_dim)
     ours["constants.embedding_std"] = torch.ones(config.embedding_dim)
@@ -147,7 +150,8 @@ def _check_schedule(tensors: Mapping[str, Tensor]) -> int:
     stored = tensors.get(f"{SCHEDULE}betas")
     if stored is None:
         raise CheckpointMismatch(f"{SCHEDULE}betas is missing; not a released checkpoint")
-    if not torch.allclose(stored.double(), compute_cosine_betas(len(stored)), atol=1e-6):
+    is_list = stored.ndim == 1 and len(stored) > 0
+    if not is_list or not torch.allclose(stored.double(), compute_cosine_betas(len(stored)), atol=1e-6):
         raise CheckpointMismatch("the stored betas are not the cosine schedule's; not a released checkpoint")
     return len(stored)
 
@@ -158,11 +162,14 @@ def _read_config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
     def find_shape(name: str) -> torch.Size:
         if name not in theirs:
             raise CheckpointMismatch(f"{name} is missing; not a released checkpoint")
-        return theirs[name].shape
+        shape = theirs[name].shape
+        if len(shape) != 2 or 0 in shape:
+            raise CheckpointMismatch(f"{name} has the shape {tuple(shape)}, not a matrix's; not a released checkpoint")
+        return shape
 
     width, token_dim = find_shape("net.to_text_embeds.0.weight")
     head_width = find_shape(f"{_name_layer(0)}0.null_kv")[1]
-    layers = {int(name.split(".")[3]) for name in theirs if name.startswith("net.transformer.layers.")}
+    layers = {found[1] for name in theirs if (found := LAYER.match(name))}
     return DenoiserConfig(
         embedding_dim=find_shape("net.transformer.project_out.weight")[0],
         token_dims=(token_dim,),

@@ -1,16 +1,17 @@
-"""Which model and index are meant: a folder, or what an alias of the registry stands for."""
+"""Which model and index are meant: a folder, a name that was fetched, or what an alias of the registry stands for."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.errors import InputInvalid
-from compodiff.hub import find_fetched_folder
+from compodiff.hub import find_fetched_folder, read_known
 from compodiff.index import INSIDE
-from compodiff.project import find_project_root
+from compodiff.project import find_models_home, find_project_root
 
 CHAMPION = "models:/compodiff@champion"
 _REGISTERED = re.compile(r"models:/compodiff(?:@(?P<alias>[^/@]+)|/(?P<number>[0-9]+))")
+_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class ModelParts:
 
 
 def find_model_parts(model: str) -> ModelParts:
-    """Find a model: an alias (models:/compodiff@champion), a version (models:/compodiff/3), a folder, a fetched hub id.
+    """Find a model: an alias (models:/compodiff@champion), a version (models:/compodiff/3), a folder, a name of `get`.
 
     Raises:
-        InputInvalid: the alias stands for no version, or the folder lacks composed/ or encoder/.
+        InputInvalid: the alias stands for no version, the folder lacks composed/ or encoder/, or the known model was
+            not fetched.
         ResourceUnavailable: the registry cannot be reached, or the fetched model is not whole.
     """
     if model.startswith("models:"):
@@ -52,13 +54,26 @@ def find_model_parts(model: str) -> ModelParts:
         from compodiff.tracking.registry import find_model_folder
 
         return ModelParts(find_model_folder(find_project_root(), found["alias"] or found["number"]))
-    folder = Path(model) if Path(model).is_dir() else find_fetched_folder(model)
-    parts = ModelParts(folder or Path(model))
+    parts = ModelParts(_find_folder(model))
     for part in (parts.composed, parts.encoder):
         if not part.is_dir():
             named = f"a folder with composed/ and encoder/, a model of `compodiff get`, or {CHAMPION}"
             raise InputInvalid(f"{part} is not there; name {named}")
     return parts
+
+
+def _find_folder(model: str) -> Path:
+    """Return the folder that a path, a name of the known or of a person's own models, or a hub id stands for."""
+    if Path(model).is_dir():
+        return Path(model)
+    known = next((each for each in read_known().values() if model in (each.name, each.hub_id)), None)
+    is_made = known is not None and known.library == "released"  # what was fetched is no model yet
+    name = known.name if known is not None and is_made else model
+    if _NAME.fullmatch(name) and (own := find_models_home() / name).is_dir():
+        return own
+    if is_made:
+        raise InputInvalid(f"the model {name} is not on this machine; run: compodiff get {name}")
+    return find_fetched_folder(model) or Path(model)
 
 
 def find_gallery(project: Path) -> Path:

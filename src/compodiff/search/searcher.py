@@ -78,7 +78,7 @@ class Searcher:
 
         Args:
             model: the address of an alias in the registry of the project that the current folder is in, a folder with
-                composed/ and encoder/, or the hub id of a model that `compodiff get` fetched.
+                composed/ and encoder/, or the name or hub id of a model that `compodiff get` fetched.
             index: a folder of pictures after `compodiff index build`, or an index; None for the default gallery.
 
         Raises:

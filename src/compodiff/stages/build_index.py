@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pandas as pd
 
-from compodiff.benchmarks.datasets.assembled import GALLERY_TABLE, open_assembled
+from compodiff.benchmarks.datasets.assembled import GALLERY_TABLE, Assembled, open_assembled
 from compodiff.benchmarks.datasets.pictures import locate_pictures
 from compodiff.embeddings import Embeddings
 from compodiff.images import tabulate
@@ -28,21 +28,28 @@ def build_index(
     Raises:
         InputInvalid: the gallery or the embeddings cannot be read, or the gallery is too small for `index.kind`.
     """
-    assembled = open_assembled(benchmark)
+    index_gallery(open_assembled(benchmark), Embeddings.load(embeddings), index, folder)
+
+
+def index_gallery(assembled: Assembled, encoded: Embeddings, params: IndexParams, folder: Path) -> None:
+    """Index the gallery of an assembled benchmark as the folder `folder`.
+
+    Raises:
+        InputInvalid: the gallery cannot be read, or is too small for the kind of index.
+    """
     parts = assembled.load(assembled.split)
     names = sorted({name for part in parts for name in (part.gallery or part.ranked_pictures)})
     places = locate_pictures(parts, names)
     root = assembled.gallery
     table = tabulate(root, places)
-    if (benchmark / GALLERY_TABLE).exists():
-        table = _describe(table, read_table(benchmark / GALLERY_TABLE))
-    encoded = Embeddings.load(embeddings)
+    if (assembled.folder / GALLERY_TABLE).exists():
+        table = _describe(table, read_table(assembled.folder / GALLERY_TABLE))
     build(
         folder,
         embeddings=encoded.pictures[[encoded.picture_row[picture_id] for picture_id in table["picture_id"]]],
         pictures=table,
         encoder=encoded.encoder,
-        params=index,
+        params=params,
         pictures_root=os.path.relpath(root, folder),
     )
 

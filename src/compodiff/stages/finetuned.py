@@ -17,7 +17,7 @@ from compodiff.model.dials import FILE as DIALS
 from compodiff.model.dials import read_dials
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.stages.finetune import CURVE, METRICS, REPORTS, require_fit
-from compodiff.storage.json_files import read_json
+from compodiff.tracking.figures import read_figures
 from compodiff.tracking.registry import FINETUNED, ModelCandidate, RegisteredVersion, register_model
 from compodiff.tracking.signature import read_card
 
@@ -82,7 +82,7 @@ class FinetunedScores:
             metrics = folder / METRICS / f"{name}.json"
             metrics.parent.mkdir(exist_ok=True)
             embedded.write(comparison, self.evaluation, metrics=metrics, report=folder / REPORTS / name)
-            figures[name] = _read_rows(metrics)
+            figures[name] = read_figures(metrics)
         return figures
 
     def _open(self, name: str) -> EmbeddedBenchmark:
@@ -93,6 +93,11 @@ class FinetunedScores:
     def _load(self, model: Path, embedded: EmbeddedBenchmark) -> RetrievalModel:
         loaded = RetrievalModel.load(model, self.sampling, embedded.embeddings)
         return loaded.sample_with(read_dials(model, loaded.card) or self.sampling)
+
+
+def is_finetuned(folder: Path) -> bool:
+    """Return whether `compodiff finetune` wrote a folder."""
+    return (folder / CURVE).is_file()
 
 
 def register_finetuned(project: Path, folder: Path) -> RegisteredVersion:
@@ -119,12 +124,8 @@ def register_finetuned(project: Path, folder: Path) -> RegisteredVersion:
     candidate = ModelCandidate(
         folders={"composed": folder / "composed", "encoder": folder / "encoder", "index": index},
         dials=own_dials if own_dials.is_file() else project / "artifacts" / DIALS,
-        figures={file.stem: _read_rows(file) for file in measured},
+        figures={file.stem: read_figures(file) for file in measured},
         files=[*measured, folder / REPORTS, folder / CURVE],
         made_by=FINETUNED,
     )
     return register_model(project, candidate)
-
-
-def _read_rows(metrics: Path) -> dict[str, Any]:
-    return {method: row for method, row in read_json(metrics).items() if method != "record"}

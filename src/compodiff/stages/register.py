@@ -4,12 +4,12 @@ Run: compodiff run register. Whether it becomes champion is decided after, by fl
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from compodiff.project import find_project_root
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
-from compodiff.storage.json_files import read_json
+from compodiff.tracking.figures import read_figures
 from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
 
 
@@ -33,12 +33,8 @@ def register(
     candidate = ModelCandidate(
         folders={"composed": composed, "encoder": encoder, "index": index},
         dials=dials,
-        figures={file.stem: _read_rows(file) for file in measured},
+        figures={file.stem: read_figures(file) for file in measured},
         files=[*measured, reports],
     )
     version = register_model(find_project_root(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
-
-
-def _read_rows(metrics: Path) -> dict[str, Any]:
-    return {method: row for method, row in read_json(metrics).items() if method != "record"}

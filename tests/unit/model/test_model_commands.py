@@ -32,11 +32,23 @@ def test_convert_there_and_back(folder: Path) -> None:
     assert all(torch.equal(ours[name], again[name]) for name in ours)
 
 
-def test_convert_refuses_a_pickle(folder: Path) -> None:
-    (folder / "pytorch_model.bin").write_bytes(b"never read")
-    refused = CliRunner().invoke(app, ["convert", str(folder), "--to", str(folder / "again")])
+def test_convert_runs_no_code_of_a_pickle(folder: Path) -> None:
+    (folder / "hub").mkdir()
+    torch.save({"model.net.weight": _MakesAFile(folder / "ran")}, folder / "hub" / "pytorch_model.bin")
+    refused = CliRunner().invoke(app, ["convert", str(folder / "hub"), "--to", str(folder / "again")])
     assert isinstance(refused.exception, CheckpointMismatch)
     assert not (folder / "again").exists()
+    assert not (folder / "ran").exists()
+
+
+class _MakesAFile:
+    """Unpickled, it does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def test_bench_prints_one_line_a_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from worlds.released import save_as_published
 
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model, save_model
@@ -119,18 +122,60 @@ def test_what_is_not_a_released_checkpoint(
     assert not (tmp_path / "ours").exists()
 
 
-def test_folders_without_one_safetensors_file(tmp_path: Path) -> None:
+def test_a_folder_as_it_is_published_gives_the_same_model(released: Path, tmp_path: Path) -> None:
+    save_as_published(load_file(released / WEIGHTS), released)
+    (released / WEIGHTS).unlink()
+    card = import_released(released, tmp_path / "ours")
+    assert (card.denoiser, card.trained_with) == (SHAPE, {"released": "pytorch_model.bin"})
+    made, ours = (load_file(tmp_path / name / WEIGHTS) for name in ("made", "ours"))
+    assert made.keys() == ours.keys()
+    assert all(torch.equal(made[name], ours[name]) for name in made)
+    assert {path.suffix for path in (tmp_path / "ours").iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_config_of_other_weights_is_refused(released: Path, tmp_path: Path) -> None:
+    config = json.loads((released / "config.json").read_text(encoding="utf-8"))
+    for content, message in (
+        (json.dumps(config | {"model_depth": 12}), "says model_depth 12, the weights have 2"),
+        ("[]", "is not a configuration"),
+        ("{", "is not JSON"),
+    ):
+        (released / "config.json").write_text(content, encoding="utf-8")
+        with pytest.raises((CheckpointMismatch, InputInvalid), match=message):
+            import_released(released, tmp_path / "ours")
+        assert not (tmp_path / "ours").exists()
+    (released / "config.json").unlink()
+    assert import_released(released, tmp_path / "ours").denoiser == SHAPE
+
+
+def test_folders_without_one_file_of_weights(tmp_path: Path) -> None:
     with pytest.raises(InputInvalid, match="is not a folder"):
         import_released(tmp_path / "nowhere", tmp_path / "ours")
-    with pytest.raises(CheckpointMismatch, match="holds no safetensors file"):
+    with pytest.raises(CheckpointMismatch, match=r"holds no weights; it is published as pytorch_model.bin"):
         import_released(tmp_path, tmp_path / "ours")
-    (tmp_path / "pytorch_model.bin").write_bytes(b"never read")
-    with pytest.raises(CheckpointMismatch, match=r"pytorch_model.bin, a pickle, which can run code"):
-        import_released(tmp_path, tmp_path / "ours")
-    for name in ("a", "b"):
-        save_file({"x": torch.zeros(1)}, tmp_path / f"{name}.safetensors")
-    with pytest.raises(CheckpointMismatch, match="holds 2 safetensors files"):
-        import_released(tmp_path, tmp_path / "ours")
+    for suffix in ("bin", "safetensors"):
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.{suffix}").write_bytes(b"never read")
+        with pytest.raises(CheckpointMismatch, match="holds 2 files of weights"):
+            import_released(tmp_path, tmp_path / "ours")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_tensors_of_other_shapes_are_refused(released: Path, tmp_path: Path, data: st.DataObject) -> None:
+    tensors = load_file(released / WEIGHTS)
+    # Of the schedule, the betas alone are read.
+    read = sorted(name for name in tensors if "noise_scheduler" not in name or name.endswith(".betas"))
+    tensors[data.draw(st.sampled_from(read))] = torch.zeros(data.draw(st.lists(st.integers(0, 5), max_size=3)))
+    with pytest.raises(CheckpointMismatch):
+        import_weights(tensors, tmp_path)
+
+
+def import_weights(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    changed.mkdir(exist_ok=True)
+    torch.save(tensors, changed / "pytorch_model.bin")
+    import_released(changed, tmp_path / "ours")
 
 
 def test_our_options_have_no_released_form(denoiser: Denoiser, tmp_path: Path) -> None:
