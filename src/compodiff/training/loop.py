@@ -21,7 +21,7 @@ from compodiff.params import TrainingParams
 from compodiff.training.batches import Batches
 from compodiff.training.curve import CurvePoint, write_curve
 from compodiff.training.engine import Engine
-from compodiff.training.reading import read_ahead
+from compodiff.training.reading import read_batches
 from compodiff.training.resume import Checkpoints
 
 
@@ -76,8 +76,8 @@ def train(training: Training) -> None:
     params, engine, worker = training.params, training.engine, training.engine.worker
     progress = _resume(training)
     timer = _Timer()
-    ahead = read_ahead(training.batches, range(progress.step, params.steps), worker)
-    with _make_progress_bar(training, progress.step) as bar, closing(ahead) as steps:
+    read = read_batches(training.batches, range(progress.step, params.steps), worker)
+    with _make_progress_bar(training, progress.step) as bar, closing(read) as steps:
         for microbatches in steps:
             learning_rate = engine.learning_rate
             losses = [engine.add_gradients(batch) / params.accumulation_steps for batch in microbatches]

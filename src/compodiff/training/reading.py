@@ -1,4 +1,4 @@
-"""Batches of the steps to come: read, and on a GPU copied there, in a thread while the present step computes."""
+"""Batches of the steps to come; for a GPU they are read and copied there while the present step computes."""
 
 from collections.abc import Generator
 
@@ -10,17 +10,19 @@ from compodiff.training.batches import Batches
 from compodiff.training.engine import TrainingProcess
 
 
-def read_ahead(batches: Batches, steps: range, worker: TrainingProcess) -> Generator[list[Batch], None, None]:
-    """Yield the microbatches of each step on the device of `worker`; the next step's are made meanwhile.
+def read_batches(batches: Batches, steps: range, worker: TrainingProcess) -> Generator[list[Batch], None, None]:
+    """Yield the microbatches of each step on the device of `worker`.
 
-    Nothing beyond the last step is read, and an error comes with the step whose batches it spoils.
+    For a GPU the next step's are made meanwhile, in a thread. A processor reads in turn: a thread beside its own would
+    take a core from each product. Nothing beyond the last step is read, and an error comes with the step whose
+    batches it spoils.
     """
 
     def read(step: int) -> list[Batch]:
         return batches.make_microbatches(step, rank=worker.rank, world_size=worker.world_size)
 
     if worker.device.type != "cuda":
-        yield from map_ahead(read, steps)
+        yield from map(read, steps)
         return
     stream = torch.cuda.Stream(worker.device)  # type: ignore[no-untyped-call]
 

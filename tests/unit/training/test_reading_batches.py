@@ -1,4 +1,4 @@
-"""Batches are read ahead: the same ones, none beyond the last step, and an error comes with the step that it spoils."""
+"""Batches are read for their steps: the same ones, none beyond the last, and an error comes with its step."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from compodiff.model.sampling.process import Process
 from compodiff.training.batch import Batch
 from compodiff.training.batches import Batches
 from compodiff.training.engine import TrainingProcess
-from compodiff.training.reading import read_ahead
+from compodiff.training.reading import read_batches
 
 HERE = TrainingProcess(0, 1, torch.device("cpu"))
 
@@ -48,11 +48,11 @@ def list_tensors(value: Any) -> list[torch.Tensor]:
     return [tensor for each in fields(value) for tensor in list_tensors(getattr(value, each.name))]
 
 
-def test_batches_read_ahead_are_those_of_their_steps(batches: Batches) -> None:
+def test_batches_are_those_of_their_steps(batches: Batches) -> None:
     watched = Watched(batches)
-    ahead = list(read_ahead(watched, range(3, 6), HERE))  # type: ignore[arg-type]
+    read = list(read_batches(watched, range(3, 6), HERE))  # type: ignore[arg-type]
     assert watched.read == [3, 4, 5]
-    for step, microbatches in zip(range(3, 6), ahead, strict=True):
+    for step, microbatches in zip(range(3, 6), read, strict=True):
         expected = batches.make_microbatches(step, rank=0, world_size=1)
         assert len(microbatches) == len(expected) == 2
         for batch, other in zip(microbatches, expected, strict=True):
@@ -61,16 +61,16 @@ def test_batches_read_ahead_are_those_of_their_steps(batches: Batches) -> None:
 
 
 def test_a_step_that_cannot_be_read_stops_at_its_turn(batches: Batches) -> None:
-    ahead = read_ahead(Watched(batches, frozenset({1})), range(3), HERE)  # type: ignore[arg-type]
-    next(ahead)
+    steps = read_batches(Watched(batches, frozenset({1})), range(3), HERE)  # type: ignore[arg-type]
+    next(steps)
     with pytest.raises(InputInvalid, match="step 1 is damaged"):
-        next(ahead)
+        next(steps)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gets_them_copied_and_the_cpu_keeps_what_it_reads(batches: Batches) -> None:
     worker = TrainingProcess(0, 1, torch.device("cuda", 0))
-    for step, microbatches in enumerate(read_ahead(batches, range(3), worker)):
+    for step, microbatches in enumerate(read_batches(batches, range(3), worker)):
         for batch, other in zip(microbatches, batches.make_microbatches(step, rank=0, world_size=1), strict=True):
             assert batch.noise.is_cuda
             assert not batch.texts.parts[0].lengths.is_cuda
