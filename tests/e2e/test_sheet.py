@@ -12,7 +12,7 @@ from subprocess import run
 import pytest
 from worlds.discs import write_discs
 
-from compodiff.inspection.drawing import SheetRow, draw, read_pictures, read_rows
+from compodiff.inspection.drawing import SheetRow, draw_rows, read_pictures, read_rows
 from compodiff.inspection.sheet import render_sheet
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
@@ -88,7 +88,7 @@ def choose(page: WebDriver, name: str, value: str) -> None:
 
 
 def test_the_sheet_shows_the_draw_and_fetches_nothing(page, triplets, file):
-    drawn = draw(read_rows(triplets), 45, 17)
+    drawn, _ = draw_rows(triplets, None, 45, 17)
     assert keys(page) == drawn["key"].tolist()
     assert page.find_element(By.ID, "status").text == "45 of 45 triplets, 0 rated"
     card = page.find_element(By.CSS_SELECTOR, f"[data-key='{drawn[drawn['accepted']]['key'].iloc[0]}']")

@@ -24,6 +24,7 @@ from compodiff.sets import TRIPLETS, finish_set, open_shard
 from compodiff.storage.atomic import write_json
 from worlds.benchmark import drawn, make_models
 from worlds.captions import ANIMALS, PLACES, tiny_model, tiny_tokenizer
+from worlds.tiny_networks import clipseg
 
 ROOT = Path(__file__).parents[2]
 MODEL = ("--model", "{root}/artifacts")
@@ -52,6 +53,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "captions fine-tune": ("{root}/edits.jsonl", "--model", "{root}/opt"),
     "captions write": ("{root}/captions.txt", "--model", "{root}/opt", "-n", "1"),
     "dataset clean": ("{root}/triplets",),
+    "dataset mask": ("{root}/triplets", "--clipseg", "{root}/clipseg"),
     "dataset plots": ("{root}/triplets",),
     "inspect": ("{root}/triplets",),
     "card": ("{root}/triplets",),
@@ -61,6 +63,8 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "bench data": "it prints",
     "convert": ("{root}/released",),
     "experiment": ("draws", "--no-track", "--benchmark", "triplets", "--root", "{root}/artifacts/benchmark"),
+    "get": "its folder is claimed before anything is fetched: tests/integration/test_released_refusals.py",
+    "push": "it writes to the hub",
     "run": "it writes where params and dvc.yaml say",
     "init": "it writes only into a folder that holds nothing (tests/unit/stages/test_beginning.py)",
     "data": "it writes data/ of the project",
@@ -96,6 +100,7 @@ def make_world(root: Path, encoder: Encoder) -> Path:
     (root / "edits.jsonl").write_text("\n".join(edits))
     tokenizer = tiny_tokenizer()
     save_language_model(tiny_model(tokenizer), tokenizer, root / "opt")
+    clipseg(root / "clipseg")
     return root
 
 

@@ -76,7 +76,8 @@ def push(
     for file in facts.left_out:
         echo(f"{file} measures other weights than these and is left out; measure them by: dvc repro evaluate", err=True)
     if card:
-        typer.echo(render_card(facts))
+        for line in render_card(facts).splitlines():
+            echo(line)
         return
     _report(push_model(parts, facts, address, is_private=private), as_json=as_json)
 

@@ -88,7 +88,7 @@ def test_the_card_says_what_was_measured_and_whose_it_is(hub: LoopbackHub, compo
     assert not hub.repositories
     assert compodiff("push", str(artifacts), "--to", "me/tiny", *LICENCE)[0] == 0
     card = files_at(hub, "me/tiny")["README.md"]
-    assert printed == card.decode() + "\n"
+    assert printed == card.decode()
     front = read_front(card)
     assert front["license"] == "apache-2.0"
     (result,) = front["model-index"][0]["results"]
