@@ -1,13 +1,11 @@
 """A loopback hub, which this process uses with a cache of its own."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from worlds.command import make_shell
 from worlds.hub import LoopbackHub, point_at
-
-from compodiff.cli import main
 
 
 @pytest.fixture
@@ -28,12 +26,4 @@ def compodiff(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process, outside any project; return (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["compodiff", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return make_shell(monkeypatch, capsys)
