@@ -16,11 +16,15 @@ export NO_MKDOCS_2_WARNING := true
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results; PRESET=paper: in presets/paper
 	$(BIN)/python -m flows.pipeline $(if $(PRESET),--preset $(PRESET))
 
+# A process a core, four at most. Files start in the order of their folders, so that those that wait most (tests/e2e,
+# tests/faults) do not come last. A second thread in each process would take the core of another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(INSTALLED)  ## every test that takes seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(INSTALLED)  ## also those that take minutes
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 coverage: $(INSTALLED)  ## which branches of src the tests of `make test` reach; less than 90 % fails
 	$(BIN)/coverage erase
