@@ -142,7 +142,7 @@ def train_stage_one(setup: ExperimentSetup, data: VariantData, params: TrainingP
     encoder = material.mixture.sets[0].embeddings.encoder
     seen = data.texts.choose(encoder.token_dims)
     shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dims=seen)
-    process = Process(params.objective, setup.params.denoiser.num_train_timesteps)
+    process = Process.of(shape, params.objective, setup.params.denoiser.num_train_timesteps)
     denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
     start = RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)
     return _train_once(setup, params, material, start)
@@ -185,7 +185,7 @@ def _train_once(
             "checkpoint_every": steps,
         }
     )
-    process = Process(short.objective, start.card.process.num_train_timesteps)
+    process = Process.of(start.card.denoiser, short.objective, start.card.process.num_train_timesteps)
     encoder = material.mixture.sets[0].embeddings.encoder
     card = ModelCard(start.card.denoiser, process, encoder.to_json(), {"experiment": short.model_dump()})
     folder = setup.work / _digest(short, material, start)

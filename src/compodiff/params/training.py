@@ -10,8 +10,13 @@ from compodiff.params.sets import Name, Share
 
 
 class DenoiserParams(Section):
-    """The network of both stages; its widths of embedding and text tokens come from the encoder."""
+    """The network of both stages; its widths of embedding and text tokens come from the encoder.
 
+    combiner: a feed-forward network of width, depth and feed_forward_factor. sum: two linear layers. Both answer at
+    once, whatever objective a training names.
+    """
+
+    network: Literal["transformer", "combiner", "sum"] = Field(description="the paper's, or a control")
     width: int = Field(gt=0, multiple_of=2)
     depth: int = Field(gt=0)
     heads: int = Field(gt=0, description="self-attention heads; they share one key and value head")

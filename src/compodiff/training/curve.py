@@ -19,8 +19,8 @@ from torch.nn import functional
 from compodiff.embeddings.set_arrays import SetEmbeddings
 from compodiff.embeddings.token_arrays import TextTokens, TokenArrays, name_array
 from compodiff.errors import InputInvalid
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import PackedText
-from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
@@ -232,7 +232,7 @@ def gather_queries(queries: CurveQueries, device: torch.device) -> GatheredQueri
     )
 
 
-def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, seed: int) -> dict[str, float]:
+def measure(denoiser: ComposingNetwork, queries: GatheredQueries, process: Process, *, seed: int) -> dict[str, float]:
     """Answer the queries by one network call each: their cosine and recall_at_10, as `CurvePoint` says."""
     answers = compose(denoiser, queries.conditions, ONE_CALL, torch.Generator().manual_seed(seed), process).cpu()
     scores = functional.normalize(answers, dim=-1) @ queries.gallery.T

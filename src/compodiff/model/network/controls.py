@@ -1,0 +1,127 @@
+"""Networks that answer at once, without noise and without attention: what the denoiser is compared with.
+
+Both read the mean of a text's token states, so that neither knows the order of the words beyond what the text encoder
+put into each of them. Legend as in `composing`, and W network width, T the widths of the text parts together.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compodiff.model.network.composing import ComposingNetwork, DenoiserConfig
+from compodiff.model.network.context import ContextRows, PackedText
+from compodiff.model.network.inputs import Constants
+from compodiff.model.network.linears import Linear
+
+
+class ControlNetwork(ComposingNetwork):
+    """A function of reference, text and mask alone; x_t and the timestep are not looked at."""
+
+    def answer(self, reference: Tensor, texts: Tensor, mask: Tensor) -> Tensor:
+        """Predict x0 (R, D) from reference (R, D), standardised, texts (R, T) and mask (R, mask_size ** 2)."""
+        raise NotImplementedError
+
+    def prepare_context(
+        self,
+        texts: PackedText,
+        images: Tensor | None = None,
+        masks: Tensor | None = None,
+        rows: ContextRows | None = None,
+        uses: int = 1,
+    ) -> Tensor:
+        """Return the answer itself, (R, D): it depends on nothing else."""
+        del uses
+        texts.require(self.config.token_dims)
+        rows = rows or ContextRows.number_each(len(texts), images=images is not None, masks=masks is not None)
+        # NULL, the last row, is a reference of zeros; of the masks, the first one is empty.
+        references = functional.pad(self.standardise_references(images), (0, 0, 0, 1))
+        text, image, mask = (row.to(self.device, non_blocking=True) for row in (rows.text, rows.image, rows.mask))
+        return self.answer(
+            references[image].to(self.dtype), self._average_tokens(texts)[text], self.pool_masks(masks)[mask + 1]
+        )
+
+    def embed_time(self, timestep: Tensor) -> Tensor:
+        """Return nothing of the timestep, (N, 1)."""
+        return torch.zeros_like(timestep, dtype=self.dtype)[:, None]
+
+    def forward(self, x_t: Tensor, timestep: Tensor, context: Any) -> Tensor:
+        """Return the answer of each row to each of its draws, (N, D) float32."""
+        del timestep
+        repeated: Tensor = context.float().repeat_interleave(len(x_t) // len(context), 0)
+        return repeated
+
+    def _average_tokens(self, texts: PackedText) -> Tensor:
+        """Return the mean token state of each text, of all text parts side by side: (U, T)."""
+        means = []
+        for tokens, lengths in texts.parts:
+            own = lengths.to(self.device)
+            of_text = torch.repeat_interleave(torch.arange(len(own), device=self.device), own, output_size=len(tokens))
+            sums = torch.zeros(len(own), tokens.shape[1], device=self.device)
+            means.append(sums.index_add_(0, of_text, tokens.to(sums)) / own[:, None])
+        return torch.cat(means, 1).to(self.dtype)
+
+
+class Combiner(ControlNetwork):
+    """A feed-forward network over reference and text side by side, in the manner of CLIP4Cir (arXiv 2308.11485).
+
+    Residual blocks stand in the place of its two branches; `residual` adds the reference, as its gate does.
+    """
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        inner = width * config.feed_forward_factor
+        self.input_projection = Linear(config.embedding_dim + sum(config.token_dims) + config.mask_size**2, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), Linear(width, inner), nn.GELU(), Linear(inner, width))
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.output_projection = Linear(width, config.embedding_dim, bias=False)
+        if config.residual:
+            nn.init.zeros_(self.output_projection.weight)
+        self.constants = Constants(config.embedding_dim, config.head_width)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return self.norm.weight.dtype
+
+    def answer(self, reference: Tensor, texts: Tensor, mask: Tensor) -> Tensor:
+        """Predict x0 (R, D); see `ControlNetwork`."""
+        x = self.input_projection(torch.cat((reference, texts, mask), 1))
+        for block in self.blocks:
+            x = x + block(x)
+        x0: Tensor = self.output_projection(self.norm(x)).float()
+        return x0 + reference.float() if self.config.residual else x0
+
+
+class ProjectedSum(ControlNetwork):
+    """The sum of a projected reference and a projected text, over frozen towers: BGE-VL's query (arXiv 2412.14475).
+
+    BGE-VL trains the towers themselves; here a linear layer stands on each of the query's, and the gallery stays as it
+    is, so that one index serves every model. The loss is that of all networks; its contrast has the references and the
+    negatives that a set gives among the wrong answers.
+    """
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_projection = Linear(config.embedding_dim, config.embedding_dim, bias=False)
+        self.text_projection = Linear(sum(config.token_dims) + config.mask_size**2, config.embedding_dim, bias=False)
+        self.offset = nn.Parameter(torch.zeros(config.embedding_dim))
+        nn.init.eye_(self.image_projection.weight)
+        nn.init.zeros_(self.text_projection.weight)
+        self.constants = Constants(config.embedding_dim, config.head_width)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return self.offset.dtype
+
+    def answer(self, reference: Tensor, texts: Tensor, mask: Tensor) -> Tensor:
+        """Predict x0 (R, D); see `ControlNetwork`."""
+        x0: Tensor = self.image_projection(reference) + self.text_projection(torch.cat((texts, mask), 1)) + self.offset
+        return x0
