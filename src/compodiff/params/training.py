@@ -78,6 +78,9 @@ class TrainingParams(Section):
 
     seed: int = Field(ge=0)
     objective: Literal["diffusion", "regression", "flow_matching"]
+    learns_from: Literal["pictures", "target_captions", "captions"] = Field(
+        description="what is read of references and targets: pictures; of targets, or of both, embeddings of captions"
+    )
     tasks: TaskShares
     curve: CurveParams
     batch_size: int = Field(gt=0, description="rows of one optimizer step, over all processes and accumulation steps")

@@ -21,6 +21,7 @@ from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.batch import Batch
 from compodiff.training.examples import IMAGE, MASK, NOTHING, NULL_TEXT, TARGET, TEXT, Mixture, Rows
+from compodiff.training.stand_ins import CaptionStandIns
 
 Key = TypeVar("Key")
 SET = 4  # the column after those of the examples: which set a row is of
@@ -101,6 +102,7 @@ class Batches:
             InputInvalid: one has none.
         """
         self._mixture, self._params, self._process = mixture, params, process
+        self._stand_ins = [CaptionStandIns(of_set) for of_set in mixture.sets]
         self._slots = list_slots(mixture, params)
         shares = {str(number): float(slot.count) for number, slot in enumerate(self._slots)}
         total = sum(shares.values())
@@ -117,7 +119,7 @@ class Batches:
         shape = (params.batch_size, params.noise_draws)
         noise = torch.randn((*shape, self._mixture.embedding_dim), generator=generator)
         timestep = self._draw_timesteps(noise.shape[:2].numel(), generator).view(shape)
-        others = torch.from_numpy(self._read_images(plan.others))
+        others = torch.from_numpy(self._read_images(plan.others, self._params.learns_from == "captions"))
         parts = np.split(np.arange(params.batch_size), world_size * params.accumulation_steps)
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
         return [
@@ -164,11 +166,13 @@ class Batches:
         """Read the references (R, D) of the rows that have one, and the targets (B, D) of all."""
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
         has_image = rows[:, IMAGE] != NOTHING
-        images, target = self._read_images(rows[has_image][:, [SET, IMAGE]]), self._read_images(rows[:, [SET, TARGET]])
+        wordy, wordy_target = self._params.learns_from == "captions", self._params.learns_from != "pictures"
+        images = self._read_images(rows[has_image][:, [SET, IMAGE]], wordy)
+        target = self._read_images(rows[:, [SET, TARGET]], wordy_target)
         if self._params.mixup_concentration > 0:
             own = share[has_image]
-            images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]])
-            target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]])
+            images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]], wordy)
+            target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]], wordy_target)
         return images, target
 
     def _read(self, plan: BatchPlan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
@@ -187,12 +191,13 @@ class Batches:
             timestep=timestep,
         )
 
-    def _read_images(self, places: Rows) -> NDArray[np.float32]:
-        """Embeddings of images. places: (U, 2) number of the set, image -> (U, D)."""
+    def _read_images(self, places: Rows, by_captions: bool) -> NDArray[np.float32]:
+        """Embeddings of images, or of their captions. places: (U, 2) number of the set, image -> (U, D)."""
         images = np.empty((len(places), self._mixture.embedding_dim), dtype=np.float32)
         for number, of_set in enumerate(self._mixture.sets):
             own = places[:, 0] == number
-            images[own] = of_set.embeddings.read_images(places[own, 1])
+            read = self._stand_ins[number].read if by_captions else of_set.embeddings.read_images
+            images[own] = read(places[own, 1])
         return images
 
     def _read_masks(self, places: Rows) -> NDArray[np.bool_]:

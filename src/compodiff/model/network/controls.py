@@ -1,9 +1,11 @@
-"""Networks that answer at once, without noise and without attention: what the denoiser is compared with.
+"""Networks that answer at once, without noise and without a transformer: what the denoiser is compared with.
 
-Both read the mean of a text's token states, so that neither knows the order of the words beyond what the text encoder
-put into each of them. Legend as in `composing`, and W network width, T the widths of the text parts together.
+Both read means of a text's token states, so that neither knows the order of the words beyond what the text encoder put
+into each of them. Legend as in `composing`, and W network width, P packed tokens, D_k width of the k-th text part's
+tokens, T the widths of all text parts together.
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -19,9 +21,14 @@ from compodiff.model.network.linears import Linear
 class ControlNetwork(ComposingNetwork):
     """A function of reference, text and mask alone; x_t and the timestep are not looked at."""
 
+    @abstractmethod
     def answer(self, reference: Tensor, texts: Tensor, mask: Tensor) -> Tensor:
-        """Predict x0 (R, D) from reference (R, D), standardised, texts (R, T) and mask (R, mask_size ** 2)."""
-        raise NotImplementedError
+        """Predict x0 (R, D) from reference (R, D), standardised, pooled texts (R, ...) and mask (R, mask_size ** 2)."""
+
+    def weigh_tokens(self, part: int, tokens: Tensor) -> Tensor:
+        """Return the logarithms of the tokens' weights in H means of a text. tokens: (P, D_k) -> (P, H)."""
+        del part
+        return tokens.new_zeros(len(tokens), 1)
 
     def prepare_context(
         self,
@@ -39,7 +46,7 @@ class ControlNetwork(ComposingNetwork):
         references = functional.pad(self.standardise_references(images), (0, 0, 0, 1))
         text, image, mask = (row.to(self.device, non_blocking=True) for row in (rows.text, rows.image, rows.mask))
         return self.answer(
-            references[image].to(self.dtype), self._average_tokens(texts)[text], self.pool_masks(masks)[mask + 1]
+            references[image].to(self.dtype), self._pool_texts(texts)[text], self.pool_masks(masks)[mask + 1]
         )
 
     def embed_time(self, timestep: Tensor) -> Tensor:
@@ -52,28 +59,41 @@ class ControlNetwork(ComposingNetwork):
         repeated: Tensor = context.float().repeat_interleave(len(x_t) // len(context), 0)
         return repeated
 
-    def _average_tokens(self, texts: PackedText) -> Tensor:
-        """Return the mean token state of each text, of all text parts side by side: (U, T)."""
-        means = []
-        for tokens, lengths in texts.parts:
-            own = lengths.to(self.device)
-            of_text = torch.repeat_interleave(torch.arange(len(own), device=self.device), own, output_size=len(tokens))
-            sums = torch.zeros(len(own), tokens.shape[1], device=self.device)
-            means.append(sums.index_add_(0, of_text, tokens.to(sums)) / own[:, None])
-        return torch.cat(means, 1).to(self.dtype)
+    def _pool_texts(self, texts: PackedText) -> Tensor:
+        """Return weighted means of the token states of each text, of all text parts side by side: (U, H * T)."""
+        pooled = []
+        for part, (tokens, lengths) in enumerate(texts.parts):
+            states, own = tokens.to(self.device, torch.float32), lengths.to(self.device)
+            of_text = torch.repeat_interleave(torch.arange(len(own), device=self.device), own, output_size=len(states))
+            weights = _divide_by_text(self.weigh_tokens(part, states.to(self.dtype)).float(), of_text, len(own))
+            weighted = (weights[:, :, None] * states[:, None]).flatten(1)  # (P, H * D_k)
+            pooled.append(weighted.new_zeros(len(own), weighted.shape[1]).index_add_(0, of_text, weighted))
+        return torch.cat(pooled, 1).to(self.dtype)
+
+
+def _divide_by_text(logits: Tensor, of_text: Tensor, texts: int) -> Tensor:
+    """Return the softmax over the tokens of each text. logits: (P, H); of_text: (P,) which text a token is of."""
+    index = of_text[:, None].expand_as(logits)
+    largest = logits.new_full((texts, logits.shape[1]), -torch.inf).scatter_reduce(0, index, logits.detach(), "amax")
+    weights = (logits - largest[of_text]).exp()
+    totals = torch.zeros_like(largest).index_add_(0, of_text, weights)
+    return weights / totals[of_text]
 
 
 class Combiner(ControlNetwork):
     """A feed-forward network over reference and text side by side, in the manner of CLIP4Cir (arXiv 2308.11485).
 
-    Residual blocks stand in the place of its two branches; `residual` adds the reference, as its gate does.
+    Residual blocks stand in the place of its two branches; `residual` adds the reference, as its gate does. Of a text
+    it sees as many means as there are cross-attention heads, each with weights that it learns to give the tokens.
     """
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config, width = config, config.width
         inner = width * config.feed_forward_factor
-        self.input_projection = Linear(config.embedding_dim + sum(config.token_dims) + config.mask_size**2, width)
+        self.token_weights = nn.ModuleList(Linear(each, config.cross_heads, bias=False) for each in config.token_dims)
+        read = config.embedding_dim + config.cross_heads * sum(config.token_dims) + config.mask_size**2
+        self.input_projection = Linear(read, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), Linear(width, inner), nn.GELU(), Linear(inner, width))
             for _ in range(config.depth)
@@ -88,6 +108,11 @@ class Combiner(ControlNetwork):
     def dtype(self) -> torch.dtype:
         """The precision of the weights."""
         return self.norm.weight.dtype
+
+    def weigh_tokens(self, part: int, tokens: Tensor) -> Tensor:
+        """Return what is learned, (P, H); see `ControlNetwork`."""
+        weights: Tensor = self.token_weights[part](tokens)
+        return weights
 
     def answer(self, reference: Tensor, texts: Tensor, mask: Tensor) -> Tensor:
         """Predict x0 (R, D); see `ControlNetwork`."""
