@@ -79,6 +79,23 @@ def write_curve(path: Path, points: Sequence[CurvePoint]) -> None:
         writer.writerows(asdict(point) for point in points)
 
 
+def read_seconds(path: Path, rows_per_step: int) -> float:
+    """Return the seconds that the steps of a curve took, without those of validation.
+
+    Raises:
+        InputInvalid: the file is missing or damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            points = [(int(point["step"]), float(point["samples_per_second"])) for point in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputInvalid(
+            f"{path} is no curve of a training ({error}); remove it and its model, and run again"
+        ) from error
+    before = [0, *(step for step, _ in points)]
+    return sum((step - last) * rows_per_step / speed for (step, speed), last in zip(points, before, strict=False))
+
+
 @dataclass(frozen=True)
 class CurveQueries:
     """The queries that a training is measured on, as arrays of curve.npz.
