@@ -74,7 +74,12 @@ def make_training_params(**changes: Any) -> TrainingParams:
     curve = {"set": "world", "benchmark": None, "queries": 40}
     tasks = {"tasks": shares, "curve": curve, "mixup_concentration": 0.0, "learns_from": "pictures"}
     noise = {"objective": "diffusion", "noise_draws": 1, "pure_noise_share": 0.0}
-    contrast = {"contrastive_weight": 0.0, "contrastive_temperature": 0.07, "contrastive_negatives": 8}
+    contrast = {
+        "contrastive_weight": 0.0,
+        "contrastive_temperature": 0.07,
+        "contrastive_negatives": 8,
+        "contrastive_mined": 0,
+    }
     pace = {"steps": 8, "warmup_steps": 2, "learning_rate": 3e-3, "learning_rate_schedule": "cosine"}
     optimizer = {"weight_decay": 0.06, "clip_norm": 1.0, "ema_decay": 0.95, "precision": "float32", "zero_stage": 0}
     stops = {"validate_every": 1, "checkpoint_every": 3}

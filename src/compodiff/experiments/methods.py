@@ -108,7 +108,9 @@ TRAINED: Mapping[str, TrainedMethod] = {
         "language alone, after LinCIR, arXiv 2312.01998", _train(objective="regression", learns_from="captions")
     ),
     "combiner": TrainedMethod("CLIP4Cir, arXiv 2308.11485", {"denoiser": {"network": "combiner"}}),
-    "fine_tuned_sum": TrainedMethod("BGE-VL, arXiv 2412.14475", {"denoiser": {"network": "sum"}}),
+    "fine_tuned_sum": TrainedMethod(
+        "BGE-VL, arXiv 2412.14475", {"denoiser": {"network": "sum"}, "composed": {"contrastive_mined": 4}}
+    ),
 }
 METHODS: Mapping[str, FreeMethod | TrainedMethod] = {**TRAINED, **FREE}
 

@@ -98,6 +98,7 @@ class TrainingParams(Section):
     contrastive_weight: float = Field(ge=0, description="weight of InfoNCE between denoised and target embeddings")
     contrastive_temperature: float = Field(gt=0)
     contrastive_negatives: int = Field(ge=0, description="training pictures that a batch adds to its own as negatives")
+    contrastive_mined: int = Field(ge=0, description="pictures nearest to each triplet's target that are negatives too")
     mixup_concentration: float = Field(ge=0, description="Beta(a, a) mixes triplets of one relation; 0 mixes none")
     relation_exponent: float = Field(le=0, description="a triplet is drawn in proportion to count(relation)^this")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

@@ -21,6 +21,7 @@ from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.batch import Batch
 from compodiff.training.examples import IMAGE, MASK, NOTHING, NULL_TEXT, TARGET, TEXT, Mixture, Rows
+from compodiff.training.mining import NegativeMiner
 from compodiff.training.stand_ins import CaptionStandIns
 
 Key = TypeVar("Key")
@@ -55,6 +56,7 @@ class _Slot:
         starts: (relations + 1,) of triplets, where each relation begins; none for the other tasks.
         chances: (relations,) cumulative, of each relation.
         negatives: (n, H) wrong answers to each triplet.
+        miner: of triplets, finds more of them; None where none are looked for.
     """
 
     number: int
@@ -63,6 +65,7 @@ class _Slot:
     starts: Rows
     chances: NDArray[np.float64]
     negatives: Rows
+    miner: NegativeMiner | None
 
     def draw(self, rng: Generator) -> tuple[Rows, Rows, Rows]:
         """Draw rows (count, 5), the partners they may be mixed with (count, 5), and their wrong answers (k, 2)."""
@@ -85,10 +88,9 @@ class _Slot:
         return np.concatenate([self.table[drawn], np.full((len(drawn), 1), self.number)], axis=1)
 
     def _find_wrong_answers(self, drawn: Rows) -> Rows:
-        if self.negatives.shape[1] == 0:
-            return np.empty((0, 2), np.int64)
-        images = self.negatives[drawn].reshape(-1)
-        images = images[images != NOTHING]
+        given = self.negatives[drawn].reshape(-1)
+        mined = [] if self.miner is None else [self.miner.find(self.table[drawn, TARGET])]
+        images = np.concatenate([given[given != NOTHING], *mined])
         return np.stack([np.full(len(images), self.number), images], axis=1)
 
 
@@ -237,7 +239,9 @@ def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:
         if task == "triplet":
             starts, negatives = of_set.relation_starts, of_set.negatives
         chances = compute_relation_chances(starts, params.relation_exponent)
-        slots.append(_Slot(numbers[name], table, count, starts, chances, negatives))
+        mines = task == "triplet" and params.contrastive_mined > 0
+        miner = NegativeMiner(of_set, params.contrastive_mined) if mines else None
+        slots.append(_Slot(numbers[name], table, count, starts, chances, negatives, miner))
     return slots
 
 
