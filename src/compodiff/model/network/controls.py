@@ -81,10 +81,12 @@ def _divide_by_text(logits: Tensor, of_text: Tensor, texts: int) -> Tensor:
 
 
 class Combiner(ControlNetwork):
-    """A feed-forward network over reference and text side by side, in the manner of CLIP4Cir (arXiv 2308.11485).
+    """A feed-forward network over reference and text, in the manner of CLIP4Cir (arXiv 2308.11485).
 
-    Residual blocks stand in the place of its two branches; `residual` adds the reference, as its gate does. Of a text
-    it sees as many means as there are cross-attention heads, each with weights that it learns to give the tokens.
+    x0 = reference + U (gate(text) * V reference) + residual blocks of both. The middle term, a linear map of the
+    reference that the text chooses, stands in the place of CLIP4Cir's one gate; it carries over to pictures unlike
+    those of training where deep layers do not. `residual` adds the reference itself. Of a text it sees as many means as
+    there are cross-attention heads, each with weights that it learns to give the tokens.
     """
 
     def __init__(self, config: DenoiserConfig) -> None:
@@ -92,15 +94,19 @@ class Combiner(ControlNetwork):
         self.config, width = config, config.width
         inner = width * config.feed_forward_factor
         self.token_weights = nn.ModuleList(Linear(each, config.cross_heads, bias=False) for each in config.token_dims)
-        read = config.embedding_dim + config.cross_heads * sum(config.token_dims) + config.mask_size**2
-        self.input_projection = Linear(read, width)
+        self.text_projection = Linear(config.cross_heads * sum(config.token_dims) + config.mask_size**2, width)
+        self.to_directions = Linear(config.embedding_dim, 2 * width, bias=False)
+        self.gate = Linear(width, 2 * width)
+        self.from_directions = Linear(2 * width, config.embedding_dim, bias=False)
+        self.input_projection = Linear(config.embedding_dim + width, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), Linear(width, inner), nn.GELU(), Linear(inner, width))
-            for _ in range(config.depth)
+            for _ in range(max(1, config.depth // 2))  # each two linear layers deep
         )
         self.norm = nn.LayerNorm(width)
         self.output_projection = Linear(width, config.embedding_dim, bias=False)
         if config.residual:
+            nn.init.zeros_(self.from_directions.weight)
             nn.init.zeros_(self.output_projection.weight)
         self.constants = Constants(config.embedding_dim, config.head_width)
 
@@ -116,10 +122,12 @@ class Combiner(ControlNetwork):
 
     def answer(self, reference: Tensor, texts: Tensor, mask: Tensor) -> Tensor:
         """Predict x0 (R, D); see `ControlNetwork`."""
-        x = self.input_projection(torch.cat((reference, texts, mask), 1))
+        text = functional.gelu(self.text_projection(torch.cat((texts, mask), 1)))  # (R, W)
+        chosen = self.from_directions(self.gate(text) * self.to_directions(reference))  # (R, D)
+        x = self.input_projection(torch.cat((reference, text), 1))
         for block in self.blocks:
             x = x + block(x)
-        x0: Tensor = self.output_projection(self.norm(x)).float()
+        x0: Tensor = self.output_projection(self.norm(x)).float() + chosen.float()
         return x0 + reference.float() if self.config.residual else x0
 
 
