@@ -31,9 +31,12 @@ def run(project, monkeypatch, *options):
 
 
 def test_every_method_is_a_row_and_a_second_run_trains_nothing(project, monkeypatch):
-    told, points = run(project, monkeypatch, "--training-steps", "2", "--benchmarks", "scenes")
-    assert [point["method"] for point in points] == list(METHODS)
-    assert all(name in told for name in METHODS)
+    # The experiment `objective` trains the two that are left out.
+    names = [name for name in METHODS if name not in {"regression", "flow_matching"}]
+    options = ("--training-steps", "2", "--benchmarks", "scenes")
+    told, points = run(project, monkeypatch, *options, "--methods", ",".join(names))
+    assert [point["method"] for point in points] == names
+    assert all(name in told for name in names)
     for point in points:
         is_trained = point["method"] in TRAINED
         assert (float(point["parameters"]) > 0) == (float(point["training_seconds"]) > 0) == is_trained
@@ -41,20 +44,20 @@ def test_every_method_is_a_row_and_a_second_run_trains_nothing(project, monkeypa
         assert float(point["milliseconds_per_query"]) > 0
     assert {float(points[0][f"recall_at_10_gain{end}"]) for end in ("", "_low", "_high")} == {0}
     monkeypatch.setattr(training, "fit", None)  # a training would fail
-    options = ("--training-steps", "2", "--benchmarks", "scenes", "--methods", "basic,text_target", "--json")
-    told, again = run(project, monkeypatch, *options)
+    told, again = run(project, monkeypatch, *options, "--methods", "basic,text_target", "--json")
     before = {point["method"]: point["recall_at_10"] for point in points}
     assert {point["method"]: point["recall_at_10"] for point in again}.items() < before.items()
     assert json.loads(told)["notes"]["sources"]["basic"] == FREE["basic"].source
 
 
 def test_seeds_and_equal_time_are_trained_for(project, monkeypatch):
-    options = ("--methods", "fine_tuned_sum,sum", "--benchmarks", "emoji,scenes", "--seeds", "2")
-    _, points = run(project, monkeypatch, *options, "--training-seconds", "1")
-    assert [(point["method"], point["benchmark"]) for point in points] == [
-        (method, benchmark) for method in ("fine_tuned_sum", "sum") for benchmark in ("emoji", "scenes")
+    options = ("--methods", "fine_tuned_sum,image_only", "--seeds", "2", "--training-seconds", "1")
+    _, points = run(project, monkeypatch, *options)
+    assert [(point["method"], point["benchmark"], point["seeds"]) for point in points] == [
+        (method, benchmark, seeds)
+        for method, seeds in (("fine_tuned_sum", "2"), ("image_only", "1"))
+        for benchmark in ("emoji", "scenes")
     ]
-    assert [point["seeds"] for point in points] == ["2", "2", "1", "1"]
     assert float(points[0]["recall_at_10_spread"]) >= 0
     assert points[2]["recall_at_10_spread"] == ""
 
