@@ -72,9 +72,14 @@ def make_training_params(**changes: Any) -> TrainingParams:
     rows = {"seed": 17, "batch_size": 32, "accumulation_steps": 1, "condition_dropout": 0.1, "relation_exponent": -0.5}
     shares = {"text_to_image": {"world": 0.3}, "masked": {"world": 0.3}, "triplet": {"world": 0.4}}
     curve = {"set": "world", "benchmark": None, "queries": 40}
-    tasks = {"tasks": shares, "curve": curve, "mixup_concentration": 0.0}
+    tasks = {"tasks": shares, "curve": curve, "mixup_concentration": 0.0, "learns_from": "pictures"}
     noise = {"objective": "diffusion", "noise_draws": 1, "pure_noise_share": 0.0}
-    contrast = {"contrastive_weight": 0.0, "contrastive_temperature": 0.07, "contrastive_negatives": 8}
+    contrast = {
+        "contrastive_weight": 0.0,
+        "contrastive_temperature": 0.07,
+        "contrastive_negatives": 8,
+        "contrastive_mined": 0,
+    }
     pace = {"steps": 8, "warmup_steps": 2, "learning_rate": 3e-3, "learning_rate_schedule": "cosine"}
     optimizer = {"weight_decay": 0.06, "clip_norm": 1.0, "ema_decay": 0.95, "precision": "float32", "zero_stage": 0}
     stops = {"validate_every": 1, "checkpoint_every": 3}

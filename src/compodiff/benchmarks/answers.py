@@ -21,8 +21,8 @@ from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.fusion import fuse_draws
 from compodiff.model.inference import prepare_for_inference
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import PackedText
-from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
@@ -95,7 +95,7 @@ class RetrievalModel:
     It answers on the GPU where there is one.
     """
 
-    denoiser: Denoiser
+    denoiser: ComposingNetwork
     card: ModelCard
     sampling: SamplingParams
     has_reference: bool = True

@@ -14,6 +14,7 @@ from compodiff.cli import (
     bench,
     benchmark,
     captions,
+    compare,
     convert,
     dataset,
     doctor,
@@ -73,6 +74,7 @@ _IN_ORDER = (
     inspect,
     interchange,
     experiment,
+    compare,
 )
 for commands in (*_IN_ORDER, get, push, registry, bench, convert):
     app.add_typer(commands.app)

@@ -74,10 +74,13 @@ class ExperimentOutcome:
                 writer = csv.DictWriter(file, self.columns, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(point.settings | point.metrics for point in self.points)
-            points = [{"settings": point.settings, "metrics": point.metrics} for point in self.points]
-            content = {"name": self.name, "question": self.question, "points": points, "notes": self.notes}
-            write_json(temporary / "outcome.json", content)
+            write_json(temporary / "outcome.json", self.describe())
             (temporary / "plot.png").write_bytes(plot(self.points, self.chart, self.question))
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        points = [{"settings": point.settings, "metrics": point.metrics} for point in self.points]
+        return {"name": self.name, "question": self.question, "points": points, "notes": self.notes}
 
     def track(self, folder: Path) -> None:
         """Record what `write` wrote as one MLflow run, a step for each point."""

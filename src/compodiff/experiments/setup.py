@@ -32,19 +32,19 @@ class ExperimentSetup:
         project: the folder with params.yaml, data/ and artifacts/.
         params: of the project.
         benchmark: the benchmark that is asked.
-        training_steps: updates of each training that an experiment needs.
+        training_steps: updates of each training that an experiment needs; None for those of params.yaml.
         work: where trained models are kept, so that a run that was killed continues.
     """
 
     project: Path
     params: Params
     benchmark: EmbeddedBenchmark
-    training_steps: int
+    training_steps: int | None
     work: Path
 
     @classmethod
     def of_project(
-        cls, project: Path, benchmark: str | None, root: Path | None, split: str, training_steps: int
+        cls, project: Path, benchmark: str | None, root: Path | None, split: str, training_steps: int | None
     ) -> "ExperimentSetup":
         """Read the artifacts of a project, and embed a benchmark (once) that is not in its params.yaml.
 
@@ -53,7 +53,7 @@ class ExperimentSetup:
             benchmark: a name in params.yaml, or a format of `benchmark run`; None takes the gallery's of the index.
             root: folder of a benchmark that params.yaml does not name.
             split: of a benchmark of params.yaml: validation, or test, which is what evaluate scores.
-            training_steps: updates of each training.
+            training_steps: updates of each training; None for those of params.yaml.
 
         Raises:
             InputInvalid: there is no such benchmark or split, or `root` is missing.

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compodiff.benchmarks.answers import RetrievalModel
@@ -15,14 +15,15 @@ from compodiff.embeddings import Embeddings
 from compodiff.errors import InputInvalid
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, make_caption_benchmark
 from compodiff.experiments.outcome import Measurement
-from compodiff.experiments.setup import ExperimentSetup
+from compodiff.experiments.setup import ARTIFACTS, ExperimentSetup
 from compodiff.experiments.variants import EVERYTHING, TextView, VariantData, list_views, reduce_texts
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.network.denoiser import DenoiserConfig
 from compodiff.model.sampling.process import Process
 from compodiff.params import TaskShares, TrainingParams
+from compodiff.precision import choose_device, choose_precision
 from compodiff.stages.mix import take_queries_of_benchmark
-from compodiff.training.curve import CurveQueries, take_queries_of_set
+from compodiff.training.curve import CurveQueries, read_seconds, take_queries_of_set
 from compodiff.training.fit import TrainingMaterial, fit, make_denoiser
 
 MIXES = {
@@ -35,6 +36,7 @@ FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 OBJECTIVES = ("diffusion", "regression", "flow_matching")
 STYLES = ("openmoji", "twemoji")
 CALLS = (1, 2, 5, 10)
+PROBED_STEPS = 30  # that tell how long a training takes
 
 
 def vary_task_mix(setup: ExperimentSetup) -> Iterator[Measurement]:
@@ -135,17 +137,61 @@ def _select_style(benchmark: EmbeddedBenchmark, style: dict[str, str], wanted: s
     return benchmark.select_pictures(lambda picture: style[picture] == wanted)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, and the seconds that its steps took."""
+
+    model: RetrievalModel
+    seconds: float
+
+
 def train_stage_one(setup: ExperimentSetup, data: VariantData, params: TrainingParams | None = None) -> RetrievalModel:
     """Train a prior from random weights on the captions of `data`."""
     params = params or setup.params.prior
-    material = _gather_material(setup, data, params)
-    encoder = material.mixture.sets[0].embeddings.encoder
-    seen = data.texts.choose(encoder.token_dims)
-    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dims=seen)
-    process = Process(params.objective, setup.params.denoiser.num_train_timesteps)
-    denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
-    start = RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)
-    return _train_once(setup, params, material, start)
+    return _train_once(setup, params, *_begin(setup, data, params)).model
+
+
+def train_both_stages(setup: ExperimentSetup, data: VariantData) -> Trained:
+    """Train a prior and from it a composed model, as the params of `setup` say."""
+    first = _train_once(setup, setup.params.prior, *_begin(setup, data, setup.params.prior))
+    material = _gather_material(setup, data, setup.params.composed)
+    second = _train_once(setup, setup.params.composed, material, first.model)
+    return Trained(second.model, first.seconds + second.seconds)
+
+
+def plan_steps(setup: ExperimentSetup, data: VariantData, seconds: float) -> ExperimentSetup:
+    """Return the setup with as many steps as take so long here, as a short training tells; both stages grow alike.
+
+    That short training is kept like any other, so that a later run plans the same steps.
+    """
+    first, second = setup.params.prior, setup.params.composed
+    short = replace(setup, training_steps=PROBED_STEPS)
+    start = _train_once(short, first, *_begin(short, data, first))
+    follows = _train_once(short, second, _gather_material(short, data, second), start.model)
+    planned = (start.seconds * first.steps + follows.seconds * second.steps) / PROBED_STEPS
+    params = setup.params.model_copy(
+        update={
+            "prior": shorten(first, max(1, round(first.steps * seconds / planned))),
+            "composed": shorten(second, max(1, round(second.steps * seconds / planned))),
+        }
+    )
+    return replace(setup, params=params, training_steps=None)
+
+
+def find_pipeline_model(setup: ExperimentSetup) -> Trained | None:
+    """Return the pipeline's composed model where it was trained by the very params of `setup`, else None."""
+    it, artifacts = setup.params, setup.project / ARTIFACTS
+    wanted = {name: getattr(it, name).model_dump() for name in ("prior", "composed", "denoiser")}
+    for stage in ("prior", "composed"):
+        wanted[stage]["precision"] = choose_precision(wanted[stage]["precision"], choose_device())
+    if setup.training_steps is not None or not (artifacts / "composed").is_dir():
+        return None
+    model = setup.load_composed()
+    if model.card.trained_with != wanted:
+        return None
+    curves = ((it.prior, "prior"), (it.composed, "composed"))
+    seconds = sum(read_seconds(artifacts / "curves" / f"{name}.csv", own.batch_size) for own, name in curves)
+    return Trained(model, seconds)
 
 
 def train_stage_two(
@@ -155,7 +201,20 @@ def train_stage_two(
     if start is None:
         denoiser, card = load_model(setup.find_artifact("prior"))
         start = RetrievalModel(denoiser, card, setup.params.sampling)
-    return _train_once(setup, params, _gather_material(setup, data, params), start)
+    return _train_once(setup, params, _gather_material(setup, data, params), start).model
+
+
+def _begin(
+    setup: ExperimentSetup, data: VariantData, params: TrainingParams
+) -> tuple[TrainingMaterial, RetrievalModel]:
+    """Return what stage 1 learns from, and the random weights that it begins with."""
+    material = _gather_material(setup, data, params)
+    encoder = material.mixture.sets[0].embeddings.encoder
+    seen = data.texts.choose(encoder.token_dims)
+    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dims=seen)
+    process = Process.of(shape, params.objective, setup.params.denoiser.num_train_timesteps)
+    denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
+    return material, RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)
 
 
 def _gather_material(setup: ExperimentSetup, data: VariantData, params: TrainingParams) -> TrainingMaterial:
@@ -174,21 +233,14 @@ def _gather_material(setup: ExperimentSetup, data: VariantData, params: Training
 
 def _train_once(
     setup: ExperimentSetup, params: TrainingParams, material: TrainingMaterial, start: RetrievalModel
-) -> RetrievalModel:
+) -> Trained:
     """Train for `setup.training_steps`, or read what an earlier run trained from the same start on the same data."""
-    steps = setup.training_steps
-    short = params.model_copy(
-        update={
-            "steps": steps,
-            "warmup_steps": min(params.warmup_steps, steps // 5),
-            "validate_every": steps,
-            "checkpoint_every": steps,
-        }
-    )
-    process = Process(short.objective, start.card.process.num_train_timesteps)
+    short = shorten(params, setup.training_steps)
+    process = Process.of(start.card.denoiser, short.objective, start.card.process.num_train_timesteps)
     encoder = material.mixture.sets[0].embeddings.encoder
     card = ModelCard(start.card.denoiser, process, encoder.to_json(), {"experiment": short.model_dump()})
     folder = setup.work / _digest(short, material, start)
+    curve = folder.with_suffix(".csv")
     if not folder.is_dir():
         network = deepcopy(start.denoiser).float().train().requires_grad_()  # who gave it still asks it
         fit(
@@ -197,10 +249,21 @@ def _train_once(
             material,
             short,
             folder=folder,
-            curve=folder.with_suffix(".csv"),
+            curve=curve,
             on_metrics=lambda _step, _metrics: None,
         )
-    return RetrievalModel.load(folder, setup.params.sampling, setup.embeddings)
+    return Trained(
+        RetrievalModel.load(folder, setup.params.sampling, setup.embeddings), read_seconds(curve, short.batch_size)
+    )
+
+
+def shorten(params: TrainingParams, steps: int | None) -> TrainingParams:
+    """Return the training with so many steps, measured at the end only; None leaves it as it is."""
+    if steps is None:
+        return params
+    warmup = min(params.warmup_steps, steps // 5)
+    changes = {"steps": steps, "warmup_steps": warmup, "validate_every": steps, "checkpoint_every": steps}
+    return params.model_copy(update=changes)
 
 
 def _digest(params: TrainingParams, material: TrainingMaterial, start: RetrievalModel) -> str:

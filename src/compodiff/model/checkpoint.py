@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from compodiff.errors import CheckpointMismatch
-from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.network.composing import ComposingNetwork, DenoiserConfig
+from compodiff.model.network.networks import make_network
 from compodiff.model.sampling.process import Process
 from compodiff.storage.atomic import replace_folder, write_json
 
@@ -48,7 +49,7 @@ class ModelCard:
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Write `folder` with the weights (a state dict of a Denoiser, any device) in float32 and the card.
+    """Write `folder` with the weights (a state dict of a network, any device) in float32 and the card.
 
     Raises:
         ResourceUnavailable: the disk is full; an earlier `folder` is left as it was.
@@ -61,11 +62,11 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> 
         write_json(temporary / CARD, card.to_json())
 
 
-def load_model(folder: Path) -> tuple[Denoiser, ModelCard]:
+def load_model(folder: Path) -> tuple[ComposingNetwork, ModelCard]:
     """Read a model folder.
 
     Returns:
-        The denoiser on the CPU in float32, in eval mode, and its card.
+        The network on the CPU in float32, in eval mode, and its card.
 
     Raises:
         CheckpointMismatch: a file is missing, cut short or not what it says, the weights are of another shape than the
@@ -73,12 +74,12 @@ def load_model(folder: Path) -> tuple[Denoiser, ModelCard]:
     """
     card = _read_card(folder / CARD)
     with torch.device("meta"):
-        denoiser = Denoiser(card.denoiser)
+        denoiser = make_network(card.denoiser)
     load_weights(denoiser, read_tensors(folder / WEIGHTS), folder)
     return denoiser.eval().requires_grad_(False), card
 
 
-def load_weights(denoiser: Denoiser, tensors: Mapping[str, Tensor], origin: Path) -> None:
+def load_weights(denoiser: ComposingNetwork, tensors: Mapping[str, Tensor], origin: Path) -> None:
     """Put `tensors` into the denoiser (which may be on the meta device), each checked first.
 
     Raises:

@@ -6,16 +6,19 @@ the plain one; a layer that differs stays plain.
 """
 
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from compodiff.model.network.attention import KeysValues
-from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.precision import DTYPES, AskedPrecision, choose_precision
 
 # Largest |packed - plain| over the mean |plain|: another order of summation gives 4e-6 and 2e-2 at width 768.
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 4e-2}
+Network = TypeVar("Network", bound=ComposingNetwork)
+
 PROBE_ROWS = 4
 EXPECTED_ROWS = 96
 
@@ -39,9 +42,7 @@ class PackedLinear(nn.Module):
 
 
 @torch.inference_mode()
-def prepare_for_inference(
-    denoiser: Denoiser, precision: AskedPrecision, device: torch.device | None = None
-) -> Denoiser:
+def prepare_for_inference(denoiser: Network, precision: AskedPrecision, device: torch.device | None = None) -> Network:
     """Convert `denoiser` in place and return it: weights of `precision`, and packed linears where oneDNN packs them.
 
     Packed weights are no longer in the state dict, so a model is saved before, not after.
@@ -51,7 +52,7 @@ def prepare_for_inference(
         precision: of its weights.
         device: where it is put; where it is by default.
     """
-    device = device or denoiser.relative_bias.device
+    device = device or denoiser.device
     denoiser = denoiser.eval().requires_grad_(False).to(device, DTYPES[choose_precision(precision, device)])
     if device.type == "cpu" and can_pack(denoiser.dtype):
         for parent in list(denoiser.modules()):

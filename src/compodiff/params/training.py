@@ -10,8 +10,13 @@ from compodiff.params.sets import Name, Share
 
 
 class DenoiserParams(Section):
-    """The network of both stages; its widths of embedding and text tokens come from the encoder."""
+    """The network of both stages; its widths of embedding and text tokens come from the encoder.
 
+    combiner: a feed-forward network of width, depth and feed_forward_factor. sum: two linear layers. Both answer at
+    once, whatever objective a training names.
+    """
+
+    network: Literal["transformer", "combiner", "sum"] = Field(description="the paper's, or a control")
     width: int = Field(gt=0, multiple_of=2)
     depth: int = Field(gt=0)
     heads: int = Field(gt=0, description="self-attention heads; they share one key and value head")
@@ -73,6 +78,9 @@ class TrainingParams(Section):
 
     seed: int = Field(ge=0)
     objective: Literal["diffusion", "regression", "flow_matching"]
+    learns_from: Literal["pictures", "target_captions", "captions"] = Field(
+        description="what is read of references and targets: pictures; of targets, or of both, embeddings of captions"
+    )
     tasks: TaskShares
     curve: CurveParams
     batch_size: int = Field(gt=0, description="rows of one optimizer step, over all processes and accumulation steps")
@@ -90,6 +98,7 @@ class TrainingParams(Section):
     contrastive_weight: float = Field(ge=0, description="weight of InfoNCE between denoised and target embeddings")
     contrastive_temperature: float = Field(gt=0)
     contrastive_negatives: int = Field(ge=0, description="training pictures that a batch adds to its own as negatives")
+    contrastive_mined: int = Field(ge=0, description="pictures nearest to each triplet's target that are negatives too")
     mixup_concentration: float = Field(ge=0, description="Beta(a, a) mixes triplets of one relation; 0 mixes none")
     relation_exponent: float = Field(le=0, description="a triplet is drawn in proportion to count(relation)^this")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

@@ -91,7 +91,7 @@ def _render_figure(row: Mapping[str, Any], metric: str) -> str:
 
 def _render_parts(facts: ModelFacts) -> str:
     shape = facts.card.denoiser
-    own = f"denoiser of {shape.depth} blocks, width {shape.width}, over embeddings of {shape.embedding_dim}"
+    own = f"{shape.network} of {shape.depth} blocks, width {shape.width}, over embeddings of {shape.embedding_dim}"
     rows = [(own, "here, `composed/`", f"`{facts.digest}`")]
     for model in facts.encoder:
         where = f"at the hub, `{model.hub_id}`" if model.hub_id else "here, `encoder/`"

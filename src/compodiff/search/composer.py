@@ -22,7 +22,7 @@ from compodiff.index.encoded import encode_pixels
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
-from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
@@ -45,7 +45,7 @@ class Composition:
 class Composer:
     """A composed model and its encoder."""
 
-    def __init__(self, encoder: Encoder, denoiser: Denoiser, card: ModelCard, sampling: SamplingParams) -> None:
+    def __init__(self, encoder: Encoder, denoiser: ComposingNetwork, card: ModelCard, sampling: SamplingParams) -> None:
         self.encoder, self.denoiser, self.card, self.sampling = encoder, denoiser, card, sampling
         self._texts = TextCache(encoder)
 

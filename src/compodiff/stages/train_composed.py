@@ -41,7 +41,7 @@ def train_composed(
     params = {**prior_card.trained_with, "composed": composed.model_dump()}
     card = ModelCard(
         denoiser=prior_card.denoiser,
-        process=Process(composed.objective, prior_card.process.num_train_timesteps),
+        process=Process.of(prior_card.denoiser, composed.objective, prior_card.process.num_train_timesteps),
         encoder=made_with.to_json(),
         trained_with=params,
     )

@@ -33,9 +33,10 @@ def train_prior(
     material = load_material(mixture, embeddings, validated, encoder)
     made_with = material.mixture.sets[0].embeddings.encoder
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
+    shape = DenoiserConfig.of(denoiser, embedding_dim=made_with.embedding_dim, token_dims=made_with.token_dims)
     card = ModelCard(
-        denoiser=DenoiserConfig.of(denoiser, embedding_dim=made_with.embedding_dim, token_dims=made_with.token_dims),
-        process=Process(prior.objective, denoiser.num_train_timesteps),
+        denoiser=shape,
+        process=Process.of(shape, prior.objective, denoiser.num_train_timesteps),
         encoder=made_with.to_json(),
         trained_with=params,
     )

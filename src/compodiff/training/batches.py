@@ -21,6 +21,8 @@ from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.batch import Batch
 from compodiff.training.examples import IMAGE, MASK, NOTHING, NULL_TEXT, TARGET, TEXT, Mixture, Rows
+from compodiff.training.mining import NegativeMiner
+from compodiff.training.stand_ins import CaptionStandIns
 
 Key = TypeVar("Key")
 SET = 4  # the column after those of the examples: which set a row is of
@@ -54,6 +56,7 @@ class _Slot:
         starts: (relations + 1,) of triplets, where each relation begins; none for the other tasks.
         chances: (relations,) cumulative, of each relation.
         negatives: (n, H) wrong answers to each triplet.
+        miner: of triplets, finds more of them; None where none are looked for.
     """
 
     number: int
@@ -62,6 +65,7 @@ class _Slot:
     starts: Rows
     chances: NDArray[np.float64]
     negatives: Rows
+    miner: NegativeMiner | None
 
     def draw(self, rng: Generator) -> tuple[Rows, Rows, Rows]:
         """Draw rows (count, 5), the partners they may be mixed with (count, 5), and their wrong answers (k, 2)."""
@@ -84,10 +88,9 @@ class _Slot:
         return np.concatenate([self.table[drawn], np.full((len(drawn), 1), self.number)], axis=1)
 
     def _find_wrong_answers(self, drawn: Rows) -> Rows:
-        if self.negatives.shape[1] == 0:
-            return np.empty((0, 2), np.int64)
-        images = self.negatives[drawn].reshape(-1)
-        images = images[images != NOTHING]
+        given = self.negatives[drawn].reshape(-1)
+        mined = [] if self.miner is None else [self.miner.find(self.table[drawn, TARGET])]
+        images = np.concatenate([given[given != NOTHING], *mined])
         return np.stack([np.full(len(images), self.number), images], axis=1)
 
 
@@ -101,6 +104,7 @@ class Batches:
             InputInvalid: one has none.
         """
         self._mixture, self._params, self._process = mixture, params, process
+        self._stand_ins = [CaptionStandIns(of_set) for of_set in mixture.sets]
         self._slots = list_slots(mixture, params)
         shares = {str(number): float(slot.count) for number, slot in enumerate(self._slots)}
         total = sum(shares.values())
@@ -117,7 +121,7 @@ class Batches:
         shape = (params.batch_size, params.noise_draws)
         noise = torch.randn((*shape, self._mixture.embedding_dim), generator=generator)
         timestep = self._draw_timesteps(noise.shape[:2].numel(), generator).view(shape)
-        others = torch.from_numpy(self._read_images(plan.others))
+        others = torch.from_numpy(self._read_images(plan.others, self._params.learns_from == "captions"))
         parts = np.split(np.arange(params.batch_size), world_size * params.accumulation_steps)
         mine = parts[rank * params.accumulation_steps :][: params.accumulation_steps]
         return [
@@ -164,11 +168,13 @@ class Batches:
         """Read the references (R, D) of the rows that have one, and the targets (B, D) of all."""
         rows, partners, share = plan.rows[part], plan.partners[part], plan.share[part]
         has_image = rows[:, IMAGE] != NOTHING
-        images, target = self._read_images(rows[has_image][:, [SET, IMAGE]]), self._read_images(rows[:, [SET, TARGET]])
+        wordy, wordy_target = self._params.learns_from == "captions", self._params.learns_from != "pictures"
+        images = self._read_images(rows[has_image][:, [SET, IMAGE]], wordy)
+        target = self._read_images(rows[:, [SET, TARGET]], wordy_target)
         if self._params.mixup_concentration > 0:
             own = share[has_image]
-            images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]])
-            target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]])
+            images = own * images + (1 - own) * self._read_images(partners[has_image][:, [SET, IMAGE]], wordy)
+            target = share * target + (1 - share) * self._read_images(partners[:, [SET, TARGET]], wordy_target)
         return images, target
 
     def _read(self, plan: BatchPlan, part: Rows, others: Tensor, noise: Tensor, timestep: Tensor) -> Batch:
@@ -187,12 +193,13 @@ class Batches:
             timestep=timestep,
         )
 
-    def _read_images(self, places: Rows) -> NDArray[np.float32]:
-        """Embeddings of images. places: (U, 2) number of the set, image -> (U, D)."""
+    def _read_images(self, places: Rows, by_captions: bool) -> NDArray[np.float32]:
+        """Embeddings of images, or of their captions. places: (U, 2) number of the set, image -> (U, D)."""
         images = np.empty((len(places), self._mixture.embedding_dim), dtype=np.float32)
         for number, of_set in enumerate(self._mixture.sets):
             own = places[:, 0] == number
-            images[own] = of_set.embeddings.read_images(places[own, 1])
+            read = self._stand_ins[number].read if by_captions else of_set.embeddings.read_images
+            images[own] = read(places[own, 1])
         return images
 
     def _read_masks(self, places: Rows) -> NDArray[np.bool_]:
@@ -232,7 +239,9 @@ def list_slots(mixture: Mixture, params: TrainingParams) -> list[_Slot]:
         if task == "triplet":
             starts, negatives = of_set.relation_starts, of_set.negatives
         chances = compute_relation_chances(starts, params.relation_exponent)
-        slots.append(_Slot(numbers[name], table, count, starts, chances, negatives))
+        mines = task == "triplet" and params.contrastive_mined > 0
+        miner = NegativeMiner(of_set, params.contrastive_mined) if mines else None
+        slots.append(_Slot(numbers[name], table, count, starts, chances, negatives, miner))
     return slots
 
 

@@ -19,8 +19,8 @@ from torch.nn import functional
 from compodiff.embeddings.set_arrays import SetEmbeddings
 from compodiff.embeddings.token_arrays import TextTokens, TokenArrays, name_array
 from compodiff.errors import InputInvalid
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import PackedText
-from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
@@ -77,6 +77,23 @@ def write_curve(path: Path, points: Sequence[CurvePoint]) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(CurvePoint)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(point) for point in points)
+
+
+def read_seconds(path: Path, rows_per_step: int) -> float:
+    """Return the seconds that the steps of a curve took, without those of validation.
+
+    Raises:
+        InputInvalid: the file is missing or damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            points = [(int(point["step"]), float(point["samples_per_second"])) for point in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputInvalid(
+            f"{path} is no curve of a training ({error}); remove it and its model, and run again"
+        ) from error
+    before = [0, *(step for step, _ in points)]
+    return sum((step - last) * rows_per_step / speed for (step, speed), last in zip(points, before, strict=False))
 
 
 @dataclass(frozen=True)
@@ -232,7 +249,7 @@ def gather_queries(queries: CurveQueries, device: torch.device) -> GatheredQueri
     )
 
 
-def measure(denoiser: Denoiser, queries: GatheredQueries, process: Process, *, seed: int) -> dict[str, float]:
+def measure(denoiser: ComposingNetwork, queries: GatheredQueries, process: Process, *, seed: int) -> dict[str, float]:
     """Answer the queries by one network call each: their cosine and recall_at_10, as `CurvePoint` says."""
     answers = compose(denoiser, queries.conditions, ONE_CALL, torch.Generator().manual_seed(seed), process).cpu()
     scores = functional.normalize(answers, dim=-1) @ queries.gallery.T

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import ParamsInvalid
-from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.schedule import CLEAN
 from compodiff.params import DistillationParams, TrainingParams
@@ -23,7 +23,7 @@ from compodiff.training.batch import Batch
 class Teacher:
     """The aim of distillation (see `tasks.Aim`): what a frozen copy of the denoiser answers by `calls` calls."""
 
-    def __init__(self, denoiser: Denoiser, process: Process, calls: int) -> None:
+    def __init__(self, denoiser: ComposingNetwork, process: Process, calls: int) -> None:
         """Freeze a copy of `denoiser` as it is now.
 
         Raises:
@@ -50,7 +50,7 @@ class Teacher:
         return answer
 
 
-def make_teacher(denoiser: Denoiser, process: Process, params: TrainingParams) -> Teacher | None:
+def make_teacher(denoiser: ComposingNetwork, process: Process, params: TrainingParams) -> Teacher | None:
     """Make the aim of a training by its params: None (x0 itself), or a teacher where they are of distillation."""
     return Teacher(denoiser, process, params.teacher_calls) if isinstance(params, DistillationParams) else None
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import KIND, ModelCard, save_model
-from compodiff.model.network.denoiser import Denoiser, DenoiserConfig
+from compodiff.model.network.composing import ComposingNetwork, DenoiserConfig
+from compodiff.model.network.networks import make_network
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision
 from compodiff.storage.ownership import require_replaceable_folder
@@ -41,7 +42,7 @@ class TrainingMaterial:
 
 
 def fit(
-    denoiser: Denoiser,
+    denoiser: ComposingNetwork,
     card: ModelCard,
     material: TrainingMaterial,
     params: TrainingParams,
@@ -90,8 +91,10 @@ def fit(
     training.engine.wait_for_all()
 
 
-def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standardise: bool, seed: int) -> Denoiser:
-    """Make a denoiser with random weights.
+def make_denoiser(
+    config: DenoiserConfig, material: TrainingMaterial, *, standardise: bool, seed: int
+) -> ComposingNetwork:
+    """Make the network that `config` names, with random weights.
 
     Args:
         config: its shape.
@@ -104,7 +107,7 @@ def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standar
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw their weights from the global generator
         torch.manual_seed(seed)
-        denoiser = Denoiser(config)
+        denoiser = make_network(config)
     pictures = _sample_pictures(material.mixture)
     if not np.isfinite(pictures).all():
         raise InputInvalid("an embedding holds NaN or infinity; run: dvc repro --single-item --force embed@NAME")
@@ -116,7 +119,11 @@ def make_denoiser(config: DenoiserConfig, material: TrainingMaterial, *, standar
 
 
 def make_identity(
-    denoiser: Denoiser, card: ModelCard, material: TrainingMaterial, params: TrainingParams, worker: TrainingProcess
+    denoiser: ComposingNetwork,
+    card: ModelCard,
+    material: TrainingMaterial,
+    params: TrainingParams,
+    worker: TrainingProcess,
 ) -> dict[str, Any]:
     """List all that decides the losses, flat; a checkpoint of another identity is refused."""
     given = params.model_dump(exclude=_NO_LOSS_DEPENDS_ON)

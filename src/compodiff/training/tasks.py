@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compodiff.model.network.denoiser import Denoiser
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
 from compodiff.training.batch import Batch
@@ -26,7 +26,9 @@ SAME_PICTURE = 1 - 1e-5
 class Objective(nn.Module):
     """A batch -> its loss. The only parameters are the denoiser's."""
 
-    def __init__(self, denoiser: Denoiser, params: TrainingParams, process: Process, aim: Aim | None = None) -> None:
+    def __init__(
+        self, denoiser: ComposingNetwork, params: TrainingParams, process: Process, aim: Aim | None = None
+    ) -> None:
         """Aim at x0 itself, or at what `aim` makes of it."""
         super().__init__()
         self.denoiser = denoiser

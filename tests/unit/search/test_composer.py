@@ -12,8 +12,11 @@ from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.embeddings.masking import blank_masked
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedStates, PackedText
+from compodiff.model.network.networks import make_network
+from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
+from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 
 
@@ -56,6 +59,16 @@ def test_an_answer_depends_on_neither_batch_nor_neighbours(composer):
     for query, draws in zip(QUERIES, together, strict=True):
         torch.testing.assert_close(draws, composer.compose_draws([query])[0], atol=2e-5, rtol=1e-4)
     assert [len(draws) for draws in together] == [2, 2, 2, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["combiner", "sum"])
+def test_a_network_that_sees_no_noise_answers_the_same_queries(composer, name):
+    config = replace(composer.denoiser.config, network=name)
+    card = replace(composer.card, denoiser=config, process=Process.of(config, "diffusion", 1000))
+    control = Composer(composer.encoder, make_network(config).eval().requires_grad_(False), card, composer.sampling)
+    for draws in control.compose_draws(QUERIES):
+        torch.testing.assert_close(draws, draws[:1].expand_as(draws))
+        assert torch.isfinite(draws).all()
 
 
 def test_the_seed_decides_the_answer(composer):

@@ -50,7 +50,7 @@ class Similarity:
     """
 
     parts: tuple[Floats, ...]
-    combine: np.ufunc = np.multiply
+    combine: Callable[..., Floats] = np.multiply
     offset: float = 0.0
 
     @property

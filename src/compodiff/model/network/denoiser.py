@@ -3,21 +3,15 @@
 Two query tokens, x_t and the timestep, attend to a context of text tokens (those of each text part of the encoder, one
 part's after the other's), reference embedding and mask. Its keys and values in every layer are computed once a query
 (`Denoiser.prepare_context`), then used at every step and draw.
-
-Embeddings are raw, as the encoder makes them, wherever they enter `prepare_context`; x_t and x0 live in the network's
-space, standardised per dimension by `standardise` and `restore` (both the identity for the released weights).
 Legend: R context rows, N = R * draws query rows, U distinct items, D embedding width, W network width.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compodiff.errors import InputInvalid
 from compodiff.model.network.attention import (
     FIRST_TOKEN,
     QUERY_TOKENS,
@@ -28,59 +22,22 @@ from compodiff.model.network.attention import (
     compute_rotation_factors,
     make_layer_norm,
 )
+from compodiff.model.network.composing import MASK_SIDE, ComposingNetwork, DenoiserConfig
 from compodiff.model.network.context import Context, ContextRows, PackedText, find_key_rows
 from compodiff.model.network.inputs import Constants, embed_timestep, make_mlp
 from compodiff.model.network.linears import Linear
-from compodiff.params import DenoiserParams
+
+__all__ = ["MASK_SIDE", "RELEASED", "Denoiser", "DenoiserConfig"]
 
 RELATIVE_BUCKETS = 32
-MASK_SIDE = 64
 # A multiplication of the unprojected way costs more: many small products instead of one large one.
 UNPROJECTED_PENALTY = 3
-
-
-@dataclass(frozen=True)
-class DenoiserConfig:
-    """The shape of the network; the released one is `RELEASED`."""
-
-    embedding_dim: int
-    token_dims: tuple[int, ...]  # width of the token states of each text part
-    width: int
-    depth: int
-    heads: int
-    cross_heads: int
-    head_width: int
-    feed_forward_factor: int
-    mask_size: int
-    image_slots: int
-    residual: bool
-
-    @classmethod
-    def of(cls, params: DenoiserParams, *, embedding_dim: int, token_dims: tuple[int, ...]) -> "DenoiserConfig":
-        """Return the section `denoiser` of params.yaml for an encoder of these widths."""
-        shape = {name: value for name, value in params if name in cls.__dataclass_fields__}
-        return cls(embedding_dim=embedding_dim, token_dims=token_dims, **shape)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON types; `from_json` gives it back."""
-        return {**asdict(self), "token_dims": list(self.token_dims)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "DenoiserConfig":
-        """Read it back, also as release 0.1 wrote it: with the `token_dim` of its one text part.
-
-        Raises:
-            TypeError, KeyError: a key is unknown or missing.
-        """
-        shape = dict(content)
-        token_dims = shape.pop("token_dims") if "token_dims" in shape else [shape.pop("token_dim")]
-        return cls(**shape, token_dims=tuple(token_dims))
 
 
 RELEASED = DenoiserConfig(768, (1280,), 768, 12, 16, 8, 64, 4, MASK_SIDE, 1, residual=False)
 
 
-class Denoiser(nn.Module):
+class Denoiser(ComposingNetwork):
     """Predicts x0 from x_t, the timestep and the context.
 
     Each text part has a projection of its own. The first one's weights have the names that they had when there was no
@@ -118,14 +75,6 @@ class Denoiser(nn.Module):
         """The precision of the weights."""
         return self.relative_bias.dtype
 
-    def standardise(self, embedding: Tensor) -> Tensor:
-        """Turn a raw embedding (..., D) into the network's space, float32."""
-        return (embedding.float() - self.constants.embedding_mean) / self.constants.embedding_std
-
-    def restore(self, x0: Tensor) -> Tensor:
-        """Turn the network's space (..., D) into a raw embedding, float32."""
-        return x0.float() * self.constants.embedding_std + self.constants.embedding_mean
-
     def prepare_context(
         self,
         texts: PackedText,
@@ -134,27 +83,16 @@ class Denoiser(nn.Module):
         rows: ContextRows | None = None,
         uses: int = 1,
     ) -> Context:
-        """Prepare what does not depend on x_t, once for all steps and draws. The inputs may be on any device.
-
-        Args:
-            texts: distinct texts.
-            images: (U, D) raw reference embeddings (of the reference with its masked region blanked, where masked).
-            masks: (U, 64, 64) bool or real, 1 on the region to replace.
-            rows: which of them each row uses; default: row i uses text i, image i and mask i.
-            uses: network calls times draws that will read each row; changes the cost, not the numbers.
-
-        Raises:
-            InputInvalid: text parts, a width or a mask size that the network does not take, or a text without tokens.
-        """
+        """Project texts, references and masks, and make each layer's keys and values of them; see the base class."""
         texts.require(self.config.token_dims)
         rows = rows or ContextRows.number_each(len(texts), images=images is not None, masks=masks is not None)
-        references = self._project_references(images)
+        references = self.standardise_references(images)
         tokens = torch.cat(
             (
                 self.relative_bias.new_zeros(FIRST_TOKEN, self.config.width),
                 *self._project_texts(texts),
                 self.image_projection(references.to(self.dtype)).reshape(-1, self.config.width),
-                self.mask_mlp(self._pool_masks(masks)),
+                self.mask_mlp(self.pool_masks(masks)),
             )
         )
         lengths = [part.lengths.cpu() for part in texts.parts]
@@ -174,16 +112,7 @@ class Denoiser(nn.Module):
         return tokens
 
     def forward(self, x_t: Tensor, timestep: Tensor, context: Context) -> Tensor:
-        """Predict x0.
-
-        Args:
-            x_t: (N, D) in the network's space; N = R * draws, the draws of a context row adjacent.
-            timestep: (N,) or (1,) for all; integer, or real for flow matching. Or what `embed_time` made of it.
-            context: of R rows.
-
-        Returns:
-            (N, D) float32 in the network's space.
-        """
+        """Predict x0; see the base class."""
         x = self.input_projection(x_t.to(self.dtype))
         time = self.embed_time(timestep) if timestep.ndim == 1 else timestep
         tokens = torch.stack((x, time.expand_as(x)), 1)
@@ -202,23 +131,6 @@ class Denoiser(nn.Module):
         return [
             project(part.tokens.to(self.relative_bias)) for project, part in zip(projections, texts.parts, strict=True)
         ]
-
-    def _project_references(self, images: Tensor | None) -> Tensor:
-        if images is None:
-            return self.constants.embedding_mean.new_zeros(0, self.config.embedding_dim)
-        if images.shape[-1] != self.config.embedding_dim:
-            raise InputInvalid(f"embeddings are {images.shape[-1]} wide, the network takes {self.config.embedding_dim}")
-        return self.standardise(images.to(self.constants.embedding_mean))
-
-    def _pool_masks(self, masks: Tensor | None) -> Tensor:
-        """Return the empty mask, then `masks`, averaged down to the network's mask size: (1 + U, mask_size ** 2)."""
-        empty = self.constants.embedding_mean.new_zeros(1, MASK_SIDE, MASK_SIDE)
-        if masks is not None and masks.shape[1:] != empty.shape[1:]:
-            shape = " x ".join(map(str, masks.shape[1:]))
-            raise InputInvalid(f"a mask is {shape}; resize it to {MASK_SIDE} x {MASK_SIDE}")
-        stacked = empty if masks is None else torch.cat((empty, masks.to(empty)))
-        pooled = functional.avg_pool2d(stacked[:, None], MASK_SIDE // self.config.mask_size)
-        return pooled.flatten(1).to(self.dtype)
 
     def _prepare_layers(
         self, tokens: Tensor, index: Tensor, padding: Tensor | None, uses: int

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from compodiff.model.network.composing import DenoiserConfig
 from compodiff.model.sampling.schedule import Schedule, make_cosine_schedule
 
 Objective = Literal["diffusion", "regression", "flow_matching"]
@@ -27,6 +28,11 @@ class Process:
 
     objective: Objective
     num_train_timesteps: int
+
+    @classmethod
+    def of(cls, network: DenoiserConfig, objective: Objective, num_train_timesteps: int) -> "Process":
+        """Return the process that a training asks for; a network that sees no noise is a regressor in any."""
+        return cls(objective if network.sees_noise else "regression", num_train_timesteps)
 
     @property
     def schedule(self) -> Schedule:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from compodiff.errors import InputInvalid
+from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import NULL, ContextRows
-from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
@@ -30,7 +30,7 @@ def make_generators(generator: torch.Generator, queries: int) -> list[torch.Gene
 
 
 def compose(
-    denoiser: Denoiser,
+    denoiser: ComposingNetwork,
     conditions: Conditions,
     options: SamplerOptions,
     generator: torch.Generator | Sequence[torch.Generator],
@@ -42,7 +42,7 @@ def compose(
 
 @torch.inference_mode()
 def compose_draws(
-    denoiser: Denoiser,
+    denoiser: ComposingNetwork,
     conditions: Conditions,
     options: SamplerOptions,
     generator: torch.Generator | Sequence[torch.Generator],
@@ -77,7 +77,7 @@ def compose_draws(
         return x0
 
     def draw_noise() -> Tensor:
-        return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(denoiser.relative_bias.device)
+        return torch.cat([torch.randn(shape, generator=each) for each in generators]).to(denoiser.device)
 
     x0 = sample(predict_and_report, options, process, draw_noise)
     answers = denoiser.restore(x0).view(len(conditions), *shape)
@@ -92,7 +92,7 @@ def _give_one_each(generator: torch.Generator | Sequence[torch.Generator], queri
 
 
 def guide(
-    denoiser: Denoiser, conditions: Conditions, options: SamplerOptions, timesteps: Sequence[float] = ()
+    denoiser: ComposingNetwork, conditions: Conditions, options: SamplerOptions, timesteps: Sequence[float] = ()
 ) -> Predict:
     """Return the guided network (eq. 4) as a function of x_t (B * S, D) and the timestep, which gives x0 (B * S, D).
 
@@ -112,7 +112,7 @@ def guide(
     )
     uses = options.num_inference_steps * options.draws
     context = denoiser.prepare_context(texts, conditions.image, conditions.mask, rows, uses)
-    coefficients = torch.tensor([branch.coefficient for branch in chosen], device=context.reference.device)
+    coefficients = torch.tensor([branch.coefficient for branch in chosen], device=denoiser.device)
 
     known = denoiser.embed_time(torch.tensor(timesteps, device=coefficients.device))[:, None]
     times = dict(zip(timesteps, known, strict=True))

@@ -1,0 +1,81 @@
+"""`compodiff compare` on a small project: every method once, a few updates each."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from compodiff.benchmarks.scoring.metrics import Bootstrap
+from compodiff.cli import app
+from compodiff.errors import InputInvalid
+from compodiff.experiments import training
+from compodiff.experiments.compare import Answered, describe_point, merge_seeds
+from compodiff.experiments.methods import FREE, METHODS, TRAINED
+
+
+@pytest.fixture
+def project(experiment_project):
+    return experiment_project
+
+
+def run(project, monkeypatch, *options):
+    monkeypatch.chdir(project)
+    result = CliRunner().invoke(app, ["compare", "--no-track", *options])
+    if isinstance(result.exception, InputInvalid):
+        raise result.exception
+    assert result.exit_code == 0, (result.output, result.exception)
+    with (project / "artifacts/experiments/compare/points.csv").open() as file:
+        return result.stdout, list(csv.DictReader(file))
+
+
+def test_every_method_is_a_row_and_a_second_run_trains_nothing(project, monkeypatch):
+    # The experiment `objective` trains the two that are left out.
+    names = [name for name in METHODS if name not in {"regression", "flow_matching"}]
+    options = ("--training-steps", "2", "--benchmarks", "scenes")
+    told, points = run(project, monkeypatch, *options, "--methods", ",".join(names))
+    assert [point["method"] for point in points] == names
+    assert all(name in told for name in names)
+    for point in points:
+        is_trained = point["method"] in TRAINED
+        assert (float(point["parameters"]) > 0) == (float(point["training_seconds"]) > 0) == is_trained
+        assert float(point["recall_at_1_low"]) <= float(point["recall_at_1"]) <= float(point["recall_at_1_high"])
+        assert float(point["milliseconds_per_query"]) > 0
+    assert {float(points[0][f"recall_at_10_gain{end}"]) for end in ("", "_low", "_high")} == {0}
+    monkeypatch.setattr(training, "fit", None)  # a training would fail
+    told, again = run(project, monkeypatch, *options, "--methods", "basic,text_target", "--json")
+    before = {point["method"]: point["recall_at_10"] for point in points}
+    assert {point["method"]: point["recall_at_10"] for point in again}.items() < before.items()
+    assert json.loads(told)["notes"]["sources"]["basic"] == FREE["basic"].source
+
+
+def test_seeds_and_equal_time_are_trained_for(project, monkeypatch):
+    options = ("--methods", "fine_tuned_sum,image_only", "--seeds", "2", "--training-seconds", "1")
+    _, points = run(project, monkeypatch, *options)
+    assert [(point["method"], point["benchmark"], point["seeds"]) for point in points] == [
+        (method, benchmark, seeds)
+        for method, seeds in (("fine_tuned_sum", "2"), ("image_only", "1"))
+        for benchmark in ("emoji", "scenes")
+    ]
+    assert float(points[0]["recall_at_10_spread"]) >= 0
+    assert points[2]["recall_at_10_spread"] == ""
+
+
+def test_what_is_unknown_is_named(project, monkeypatch):
+    with pytest.raises(InputInvalid, match="there is no method 'transformer'; choose from: diffusion, "):
+        run(project, monkeypatch, "--methods", "sum,transformer")
+    with pytest.raises(InputInvalid, match="give one of --training-steps and --training-seconds"):
+        run(project, monkeypatch, "--training-steps", "2", "--training-seconds", "2")
+
+
+def test_a_gain_that_every_query_has_is_certain_however_far_the_methods_scatter():
+    hits = np.random.default_rng(0).random(200)
+    concepts = [[f"concept {row % 20}" for row in range(200)]]
+    first, better = (Answered([{"recall_at_1": hits + more}], concepts, {}, {}, (0.0,)) for more in (0.0, 0.1))
+    found = describe_point({"method": "better"}, better, first, Bootstrap(200, 1)).metrics
+    assert found["recall_at_1_high"] - found["recall_at_1_low"] > 0.02
+    assert found["recall_at_1_gain_low"] == pytest.approx(0.1) == found["recall_at_1_gain_high"]
+    merged = merge_seeds([first, better])
+    assert merged.metrics["recall_at_1"] == pytest.approx(hits.mean() + 0.05)
+    assert merged.spread["recall_at_1"] == pytest.approx(0.05)
