@@ -7,7 +7,7 @@ import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups
-from compodiff.benchmarks.scoring.ranking import Floats, Similarity
+from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scored, Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
@@ -16,22 +16,22 @@ _NAMED_MISSING = 20
 
 
 def score_embeddings(
-    parts: Sequence[Benchmark], pictures: Vectors, queries: Floats, scorer: Scorer, bootstrap: Bootstrap
+    parts: Sequence[Benchmark], pictures: Vectors, queries: Similarity, scorer: Scorer, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """Score embeddings of any model, those of the queries (Q, D) one part after the other: a summary and its record.
+    """Score embeddings of any model, those of the queries one part after the other: a summary and its record.
 
     Raises:
         InputInvalid: there are more or fewer query embeddings than queries, or a picture has no embedding.
     """
     sizes = [len(part.queries) for part in parts]
-    if len(queries) != sum(sizes):
+    if queries.queries != sum(sizes):
         named = " + ".join(f"{len(part.queries)} of {part.part or part.split}" for part in parts)
         raise InputInvalid(
-            f"{len(queries)} query embeddings for {sum(sizes)} queries ({named}); "
+            f"{queries.queries} query embeddings for {sum(sizes)} queries ({named}); "
             "give one for each, in the order of the annotation file"
         )
-    of_parts = np.split(queries, np.cumsum(sizes)[:-1])
-    scored = [scorer.score(part, pictures, Similarity((own,))) for part, own in zip(parts, of_parts, strict=True)]
+    places = np.split(np.arange(queries.queries), np.cumsum(sizes)[:-1])
+    scored = [scorer.score(part, pictures, queries.take(own)) for part, own in zip(parts, places, strict=True)]
     galleries = [part.gallery for part in parts if part.gallery is not None]
     foreign = len(set(pictures.ids).difference(*galleries)) if len(galleries) == len(parts) else 0
     details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": foreign}
