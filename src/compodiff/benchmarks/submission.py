@@ -11,7 +11,7 @@ from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.circo import VAL_QUERIES
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
-from compodiff.benchmarks.scoring.scorer import list_outcomes, require_fit, restrict
+from compodiff.benchmarks.scoring.scorer import find_excluded, list_outcomes, require_fit, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import replace_folder, write_json
@@ -202,8 +202,8 @@ def _rank_gallery(
             f"the gallery has {len(gallery.ids)} pictures, the server wants {RECALL_LENGTH} for each query; "
             "embed the whole gallery"
         )
-    excluded = [gallery.rows[query.reference] if removed else -1 for query in benchmark.queries]
-    rows = find_top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=np.array(excluded), chunk=chunk)
+    excluded = find_excluded(benchmark, benchmark.queries, gallery)
+    rows = find_top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=excluded, chunk=chunk)
     best = {each.key: [gallery.ids[row] for row in found] for each, found in zip(benchmark.queries, rows, strict=True)}
     return gallery, best
 

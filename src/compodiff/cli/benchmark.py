@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from compodiff.benchmarks.run import BenchmarkRun
     from compodiff.params import Params
 
-NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis (all four) or triplets"
+NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis, pinpoint, icir, mbeir, circus or triplets"
 Name = Annotated[str, typer.Argument(help=NAMES)]
 Root = Annotated[Path, typer.Option("--root", help="The benchmark's folder as you have it; see `doctor`.")]
-Split = Annotated[str | None, typer.Option("--split", help="Default: val; triplets: test.", show_default=False)]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Default: val, or test where there is none.", show_default=False)
+]
 Gallery = Annotated[Path, typer.Option("--gallery", help="G.npz: ids (N,) and embeddings (N, D).")]
 Queries = Annotated[Path, typer.Option("--queries", help="Q.npz: embeddings (Q, D) in the order of the annotations.")]
-Category = Annotated[str | None, typer.Option("--category", help="fashioniq: dress, shirt or toptee. Default: all.")]
+Category = Annotated[
+    str | None,
+    typer.Option("--category", help="One part: dress, a data set of mbeir, an instance of icir. Default: all."),
+]
 Variant = Annotated[str | None, typer.Option("--gallery-variant", help="fashioniq: original (default) or val.")]
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out and count pictures without an embedding.")]
 Chunk = Annotated[int, typer.Option("--chunk", min=1, help="Gallery rows scored at once: memory and speed only.")]
@@ -40,7 +45,7 @@ Server = Annotated[str, typer.Argument(help="cirr or circo")]
 ServerSplit = Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")]
 
 
-app = typer.Typer(name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or triplets.", no_args_is_help=True)
+app = typer.Typer(name="benchmark", help="Score on the field's benchmarks or on triplets.", no_args_is_help=True)
 
 
 @app.command("run")
