@@ -1,7 +1,6 @@
 """`compodiff benchmark run` on the field's benchmarks as they lie on users' disks, pictures and all."""
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -62,7 +61,7 @@ def test_a_missing_picture_is_named_or_where_asked_counted(run, tmp_path, field)
     (line,) = [line for line in errors.splitlines() if line.startswith("compodiff:")]
     assert errors.count("\n") == 1
     assert line.startswith(f"compodiff: 2 of {len(names)} pictures of {field.name} are missing (")
-    assert {reference, target} <= set(re.findall(r"[^\s(),]+", line))
+    assert all(name in line for name in (reference, target))
     assert "--skip-missing" in line
     assert not (tmp_path / "out.json").exists()
     code, output, _ = run(field, "--skip-missing")

@@ -63,5 +63,5 @@ def _print_spread(summary: Mapping[str, Any]) -> None:
     spread = summary.get("paraphrases", {"range": {}})
     metric = next((name for name in ("map_at_10", _HEADLINE) if name in spread["range"]), None)
     if metric:
-        told = f"{100 * spread['range'][metric]:.2f} from the best to the worst wording of {spread['intents']} queries"
+        told = f"{100 * spread['range'][metric]:.2f} from the best to the worst wording, mean of {spread['intents']}"
         echo(f"spread over paraphrases, {metric.replace('_', ' ')}: {told}")

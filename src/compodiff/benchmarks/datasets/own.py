@@ -27,7 +27,7 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
 
     Raises:
         InputInvalid: no queries file, a line that is not JSON, a query without target or whose target is its
-            reference or not in the gallery, or two pictures of one name.
+            reference, or two pictures of one name.
     """
     path = _find_queries_file(root, split)
     queries = tuple(_make_query(item, f"{path}: line {line}", line, template) for line, item in read_json_lines(path))
@@ -35,13 +35,15 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
     pictures = GalleryFolder.scan(folder)
     if folder.is_dir() and not pictures.ids:
         raise InputInvalid(f"{folder} holds no picture; put pictures or tars of pictures there")
+    # With those that the queries name: one that is not in the folder is missing from it, not another gallery.
+    judged = (name for query in queries for name in query.judged)
     benchmark = Benchmark(
         name="triplets",
         split=split,
         queries=queries,
         protocol=replace(PROTOCOL, negative_ks=(10,)) if any(query.negatives for query in queries) else PROTOCOL,
         pictures=pictures,
-        gallery=pictures.ids if folder.is_dir() else None,
+        gallery=tuple(sorted({*pictures.ids, *judged})) if folder.is_dir() else None,
         settings={"template": template, "gallery_variant": "gallery/" if folder.is_dir() else "of the embeddings"},
     )
     return [benchmark]

@@ -228,11 +228,14 @@ def read_slice(path: Path, offset: int, length: int) -> bytes:
 
 def _find_tars(folder: Path) -> list[Path]:
     """Return the tars below a folder, sorted; a name that begins with a dot is a system's own, such as a Mac's."""
-    return sorted(each for each in folder.rglob("*.tar") if is_regular(each) and not _is_hidden(each, folder))
+    return sorted(
+        each for each in folder.rglob("*.tar") if is_regular(each) and not _is_hidden(each.relative_to(folder).parts)
+    )
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _is_hidden(parts: Iterable[str]) -> bool:
+    """Return whether a file, or a folder of its path, has a name that begins with a dot."""
+    return any(part.startswith(".") and part not in (".", "..") for part in parts)
 
 
 def _walk_tar(path: Path) -> Iterator[tuple[str, tuple[Path, int, int]]]:
@@ -241,7 +244,7 @@ def _walk_tar(path: Path) -> Iterator[tuple[str, tuple[Path, int, int]]]:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
-                if member.isfile() and not any(part.startswith(".") for part in name.split("/")):
+                if member.isfile() and not _is_hidden(name.split("/")):
                     yield name, (path, member.offset_data, member.size)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # ValueError: a header's numbers
         raise InputInvalid(f"{path} is not a readable tar ({error}); make it again") from error
