@@ -42,7 +42,7 @@ def seconds(action):
 def megabytes():
     return read_peak_memory() / 2**20
 
-nothing = np.full(count, -1)
+nothing = np.full((count, 1), -1)
 before = megabytes()
 vectors = Vectors(ids, gallery)
 score = [lambda: Scorer(chunk=4096).score(benchmark, vectors, Similarity((queries,)))]

@@ -39,6 +39,7 @@ def walk_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[st
 COMMANDS = dict(walk_commands(typer.main.get_command(app)))
 # A folder that takes folders of ours beside whatever else lies in it.
 HOLD_OTHERS = {"--cache"}
+PAIRS = {"benchmark embed": ("--to",)}  # options that take two files
 WRITING = [name for name, recipe in RECIPES.items() if not isinstance(recipe, str)]
 
 
@@ -61,6 +62,9 @@ def run(root: Path, name: str, more: list[str], folder: str = "") -> int:
     words = [each.format(root=root) for each in RECIPES[name]]
     if folder:
         words[0] = str(root / folder)
+    for option in PAIRS.get(name, ()):  # the second file is always a new one
+        place = more.index(option) + 1
+        more = [*more[: place + 1], f"{more[place]}.second", *more[place + 1 :]]
     result = CliRunner().invoke(app, [*name.split(), *words, *more])
     if isinstance(result.exception, CompoDiffError):
         assert "\n" not in str(result.exception)

@@ -144,7 +144,7 @@ def test_top_rows_equal_a_sort(case, chunk, k):
     scores[np.arange(len(scores)), excluded] = np.where(excluded >= 0, -np.inf, scores[:, -1])
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     similarity = Similarity((queries[0].astype(np.float32),))
-    rows = find_top_rows(similarity, embeddings.astype(np.float32), k, excluded=excluded, chunk=chunk)
+    rows = find_top_rows(similarity, embeddings.astype(np.float32), k, excluded=excluded[:, None], chunk=chunk)
     np.testing.assert_array_equal(rows, expected)
 
 

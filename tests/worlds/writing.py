@@ -36,6 +36,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "index status": "it only reads",
     "benchmark run": ("triplets", "--root", "{root}/artifacts/benchmark", *MODEL, "--no-track"),
     "benchmark score": "it only reads",
+    "benchmark embed": ("triplets", "--root", "{root}/artifacts/benchmark", *MODEL),
     "benchmark submit": (
         "cirr",
         "--root",

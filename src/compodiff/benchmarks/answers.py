@@ -59,13 +59,17 @@ class QueryArrays:
             InputInvalid: a picture or text has no embedding.
         """
         try:
-            references = [embeddings.picture_row[query.reference] for query in part.queries]
+            rows = [[embeddings.picture_row[name] for name in query.references] for query in part.queries]
             text = [embeddings.text_row[text] for query in part.queries for text in query.texts]
             negative = [embeddings.text_row[query.negative] for query in part.queries for _ in query.texts]
         except KeyError as error:
             raise InputInvalid(f"{error} of {part.label} has no embedding; run: dvc repro embed_benchmark") from error
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
-        return cls(embeddings, embeddings.pictures[references], query, np.array(text), np.array(negative))
+        references = embeddings.pictures[[of_query[0] for of_query in rows]]
+        for place, of_query in enumerate(rows):
+            if len(of_query) > 1:  # several pictures are asked by as search does: by the mean of their embeddings
+                references[place] = embeddings.pictures[of_query].mean(axis=0, dtype=np.float64)
+        return cls(embeddings, references, query, np.array(text), np.array(negative))
 
     def mask_references(self, references: Floats, masks: Tensor) -> "QueryArrays":
         """Return the same queries where some mask a region of their reference."""

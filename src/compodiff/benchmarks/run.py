@@ -152,6 +152,7 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
         "missing_pictures": len(there.missing),
         "missing_picture_names": list(there.missing[:20]),
         "queries_without_reference": there.left_out,
+        **({"parts_left_out": list(there.parts_left_out)} if there.parts_left_out else {}),
         "encoder": encoder.manifest.to_json(),
         "weights_digest": digest_weights(it.composed),
         "sampling": answering.sampling.model_dump(),

@@ -1,35 +1,51 @@
 """`compodiff benchmark`: the field's benchmarks and your own, with your embeddings or with a model of this project."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.benchmark_tables import print_comparison, print_scores
 from compodiff.cli.options import Model, Steps, WImage, WText
 from compodiff.cli.options import Seed as SamplingSeed
-from compodiff.cli.output import echo, print_table
+from compodiff.cli.output import echo
+from compodiff.errors import InputInvalid
 from compodiff.project import find_project_root
 from compodiff.search.locate import CHAMPION, find_model_parts
 
 if TYPE_CHECKING:
-    from compodiff.benchmarks.report.comparison import Comparison
+    from compodiff.benchmarks.baselines import BaselineDials
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices
+    from compodiff.benchmarks.run import BenchmarkRun
+    from compodiff.params import Params
 
-NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis (all four) or triplets"
+NAMES = "cirr, fashioniq, circo, genecis-TASK (change-object ...), genecis, pinpoint, icir, mbeir, circus or triplets"
 Name = Annotated[str, typer.Argument(help=NAMES)]
 Root = Annotated[Path, typer.Option("--root", help="The benchmark's folder as you have it; see `doctor`.")]
-Split = Annotated[str | None, typer.Option("--split", help="Default: val; triplets: test.", show_default=False)]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Default: val, or test where there is none.", show_default=False)
+]
 Gallery = Annotated[Path, typer.Option("--gallery", help="G.npz: ids (N,) and embeddings (N, D).")]
 Queries = Annotated[Path, typer.Option("--queries", help="Q.npz: embeddings (Q, D) in the order of the annotations.")]
-Category = Annotated[str | None, typer.Option("--category", help="fashioniq: dress, shirt or toptee. Default: all.")]
+Category = Annotated[
+    str | None,
+    typer.Option("--category", help="One part: dress, a data set of mbeir, an instance of icir. Default: all."),
+]
 Variant = Annotated[str | None, typer.Option("--gallery-variant", help="fashioniq: original (default) or val.")]
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out and count pictures without an embedding.")]
 Chunk = Annotated[int, typer.Option("--chunk", min=1, help="Gallery rows scored at once: memory and speed only.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the confidence intervals.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind the confidence intervals.")]
+Template = Annotated[str | None, typer.Option(help="Text template; {relative_caption} stands for the text.")]
+Order = Annotated[str | None, typer.Option("--caption-order", help="fashioniq: both (default) or first.")]
+Cache = Annotated[Path | None, typer.Option(help="Of embeddings. Default: artifacts/benchmark_embeddings.")]
+Server = Annotated[str, typer.Argument(help="cirr or circo")]
+ServerSplit = Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")]
 
 
-app = typer.Typer(name="benchmark", help="Score on FashionIQ, CIRR, CIRCO, GeneCIS or triplets.", no_args_is_help=True)
+app = typer.Typer(name="benchmark", help="Score on the field's benchmarks or on triplets.", no_args_is_help=True)
 
 
 @app.command("run")
@@ -43,8 +59,8 @@ def run(
     html: Annotated[Path | None, typer.Option(help="Write a page with queries and their ranked pictures.")] = None,
     category: Category = None,
     gallery_variant: Variant = None,
-    template: Annotated[str | None, typer.Option(help="Text template; {relative_caption} stands for the text.")] = None,
-    caption_order: Annotated[str | None, typer.Option(help="fashioniq: both (default) or first.")] = None,
+    template: Template = None,
+    caption_order: Order = None,
     skip_missing: SkipMissing = False,
     sum_weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the text in the row `sum`.")] = 0.5,
     product_offset: Annotated[float, typer.Option(min=0, help="Added to the cosines of the row `product`.")] = 0.0,
@@ -52,29 +68,25 @@ def run(
     w_text: WText = None,
     steps: Steps = None,
     seed: SamplingSeed = None,
-    cache: Annotated[Path | None, typer.Option(help="Of embeddings. Default: artifacts/benchmark_embeddings.")] = None,
+    cache: Cache = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the result in MLflow.")] = True,
 ) -> None:
     """Embed (once), retrieve and score; all that the score depends on stands in the result."""
-    from compodiff.benchmarks import run as use_case
     from compodiff.benchmarks.baselines import BaselineDials
-    from compodiff.benchmarks.datasets.embedding import CACHE
     from compodiff.benchmarks.datasets.loading import BenchmarkChoices
     from compodiff.benchmarks.report.comparison import require_result_files, write_result
-    from compodiff.params import load_params
+    from compodiff.benchmarks.run import run_benchmark
     from compodiff.tracking.runs import record_scores
 
     require_result_files(json_out, html)
-    project = find_project_root()
-    params = load_params(project / "params.yaml")
     choices = BenchmarkChoices(category, gallery_variant, template, caption_order)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
-    folders = find_model_parts(model)
-    places = cache or project / CACHE, model, folders.composed, folders.encoder
-    told = use_case.Preparation(name, root, split, choices, skip_missing, *places, given)
-    prepared = use_case.prepare_run(told, BaselineDials(sum_weight, product_offset), params)
-    comparison = use_case.run_benchmark(prepared)
-    _print_comparison(f"{name} {comparison.record['split']}", comparison)
+    dials = BaselineDials(sum_weight, product_offset)
+    prepared, params, project = _prepare(
+        name, root, split, choices, model, given, cache, dials=dials, skip_missing=skip_missing
+    )
+    comparison = run_benchmark(prepared)
+    print_comparison(f"{name} {comparison.record['split']}", comparison)
     written = write_result(comparison, prepared.source.embeddings, params.evaluation, json_out, html)
     if track:
         record_scores(f"benchmark_{name}", comparison.record, comparison.summaries, written, project / "params.yaml")
@@ -113,43 +125,93 @@ def score(
     if as_json:
         typer.echo(json.dumps(result, indent=2, allow_nan=False))
     else:
-        _print_scores(f"{name} {parts[0].split}", result)
+        print_scores(f"{name} {parts[0].split}", result)
+
+
+@app.command("embed")
+def embed(
+    name: Name,
+    *,
+    root: Root,
+    to: Annotated[tuple[Path, Path], typer.Option("--to", help="Files for the gallery and the queries: G.npz Q.npz.")],
+    split: Split = None,
+    model: Model = CHAMPION,
+    category: Category = None,
+    gallery_variant: Variant = None,
+    template: Template = None,
+    caption_order: Order = None,
+    w_image: WImage = None,
+    w_text: WText = None,
+    steps: Steps = None,
+    seed: SamplingSeed = None,
+    cache: Cache = None,
+) -> None:
+    """Write a model's embeddings of the gallery and its answers to the queries, as `score` and `submit` read them."""
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices
+    from compodiff.benchmarks.model_files import require_embedding_files, write_embeddings
+
+    require_embedding_files(*to)
+    choices = BenchmarkChoices(category, gallery_variant, template, caption_order)
+    given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
+    prepared, _, _ = _prepare(name, root, split, choices, model, given, cache)
+    pictures, queries = write_embeddings(prepared, *to)
+    echo(f"{to[0]}: {pictures:,} pictures; {to[1]}: {queries:,} queries")
 
 
 @app.command("submit")
 def submit(
-    name: Annotated[str, typer.Argument(help="cirr or circo")],
+    name: Server,
+    *,
     root: Root,
-    gallery: Gallery,
-    queries: Queries,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
-    split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
+    split: ServerSplit = None,
+    model: Model = CHAMPION,
+    gallery: Annotated[Path | None, typer.Option(help="With --queries, in place of --model: as of `score`.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Embeddings of any model, as of `score`.")] = None,
+    template: Template = None,
+    w_image: WImage = None,
+    w_text: WText = None,
+    steps: Steps = None,
+    seed: SamplingSeed = None,
+    cache: Cache = None,
     chunk: Chunk = 4096,
 ) -> None:
-    """Write the test server's files from your embeddings."""
-    from compodiff.benchmarks.datasets.loading import find_entry
-    from compodiff.benchmarks.scoring.ranking import Similarity
+    """Write the test server's files, of a model's answers or of your embeddings, each checked before it is written."""
+    from compodiff.benchmarks import submission
+    from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry
+    from compodiff.benchmarks.model_files import write_model_submission
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
-    from compodiff.benchmarks.submission import WRITERS, load_server_benchmark
 
-    benchmark = load_server_benchmark(name, root, split)
-    pictures = load_gallery(gallery, find_entry(name).shorten_id)
-    for path in WRITERS[name](out, benchmark, pictures, Similarity((load_queries(queries),)), chunk):
+    split = submission.choose_server_split(name, split)
+    submission.require_submission_folder(out, name, split)
+    given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
+    if gallery is None and queries is None:
+        choices = BenchmarkChoices(template=template)
+        prepared, _, _ = _prepare(name, root, split, choices, model, given, cache)
+        files = write_model_submission(prepared, name, out)
+    else:
+        if gallery is None or queries is None:
+            raise InputInvalid("give both --gallery and --queries, or neither for the answers of --model")
+        if template is not None or any(value is not None for value in given.values()):
+            raise InputInvalid("--gallery and --queries are answers already; leave out --template and the dials")
+        benchmark = submission.load_server_benchmark(name, root, split)
+        pictures = load_gallery(gallery, find_entry(name).shorten_id)
+        files = submission.write_submission(name, out, benchmark, pictures, load_queries(queries), chunk)
+    for path in files:
         echo(path)
 
 
 @app.command("check-submission")
 def check_submission(
-    name: Annotated[str, typer.Argument(help="cirr or circo")],
+    name: Server,
     file: Annotated[Path, typer.Argument(help="The file that would be uploaded.")],
     root: Root,
-    split: Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")] = None,
+    split: ServerSplit = None,
 ) -> None:
     """Refuse a broken submission, naming the query and the fault."""
-    from compodiff.benchmarks.submission import CHECKERS, load_server_benchmark
+    from compodiff.benchmarks import submission
 
-    benchmark = load_server_benchmark(name, root, split, file)
-    what = CHECKERS[name](file, benchmark)
+    what, benchmark = submission.check_submission(name, file, root, split)
     echo(f"{file} is good: {what}, {len(benchmark.queries):,} queries")
 
 
@@ -166,36 +228,27 @@ def examine_benchmark(name: Name, root: Root) -> None:
         echo(f"  {line}")
 
 
-def _print_scores(title: str, result: dict[str, Any]) -> None:
-    parts: dict[str, Any] = result.get("parts", {})
-    rows = []
-    for metric, value in result["metrics"].items():
-        low, high = result["intervals"][metric]
-        own = [f"{100 * part[metric]:.2f}" for part in parts.values()]
-        rows.append((metric, *own, f"{100 * value:.2f}", f"{100 * low:.2f} - {100 * high:.2f}"))
-    names = (*parts, "all" if "parts" in result else "score", "95 % interval")
-    print_table([("metric", "left"), *((name, "right") for name in names)], rows, title=title)
-    details = result["record"]
-    echo(f"{details['queries']} queries, gallery {details['gallery']} ({details['gallery_variant']})")
-    if details["pictures_not_of_the_benchmark"]:
-        echo(f"{details['pictures_not_of_the_benchmark']} embeddings are of other pictures and were not ranked")
-    if details["missing_pictures"] or details["skipped_queries"]:
-        echo(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")
+def _prepare(
+    name: str,
+    root: Path,
+    split: str | None,
+    choices: "BenchmarkChoices",
+    model: str,
+    given: Mapping[str, float | int | None],
+    cache: Path | None,
+    *,
+    dials: "BaselineDials | None" = None,
+    skip_missing: bool = False,
+) -> tuple["BenchmarkRun", "Params", Path]:
+    """Load and embed a benchmark and load its model; also return the params and the folder of the project."""
+    from compodiff.benchmarks.baselines import BaselineDials
+    from compodiff.benchmarks.datasets.embedding import CACHE
+    from compodiff.benchmarks.run import Preparation, prepare_run
+    from compodiff.params import load_params
 
-
-def _print_comparison(title: str, comparison: "Comparison") -> None:
-    """Print metrics down, rows across, per cent; the composed row with its interval."""
-    from compodiff.benchmarks.report.comparison import COMPOSED
-
-    summaries = comparison.summaries
-    rows = []
-    for metric, (low, high) in summaries[COMPOSED]["intervals"].items():
-        cells = [f"{100 * summary['metrics'][metric]:.2f}" for summary in summaries.values()]
-        rows.append((metric.replace("_", " "), *cells, f"{100 * low:.2f} - {100 * high:.2f}"))
-    names = (*(row.replace("_", " ") for row in summaries), "95 % interval")
-    print_table([("per cent", "left"), *((name, "right") for name in names)], rows, title=title)
-    record = comparison.record
-    left_out = record["skipped_queries"] + record["queries_without_reference"]
-    echo(f"{record['queries']} queries, gallery {record['gallery']}; {record['missing_pictures']} pictures missing")
-    if left_out:
-        echo(f"{left_out} queries left out, whose reference or targets are missing")
+    project = find_project_root()
+    params = load_params(project / "params.yaml")
+    folders = find_model_parts(model)
+    places = cache or project / CACHE, model, folders.composed, folders.encoder
+    told = Preparation(name, root, split, choices, skip_missing, *places, given)
+    return prepare_run(told, dials or BaselineDials(), params), params, project

@@ -54,7 +54,7 @@ class FilesBenchmarkParams(BenchmarkParams):
     """A benchmark in files of its own, in a format that `compodiff benchmark` knows; `reads`: its annotations."""
 
     recipe: Literal["files"]
-    format: str = Field(description="cirr, circo, fashioniq, genecis, genecis-TASK or triplets")
+    format: str = Field(description="a name of `compodiff benchmark run --help`, such as cirr, genecis or triplets")
     root: str = Field(description="its folder")
     split: str = Field(description="that is scored")
     validation: str | None = Field(

@@ -60,7 +60,7 @@ def measure_served_recall(index: Index, comparison: Comparison) -> dict[str, Any
     """Measure recall@10 of the answers as the index serves them; it is the exact one where the index is flat."""
     (row,) = comparison.rows[COMPOSED]
     queries = row.scored.benchmark.queries
-    excluded = [[query.reference] for query in queries]
+    excluded = [list(query.references) for query in queries]
     found = [index.search(part.astype(np.float32), SERVED, excluded) for part in row.similarity.parts]
     rows, scores = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
     names = index.pictures["picture_id"].to_numpy()

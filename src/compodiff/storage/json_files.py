@@ -4,6 +4,7 @@ Only a line feed ends a line: U+2028, U+2029 and U+0085, which Python's `splitli
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,36 @@ from compodiff.errors import InputInvalid
 _MARK = b"\xef\xbb\xbf"
 
 
-def parse_json(content: bytes, where: str) -> Any:
+def parse_json(content: bytes, where: str, *, distinct: bool = False) -> Any:
     """Return what a JSON text says; `where` names it.
+
+    Args:
+        content: the text.
+        where: names it in messages.
+        distinct: refuse an object with a key twice, of which JSON would keep the last and hide the others.
 
     Raises:
         InputInvalid: it is no JSON, is nested too deeply, or holds a number of thousands of digits.
     """
+
+    def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            key, times = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise InputInvalid(f"{where}: the key {key!r} occurs {times} times; name each once")
+        return found
+
     try:
-        return json.loads(content.removeprefix(_MARK).decode("utf-8"))
+        text = content.removeprefix(_MARK).decode("utf-8")
+        return json.loads(text, object_pairs_hook=refuse_repeats if distinct else None)
     except UnicodeDecodeError as error:
         raise InputInvalid(f"{where} is not UTF-8 text: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputInvalid(f"{where} is not JSON: {error}") from error
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, *, distinct: bool = False) -> Any:
+    """Read a JSON file; `distinct` refuses an object with a key twice.
 
     Raises:
         InputInvalid: it cannot be read, or is not JSON.
@@ -39,7 +54,7 @@ def read_json(path: Path) -> Any:
         raise InputInvalid(f"{path} is not there") from error
     except OSError as error:
         raise InputInvalid(f"{path} cannot be read: {error.strerror}") from error
-    return parse_json(content, str(path))
+    return parse_json(content, str(path), distinct=distinct)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """A model's answers to a benchmark: how several draws become one ranking."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -70,3 +71,13 @@ def test_pictures_are_scored_by_the_fusion_of_the_draws(asked_and_model, fusion)
     np.testing.assert_allclose(scores, expected[fusion], atol=1e-5)
     others = [values for name, values in expected.items() if name != fusion]
     assert all(np.abs(scores - values).max() > 1e-3 for values in others)
+
+
+def test_several_references_are_asked_by_their_mean(asked_and_model, tmp_path):
+    asked, _ = asked_and_model
+    embeddings = asked.embeddings
+    query = {"reference": "bar-red", "references": ["bar-blue"], "relative_caption": "another shape"}
+    (tmp_path / "queries.jsonl").write_text(json.dumps(query | {"target": "ring-red"}))
+    both = QueryArrays.of(load_triplets(tmp_path, "test")[0], embeddings)
+    rows = [embeddings.picture_row[name] for name in ("bar-red", "bar-blue")]
+    np.testing.assert_allclose(both.references[0], embeddings.pictures[rows].mean(axis=0), rtol=1e-3)

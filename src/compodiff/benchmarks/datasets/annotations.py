@@ -34,7 +34,7 @@ def read_list(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputInvalid: it is not there, not JSON or not a list of objects.
     """
-    content = read_json(path)
+    content = read_json(path, distinct=True)
     if not isinstance(content, list):
         raise InputInvalid(f"{path} holds a JSON {type(content).__name__}, not a list of queries")
     for place, item in enumerate(content):
@@ -67,6 +67,21 @@ def take_strings(item: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
         raise InputInvalid(f"{where}: {key} is {json.dumps(values)[:60]}, not a list of strings")
     return tuple(values)
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the number, from 1, and the text of each line that is not blank; only a line feed ends a line.
+
+    Raises:
+        InputInvalid: the file cannot be read, or is not UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputInvalid(f"{path} is not UTF-8 text: {error}") from error
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def shorten_to_number(name: str) -> str:

@@ -115,7 +115,7 @@ def _digest_named(parts: Sequence[Benchmark]) -> NDArray[np.uint8]:
     """Digest the pictures that queries name as reference or answer; those that are not there are left out."""
     digests: set[bytes] = set()
     for part in parts:
-        names = {name for it in part.queries for name in (it.reference, *it.targets, *it.also_relevant)}
+        names = {name for it in part.queries for name in (*it.references, *it.targets, *it.also_relevant)}
         for name in tqdm(sorted(names), f"reading {part.label}", unit=" pictures", disable=None, leave=False):
             if part.pictures.has(name) and not part.pictures.is_broken(name):
                 digests.add(digest_pixels(part.pictures.read(name)))

@@ -4,7 +4,7 @@ A loader returns a list of benchmarks, its parts: FashionIQ has three (one galle
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
@@ -24,6 +24,9 @@ class BenchmarkQuery:
         candidates: what is ranked besides, or instead of, the gallery (CIRR's image set, GeneCIS' gallery).
         groups: what its outcome is also averaged by: a relation, CIRCO's semantic aspects.
         concept: queries of one concept are drawn together by the bootstrap; empty: the query stands alone.
+        also_references: further pictures that are shown with the reference; the mean of all is asked by.
+        negatives: pictures that should not be found.
+        intent: queries of one intent are paraphrases, over which the spread is reported; empty: it has none.
     """
 
     key: str
@@ -38,6 +41,19 @@ class BenchmarkQuery:
     concept: str = ""
     negative: str = ""
     mask: str = ""
+    also_references: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    intent: str = ""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every picture that is shown."""
+        return (self.reference, *self.also_references)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The pictures whose rank matters: targets, ground truths, negatives, candidates."""
+        return (*self.targets, *self.also_relevant, *self.negatives, *self.candidates)
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,10 @@ class BenchmarkProtocol:
         recall_ks, map_ks: the K of Recall@K and mAP@K over the gallery.
         candidate_ks: the K of Recall@K over each query's candidates, reported as `candidate_metric`.
         soft: also report each recall as `soft_...`: the greatest label weight within the first K.
-        excludes_reference: the reference is taken out of its own ranking.
+        excludes_reference: the references are taken out of their own ranking.
+        precision_ks: the K of precision@K over the gallery.
+        negative_ks: the K of negative recall@K: the part of the negatives, at most K, that is among the first K.
+        full_map: also report `map`, the average precision over the whole ranking by the trapezoidal rule.
     """
 
     recall_ks: tuple[int, ...] = ()
@@ -57,6 +76,9 @@ class BenchmarkProtocol:
     candidate_metric: str = "subset_recall"
     soft: bool = False
     excludes_reference: bool = False
+    precision_ks: tuple[int, ...] = ()
+    negative_ks: tuple[int, ...] = ()
+    full_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +91,7 @@ class Benchmark:
             is whatever pictures the embeddings name.
         aliases: a coarser name under which embeddings may know a picture (a crop by the picture it is cut from).
         settings: choices that change the score and are written into the result (template, gallery variant ...).
+        unlisted: judged pictures that the gallery does not list; they count, and cannot be found.
     """
 
     name: str
@@ -80,6 +103,7 @@ class Benchmark:
     part: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse what no ranking can be made of.
@@ -94,9 +118,9 @@ class Benchmark:
         if self.gallery is None:
             return
         require_distinct(self.gallery, f"{self.label}: gallery picture")
-        known = set(self.gallery)
+        known = self.unlisted.union(self.gallery)
         for query in self.queries:
-            for picture in (*query.targets, *query.also_relevant, *query.candidates):
+            for picture in query.judged:
                 if picture not in known:
                     raise InputInvalid(
                         f"{self.label}: query {query.key} names {picture!r}, which is not in the gallery"
@@ -112,16 +136,21 @@ class Benchmark:
         """Whether the targets of this split are known to the test server only."""
         return not any(query.targets for query in self.queries)
 
+    def can_be_scored(self, there: Container[str]) -> bool:
+        """Return whether a target of some query is among the pictures that are `there`, or targets are hidden."""
+        targets = (name for query in self.queries for name in query.targets)
+        return self.hides_targets or any(name in there or self.aliases.get(name, "") in there for name in targets)
+
     @property
     def ranked_pictures(self) -> tuple[str, ...]:
-        """The pictures that the queries name as targets, ground truths or candidates, in a stable order."""
-        names = ((*query.targets, *query.also_relevant, *query.candidates) for query in self.queries)
-        return tuple(dict.fromkeys(name for of_query in names for name in of_query))
+        """The pictures that the queries judge and that can be found, in a stable order."""
+        names = dict.fromkeys(name for query in self.queries for name in query.judged)
+        return tuple(name for name in names if name not in self.unlisted)
 
     @property
     def named_pictures(self) -> tuple[str, ...]:
         """Every picture that must be embedded: the gallery, the references and what the queries rank."""
-        references = (query.reference for query in self.queries)
+        references = (name for query in self.queries for name in query.references)
         return tuple(dict.fromkeys((*(self.gallery or ()), *references, *self.ranked_pictures)))
 
 

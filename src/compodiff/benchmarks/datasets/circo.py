@@ -10,6 +10,7 @@ from pathlib import Path
 from compodiff.benchmarks.datasets.annotations import fill_template, find, read_list, shorten_to_number, take
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.pictures import FilePictures
+from compodiff.images import list_pictures
 from compodiff.storage.json_files import read_json
 
 SPLITS = ("val", "test")
@@ -73,7 +74,7 @@ def _read_gallery(home: Path, named: set[str]) -> tuple[tuple[str, ...] | None, 
         pictures = home / folder / "unlabeled2017"
         if pictures.is_dir():
             # With those that the queries name: one that is not in the folder is missing from it, not another gallery.
-            there = {shorten_to_number(path.name) for path in pictures.glob("*.jpg")}
+            there = {shorten_to_number(path.name) for path in list_pictures(pictures).files if path.suffix == ".jpg"}
             return tuple(sorted(there | named)), "pictures in unlabeled2017"
     return None, "pictures of the embeddings"
 

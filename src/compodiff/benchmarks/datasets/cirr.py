@@ -26,7 +26,7 @@ def load_cirr(root: Path, split: str, *, template: str = TEMPLATE) -> list[Bench
         InputInvalid: an annotation file is missing, broken or names a picture that the split does not have.
     """
     captions = find(root, f"captions/cap.rc2.{split}.json", _NESTED)
-    places = read_json(find(root, f"image_splits/split.rc2.{split}.json", _NESTED))
+    places = read_json(find(root, f"image_splits/split.rc2.{split}.json", _NESTED), distinct=True)
     if not isinstance(places, dict):
         raise InputInvalid(f"image_splits/split.rc2.{split}.json is not an object of picture name -> path")
     queries = tuple(_make_query(item, f"{captions}: item {i}", template) for i, item in enumerate(read_list(captions)))

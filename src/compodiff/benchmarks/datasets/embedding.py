@@ -28,12 +28,14 @@ class PresentPictures:
         pictures: picture id -> where it is read; every picture that is there.
         missing: ids of those that are not.
         left_out: queries without their reference.
+        parts_left_out: parts of several of which no query has its reference, or none a target.
     """
 
     parts: tuple[Benchmark, ...]
     pictures: dict[str, BenchmarkPictures]
     missing: tuple[str, ...]
     left_out: int
+    parts_left_out: tuple[str, ...] = ()
 
 
 def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> PresentPictures:
@@ -63,12 +65,14 @@ def find_present(parts: Sequence[Benchmark], *, skip_missing: bool) -> PresentPi
             f"{len(missing):,} of {len(missing) + len(found):,} pictures of {parts[0].name} are missing ({named} ...); "
             f"get them (compodiff benchmark doctor {parts[0].name}), or leave them out with --skip-missing"
         )
-    kept = [tuple(query for query in part.queries if query.reference in found) for part in parts]
-    if not all(kept):
+    kept = [tuple(query for query in part.queries if found.keys() >= set(query.references)) for part in parts]
+    if not any(kept):
         raise InputInvalid(f"no query of {parts[0].label} has its reference; see: compodiff benchmark doctor")
     left_out = sum(len(part.queries) - len(own) for part, own in zip(parts, kept, strict=True))
-    whole = tuple(replace(part, queries=own) for part, own in zip(parts, kept, strict=True))
-    return PresentPictures(whole, found, tuple(missing), left_out)
+    whole = [replace(part, queries=own) for part, own in zip(parts, kept, strict=True) if own]
+    scored = tuple(part for part in whole if len(parts) == 1 or part.can_be_scored(found)) or tuple(whole)
+    without = {part.part for part in parts} - {part.part for part in scored}
+    return PresentPictures(scored, found, tuple(missing), left_out, tuple(sorted(without)))
 
 
 def embed_benchmark(there: PresentPictures, encoder: Encoder, cache: Path, params: EmbeddingParams) -> Embeddings:

@@ -1,11 +1,11 @@
 """Which benchmarks there are by name, and how each is loaded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
-from compodiff.benchmarks.datasets import circo, cirr, fashioniq, genecis, own
+from compodiff.benchmarks.datasets import circo, cirr, fashioniq, genecis, icir, mbeir, own, pinpoint
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.errors import InputInvalid
 
@@ -15,9 +15,9 @@ class BenchmarkChoices:
     """What a user may choose about a benchmark; None takes the benchmark's own default.
 
     Attributes:
-        category: FashionIQ's, None for all three.
+        category: one part alone: FashionIQ's category, a data set of M-BEIR or CIRCUS, an instance of i-CIR.
         gallery_variant: FashionIQ's original or val.
-        template: the text template of CIRR, CIRCO, GeneCIS and triplets.
+        template: the text template of all but FashionIQ.
         caption_order: FashionIQ's both or first.
     """
 
@@ -36,12 +36,14 @@ class BenchmarkEntry:
         default_split: what is run where the user names none.
         shorten_id: turns a picture's id as users write it into the benchmark's.
         load: root, split and choices to parts.
+        options: the fields of `BenchmarkChoices` that apply.
     """
 
     splits: tuple[str, ...]
     default_split: str
     shorten_id: Callable[[str], str]
     load: Callable[[Path, str, BenchmarkChoices], list[Benchmark]]
+    options: tuple[str, ...] = ("template",)
 
 
 def load_benchmark(name: str, root: Path, split: str | None, choices: BenchmarkChoices) -> list[Benchmark]:
@@ -54,15 +56,9 @@ def load_benchmark(name: str, root: Path, split: str | None, choices: BenchmarkC
     split = split or entry.default_split
     if entry.splits and split not in entry.splits:
         raise InputInvalid(f"{name} has no split {split!r}; choose from: {', '.join(entry.splits)}")
-    is_fashioniq = name == "fashioniq"
-    for given, option, fits in (
-        (choices.category, "--category", is_fashioniq),
-        (choices.gallery_variant, "--gallery-variant", is_fashioniq),
-        (choices.caption_order, "--caption-order", is_fashioniq),
-        (choices.template, "--template", not is_fashioniq),
-    ):
-        if given is not None and not fits:
-            raise InputInvalid(f"{option} does not apply to {name}; leave it out")
+    for field in fields(choices):
+        if getattr(choices, field.name) is not None and field.name not in entry.options:
+            raise InputInvalid(f"--{field.name.replace('_', '-')} does not apply to {name}; leave it out")
     return entry.load(root, split, choices)
 
 
@@ -108,14 +104,41 @@ def _load_triplets(root: Path, split: str, choices: BenchmarkChoices) -> list[Be
     return own.load_triplets(root, split, template=choices.template or own.TEMPLATE)
 
 
+def _load_pinpoint(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
+    return pinpoint.load_pinpoint(root, split, template=choices.template or pinpoint.TEMPLATE)
+
+
+def _load_icir(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
+    return icir.load_icir(root, split, instance=choices.category, template=choices.template or icir.TEMPLATE)
+
+
+def _load_mbeir(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
+    return mbeir.load_mbeir(root, split, dataset=choices.category, template=choices.template or mbeir.TEMPLATE)
+
+
+def _load_circus(root: Path, split: str, choices: BenchmarkChoices) -> list[Benchmark]:
+    return mbeir.load_circus(root, split, dataset=choices.category, template=choices.template or mbeir.TEMPLATE)
+
+
+_OF_PARTS = ("category", "template")
 ENTRIES = {
     "cirr": BenchmarkEntry(cirr.SPLITS, "val", cirr.shorten_id, _load_cirr),
-    "fashioniq": BenchmarkEntry(fashioniq.SPLITS, "val", fashioniq.shorten_id, _load_fashioniq),
+    "fashioniq": BenchmarkEntry(
+        fashioniq.SPLITS,
+        "val",
+        fashioniq.shorten_id,
+        _load_fashioniq,
+        options=("category", "gallery_variant", "caption_order"),
+    ),
     "circo": BenchmarkEntry(circo.SPLITS, "val", circo.shorten_id, _load_circo),
     **{
         f"genecis-{task}": BenchmarkEntry(genecis.SPLITS, "val", genecis.shorten_id, partial(_load_genecis, task))
         for task in genecis.TASKS
     },
     "genecis": BenchmarkEntry(genecis.SPLITS, "val", genecis.shorten_id, _load_all_genecis),
+    "pinpoint": BenchmarkEntry(pinpoint.SPLITS, "test", pinpoint.shorten_id, _load_pinpoint),
+    "icir": BenchmarkEntry(icir.SPLITS, "test", icir.shorten_id, _load_icir, _OF_PARTS),
+    "mbeir": BenchmarkEntry(mbeir.SPLITS, "test", mbeir.shorten_id, _load_mbeir, _OF_PARTS),
+    "circus": BenchmarkEntry(tuple(mbeir.CIRCUS_SPLITS), "validated", mbeir.shorten_id, _load_circus, _OF_PARTS),
     "triplets": BenchmarkEntry((), "test", own.shorten_id, _load_triplets),
 }

@@ -1,10 +1,12 @@
 """A benchmark of your own: a folder with `gallery/` (pictures, or tars of them) and `queries.jsonl`.
 
 One JSON object a line: {"reference": id, "relative_caption": text, "target": id or "targets": [ids], and, as you like,
-"group", "concept", "negative", "mask"}. An id is a picture's name in gallery/, with or without its suffix.
+"group", "concept", "negative", "mask", "references": [further references], "negatives": [ids that should not be found],
+"intent": what its paraphrases share}. An id is a picture's name in gallery/, with or without its suffix.
 `queries.SPLIT.jsonl` is taken before `queries.jsonl`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
 
     Raises:
         InputInvalid: no queries file, a line that is not JSON, a query without target or whose target is its
-            reference or not in the gallery, or two pictures of one name.
+            reference, or two pictures of one name.
     """
     path = _find_queries_file(root, split)
     queries = tuple(_make_query(item, f"{path}: line {line}", line, template) for line, item in read_json_lines(path))
@@ -33,13 +35,15 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
     pictures = GalleryFolder.scan(folder)
     if folder.is_dir() and not pictures.ids:
         raise InputInvalid(f"{folder} holds no picture; put pictures or tars of pictures there")
+    # With those that the queries name: one that is not in the folder is missing from it, not another gallery.
+    judged = (name for query in queries for name in query.judged)
     benchmark = Benchmark(
         name="triplets",
         split=split,
         queries=queries,
-        protocol=PROTOCOL,
+        protocol=replace(PROTOCOL, negative_ks=(10,)) if any(query.negatives for query in queries) else PROTOCOL,
         pictures=pictures,
-        gallery=pictures.ids if folder.is_dir() else None,
+        gallery=tuple(sorted({*pictures.ids, *judged})) if folder.is_dir() else None,
         settings={"template": template, "gallery_variant": "gallery/" if folder.is_dir() else "of the embeddings"},
     )
     return [benchmark]
@@ -57,8 +61,9 @@ def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> B
     targets = tuple(dict.fromkeys(strip_suffix(name) for name in named))
     if not targets:
         raise InputInvalid(f"{where}: targets is empty; name at least one picture")
-    if reference in targets:
-        raise InputInvalid(f"{where}: {reference!r} is both reference and target; the reference is never ranked")
+    further = _take_ids(item, "references", where)
+    if shown := next((name for name in (reference, *further) if name in targets), None):
+        raise InputInvalid(f"{where}: {shown!r} is both reference and target; the reference is never ranked")
     group = take(item, "group", str, where) if "group" in item else ""
     return BenchmarkQuery(
         key=str(line),
@@ -70,4 +75,12 @@ def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> B
         concept=take(item, "concept", str, where) if "concept" in item else "",
         negative=take(item, "negative", str, where) if "negative" in item else "",
         mask=take(item, "mask", str, where) if "mask" in item else "",
+        also_references=further,
+        negatives=_take_ids(item, "negatives", where),
+        intent=take(item, "intent", str, where) if "intent" in item else "",
     )
+
+
+def _take_ids(item: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    names = take_strings(item, key, where) if key in item else ()
+    return tuple(dict.fromkeys(strip_suffix(name) for name in names))

@@ -1,7 +1,7 @@
 """Where the pictures of a benchmark are, and how one is read: loose files, members of tars, or crops of either."""
 
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images import SUFFIXES, decode, list_pictures
 from compodiff.images.files import is_regular, is_whole
+from compodiff.storage.json_files import parse_json
 from compodiff.storage.names import is_inside
 
 
@@ -97,7 +98,7 @@ class GalleryFolder:
         files: dict[str, Path] = {}
         members: dict[str, tuple[Path, int, int]] = {}
         loose = list_pictures(folder).files if folder.is_dir() else []
-        for path in sorted((*loose, *(each for each in folder.rglob("*.tar") if is_regular(each)))):
+        for path in sorted((*loose, *_find_tars(folder))):
             found = list_tar_members(path) if path.suffix == ".tar" else {}
             if path.suffix != ".tar":
                 found = {strip_suffix(path.relative_to(folder).as_posix()): (path, 0, 0)}
@@ -142,11 +143,8 @@ class GalleryFolder:
             return decode_as(f"{picture} ({self.files[picture]})", self.files[picture].read_bytes())
         if picture not in self.members:
             raise InputInvalid(f"picture {picture} is not in {self.folder}")
-        path, offset, length = self.members[picture]
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            content = stream.read(length)
-        return decode_as(f"{picture} ({path})", content)
+        place = self.members[picture]
+        return decode_as(f"{picture} ({place[0]})", read_slice(*place))
 
 
 def locate_pictures(parts: Iterable[Any], names: Iterable[str]) -> dict[str, tuple[Path, int, int]]:
@@ -186,13 +184,68 @@ def list_tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
     Raises:
         InputInvalid: the tar is broken.
     """
+    found: dict[str, tuple[Path, int, int]] = {}
+    for name, place in _walk_tar(path):
+        if Path(name).suffix.lower() in SUFFIXES:
+            if strip_suffix(name) in found:
+                raise InputInvalid(f"{path} holds two pictures named {strip_suffix(name)!r}; rename one")
+            found[strip_suffix(name)] = place
+    return found
+
+
+def list_samples(folder: Path) -> dict[str, tuple[Path, int, int]]:
+    """Map the path that each sample's JSON member gives as `img_path`, in the WebDataset tars below `folder`.
+
+    Raises:
+        InputInvalid: a tar or a JSON member is broken, or two samples give one path.
+    """
+    found: dict[str, tuple[Path, int, int]] = {}
+    for tar in _find_tars(folder):
+        pictures, named = dict[str, tuple[Path, int, int]](), dict[str, str]()
+        for name, place in _walk_tar(tar):
+            key, _, suffix = name.rpartition(".")
+            if f".{suffix.lower()}" in SUFFIXES:
+                pictures[key] = place
+            elif suffix == "json":
+                sample = parse_json(read_slice(*place), f"{tar}: {name}")
+                if not isinstance(sample, dict) or not isinstance(sample.get("img_path"), str):
+                    raise InputInvalid(f"{tar}: {name} has no img_path")
+                named[key] = sample["img_path"].removeprefix("./")
+        for key, path in named.items():
+            if path in found:
+                raise InputInvalid(f"{tar} holds a second picture {path!r}; name each once")
+            if key in pictures:
+                found[path] = pictures[key]
+    return found
+
+
+def read_slice(path: Path, offset: int, length: int) -> bytes:
+    """Return `length` bytes of a file from `offset`."""
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(length)
+
+
+def _find_tars(folder: Path) -> list[Path]:
+    """Return the tars below a folder, sorted; a name that begins with a dot is a system's own, such as a Mac's."""
+    return sorted(
+        each for each in folder.rglob("*.tar") if is_regular(each) and not _is_hidden(each.relative_to(folder).parts)
+    )
+
+
+def _is_hidden(parts: Iterable[str]) -> bool:
+    """Return whether a file, or a folder of its path, has a name that begins with a dot."""
+    return any(part.startswith(".") and part not in (".", "..") for part in parts)
+
+
+def _walk_tar(path: Path) -> Iterator[tuple[str, tuple[Path, int, int]]]:
+    """Yield name and place of each regular member whose name, and whose folders' names, begin without a dot."""
     try:
         with tarfile.open(path, "r:") as tar:
-            return {
-                strip_suffix(member.name): (path, member.offset_data, member.size)
-                for member in tar
-                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
-            }
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if member.isfile() and not _is_hidden(name.split("/")):
+                    yield name, (path, member.offset_data, member.size)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # ValueError: a header's numbers
         raise InputInvalid(f"{path} is not a readable tar ({error}); make it again") from error
 

@@ -21,6 +21,8 @@ from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.ownership import PAGE, require_replaceable_file
 
 COMPOSED = "composed"
+ONE_MODALITY = ("image_only", "text_only")
+_SHOWN_PARTS = 12  # of a benchmark of hundreds
 RESULT = "benchmark result"
 
 
@@ -43,8 +45,38 @@ class Comparison:
         return replace(self, record={**self.record, **settings})
 
     def describe_result(self) -> dict[str, Any]:
-        """Return as JSON types the composed row's metrics, every row, and the record."""
-        return {"metrics": self.summaries[COMPOSED]["metrics"], "rows": self.summaries, "record": self.record}
+        """Return as JSON types the composed row's metrics, every row, the composition gap, and the record."""
+        return {
+            "metrics": self.summaries[COMPOSED]["metrics"],
+            "rows": self.summaries,
+            "composition_gap": self.measure_composition_gap(),
+            "record": self.record,
+        }
+
+    def measure_composition_gap(self) -> dict[str, dict[str, Any]]:
+        """Measure by how much the composed row beats the better of reference alone and text alone.
+
+        Returns:
+            Metric -> `gap`, its `interval` (query by query, by the record's bootstrap), and `against`, the row that it
+            is measured against; nothing of negative recalls, of which less is better, and nothing without such rows.
+        """
+        others = [row for row in ONE_MODALITY if row in self.summaries]
+        names = [name for name in self.summaries[COMPOSED]["metrics"] if not name.startswith("negative_")]
+        if not others or not names:
+            return {}
+        means = {row: self.summaries[row]["metrics"] for row in others}
+        against = {name: max(others, key=lambda row: means[row][name]) for name in names}
+        differences = [
+            {name: part.scored.outcomes[name] - self.rows[against[name]][place].scored.outcomes[name] for name in names}
+            for place, part in enumerate(self.rows[COMPOSED])
+        ]
+        concepts = [[query.concept for query in part.scored.kept] for part in self.rows[COMPOSED]]
+        intervals = Bootstrap(**self.record["bootstrap"]).estimate_intervals(differences, concepts)
+        composed = self.summaries[COMPOSED]["metrics"]
+        return {
+            name: {"gap": composed[name] - means[row][name], "interval": intervals[name], "against": row}
+            for name, row in against.items()
+        }
 
     def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
         """Return what artifacts/metrics/emoji.json holds: recalls, intervals, both for each relation; the record.
@@ -128,7 +160,7 @@ class ReportLayout:
         """Return the page as HTML."""
         parts = comparison.rows[COMPOSED]
         shown: dict[str, list[ShownQuery]] = {}
-        for number, row in enumerate(parts):
+        for number, row in enumerate(parts[:_SHOWN_PARTS]):
             of_part = {name: rows[number] for name, rows in comparison.rows.items()}
             for heading, queries in self.showcase.pick(of_part, vectors).items():
                 shown.setdefault(f"{heading} {row.scored.benchmark.part}".rstrip(), []).extend(queries)

@@ -10,7 +10,7 @@ import numpy as np
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import ShownQuery
 from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
-from compodiff.benchmarks.scoring.scorer import Scored, restrict
+from compodiff.benchmarks.scoring.scorer import Scored, find_excluded, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.params import EvaluationParams
 
@@ -79,9 +79,8 @@ class Showcase:
             order = np.argsort(-score_candidates(asked, gallery.embeddings, rows), axis=1, kind="stable")
             top = np.take_along_axis(rows, order, axis=1)[:, : self.pictures]
         else:
-            removed = benchmark.protocol.excludes_reference
-            excluded = [gallery.rows.get(query.reference, -1) if removed else -1 for query in queries]
-            top = find_top_rows(asked, gallery.embeddings, self.pictures, excluded=np.array(excluded), chunk=self.chunk)
+            excluded = find_excluded(benchmark, queries, gallery)
+            top = find_top_rows(asked, gallery.embeddings, self.pictures, excluded=excluded, chunk=self.chunk)
         return [tuple(gallery.ids[row] for row in found if row >= 0) for found in top]
 
 

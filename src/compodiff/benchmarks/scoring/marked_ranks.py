@@ -11,6 +11,7 @@ import numpy as np
 from compodiff.benchmarks.datasets.benchmark import BenchmarkQuery
 from compodiff.benchmarks.scoring.ranking import (
     TIE,
+    UNRANKED,
     Bools,
     Ints,
     Reals,
@@ -21,7 +22,6 @@ from compodiff.benchmarks.scoring.ranking import (
 )
 from compodiff.benchmarks.scoring.vectors import Vectors
 
-UNRANKED = 2**52  # later than every rank, and exact as a float
 _BEYOND = -1e9  # below the score of every place in a list
 
 
@@ -85,7 +85,8 @@ def mark_gallery(
     at_least = count_at_least(similarity, gallery.embeddings, scores, chunk=chunk, progress=progress)
     excluded = np.zeros(scores.shape, dtype=np.bool_)
     if excludes_reference:
-        excluded[:, 0] = [query.reference in gallery.rows for query in queries]
+        for place, one in enumerate(queries):
+            excluded[place, : len(names[place])] = [name in one.references for name in names[place]]
     return Marks(names, scores, at_least, excluded)
 
 
@@ -128,8 +129,8 @@ def mark_lists(queries: Sequence[BenchmarkQuery], lists: Sequence[Sequence[str]]
 
 
 def _list_names(query: BenchmarkQuery, rows: Mapping[str, int], *, excludes_reference: bool) -> list[str]:
-    """Return the marks of a query that are in the gallery; the reference, where it is taken out, comes first."""
-    names = dict.fromkeys((query.reference,) if excludes_reference else ())
+    """Return the marks of a query that are in the gallery; the references, where they are taken out, come first."""
+    names = dict.fromkeys(query.references if excludes_reference else ())
     names.update(dict.fromkeys((*query.targets, *query.also_relevant, *query.label_weights)))
     return [name for name in names if name in rows]
 

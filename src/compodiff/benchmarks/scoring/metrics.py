@@ -3,12 +3,13 @@
 Q queries, T marks a query (see marks.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from compodiff.benchmarks.scoring.ranking import Bools, Ints, Reals
+from compodiff.benchmarks.scoring.ranking import UNRANKED, Bools, Ints, Reals
 
 
 def recall_at_k(ranks: Ints, weights: Reals, k: int) -> Reals:
@@ -32,6 +33,51 @@ def average_precision_at_k(ranks: Ints, relevant: Bools, total: Ints, k: int) ->
     precision = np.where(ordered <= k, hits / ordered, 0.0)
     average: Reals = precision.sum(axis=1) / np.minimum(total, k)
     return average
+
+
+def precision_at_k(ranks: Ints, relevant: Bools, k: int) -> Reals:
+    """Return the part (Q,) of the first k that is relevant; ranks and relevant are (Q, T)."""
+    inside: Reals = ((ranks <= k) & relevant).sum(axis=1) / k
+    return inside
+
+
+def integrate_precision(ranks: Ints, relevant: Bools, total: Ints) -> Reals:
+    """Return the average precision (Q,) over the whole ranking, by the trapezoidal rule as i-CIR's evaluation takes it.
+
+    Each hit adds the mean of the precision just before it and at it, divided by the number of relevant pictures; before
+    the first place the precision is 1. Shapes as of `average_precision_at_k`.
+    """
+    ordered = np.sort(np.where(relevant & (ranks < UNRANKED), ranks, UNRANKED), axis=1)
+    hits = np.arange(1, ordered.shape[1] + 1)
+    before = np.where(ordered == 1, 1.0, (hits - 1) / np.maximum(1, ordered - 1))
+    each = np.where(ordered < UNRANKED, (before + hits / ordered) / 2, 0.0)
+    average: Reals = each.sum(axis=1) / total
+    return average
+
+
+def measure_spread(outcomes: Mapping[str, Reals], intents: Sequence[str]) -> dict[str, Any]:
+    """Measure how much the wording of a query matters.
+
+    Args:
+        outcomes: metric name -> (Q,).
+        intents: the intent of each query; queries of one are paraphrases, and "" has none.
+
+    Returns:
+        `intents`, how many have several paraphrases, and of each metric `range`, the mean over these of the best
+        outcome less the worst, and `deviation`, the mean standard deviation; nothing where there are none.
+    """
+    members: dict[str, list[int]] = {}
+    for row, intent in enumerate(intents):
+        if intent:
+            members.setdefault(intent, []).append(row)
+    several = [rows for rows in members.values() if len(rows) > 1]
+    if not several:
+        return {}
+
+    def average(measure: Callable[[Reals], Any]) -> dict[str, float]:
+        return {name: float(np.mean([measure(values[rows]) for rows in several])) for name, values in outcomes.items()}
+
+    return {"intents": len(several), "range": average(np.ptp), "deviation": average(np.std)}
 
 
 def average_groups(outcomes: Mapping[str, Reals], groups: Sequence[Iterable[str]]) -> dict[str, dict[str, float]]:

@@ -21,6 +21,7 @@ Reals = NDArray[np.float64]
 
 # Cosines closer than this are a tie: float32 embeddings cannot tell them apart, float64 sums differ by about 1e-15.
 TIE = 1e-9
+UNRANKED = 2**52  # later than every rank, and exact as a float
 _PAIRS = 1024
 
 
@@ -161,8 +162,8 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
     Args:
         similarity: the Q queries.
         gallery: (N, D).
-        k: how many, at most N (N - 1 where a row is excluded).
-        excluded: (Q,) a row that is left out, or -1.
+        k: how many, at most N - E.
+        excluded: (Q, E) rows that are left out, or -1.
         chunk: gallery rows scored at once; changes memory and speed only.
     """
     queries = similarity.normalise(np.float32)
@@ -170,8 +171,8 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
     pools: list[tuple[Ints, Ints, Floats]] = []
     for start in range(0, len(gallery), chunk):
         scores = compute_block_scores(queries, normalise(np.asarray(gallery[start : start + chunk]), np.float32))
-        inside = np.flatnonzero((excluded >= start) & (excluded < start + scores.shape[1]))
-        scores[inside, excluded[inside] - start] = -np.inf
+        inside, slot = np.nonzero((excluded >= start) & (excluded < start + scores.shape[1]))
+        scores[inside, excluded[inside, slot] - start] = -np.inf
         highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
         best = np.partition(np.concatenate([best, highest], axis=1), -k, axis=1)[:, -k:]
         query, row = _find_nonzero(scores >= _bound_reachable(best, similarity.slack)[:, None])

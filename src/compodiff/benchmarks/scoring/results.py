@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark
-from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups
-from compodiff.benchmarks.scoring.ranking import Floats, Similarity
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol
+from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups, measure_spread
+from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scored, Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
@@ -16,25 +16,34 @@ _NAMED_MISSING = 20
 
 
 def score_embeddings(
-    parts: Sequence[Benchmark], pictures: Vectors, queries: Floats, scorer: Scorer, bootstrap: Bootstrap
+    parts: Sequence[Benchmark], pictures: Vectors, queries: Similarity, scorer: Scorer, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """Score embeddings of any model, those of the queries (Q, D) one part after the other: a summary and its record.
+    """Score embeddings of any model, those of the queries one part after the other: a summary and its record.
 
     Raises:
         InputInvalid: there are more or fewer query embeddings than queries, or a picture has no embedding.
     """
     sizes = [len(part.queries) for part in parts]
-    if len(queries) != sum(sizes):
+    if queries.queries != sum(sizes):
         named = " + ".join(f"{len(part.queries)} of {part.part or part.split}" for part in parts)
         raise InputInvalid(
-            f"{len(queries)} query embeddings for {sum(sizes)} queries ({named}); "
+            f"{queries.queries} query embeddings for {sum(sizes)} queries ({named}); "
             "give one for each, in the order of the annotation file"
         )
-    of_parts = np.split(queries, np.cumsum(sizes)[:-1])
-    scored = [scorer.score(part, pictures, Similarity((own,))) for part, own in zip(parts, of_parts, strict=True)]
+    places = np.split(np.arange(queries.queries), np.cumsum(sizes)[:-1])
+    may_leave_out = scorer.skip_missing and len(parts) > 1
+    left_out = [part.part for part in parts if may_leave_out and not part.can_be_scored(pictures.rows)]
+    scored = [
+        scorer.score(part, pictures, queries.take(own))
+        for part, own in zip(parts, places, strict=True)
+        if part.part not in left_out
+    ]
+    if not scored:
+        raise InputInvalid(f"no query of {parts[0].name} has a target in the gallery")
     galleries = [part.gallery for part in parts if part.gallery is not None]
     foreign = len(set(pictures.ids).difference(*galleries)) if len(galleries) == len(parts) else 0
     details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": foreign}
+    details |= {"parts_left_out": left_out} if left_out else {}
     return summarise_parts(scored, bootstrap, min_group_queries=1) | {"record": details}
 
 
@@ -47,8 +56,9 @@ def summarise_parts(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_
         min_group_queries: groups of fewer queries stay out of the mean over groups.
 
     Returns:
-        `metrics`, `intervals` (metric -> low and high), `parts` (where there are several), `groups` and `group_means`
-        (where the queries have groups).
+        `metrics`, `intervals` (metric -> low and high), `parts` and `over_queries`, the mean over all queries (where
+        there are several parts), `groups` and `group_means` (where the queries have groups), `paraphrases`, how much
+        the wording matters (where queries are paraphrases).
     """
     names = list(parts[0].outcomes)
     concepts = [[query.concept for query in part.kept] for part in parts]
@@ -59,6 +69,10 @@ def summarise_parts(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_
     if len(parts) > 1:
         found["parts"] = {part.benchmark.part: part.metrics for part in parts}
     outcomes = {name: np.concatenate([part.outcomes[name] for part in parts]) for name in names}
+    if len(parts) > 1:
+        found["over_queries"] = {name: float(values.mean()) for name, values in outcomes.items()}
+    if spread := measure_spread(outcomes, [query.intent for part in parts for query in part.kept]):
+        found["paraphrases"] = spread
     groups = average_groups(outcomes, [query.groups for part in parts for query in part.kept])
     if groups:
         found["groups"] = groups
@@ -81,14 +95,21 @@ def record(parts: Sequence[Scored], bootstrap: Bootstrap) -> dict[str, Any]:
         "missing_pictures": len(missing),
         "missing_picture_names": missing[:_NAMED_MISSING],
         "reference_removed": first.protocol.excludes_reference,
-        "k": {
-            "recall": list(first.protocol.recall_ks),
-            "map": list(first.protocol.map_ks),
-            "candidates": list(first.protocol.candidate_ks),
-        },
+        "k": _list_ks(first.protocol),
         "ties": "never favour the target",
         "bootstrap": {"draws": bootstrap.draws, "seed": bootstrap.seed, "level": bootstrap.level},
         **_merge_settings([part.benchmark for part in parts]),
+    }
+
+
+def _list_ks(protocol: BenchmarkProtocol) -> dict[str, list[int]]:
+    """Return the K of each kind of metric; the two that few benchmarks have, where they have them."""
+    few = {"precision": list(protocol.precision_ks), "negatives": list(protocol.negative_ks)}
+    return {
+        "recall": list(protocol.recall_ks),
+        "map": list(protocol.map_ks),
+        "candidates": list(protocol.candidate_ks),
+        **{kind: ks for kind, ks in few.items() if ks},
     }
 
 

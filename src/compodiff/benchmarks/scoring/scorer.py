@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery, require_distinct
-from compodiff.benchmarks.scoring.marked_ranks import UNRANKED, Marks, mark_candidates, mark_gallery, mark_lists
-from compodiff.benchmarks.scoring.metrics import average_precision_at_k, recall_at_k
-from compodiff.benchmarks.scoring.ranking import Ints, Reals, Similarity
+from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery, require_distinct
+from compodiff.benchmarks.scoring.marked_ranks import Marks, mark_candidates, mark_gallery, mark_lists
+from compodiff.benchmarks.scoring.metrics import (
+    average_precision_at_k,
+    integrate_precision,
+    precision_at_k,
+    recall_at_k,
+)
+from compodiff.benchmarks.scoring.ranking import UNRANKED, Ints, Reals, Similarity, find_top_rows
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
 
@@ -111,10 +116,12 @@ class Scorer:
                 queries, gallery, similarity, excludes_reference=removed, chunk=self.chunk, progress=self.progress
             )
             outcomes |= _score_targets(marks, queries, "recall", protocol.recall_ks)
-            if protocol.map_ks:
-                outcomes |= _measure_precision(marks, queries, protocol.map_ks)
+            if protocol.map_ks or protocol.precision_ks or protocol.full_map:
+                outcomes |= _measure_precision(marks, queries, protocol)
             if protocol.soft:
                 outcomes |= _measure_soft(marks, queries, "soft_recall", protocol.recall_ks)
+        if protocol.negative_ks:
+            outcomes |= _measure_negatives(benchmark, queries, gallery, similarity, self.chunk)
         return outcomes
 
 
@@ -150,7 +157,7 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
     protocol = benchmark.protocol
     outcomes = _score_targets(marks, benchmark.queries, "recall", protocol.recall_ks)
     del outcomes["rank"]
-    return _measure_precision(marks, benchmark.queries, protocol.map_ks) | outcomes
+    return _measure_precision(marks, benchmark.queries, protocol) | outcomes
 
 
 def _score_targets(marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, ks: Sequence[int]) -> dict[str, Reals]:
@@ -166,12 +173,42 @@ def _measure_soft(marks: Marks, queries: Sequence[BenchmarkQuery], metric: str, 
     return {f"{metric}_at_{k}": recall_at_k(ranks, weights, k) for k in ks}
 
 
-def _measure_precision(marks: Marks, queries: Sequence[BenchmarkQuery], ks: Sequence[int]) -> dict[str, Reals]:
+def find_excluded(benchmark: Benchmark, queries: Sequence[BenchmarkQuery], gallery: Vectors) -> Ints:
+    """Return the gallery rows (Q, E) that are taken out of each query's ranking, -1 where there are fewer."""
+    if not benchmark.protocol.excludes_reference:
+        return np.full((len(queries), 1), -1)
+    excluded = np.full((len(queries), max((len(query.references) for query in queries), default=1)), -1)
+    for place, query in enumerate(queries):
+        excluded[place, : len(query.references)] = [gallery.rows.get(name, -1) for name in query.references]
+    return excluded
+
+
+def _measure_negatives(
+    benchmark: Benchmark, queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity, chunk: int
+) -> dict[str, Reals]:
+    """Return negative recall@K, 0 where a query has no negatives, as PinPoint's evaluation counts it."""
+    excluded = find_excluded(benchmark, queries, gallery)
+    most = min(max(benchmark.protocol.negative_ks), len(gallery.ids) - excluded.shape[1])
+    top = find_top_rows(similarity, gallery.embeddings, max(1, most), excluded=excluded, chunk=chunk)
+    names = [{gallery.rows[name] for name in query.negatives if name in gallery.rows} for query in queries]
+    found = np.array([[row in of_query for row in rows] for of_query, rows in zip(names, top, strict=True)])  # (Q, k)
+    total = np.array([len(query.negatives) for query in queries])
+    return {
+        f"negative_recall_at_{k}": found[:, :k].sum(axis=1) / np.maximum(1, np.minimum(total, k))
+        for k in benchmark.protocol.negative_ks
+    }
+
+
+def _measure_precision(
+    marks: Marks, queries: Sequence[BenchmarkQuery], protocol: BenchmarkProtocol
+) -> dict[str, Reals]:
     relevant = [{*query.targets, *query.also_relevant} for query in queries]
     weights = marks.look_up_weights([dict.fromkeys(names, 1.0) for names in relevant])
     total = np.array([len(names) for names in relevant])
     ranks = marks.compute_ranks(weights)
-    return {f"map_at_{k}": average_precision_at_k(ranks, weights > 0, total, k) for k in ks}
+    outcomes = {f"map_at_{k}": average_precision_at_k(ranks, weights > 0, total, k) for k in protocol.map_ks}
+    outcomes |= {f"precision_at_{k}": precision_at_k(ranks, weights > 0, k) for k in protocol.precision_ks}
+    return outcomes | ({"map": integrate_precision(ranks, weights > 0, total)} if protocol.full_map else {})
 
 
 def require_fit(benchmark: Benchmark, pictures: Vectors, similarity: Similarity) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.benchmarks.datasets.benchmark import require_distinct
-from compodiff.benchmarks.scoring.ranking import Floats
+from compodiff.benchmarks.scoring.ranking import Floats, Similarity
 from compodiff.errors import InputInvalid
 
 _CHECKED_AT_ONCE = 8192
@@ -63,15 +63,20 @@ def load_gallery(path: Path, canonical: Callable[[str], str]) -> Vectors:
         raise InputInvalid(f"{path}: {error}") from error
 
 
-def load_queries(path: Path) -> Floats:
+def load_queries(path: Path) -> Similarity:
     """Read `embeddings` (Q, D) of an npz file, in the order of the annotation file.
+
+    Of (Q, S, D) each query has S embeddings, and a picture scores as its best cosine to any of them.
 
     Raises:
         InputInvalid: as `load_gallery`; the message names the query by its place in the annotation file, from 0.
     """
-    embeddings = _check_matrix(_load(path, ("embeddings",))["embeddings"], path)
-    require_finite(embeddings, lambda row: f"{path}: query {row}")
-    return embeddings
+    array = _load(path, ("embeddings",))["embeddings"]
+    each = array.swapaxes(0, 1) if array.ndim == 3 and array.size else array[None]  # (S, Q, D)
+    parts = tuple(_check_matrix(part, path) for part in each)
+    for part in parts:
+        require_finite(part, lambda row: f"{path}: query {row}")
+    return Similarity(parts, np.maximum)
 
 
 def require_finite(embeddings: Floats, label: Callable[[int], str]) -> None:
