@@ -1,10 +1,12 @@
 """`compodiff benchmark run` on the field's benchmarks as they lie on users' disks, pictures and all."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from worlds.field import FIELDS, OTHERS, PAIRS
 from worlds.field_2026 import FIELDS_2026
@@ -71,6 +73,45 @@ def test_a_missing_picture_is_named_or_where_asked_counted(run, tmp_path, field)
     assert record["missing_pictures"] == 2
     assert (record["queries_without_reference"], record["skipped_queries"]) == (1, 1)
     assert record["queries"] == len(names) // (2 * PAIRS + OTHERS) * PAIRS - 2
+
+
+def test_a_run_tells_the_wording_the_pairs_of_pictures_and_the_gap(run, tmp_path):
+    (field,) = [field for field in FIELDS_2026 if field.name == "pinpoint"]
+    names = field.make(tmp_path / "field")
+    table = tmp_path / "field" / "pinpoint_licensed.parquet"
+    rows = pd.read_parquet(table)
+    reworded = rows.assign(query_id=[f"1{each}" for each in rows["query_id"]], instruction="once more, please")
+    pair = rows[:1].assign(query_id="90000", query_image_signature2=names[2])
+    pd.concat([rows, reworded, pair]).to_parquet(table)
+    (tmp_path / "field" / field.picture(names[3])).unlink()  # an answer that the page cannot show
+    code, output, _ = run(field, "--skip-missing", "--html", "out.html")
+    assert code == 0
+    assert "composition gap, recall at 10: " in output
+    assert "spread over paraphrases, map at 10: " in output
+    found = result(tmp_path)
+    assert found["rows"]["composed"]["paraphrases"]["intents"] == PAIRS - 1
+    assert found["rows"]["composed"]["groups"]["two pictures"]["queries"] == 1
+    gap = found["composition_gap"]["map_at_10"]
+    alone = {row: found["rows"][row]["metrics"]["map_at_10"] for row in ("image_only", "text_only")}
+    assert gap["against"] == max(alone, key=alone.__getitem__)
+    assert gap["gap"] == found["metrics"]["map_at_10"] - max(alone.values())
+
+
+def test_the_page_of_several_parts_shows_the_pictures_of_each(run, tmp_path):
+    (field,) = [field for field in FIELDS_2026 if field.name == "mbeir"]
+    field.make(tmp_path / "field")
+    root = tmp_path / "field" / "M-BEIR"
+    for path in [path for path in root.rglob("mbeir_cirr_*") if path.is_file()]:  # the same again under other ids
+        other = path.with_name(path.name.replace("cirr", "fashioniq"))
+        other.write_text(re.sub(r"\b7:", "1:", path.read_text()))
+    code, _, errors = run(field, "--html", "out.html")
+    assert code == 0, errors
+    found = result(tmp_path)
+    assert found["record"]["parts"] == ["cirr", "fashioniq"]
+    assert found["rows"]["composed"].keys() >= {"parts", "over_queries"}
+    page = (tmp_path / "out.html").read_text()
+    assert "alt='7:" in page
+    assert "alt='1:" in page
 
 
 def test_a_run_goes_to_mlflow_with_all_that_it_depends_on(run, tmp_path):
