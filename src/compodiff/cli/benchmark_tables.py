@@ -28,6 +28,7 @@ def print_scores(title: str, result: dict[str, Any]) -> None:
     echo(f"{details['queries']} queries, gallery {details['gallery']} ({details['gallery_variant']})")
     if details["pictures_not_of_the_benchmark"]:
         echo(f"{details['pictures_not_of_the_benchmark']} embeddings are of other pictures and were not ranked")
+    _print_parts_left_out(details)
     _print_spread(result)
     if details["missing_pictures"] or details["skipped_queries"]:
         echo(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")
@@ -49,6 +50,7 @@ def print_comparison(title: str, comparison: "Comparison") -> None:
     echo(f"{record['queries']} queries, gallery {record['gallery']}; {record['missing_pictures']} pictures missing")
     if left_out:
         echo(f"{left_out} queries left out, whose reference or targets are missing")
+    _print_parts_left_out(record)
     _print_spread(summaries[COMPOSED])
     gaps = comparison.measure_composition_gap()
     if gaps:
@@ -56,6 +58,12 @@ def print_comparison(title: str, comparison: "Comparison") -> None:
         low, high = (100 * end for end in gaps[metric]["interval"])
         told = f"{100 * gaps[metric]['gap']:+.2f} ({low:+.2f} to {high:+.2f}) against {gaps[metric]['against']}"
         echo(f"composition gap, {metric.replace('_', ' ')}: {told.replace('_', ' ')}")
+
+
+def _print_parts_left_out(record: Mapping[str, Any]) -> None:
+    left_out = record.get("parts_left_out", ())
+    if left_out:
+        echo(f"{len(left_out)} parts left out, none of whose answers is there: {', '.join(left_out[:3])} ...")
 
 
 def _print_spread(summary: Mapping[str, Any]) -> None:

@@ -81,3 +81,16 @@ def test_several_references_are_asked_by_their_mean(asked_and_model, tmp_path):
     both = QueryArrays.of(load_triplets(tmp_path, "test")[0], embeddings)
     rows = [embeddings.picture_row[name] for name in ("bar-red", "bar-blue")]
     np.testing.assert_allclose(both.references[0], embeddings.pictures[rows].mean(axis=0), rtol=1e-3)
+
+
+def test_a_negative_text_changes_the_answer(asked_and_model, tmp_path):
+    asked, model = asked_and_model
+    guided = model.sample_with(model.sampling.model_copy(update={"w_text": 3.0, "draws": 1}))
+    query = {"reference": "bar-red", "relative_caption": "another shape", "target": "ring-red"}
+    answers = []
+    for more in ({}, {}, {"negative": "make it gold"}):
+        (tmp_path / "queries.jsonl").write_text(json.dumps(query | more))
+        part = QueryArrays.of(load_triplets(tmp_path, "test")[0], asked.embeddings)
+        answers.append(guided.answer(part, "negative").parts[0])
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert not np.allclose(answers[0], answers[2], atol=1e-4)

@@ -2,16 +2,20 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from factories import encode_picture, write_tar
-from worlds.field_2026 import circus, icir, mbeir, place, write_lines
+from typer.testing import CliRunner
+from worlds.field_2026 import FIELDS_2026, circus, icir, mbeir, place, write_lines
 
 from compodiff.benchmarks.datasets.doctor import examine, list_sources
+from compodiff.benchmarks.datasets.embedding import find_present
 from compodiff.benchmarks.datasets.icir import load_icir
 from compodiff.benchmarks.datasets.loading import ENTRIES
 from compodiff.benchmarks.datasets.mbeir import load_circus, load_mbeir
 from compodiff.benchmarks.datasets.pinpoint import load_pinpoint
+from compodiff.cli import app
 from compodiff.errors import InputInvalid
 
 ROW = {
@@ -167,3 +171,20 @@ def test_the_doctor_sums_up_many_parts_and_knows_a_source_of_each(tmp_path):
     assert counts.what.startswith("test: 13 parts, 39 queries, galleries of 221 in all; published: 202 parts, 1,883")
     assert pictures.what.startswith("test: 260 of 260 pictures missing (")
     assert all(list_sources(name) for name in ENTRIES)
+
+
+def test_an_instance_none_of_whose_answers_is_there_is_left_out_and_named(tmp_path):
+    (field,) = [field for field in FIELDS_2026 if field.name == "icir"]
+    names = field.make(tmp_path)
+    gone = [name for name in names if "/database/a_toy/" in name]
+    for name in gone:
+        (tmp_path / field.picture(name)).unlink()
+    there = find_present(load_icir(tmp_path, "test"), skip_missing=True)
+    assert ([part.part for part in there.parts], there.parts_left_out) == (["a_temple"], ("a_toy",))
+    kept = [name for name in names if name not in gone]
+    np.savez(tmp_path / "G.npz", ids=np.array(kept), embeddings=np.eye(len(kept), 30) + 0.1)
+    np.savez(tmp_path / "Q.npz", embeddings=np.ones((6, 30)))
+    files = ["--gallery", str(tmp_path / "G.npz"), "--queries", str(tmp_path / "Q.npz"), "--skip-missing"]
+    result = CliRunner().invoke(app, ["benchmark", "score", "icir", "--root", str(tmp_path), *files])
+    assert "1 parts left out, none of whose answers is there: a_toy" in " ".join(result.stdout.split())
+    assert "3 queries, gallery 17" in result.stdout

@@ -10,6 +10,7 @@ from compodiff.errors import InputInvalid
 
 _NAMED_MISSING = 3
 
+_GENECIS_QUERIES = {"change-object": 1960, "focus-object": 1960, "change-attribute": 2112, "focus-attribute": 2000}
 # Published counts by benchmark, split and part: queries, gallery (None where it is not listed or not known).
 PUBLISHED: dict[tuple[str, str, str], tuple[int, int | None]] = {
     ("cirr", "val", ""): (4181, 2297),
@@ -19,10 +20,6 @@ PUBLISHED: dict[tuple[str, str, str], tuple[int, int | None]] = {
     ("fashioniq", "val", "toptee"): (1961, 5373),
     ("circo", "val", ""): (220, 123_403),
     ("circo", "test", ""): (800, 123_403),
-    ("genecis-change-object", "val", ""): (1960, None),
-    ("genecis-focus-object", "val", ""): (1960, None),
-    ("genecis-change-attribute", "val", ""): (2112, None),
-    ("genecis-focus-attribute", "val", ""): (2000, None),
     ("pinpoint", "test", ""): (7635, 109_599),
     ("mbeir", "test", "cirr"): (4170, None),
     ("mbeir", "test", "fashioniq"): (6003, None),
@@ -30,6 +27,8 @@ PUBLISHED: dict[tuple[str, str, str], tuple[int, int | None]] = {
     ("circus", "validated", "fashioniq"): (586, None),
     ("circus", "validated", "lasco"): (758, None),
     ("circus", "validated", "circo"): (42, None),
+    **{("genecis", "val", task): (queries, None) for task, queries in _GENECIS_QUERIES.items()},
+    **{(f"genecis-{task}", "val", ""): (queries, None) for task, queries in _GENECIS_QUERIES.items()},
 }
 # Of benchmarks of many parts: parts and queries of all.
 PUBLISHED_IN_ALL = {("icir", "test"): (202, 1883)}

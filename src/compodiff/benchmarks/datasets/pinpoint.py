@@ -23,7 +23,7 @@ _FILES = ("pinpoint_licensed.parquet", "pinpoint_metadata.parquet")
 _NESTED = ("pinpoint", "PinPoint", "pinpoint-dataset")
 _NEEDED = ("query_id", "query_image_signature", "instruction", "positive_candidates")
 _OPTIONAL = ("query_image_signature2", "negative_candidates", "query_category")
-_NONE = (None, "", "None")  # how the files say that there is no second picture
+_NONE = ("", "None", "nan")  # how the files say that there is no second picture
 
 
 def load_pinpoint(root: Path, split: str, *, template: str = TEMPLATE) -> list[Benchmark]:
@@ -79,7 +79,7 @@ def _make_queries(row: dict[str, Any], where: str, template: str) -> Iterator[Be
     """Yield the query of a row, or one query per instruction where the row lists several."""
     key = _name_query(row["query_id"], where)
     references = (take(row, "query_image_signature", str, where), row.get("query_image_signature2"))
-    shown = tuple(name for name in references if name not in _NONE)
+    shown = tuple(name for name in references if isinstance(name, str) and name not in _NONE)
     if not shown:
         raise InputInvalid(f"{where}: query_image_signature is empty")
     instruction = row["instruction"]
@@ -93,12 +93,16 @@ def _make_queries(row: dict[str, Any], where: str, template: str) -> Iterator[Be
             also_references=shown[1:],
             relative_caption=text,
             texts=(fill_template(template, relative_caption=text),),
-            targets=take_strings(row, "positive_candidates", where),
-            negatives=take_strings(row, "negative_candidates", where) if row.get("negative_candidates") else (),
+            targets=_take_candidates(row, "positive_candidates", where),
+            negatives=_take_candidates(row, "negative_candidates", where),
             groups=groups,
             concept=" ".join(shown),
             intent=key if several else " ".join(shown),
         )
+
+
+def _take_candidates(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(take_strings(row, key, where))) if row.get(key) is not None else ()
 
 
 def _name_query(value: Any, where: str) -> str:

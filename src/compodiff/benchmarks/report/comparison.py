@@ -167,7 +167,9 @@ class ReportLayout:
         report = Report(
             self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution
         )
-        return render_report(report, parts[0].scored.benchmark.pictures)
+        of_parts = [row.scored.benchmark for row in parts[:_SHOWN_PARTS]]
+        owners = {name: part.pictures for part in of_parts for name in part.named_pictures}
+        return render_report(report, lambda name: owners[name].read(name))
 
 
 def require_result_files(json: Path | None, html: Path | None) -> None:

@@ -3,14 +3,13 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from PIL import Image
 
-from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
 from compodiff.storage.ownership import PAGE, make_signature
 
 _THUMBNAIL = 96  # pixels, longer edge
@@ -39,6 +38,8 @@ td small { color: var(--soft); font-weight: 400; }
 @media (max-width: 50rem) { .query { grid-template-columns: 1fr; } }
 """
 
+ReadPicture = Callable[[str], Image.Image]
+
 
 @dataclass(frozen=True)
 class ShownQuery:
@@ -46,15 +47,15 @@ class ShownQuery:
 
     Attributes:
         relative_caption, group: in the user's words.
-        reference: picture id.
-        targets: picture ids; they are framed where they are found.
+        references: picture ids.
+        targets: ids of those that can be found; they are framed where they are.
         ranks: row name -> rank of the best target.
         rankings: row name -> the ids that are shown, best first.
     """
 
     relative_caption: str
     group: str
-    reference: str
+    references: Sequence[str]
     targets: Sequence[str]
     ranks: Mapping[str, int]
     rankings: Mapping[str, Sequence[str]]
@@ -83,8 +84,8 @@ class Report:
     attribution: str = ""
 
 
-def render_report(report: Report, pictures: BenchmarkPictures) -> str:
-    """Render the page; `pictures` gives the thumbnails."""
+def render_report(report: Report, read: ReadPicture) -> str:
+    """Render the page; `read` returns a picture by its id."""
     thumbnails: dict[str, str] = {}
     sections = [
         f"<h1>{escape(report.title)}</h1>",
@@ -95,7 +96,7 @@ def render_report(report: Report, pictures: BenchmarkPictures) -> str:
     sections.append(overall)
     for heading, queries in report.shown.items():
         sections.append(f"<h2>{escape(heading)}</h2><p class=soft>A target that was found is framed.</p>")
-        sections.extend(_render_query(query, pictures, thumbnails) for query in queries)
+        sections.extend(_render_query(query, read, thumbnails) for query in queries)
     sections.extend(by_group)
     if any("groups" in row for row in report.rows.values()):
         sections.append(f"<h2>By group</h2>{_render_groups(report)}")
@@ -147,16 +148,16 @@ def _render_group_cell(values: Mapping[str, float], metrics: Sequence[str]) -> s
     return f"<td>{' / '.join(f'{100 * values[metric]:.1f}' for metric in metrics)}</td>"
 
 
-def _render_query(query: ShownQuery, pictures: BenchmarkPictures, thumbnails: dict[str, str]) -> str:
-    reference = _render_image(query.reference, pictures, thumbnails)
-    targets = "".join(_render_image(target, pictures, thumbnails) for target in query.targets[:2])
+def _render_query(query: ShownQuery, read: ReadPicture, thumbnails: dict[str, str]) -> str:
+    reference = "".join(_render_image(name, read, thumbnails) for name in query.references)
+    targets = "".join(_render_image(target, read, thumbnails) for target in query.targets[:2])
     group = f"<p class=soft>{escape(query.group.replace('_', ' '))}</p>" if query.group else ""
     caption = f"<p>{escape(query.relative_caption)}</p>"
     asked = f"<h3>reference, target</h3><div class=asked>{reference}{targets}{caption}{group}</div>"
     columns = []
     for name in (each for each in _COLUMNS if each in query.rankings):
         strip = "".join(
-            _render_image(found, pictures, thumbnails, css="hit" if found in query.targets else "")
+            _render_image(found, read, thumbnails, css="hit" if found in query.targets else "")
             for found in query.rankings[name]
         )
         heading = f"{name.replace('_', ' ')}: target at {query.ranks[name]}"
@@ -164,9 +165,9 @@ def _render_query(query: ShownQuery, pictures: BenchmarkPictures, thumbnails: di
     return f"<div class=query>{''.join(f'<div>{cell}</div>' for cell in (asked, *columns))}</div>"
 
 
-def _render_image(picture: str, pictures: BenchmarkPictures, thumbnails: dict[str, str], css: str = "") -> str:
+def _render_image(picture: str, read: ReadPicture, thumbnails: dict[str, str], css: str = "") -> str:
     if picture not in thumbnails:
-        thumbnails[picture] = _make_uri(_make_thumbnail(pictures.read(picture)))
+        thumbnails[picture] = _make_uri(_make_thumbnail(read(picture)))
     name = escape(picture)
     return f"<img class='{css}' alt='{name}' title='{name}' loading=lazy src='{thumbnails[picture]}'>"
 

@@ -57,8 +57,8 @@ class Showcase:
             ShownQuery(
                 relative_caption=query.relative_caption,
                 group=query.groups[0] if query.groups else benchmark.part,
-                reference=query.reference,
-                targets=query.targets,
+                references=query.references,
+                targets=[name for name in query.targets if name in gallery.rows],
                 ranks={name: int(row.scored.ranks[i]) for name, row in rows.items()},
                 rankings={name: ranking[place] for name, ranking in found.items()},
             )
