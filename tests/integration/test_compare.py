@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.cli import app
-from compodiff.errors import InputInvalid
+from compodiff.errors import CompoDiffError, InputInvalid
 from compodiff.experiments import training
 from compodiff.experiments.compare import Answered, describe_point, merge_seeds
 from compodiff.experiments.methods import FREE, METHODS, TRAINED
@@ -67,6 +67,15 @@ def test_what_is_unknown_is_named(project, monkeypatch):
         run(project, monkeypatch, "--methods", "sum,transformer")
     with pytest.raises(InputInvalid, match="give one of --training-steps and --training-seconds"):
         run(project, monkeypatch, "--training-steps", "2", "--training-seconds", "2")
+
+
+def test_a_folder_of_somebody_is_refused_before_anything_is_trained(project, monkeypatch, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    monkeypatch.chdir(project)
+    result = CliRunner().invoke(app, ["compare", "--no-track", "--out", str(tmp_path)])
+    assert isinstance(result.exception, CompoDiffError)
+    assert "thesis.txt" in str(result.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_gain_that_every_query_has_is_certain_however_far_the_methods_scatter():

@@ -64,6 +64,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "bench data": "it prints",
     "convert": ("{root}/released",),
     "experiment": ("draws", "--no-track", "--benchmark", "triplets", "--root", "{root}/artifacts/benchmark"),
+    "compare": "its folder is claimed before anything is trained: tests/integration/test_compare.py",
     "get": "its folder is claimed before anything is fetched: tests/integration/test_released_refusals.py",
     "push": "it writes to the hub",
     "run": "it writes where params and dvc.yaml say",
