@@ -20,7 +20,8 @@ from compodiff.tracking.decision_log import (
     decide,
     settle_aliases,
 )
-from compodiff.tracking.gate import Gates, list_objections
+from compodiff.tracking.figures import read_outcomes
+from compodiff.tracking.gate import Gates, Model, list_objections
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -32,7 +33,7 @@ from compodiff.tracking.registry import (
     find_version_at,
 )
 from compodiff.tracking.runs import deliver_kept
-from compodiff.tracking.store import open_store
+from compodiff.tracking.store import Store, open_store
 
 # Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
 REGISTER = "make run, or dvc repro --single-item --force register"
@@ -86,9 +87,11 @@ def promote(
             if standing.champion == challenger.number:
                 return ChampionChange(standing.champion, standing.champion)
             champion = find_version(store, standing.champion) if standing.champion else None
-            old = champion.figures if champion else None
             asked = gates if finetuned_gates is None or challenger.made_by != FINETUNED else finetuned_gates
-            reasons = list_objections(challenger.figures, old, asked, min_relation_queries=min_relation_queries)
+            new, *old = (
+                Model(each.figures, read_outcomes(store, each, asked)) for each in (challenger, champion) if each
+            )
+            reasons = list_objections(new, old[0] if old else None, asked, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):
@@ -126,6 +129,10 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
             champions = (previous, standing.champion)
             if decide(store, standing, _sign(ROLLED_BACK, standing.champion or previous, champions, why, figures)):
                 return ChampionChange(standing.champion, previous)
+
+
+def _read_model(store: Store, version: RegisteredVersion, gates: Gates) -> Model:
+    return Model(version.figures, read_outcomes(store, version, gates))
 
 
 def _make_verdict(

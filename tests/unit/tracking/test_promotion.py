@@ -64,9 +64,7 @@ def decisions(project: Path) -> list[ModelVersion]:
 
 
 def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(project: Path) -> None:
-    with pytest.raises(
-        InputInvalid, match=r"is challenger; run: .*--single-item --force register"
-    ):
+    with pytest.raises(InputInvalid, match=r"is challenger; run: .*--single-item --force register"):
         decide(project)
     register(project, 0.3)
     with pytest.raises(PromotionRefused, match=r"version 1 .* 0\.250, below the floor of 0\.400"):
