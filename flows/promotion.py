@@ -15,7 +15,7 @@ from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
 from flows.graph import conclude
 from flows.notices import tell, tell_failure
-from flows.processes.console import ignore_broken_pipes
+from flows.processes.open_runs import begin_run
 from flows.processes.writer_lock import lock_writing
 from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
 
@@ -66,7 +66,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
 )
 def run_promotion() -> State[list[StageOutcome]]:
     """Promote the challenger if it passes the gate."""
-    ignore_broken_pipes()
+    begin_run()
     return conclude(promote_registered())
 
 
@@ -81,7 +81,7 @@ def run_rollback(
     reason: Annotated[str, Field(min_length=1, description="why, for the record")],
 ) -> State[list[StageOutcome]]:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
-    ignore_broken_pipes()
+    begin_run()
     from compodiff.tracking.registry import CHAMPION, find_number_at
     from compodiff.tracking.store import open_store
 

@@ -41,7 +41,8 @@ class QueryOutcomes:
             bootstrap = Bootstrap(**content["bootstrap"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputInvalid(f"{where} does not hold the outcomes of queries; evaluate the model again") from error
-        if {len(each) for each in (parts, concepts, *outcomes.values())} != {len(queries)} or not queries:
+        sizes = {len(parts), len(concepts), *(len(values) for values in outcomes.values())}
+        if sizes != {len(queries)} or not queries:
             raise InputInvalid(f"{where} holds more of one than of another; evaluate the model again")
         return cls(queries, parts, concepts, outcomes, bootstrap)
 
