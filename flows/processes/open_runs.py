@@ -4,10 +4,10 @@ Each flow holds a file of its own locked while its process lives, .dvc/tmp/flow-
 names a run that is over, whatever Prefect's history says of it.
 """
 
+import atexit
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 from uuid import UUID
 
 import httpx
@@ -22,8 +22,6 @@ from flows.processes.console import ignore_broken_pipes
 
 _LEFT = "its process ended before the run did; said by the next run of this checkout"
 
-_held: list[IO[str]] = []  # open, and so locked, until this process ends
-
 
 def begin_run() -> None:
     """Note the run of this process, and end in Prefect's history those that nobody runs any more.
@@ -31,6 +29,8 @@ def begin_run() -> None:
     A run of another server than today's stays noted until a flow of that server comes.
     """
     ignore_broken_pipes()
+    if (run_id := flow_run.get_id()) is None:  # called outside a flow
+        return
     folder = Path(".dvc", "tmp", "flow-runs", socket.gethostname())  # where several machines share a checkout
     folder.mkdir(parents=True, exist_ok=True)
     with get_client(sync_client=True) as client:
@@ -39,11 +39,10 @@ def begin_run() -> None:
                 lock_file(file, wait=False)
                 _end_run(client, UUID(path.name))
                 path.unlink()
-    name = str(flow_run.get_id())
-    own = (folder / name.replace("-", "")).open("w")
+    own = (folder / run_id.replace("-", "")).open("w")
     lock_file(own, wait=True)
-    Path(own.name).replace(folder / name)  # which is never seen unlocked
-    _held.append(own)
+    Path(own.name).replace(folder / run_id)  # which is never seen unlocked
+    atexit.register(own.close)
 
 
 def _end_run(client: SyncPrefectClient, run_id: UUID) -> None:
