@@ -10,7 +10,7 @@ export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := true
 
-.PHONY: run test test-all coverage check audit docs lock ui doctor python
+.PHONY: run test test-all coverage check audit sbom docs lock ui doctor python
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results; PRESET=paper: in presets/paper
@@ -41,6 +41,13 @@ check: $(INSTALLED)  ## style, types, the direction of imports, and what is inst
 
 audit: $(INSTALLED)  ## known vulnerabilities of the pinned packages fail; needs the network
 	$(BIN)/python infra/audit.py --strict
+
+# The tool stands apart, so that it is no part of what it lists.
+sbom: $(INSTALLED)  ## what is installed, with versions and licences, as CycloneDX, in build/sbom.json; needs the network
+	$(BIN)/python -m venv build/cyclonedx
+	build/cyclonedx/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.json $(BIN)/python
 
 docs: $(INSTALLED)  ## the site of guides, tutorials and API, in build/site; a broken link fails
 	$(BIN)/mkdocs build --strict

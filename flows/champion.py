@@ -15,7 +15,7 @@ from compodiff.benchmarks.datasets.assembled import DESCRIPTION, Assembled, open
 from compodiff.params import load_params
 from compodiff.storage.atomic import replace_path
 from flows.notices import tell, tell_failure
-from flows.processes.console import ignore_broken_pipes
+from flows.processes.open_runs import begin_run
 from flows.tasks import HOUR, Seconds, run_compodiff
 
 CHAMPION = "models:/compodiff@champion"
@@ -46,7 +46,7 @@ def score_champion(
         tolerated_drop: below the registered figure.
         limit_seconds: time that scoring may take.
     """
-    ignore_broken_pipes()
+    begin_run()
     written = Path("artifacts", "champion", f"{registered_as}.json")
     with replace_path(written) as result:
         arguments = [*_name_benchmark(Path(benchmark)), "--model", CHAMPION, "--json", str(result)]

@@ -17,8 +17,8 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from compodiff.errors import InputInvalid
 from flows.data import provide_data
-from flows.processes.console import ignore_broken_pipes
 from flows.processes.dvc import read_stage_graph, stop_running, stopping
+from flows.processes.open_runs import begin_run
 from flows.processes.reaper import tie_to_this_process
 from flows.processes.source_control import match_source_control
 from flows.processes.writer_lock import lock_writing
@@ -41,7 +41,7 @@ def run_graph(targets: list[str], *, force: bool, limit_seconds: float) -> list[
         ResourceUnavailable: there is no git, and DVC's settings, which must say so, cannot be written.
     """
     stopping.clear()
-    ignore_broken_pipes()
+    begin_run()
     tie_to_this_process(psutil.Process().children())  # Prefect's temporary server, where there is one
     match_source_control(Path.cwd())
     graph = read_stage_graph(Path.cwd())

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from compodiff.index import INSIDE
 from flows.notices import tell_failure
-from flows.processes.console import ignore_broken_pipes
+from flows.processes.open_runs import begin_run
 from flows.tasks import HOUR, Seconds, run_compodiff
 
 _Folder = Annotated[Path, Field(description="the watched folder, of pictures at any depth")]
@@ -43,7 +43,7 @@ def refresh_index(
         thorough: read every byte, instead of going by names.
         limit_seconds: time that each step may take.
     """
-    ignore_broken_pipes()
+    begin_run()
     place = ["--out", str(out)] if out else []
     reading = [str(folder), *place, "--model", model]
     whole = thorough or not (out or folder / INSIDE).is_dir()

@@ -15,14 +15,14 @@ from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
 from flows.graph import conclude
 from flows.notices import tell, tell_failure
-from flows.processes.console import ignore_broken_pipes
+from flows.processes.open_runs import begin_run
 from flows.processes.writer_lock import lock_writing
 from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
 
 
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
-def promote_challenger() -> State[StageOutcome]:
-    """Put the challenger to the gate of params.yaml; a refusal is an answer, not a failure."""
+def promote_challenger(number: str) -> State[StageOutcome]:
+    """Put version `number` to the gate of params.yaml; a refusal is an answer, not a failure."""
     from compodiff.tracking.promotion import promote
 
     project = Path.cwd()
@@ -33,6 +33,7 @@ def promote_challenger() -> State[StageOutcome]:
             params.gates,
             finetuned_gates=params.finetuned_gates,
             min_relation_queries=params.evaluation.min_relation_queries,
+            number=number,
         )
     except PromotionRefused as refusal:
         outcome, reason = "refused", str(refusal)
@@ -50,7 +51,8 @@ def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
 
     change = roll_back_in(Path.cwd(), reason, instead_of=instead_of)
     outcome = "rolled back" if change.made else "rolled back already"
-    said = f"version {change.after}" + (f", instead of {change.before}: {reason}" if change.made else "")
+    instead = change.before or "one that was deleted"
+    said = f"version {change.after}" + (f", instead of {instead}: {reason}" if change.made else "")
     _make_known(outcome, said)
     return Completed(name="Rolled back", data=StageOutcome("rollback", outcome, 0.0, said), message=said)
 
@@ -64,7 +66,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
 )
 def run_promotion() -> State[list[StageOutcome]]:
     """Promote the challenger if it passes the gate."""
-    ignore_broken_pipes()
+    begin_run()
     return conclude(promote_registered())
 
 
@@ -79,7 +81,7 @@ def run_rollback(
     reason: Annotated[str, Field(min_length=1, description="why, for the record")],
 ) -> State[list[StageOutcome]]:
     """Make the previous champion champion again; the one it replaces is not promoted again."""
-    ignore_broken_pipes()
+    begin_run()
     from compodiff.tracking.registry import CHAMPION, find_number_at
     from compodiff.tracking.store import open_store
 
@@ -95,7 +97,8 @@ def promote_registered() -> list[StageOutcome]:
             registered = run_stage(name="register", force=True, limit_seconds=HOUR, return_state=True)
         outcomes.append(find_outcome("register", registered))
     if not any(each.outcome == "failed" for each in outcomes):
-        outcomes.append(find_outcome("promote", promote_challenger(return_state=True)))
+        number = _read_registration(Path.cwd())["version"]
+        outcomes.append(find_outcome("promote", promote_challenger(number, return_state=True)))
     return outcomes
 
 
@@ -103,11 +106,15 @@ def _is_challenger(project: Path) -> bool:
     """Make the version that stage register wrote down the challenger; False where MLflow does not know it."""
     from compodiff.tracking.registry import make_challenger
 
+    registration = _read_registration(project)
+    return bool(registration) and make_challenger(project, registration["version"], registration["run_id"])
+
+
+def _read_registration(project: Path) -> dict[str, str]:
+    """Return what the stage register wrote down, nothing where it has not run."""
     written = project / "artifacts" / "registration.json"
-    if not written.is_file():
-        return False
-    registration = json.loads(written.read_text(encoding="utf-8"))
-    return make_challenger(project, registration["version"], registration["run_id"])
+    found: dict[str, str] = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    return found
 
 
 def _make_known(outcome: str, reason: str) -> None:

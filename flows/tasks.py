@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from compodiff.errors import CompoDiffError
-from flows.processes.dvc import CommandResult, is_up_to_date, run_dvc, run_followed, stopping
+from flows.processes.dvc import CommandResult, is_up_to_date, list_changes, run_dvc, run_followed, stopping
 
 HOUR = 3600.0
 PROGRAM = str(Path(sys.executable).with_name("compodiff"))
@@ -57,6 +57,8 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[StageOut
     started = time.monotonic()
     if not force and is_up_to_date(Path.cwd(), name):
         return Completed(data=StageOutcome(name, "up to date", 0.0), message="up to date")
+    if advice := None if force else advise_on_code(name, list_changes(Path.cwd(), name)):
+        get_run_logger().warning(advice)
     while True:
         given = _read_params_of(name)
         arguments = ["repro", "--single-item", name, *(["--force"] if force else [])]
@@ -103,6 +105,17 @@ def find_outcome(name: str, state: State[Any]) -> StageOutcome:
     if isinstance(found, StageOutcome):
         return found
     return StageOutcome(name, "failed" if state.is_failed() else "up to date", 0.0, state.message or "")
+
+
+def advise_on_code(stage: str, changes: list[str]) -> str | None:
+    """Return what to do where a stage is run for an edit of code alone, which may change no result, such as a comment.
+
+    The stage's outputs are gone as soon as DVC runs it, hence the checkout.
+    """
+    if not changes or not all(each.startswith("src/") for each in changes):
+        return None
+    settled = f"dvc checkout {stage} && dvc commit --force {stage}"
+    return f"{stage} is run as {', '.join(changes)} changed; if no result changes by that, Ctrl-C and: {settled}"
 
 
 def _describe_dvc(ended: CommandResult) -> str:

@@ -79,6 +79,28 @@ def is_up_to_date(project: Path, stage: str) -> bool:
         return False
 
 
+def list_changes(project: Path, stage: str) -> list[str]:
+    """Return what `dvc status` names as changed of a stage: paths, params; nothing where DVC cannot say just now."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with _asking, Repo(str(project)) as repo, repo.lock:
+            (found,) = repo.stage.collect(stage)
+            said = found.status().get(found.addressing, [])
+    except DvcException:
+        return []
+    changes: list[str] = []
+    for entry in said:
+        if isinstance(entry, str):  # such as: changed command
+            changes.append(entry)
+            continue
+        for changed in entry.values():
+            for path, how in changed.items():
+                changes += how if isinstance(how, dict) else [path]
+    return changes
+
+
 def compare_data(project: Path) -> Literal["absent", "other", "new", "recorded"]:
     """Compare data/ with data.dvc: not there, other bytes, the right bytes but not in DVC's cache yet, or all well."""
     from dvc.repo import Repo

@@ -184,3 +184,10 @@ def test_the_slurm_job_starts_the_launcher_that_training_is_tested_with(tmp_path
     launched = "srun --kill-on-bad-exit=1 torchrun --nnodes 2 --nproc-per-node 4 --rdzv-id 9 --rdzv-backend c10d"
     assert said.strip() == f"{launched} --rdzv-endpoint node7:29500 -m compodiff.cli run train_prior"
     assert subprocess.run(command[:2], env=env, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("page", ["docs/operating.md", "docs/tutorials/operate-it.md", "infra/prefect.yaml"])
+def test_a_prefect_server_is_started_without_telemetry_wherever_it_is_told_how(page: str) -> None:
+    before, start, _ = (ROOT / page).read_text(encoding="utf-8").partition("prefect server start")
+    assert start
+    assert "export PREFECT_SERVER_ANALYTICS_ENABLED=false" in before

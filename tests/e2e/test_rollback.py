@@ -18,8 +18,6 @@ from compodiff.tracking.registry import ModelCandidate, register_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range")  # MLflow's use of pandas
 
-FIGURES = {"composed": {"intervals": {"recall_at_10": [0.85, 0.95]}, "relations": {}}}
-
 
 @pytest.fixture
 def project(search_project: Path, tmp_path: Path) -> Path:
@@ -27,8 +25,9 @@ def project(search_project: Path, tmp_path: Path) -> Path:
     project = shutil.copytree(search_project, tmp_path / "project")
     params = load_params(project / "params.yaml")
     folders = {name: project / "artifacts" / name for name in ("composed", "encoder", "index")}
-    for recall in (0.6, 0.9):
-        measured = {"composed": FIGURES["composed"] | {"recall_at_10": recall}}
+    for recall in (0.8, 0.95):
+        interval = [recall - 0.05, recall + 0.05]
+        measured = {"composed": {"recall_at_10": recall, "intervals": {"recall_at_10": interval}, "relations": {}}}
         figures = {"emoji": measured, "scenes": measured}
         register_model(project, ModelCandidate(folders, project / "artifacts" / "sampling.json", figures, []))
         promote(project, params.gates, min_relation_queries=1)

@@ -3,9 +3,11 @@
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,8 @@ from worlds.operated import BIN, ROOT, environment, wait_until
 
 from compodiff.machine import is_alive
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
+from flows.processes.dvc import list_changes
+from flows.tasks import advise_on_code
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC's own, in its trie
 
@@ -123,6 +127,10 @@ def test_a_flow_that_is_killed_leaves_neither_server_nor_stage_behind_and_the_ne
     said = finish(start(project))
     assert "2 up to date, 2 ran" in said
     assert (project / "report").read_text() == "a cat\n"
+    with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as history:  # of both flows' servers
+        ends = {kind: history.execute(f"SELECT state_type FROM {kind}").fetchall() for kind in ("flow_run", "task_run")}  # noqa: S608
+    assert sorted(ends["flow_run"]) == [("COMPLETED",), ("CRASHED",)]
+    assert {end for (end,) in ends["task_run"]} == {"COMPLETED", "CRASHED"}
 
 
 def test_params_that_are_edited_while_a_stage_runs_are_not_taken_for_those_it_ran_with(
@@ -152,6 +160,23 @@ def test_a_damaged_file_of_the_cache_is_found_by_its_hash_and_made_anew(
     assert (project / "trained").read_text() == "a cat\n"
     assert (project / "report").read_text() == "a cat\n"
     assert cached.read_text() == "a cat\n"
+
+    (project / "train.sh").write_text((project / "train.sh").read_text() + "# why\n")
+    assert list_changes(project, "train") == ["train.sh"]
+    (project / "trained").unlink()  # as when the stage is stopped
+    for command in (("checkout", "train"), ("commit", "--force", "train")):  # what is advised
+        dvc(project, *command)
+    assert list_changes(project, "train") == []
+    assert (project / "trained").read_text() == "a cat\n"
+
+
+def test_advice_is_given_where_code_alone_changed() -> None:
+    advice = advise_on_code("train_prior", ["src/compodiff/training", "src/compodiff/model"])
+    assert advice is not None
+    assert advice.startswith("train_prior is run as src/compodiff/training, src/compodiff/model changed;")
+    assert advice.endswith("Ctrl-C and: dvc checkout train_prior && dvc commit --force train_prior")
+    for changes in ([], ["src/compodiff/training", "prior.steps"], ["changed command"]):
+        assert advise_on_code("train_prior", changes) is None
 
 
 def test_a_stage_that_is_killed_while_it_writes_leaves_the_old_output_or_none(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
 from compodiff.experiments import training
 from compodiff.experiments.compare import Answered, describe_point, merge_seeds
 from compodiff.experiments.methods import FREE, METHODS, TRAINED
+from compodiff.outcomes import Bootstrap
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_the_report_is_one_file_with_pictures_that_decode(outputs):
 def test_the_same_inputs_give_the_same_bytes(world, outputs, tmp_path):
     for name in ("emoji", "scenes"):
         run(world, tmp_path, name)
-    for name in ("emoji.json", "emoji/report.html", "scenes.json", "scenes/report.html"):
+    for name in ("emoji.json", "emoji/report.html", "scenes.json", "scenes/report.html", "emoji/outcomes.json"):
         assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes()
 
 

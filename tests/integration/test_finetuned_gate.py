@@ -86,6 +86,9 @@ def test_it_passes_or_is_refused_by_its_own_gate_and_by_no_other(project: Path) 
     with pytest.raises(PromotionRefused, match="benchmark fashioniq was not measured"):
         promote(project, open_gate, finetuned_gates=gates, min_relation_queries=ENOUGH)
     assert promote(project, shut_gate, finetuned_gates=open_gate, min_relation_queries=ENOUGH).made
+    register_finetuned(project, tuned_of(project))  # the same again: no query comes out otherwise
+    with pytest.raises(PromotionRefused, match=r"beyond doubt \(emoji/composed/recall_at_10 at least \+0\.000\)"):
+        promote(project, shut_gate, finetuned_gates=open_gate, min_relation_queries=ENOUGH)
     for name in ("models:/compodiff@champion", "models:/compodiff/1"):
         parts = find_model_parts(name)
         assert (parts.composed / "model.safetensors").is_file()

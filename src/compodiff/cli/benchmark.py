@@ -112,10 +112,10 @@ def score(
     from tqdm import tqdm
 
     from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry, load_benchmark
-    from compodiff.benchmarks.scoring.metrics import Bootstrap
     from compodiff.benchmarks.scoring.results import score_embeddings
     from compodiff.benchmarks.scoring.scorer import Scorer
     from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
+    from compodiff.outcomes import Bootstrap
 
     parts = load_benchmark(name, root, split, BenchmarkChoices(category=category, gallery_variant=gallery_variant))
     pictures = load_gallery(gallery, find_entry(name).shorten_id)

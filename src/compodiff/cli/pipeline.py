@@ -117,7 +117,7 @@ def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> 
     """Print each benchmark's figure before and after, and what the gate has against the model."""
     from compodiff.benchmarks.report.comparison import COMPOSED
     from compodiff.stages.finetuned import BEFORE
-    from compodiff.tracking.gate import list_objections
+    from compodiff.tracking.gate import Model, list_objections
     from compodiff.tracking.registry import list_numbers
 
     if not figures:
@@ -130,7 +130,7 @@ def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> 
         rows.append((name, judged, *of_rows, "measured only" if gate is None else f"at least {gate.floor:g}"))
     print_table(_COLUMNS, rows, has_lines=False)
     numbers, queries = dict(list_numbers(figures)), params.evaluation.min_relation_queries
-    for objection in list_objections(numbers, None, params.finetuned_gates, min_relation_queries=queries):
+    for objection in list_objections(Model(numbers, {}), None, params.finetuned_gates, min_relation_queries=queries):
         echo(f"the gate would refuse it: {objection}", err=True)
 
 

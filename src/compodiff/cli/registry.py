@@ -63,7 +63,7 @@ def roll_back(
 
     change = promotion.roll_back(find_project_root(), reason, instead_of=instead_of)
     if change.made:
-        echo(f"version {change.after} is champion again, instead of {change.before}")
+        echo(f"version {change.after} is champion again, instead of {change.before or 'one that was deleted'}")
     else:
         echo(f"version {change.after} is champion already: another rollback came first")
 

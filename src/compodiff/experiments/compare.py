@@ -14,7 +14,6 @@ import numpy as np
 
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY
-from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Floats, Reals
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
@@ -25,6 +24,7 @@ from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement
 from compodiff.experiments.setup import ExperimentSetup
 from compodiff.experiments.training import Trained, find_pipeline_model, open_all_data, plan_steps, train_both_stages
 from compodiff.experiments.variants import VariantData
+from compodiff.outcomes import Bootstrap
 from compodiff.speed.apart import measure
 from compodiff.training.examples import TARGET, TEXT
 

@@ -15,7 +15,9 @@ class BenchmarkGate(Section):
     margin: float = Field(ge=0, le=1, description="by how much the champion must be beaten")
     max_relation_drop: float = Field(ge=0, le=1, description="what any one relation may lose against the champion")
     max_plausible_loss: float = Field(
-        ge=0, le=1, description="what may be lost at the lower end of the confidence interval of the difference"
+        ge=0,
+        le=1,
+        description="what may be lost at the lower end of the interval of the difference, taken query by query",
     )
 
 

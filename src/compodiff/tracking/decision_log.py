@@ -10,6 +10,7 @@ aliases still follow, leaves the champion before or the champion after, and the 
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ PROMOTED, REFUSED, ROLLED_BACK = "promoted", "refused", "rolled back"
 
 _NONE = "none"  # MLflow keeps no empty tags
 _LONGEST_TAG = 4000
+_ABOUT = "decision"  # tag of a version: the last decision about it
+_NUMBERED = re.compile(r", decision (\d+)$")
 _log = logging.getLogger(__name__)
 
 
@@ -73,20 +76,17 @@ class Decision:
 def settle_aliases(store: Store) -> ChampionState:
     """Return who is champion, and have the aliases say so, whatever a kill or a hand left them at.
 
+    A version that was deleted is neither champion nor previous.
+
     Raises:
         ResourceUnavailable: MLflow cannot be reached.
     """
     standing = _replay(store)
     found = (find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
-    if found == (standing.champion, standing.previous):
-        return standing
-    with require_answers(store.uri):
-        there = {str(each.version) for each in store.client.search_model_versions(f"name = '{MODEL}'")}
-    if {standing.champion, standing.previous} - there - {None}:
-        _log.warning("decision %d names a version that was deleted; the aliases stand as they are", standing.last)
-        return replace(standing, champion=found[0], previous=found[1])
-    _log.warning("the champion's alias did not follow decision %d; it is set to %s", standing.last, standing.champion)
-    _follow(store, standing)
+    if found != (standing.champion, standing.previous):
+        champion = standing.champion or "none"
+        _log.warning("the champion's alias did not follow decision %d; it is set to %s", standing.last, champion)
+        _follow(store, standing)
     return standing
 
 
@@ -111,7 +111,7 @@ def decide(store: Store, before: ChampionState, decision: Decision) -> bool:
     if ours:
         with require_answers(store.uri):
             text = f"{decision.verdict} by {decision.by} at {decision.at}, decision {standing.last}"
-            store.client.set_model_version_tag(MODEL, decision.about, "decision", text)
+            store.client.set_model_version_tag(MODEL, decision.about, _ABOUT, text)
         _follow(store, standing)
     return ours
 
@@ -119,10 +119,13 @@ def decide(store: Store, before: ChampionState, decision: Decision) -> bool:
 def _follow(store: Store, standing: ChampionState) -> None:
     """Set the aliases, the champion's last, until no newer decision has come in between."""
     while True:
-        with require_answers(store.uri):
-            for alias, number in ((PREVIOUS, standing.previous), (CHAMPION, standing.champion)):
+        for alias, number in ((PREVIOUS, standing.previous), (CHAMPION, standing.champion)):
+            is_set = find_number_at(store, alias) is not None
+            with require_answers(store.uri):
                 if number is not None:
                     store.client.set_registered_model_alias(MODEL, alias, number)
+                elif is_set:
+                    store.client.delete_registered_model_alias(MODEL, alias)
         now = _replay(store)
         if now.last == standing.last:
             return
@@ -130,14 +133,29 @@ def _follow(store: Store, standing: ChampionState) -> None:
 
 
 def _replay(store: Store) -> ChampionState:
-    standing = ChampionState(0, find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
+    """Return who is champion by the decisions; by the aliases where no decision says it, or its version is deleted."""
+    found = (find_number_at(store, CHAMPION), find_number_at(store, PREVIOUS))
+    newest = max((_read_decision(tags) for tags in _list_versions(store).values()), default=0)  # before the log is read
+    standing = ChampionState(0, *found)
     for entry in _list_counting(store):
         standing = _apply(standing, entry)
-    return standing
+    if newest > standing.last:
+        _log.warning("decision %d is gone from %s; the aliases stand as they are", newest, DECISIONS)
+        return replace(standing, champion=found[0], previous=found[1])
+    there = _list_versions(store)
+    champion = standing.champion if standing.champion in there else found[0]
+    previous = standing.previous if standing.previous in there else found[1]
+    return replace(standing, champion=champion, previous=None if previous == champion else previous)
+
+
+def _list_versions(store: Store) -> dict[str, Mapping[str, str]]:
+    """Return the tags of each version of the model."""
+    with require_answers(store.uri):
+        return {str(each.version): each.tags for each in store.client.search_model_versions(f"name = '{MODEL}'")}
 
 
 def _list_counting(store: Store) -> Iterator["ModelVersion"]:
-    """Yield the decisions that count, in order."""
+    """Yield the decisions that count, in order; one that follows on a decision that was deleted counts."""
     entries: list[ModelVersion] = []
     token: str | None = None
     with require_answers(store.uri):
@@ -147,18 +165,26 @@ def _list_counting(store: Store) -> Iterator["ModelVersion"]:
             token = page.token
             if not token:
                 break
+    there = {int(entry.version) for entry in entries}
     last = 0
     for entry in sorted(entries, key=lambda entry: int(entry.version)):
-        if int(entry.tags["after"]) == last:
+        after = int(entry.tags["after"])
+        if after == last or (after > last and after not in there):
             last = int(entry.version)
             yield entry
+
+
+def _read_decision(tags: Mapping[str, str]) -> int:
+    """Return the number of the last decision about a version, 0 where there is none."""
+    found = _NUMBERED.search(tags.get(_ABOUT, ""))
+    return int(found[1]) if found else 0
 
 
 def _apply(standing: ChampionState, entry: "ModelVersion") -> ChampionState:
     champion, previous = (None if entry.tags[key] == _NONE else entry.tags[key] for key in ("to", "previous"))
     fallen = standing.fallen
     if entry.tags["verdict"] == ROLLED_BACK:
-        fallen = (fallen | {entry.tags["from"]}) - {entry.tags["to"]}
+        fallen = (fallen | {entry.tags["from"]}) - {entry.tags["to"], _NONE}
     return ChampionState(int(entry.version), champion, previous, fallen)
 
 

@@ -1,12 +1,16 @@
-"""The figures of a model on a benchmark, as the gate of promotion reads them."""
+"""The figures of a model on a benchmark, and its outcomes query by query, as the gate of promotion reads them."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from compodiff.errors import InputInvalid
+from compodiff.outcomes import QueryOutcomes
 from compodiff.params import SamplingParams
 from compodiff.storage.json_files import read_json
+from compodiff.tracking.registry import RegisteredVersion
+from compodiff.tracking.store import Store, require_answers
 
 _RECORD = "record"
 _FREE = ("seed", "precision")  # dials that may differ between a model and its figures
@@ -68,3 +72,20 @@ def _read_row(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of `benchmark run` as the stage evaluate writes rows; intervals where there are any."""
     intervals = {name: ends for name, ends in summary["intervals"].items() if ends is not None}
     return {**summary["metrics"], "intervals": intervals, "relations": summary.get("groups", {})}
+
+
+def read_outcomes(store: Store, version: RegisteredVersion, names: Iterable[str]) -> dict[str, QueryOutcomes]:
+    """Return the outcomes query by query that were registered with a version, of those benchmarks that have them.
+
+    Raises:
+        InputInvalid: they are damaged.
+        ResourceUnavailable: MLflow cannot be reached.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as temporary, require_answers(store.uri):
+        for name in names:
+            path = f"reports/{name}/outcomes.json"
+            if any(file.path == path for file in store.client.list_artifacts(version.run_id, f"reports/{name}")):
+                file = Path(store.client.download_artifacts(version.run_id, path, temporary))
+                found[name] = QueryOutcomes.from_json(read_json(file), f"{path} of version {version.number}")
+    return found

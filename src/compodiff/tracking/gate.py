@@ -1,36 +1,67 @@
 """The gate of params.yaml: what stands against making a challenger champion, each objection one sentence."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import hypot
+from statistics import NormalDist
 
+from compodiff.outcomes import QueryOutcomes, estimate_gain
 from compodiff.params import BenchmarkGate
 
 Figures = Mapping[str, float]  # such as emoji/composed/recall_at_10
 Gates = Mapping[str, BenchmarkGate]
+Outcomes = Mapping[str, QueryOutcomes]  # by the benchmark's name
+
+_PLAUSIBLE = 0.95  # level of the interval of the difference, as of every interval that is reported
+# Of challengers no better than the champion one in a hundred is let through by the search for a gain, however many
+# benchmarks are searched (Bonferroni); tests/unit/tracking/test_gain.py simulates it.
+_FALSE_GAINS = 0.01
 
 
-def list_objections(
-    challenger: Figures, champion: Figures | None, gates: Gates, *, min_relation_queries: int
-) -> list[str]:
-    """Return why `challenger` may not replace `champion` (None: there is none) by their figures; nothing where it may.
+@dataclass(frozen=True)
+class Model:
+    """What the gate knows of a version: its figures, and where they were kept, its outcomes query by query."""
+
+    figures: Figures
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True)
+class LeastGain:
+    """The lower ends of two intervals of challenger minus champion: `plausible` of 95 %, and a `sure`, wider one."""
+
+    plausible: float
+    sure: float
+
+
+def list_objections(challenger: Model, champion: Model | None, gates: Gates, *, min_relation_queries: int) -> list[str]:
+    """Return why `challenger` may not replace `champion` (None: there is none); nothing where it may.
 
     Args:
-        challenger: its figures by name.
+        challenger: what it was measured to do.
         champion: the same of the one to be replaced.
         gates: what a challenger must show, by the benchmark's name.
         min_relation_queries: relations with fewer queries say too little to object by.
     """
     reasons: list[str] = []
+    gains: dict[str, LeastGain] = {}
     for name, limits in gates.items():
         composed = f"{name}/composed"
         figure = f"{composed}/{limits.figure}"
-        if figure not in challenger:
+        if figure not in challenger.figures:
             reasons.append(f"benchmark {name} was not measured")
             continue
-        reasons += _find_below_floor(composed, challenger, limits)
-        if champion is not None and figure in champion:
-            reasons += _find_not_better(composed, challenger, champion, limits)
-            reasons += _find_fallen_relations(composed, challenger, champion, limits, min_relation_queries)
+        reasons += _find_below_floor(composed, challenger.figures, limits)
+        if champion is not None and figure in champion.figures:
+            gain = compute_least_gain(name, limits.figure, challenger, champion, searched=len(gates))
+            gains |= {figure: gain} if gain else {}
+            reasons += _find_not_better(figure, challenger.figures, champion.figures, limits, gain)
+            reasons += _find_fallen_relations(
+                composed, challenger.figures, champion.figures, limits, min_relation_queries
+            )
+    if gains and all(gain.sure <= 0 for gain in gains.values()):
+        ends = ", ".join(f"{figure} at least {gain.sure:+.3f}" for figure, gain in gains.items())
+        reasons.append(f"no gain over the champion is beyond doubt ({ends})")
     return reasons
 
 
@@ -40,20 +71,39 @@ def read_interval(figures: Figures, composed: str, figure: str) -> tuple[float, 
     return None if low is None or high is None else (low, high)
 
 
-def compute_least_gain(composed: str, figure: str, challenger: Figures, champion: Figures) -> float | None:
-    """Return the lower end of the confidence interval of challenger minus champion.
+def compute_least_gain(
+    name: str, figure: str, challenger: Model, champion: Model, *, searched: int
+) -> LeastGain | None:
+    """Return by how much at least the challenger is better on benchmark `name`; None where it has no interval.
 
-    It is made of the two intervals as if they were independent (MOVER: Zou and Donner, Statistics in Medicine 2008,
-    equation 5). Both models answer the same queries, so the true interval is narrower: the gate errs towards the
-    champion. A champion registered without an interval counts as uncertain as the challenger.
+    The two are compared query by query. Where they answered other queries, or one of them was registered before
+    outcomes were kept, their intervals are joined as if they were independent (MOVER: Zou and Donner, Statistics in
+    Medicine 2008, equation 5), which errs towards the champion. A champion registered without an interval counts as
+    uncertain as the challenger.
+
+    Args:
+        name: of the benchmark.
+        figure: the metric.
+        challenger: what it was measured to do.
+        champion: the same of the one to be replaced.
+        searched: among how many benchmarks a gain is looked for.
     """
-    own = read_interval(challenger, composed, figure)
+    levels = _PLAUSIBLE, 1 - 2 * _FALSE_GAINS / searched
+    both = challenger.outcomes.get(name), champion.outcomes.get(name)
+    if both[0] is not None and both[1] is not None:
+        paired = [estimate_gain(both[0], both[1], figure, level=level) for level in levels]
+        lows = [ends[0] for ends in paired if ends is not None]
+        if lows:
+            return LeastGain(*lows)
+    composed = f"{name}/composed"
+    own = read_interval(challenger.figures, composed, figure)
     if own is None:
         return None
-    new, old = challenger[f"{composed}/{figure}"], champion[f"{composed}/{figure}"]
-    others = read_interval(champion, composed, figure)
-    above = own[1] - new if others is None else others[1] - old
-    return new - old - hypot(new - own[0], above)
+    new, old = challenger.figures[f"{composed}/{figure}"], champion.figures[f"{composed}/{figure}"]
+    others = read_interval(champion.figures, composed, figure)
+    doubt = hypot(new - own[0], own[1] - new if others is None else others[1] - old)
+    plausible, sure = (NormalDist().inv_cdf((1 + level) / 2) for level in levels)
+    return LeastGain(new - old - doubt, new - old - doubt * sure / plausible)
 
 
 def _find_below_floor(composed: str, challenger: Figures, limits: BenchmarkGate) -> Iterator[str]:
@@ -64,14 +114,15 @@ def _find_below_floor(composed: str, challenger: Figures, limits: BenchmarkGate)
         yield f"{composed}/{limits.figure} may be as low as {own[0]:.3f}, below the floor of {limits.floor:.3f}"
 
 
-def _find_not_better(composed: str, challenger: Figures, champion: Figures, limits: BenchmarkGate) -> Iterator[str]:
-    figure = f"{composed}/{limits.figure}"
+def _find_not_better(
+    figure: str, challenger: Figures, champion: Figures, limits: BenchmarkGate, gain: LeastGain | None
+) -> Iterator[str]:
     new, old = challenger[figure], champion[figure]
     if new < old + limits.margin:
         yield f"{figure} is {new:.3f}, which does not beat the champion's {old:.3f} by {limits.margin:.3f}"
-    gain = compute_least_gain(composed, limits.figure, challenger, champion)
-    if gain is not None and gain < -limits.max_plausible_loss:
-        yield f"{figure} may have lost {-gain:.3f}, more than {limits.max_plausible_loss:.3f}: too few queries to tell"
+    if gain is not None and gain.plausible < -limits.max_plausible_loss:
+        lost = f"{figure} may have lost {-gain.plausible:.3f}, more than {limits.max_plausible_loss:.3f}"
+        yield f"{lost}: too few queries to tell"
 
 
 def _find_fallen_relations(

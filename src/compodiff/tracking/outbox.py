@@ -20,6 +20,7 @@ from compodiff.tracking.store import Store, require_answers
 
 _METRICS_PER_REQUEST = 1000
 _PARAMS_PER_REQUEST = 100
+_JOURNAL = "journal"  # tag of a run: the file that tells it
 
 
 def read_clock() -> int:
@@ -88,7 +89,7 @@ class Journal:
             ResourceUnavailable: MLflow cannot be reached; what it has not got is kept.
         """
         with require_answers(store.uri):
-            run_id = self.run_id or _create_run(self.heading, store)
+            run_id = self.run_id or _provide_run(self.path.stem, self.heading, store)
             if self.run_id is None:
                 self.add(run_id=run_id)
             while self._undelivered:
@@ -159,14 +160,25 @@ def _measure_request(entries: list[dict[str, Any]]) -> int:
     return max(count, 1)
 
 
-def _create_run(heading: Heading, store: Store) -> str:
+def _provide_run(journal: str, heading: Heading, store: Store) -> str:
+    """Return the run of a journal, made where it is not there: once, also where MLflow's reply was lost."""
     from mlflow.entities import Param
 
-    run_id = str(store.client.create_run(store.experiment_id, heading.started, heading.tags, heading.name).info.run_id)
+    if not (found := _list_runs(journal, store)):
+        store.client.create_run(store.experiment_id, heading.started, {**heading.tags, _JOURNAL: journal}, heading.name)
+        found = _list_runs(journal, store)
+    run_id, *twins = found
+    for twin in twins:  # a request that was answered late is sent again by MLflow's client, and makes another run
+        store.client.delete_run(twin)
     params = [Param(key, value) for key, value in heading.params.items()]
     for start in range(0, len(params), _PARAMS_PER_REQUEST):
         store.client.log_batch(run_id, params=params[start : start + _PARAMS_PER_REQUEST])
     return run_id
+
+
+def _list_runs(journal: str, store: Store) -> list[str]:
+    found = store.client.search_runs([store.experiment_id], f"tags.{_JOURNAL} = '{journal}'")
+    return [str(run.info.run_id) for run in found]
 
 
 def _send(run_id: str, entries: list[dict[str, Any]], store: Store) -> None:

@@ -20,7 +20,8 @@ from compodiff.tracking.decision_log import (
     decide,
     settle_aliases,
 )
-from compodiff.tracking.gate import Gates, list_objections
+from compodiff.tracking.figures import read_outcomes
+from compodiff.tracking.gate import Gates, Model, list_objections
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -31,8 +32,11 @@ from compodiff.tracking.registry import (
     find_version,
     find_version_at,
 )
-from compodiff.tracking.store import open_store
+from compodiff.tracking.runs import deliver_kept
+from compodiff.tracking.store import Store, open_store
 
+# Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
+REGISTER = "make run, or dvc repro --single-item --force register"
 _JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 
@@ -50,7 +54,12 @@ class ChampionChange:
 
 
 def promote(
-    project: Path, gates: Gates, *, min_relation_queries: int, finetuned_gates: Gates | None = None
+    project: Path,
+    gates: Gates,
+    *,
+    min_relation_queries: int,
+    finetuned_gates: Gates | None = None,
+    number: str | None = None,
 ) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
@@ -59,25 +68,30 @@ def promote(
         gates: what the challenger must show, by the benchmark's name.
         min_relation_queries: relations with fewer queries say too little to object by.
         finetuned_gates: what a fine-tuned challenger must show; None: the same.
+        number: of the version that is judged; None: whichever is challenger. A pipeline names its own, as another one
+            may register in between, and be judged by the params of its own commit.
 
     Raises:
-        InputInvalid: no version is registered.
+        InputInvalid: no version is challenger, or the figures of one that is compared are gone.
         PromotionRefused: with every reason; the champion is as it was.
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
+    deliver_kept(store, project, only_ended=True)
     with _lock_decisions(project):
         while True:
             standing = settle_aliases(store)
-            challenger = find_version_at(store, CHALLENGER)
+            challenger = find_version(store, number) if number else find_version_at(store, CHALLENGER)
             if challenger is None:
-                raise InputInvalid(f"no version of {MODEL} is registered; run: dvc repro register")
+                raise InputInvalid(f"no version of {MODEL} is challenger; run: {REGISTER}")
             if standing.champion == challenger.number:
                 return ChampionChange(standing.champion, standing.champion)
             champion = find_version(store, standing.champion) if standing.champion else None
-            old = champion.figures if champion else None
             asked = gates if finetuned_gates is None or challenger.made_by != FINETUNED else finetuned_gates
-            reasons = list_objections(challenger.figures, old, asked, min_relation_queries=min_relation_queries)
+            new, *old = (
+                Model(each.figures, read_outcomes(store, each, asked)) for each in (challenger, champion) if each
+            )
+            reasons = list_objections(new, old[0] if old else None, asked, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):
@@ -90,6 +104,8 @@ def promote(
 def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None) -> ChampionChange:
     """Make the previous champion champion again; the one it replaces becomes the previous, and stays off.
 
+    A champion whose version was deleted is replaced as well.
+
     Of two rollbacks at once one is made; the other finds its champion replaced already and changes nothing. So does one
     that is tried again, given the champion to go back from, `instead_of`. `reason` is for the record.
 
@@ -98,6 +114,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
+    deliver_kept(store, project, only_ended=True)
     seen = instead_of or find_number_at(store, CHAMPION)
     with _lock_decisions(project):
         while True:
@@ -105,13 +122,17 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
             if standing.champion and standing.champion != seen:
                 return ChampionChange(standing.champion, standing.champion)
             previous = standing.previous
-            if previous is None or standing.champion is None or previous == standing.champion:
+            if previous is None:
                 raise InputInvalid(f"{MODEL} has no previous champion to go back to; see: make ui")
             why = (reason,) if reason else ()
             figures = {previous: _select_judged(find_version(store, previous))}
             champions = (previous, standing.champion)
-            if decide(store, standing, _sign(ROLLED_BACK, standing.champion, champions, why, figures)):
+            if decide(store, standing, _sign(ROLLED_BACK, standing.champion or previous, champions, why, figures)):
                 return ChampionChange(standing.champion, previous)
+
+
+def _read_model(store: Store, version: RegisteredVersion, gates: Gates) -> Model:
+    return Model(version.figures, read_outcomes(store, version, gates))
 
 
 def _make_verdict(
@@ -119,7 +140,8 @@ def _make_verdict(
 ) -> Decision:
     figures = {each.number: _select_judged(each) for each in (challenger, champion) if each}
     about = challenger.number
-    champions = (standing.champion, standing.previous) if reasons else (about, standing.champion)
+    before = standing.champion or standing.previous  # the one before a champion that was deleted
+    champions = (standing.champion, standing.previous) if reasons else (about, None if before == about else before)
     return _sign(REFUSED if reasons else PROMOTED, about, champions, tuple(reasons), figures)
 
 

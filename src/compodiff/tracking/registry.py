@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
-from compodiff.tracking.runs import describe_origin, flatten_params
+from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
 from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
 
@@ -70,6 +70,7 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
     """
     store = open_store(project)
+    deliver_kept(store, project, only_ended=True)
     figures = dict(list_numbers(candidate.figures))
     with require_answers(store.uri):
         run = store.client.create_run(store.experiment_id, tags=describe_origin(project), run_name="register")
@@ -149,7 +150,7 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
     store = open_store(project)
     found = _find_numbered(store, name) if name.isdecimal() else _find(store, name)
     if found is None:
-        raise InputInvalid(f"no version of {MODEL} is {name}; run: make run, or dvc repro and compodiff promote")
+        raise InputInvalid(f"no version of {MODEL} is {name}; run: {_advise_on_missing(store, name)}")
     with require_answers(store.uri):
         address = urlsplit(store.client.get_model_version_download_uri(MODEL, found.version))
     if address.scheme in ("", "file"):
@@ -157,7 +158,7 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
     else:
         folder = _fetch(project, store, found)
     if not folder.is_dir():
-        raise InputInvalid(f"{folder} of {MODEL} version {found.version} is gone; remove mlruns/ and run: make run")
+        raise _describe_gone(found, folder)
     return folder
 
 
@@ -170,9 +171,18 @@ def find_registry_page(project: Path) -> str:
 
 
 def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
+    from mlflow.exceptions import MlflowException
+
+    number, run_id = str(found.version), str(found.run_id)
     with require_answers(store.uri):
-        figures = store.client.get_run(str(found.run_id)).data.metrics
-        return RegisteredVersion(str(found.version), str(found.run_id), figures, found.tags.get(_MADE_BY, ""))
+        try:
+            figures = store.client.get_run(run_id).data.metrics
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            gone = f"run {run_id}, which holds the figures of {MODEL} version {number}, is gone from MLflow"
+            raise InputInvalid(f"{gone}; bring it back from a backup, or delete that version there") from error
+    return RegisteredVersion(number, run_id, figures, found.tags.get(_MADE_BY, ""))
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -186,6 +196,17 @@ def _find(store: Store, alias: str) -> "ModelVersion | None":
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
+
+
+def _advise_on_missing(store: Store, name: str) -> str:
+    if name == CHAMPION and find_number_at(store, PREVIOUS) is not None:
+        return "compodiff rollback, which goes back to the champion before"
+    return "make run, or dvc repro and compodiff promote"
+
+
+def _describe_gone(found: "ModelVersion", place: Path | str) -> InputInvalid:
+    way_out = "bring them back from a backup, or go to another version: compodiff rollback"
+    return InputInvalid(f"the files of {MODEL} version {found.version} are gone ({place}); {way_out}")
 
 
 def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
@@ -204,6 +225,8 @@ def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     if not kept.is_dir():
         with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
             download_artifacts(f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri)
+            if not (temporary / "artifacts").is_dir():  # else an empty folder would be kept
+                raise _describe_gone(found, str(found.source))
     return kept / "artifacts"
 
 

@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_DELIVERIES = 5.0
 _SECONDS_BEFORE_TRYING_AGAIN = 60.0
+_ATTEMPTS_AT_THE_END = 3
+_SECONDS_BETWEEN_ATTEMPTS = 2.0
 _SECONDS_BETWEEN_SYSTEM_METRICS = 10
 
 
@@ -103,9 +105,9 @@ class TrainingRun:
         self._stop_watching()
         self._note_gap()
         self._journal.add(status=status)
-        if not self.deliver():
+        if not self._deliver_patiently():
             _log.warning(
-                "%d entries of this run are not in MLflow; the next training delivers them from %s",
+                "%d entries of this run are not in MLflow; the next command that writes there delivers them from %s",
                 self._journal.undelivered,
                 self._journal.path,
             )
@@ -117,6 +119,16 @@ class TrainingRun:
             return
         deliver_kept(self._store, self._project)
         self._watch_machine()
+
+    def _deliver_patiently(self) -> bool:
+        """Try again where MLflow was there before, such as a server that is slow to answer just now."""
+        for _ in range(_ATTEMPTS_AT_THE_END - 1):
+            if self.deliver():
+                return True
+            if self._store is None:
+                return False
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+        return self.deliver()
 
     def _note_gap(self) -> None:
         """Note in the run from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
@@ -192,10 +204,21 @@ def record_scores(
             run.log_artifact(path)
 
 
-def deliver_kept(store: Store, project: Path) -> int:
-    """Deliver what earlier runs of `project` could not, say what still cannot; return how many runs were delivered."""
+def deliver_kept(store: Store, project: Path, *, only_ended: bool = False) -> int:
+    """Deliver what earlier runs of `project` could not, say what still cannot; return how many runs were delivered.
+
+    Every command that writes to MLflow does so, hence a run ends there however late.
+
+    Args:
+        store: of the project.
+        project: the folder that holds params.yaml.
+        only_ended: leave a run that was cut off alone, for the same training to go on with; else it is noted as killed.
+    """
     delivered = 0
     for journal in open_kept_journals(project / "mlruns" / "undelivered"):
+        if not journal.ended and only_ended:
+            journal.close()
+            continue
         if not journal.ended:
             journal.add(status="KILLED")
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "compodiff"
 
+_log = logging.getLogger(__name__)
+
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -111,9 +113,13 @@ def remove_credentials(text: str) -> str:
 
 
 def _find_experiment(client: "MlflowClient", artifacts: str | None) -> str:
+    from mlflow.entities import LifecycleStage
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(experiment.experiment_id)
+        _log.warning("the experiment %s was deleted in MLflow; it is restored, with its runs", EXPERIMENT)
     if experiment is None:
         try:
             return client.create_experiment(EXPERIMENT, artifacts)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups, average_precision_at_k
+from compodiff.benchmarks.scoring.metrics import average_groups, average_precision_at_k
+from compodiff.outcomes import Bootstrap
 
 
 def test_average_precision_by_hand():

@@ -3,7 +3,9 @@
 import getpass
 import json
 import socket
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_version_at
+from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_model_folder, find_version_at
 from compodiff.tracking.store import open_store
 
 LIMITS = make_benchmark_gate()
@@ -62,7 +64,7 @@ def decisions(project: Path) -> list[ModelVersion]:
 
 
 def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(project: Path) -> None:
-    with pytest.raises(InputInvalid, match="no version of compodiff is registered"):
+    with pytest.raises(InputInvalid, match=r"is challenger; run: .*--single-item --force register"):
         decide(project)
     register(project, 0.3)
     with pytest.raises(PromotionRefused, match=r"version 1 .* 0\.250, below the floor of 0\.400"):
@@ -155,12 +157,93 @@ def test_aliases_moved_by_hand_follow_the_decisions_again(project: Path, caplog:
     assert "did not follow decision 1" in caplog.text
 
 
-def test_a_deleted_champion_is_no_obstacle(project: Path) -> None:
-    register(project, 0.5)
-    decide(project)
-    open_store(project).client.delete_model_version(MODEL, "1")
+def test_a_deleted_champion_is_no_obstacle_and_settled_once(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for recall in (0.5, 0.6):
+        register(project, recall)
+        decide(project)
+    open_store(project).client.delete_model_version(MODEL, "2")
+    with pytest.raises(InputInvalid, match="is champion; run: compodiff rollback, which goes back to the champion"):
+        find_model_folder(project)
     register(project, 0.45)
-    assert decide(project) == ChampionChange(None, "2")
+    assert decide(project) == ChampionChange(None, "3")
+    assert aliases(project) == {CHAMPION: "3", PREVIOUS: "1"}
+    assert decide(project) == ChampionChange("3", "3")
+    assert roll_back(project) == ChampionChange("3", "1")
+    assert "did not follow" not in caplog.text
+
+
+def test_a_deleted_champion_is_rolled_back_from_to_what_is_there(project: Path) -> None:
+    for recall in (0.5, 0.6, 0.7):
+        register(project, recall)
+        decide(project)
+    client = open_store(project).client
+    client.delete_model_version(MODEL, "3")
+    assert roll_back(project) == ChampionChange(None, "2")
+    assert aliases(project) == {CHAMPION: "2", PREVIOUS: None}
+    with pytest.raises(InputInvalid, match=r"is challenger; run: .*--single-item --force register"):
+        decide(project)  # the challenger was version 3
+    client.delete_model_version(MODEL, "2")
+    with pytest.raises(InputInvalid, match="no previous champion"):
+        roll_back(project)
+
+
+@pytest.mark.parametrize("cut", ["1", "2", "3", "all"])
+def test_a_log_that_lost_a_decision_says_who_is_champion(
+    project: Path, cut: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Decision 3 is a refusal; the last of a log leaves no gap, but its version's tag names it."""
+    for recall in (0.5, 0.6, 0.3):
+        register(project, recall)
+        with suppress(PromotionRefused):
+            decide(project)
+    client = open_store(project).client
+    if cut == "all":
+        client.delete_registered_model(DECISIONS)
+    else:
+        client.delete_model_version(DECISIONS, cut)
+    standing = settle_aliases(open_store(project))
+    assert (standing.champion, standing.previous) == ("2", "1")
+    assert ("is gone from compodiff-decisions" in caplog.text) == (cut in ("3", "all"))
+    assert roll_back(project) == ChampionChange("2", "1")
+    assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
+
+
+def test_two_pipelines_on_one_registry_each_judge_the_version_that_they_registered(project: Path) -> None:
+    own, others = register(project, 0.5), register(project, 0.9)
+    assert promote(project, GATES, min_relation_queries=ENOUGH, number=own) == ChampionChange(None, own)
+    assert decide(project) == ChampionChange(own, others)
+
+
+def test_an_hour_behind_is_no_matter_to_the_order_of_decisions(project: Path) -> None:
+    for recall in (0.5, 0.6):
+        register(project, recall)
+    store, hour = open_store(project), timedelta(hours=1)
+    decide(project)
+    late = Decision("rolled back", "a", (datetime.now(UTC) - hour).isoformat(), "2", "1", "2", (), {})
+    assert taken(store, settle_aliases(store), late)
+    assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
+
+
+def test_figures_that_are_gone_are_named_with_the_way_out(project: Path) -> None:
+    register(project, 0.5)
+    store = open_store(project)
+    (version,) = store.client.search_model_versions(f"name = '{MODEL}'")
+    with closing(sqlite3.connect(project / "mlruns" / "mlflow.db")) as database, database:  # as `mlflow gc` does
+        for table in ("latest_metrics", "metrics", "runs"):
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (version.run_id,))  # noqa: S608
+    with pytest.raises(InputInvalid, match=r"figures of compodiff version 1, is gone .* or delete that version there"):
+        decide(project)
+
+
+def test_an_experiment_deleted_in_mlflow_is_restored_with_its_runs(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(project, 0.5)
+    store = open_store(project)
+    store.client.delete_experiment(store.experiment_id)
+    assert decide(project) == ChampionChange(None, "1")
+    assert caplog.text.count("was deleted in MLflow; it is restored, with its runs") == 1
+    assert len(store.client.search_runs([store.experiment_id])) == 2
 
 
 def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project: Path) -> None:

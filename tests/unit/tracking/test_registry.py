@@ -143,7 +143,8 @@ def test_without_a_champion_the_way_to_one_is_named(registered: Path) -> None:
 
 def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
     shutil.rmtree(registered / "mlruns" / "artifacts")
-    with pytest.raises(InputInvalid, match="version 1 is gone"):
+    said = r"the files of compodiff version 1 are gone .* from a backup, or go to another version: compodiff rollback"
+    with pytest.raises(InputInvalid, match=said):
         find_model_folder(registered, CHALLENGER)
 
 

@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import find_project_root
+from compodiff.tracking.promotion import roll_back
 from compodiff.tracking.runs import describe_origin, record_training
 from compodiff.tracking.store import open_store
 
@@ -78,6 +82,38 @@ def test_without_mlflow_training_goes_on_and_the_next_one_delivers(
     assert history(project, first.info.run_id, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
     assert " to " in first.data.tags["system_metrics_missing"]
     assert kept(project) == []
+
+
+def test_a_runs_end_is_delivered_by_whatever_writes_to_mlflow_next(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt), record_training("train_prior", PARAMS, project):
+        raise KeyboardInterrupt
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_PORT)
+    with record_training("train_composed", PARAMS, project):
+        pass
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(InputInvalid, match="no previous champion"):
+        roll_back(project)
+    states = {found.info.run_name: found.info.status for found in runs_of(project)}
+    assert states == {"train_prior": "RUNNING", "train_composed": "FINISHED"}  # the first may go on
+    assert len(kept(project)) == 1
+
+
+def test_a_run_whose_making_was_not_confirmed_is_made_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_run = mlflow.MlflowClient.create_run
+
+    def lose_reply(*arguments: Any, **named: Any) -> None:
+        create_run(*arguments, **named)
+        create_run(*arguments, **named)  # as MLflow's client does after its time-out
+        raise MlflowException("timed out")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", lose_reply)
+    with record_training("train_prior", PARAMS, project) as run:
+        run.log_metrics(0, {"loss": 1.0})
+    (found,) = runs_of(project)
+    assert (found.info.status, found.data.metrics["loss"]) == ("FINISHED", 1.0)
+    assert found.data.params["steps"] == "3"
 
 
 KILLED_TRAINING = """

@@ -10,12 +10,12 @@ from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
 from compodiff.benchmarks.report.plots import plot_groups, plot_intervals
 from compodiff.benchmarks.report.showcase import ScoredRow, Showcase
-from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Similarity
-from compodiff.benchmarks.scoring.results import record, summarise_parts
+from compodiff.benchmarks.scoring.results import list_outcomes, record, summarise_parts
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.embeddings import Embeddings
+from compodiff.outcomes import Bootstrap, QueryOutcomes
 from compodiff.params import EvaluationParams
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.ownership import PAGE, require_replaceable_file
@@ -24,6 +24,7 @@ COMPOSED = "composed"
 ONE_MODALITY = ("image_only", "text_only")
 _SHOWN_PARTS = 12  # of a benchmark of hundreds
 RESULT = "benchmark result"
+OUTCOMES = "outcomes.json"  # beside the page of a report: the gate of promotion compares two models by it
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Comparison:
             name: {"gap": composed[name] - means[row][name], "interval": intervals[name], "against": row}
             for name, row in against.items()
         }
+
+    def list_outcomes(self, metrics: Sequence[str]) -> QueryOutcomes:
+        """Return the outcomes of the composed row, query by query."""
+        scored = [row.scored for row in self.rows[COMPOSED]]
+        return list_outcomes(scored, Bootstrap(**self.record["bootstrap"]), metrics)
 
     def describe_recalls(self, recalls: Sequence[str]) -> dict[str, Any]:
         """Return what artifacts/metrics/emoji.json holds: recalls, intervals, both for each relation; the record.
@@ -134,13 +140,14 @@ class ReportLayout:
     attribution: str = ""
 
     def write(self, folder: Path, comparison: Comparison, vectors: Vectors) -> None:
-        """Write report.html and its plots as the folder `folder`, whole or not at all."""
+        """Write report.html, its plots and the outcomes as the folder `folder`, whole or not at all."""
         plots = self.make_plots(comparison)
         with replace_folder(folder, "report") as temporary:
             for name, png in plots.items():
                 (temporary / f"{name}.png").write_bytes(png)
             html = self.render(comparison, vectors, plots)
             (temporary / "report.html").write_text(html, encoding="utf-8")
+            write_json(temporary / OUTCOMES, comparison.list_outcomes(self.metrics).to_json())
 
     def write_file(self, path: Path, comparison: Comparison, vectors: Vectors) -> None:
         """Write the page alone."""

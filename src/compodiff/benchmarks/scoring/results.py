@@ -1,18 +1,23 @@
 """What is written about a scored benchmark: means, confidence intervals, groups, and all that the score depends on."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol
-from compodiff.benchmarks.scoring.metrics import Bootstrap, average_groups, measure_spread
+from compodiff.benchmarks.scoring.metrics import average_groups, measure_spread
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scored, Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
+from compodiff.outcomes import Bootstrap, QueryOutcomes
+from compodiff.storage.digests import digest_bytes
 
 _NAMED_MISSING = 20
+_DIGITS = 16  # of a query's digest
 
 
 def score_embeddings(
@@ -79,6 +84,23 @@ def summarise_parts(parts: Sequence[Scored], bootstrap: Bootstrap, *, min_group_
         large = [group for group in groups.values() if group["queries"] >= min_group_queries]
         found["group_means"] = {name: float(np.mean([group[name] for group in large])) for name in names if large}
     return found
+
+
+def list_outcomes(parts: Sequence[Scored], bootstrap: Bootstrap, metrics: Sequence[str]) -> QueryOutcomes:
+    """Return the outcome of every query that was scored, by which two models can be compared query by query."""
+    queries: list[str] = []
+    for part in parts:
+        it = part.benchmark
+        ranked = [it.name, it.split, it.part, list(it.gallery or ()), part.gallery_size, asdict(it.protocol)]
+        common = digest_bytes(json.dumps(ranked).encode())
+        queries += [digest_bytes(json.dumps([common, asdict(query)]).encode())[:_DIGITS] for query in part.kept]
+    return QueryOutcomes(
+        queries,
+        [part.benchmark.part for part in parts for _ in part.kept],
+        [query.concept for part in parts for query in part.kept],
+        {name: [float(each) for part in parts for each in part.outcomes[name]] for name in metrics},
+        bootstrap,
+    )
 
 
 def record(parts: Sequence[Scored], bootstrap: Bootstrap) -> dict[str, Any]:
