@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from worlds.tiny_models import save_cross_encoder
 
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
@@ -60,6 +61,16 @@ def test_seeds_and_equal_time_are_trained_for(project, monkeypatch):
     ]
     assert float(points[0]["recall_at_10_spread"]) >= 0
     assert points[2]["recall_at_10_spread"] == ""
+
+
+def test_a_reranked_row_follows_each_and_says_what_it_takes(project, monkeypatch, tmp_path):
+    save_cross_encoder(tmp_path / "reranker")
+    options = ("--methods", "image_only", "--benchmarks", "scenes", "--rerank", str(tmp_path / "reranker"))
+    _, (plain, reranked) = run(project, monkeypatch, *options, "--rerank-top", "5")
+    assert reranked["method"] == "image_only + reranker"
+    assert float(reranked["milliseconds_per_query"]) > float(plain["milliseconds_per_query"])
+    assert reranked["recall_at_5"] == plain["recall_at_5"]
+    assert reranked["recall_at_1_gain"] != ""
 
 
 def test_what_is_unknown_is_named(project, monkeypatch):

@@ -187,6 +187,28 @@ def save_sentence_qwen(folder: Path) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
+    plain = _save_qwen(folder, transformers.Qwen3VLModel)
+    modules = [Transformer(str(plain)), Pooling(16, pooling_mode="lasttoken"), Normalize()]
+    model = SentenceTransformer(modules=modules, device="cpu")
+    model.save(str(folder))
+    return model.eval()
+
+
+def save_cross_encoder(folder: Path) -> Any:
+    """A Qwen3-VL that is asked for yes or no about a query and a picture; returns the model."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.cross_encoder.modules import LogitScore
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    plain = _save_qwen(folder, transformers.Qwen3VLForConditionalGeneration)
+    reads = Transformer(str(plain), transformer_task="any-to-any")
+    model = CrossEncoder(modules=[reads, LogitScore(5, 6)], device="cpu")
+    model.save(str(folder))
+    return model.eval()
+
+
+def _save_qwen(folder: Path, kind: Any) -> Path:
+    """Save a Qwen3-VL of a class of transformers beside `folder`."""
     marks = {"pad_token": "<pad>", "eos_token": "<|im_end|>", "unk_token": "<unk>"}
     tokenizer = make_words_tokenizer(marks, begins=False, side="left")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", *_QWEN_IDS.values()]})
@@ -200,8 +222,5 @@ def save_sentence_qwen(folder: Path) -> Any:
         chat_template=_QWEN_TEMPLATE,
     )
     plain = folder.with_name(f"{folder.name}-qwen")
-    _save(plain, transformers.Qwen3VLModel, config, 0, processor, None)
-    modules = [Transformer(str(plain)), Pooling(16, pooling_mode="lasttoken"), Normalize()]
-    model = SentenceTransformer(modules=modules, device="cpu")
-    model.save(str(folder))
-    return model.eval()
+    _save(plain, kind, config, 0, processor, None)
+    return plain

@@ -5,6 +5,7 @@ and in slerp, the offset of the product, the guidance of a trained network. Diff
 are drawn for both methods.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,14 @@ import numpy as np
 
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY
+from compodiff.benchmarks.reranking import Reranking, rerank, score_reranked
 from compodiff.benchmarks.scoring.ranking import Floats, Reals
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.benchmarks.training_free import Corpora
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark
 from compodiff.experiments.methods import Answer, FreeMethod, Question, TrainedMethod
-from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement
+from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement, Value
 from compodiff.experiments.setup import ExperimentSetup
 from compodiff.experiments.training import Trained, find_pipeline_model, open_all_data, plan_steps, train_both_stages
 from compodiff.experiments.variants import VariantData
@@ -42,11 +44,13 @@ class CompareSetup:
         by_name: benchmark -> the setup that reports on it, and the one that chooses dials.
         seeds: trainings of each method that is trained.
         seconds: of each training; None for the steps that the setup says.
+        reranking: gives each method a second row, of its rankings looked at again.
     """
 
     by_name: Mapping[str, tuple[ExperimentSetup, ExperimentSetup]]
     seeds: int
     seconds: float | None
+    reranking: Reranking | None = None
 
     @classmethod
     def of_project(
@@ -110,13 +114,16 @@ def compare_methods(setup: CompareSetup, methods: Mapping[str, FreeMethod | Trai
         trained = list(train_method(method, setup, data)) if isinstance(method, TrainedMethod) else []
         for benchmark, (reported, chosen_on) in setup.by_name.items():
             if isinstance(method, TrainedMethod):
-                answered = merge_seeds([answer_trained(one, reported, chosen_on) for one in trained])
+                each = [answer_trained(one, reported, chosen_on, setup.reranking) for one in trained]
             elif method.reads_texts and reported.embeddings.encoder.joint is None:
                 continue
             else:
-                answered = answer_free(method, reported, chosen_on, corpora)
-            first = firsts.setdefault(benchmark, answered)
-            yield describe_point({"method": name, "benchmark": benchmark}, answered, first, bootstrap)
+                each = [answer_free(method, reported, chosen_on, corpora, setup.reranking)]
+            for ending, *rows in zip(("", " + reranker"), *each, strict=False):
+                answered = merge_seeds(rows)
+                first = firsts.setdefault(benchmark, answered)
+                settings = {"method": f"{name}{ending}", "benchmark": benchmark}
+                yield describe_point(settings, answered, first, bootstrap)
 
 
 def train_method(method: TrainedMethod, setup: CompareSetup, data: VariantData) -> Iterator[Trained]:
@@ -127,22 +134,36 @@ def train_method(method: TrainedMethod, setup: CompareSetup, data: VariantData) 
         yield find_pipeline_model(own) or train_both_stages(own, data)
 
 
-def answer_trained(trained: Trained, reported: ExperimentSetup, chosen_on: ExperimentSetup) -> Answered:
-    """Ask a trained model with the guidance that is best on validation queries."""
+def answer_trained(
+    trained: Trained, reported: ExperimentSetup, chosen_on: ExperimentSetup, reranking: Reranking | None
+) -> list[Answered]:
+    """Ask a trained model with the guidance that is best on validation queries; then as `ask` says."""
 
     def guide(weight: float) -> RetrievalModel:
         return trained.model.sample_with(chosen_on.change_sampling(w_text=weight))
 
     best = max(GUIDANCE, key=lambda weight: _rate(chosen_on.benchmark.answer(guide(weight), f"w_text {weight:g}")))
-    answered = ask(reported.benchmark, lambda asked, gallery: (gallery, guide(best).answer(asked, "answering")), best)
     parameters = sum(each.numel() for each in trained.model.denoiser.parameters())
-    return replace(answered, costs={"parameters": parameters, "training_seconds": trained.seconds, **answered.costs})
+    costs = {"parameters": parameters, "training_seconds": trained.seconds}
+    return [
+        replace(answered, costs={**costs, **answered.costs})
+        for answered in ask(
+            reported.benchmark,
+            lambda asked, gallery: (gallery, guide(best).answer(asked, "answering")),
+            best,
+            reranking,
+        )
+    ]
 
 
 def answer_free(
-    method: FreeMethod, reported: ExperimentSetup, chosen_on: ExperimentSetup, corpora: Corpora
-) -> Answered:
-    """Ask a method without training with the dial that is best on validation queries."""
+    method: FreeMethod,
+    reported: ExperimentSetup,
+    chosen_on: ExperimentSetup,
+    corpora: Corpora,
+    reranking: Reranking | None,
+) -> list[Answered]:
+    """Ask a method without training with the dial that is best on validation queries; then as `ask` says."""
 
     def ask_with(value: float) -> Ask:
         return lambda asked, gallery: method.answer(Question(asked, gallery, corpora), value)
@@ -150,13 +171,16 @@ def answer_free(
     values = method.list_values(reported.params.evaluation)
     best = values[0]
     if len(values) > 1:
-        best = max(values, key=lambda value: _rate(ask(chosen_on.benchmark, ask_with(value), value).metrics))
-    answered = ask(reported.benchmark, ask_with(best), best)
-    return replace(answered, costs={"parameters": 0, "training_seconds": 0.0, **answered.costs})
+        best = max(values, key=lambda value: _rate(ask(chosen_on.benchmark, ask_with(value), value)[0].metrics))
+    costs = {"parameters": 0, "training_seconds": 0.0}
+    return [
+        replace(answered, costs={**costs, **answered.costs})
+        for answered in ask(reported.benchmark, ask_with(best), best, reranking)
+    ]
 
 
-def ask(benchmark: EmbeddedBenchmark, answer: Ask, dial: float) -> Answered:
-    """Ask every part of a benchmark, score the answers, and measure what answering takes."""
+def ask(benchmark: EmbeddedBenchmark, answer: Ask, dial: float, reranking: Reranking | None = None) -> list[Answered]:
+    """Ask every part of a benchmark, score the answers and measure what answering takes; then what reranking adds."""
     scorer, answers = Scorer(chunk=benchmark.chunk, skip_missing=True), list[Answer]()
     gallery = read_gallery_vectors(benchmark.source.embeddings)
 
@@ -168,13 +192,24 @@ def ask(benchmark: EmbeddedBenchmark, answer: Ask, dial: float) -> Answered:
         scorer.score(part, vectors, similarity)
         for part, (vectors, similarity) in zip(benchmark.parts, answers, strict=True)
     ]
-    return Answered(
+    answered = Answered(
         outcomes=[dict(part.outcomes) for part in scored],
         concepts=[[query.concept for query in part.kept] for part in scored],
         spread={},
         costs={"milliseconds_per_query": 1000 * cost.seconds / benchmark.queries, "megabytes": cost.megabytes},
         dials=(dial,),
     )
+    if reranking is None:
+        return [answered]
+    start = time.perf_counter()
+    lists = [
+        rerank(part, *answered_by, reranking, benchmark.chunk)
+        for part, answered_by in zip(scored, answers, strict=True)
+    ]
+    added = 1000 * (time.perf_counter() - start) / benchmark.queries
+    outcomes = [dict(score_reranked(part, ranked)) for part, ranked in zip(scored, lists, strict=True)]
+    costs = {**answered.costs, "milliseconds_per_query": answered.costs["milliseconds_per_query"] + added}
+    return [answered, replace(answered, outcomes=outcomes, costs=costs)]
 
 
 def merge_seeds(answered: Sequence[Answered]) -> Answered:
@@ -191,7 +226,7 @@ def merge_seeds(answered: Sequence[Answered]) -> Answered:
 
 
 def describe_point(
-    settings: dict[str, str | float | int], answered: Answered, first: Answered, bootstrap: Bootstrap
+    settings: Mapping[str, Value], answered: Answered, first: Answered, bootstrap: Bootstrap
 ) -> Measurement:
     """Return a row of the table: each metric with its interval, its spread and its difference to the first method."""
     intervals = bootstrap.estimate_intervals(answered.outcomes, answered.concepts)
@@ -203,7 +238,7 @@ def describe_point(
         low, high = differences[name]
         values |= {f"{name}_gain": value - reference[name], f"{name}_gain_low": low, f"{name}_gain_high": high}
     dial = float(np.mean(answered.dials))
-    return Measurement(settings | {"dial": dial, "seeds": len(answered.dials)}, values | dict(answered.costs))
+    return Measurement({**settings, "dial": dial, "seeds": len(answered.dials)}, values | dict(answered.costs))
 
 
 def gather_corpora(data: VariantData) -> Corpora:
@@ -243,5 +278,6 @@ def make_outcome(setup: CompareSetup, points: Sequence[Measurement], sources: Ma
         "seeds": setup.seeds,
         "training_steps": setup.first.training_steps,
         "training_seconds": setup.seconds,
+        **({"reranked": setup.reranking.top, "reranker": setup.reranking.name} if setup.reranking else {}),
     }
     return ExperimentOutcome("compare", QUESTION, points, Chart("bars", "method", metric, by=("benchmark",)), notes)
