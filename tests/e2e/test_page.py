@@ -125,7 +125,7 @@ def test_a_result_becomes_the_next_reference_and_the_way_can_be_gone_back(page):
     page.find_element(By.XPATH, "//button[.='Use as reference']").click()
     found(page)
     _one(page, "#grid .show").click()
-    page.find_element(By.XPATH, "//button[.='Add to the references']").click()
+    _one(page, "#viewer [aria-label='Add to the references']").click()
     until(lambda: page.current_url.count("reference_id=") == 2)
     assert len(page.find_elements(By.CSS_SELECTOR, "#weights input[type=range]")) == 2
 

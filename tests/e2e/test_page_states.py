@@ -47,7 +47,9 @@ def champion(search_project) -> Champion:
 @contextmanager
 def _serve(champion: Champion, port: int = 0) -> Iterator[int]:
     """Serve in this process, behind a token; the port."""
-    config = uvicorn.Config(create_app(champion, token=TOKEN), port=port, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        create_app(champion, token=TOKEN), port=port, log_level="error", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -78,8 +80,9 @@ def _require_good_layout(page: WebDriver, state: str) -> None:
             assert facts["button"] <= high, f"{where}: Search is below the fold"
             assert facts["small"] == [], where
             assert facts["outside"] == [], where
-        assert list_broken_rules(page, "color-contrast") == [], f"{state}, {scheme}"
-    assert list_broken_rules(page) == [], state
+        # Colours alone differ between the two.
+        rules = ("color-contrast",) if scheme == "dark" else ()
+        assert list_broken_rules(page, *rules) == [], f"{state}, {scheme}"
 
 
 def test_every_state_at_every_width_in_both_colours(chromium, champion):
@@ -112,7 +115,7 @@ _STATES = {
     "answer with drawer": "tune.click(); more.open = true",
     "large picture": "tune.click(); document.querySelector('#grid .show').click()",
     "before and after": """document.querySelector('#grid .show').click();
-        document.querySelectorAll('#viewer-acts button')[2].click()""",
+        document.querySelectorAll('#viewer-acts button')[1].click()""",
     "mask editor": "document.querySelector('.references .shown').click()",
     "keyboard": "help.click()",
     "gallery": "browse.click()",

@@ -130,12 +130,11 @@ def list_changes(live: ServedModel, picture_id: str) -> list[str]:
         name = changed[0] if len(changed) == 1 else "|".join(query.groups)
         outcome = name, after.get(name, query.relative_caption)
         fits = own.get(name) == before.get(name) and len(query.relative_caption) <= _LONGEST
-        if outcome in changes or not fits or kinds.get(name, 0) >= _MOST_OF_A_KIND:
-            continue
-        kinds[name] = kinds.get(name, 0) + 1
-        changes[outcome] = query.relative_caption
-        if len(changes) == _CHANGES:
-            break
+        if fits and outcome in changes:
+            changes[outcome] = min(changes[outcome], query.relative_caption, key=len)
+        elif fits and len(changes) < _CHANGES and kinds.get(name, 0) < _MOST_OF_A_KIND:
+            kinds[name] = kinds.get(name, 0) + 1
+            changes[outcome] = query.relative_caption
     return list(changes.values())
 
 

@@ -10,11 +10,14 @@ import { asked, linkOf } from "./link.js";
 import { fail, page, say } from "./page.js";
 import { Unreachable, search } from "./server.js";
 
-const PAUSE = 40; // milliseconds without a key before the wall follows
+const PAUSE = 20; // milliseconds in which keys and drags are gathered
+const PATIENCE = 250; // milliseconds that a live search has before a newer one takes its place
 const SLOW = 400; // milliseconds after which a search says what it does
 const PHASES = { wait: "Waiting for the model", encode: "Looking and reading", sample: "Imagining", search: "Searching" };
 
-let pending = 0; // timer of the search that is about to begin
+let pending = null; // timer of the search that is about to begin
+let begun = 0; // when the one that is under way began
+let late = false; // whether something was typed since
 let entry = "kept"; // the history's entry: "kept", or "live" while it follows what is typed
 let recover = async () => {};
 
@@ -23,11 +26,17 @@ export function onUnreachable(again) {
   recover = again;
 }
 
-/** Search once nothing was typed or dragged for a moment. */
+/**
+ * Search for what is being typed or dragged. An answer that is nearly there is shown first, so that the wall moves while
+ * a slider does; one that takes long is given up.
+ */
 export function follow() {
-  clearTimeout(pending);
   document.body.dataset.busy = "true";
-  pending = setTimeout(() => run({ live: true }), PAUSE);
+  pending ??= setTimeout(() => {
+    pending = null;
+    late = page.running !== null && performance.now() - begun < PATIENCE;
+    if (!late) run({ live: true });
+  }, PAUSE);
 }
 
 /** Search; a `live` answer replaces the last live one in the history, any other is kept beside it. */
@@ -60,6 +69,7 @@ export async function run({ live = false, history = true, more = false } = {}) {
 /** Take the place of whatever is under way. */
 export function begin() {
   clearTimeout(pending);
+  [pending, late, begun] = [null, false, performance.now()];
   page.running?.abort();
   $("film").hidden = true;
   document.body.dataset.busy = "true";
@@ -69,7 +79,8 @@ export function begin() {
 export function settle(own) {
   if (page.running !== own) return;
   page.running = null;
-  delete document.body.dataset.busy;
+  if (late) run({ live: true });
+  else if (pending === null) delete document.body.dataset.busy;
 }
 
 /** Ask in one way, or in three to compare. */

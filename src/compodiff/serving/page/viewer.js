@@ -67,13 +67,13 @@ function makeActs(found) {
   const button = (name, label, act) => element("button", { type: "button", onclick: act }, icon(name), label);
   const buttons = [
     button("use", "Use as reference", () => leave(acts.use)),
-    button("plus", "Add to the references", () => leave(acts.add)),
+    iconButton("plus", "Add to the references", () => leave(acts.add)),
     iconButton("more", "More like this", () => leave(acts.more)),
     iconButton("less", "Less like this", () => leave(acts.less)),
     iconButton("save", "Download", () => element("a", { href: found.picture, download: found.name }).click()),
     iconButton("link", "Copy the address of the file", () => copied(found.metadata.path ?? location.origin + found.picture)),
   ];
-  if (reference) buttons.splice(2, 0, button("columns", "Before | after", compare));
+  if (reference) buttons.splice(1, 0, button("columns", "Before | after", compare));
   return buttons;
 }
 
