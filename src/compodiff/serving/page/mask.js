@@ -49,6 +49,7 @@ export class Mask {
     const scale = LONGER / Math.max(width, height);
     this.canvas.width = Math.max(1, Math.round(width * scale));
     this.canvas.height = Math.max(1, Math.round(height * scale));
+    this.canvas.parentElement.style.setProperty("--shape", width / height);
     this.draw();
     if (this.painted) this.changed();
   }
