@@ -1,6 +1,8 @@
 """The page's states at three widths, light and dark: what must be in sight, and that a checker finds nothing."""
 
+import gc
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,6 +61,9 @@ def _serve(champion: Champion, port: int = 0) -> Iterator[int]:
     finally:
         server.should_exit = True
         thread.join(20)
+        with warnings.catch_warnings():  # a connection that the browser opened while the server closed
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture(scope="module")

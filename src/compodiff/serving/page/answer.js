@@ -36,10 +36,10 @@ export function showAnswer(compared, milliseconds) {
   else wall.show(answer.results);
   const count = answer.results.length;
   const parts = Object.entries(answer.seconds).map(([name, each]) => `${name} ${milli(each * 1000)}`);
-  const head = !count ? "Nothing was found." : answer.guess ? "Nothing is close; these are the nearest." : `Nearest of ${served.pictures.toLocaleString("en")}`;
+  const head = !count ? "Nothing was found." : answer.is_guess ? "Nothing is close; these are the nearest." : `Nearest of ${served.pictures.toLocaleString("en")}`;
   say([`${head} · ${milli(milliseconds)}`, ...answer.notes].join(" · "));
   $("status").title = parts.join(", ");
-  document.body.classList.toggle("guess", Boolean(answer.guess));
+  document.body.classList.toggle("guess", Boolean(answer.is_guess));
   $("end").textContent = !count || compared ? "" : count < wanted ? "These are all." : wanted >= MOST ? `The nearest ${MOST}.` : "";
   $("compare").disabled = !references.all.length || !$("text").value.trim();
   document.title = `${$("text").value.trim() || "this picture"} · CompoDiff`;

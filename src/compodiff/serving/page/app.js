@@ -79,7 +79,7 @@ function wire() {
   on("kept", "toggle", (event) => event.newState === "open" && putBelow($("kept"), $("keep")));
   for (const id of ["link", "json", "csv", "curl", "python"]) on(id, "click", () => { $("kept").hidePopover(); share(id); });
   wireAnswer(acts, { take: (words) => { $("text").value = words; run(); }, follow: (hash) => { history.pushState(null, "", hash); guard(open); } });
-  wireBar(() => run(), () => page.served?.limits.upload_bytes, fail);
+  wireBar((fresh) => { if (fresh) forgetBesides(); run(); }, () => page.served?.limits.upload_bytes, fail);
   wireViewer(acts);
   wireKeys({ "/": () => $("text").focus(), f: toggleDrawer, g: browse, w: watch });
   onUnreachable(recover);
@@ -149,14 +149,15 @@ async function guard(act) {
   try {
     await act();
   } catch (error) {
-    if (error instanceof Unreachable) await recover();
+    if (error instanceof Unreachable) await recover(1000);
     else if (error.name !== "AbortError") fail(error.message);
   }
 }
 
 /** The server is gone or asleep: wait for it, then go on where we were. */
-function recover() {
+function recover(pause = 0) {
   return guard(async () => {
+    await new Promise((done) => setTimeout(done, pause));
     await waitUntilAwake();
     await greet();
     await run({ history: false });

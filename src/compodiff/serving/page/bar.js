@@ -16,7 +16,7 @@ export const mask = new Mask($("mask"), () => {
   changed();
 });
 
-/** `told` is called when the references or the mask change; `most` returns how many bytes the server takes. */
+/** `told(fresh)` is called when the references (fresh) or the mask change; `most` returns how many bytes the server takes. */
 export function wireBar(told, most, fail) {
   changed = told;
   const take = (file) => takeFile(file, most(), fail);
@@ -46,7 +46,7 @@ async function takeFile(file, most, fail) {
   }
   const reference = ofFile(sent, file.name);
   references.set(reference);
-  changed();
+  changed(true);
   $("text").focus({ preventScroll: true });
   reference.small = await shrink(sent);
 }
@@ -109,7 +109,7 @@ function makeItem(one) {
     shown.setAttribute("aria-label", one.label);
     shown.disabled = true;
   }
-  const remove = iconButton("close", `Remove ${one.label}`, () => { references.remove(one); changed(); }, "round drop-it");
+  const remove = iconButton("close", `Remove ${one.label}`, () => { references.remove(one); changed(true); }, "round drop-it");
   return element("li", {}, shown, remove);
 }
 

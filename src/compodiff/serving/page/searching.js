@@ -19,9 +19,10 @@ let pending = null; // timer of the search that is about to begin
 let begun = 0; // when the one that is under way began
 let late = false; // whether something was typed since
 let entry = "kept"; // the history's entry: "kept", or "live" while it follows what is typed
+let recoveries = 0; // one after the other, without an answer between them
 let recover = async () => {};
 
-/** `again` waits for a server that is gone, and then searches again. */
+/** `again(pause)` waits for a server that is gone, `pause` milliseconds at least, and then searches again. */
 export function onUnreachable(again) {
   recover = again;
 }
@@ -45,6 +46,7 @@ export async function run({ live = false, history = true, more = false } = {}) {
   fail("");
   if (isEmpty()) {
     clearAnswer();
+    if (history && location.hash) window.history.pushState(null, "", location.pathname);
     return settle(own);
   }
   if (!more) page.wanted = countFirst();
@@ -57,9 +59,10 @@ export async function run({ live = false, history = true, more = false } = {}) {
     learn(page.answer.query);
     showAnswer(answers.length > 1 ? answers : null, performance.now() - began);
     if (history) keep(live);
+    recoveries = 0;
   } catch (error) {
     if (error.name !== "AbortError") fail(error.message);
-    if (error instanceof Unreachable) recover();
+    if (error instanceof Unreachable && page.running === own && recoveries < 3) recover(2 ** recoveries++ * 500);
   } finally {
     clearTimeout(slow);
     settle(own);
@@ -121,7 +124,7 @@ export const makeLink = () => linkOf(page.answer.query, { trail: besides.trail, 
 
 function keep(live) {
   const link = makeLink();
-  if (link !== location.hash) history[live && entry === "live" ? "replaceState" : "pushState"](null, "", link);
+  if (link !== location.hash) window.history[live && entry === "live" ? "replaceState" : "pushState"](null, "", link);
   entry = live ? "live" : "kept";
 }
 

@@ -64,7 +64,8 @@ export class Wall {
     const where = found.metadata.folder ? ` · ${found.metadata.folder}` : "";
     const twins = found.duplicates.length ? ` · ${found.duplicates.length} alike` : "";
     card.querySelector(".name").textContent = found.name;
-    card.querySelector(".second").textContent = `${found.rank}${where}${twins}`;
+    const by = found.found_by?.filter((each) => each !== "picture").join(", ");
+    card.querySelector(".second").textContent = `${found.rank}${by ? ` · by its ${by}` : ""}${where}${twins}`;
     card.querySelector(".show").setAttribute("aria-label", `${found.rank}. ${found.name}`);
     card.querySelector(".near").style.setProperty("--near", Math.max(0.02, Math.min(1, found.score)));
     return card;
