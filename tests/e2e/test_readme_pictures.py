@@ -3,8 +3,10 @@
 import io
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -61,16 +63,29 @@ def _asked(address: str, **query: str) -> str:
 
 def test_the_page_on_a_desk(chromium, address):
     _sized(chromium, 1280, 860)
-    open_page(chromium, _asked(address, reference_id=JUDGE.replace("-FE0F", ""), text="with dark skin"))
+    judge = JUDGE.replace("-FE0F", "")
+    trail = quote(f"reference_id={judge.replace('1F469', '1F9D1')}&text=as a woman")
+    open_page(chromium, _asked(address, reference_id=judge, text="with dark skin", trail=trail))
     assert found(chromium)
+    second = chromium.find_elements(By.CSS_SELECTOR, "#grid .show")[1]
+    ActionChains(chromium).move_to_element(second).perform()
+    time.sleep(1)  # until the cards stand still
     _taken(chromium, "page.png", 1280, 860)
+
+
+def test_the_first_screen(chromium, address):
+    _sized(chromium, 1280, 860)
+    open_page(chromium, address)
+    until(lambda: len(chromium.find_elements(By.CSS_SELECTOR, ".example")) == 8)
+    time.sleep(1)
+    _taken(chromium, "page-start.png", 1280, 860)
 
 
 def test_the_page_on_a_phone(chromium, address):
     _sized(chromium, 390, 844, 2, phone=True)
     open_page(chromium, _asked(address, reference_id="twemoji-1F53A", text="pointing down"))
     assert found(chromium)
-    chromium.execute_script("scrollTo(0, document.getElementById('text').getBoundingClientRect().top - 60)")
+    time.sleep(1)
     _taken(chromium, "page-phone.png", 390, 844, 2)
 
 
@@ -78,7 +93,7 @@ def test_painting_a_mask(chromium, address):
     _sized(chromium, 1280, 860)
     open_page(chromium, _asked(address, reference_id="openmoji-1F469-200D-1F373", text="a farmer"))
     found(chromium)
-    chromium.find_element(By.ID, "paint").click()
+    chromium.find_element(By.CSS_SELECTOR, ".references .shown").click()
     canvas = chromium.find_element(By.ID, "mask")
     until(lambda: chromium.execute_script("return arguments[0].width", canvas) > 300)
     across, down = canvas.size["width"], canvas.size["height"]
@@ -87,10 +102,6 @@ def test_painting_a_mask(chromium, address):
         strokes.move_to_element_with_offset(canvas, -across // 4, int(down * (0.22 + 0.08 * row)))
         strokes.click_and_hold().move_by_offset(across // 2, 0).release()
     strokes.perform()
-    chromium.execute_script("document.getElementById('grid').replaceChildren()")
-    chromium.find_element(By.ID, "go").click()
-    assert found(chromium)
-    chromium.execute_script("scrollTo(0, 0)")
     _taken(chromium, "page-mask.png", 1280, 860)
 
 

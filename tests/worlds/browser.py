@@ -72,14 +72,19 @@ def open_page(driver: "WebDriver", address: str) -> None:
 
 def found(driver: "WebDriver") -> list[str]:
     """The ids of the pictures that were found, once no search is under way."""
-    shown = "return go.disabled ? [] : [...document.querySelectorAll('.card')].map((card) => card.dataset.id)"
+    shown = """return document.body.dataset.busy ? []
+        : [...document.querySelectorAll('#grid .card')].map((card) => card.dataset.id)"""
     return until(lambda: driver.execute_script(shown))
 
 
-def list_broken_rules(page: "WebDriver") -> list[str]:
+def list_broken_rules(page: "WebDriver", *rules: str) -> list[str]:
     """What axe, a checker of accessibility (WCAG 2.1, levels A and AA, and good practice), finds wrong."""
-    page.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
-    broken = page.execute_async_script("axe.run().then((result) => arguments[0](result.violations))")
+    if not page.execute_script("return Boolean(window.axe)"):
+        page.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    options = {"runOnly": list(rules)} if rules else {}
+    broken = page.execute_async_script(
+        "axe.run(arguments[0]).then((result) => arguments[1](result.violations))", options
+    )
     return [f"{rule['id']}: {node['html'][:150]}" for rule in broken for node in rule["nodes"]]
 
 

@@ -41,6 +41,11 @@ class ModelCard:
         """Return it as JSON types."""
         return {**asdict(self), "denoiser": self.denoiser.to_json()}
 
+    def list_sets(self) -> list[str]:
+        """Return the names of the sets that it was trained on, where that is known."""
+        tasks = self.trained_with.get("composed", {}).get("tasks", {})
+        return sorted({name for sets in tasks.values() for name in sets})
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "ModelCard":
         """Return the inverse of `to_json`; TypeError or KeyError where a key is unknown or missing."""

@@ -123,6 +123,12 @@ class Composer:
             answers.update(zip(places, alike, strict=True))
         return [answers[place] for place in range(len(queries))]
 
+    def trace(self, query: PreparedQuery) -> list[Tensor]:
+        """Return where the sampler stands, raw draws (S, D): the noise, what each step makes of it, the answer."""
+        calls: list[tuple[Tensor, Tensor]] = []
+        self.compose_all([query], PhaseTimer(on_step=lambda x_t, x0: calls.append((x_t, x0))))
+        return [self.denoiser.restore(x) for x in (*(x_t for x_t, _ in calls), *(x0 for _, x0 in calls[-1:]))]
+
     def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: PhaseTimer) -> list[Composition]:
         """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]

@@ -61,6 +61,7 @@ class Query:
         mode: "image" and "text" leave the model out: the nearest to the reference's, or to the text's, own embedding.
         subtract: a text whose direction is taken off the answer, by `subtract_weight` of the answer's length.
         exclude: ids of pictures that must not be among the results; a reference that is an id never is.
+        more, less: ids of pictures of the index; the answer is moved towards and away from them.
         where: a condition on the pictures' metadata, as in SQL (index/filters.py); "" for all pictures.
     """
 
@@ -79,6 +80,8 @@ class Query:
     subtract: str = field(default="", kw_only=True)
     subtract_weight: float = field(default=0.5, kw_only=True)
     exclude: tuple[str, ...] = field(default=(), kw_only=True)
+    more: tuple[str, ...] = field(default=(), kw_only=True)
+    less: tuple[str, ...] = field(default=(), kw_only=True)
     where: str = field(default="", kw_only=True)
 
     @property
@@ -112,6 +115,7 @@ class PreparedQuery:
         looks: one entry a part of the reference: how it looks, where it was handed in as a picture.
         exclude: ids of pictures that must not be found.
         allowed: rows of the index that may be; None for all.
+        shift: (D,) what is added to the unit vectors of the answer; None for nothing.
     """
 
     asked: Query
@@ -119,6 +123,7 @@ class PreparedQuery:
     looks: tuple[Looks | None, ...] = field(default=(), repr=False)
     exclude: tuple[str, ...] = ()
     allowed: Rows | None = field(default=None, repr=False)
+    shift: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 def list_parts(reference: Reference) -> tuple[ReferencePart, ...]:

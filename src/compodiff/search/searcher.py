@@ -46,8 +46,12 @@ class SearchDials(TypedDict, total=False):
     subtract: str
     subtract_weight: float
     exclude: tuple[str, ...]
+    more: tuple[str, ...]
+    less: tuple[str, ...]
     where: str
 
+
+_FEEDBACK = 0.5  # length of the step towards pictures called more like the one that is meant, and away from others
 
 One = str | Path | Image.Image | NDArray[np.float32] | Ranking
 
@@ -177,7 +181,8 @@ class Searcher:
         ids = tuple(part for part in list_parts(query.reference) if isinstance(part, str))
         allowed = self.filters.find_rows(query.where) if query.where else None
         prepared = self.composer.prepare(replace(query, reference=reference))
-        return replace(prepared, looks=looks, exclude=(*query.exclude, *ids), allowed=allowed)
+        exclude = (*query.exclude, *ids, *query.less)
+        return replace(prepared, looks=looks, exclude=exclude, allowed=allowed, shift=self._find_shift(query))
 
     def answer_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
@@ -185,7 +190,9 @@ class Searcher:
         with watch.time_phase("search"):
             own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
             hits = [
-                self._ranker.rank(self._fuse(each.draws), query.asked.k, (*query.exclude, *same), query.allowed)
+                self._ranker.rank(
+                    self._fuse(each.draws, query.shift), query.asked.k, (*query.exclude, *same), query.allowed
+                )
                 for query, same, each in zip(queries, own, compositions, strict=True)
             ]
         return [
@@ -199,6 +206,13 @@ class Searcher:
                 notes=self._note(query, found),
             )
             for query, composition, same, found in zip(queries, compositions, own, hits, strict=True)
+        ]
+
+    def imagine(self, query: PreparedQuery) -> list[tuple[Hit, ...]]:
+        """Return the picture nearest to where the sampler stands, from the noise to the answer (`Composer.trace`)."""
+        return [
+            self._ranker.rank(self._fuse(draws, query.shift), 1, query.exclude, query.allowed)
+            for draws in self.composer.trace(query)
         ]
 
     def _find_one(self, reference: One | ReferencePart) -> ReferencePart:
@@ -215,10 +229,18 @@ class Searcher:
         embedding = self.index.read_embedding(part)
         return embedding if query.mask is None else self.pictures.read(part)
 
-    def _fuse(self, draws: Tensor) -> NDArray[np.float32]:
-        """Fuse draws (S, D) in the way that the model was chosen with."""
+    def _fuse(self, draws: Tensor, shift: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Fuse draws (S, D) in the way that the model was chosen with, and shift the unit vectors by (D,)."""
         vectors: NDArray[np.float32] = fuse_draws(draws, self.composer.sampling.fusion).cpu().numpy()
-        return vectors
+        return vectors if shift is None else vectors / np.linalg.norm(vectors, axis=1, keepdims=True) + shift
+
+    def _find_shift(self, query: Query) -> NDArray[np.float32] | None:
+        """Return what moves an answer (D,) towards `more` and away from `less` (Rocchio's feedback)."""
+        shift = np.zeros(self.index.manifest.dim, dtype=np.float32)
+        for ids, sign in ((query.more, 1), (query.less, -1)):
+            liked = [self.index.read_embedding(each) for each in ids]
+            shift += sign * _FEEDBACK * sum(each / np.linalg.norm(each) for each in liked) / max(1, len(liked))
+        return shift if query.more or query.less else None
 
     def _recognise(self, prepared: PreparedQuery, composition: Composition) -> tuple[str, ...]:
         """Return the pictures of the index that parts of the reference are copies of."""

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Form, HTTPException, Query, Request
+from fastapi import BackgroundTasks, FastAPI, Form, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -23,16 +23,16 @@ from compodiff.serving.access import COOKIE, AccessGuard, is_right_token
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
+from compodiff.serving.page_api import add_page_api
 from compodiff.serving.pictures import ServedPicture, ThumbnailEdge, read_original
 from compodiff.serving.replies import (
     FaultReply,
     HealthReply,
     ModelReply,
-    PictureReply,
     PicturesReply,
     RankingReply,
     make_model_reply,
-    make_thumbnail_address,
+    make_picture_reply,
 )
 from compodiff.serving.service import Service, StartedSearch
 
@@ -89,8 +89,9 @@ def create_app(
     app.state.service = service
     _add_search(app, service)
     _add_pictures(app, service)
+    add_page_api(app, service, _describe_faults(400, 401, 422))
     _add_operation(app, service, token)
-    _add_page(app)
+    _add_page(app, service)
     _add_errors(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(AccessGuard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
@@ -129,12 +130,14 @@ async def _stream_lines(service: Service, begun: StartedSearch) -> AsyncIterator
     answer = asyncio.create_task(service.finish(begun, news.put_nowait))
     answer.add_done_callback(lambda _: news.put_nowait(None))
     yield json.dumps({"event": "wait", "done": 0, "of": steps}) + "\n"
-    while (progress := await news.get()) is not None:
-        yield json.dumps({"event": progress.phase, "done": progress.done, "of": steps}) + "\n"
     try:
+        while (progress := await news.get()) is not None:
+            yield json.dumps({"event": progress.phase, "done": progress.done, "of": steps}) + "\n"
         yield json.dumps({"event": "answer", **(await answer).model_dump()}) + "\n"
     except CompoDiffError as error:
         yield json.dumps({"event": "error", "error": str(error)}) + "\n"
+    finally:
+        answer.cancel()  # of a client that typed on in the meantime
 
 
 def _add_pictures(app: FastAPI, service: Service) -> None:
@@ -151,21 +154,15 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
     ) -> PicturesReply:
-        index = service.champion.live.searcher.index
+        live = service.champion.live
+        index = live.searcher.index
         names = index.pictures["name"]
         rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
         if picture_id:
             rows = rows.intersection([index.row[each] for each in picture_id if each in index.row])
         return PicturesReply(
             count=len(rows),
-            pictures=[
-                PictureReply(
-                    picture_id=index.picture_ids[row],
-                    name=names.iloc[row],
-                    thumbnail=make_thumbnail_address(index.picture_ids[row]),
-                )
-                for row in rows[offset : offset + limit]
-            ],
+            pictures=[make_picture_reply(live, row) for row in rows[offset : offset + limit]],
         )
 
     @app.get("/pictures/{picture_id:path}", summary="A picture as it is", **shown)
@@ -228,9 +225,11 @@ def _add_operation(app: FastAPI, service: Service, token: str) -> None:
         return response
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_page(app: FastAPI, service: Service) -> None:
     @app.get("/", include_in_schema=False)
-    def get_page() -> FileResponse:
+    def get_page(begun: BackgroundTasks) -> FileResponse:
+        # They take a second, and the page will ask for them when it has loaded.
+        begun.add_task(service.openings.find, service.champion.live)
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
     @app.get("/favicon.ico", include_in_schema=False)

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from compodiff.errors import CompoDiffError
 from compodiff.search.progress import Listener, PhaseTimer, SearchProgress
 from compodiff.search.query import PreparedQuery
 from compodiff.search.ranking import Ranking
 from compodiff.serving.champion import ServedModel
+
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,10 @@ class Batcher:
         answer: asyncio.Future[tuple[Ranking, float]] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(QueuedQuery(live, prepared, listener, answer))
         return await answer
+
+    async def run_alone(self, work: Callable[[], Done]) -> Done:
+        """Do `work` in the thread of the model, between its batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def run(self) -> None:
         """Answer until cancelled."""

@@ -62,6 +62,8 @@ class SearchForm(BaseModel):
     exclude: list[Id] = Field(
         default=[], max_length=MAX_EXCLUDED, description="ids that must not be found; a reference by id never is"
     )
+    more: list[Id] = Field(default=[], max_length=MAX_REFERENCES, description="ids: the answer is more like these")
+    less: list[Id] = Field(default=[], max_length=MAX_REFERENCES, description="ids: the answer is less like these")
     weight: list[Weight] = Field(
         default=[],
         max_length=3 * MAX_REFERENCES,
@@ -118,6 +120,8 @@ def make_query(form: SearchForm, uploads: Uploads, max_pixels: int) -> Query:
         mode=form.mode,
         subtract=form.subtract,
         exclude=tuple(form.exclude),
+        more=tuple(form.more),
+        less=tuple(form.less),
         where=form.filter.strip(),
         **dials,
     )

@@ -42,6 +42,8 @@ class QueryReply(BaseModel):
     reference_embedding: list[str] = Field(description="where not all references are ids: their embedding, masked")
     weight: list[float]
     exclude: list[str]
+    more: list[str]
+    less: list[str]
     text: str
     negative: str
     subtract: str
@@ -86,6 +88,7 @@ class PictureReply(BaseModel):
 
     picture_id: str
     name: str
+    picture: str
     thumbnail: str
 
 
@@ -115,13 +118,14 @@ class ModelReply(BaseModel):
     paper: dict[str, float] = Field(description="the paper's dials (arXiv 2303.11916, section 4.3)")
     pictures: int
     index_kind: str
+    trained_on: list[str] = Field(description="the sets that the model learned from, where its card says")
     columns: list[str] = Field(description="of the metadata, for filters")
     attribution: str
     limits: dict[str, int]
     reloads: int
 
 
-_AS_ASKED = ("text", "negative", "subtract", "subtract_weight", "k", "filter", "mode")
+_AS_ASKED = ("more", "less", "text", "negative", "subtract", "subtract_weight", "k", "filter", "mode")
 PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
@@ -133,6 +137,15 @@ def make_picture_address(picture_id: str) -> str:
 def make_thumbnail_address(picture_id: str) -> str:
     """Return where its small version is."""
     return f"/thumbnails/{quote(picture_id, safe='/')}"
+
+
+def make_picture_reply(live: ServedModel, row: int) -> PictureReply:
+    """Return the picture in `row` of the index."""
+    index = live.searcher.index
+    picture_id = index.picture_ids[row]
+    name = str(index.pictures["name"].iloc[row])
+    address = make_picture_address(picture_id)
+    return PictureReply(picture_id=picture_id, name=name, picture=address, thumbnail=make_thumbnail_address(picture_id))
 
 
 def make_ranking_reply(
@@ -160,6 +173,7 @@ def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelRe
         paper=PAPER,
         pictures=index.manifest.count,
         index_kind=index.manifest.kind,
+        trained_on=composer.card.list_sets(),
         columns=live.searcher.filters.columns,
         attribution=live.places.attribution,
         limits=dict(vars(limits)),

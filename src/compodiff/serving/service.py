@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 
 from compodiff.search.progress import SearchProgress
-from compodiff.search.query import PreparedQuery
+from compodiff.search.query import PreparedQuery, Query
+from compodiff.search.ranking import Hit, Ranking
 from compodiff.serving.batching import Batcher
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm, Uploads, make_query
 from compodiff.serving.limits import Limits
 from compodiff.serving.metrics import ServiceMetrics
+from compodiff.serving.openings import Openings
 from compodiff.serving.pictures import Thumbnails
 from compodiff.serving.replies import RankingReply, make_ranking_reply
 
@@ -42,6 +44,7 @@ class Service:
         self.metrics, self.thumbnails = ServiceMetrics(), Thumbnails()
         self._batcher = Batcher(limits.batch, self.metrics.batches.observe)
         self._decoding = ThreadPoolExecutor(2, "decode")
+        self.openings = Openings(self.ask)
         self._refresh_seconds = refresh_seconds
         self._waiting = 0
 
@@ -97,6 +100,23 @@ class Service:
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
         return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
+
+    async def ask(self, live: ServedModel, query: Query) -> Ranking:
+        """Answer a query of the server's own, in turn with those of others."""
+        prepared = await asyncio.get_running_loop().run_in_executor(self._decoding, live.searcher.prepare, query)
+        return (await self._batcher.submit(live, prepared))[0]
+
+    async def imagine(self, form: SearchForm) -> tuple[ServedModel, list[tuple[Hit, ...]]]:
+        """Return what is nearest to where the sampler stands, from the noise to a query's answer.
+
+        Raises:
+            InputInvalid: the query cannot be answered.
+            HTTPException: 429, there are too many already.
+        """
+        begun = await self.begin(form)
+        with self._count_query():
+            found = await self._batcher.run_alone(lambda: begun.live.searcher.imagine(begun.prepared))
+        return begun.live, found
 
     @contextmanager
     def _count_query(self) -> Iterator[None]:

@@ -92,7 +92,7 @@ def test_the_page_loads_nothing_from_elsewhere(client):
     page = client.get("/")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "http" not in page.text
-    for name in ("app.js", "panel.js", "style.css", "icon.svg"):
+    for name in ("app.js", "bar.js", "style.css", "icon.svg"):
         assert client.get(f"/page/{name}").status_code == 200
 
 

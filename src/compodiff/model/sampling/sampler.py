@@ -47,7 +47,7 @@ def compose_draws(
     options: SamplerOptions,
     generator: torch.Generator | Sequence[torch.Generator],
     process: Process,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Sample every query's draws, to be averaged or to have their scores fused.
 
@@ -57,7 +57,7 @@ def compose_draws(
         options: how to sample.
         generator: one a query, or one that seeds them in turn; on the CPU.
         process: the objective that the denoiser was trained for (from its model card).
-        on_step: called after every network call.
+        on_step: given x_t and the network's estimate of x0, (B * S, D) as it sees them, after every call.
 
     Returns:
         (B, S, D) raw embeddings, float32, not normalised.
@@ -73,7 +73,7 @@ def compose_draws(
     def predict_and_report(x_t: Tensor, timestep: float) -> Tensor:
         x0 = predict(x_t, timestep)
         if on_step is not None:
-            on_step()
+            on_step(x_t, x0)
         return x0
 
     def draw_noise() -> Tensor:

@@ -1,60 +1,110 @@
 // A brush over the reference: strokes that can be undone, sent as a black and white picture of the reference's shape.
 
+import { $ } from "./elements.js";
+
 const LONGER = 512; // pixels of the mask's longer edge
 const CELLS = 64;
+const COLOUR = "#e11d48b0";
 
 export class Mask {
   constructor(canvas, changed) {
     this.canvas = canvas;
     this.changed = changed;
-    this.strokes = [];
-    this.cells = null; // of a link: base64 of 64 x 64 bits, until it is painted over
     this.size = 14; // per cent of the shorter edge
+    this.erasing = false;
     this.cursor = null;
+    this.forget();
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("pointerleave", () => { this.cursor = null; this.draw(); });
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    $("editor").addEventListener("keydown", (event) => this.key(event));
+    $("editor").addEventListener("close", () => { this.cursor = null; this.draw(); this.before === this.state || this.changed(); });
+    $("brush").addEventListener("click", () => this.erase(false));
+    $("eraser").addEventListener("click", () => this.erase(true));
+    $("brush-size").addEventListener("input", () => this.resize(Number($("brush-size").value)));
+    $("undo").addEventListener("click", () => this.undo());
+    $("invert").addEventListener("click", () => this.add({ invert: true }));
+    $("clear").addEventListener("click", () => { this.forget(); this.draw(); });
   }
 
   get painted() {
     return this.strokes.length > 0 || this.cells !== null;
   }
 
-  /** Take the shape of a picture; what was painted on another is gone. */
+  /** Changes with every stroke. */
+  get state() {
+    return `${this.strokes.length} ${this.strokes.at(-1)?.points?.length} ${this.cells}`;
+  }
+
+  edit() {
+    this.before = this.state;
+    $("editor").showModal();
+    this.canvas.focus();
+    this.draw();
+  }
+
+  /** Take the shape of a picture. */
   fit(width, height) {
     const scale = LONGER / Math.max(width, height);
     this.canvas.width = Math.max(1, Math.round(width * scale));
     this.canvas.height = Math.max(1, Math.round(height * scale));
+    this.canvas.parentElement.style.setProperty("--shape", width / height);
     this.draw();
+    if (this.painted) this.changed();
   }
 
-  clear() {
+  forget() {
     this.strokes = [];
-    this.cells = null;
+    this.cells = null; // of a link: base64 of 64 x 64 bits, below all strokes
+    this.sent = null; // the cells that an answer said these strokes to be
+  }
+
+  takeCells(cells) {
+    this.forget();
+    this.cells = cells;
     this.draw();
-    this.changed();
   }
 
   undo() {
     if (this.strokes.length) this.strokes.pop();
     else this.cells = null;
+    this.sent = null;
     this.draw();
-    this.changed();
   }
 
-  /** Put it into a form: as it came from a link, or as a picture. */
+  erase(on) {
+    this.erasing = on;
+    $("eraser").setAttribute("aria-pressed", on);
+    $("brush").setAttribute("aria-pressed", !on);
+  }
+
+  resize(size) {
+    this.size = Math.max(3, Math.min(40, size));
+    $("brush-size").value = this.size;
+    this.draw();
+  }
+
+  add(stroke) {
+    this.sent = null;
+    this.strokes.push(stroke);
+    this.draw();
+  }
+
+  /** Put it into a form: as cells where they are known, or as a picture. */
   async write(form) {
     if (!this.painted) return;
-    if (!this.strokes.length) {
-      form.append("mask_cells", this.cells);
+    const cells = this.sent ?? (this.strokes.length ? null : this.cells);
+    if (cells) {
+      form.append("mask_cells", cells);
       return;
     }
     const sheet = document.createElement("canvas");
     Object.assign(sheet, { width: this.canvas.width, height: this.canvas.height });
     const context = sheet.getContext("2d");
-    context.fillStyle = "#000";
+    context.drawImage(this.paint("#fff"), 0, 0);
+    context.globalCompositeOperation = "destination-over";
     context.fillRect(0, 0, sheet.width, sheet.height);
-    this.paint(context, "#fff");
     form.append("mask", await new Promise((done) => sheet.toBlob(done, "image/png")), "mask.png");
   }
 
@@ -62,29 +112,29 @@ export class Mask {
     event.preventDefault();
     this.canvas.focus();
     this.canvas.setPointerCapture(event.pointerId);
-    this.strokes.push({ size: this.brush(), points: [this.at(event)] });
-    this.draw();
-    this.changed();
+    this.add({ size: this.brush(), points: [this.at(event)], erase: this.erasing || event.button === 2 });
   }
 
   move(event) {
-    if (!(event.buttons & 1) || !this.strokes.length) return;
-    this.strokes.at(-1).points.push(...(event.getCoalescedEvents?.() ?? [event]).map((each) => this.at(each)));
+    this.cursor = this.at(event);
+    const stroke = this.strokes.at(-1);
+    if (event.buttons && stroke?.points) stroke.points.push(...(event.getCoalescedEvents?.() ?? [event]).map((each) => this.at(each)));
     this.draw();
   }
 
   key(event) {
+    if (event.target.matches("input")) return;
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const { width, height } = this.canvas;
-    this.cursor ??= [width / 2, height / 2];
-    if (event.key in steps) {
+    if (event.key in steps && event.target === this.canvas) {
       const [right, down] = steps[event.key];
-      const step = this.brush() / 2;
-      this.cursor = [clamp(this.cursor[0] + right * step, width), clamp(this.cursor[1] + down * step, height)];
-    } else if (event.key === " ") {
-      this.strokes.push({ size: this.brush(), points: [this.cursor] });
-      this.changed();
+      const [x, y] = this.cursor ?? [width / 2, height / 2];
+      this.cursor = [clamp(x + (right * this.brush()) / 2, width), clamp(y + (down * this.brush()) / 2, height)];
+    } else if (event.key === " " && event.target === this.canvas) {
+      this.add({ size: this.brush(), points: [(this.cursor ??= [width / 2, height / 2])], erase: this.erasing });
     } else if (event.key === "u" || event.key === "z") this.undo();
+    else if (event.key === "e") this.erase(!this.erasing);
+    else if (event.key === "[" || event.key === "]") this.resize(this.size + (event.key === "]" ? 3 : -3));
     else return;
     event.preventDefault();
     this.draw();
@@ -106,40 +156,53 @@ export class Mask {
   draw() {
     const context = this.canvas.getContext("2d");
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    this.paint(context, "#e11d48");
-    if (this.cursor && document.activeElement === this.canvas) {
-      context.strokeStyle = "#000";
-      context.lineWidth = 3;
+    context.drawImage(this.paint(COLOUR), 0, 0);
+    $("undo").disabled = $("clear").disabled = !this.painted;
+    if (!this.cursor || !$("editor").open) return;
+    for (const [colour, width] of [["#fff", 4], ["#000", 2]]) { // a ring that is seen on any ground
+      Object.assign(context, { strokeStyle: colour, lineWidth: width });
       context.beginPath();
       context.arc(...this.cursor, this.brush() / 2, 0, 7);
       context.stroke();
     }
   }
 
-  paint(context, colour) {
-    context.fillStyle = context.strokeStyle = colour;
+  /** What is painted, in one colour on nothing. */
+  paint(colour) {
+    const sheet = document.createElement("canvas");
+    Object.assign(sheet, { width: this.canvas.width, height: this.canvas.height });
+    const context = sheet.getContext("2d");
     context.lineCap = context.lineJoin = "round";
-    if (this.cells !== null) this.paintCells(context);
-    for (const { size, points } of this.strokes) {
-      context.beginPath();
-      context.arc(...points[0], size / 2, 0, 7);
-      context.fill();
-      context.lineWidth = size;
-      context.beginPath();
-      points.forEach((point) => context.lineTo(...point));
-      context.stroke();
+    if (this.cells !== null) paintCells(context, this.cells);
+    for (const { size, points, erase, invert } of this.strokes) {
+      context.globalCompositeOperation = invert ? "xor" : erase ? "destination-out" : "source-over";
+      if (invert) context.fillRect(0, 0, sheet.width, sheet.height);
+      else paintStroke(context, size, points);
     }
+    Object.assign(context, { globalCompositeOperation: "source-in", fillStyle: colour });
+    context.fillRect(0, 0, sheet.width, sheet.height);
+    return sheet;
   }
+}
 
-  paintCells(context) {
-    const bytes = Uint8Array.from(atob(this.cells.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
-    const wide = this.canvas.width / CELLS;
-    const high = this.canvas.height / CELLS;
-    for (let cell = 0; cell < CELLS * CELLS; cell++) {
-      if (!(bytes[cell >> 3] & (128 >> (cell & 7)))) continue;
-      const [down, right] = [Math.floor(cell / CELLS), cell % CELLS];
-      context.fillRect(right * wide, down * high, wide + 0.5, high + 0.5);
-    }
+function paintStroke(context, size, points) {
+  context.beginPath();
+  context.arc(...points[0], size / 2, 0, 7);
+  context.fill();
+  context.lineWidth = size;
+  context.beginPath();
+  points.forEach((point) => context.lineTo(...point));
+  context.stroke();
+}
+
+function paintCells(context, cells) {
+  const bytes = Uint8Array.from(atob(cells.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
+  const wide = context.canvas.width / CELLS;
+  const high = context.canvas.height / CELLS;
+  for (let cell = 0; cell < CELLS * CELLS; cell++) {
+    if (!(bytes[cell >> 3] & (128 >> (cell & 7)))) continue;
+    const [down, right] = [Math.floor(cell / CELLS), cell % CELLS];
+    context.fillRect(right * wide, down * high, wide + 0.5, high + 0.5);
   }
 }
 

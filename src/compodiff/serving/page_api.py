@@ -1,0 +1,88 @@
+"""What the page asks besides search: openings, changes, facets, and the steps of an answer."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, Query
+from pydantic import BaseModel, Field
+
+from compodiff.serving.facets import FacetsReply, list_facets
+from compodiff.serving.form import SearchForm
+from compodiff.serving.limits import MAX_TEXT
+from compodiff.serving.openings import ANYWHERE, list_changes
+from compodiff.serving.replies import PictureReply, make_picture_reply
+from compodiff.serving.service import Service
+
+
+class ExampleReply(BaseModel):
+    """A query and the picture that answers it."""
+
+    reference: PictureReply
+    text: str
+    answer: PictureReply
+
+
+class OpeningsReply(BaseModel):
+    """What one may begin with."""
+
+    examples: list[ExampleReply] = Field(description="queries that this model gets right; none over one's own folder")
+    pictures: list[PictureReply] = Field(description="pictures that differ from each other")
+    changes: list[str] = Field(description="worth a try with any picture")
+
+
+class ChangesReply(BaseModel):
+    """Words that fit a picture."""
+
+    changes: list[str]
+
+
+class ImaginedStep(BaseModel):
+    """Where the sampler stands after one of its steps; before the first there is only noise."""
+
+    step: int
+    picture: PictureReply = Field(description="the nearest to it")
+    score: float = Field(description="their cosine")
+
+
+class ImaginingReply(BaseModel):
+    """The way from noise to an answer."""
+
+    steps: list[ImaginedStep]
+
+
+def add_page_api(app: FastAPI, service: Service, faults: dict[int | str, dict[str, Any]]) -> None:
+    """Add the routes; `faults` describes their errors."""
+
+    @app.get("/openings", responses=faults, summary="Worked examples and pictures to begin with")
+    async def get_openings() -> OpeningsReply:
+        live = service.champion.live
+        examples, rows = await service.openings.find(live)
+        shown = [
+            ExampleReply(
+                reference=make_picture_reply(live, each.reference),
+                text=each.text,
+                answer=make_picture_reply(live, each.answer),
+            )
+            for each in examples
+        ]
+        return OpeningsReply(
+            examples=shown, pictures=[make_picture_reply(live, row) for row in rows], changes=list(ANYWHERE)
+        )
+
+    @app.get("/changes", responses=faults, summary="Changes that fit a picture of the index")
+    def get_changes(picture_id: Annotated[str, Query(max_length=MAX_TEXT)]) -> ChangesReply:
+        return ChangesReply(changes=list_changes(service.champion.live, picture_id))
+
+    @app.get("/facets", responses=faults, summary="What the pictures can be filtered by")
+    def get_facets() -> FacetsReply:
+        return FacetsReply(facets=list_facets(service.champion.live.searcher.index.pictures))
+
+    @app.post("/imagine", responses=faults, summary="The nearest picture at every step of an answer")
+    async def imagine(form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> ImaginingReply:
+        live, rankings = await service.imagine(form)
+        row = live.searcher.index.row
+        steps = [
+            ImaginedStep(step=step, picture=make_picture_reply(live, row[hits[0].picture_id]), score=hits[0].score)
+            for step, hits in enumerate(rankings)
+            if hits
+        ]
+        return ImaginingReply(steps=steps)

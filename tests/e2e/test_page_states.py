@@ -1,0 +1,167 @@
+"""The page's states at three widths, light and dark: what must be in sight, and that a checker finds nothing."""
+
+import gc
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+
+pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from worlds.browser import CHROMIUM, DRIVER, browser, found, list_broken_rules, open_page, prefer_colours, until
+from worlds.search import places_in
+
+from compodiff.serving.api import create_app
+from compodiff.serving.champion import Champion
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"
+)
+WIDTHS = {360: 740, 1366: 768, 2560: 1440}
+GROUNDS = {"light": "rgb(251, 251, 253)", "dark": "rgb(14, 15, 20)"}
+TOKEN = "open sesame"  # noqa: S105
+_FACTS = """
+    const box = (each) => each.getBoundingClientRect();
+    const shown = (each) => each.offsetParent && getComputedStyle(each).visibility === "visible";
+    const open = document.querySelector("dialog[open]") ?? document.body;
+    const pressed = [...open.querySelectorAll("button")].filter((each) => shown(each) && !each.closest(".tools"));
+    return {
+      wide: document.documentElement.scrollWidth,
+      button: box(document.getElementById("go")).bottom,
+      ground: getComputedStyle(document.body).backgroundColor,
+      small: pressed.filter((each) => box(each).height < 24 || box(each).width < 24).map((each) => each.outerHTML),
+      outside: pressed.filter((each) => box(each).right > innerWidth + 1 && !each.closest("ul, ol, .frames"))
+        .map((each) => each.outerHTML),
+      cards: [...document.querySelectorAll("#grid .card")].map(box).map(({left, right, top}) => [left, right, top]),
+    };"""
+
+
+@pytest.fixture(scope="module")
+def champion(search_project) -> Champion:
+    return Champion(lambda: places_in(search_project / "artifacts"))
+
+
+@contextmanager
+def _serve(champion: Champion, port: int = 0) -> Iterator[int]:
+    """Serve in this process, behind a token; the port."""
+    config = uvicorn.Config(
+        create_app(champion, token=TOKEN), port=port, log_level="error", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        with warnings.catch_warnings():  # a connection that the browser opened while the server closed
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[WebDriver]:
+    with browser() as driver:
+        yield driver
+
+
+def _require_good_layout(page: WebDriver, state: str) -> None:
+    """Look at the page as it is, at every width, light and dark."""
+    for scheme, ground in GROUNDS.items():
+        prefer_colours(page, scheme)
+        for wide, high in WIDTHS.items():
+            metrics = {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": wide < 800}
+            page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            until(lambda: page.execute_script(_FACTS)["ground"] == ground)  # noqa: B023
+            facts, where = page.execute_script(_FACTS), f"{state}, {wide} px, {scheme}"
+            assert facts["wide"] <= wide, f"{where}: scrolls sideways"
+            assert facts["button"] <= high, f"{where}: Search is below the fold"
+            assert facts["small"] == [], where
+            assert facts["outside"] == [], where
+        # Colours alone differ between the two.
+        rules = ("color-contrast",) if scheme == "dark" else ()
+        assert list_broken_rules(page, *rules) == [], f"{state}, {scheme}"
+
+
+def test_every_state_at_every_width_in_both_colours(chromium, champion):
+    with _serve(champion) as port:
+        chromium.get(f"http://127.0.0.1:{port}/")
+        door = chromium.find_element(By.ID, "door-text")
+        until(door.is_displayed)
+        _require_good_layout(chromium, "door")
+        chromium.find_element(By.ID, "token").send_keys("sesame", Keys.ENTER)
+        until(lambda: door.text == "That was not it. Try again.")
+        chromium.find_element(By.ID, "token").send_keys(TOKEN, Keys.ENTER)
+        until(lambda: len(chromium.find_elements(By.CSS_SELECTOR, "#starters .card")) > 10)
+        assert chromium.find_element(By.ID, "w_text").get_attribute("value") == "1.5", "the model's dials were not set"
+        _require_good_layout(chromium, "first screen")
+
+        chromium.find_element(By.CSS_SELECTOR, "#starters .show").click()
+        chromium.find_element(By.ID, "text").send_keys("in red", Keys.ENTER)
+        until(lambda: "text=in+red" in chromium.current_url)
+        _require_good_layout(chromium, "answer")
+        _require_justified_rows(chromium)
+
+        for state, opening in _STATES.items():
+            chromium.execute_script(opening)
+            until(lambda: not chromium.execute_script("return document.body.dataset.busy"))
+            _require_good_layout(chromium, state)
+            chromium.execute_script("document.querySelector('dialog[open]')?.close()")
+
+
+_STATES = {
+    "answer with drawer": "tune.click(); more.open = true",
+    "large picture": "tune.click(); document.querySelector('#grid .show').click()",
+    "before and after": """document.querySelector('#grid .show').click();
+        document.querySelectorAll('#viewer-acts button')[1].click()""",
+    "mask editor": "document.querySelector('.references .shown').click()",
+    "keyboard": "help.click()",
+    "gallery": "browse.click()",
+    "film and fault": "imagine.click(); fault.hidden = false; fault.textContent = 'This went wrong.'",
+    "three ways": "compare.click()",
+}
+
+
+def _require_justified_rows(page: WebDriver) -> None:
+    """Rows begin and end at the same places, and there are as many as fill the window."""
+    cards = page.execute_script(_FACTS)["cards"]
+    rows: dict[int, list[list[float]]] = {}
+    for card in cards:
+        rows.setdefault(round(card[2]), []).append(card)
+    *full, _ = [row for _, row in sorted(rows.items())]
+    assert len(full) >= 3
+    assert max(row[0][0] for row in full) - min(row[0][0] for row in full) < 1
+    assert max(row[-1][1] for row in full) - min(row[-1][1] for row in full) < 2
+    assert full[0][-1][1] > max(WIDTHS) - 60, "the wall does not reach the edge"
+
+
+def test_a_server_that_restarts_under_the_page_is_waited_for(chromium, champion):
+    prefer_colours(chromium)
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.set_window_size(1366, 900)
+    with _serve(champion) as port:
+        address = f"http://127.0.0.1:{port}/"
+        chromium.get(address)
+        until(
+            lambda: chromium.execute_script(
+                "return document.body.dataset.ready ?? document.querySelector('#door').open"
+            )
+        )
+        open_page(chromium, f"{address}#text=a+cat")
+        chromium.refresh()
+        first = found(chromium)
+    text, notice = chromium.find_element(By.ID, "text"), chromium.find_element(By.ID, "notice")
+    text.send_keys(" in red")
+    until(lambda: "The server does not answer" in notice.text)
+    with _serve(champion, port):
+        until(lambda: not notice.is_displayed())
+        until(lambda: found(chromium) != first)
+        assert not chromium.find_element(By.ID, "fault").is_displayed()
+        assert len(found(chromium)) >= len(first)
