@@ -40,7 +40,7 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesBenchmarkPara
     for split in SPLITS:
         families = _draw_families(ObjectStock(catalogue, split), split, params)
         scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
-        pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
+        pictures = ((name, save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
         pack_pictures(folder / "gallery" / f"{split}.tar", pictures)
         queries = [
             query
@@ -49,7 +49,7 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesBenchmarkPara
         ]
         for query in (query for query in queries if query.mask):
             mask = painter.paint_mask(scenes[query.reference], scenes[query.targets[0]])
-            (folder / query.mask).write_bytes(_save_png(Image.fromarray(mask)))
+            (folder / query.mask).write_bytes(save_png(Image.fromarray(mask)))
         lines = "".join(f"{format_line(query)}\n" for query in queries)
         (folder / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
 
@@ -83,7 +83,8 @@ def _make_harder(query: QueryLine, edit: SceneEdit) -> Iterator[QueryLine]:
         yield replace(query, group=MASKED, mask=f"masks/{query.reference}-{query.targets[0]}.png")
 
 
-def _save_png(picture: Image.Image) -> bytes:
+def save_png(picture: Image.Image) -> bytes:
+    """Return a picture as PNG."""
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
