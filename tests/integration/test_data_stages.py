@@ -26,7 +26,7 @@ from compodiff.training.examples import TARGET
 from compodiff.training.fit import TrainingMaterial
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-SETS = ("emoji", "emoji_edits", "scenes")
+SETS = ("emoji", "emoji_edits", "scenes", "exact_edits")
 BENCHMARKS = ("emoji", "scenes")
 ALL_THROUGH = dict.fromkeys(
     ("image_image", "image_caption_reference", "image_caption_target", "directional", "keyword_image"), -1.0
@@ -40,6 +40,8 @@ def small_params() -> dict[str, Any]:
         own["min_rows"] = 1
         own["floors"] = None if own["floors"] is None else ALL_THROUGH
     params["sets"]["scenes"]["families"] = {"train": 3, "validation": 1}
+    few = {"objects": 2, "scenes": 1, "collages": 1}
+    params["sets"]["exact_edits"]["pictures"] = {"train": few, "validation": few}
     params["benchmarks"]["scenes"]["families"] = {"validation": 1, "test": 1}
     params["synthesis"]["rows_per_shard"] = 100
     params["validation"]["max_rejected_fraction"] = 0.2  # of few pictures, many look alike
@@ -151,11 +153,13 @@ def test_a_batch_is_drawn_of_every_set_in_its_share(root: Path) -> None:
     material = open_material(root)
     batches = Batches(material.mixture, params, Process("diffusion", 1000))
     (batch,) = batches.make_microbatches(0, rank=0, world_size=1)
-    assert int((batch.rows.mask >= 0).sum()) == 25
-    assert int((batch.rows.image < 0).sum()) == 25
+    tasks = params.tasks.by_task
+    assert int((batch.rows.mask >= 0).sum()) == round(100 * sum(tasks["masked"].values()))
+    assert int((batch.rows.image < 0).sum()) == round(100 * sum(tasks["text_to_image"].values()))
     assert len(batch.target) == 100
     plan = batches.draw_plan(np.random.default_rng(1))
-    assert dict(zip(SETS, np.bincount(plan.rows[:, 4]), strict=True)) == {"emoji": 39, "emoji_edits": 36, "scenes": 25}
+    shares = {name: sum(of_task.get(name, 0.0) for of_task in tasks.values()) for name in SETS}
+    assert [*np.bincount(plan.rows[:, 4])] == [round(100 * shares[name]) for name in SETS]
     assert len(material.queries.own) > 10
 
 
@@ -281,7 +285,7 @@ def test_a_set_removed_between_two_stages_is_one_line(root: Path, tmp_path: Path
     [
         (
             "embed@mine",
-            "no stage 'embed@mine'; params.yaml gives: embed@emoji, embed@emoji_edits, embed@scenes",
+            "no stage 'embed@mine'; params.yaml gives: embed@emoji, embed@emoji_edits, embed@scenes, embed@exact_edits",
         ),
         ("embed", "there is no stage 'embed'; params.yaml gives: embed@emoji"),
         ("train_prior@emoji", "there is no stage 'train_prior@emoji'; params.yaml gives: train_prior"),

@@ -26,6 +26,7 @@ BIN = Path(sys.executable).parent
 
 _TRAINING = {"steps": 8, "batch_size": 16, "warmup_steps": 2, "contrastive_negatives": 32, "validate_every": 4}
 _TRAINING |= {"checkpoint_every": 4, "curve": {"queries": 20}}
+FEW_PICTURES = {"objects": 2, "scenes": 1, "collages": 1}
 # One value for another at its place; what is not named stays as params.yaml has it.
 SMALL: dict[str, Any] = {
     "encoder": {
@@ -37,10 +38,12 @@ SMALL: dict[str, Any] = {
         "emoji": {"min_rows": 10},
         "emoji_edits": {"min_rows": 10, "floors": None, "max_pairs_per_relation": 40},
         "scenes": {"min_rows": 10, "floors": None, "families": {"train": 20, "validation": 4}},
+        "exact_edits": {"min_rows": 10, "pictures": {"train": FEW_PICTURES, "validation": FEW_PICTURES}},
     },
     "benchmarks": {
         "emoji": {"max_queries_per_relation": 30, "gate": {"floor": 0.0}},
         "scenes": {"gate": {"floor": 0.0}},
+        "exact_edits": {"validation_pictures": 1},
     },
     "synthesis": {"rows_per_shard": 64},
     "validation": {"max_rejected_fraction": 0.5},
