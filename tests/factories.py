@@ -22,8 +22,6 @@ from compodiff.params import (
     EmojiBenchmarkParams,
     EmojiCaptionsParams,
     EmojiEditsParams,
-    ExactEditsParams,
-    FolderEditsParams,
     IndexParams,
     SamplingParams,
     ScenesParams,
@@ -97,21 +95,6 @@ def make_scenes_params(*, train: int = 0, validation: int = 0, **changes: Any) -
     """`train` and `validation` families of scenes; all are let through."""
     usual = {"recipe": "scenes", "reads": "data", "min_rows": 1, "floors": None, "seed": 17, "edits_per_relation": 1}
     return ScenesParams.model_validate(usual | {"families": {"train": train, "validation": validation}} | changes)
-
-
-def make_exact_edits_params(**changes: Any) -> ExactEditsParams:
-    """A picture of each kind to train on, a collage to validate with; all are let through."""
-    usual = {"recipe": "exact_edits", "reads": "data", "min_rows": 1, "floors": None, "seed": 17}
-    one = {"objects": 1, "scenes": 1, "collages": 1}
-    amounts = {"pictures": {"train": one, "validation": one | {"objects": 0, "scenes": 0}}, "edits_per_picture": 4}
-    return ExactEditsParams.model_validate(usual | amounts | changes)
-
-
-def make_folder_edits_params(**changes: Any) -> FolderEditsParams:
-    """All pictures of a folder of few; all rows are let through."""
-    usual = {"recipe": "folder_edits", "reads": "pictures", "min_rows": 1, "floors": None, "seed": 17}
-    amounts = {"pictures": 100, "validation_fraction": 0.2, "edits_per_picture": 4}
-    return FolderEditsParams.model_validate(usual | amounts | changes)
 
 
 def make_captions_params(**changes: Any) -> EmojiCaptionsParams:

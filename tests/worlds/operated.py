@@ -21,12 +21,13 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
+from worlds.exact_edits import FEW_PICTURES
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 _TRAINING = {"steps": 8, "batch_size": 16, "warmup_steps": 2, "contrastive_negatives": 32, "validate_every": 4}
 _TRAINING |= {"checkpoint_every": 4, "curve": {"queries": 20}}
-FEW_PICTURES = {"objects": 2, "scenes": 1, "collages": 1}
 # One value for another at its place; what is not named stays as params.yaml has it.
 SMALL: dict[str, Any] = {
     "encoder": {

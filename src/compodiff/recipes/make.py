@@ -28,8 +28,7 @@ from compodiff.params import (
 from compodiff.project import ATTRIBUTION
 from compodiff.recipes.emoji import list_caption_pairs, list_captioned_pictures, place_pictures
 from compodiff.recipes.made import ShardMaker, describe_pair, make_shards, plan_shards
-from compodiff.scenes.exact.generator import EditChoices, ExactEditor, make_exact_pairs
-from compodiff.scenes.exact.subjects import load_subjects
+from compodiff.scenes.exact.generator import EditChoices, ExactEditor, load_subjects, make_exact_pairs
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, TrainingSet, finish_set, open_set, open_shard
 from compodiff.sets.addresses import is_address

@@ -16,7 +16,7 @@ from compodiff.params import EditedPictures, ExactEditsBenchmarkParams
 from compodiff.scenes.benchmark import save_png
 from compodiff.scenes.edits import make_family_generator
 from compodiff.scenes.exact.captions import BACK, BRIGHTEN, CLOSER, DARKEN, FARTHER, GROUND, TINT, list_wordings
-from compodiff.scenes.exact.generator import BASE, EditedFamily, list_ways
+from compodiff.scenes.exact.families import BASE, EditedFamily, list_ways
 from compodiff.scenes.exact.operations import ExactEdit
 from compodiff.scenes.exact.photographs import find_photographs
 from compodiff.scenes.exact.subjects import CatalogueSubjects, PhotographSubjects, Subjects

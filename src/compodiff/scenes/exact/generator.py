@@ -1,47 +1,25 @@
 """Triplets of whole pictures and exact edits of them; a picture and its edits are a family, each there and back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
+from compodiff.images import list_pictures
 from compodiff.pairs.pair import CaptionPair, PicturePair
+from compodiff.params import ExactEditsParams, FolderEditsParams
 from compodiff.scenes.edits import make_family_generator
-from compodiff.scenes.exact.captions import BACK, GROUND, describe_edited, list_wordings
-from compodiff.scenes.exact.operations import ExactEdit, draw_edits, edit_picture
-from compodiff.scenes.exact.subjects import Subject, Subjects
+from compodiff.scenes.exact.captions import describe_edited, list_wordings
+from compodiff.scenes.exact.families import BASE, EditedFamily, list_ways
+from compodiff.scenes.exact.operations import draw_edits
+from compodiff.scenes.exact.subjects import CatalogueSubjects, PhotographSubjects, Subjects
 from compodiff.scenes.objects import draw_one
 from compodiff.sets import SPLITS
-
-BASE = "base"
-
-
-@dataclass(frozen=True)
-class EditedFamily:
-    """A picture and edits of it."""
-
-    subject: Subject
-    edits: tuple[ExactEdit, ...]
-
-    @cached_property
-    def base(self) -> Image.Image:
-        """Return the picture itself."""
-        return self.subject.paint(None)
-
-    def paint(self, name: str) -> Image.Image:
-        """Return the picture itself, for BASE, or as the edit of this name makes it.
-
-        Raises:
-            KeyError: there is no such edit.
-        """
-        if name == BASE:
-            return self.base
-        edit = {each.name: each for each in self.edits}[name]
-        if edit.relation == GROUND:
-            return self.subject.paint(edit.colour)
-        return edit_picture(self.base, edit)
 
 
 @dataclass(frozen=True)
@@ -125,7 +103,29 @@ def _make_pairs(key: str, split: str, family: EditedFamily, seed: int) -> Iterat
             )
 
 
-def list_ways(edit: ExactEdit, ground: str | None) -> Mapping[int, tuple[str, str]]:
-    """Return relation and colour of an edit's wordings, there (0) and back (1)."""
-    undone = (ground or "") if edit.relation == GROUND else edit.colour
-    return {0: (edit.relation, edit.colour), 1: (BACK[edit.relation], undone)}
+def load_subjects(params: ExactEditsParams | FolderEditsParams, reads: Path, split: str) -> Subjects:
+    """Return the pictures of one split of a set.
+
+    Args:
+        params: of the set.
+        reads: the catalogue's folder, or one's own.
+        split: of the set.
+
+    Raises:
+        InputInvalid: the catalogue is damaged or too small, or the folder holds no picture.
+    """
+    if isinstance(params, FolderEditsParams):
+        return PhotographSubjects(_split_folder(reads, params)[split])
+    counts = params.pictures.train if split == SPLITS[0] else params.pictures.validation
+    return CatalogueSubjects(Catalogue.load(reads), split, counts)
+
+
+def _split_folder(folder: Path, params: FolderEditsParams) -> dict[str, list[Path]]:
+    """Divide the pictures of a folder, or the most that are drawn of them, among the splits."""
+    files = list_pictures(folder).files
+    if not files:
+        raise InputInvalid(f"{folder} holds no picture; name a folder of pictures under `reads`")
+    order = np.random.default_rng(params.seed).permutation(len(files))
+    drawn = [files[place] for place in order[: params.pictures]]
+    held_out = round(params.validation_fraction * len(drawn))
+    return dict(zip(SPLITS, (drawn[held_out:], drawn[:held_out]), strict=True))

@@ -14,17 +14,15 @@ from numpy.random import Generator
 from PIL import Image
 
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.errors import InputInvalid
-from compodiff.images import list_pictures, read_picture
+from compodiff.images import read_picture
 from compodiff.images.decoding import paint_on_white
-from compodiff.params import EditedPictures, ExactEditsParams, FolderEditsParams
+from compodiff.params import EditedPictures
 from compodiff.scenes.captions import add_article, describe_scene
 from compodiff.scenes.edits import draw_scene
 from compodiff.scenes.exact.collages import draw_textures, paint_collage
 from compodiff.scenes.exact.operations import GROUNDS
 from compodiff.scenes.objects import ObjectStock, draw_one
 from compodiff.scenes.scene import CANVAS, Painter
-from compodiff.sets import SPLITS
 
 _SMALLEST = 90  # pixels of an object's edge
 _SPRITES = 3  # at most, in a collage
@@ -151,31 +149,3 @@ class PhotographSubjects:
             return Image.alpha_composite(canvas, square).convert("RGB")
 
         return Subject(_UNKNOWN, "white", paint)
-
-
-def load_subjects(params: ExactEditsParams | FolderEditsParams, reads: Path, split: str) -> Subjects:
-    """Return the pictures of one split of a set.
-
-    Args:
-        params: of the set.
-        reads: the catalogue's folder, or one's own.
-        split: of the set.
-
-    Raises:
-        InputInvalid: the catalogue is damaged or too small, or the folder holds no picture.
-    """
-    if isinstance(params, FolderEditsParams):
-        return PhotographSubjects(_split_folder(reads, params)[split])
-    counts = params.pictures.train if split == SPLITS[0] else params.pictures.validation
-    return CatalogueSubjects(Catalogue.load(reads), split, counts)
-
-
-def _split_folder(folder: Path, params: FolderEditsParams) -> dict[str, list[Path]]:
-    """Divide the pictures of a folder, or the most that are drawn of them, among the splits."""
-    files = list_pictures(folder).files
-    if not files:
-        raise InputInvalid(f"{folder} holds no picture; name a folder of pictures under `reads`")
-    order = np.random.default_rng(params.seed).permutation(len(files))
-    drawn = [files[place] for place in order[: params.pictures]]
-    held_out = round(params.validation_fraction * len(drawn))
-    return dict(zip(SPLITS, (drawn[held_out:], drawn[:held_out]), strict=True))

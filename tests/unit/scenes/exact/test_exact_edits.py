@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import draw_patches, make_exact_edits_params, make_folder_edits_params
+from factories import draw_patches
 from PIL import Image
+from worlds.exact_edits import make_exact_edits_params, make_folder_edits_params
 
 from compodiff.errors import InputInvalid
 from compodiff.scenes.exact.captions import BACK, GROUND, MIRROR, TINT, describe_edited, list_wordings
-from compodiff.scenes.exact.generator import EditChoices, ExactEditor, make_exact_pairs
+from compodiff.scenes.exact.generator import EditChoices, ExactEditor, load_subjects, make_exact_pairs
 from compodiff.scenes.exact.operations import COLOURS, ExactEdit, edit_picture
-from compodiff.scenes.exact.subjects import load_subjects
 from compodiff.scenes.scene import CANVAS
 
 CHOICES = EditChoices(seed=17, edits_per_picture=4)
