@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from worlds.exact_edits import FEW_PICTURES
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import SetEmbeddings
@@ -26,7 +27,7 @@ from compodiff.training.examples import TARGET
 from compodiff.training.fit import TrainingMaterial
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-SETS = ("emoji", "emoji_edits", "scenes")
+SETS = ("emoji", "emoji_edits", "scenes", "exact_edits")
 BENCHMARKS = ("emoji", "scenes")
 ALL_THROUGH = dict.fromkeys(
     ("image_image", "image_caption_reference", "image_caption_target", "directional", "keyword_image"), -1.0
@@ -40,6 +41,7 @@ def small_params() -> dict[str, Any]:
         own["min_rows"] = 1
         own["floors"] = None if own["floors"] is None else ALL_THROUGH
     params["sets"]["scenes"]["families"] = {"train": 3, "validation": 1}
+    params["sets"]["exact_edits"]["pictures"] = {"train": FEW_PICTURES, "validation": FEW_PICTURES}
     params["benchmarks"]["scenes"]["families"] = {"validation": 1, "test": 1}
     params["synthesis"]["rows_per_shard"] = 100
     params["validation"]["max_rejected_fraction"] = 0.2  # of few pictures, many look alike
@@ -151,11 +153,12 @@ def test_a_batch_is_drawn_of_every_set_in_its_share(root: Path) -> None:
     material = open_material(root)
     batches = Batches(material.mixture, params, Process("diffusion", 1000))
     (batch,) = batches.make_microbatches(0, rank=0, world_size=1)
-    assert int((batch.rows.mask >= 0).sum()) == 25
-    assert int((batch.rows.image < 0).sum()) == 25
-    assert len(batch.target) == 100
+    tasks = params.tasks.by_task
+    drawn = {"masked": (batch.rows.mask >= 0).sum(), "text_to_image": (batch.rows.image < 0).sum()}
+    assert all(int(count) == round(100 * sum(tasks[task].values())) for task, count in drawn.items())
     plan = batches.draw_plan(np.random.default_rng(1))
-    assert dict(zip(SETS, np.bincount(plan.rows[:, 4]), strict=True)) == {"emoji": 39, "emoji_edits": 36, "scenes": 25}
+    shares = [sum(of_task.get(name, 0.0) for of_task in tasks.values()) for name in sorted(SETS)]
+    assert [*np.bincount(plan.rows[:, 4])] == [round(100 * share) for share in shares if share]
     assert len(material.queries.own) > 10
 
 
@@ -279,10 +282,7 @@ def test_a_set_removed_between_two_stages_is_one_line(root: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (
-            "embed@mine",
-            "no stage 'embed@mine'; params.yaml gives: embed@emoji, embed@emoji_edits, embed@scenes",
-        ),
+        ("embed@mine", "no stage 'embed@mine'; params.yaml gives: embed@emoji, embed@emoji_edits, embed@scenes"),
         ("embed", "there is no stage 'embed'; params.yaml gives: embed@emoji"),
         ("train_prior@emoji", "there is no stage 'train_prior@emoji'; params.yaml gives: train_prior"),
         ("synthesize", "there is no stage 'synthesize'; the stages are: make_set"),

@@ -92,9 +92,15 @@ def test_the_record_says_what_was_chosen_and_what_the_scores_depend_on(outputs):
 def test_scenes_are_scored_with_masks_and_negative_texts(outputs):
     emoji, scenes = (json.loads((outputs / name).read_text()) for name in ("emoji.json", "scenes.json"))
     assert scenes.keys() == emoji.keys()
-    assert (scenes["record"]["benchmark"], scenes["record"]["queries"]) == ("scenes", emoji["record"]["queries"] + 2)
+    assert (scenes["record"]["benchmark"], scenes["record"]["queries"]) == ("scenes", emoji["record"]["queries"] + 3)
     assert {"negative", "masked"} <= scenes["composed"]["relations"].keys()
-    assert (outputs / "scenes" / "report.html").is_file()
+    page = (outputs / "scenes" / "report.html").read_text()
+    for row in (row for name, row in scenes.items() if name != "record"):
+        assert {"kept", "arrived"} <= row.keys() & row["intervals"].keys()
+        assert 0 <= row["kept"] <= 1
+        assert 0 <= row["arrived"] <= 1
+    assert "<th>kept</th><th>arrived</th>" in page
+    assert "kept" not in emoji["composed"], "where no region is known, nothing is said"
 
 
 def test_a_masked_query_is_asked_with_the_blanked_reference_and_its_mask(world):

@@ -76,7 +76,7 @@ def test_masked_queries_are_asked_with_and_without_their_masks(project, monkeypa
 
 
 def test_another_benchmark_is_asked_by_option(project, monkeypatch):
-    with pytest.raises(InputInvalid, match=r"params\.yaml has no benchmark cirr; it has: emoji, scenes"):
+    with pytest.raises(InputInvalid, match=r"params\.yaml has no benchmark cirr; it has: emoji, exact_edits, scenes"):
         run(project, monkeypatch, "guidance", "--benchmark", "cirr")
     with pytest.raises(InputInvalid, match="there is no split 'train'; choose validation or test"):
         run(project, monkeypatch, "guidance", "--split", "train")

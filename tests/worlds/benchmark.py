@@ -36,6 +36,7 @@ EVALUATION = EvaluationParams(
     chunk=7,
     text_weights=[0.2, 0.5, 0.8],
     product_offsets=[0.0, 1.0],
+    edited_queries=6,
     min_relation_queries=5,
     shown_queries=2,
     shown_pictures=3,
@@ -96,11 +97,19 @@ def write_benchmark(folder: Path) -> None:
 
 
 def write_scenes(folder: Path) -> None:
-    """The same with two more test queries: one has a negative text, one masks the left half of its reference."""
+    """The same with three more test queries: the edited region of one is known, one has a negative text, one a mask."""
     write_benchmark(folder)
     Image.fromarray(LEFT_HALF).save(folder / "mask.png")
-    asked = {"reference": "bar-red", "relative_caption": "make it blue", "targets": ["bar-blue"], "concept": "bar"}
-    harder = [asked | {"group": "negative", "negative": "red"}, asked | {"group": "masked", "mask": "mask.png"}]
+    asked = {"relative_caption": "make it blue"}
+    ring, bar = (
+        asked | {"reference": f"{shape}-red", "targets": [f"{shape}-blue"], "concept": shape}
+        for shape in ("ring", "bar")
+    )
+    harder = [
+        ring | {"group": "colour", "edited": "mask.png"},
+        bar | {"group": "negative", "negative": "red"},
+        bar | {"group": "masked", "mask": "mask.png"},
+    ]
     with (folder / "queries.test.jsonl").open("a") as file:
         file.writelines(f"{json.dumps(query)}\n" for query in harder)
 

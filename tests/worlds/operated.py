@@ -21,6 +21,8 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
+from worlds.exact_edits import FEW_PICTURES
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -37,10 +39,12 @@ SMALL: dict[str, Any] = {
         "emoji": {"min_rows": 10},
         "emoji_edits": {"min_rows": 10, "floors": None, "max_pairs_per_relation": 40},
         "scenes": {"min_rows": 10, "floors": None, "families": {"train": 20, "validation": 4}},
+        "exact_edits": {"min_rows": 10, "pictures": {"train": FEW_PICTURES, "validation": FEW_PICTURES}},
     },
     "benchmarks": {
         "emoji": {"max_queries_per_relation": 30, "gate": {"floor": 0.0}},
         "scenes": {"gate": {"floor": 0.0}},
+        "exact_edits": {"validation_pictures": 1},
     },
     "synthesis": {"rows_per_shard": 64},
     "validation": {"max_rejected_fraction": 0.5},

@@ -19,6 +19,7 @@ from compodiff.benchmarks.baselines import CHOSEN_BY, BaselineDials, choose_dial
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
+from compodiff.benchmarks.edited_regions import RegionEncoder
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, compare_rows
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.benchmarks.scoring.scorer import Scorer
@@ -58,6 +59,7 @@ class BenchmarkRun:
         evaluation: how answers are scored.
         settings: what the record gets beside the benchmark's own settings and the dials.
         skip_missing: score without pictures that have no embedding, and count them.
+        regions: embeds what lies outside and inside of an edit; None: it is not looked at.
     """
 
     parts: Sequence[Benchmark]
@@ -67,6 +69,7 @@ class BenchmarkRun:
     evaluation: EvaluationParams
     settings: Mapping[str, Any]
     skip_missing: bool = False
+    regions: RegionEncoder | None = None
 
 
 def run_benchmark(run: BenchmarkRun) -> Comparison:
@@ -96,6 +99,8 @@ def run_benchmark(run: BenchmarkRun) -> Comparison:
     ]
     rows = {row: [similarities[row] for similarities in of_parts] for row in of_parts[0]}
     comparison = compare_rows(run.parts, vectors, rows, scorer, run.evaluation)
+    if run.regions:
+        comparison = comparison.measure_edits(vectors, run.regions, run.evaluation)
     return comparison.add_to_record(**run.settings, baselines=asdict(dials) | chosen)
 
 
@@ -160,7 +165,8 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
     }
     models, source = {COMPOSED: answering}, EmbeddingSource(embeddings, make_masks(it.root, encoder))
     # What may be missing was decided when the pictures were looked for.
-    return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, skip_missing=True)
+    regions = RegionEncoder(it.root, lambda: encoder)
+    return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, True, regions)
 
 
 def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:

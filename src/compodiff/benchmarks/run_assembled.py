@@ -8,11 +8,13 @@ from typing import Any
 from compodiff.benchmarks.answers import RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import BaselineDials
 from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
+from compodiff.benchmarks.edited_regions import RegionEncoder
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison, ReportLayout
 from compodiff.benchmarks.report.showcase import Showcase
 from compodiff.benchmarks.run import BenchmarkRun, EmbeddingSource, make_masks, run_benchmark
 from compodiff.embeddings import Embeddings
-from compodiff.encoders import load_encoder
+from compodiff.encoders import Encoder, load_encoder
+from compodiff.encoders.memo import NAME as MEMO
 from compodiff.params import EvaluationParams
 from compodiff.storage.atomic import write_json
 
@@ -57,7 +59,8 @@ class EmbeddedBenchmark:
         scored = [replace(part, name=it.name) for part in it.load(it.split)]
         baselines = it.load(it.validation)[0] if it.validation else BaselineDials()
         source = EmbeddingSource(self.embeddings, make_masks(it.home, load_encoder(encoder).move_to_gpu()))
-        return run_benchmark(BenchmarkRun(scored, source, models, baselines, evaluation, settings))
+        regions = RegionEncoder(it.home, lambda: _load_remembering(encoder))
+        return run_benchmark(BenchmarkRun(scored, source, models, baselines, evaluation, settings, regions=regions))
 
     def write(self, comparison: Comparison, evaluation: EvaluationParams, *, metrics: Path, report: Path) -> None:
         """Write the figures to the file `metrics` and the pages to the folder `report`."""
@@ -66,3 +69,9 @@ class EmbeddedBenchmark:
         page = ReportLayout(f"Benchmark {it.name}", names, Showcase.of(evaluation), it.attribution)
         write_json(metrics, comparison.describe_recalls(names))
         page.write(report, comparison, read_gallery_vectors(self.embeddings))
+
+
+def _load_remembering(folder: Path) -> Encoder:
+    """Load an encoder; where earlier stages keep what they embed, so does it."""
+    encoder, memo = load_encoder(folder).prepare_for_many(), folder.with_name(MEMO)
+    return encoder.remember_in(memo) if memo.exists() else encoder

@@ -35,6 +35,7 @@ class QueryLine:
         group: the relation.
         negative: text that the answer shall not show; empty for none.
         mask: file, relative to the folder, of the region to replace; empty for none.
+        edited: file of the region in which reference and targets differ; empty where it is not known.
     """
 
     reference: str
@@ -44,6 +45,7 @@ class QueryLine:
     concept: str
     negative: str = ""
     mask: str = ""
+    edited: str = ""
 
 
 def format_line(query: QueryLine) -> str:

@@ -55,6 +55,7 @@ class EvaluationParams(Section):
     chunk: int = Field(gt=0, description="gallery rows scored at once; memory and speed only")
     text_weights: list[float] = Field(min_length=1, description="tried on validation for the sum baseline")
     product_offsets: list[float] = Field(min_length=1, description="the same, for the product of scores")
+    edited_queries: int = Field(gt=0, description="whose answers are looked at outside and inside of the edit")
     min_relation_queries: int = Field(gt=0, description="relations with fewer stay out of the mean over relations")
     shown_queries: int = Field(gt=0, description="best, and as many worst, queries in the report")
     shown_pictures: int = Field(gt=0, description="of each ranking in the report")

@@ -52,6 +52,14 @@ class ScenesBenchmarkParams(BenchmarkParams):
     edits_per_relation: int = Field(gt=0, description="of one base scene")
 
 
+class ExactEditsBenchmarkParams(BenchmarkParams):
+    """Exact edits of photographs that packages bring, all edits of each in the gallery; `reads: data`."""
+
+    recipe: Literal["exact_edits"]
+    seed: int = Field(ge=0)
+    validation_pictures: int = Field(gt=0, description="collages on which the dials of the baselines are chosen")
+
+
 class FilesBenchmarkParams(BenchmarkParams):
     """A benchmark in files of its own, in a format that `compodiff benchmark` knows; `reads`: its annotations."""
 
@@ -65,5 +73,6 @@ class FilesBenchmarkParams(BenchmarkParams):
 
 
 AnyBenchmarkParams = Annotated[
-    EmojiBenchmarkParams | ScenesBenchmarkParams | FilesBenchmarkParams, Field(discriminator="recipe")
+    EmojiBenchmarkParams | ScenesBenchmarkParams | ExactEditsBenchmarkParams | FilesBenchmarkParams,
+    Field(discriminator="recipe"),
 ]

@@ -60,6 +60,40 @@ class ScenesParams(SetParams):
     edits_per_relation: int = Field(gt=0, description="of one base scene")
 
 
+class EditedPictures(Section):
+    """How many pictures of the catalogue are edited as a whole."""
+
+    objects: int = Field(ge=0, description="alone, on a plain ground")
+    scenes: int = Field(ge=0, description="of one to three objects")
+    collages: int = Field(ge=0, description="textured shapes, which stand for photographs")
+
+
+class SplitPictures(Section):
+    """How many pictures of each split are edited as a whole."""
+
+    train: EditedPictures
+    validation: EditedPictures
+
+
+class ExactEditsParams(SetParams):
+    """Triplets: pictures of the catalogue and exact edits of them (mirrored, grey, blurred ...); `reads: data`."""
+
+    recipe: Literal["exact_edits"]
+    seed: int = Field(ge=0)
+    pictures: SplitPictures
+    edits_per_picture: int = Field(gt=0, description="each there and back, each of another kind")
+
+
+class FolderEditsParams(SetParams):
+    """Triplets: pictures of one's own and exact edits of them; `reads`: a folder of pictures, at any depth."""
+
+    recipe: Literal["folder_edits"]
+    seed: int = Field(ge=0)
+    pictures: int = Field(gt=0, description="at most, drawn of those of the folder")
+    validation_fraction: float = Field(ge=0, lt=1)
+    edits_per_picture: int = Field(gt=0, description="each there and back, each of another kind")
+
+
 class DiffusionParams(Section):
     """Pictures by Stable Diffusion with Prompt-to-Prompt; of a range, each candidate draws its own value evenly."""
 
@@ -113,7 +147,14 @@ class OwnSetParams(SetParams):
 
 
 AnySetParams = Annotated[
-    EmojiCaptionsParams | EmojiEditsParams | ScenesParams | DrawnParams | OwnSetParams, Field(discriminator="recipe")
+    EmojiCaptionsParams
+    | EmojiEditsParams
+    | ScenesParams
+    | ExactEditsParams
+    | FolderEditsParams
+    | DrawnParams
+    | OwnSetParams,
+    Field(discriminator="recipe"),
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.errors import InputInvalid
+from compodiff.images import list_pictures
 from compodiff.pairs.caption_file import read_caption_pairs
 from compodiff.pairs.pair import CaptionPair, PictureGenerator
 from compodiff.params import (
@@ -18,6 +19,8 @@ from compodiff.params import (
     DrawnParams,
     EmojiCaptionsParams,
     EmojiEditsParams,
+    ExactEditsParams,
+    FolderEditsParams,
     OwnSetParams,
     ScenesParams,
     SynthesisParams,
@@ -25,6 +28,7 @@ from compodiff.params import (
 from compodiff.project import ATTRIBUTION
 from compodiff.recipes.emoji import list_caption_pairs, list_captioned_pictures, place_pictures
 from compodiff.recipes.made import ShardMaker, describe_pair, make_shards, plan_shards
+from compodiff.scenes.exact.generator import EditChoices, ExactEditor, load_subjects, make_exact_pairs
 from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.sets import KIND, PAIRS, PATTERNS, SPLITS, TRIPLETS, TrainingSet, finish_set, open_set, open_shard
 from compodiff.sets.addresses import is_address
@@ -64,6 +68,8 @@ def make_set(folder: Path, params: AnySetParams, synthesis: SynthesisParams, rea
         maker = ShardMaker(partial(SpriteGenerator, reads, params))
         inputs = {"pictures": digest_files([reads / "pictures.parquet"])}
         _make_pictures(folder, params, pairs, maker, synthesis, inputs, ATTRIBUTION)
+    elif isinstance(params, ExactEditsParams | FolderEditsParams):
+        _make_exact_edits(folder, params, synthesis, reads)
     else:
         own = _Reread(partial(_read_captions, [Path(file) for file in params.captions]))
         drawing = ShardMaker(partial(_load_drawing_generator, params, synthesis, reads))
@@ -103,6 +109,19 @@ def _write_emoji_edits(
                     ends = {"reference": places[pair.reference], "target": places[pair.target]}
                     shard.add({"key": pair.key, **ends, **describe_pair(pair), "mask": None, "negatives": []})
         finish_set(temporary, TRIPLETS, licence=ATTRIBUTION, source="the emoji catalogue, its relations")
+
+
+def _make_exact_edits(
+    folder: Path, params: ExactEditsParams | FolderEditsParams, synthesis: SynthesisParams, reads: Path
+) -> None:
+    choices = EditChoices(params.seed, params.edits_per_picture)
+    of_split = partial(load_subjects, params, reads)
+    is_catalogue = isinstance(params, ExactEditsParams)
+    files = [reads / "pictures.parquet"] if is_catalogue else list_pictures(reads).files
+    licence = ATTRIBUTION if is_catalogue else f"that of the pictures of {reads}"
+    pairs = _Reread(partial(make_exact_pairs, of_split, choices))
+    maker = ShardMaker(partial(ExactEditor, of_split, choices))
+    _make_pictures(folder, params, pairs, maker, synthesis, {"pictures": digest_files(files)}, licence)
 
 
 def _make_pictures(

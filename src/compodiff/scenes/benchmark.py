@@ -1,7 +1,7 @@
 """The scenes benchmark: edits of scenes of unseen concepts, among all other edits of the same scenes.
 
     gallery/validation.tar, gallery/test.tar      every scene of every family
-    masks/*.png                                   64 x 64, white where the reference is to be replaced
+    masks/*.png                                   64 x 64, white where reference and target differ
     queries.validation.jsonl, queries.test.jsonl  as the emoji benchmark's; some with "negative" or "mask"
 
 Removals are asked a second time with what is to go as negative text (group `negative`), replacements a second time with
@@ -40,16 +40,16 @@ def write_scenes(folder: Path, catalogue: Catalogue, params: ScenesBenchmarkPara
     for split in SPLITS:
         families = _draw_families(ObjectStock(catalogue, split), split, params)
         scenes = {scene.name: scene for family, _ in families for scene in family.scenes}
-        pictures = ((name, _save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
+        pictures = ((name, save_png(painter.paint_picture(scenes[name]))) for name in sorted(scenes))
         pack_pictures(folder / "gallery" / f"{split}.tar", pictures)
         queries = [
             query
             for number, (family, generator) in enumerate(families)
             for query in _make_queries(family, f"{split} family {number}", generator)
         ]
-        for query in (query for query in queries if query.mask):
-            mask = painter.paint_mask(scenes[query.reference], scenes[query.targets[0]])
-            (folder / query.mask).write_bytes(_save_png(Image.fromarray(mask)))
+        for edited in {query.edited: query for query in queries}.values():
+            mask = painter.paint_mask(scenes[edited.reference], scenes[edited.targets[0]])
+            (folder / edited.edited).write_bytes(save_png(Image.fromarray(mask)))
         lines = "".join(f"{format_line(query)}\n" for query in queries)
         (folder / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
 
@@ -71,7 +71,8 @@ def _make_queries(family: SceneFamily, concept: str, generator: Generator) -> It
         turned = edit.relation not in (ADD, REMOVE) and generator.random() < 0.5
         reference, target = reversed(ends) if turned else ends
         caption = draw_one(undone if turned else there, generator)
-        query = QueryLine(reference, caption, [target], edit.back if turned else edit.relation, concept)
+        relation, edited = edit.back if turned else edit.relation, f"masks/{reference}-{target}.png"
+        query = QueryLine(reference, caption, [target], relation, concept, edited=edited)
         yield query
         yield from _make_harder(query, edit)
 
@@ -80,10 +81,11 @@ def _make_harder(query: QueryLine, edit: SceneEdit) -> Iterator[QueryLine]:
     if edit.relation == REMOVE:
         yield replace(query, group=NEGATIVE, negative=edit.there["name"])
     if edit.relation == REPLACE:
-        yield replace(query, group=MASKED, mask=f"masks/{query.reference}-{query.targets[0]}.png")
+        yield replace(query, group=MASKED, mask=query.edited)
 
 
-def _save_png(picture: Image.Image) -> bytes:
+def save_png(picture: Image.Image) -> bytes:
+    """Return a picture as PNG."""
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

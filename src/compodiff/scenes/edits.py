@@ -73,7 +73,18 @@ def make_family_generator(seed: int, split: str, number: int) -> Generator:
 
 
 def draw_family(stock: ObjectStock, edits_per_relation: int, generator: Generator) -> SceneFamily:
-    """Draw a base scene of one to three objects and up to so many edits of each relation."""
+    """Draw a base scene and up to so many edits of each relation."""
+    base, style = draw_scene(stock, generator)
+    editor = _SceneEditor(stock, style, base, generator)
+    edits: dict[str, SceneEdit] = {}
+    for relation in SCENE_RELATIONS:
+        for edit in editor.draw_edits(relation, edits_per_relation):
+            edits.setdefault(edit.after.name, edit)
+    return SceneFamily(base, tuple(edits.values()))
+
+
+def draw_scene(stock: ObjectStock, generator: Generator) -> tuple[Scene, str]:
+    """Draw a scene of one to three objects, and return it with their style."""
     style = stock.draw_style(generator)
     count = int(generator.choice(MOST_OBJECTS, p=_COUNTS)) + 1
     pictures = [stock.draw_changing(style, generator)]
@@ -81,13 +92,7 @@ def draw_family(stock: ObjectStock, edits_per_relation: int, generator: Generato
         pictures.append(stock.draw_another(style, tuple(pictures), generator))
     places = generator.permutation(list(PLACES))[:count]
     objects = (place_object(picture, str(place), generator) for picture, place in zip(pictures, places, strict=True))
-    base = Scene(*draw_ground(generator), tuple(objects))
-    editor = _SceneEditor(stock, style, base, generator)
-    edits: dict[str, SceneEdit] = {}
-    for relation in SCENE_RELATIONS:
-        for edit in editor.draw_edits(relation, edits_per_relation):
-            edits.setdefault(edit.after.name, edit)
-    return SceneFamily(base, tuple(edits.values()))
+    return Scene(*draw_ground(generator), tuple(objects)), style
 
 
 @dataclass(frozen=True)

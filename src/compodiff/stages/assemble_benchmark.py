@@ -7,9 +7,11 @@ from typing import Annotated
 from compodiff.benchmarks.datasets.assembled import GALLERY_TABLE, KIND, Assembled
 from compodiff.catalogue.emoji_benchmark import describe_gallery, write_benchmark
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.params import AnyBenchmarkParams, EmojiBenchmarkParams, FilesBenchmarkParams
+from compodiff.params import AnyBenchmarkParams, EmojiBenchmarkParams, ExactEditsBenchmarkParams, FilesBenchmarkParams
 from compodiff.project import ATTRIBUTION
 from compodiff.scenes.benchmark import write_scenes
+from compodiff.scenes.exact.benchmark import write_exact_edits
+from compodiff.scenes.exact.photographs import PHOTOGRAPHERS
 from compodiff.stages.declaration import Input, Item, Key, Output
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.tables import write_table
@@ -36,6 +38,9 @@ def assemble_benchmark(
         if isinstance(params, EmojiBenchmarkParams):
             write_benchmark(temporary, catalogue, params)
             write_table(temporary / GALLERY_TABLE, describe_gallery(catalogue))
+        elif isinstance(params, ExactEditsBenchmarkParams):
+            write_exact_edits(temporary, catalogue, params)
         else:
             write_scenes(temporary, catalogue, params)
-        Assembled(name, "triplets", ".", "test", "validation", ATTRIBUTION).write(temporary)
+        licences = PHOTOGRAPHERS if isinstance(params, ExactEditsBenchmarkParams) else ATTRIBUTION
+        Assembled(name, "triplets", ".", "test", "validation", licences).write(temporary)

@@ -23,6 +23,7 @@ class BenchmarkQuery:
         label_weights: the graded labels of soft recall (CIRR's `target_soft`).
         candidates: what is ranked besides, or instead of, the gallery (CIRR's image set, GeneCIS' gallery).
         groups: what its outcome is also averaged by: a relation, CIRCO's semantic aspects.
+        edited: picture file, from the benchmark's folder, white where reference and target differ; empty: not known.
         concept: queries of one concept are drawn together by the bootstrap; empty: the query stands alone.
         also_references: further pictures that are shown with the reference; the mean of all is asked by.
         negatives: pictures that should not be found.
@@ -41,6 +42,7 @@ class BenchmarkQuery:
     concept: str = ""
     negative: str = ""
     mask: str = ""
+    edited: str = ""
     also_references: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()
     intent: str = ""

@@ -1,8 +1,8 @@
 """A benchmark of your own: a folder with `gallery/` (pictures, or tars of them) and `queries.jsonl`.
 
 One JSON object a line: {"reference": id, "relative_caption": text, "target": id or "targets": [ids], and, as you like,
-"group", "concept", "negative", "mask", "references": [further references], "negatives": [ids that should not be found],
-"intent": what its paraphrases share}. An id is a picture's name in gallery/, with or without its suffix.
+"group", "concept", "negative", "mask", "edited", "references": [further references], "negatives": [ids that should not
+be found], "intent": what its paraphrases share}. An id is a picture's name in gallery/, with or without its suffix.
 `queries.SPLIT.jsonl` is taken before `queries.jsonl`.
 """
 
@@ -75,6 +75,7 @@ def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> B
         concept=take(item, "concept", str, where) if "concept" in item else "",
         negative=take(item, "negative", str, where) if "negative" in item else "",
         mask=take(item, "mask", str, where) if "mask" in item else "",
+        edited=take(item, "edited", str, where) if "edited" in item else "",
         also_references=further,
         negatives=_take_ids(item, "negatives", where),
         intent=take(item, "intent", str, where) if "intent" in item else "",

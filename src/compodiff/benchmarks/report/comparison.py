@@ -7,6 +7,7 @@ from typing import Any
 
 from compodiff.benchmarks.answers import read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.edited_regions import EDITS, RegionEncoder, measure_edits
 from compodiff.benchmarks.report.page import Report, ShownQuery, render_report
 from compodiff.benchmarks.report.plots import plot_groups, plot_intervals
 from compodiff.benchmarks.report.showcase import ScoredRow, Showcase
@@ -44,6 +45,22 @@ class Comparison:
     def add_to_record(self, **settings: Any) -> "Comparison":
         """Return the same with more in the record."""
         return replace(self, record={**self.record, **settings})
+
+    def measure_edits(self, vectors: Vectors, regions: RegionEncoder, params: EvaluationParams) -> "Comparison":
+        """Return the same with what the best answers keep, and what of the edit arrives, where regions are known.
+
+        Raises:
+            InputInvalid: a region's file is not there, or has another shape than its picture.
+        """
+        bootstrap = Bootstrap(params.bootstrap_draws, params.seed)
+        found = measure_edits(self.rows, vectors, regions, bootstrap, params.edited_queries, params.chunk)
+        summaries = {name: _add_measures(summary, found.get(name, {})) for name, summary in self.summaries.items()}
+        return replace(self, summaries=summaries)
+
+    @property
+    def edits(self) -> list[str]:
+        """The measures of edits that every row has."""
+        return [name for name in EDITS if name in self.summaries[COMPOSED]["metrics"]]
 
     def describe_result(self) -> dict[str, Any]:
         """Return as JSON types the composed row's metrics, every row, the composition gap, and the record."""
@@ -91,8 +108,8 @@ class Comparison:
         """
         rows = {
             name: {
-                **{recall: row["metrics"][recall] for recall in recalls},
-                "intervals": {recall: row["intervals"][recall] for recall in recalls},
+                **{measure: row["metrics"][measure] for measure in (*recalls, *self.edits)},
+                "intervals": {measure: row["intervals"][measure] for measure in (*recalls, *self.edits)},
                 "mean_over_relations": {
                     recall: row["group_means"][recall] for recall in recalls if row.get("group_means")
                 },
@@ -104,6 +121,14 @@ class Comparison:
             for name, row in self.summaries.items()
         }
         return rows | {"record": dict(self.record)}
+
+
+def _add_measures(summary: Mapping[str, Any], measures: Mapping[str, tuple[float, float, float]]) -> Mapping[str, Any]:
+    return {
+        **summary,
+        "metrics": {**summary["metrics"], **{name: mean for name, (mean, _, _) in measures.items()}},
+        "intervals": {**summary["intervals"], **{name: (low, high) for name, (_, low, high) in measures.items()}},
+    }
 
 
 def compare_rows(
@@ -172,7 +197,14 @@ class ReportLayout:
             for heading, queries in self.showcase.pick(of_part, vectors).items():
                 shown.setdefault(f"{heading} {row.scored.benchmark.part}".rstrip(), []).extend(queries)
         report = Report(
-            self.title, comparison.summaries, self.metrics, comparison.record, plots, shown, self.attribution
+            self.title,
+            comparison.summaries,
+            self.metrics,
+            comparison.record,
+            plots,
+            shown,
+            self.attribution,
+            comparison.edits,
         )
         of_parts = [row.scored.benchmark for row in parts[:_SHOWN_PARTS]]
         owners = {name: part.pictures for part in of_parts for name in part.named_pictures}

@@ -73,6 +73,7 @@ class Report:
         plots: name -> PNG bytes; the first is of all queries.
         shown: heading -> queries.
         attribution: whose the pictures are.
+        edits: measures that the first table shows beside the metrics.
     """
 
     title: str
@@ -82,6 +83,7 @@ class Report:
     plots: Mapping[str, bytes]
     shown: Mapping[str, Sequence[ShownQuery]]
     attribution: str = ""
+    edits: Sequence[str] = ()
 
 
 def render_report(report: Report, read: ReadPicture) -> str:
@@ -118,10 +120,11 @@ def _plot(name: str, png: bytes) -> str:
 
 
 def _render_table(report: Report) -> str:
-    head = "".join(f"<th>{metric.replace('_', ' ')}</th>" for metric in report.metrics)
+    measures = (*report.metrics, *report.edits)
+    head = "".join(f"<th>{measure.replace('_', ' ')}</th>" for measure in measures)
     lines = []
     for name, row in report.rows.items():
-        cells = "".join(_render_cell(row["metrics"][metric], row["intervals"][metric]) for metric in report.metrics)
+        cells = "".join(_render_cell(row["metrics"][measure], row["intervals"][measure]) for measure in measures)
         lines.append(f"<tr class={name}><td>{name.replace('_', ' ')}</td>{cells}</tr>")
     return f"<div class=wide><table><tr><th></th>{head}</tr>{''.join(lines)}</table></div>"
 
