@@ -24,7 +24,6 @@ from torch import Tensor
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.report.showcase import ScoredRow, Showcase
-from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Floats, Ints, Reals, normalise
 from compodiff.benchmarks.scoring.scorer import restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
@@ -32,6 +31,7 @@ from compodiff.embeddings import blank_masked
 from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import Encoder
 from compodiff.images import read_picture
+from compodiff.outcomes import Bootstrap
 
 EDITS = KEPT, ARRIVED = "kept", "arrived"
 _UNSEEN = 1e-4  # distance below which an encoder does not see that reference and target differ
