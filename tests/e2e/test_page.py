@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's chromium without a window, against the served process itself."""
+"""The page in a real browser: Debian's chromium without a window, against the application over real parts."""
 
 import base64
 import json
@@ -16,7 +16,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
-from worlds.browser import CHROMIUM, DRIVER, browser, found, open_page, served, until
+from worlds.browser import CHROMIUM, DRIVER, browser, found, open_page, serving, until
+from worlds.search import places_in
+
+from compodiff.serving.champion import Champion
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no browser here; apt-get install chromium chromium-driver"
@@ -27,8 +30,8 @@ _EXPECTED = (" 422 ", " 413 ", "/api/state")  # what the console says of queries
 
 @pytest.fixture(scope="module")
 def address(search_project) -> Iterator[str]:
-    """`compodiff serve` over 157 pictures."""
-    with served(search_project) as address:
+    """A server of 157 pictures."""
+    with serving(Champion(lambda: places_in(search_project / "artifacts"))) as address:
         yield address
 
 

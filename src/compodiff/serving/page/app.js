@@ -166,11 +166,12 @@ function recover(pause = 0) {
 
 /** Learn what is served, and show it. */
 async function greet() {
-  const served = (page.served = await getJson("/model"));
+  const [served, { facets }] = await Promise.all([getJson("/model"), getJson("/facets")]);
+  page.served = served;
   $("columns").textContent = `Columns: ${served.columns.join(", ")}`;
   $("attribution").textContent = served.attribution;
   $("knows").textContent = sayWhatItKnows(served);
-  showFacets((await getJson("/facets")).facets);
+  showFacets(facets);
 }
 
 const DRAWN = ["emoji", "emoji_edits", "scenes"]; // the sets of the default pipeline
@@ -186,8 +187,11 @@ async function start() {
   onTokenWanted(askForToken);
   wire();
   $("empty").hidden = asked(location.hash) !== null;
-  await waitUntilAwake();
-  await greet();
+  await greet().catch(async (error) => {
+    if (!(error instanceof Unreachable)) throw error;
+    await waitUntilAwake();
+    await greet();
+  });
   setModels(page.served.sampling);
   document.body.dataset.ready = "true";
   const shown = showStart(({ reference, text }) => choose(reference, text), choose);
