@@ -80,15 +80,19 @@ def test_training_goes_on_while_the_server_is_down_and_all_its_metrics_are_deliv
         assert training.returncode == 0, said
         assert said.count("training goes on without MLflow") == 1
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        # A server that has just come back may be too slow for the run's end: any later command delivers that.
-        deliver_kept(open_store(tmp_path), tmp_path, only_ended=True)
+        # A server that has just come back may be too slow for the run's end: some later command delivers that.
+        wait_until(lambda: deliver_as_a_later_command(tmp_path), 300)
         client = MlflowClient(address)
         (run,) = client.search_runs([client.get_experiment_by_name("compodiff").experiment_id])
         points = client.get_metric_history(run.info.run_id, "loss")
     assert run.info.status == "FINISHED"
     assert sorted(point.step for point in points) == list(range(step(tmp_path) + 1))
     assert " to " in run.data.tags["system_metrics_missing"]
-    assert not list((tmp_path / "mlruns" / "undelivered").glob("*"))
+
+
+def deliver_as_a_later_command(project: Path) -> bool:
+    deliver_kept(open_store(project), project, only_ended=True)
+    return not list((project / "mlruns" / "undelivered").iterdir())
 
 
 def step(project: Path) -> int:
