@@ -15,10 +15,10 @@ from compodiff.benchmarks.edited_regions import (
     measure_kept,
 )
 from compodiff.benchmarks.report.showcase import ScoredRow
-from compodiff.benchmarks.scoring.metrics import Bootstrap
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.outcomes.bootstrap import Bootstrap
 from compodiff.params import SceneQueries, ScenesBenchmarkParams
 from compodiff.scenes.benchmark import write_scenes
 
