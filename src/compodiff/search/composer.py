@@ -90,13 +90,13 @@ class Composer:
         return PreparedQuery(asked, options)
 
     def _choose_options(self, query: Query) -> SamplerOptions:
-        """Return how a query is sampled: its own dials over the model's."""
+        """Return how a query is sampled: its own dials over the model's; a regressor is asked once."""
         mixing = query.reference_mixing
         return SamplerOptions.of(
             self.sampling,
             w_image=query.w_image,
             w_text=query.w_text,
-            num_inference_steps=query.num_inference_steps,
+            num_inference_steps=1 if self.card.process.objective == "regression" else query.num_inference_steps,
             draws=query.draws,
             reference_mixing=mixing,
             masked_reference_mixing=mixing,

@@ -66,6 +66,7 @@ def test_a_network_that_sees_no_noise_answers_the_same_queries(composer, name):
     config = replace(composer.denoiser.config, network=name)
     card = replace(composer.card, denoiser=config, process=Process.of(config, "diffusion", 1000))
     control = Composer(composer.encoder, make_network(config).eval().requires_grad_(False), card, composer.sampling)
+    assert control.prepare(replace(QUERIES[0], num_inference_steps=7)).options.num_inference_steps == 1
     for draws in control.compose_draws(QUERIES):
         torch.testing.assert_close(draws, draws[:1].expand_as(draws))
         assert torch.isfinite(draws).all()
