@@ -93,8 +93,7 @@ def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
 def _describe_version(model: str) -> str:
     if not model.startswith("models:"):
         return model
-    from compodiff.tracking.registry import find_version_at
-    from compodiff.tracking.store import open_store
+    from compodiff.tracking.registry import find_project_number_at
 
-    found = find_version_at(open_store(find_project_root()), model.rpartition("@")[2])
-    return f"compodiff version {found.number}" if found else model
+    number = find_project_number_at(find_project_root(), model.rpartition("@")[2])
+    return f"compodiff version {number}" if number else model

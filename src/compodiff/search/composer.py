@@ -73,7 +73,7 @@ class Composer:
                 f"the card of {model} lacks its encoder, or nothing says its dials; "
                 "run: dvc repro train_composed set_dials"
             )
-        loaded = load_encoder(encoder).move_to_gpu()
+        loaded = load_encoder(encoder, whole=torch.cuda.is_available()).move_to_gpu()
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
         ready = prepare_for_inference(denoiser, sampling.precision, choose_device())
         return cls(loaded, ready, card, sampling, model / WEIGHTS)

@@ -119,8 +119,7 @@ class WrittenWords:
                 if text not in known:
                     known[text] = _weigh_words(text, place)
                 for word, entry in known[text].items():
-                    rows = postings.setdefault(word, {})
-                    rows[row] = max(rows.get(row, entry), entry)
+                    postings.setdefault(word, {}).setdefault(row, entry)
         return postings
 
 
@@ -143,12 +142,15 @@ def list_singulars(word: str) -> list[str]:
 
 
 def _list_columns(pictures: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
-    """Yield where words may stand, and what is written there of each picture; "" for nothing."""
-    for column in pictures.columns:
+    """Yield where words may stand, where they count most first, and what is written of each picture; "" for nothing."""
+    for column in sorted(pictures.columns, key=lambda name: -_PLACE_OF.get(name, _ELSEWHERE)):
         values = pictures[column]
-        if column in _NOT_WRITTEN or not (pd.api.types.is_string_dtype(values) or values.dtype == object):
+        is_text = pd.api.types.is_string_dtype(values)
+        if column in _NOT_WRITTEN or not (is_text or values.dtype == object):
             continue
-        texts = ["" if value is None or value is pd.NA else _join_text(value) for value in values.tolist()]
+        texts = values.fillna("").tolist()
+        if values.dtype == object:
+            texts = [_join_text(value) for value in texts]
         if column == _NAME:  # a file is named by its path from the folder, whose parts stand in a column of their own
             paths = pictures["path"].tolist()
             texts = [_find_stem(text) if text == path else text for text, path in zip(texts, paths, strict=True)]
