@@ -73,6 +73,11 @@ class Encoder:
                 module.to(dtype)
         return self
 
+    def open_pictures(self) -> None:
+        """Open the image tower now, where it would be opened for the first picture."""
+        if isinstance(self.picture, LaterPictures):
+            self.picture.open()
+
     def record_agreement(self, precision: str) -> "Encoder":
         """Return itself with the precision that was asked for, and the agreement measured, in its manifest's record."""
         self.manifest = replace(self.manifest, record={"precision": precision})
