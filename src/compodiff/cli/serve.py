@@ -130,7 +130,11 @@ def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
 def _describe_version(model: str) -> str:
     if not model.startswith("models:"):
         return model
-    from compodiff.tracking.registry import find_project_number_at
+    from compodiff.tracking.own_store import find_stored_version
+    from compodiff.tracking.registry import MODEL, find_number_at
+    from compodiff.tracking.store import open_store
 
-    number = find_project_number_at(find_project_root(), model.rpartition("@")[2])
+    project, alias = find_project_root(), model.rpartition("@")[2]
+    stored = find_stored_version(project, MODEL, alias)
+    number = stored.number if stored else find_number_at(open_store(project), alias)
     return f"compodiff version {number}" if number else model

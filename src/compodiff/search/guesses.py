@@ -5,14 +5,13 @@ How near such words come depends on the model and the index, so both are asked o
 
 import json
 import random
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-from torch import Tensor
 
-from compodiff.index.index import Floats, Index
+from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
+from compodiff.model.fusion import fuse_draws
 from compodiff.search.composer import Composer
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Query
@@ -29,9 +28,9 @@ _QUANTILE = 0.8
 class GuessLimit:
     """How near a picture must be to what words ask for; below, it is a guess."""
 
-    def __init__(self, composer: Composer, index: Index, fuse: Callable[[Tensor], Floats]) -> None:
-        """Take a model, an index, and how the model's draws (S, D) become vectors that are searched by."""
-        self._composer, self._index, self._fuse = composer, index, fuse
+    def __init__(self, composer: Composer, index: Index) -> None:
+        """Take a model and an index."""
+        self._composer, self._index = composer, index
 
     @cached_property
     def least_cosine(self) -> float:
@@ -48,7 +47,9 @@ class GuessLimit:
     def _measure(self) -> float:
         queries = [self._composer.prepare(Query(None, text, k=1)) for text in make_meaningless_texts(_TEXTS)]
         compositions = self._composer.compose_all(queries, PhaseTimer())
-        best = [float(self._index.search(self._fuse(each.draws), 1)[1].max()) for each in compositions]
+        fusion = self._composer.sampling.fusion
+        vectors = [fuse_draws(each.draws, fusion).cpu().numpy() for each in compositions]  # S times D each
+        best = [float(self._index.search(each, 1)[1].max()) for each in vectors]
         return round(float(np.quantile(best, _QUANTILE)), 4)
 
     def _make_key(self) -> str:

@@ -79,7 +79,7 @@ class Searcher:
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
         self._words = WrittenWords(index.pictures)
-        self._guesses = GuessLimit(composer, index, self._fuse)
+        self._guesses = GuessLimit(composer, index)
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod

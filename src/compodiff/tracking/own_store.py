@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from compodiff.tracking.store import EXPERIMENT
+
 _FOUND = """
     SELECT version, coalesce(nullif(storage_location, ''), source) FROM model_versions AS them
     WHERE name = :model AND CASE WHEN :number THEN version = :number ELSE EXISTS (
@@ -29,14 +31,13 @@ class StoredVersion:
     folder: Path
 
 
-def find_stored_version(project: Path, model: str, name: str, experiment: str) -> StoredVersion | None:
+def find_stored_version(project: Path, model: str, name: str) -> StoredVersion | None:
     """Return the version of `model` that an alias or a number stands for; None where the client has to be asked.
 
     Args:
         project: whose store it is.
         model: name of the registered model.
         name: an alias, or the number of a version.
-        experiment: of the project; its place tells whether the store was moved.
     """
     mlruns = project.resolve() / "mlruns"
     own = f"sqlite:///{mlruns}/mlflow.db"
@@ -45,7 +46,8 @@ def find_stored_version(project: Path, model: str, name: str, experiment: str) -
     number = int(name) if name.isdecimal() else 0
     try:
         with _open_read_only(mlruns / "mlflow.db") as connection:
-            place = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,))
+            # Its place tells whether the store was moved.
+            place = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,))
             if place.fetchone() != ((mlruns / "artifacts").as_uri(),):
                 return None
             found = connection.execute(_FOUND, {"model": model, "number": number, "name": name}).fetchall()

@@ -20,14 +20,7 @@ from compodiff.storage.json_files import read_json
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
-from compodiff.tracking.store import (
-    EXPERIMENT,
-    Store,
-    open_store,
-    remove_credentials,
-    require_answers,
-    say_how_to_show_runs,
-)
+from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -125,16 +118,6 @@ def find_number_at(store: Store, alias: str) -> str | None:
     return None if found is None else str(found.version)
 
 
-def find_project_number_at(project: Path, alias: str) -> str | None:
-    """As `find_number_at`, of a project's store; where that is a file of its own, MLflow is not imported.
-
-    Raises:
-        ResourceUnavailable: MLflow cannot be reached.
-    """
-    stored = find_stored_version(project, MODEL, alias, EXPERIMENT)
-    return stored.number if stored else find_number_at(open_store(project), alias)
-
-
 def make_challenger(project: Path, number: str, run_id: str) -> bool:
     """Make version `number`, which run `run_id` registered, the challenger; return False where the store has no such.
 
@@ -165,7 +148,7 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
         InputInvalid: the alias stands for no version, or there is no such version.
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
-    if stored := find_stored_version(project, MODEL, name, EXPERIMENT):
+    if stored := find_stored_version(project, MODEL, name):
         return stored.folder
     store = open_store(project)
     found = _find_numbered(store, name) if name.isdecimal() else _find(store, name)

@@ -123,7 +123,7 @@ def test_the_limit_of_guesses_is_kept_for_the_model_and_the_index(searcher, comp
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
     monkeypatch.setattr(composer, "weights", weights)
-    first = GuessLimit(composer, searcher.index, searcher._fuse).least_cosine
+    first = GuessLimit(composer, searcher.index).least_cosine
     monkeypatch.setattr(GuessLimit, "_measure", lambda _: pytest.fail("measured again"))
-    assert GuessLimit(composer, searcher.index, searcher._fuse).least_cosine == first
+    assert GuessLimit(composer, searcher.index).least_cosine == first
     assert np.isfinite(first)
