@@ -62,6 +62,7 @@ DIALS = {
         Dial("reference_mixing", float, "share of the reference's own embedding in the answer", most=1),
         Dial("seed", int, "of the noise", most=_LARGEST_SEED),
         Dial("k", int, "how many pictures", least=1, most_served=1_000, default=10),
+        Dial("w_names", float, "how much names and captions count in a search by words alone", most=100, default=1.0),
         Dial("subtract_weight", float, "share of the answer's length that `subtract` takes off", most=1, default=0.5),
     )
 }

@@ -34,6 +34,7 @@ Mask = Annotated[Path | None, typer.Option(help="PNG of the reference's shape, w
 Filter = Annotated[str, typer.Option("--filter", help='A condition on the metadata, as in SQL: "width > 800".')]
 Exclude = Annotated[list[str] | None, typer.Option(help="Id of a picture not to be found; repeatable.")]
 ModeName = Annotated[str, typer.Option(help="composed, or image or text: by that embedding alone, without the model.")]
+WNames = Annotated[float, make_dial_option("w_names")]
 Subtract = Annotated[str, typer.Option(help="A text whose direction is taken off the answer.")]
 SubtractWeight = Annotated[float, make_dial_option("subtract_weight")]
 Draws = Annotated[int | None, make_dial_option("draws")]
@@ -70,6 +71,7 @@ def search(
     subtract_weight: SubtractWeight = 0.5,
     w_image: WImage = None,
     w_text: WText = None,
+    w_names: WNames = 1.0,
     steps: Steps = None,
     draws: Draws = None,
     mixing: Mixing = None,
@@ -86,7 +88,7 @@ def search(
 
     require_replaceable_file(html, PAGE)
     dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "draws": draws}
-    dials |= {"reference_mixing": mixing, "seed": seed, "k": k, "subtract_weight": subtract_weight}
+    dials |= {"reference_mixing": mixing, "seed": seed, "k": k, "w_names": w_names, "subtract_weight": subtract_weight}
     asked: dict[str, Any] = {"relative_caption": text, "negative_text": negative, "subtract": subtract, **dials}
     asked |= {"mode": find_mode(mode), "exclude": tuple(exclude or ()), "where": where.strip()}
     answer = _answer(model, index, (reference or [], weight or [], mask), asked)
@@ -146,6 +148,7 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
         "mixing": options.reference_mixing if query.mask is None else options.masked_reference_mixing,
         "seed": searcher.composer.sampling.seed if query.seed is None else query.seed,
         "k": query.k,
+        "w_names": query.w_names,
     }
     said: dict[str, object] = {"text": query.relative_caption, "negative": query.negative_text, "filter": query.where}
     said |= {"exclude": list(query.exclude), "mode": query.mode, "subtract": query.subtract}
@@ -154,6 +157,7 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
         "query": {**given, **said, **dials},
         "index": str(searcher.index.folder),
         "results": [{key: value for key, value in hit.items() if key != "path"} for hit in hits],
+        "is_guess": answer.ranking.is_guess,
         "notes": list(answer.ranking.notes),
         "seconds": answer.seconds,
     }

@@ -1,5 +1,7 @@
 """`compodiff serve`: the API and the page, on this machine unless told otherwise."""
 
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,10 @@ from compodiff.project import ATTRIBUTION, find_project_root
 from compodiff.search.locate import CHAMPION, ModelParts, find_gallery, find_index_folder, find_model_parts
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from compodiff.serving.champion import ServedPaths
+    from compodiff.serving.waking import Tell
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
@@ -46,28 +51,60 @@ def serve(
     for name, entries in _CACHES.items():
         os.environ.setdefault(name, entries)
 
-    from compodiff.serving.api import create_app
-    from compodiff.serving.champion import Champion
+    from compodiff.serving.waking import WakingServer
 
     if host not in _LOOPBACK and not token:
         raise InputInvalid(f"--host {host} can be reached by others; set COMPODIFF_TOKEN, or stay on 127.0.0.1")
-    champion = Champion(lambda: _find_places(model, index))
     # Names are checked on loopback only: elsewhere the token keeps other sites' pages out.
     hosts = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ("*",)
-    app = create_app(champion, token=token, hosts=hosts, refresh_seconds=refresh)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sets TCP_NODELAY; else each answer waits 40 ms for an acknowledgement.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen()
         except OSError as error:
             raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
-        address = f"[{host}]" if ":" in host else host
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        echo(f"waking the model: {address}")
+        plan = _ServePlan(model, index, token, hosts, refresh, address)
+        waking = WakingServer(plan.make_app, token=token, hosts=hosts)
+        server = uvicorn.Server(uvicorn.Config(waking, log_level="warning", timeout_graceful_shutdown=10))
+        waking.on_failure = lambda: setattr(server, "should_exit", True)
+        server.run(sockets=[listening])
+        if waking.failure is not None:
+            raise waking.failure
+
+
+@dataclass(frozen=True)
+class _ServePlan:
+    """What is served, and how; `make_app` opens it."""
+
+    model: str
+    index: Path | None
+    token: str
+    hosts: tuple[str, ...]
+    refresh: float
+    address: str
+
+    def make_app(self, tell: "Tell") -> "ASGIApp":
+        """Open model and index, and return the application over them."""
+        tell("waking up: loading torch", 0.1)
+        import torch  # noqa: F401
+
+        tell("waking up: loading the other libraries", 0.4)
+        from compodiff.serving.api import create_app
+        from compodiff.serving.champion import Champion
+
+        tell("waking up: opening the model and the index", 0.7)
+        champion = Champion(lambda: _find_places(self.model, self.index))
         count = champion.live.searcher.index.manifest.count
-        echo(f"{count:,} pictures, {champion.live.places.version}: http://{address}:{listening.getsockname()[1]}")
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
-        uvicorn.Server(config).run(sockets=[listening])
+        # Queries by words and ids are answered meanwhile.
+        encoder = champion.live.searcher.composer.encoder
+        threading.Thread(target=encoder.open_pictures, name="pictures", daemon=True).start()
+        echo(f"{count:,} pictures, {champion.live.places.version}: {self.address}")
+        return create_app(champion, token=self.token, hosts=self.hosts, refresh_seconds=self.refresh)
 
 
 def _find_places(model: str, index: Path | None) -> "ServedPaths":
@@ -93,8 +130,11 @@ def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
 def _describe_version(model: str) -> str:
     if not model.startswith("models:"):
         return model
-    from compodiff.tracking.registry import find_version_at
+    from compodiff.tracking.own_store import find_stored_version
+    from compodiff.tracking.registry import MODEL, find_number_at
     from compodiff.tracking.store import open_store
 
-    found = find_version_at(open_store(find_project_root()), model.rpartition("@")[2])
-    return f"compodiff version {found.number}" if found else model
+    project, alias = find_project_root(), model.rpartition("@")[2]
+    stored = find_stored_version(project, MODEL, alias)
+    number = stored.number if stored else find_number_at(open_store(project), alias)
+    return f"compodiff version {number}" if number else model

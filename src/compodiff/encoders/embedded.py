@@ -16,6 +16,7 @@ from compodiff.encoders.digests import digest_weights
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EMBEDDED_NAME, EncoderManifest, PicturePart, TextPart
+from compodiff.encoders.minilm import MeanPooler, MiniLm, MiniLmConfig, MiniLmTokenizer
 from compodiff.encoders.named_classes import COUNT, NamedClasses
 from compodiff.encoders.staged import StagedTower
 
@@ -23,6 +24,7 @@ CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
 PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # the packaged weights expect (x - 127) / 128
 
 
+_TRUNK = "tf_efficientnet_lite0"
 HEAD_ALONE: Mapping[str, int] = {"head": 1}
 
 
@@ -88,7 +90,7 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
     model = open_clip.CustomTextCLIP(
         embed_dim=embedding_dim - class_dimensions,
         vision_cfg={
-            "timm_model_name": "tf_efficientnet_lite0",
+            "timm_model_name": _TRUNK,
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": "linear",
@@ -107,6 +109,38 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
         descriptions = torch.empty(COUNT, model.text.config.hidden_size)
         model.text.proj = NamedClasses(model.text.proj, descriptions, torch.empty(COUNT, class_dimensions))
     return model
+
+
+def build_picture_model(*, embedding_dim: int, grids: Mapping[str, int]) -> nn.Module:
+    """Return the picture side of `build_model` without open_clip; its weights have the same names."""
+    import timm
+
+    trunk = timm.create_model(_TRUNK, pretrained=False)
+    trunk.reset_classifier(0, global_pool="avg")
+    model = nn.Module()
+    model.visual = StagedTower(trunk, grids, embedding_dim)
+    return model
+
+
+def build_text_model(embedding_dim: int, class_dimensions: int) -> nn.Module:
+    """Return the text side of `build_model` without transformers, on the meta device; the names are the same."""
+    config = MiniLmConfig.read(_find_text_folder())
+    width, own = config.hidden_size, embedding_dim - class_dimensions
+    hidden = (width + own) // 2
+    with torch.device("meta"):
+        text, model = nn.Module(), nn.Module()
+        text.transformer, text.pooler = MiniLm(config), MeanPooler()
+        layers = (nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, own, bias=False))
+        text.proj = nn.Sequential(*layers)
+        if class_dimensions:
+            text.proj = NamedClasses(text.proj, torch.empty(COUNT, width), torch.empty(COUNT, class_dimensions))
+    text.config, model.text = config, text  # type: ignore[assignment]
+    return model
+
+
+def build_quick_tokenizer() -> MiniLmTokenizer:
+    """Build MiniLM's tokenizer without transformers: the same ids as `build_tokenizer`'s."""
+    return MiniLmTokenizer(_find_text_folder(), CONTEXT_LENGTH)
 
 
 def build_tokenizer() -> Any:

@@ -6,9 +6,12 @@ Shapes: B pictures or texts, L tokens, F joined map values, D embedding width, D
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from compodiff.encoders.compiled import CompiledTowers
@@ -28,6 +31,11 @@ class StagedPictures(OpenClipPictures):
         super().__init__(model, part)
         self._grids = part.grids
         self.compiled: CompiledTowers | None = None
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Embed pixels (B, 3, H, W) -> (B, D)."""
+        embeddings: Tensor = self.model.visual(place(pixels, self.model))
+        return embeddings
 
     @cached_property
     def maps_key(self) -> str:
@@ -50,6 +58,48 @@ class StagedPictures(OpenClipPictures):
         blocks = torch.split(maps, _PROJECTED_ROWS)
         padded = (nn.functional.pad(block, (0, 0, 0, _PROJECTED_ROWS - len(block))) for block in blocks)  # (16, F)
         return torch.cat([projection(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
+
+
+class LaterPictures:
+    """StagedPictures that are opened for the first picture: a search by words, or by an id, needs no image tower."""
+
+    folder = None
+
+    def __init__(self, load: Callable[[], StagedPictures]) -> None:
+        self._load = load
+        self._tower: StagedPictures | None = None
+        self._alone = Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the tower is in memory."""
+        return self._tower is not None
+
+    def open(self) -> StagedPictures:
+        """Return the tower, for inference."""
+        with self._alone:
+            if self._tower is None:
+                self._tower = self._load()
+                self._tower.module.eval().requires_grad_(False)
+            return self._tower
+
+    @property
+    def module(self) -> nn.Module:
+        """The whole model."""
+        return self.open().module
+
+    @property
+    def memo_key(self) -> str:
+        """As of the tower."""
+        return self.open().memo_key
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """Resize and normalise an RGB picture -> (3, H, W)."""
+        return self.open().preprocess(picture)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Embed pixels (B, 3, H, W) -> (B, D)."""
+        return self.open().embed(pixels)
 
 
 class HuggingFaceTexts:
@@ -105,14 +155,12 @@ def run_transformer(
         Pooled states (B, D_k), states (B, L', D_k), mask (B, L'); L' is the longest text of the batch, or the
         context where padding is attended.
     """
-    from transformers.modeling_outputs import BaseModelOutput
-
     mask, attended = ids != tower.config.pad_token_id, part.padding == ATTENDED
     length = ids.shape[1] if attended else int(mask.sum(dim=1).max())
     ids, mask = ids[:, :length], mask[:, :length]
     if states_of is None or part.layer != -1:
         outputs = tower.transformer(input_ids=ids, attention_mask=mask.long(), output_hidden_states=part.layer != -1)
     else:
-        outputs = BaseModelOutput(last_hidden_state=states_of(ids, mask.long()))
+        outputs = SimpleNamespace(last_hidden_state=states_of(ids, mask.long()))
     states = outputs.last_hidden_state if part.layer == -1 else outputs.hidden_states[part.layer]
     return TowerOutputs(tower.pooler(outputs, mask.long()).float(), states.float(), mask | attended)

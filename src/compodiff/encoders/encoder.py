@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compodiff.encoders.agreement import choose_dtype, measure_agreement
 from compodiff.encoders.compiled import CompiledTowers, is_installed
-from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
+from compodiff.encoders.embedded_towers import HuggingFaceTexts, LaterPictures, StagedPictures
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest
 from compodiff.encoders.memo import TowerMemo
 from compodiff.encoders.towers import (
@@ -50,12 +50,13 @@ class Encoder:
     @property
     def device(self) -> torch.device:
         """Where the weights are; pixels and ids are moved there, results stay there."""
-        return find_device(self.picture.module)
+        return find_device(self.texts[0].module)
 
     @property
     def _modules(self) -> list[nn.Module]:
-        """What holds weights; two parts may share one."""
-        return list({id(part.module): part.module for part in self.towers}.values())
+        """What holds weights, of the towers that are open; two parts may share one."""
+        there = [part for part in self.towers if not isinstance(part, LaterPictures) or part.is_open]
+        return list({id(part.module): part.module for part in there}.values())
 
     def move_to_gpu(self) -> "Encoder":
         """Return itself on the GPU where there is one, in half the precision where that agrees with float32."""
@@ -71,6 +72,11 @@ class Encoder:
             for module in self._modules:
                 module.to(dtype)
         return self
+
+    def open_pictures(self) -> None:
+        """Open the image tower now, where it would be opened for the first picture."""
+        if isinstance(self.picture, LaterPictures):
+            self.picture.open()
 
     def record_agreement(self, precision: str) -> "Encoder":
         """Return itself with the precision that was asked for, and the agreement measured, in its manifest's record."""

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 
 from compodiff.encoders import embedded
 from compodiff.encoders.digests import digest_weights_of
+from compodiff.encoders.embedded_towers import HuggingFaceTexts, LaterPictures, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
 from compodiff.encoders.named_classes import count_class_dimensions
@@ -110,8 +112,12 @@ def name_model(number: int) -> str:
     return "model" if number == 0 else f"model-{number}"
 
 
-def load_encoder(folder: Path) -> Encoder:
+def load_encoder(folder: Path, *, whole: bool = True) -> Encoder:
     """Read an encoder that `save_encoder` wrote.
+
+    Args:
+        folder: of the encoder.
+        whole: also the image tower, which the default encoder can open for the first picture instead.
 
     Raises:
         InputInvalid: the folder holds no encoder.
@@ -131,7 +137,8 @@ def load_encoder(folder: Path) -> Encoder:
     for part, source in zip(manifest.parts, sources, strict=True):
         _require_digest(source, part)
     if manifest.picture.library == EMBEDDED:
-        return _load_embedded(saved[manifest.picture.weights_digest], manifest)
+        load = _load_embedded if whole else _load_embedded_texts
+        return load(saved[manifest.picture.weights_digest], manifest)
     models = OpenedModels()
     picture = models.load_picture(manifest.picture, sources[0])
     texts = [models.load_text(part, source) for part, source in zip(manifest.texts, sources[1:], strict=True)]
@@ -202,3 +209,24 @@ def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
     )
     model.load_state_dict(state)
     return embedded.join_towers(model, manifest)
+
+
+def _load_embedded_texts(weights: Path, manifest: EncoderManifest) -> Encoder:
+    """Return the default encoder, whose image tower is read when it is needed, from the file as it is now."""
+    file, picture = safetensors.safe_open(weights, "pt"), manifest.picture  # open: another may take its place
+    state = _read_side(file, "text.")
+    model = embedded.build_text_model(picture.embedding_dim, count_class_dimensions(state))
+    model.load_state_dict(state, assign=True)
+
+    def load_pictures() -> StagedPictures:
+        pictures = embedded.build_picture_model(embedding_dim=picture.embedding_dim, grids=picture.grids)
+        pictures.load_state_dict(_read_side(file, "visual."))
+        return StagedPictures(pictures, picture)
+
+    texts = HuggingFaceTexts(model, embedded.build_quick_tokenizer(), manifest.texts[0])
+    return Encoder(LaterPictures(load_pictures), [texts], manifest)
+
+
+def _read_side(file: Any, prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names begin so, copied: torch's products of mapped ones may differ in the last bit."""
+    return {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118

@@ -10,6 +10,8 @@ from compodiff.encoders.manifest import PicturePart
 
 def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
     """Return the preprocessing of an RGB picture -> (3, H, W) float32, as open_clip has it."""
+    if part.resize_mode == "squash" and part.resize_to is None:
+        return _make_squash(part)
     from open_clip.transform import PreprocessCfg, image_transform_v2
     from torchvision.transforms import Resize
 
@@ -27,4 +29,15 @@ def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
         first = transform.transforms[0]
         transform.transforms[0] = Resize(part.resize_to, first.interpolation, antialias=True)
     made: Callable[[Image.Image], Tensor] = transform
+    return made
+
+
+def _make_squash(part: PicturePart) -> Callable[[Image.Image], Tensor]:
+    """Return open_clip's preprocessing of this mode, whose import takes seconds."""
+    from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
+
+    edges = (part.image_size, part.image_size)
+    made: Callable[[Image.Image], Tensor] = Compose(
+        [Resize(edges, InterpolationMode(part.interpolation)), ToTensor(), Normalize(part.mean, part.std)]
+    )
     return made

@@ -19,7 +19,7 @@ from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.index.encoded import encode_pixels
-from compodiff.model.checkpoint import ModelCard, load_model
+from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model
 from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
@@ -45,7 +45,16 @@ class Composition:
 class Composer:
     """A composed model and its encoder."""
 
-    def __init__(self, encoder: Encoder, denoiser: ComposingNetwork, card: ModelCard, sampling: SamplingParams) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        denoiser: ComposingNetwork,
+        card: ModelCard,
+        sampling: SamplingParams,
+        weights: Path | None = None,
+    ) -> None:
+        """Join the parts; `weights` is the file of the denoiser's, where it came from one."""
+        self.weights = weights
         self.encoder, self.denoiser, self.card, self.sampling = encoder, denoiser, card, sampling
         self._texts = TextCache(encoder)
 
@@ -64,10 +73,10 @@ class Composer:
                 f"the card of {model} lacks its encoder, or nothing says its dials; "
                 "run: dvc repro train_composed set_dials"
             )
-        loaded = load_encoder(encoder).move_to_gpu()
+        loaded = load_encoder(encoder, whole=torch.cuda.is_available()).move_to_gpu()
         require_same(loaded.manifest, EncoderManifest.from_json(card.encoder), f"the model {model}")
         ready = prepare_for_inference(denoiser, sampling.precision, choose_device())
-        return cls(loaded, ready, card, sampling)
+        return cls(loaded, ready, card, sampling, model / WEIGHTS)
 
     def prepare(self, query: Query) -> PreparedQuery:
         """Check a query and make pixels of its pictures and cells of its mask; the model does not run.

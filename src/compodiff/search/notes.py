@@ -28,3 +28,8 @@ def explain_nothing(query: Query, pictures: int, findable: int) -> str:
         return f"none of the {pictures} pictures fits the filter {query.where!r}; loosen it"
     those = "pictures that fit the filter" if query.where else "pictures of the index"
     return f"all {findable} {those} are the reference, look the same as it, or are excluded; nothing is left to find"
+
+
+def explain_guess(best: float, least: float) -> str:
+    """Say that an answer is a guess: its best cosine, and that which words without meaning reach."""
+    return f"nothing close; these are the nearest ({best:.2f}, and words without meaning reach {least:.2f} here)"

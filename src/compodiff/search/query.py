@@ -59,6 +59,7 @@ class Query:
         seed: of the noise; None is the model's.
         k: how many pictures to return.
         mode: "image" and "text" leave the model out: the nearest to the reference's, or to the text's, own embedding.
+        w_names: how much the words that are written of a picture count in a query by words alone; 0 for not at all.
         subtract: a text whose direction is taken off the answer, by `subtract_weight` of the answer's length.
         exclude: ids of pictures that must not be among the results; a reference that is an id never is.
         more, less: ids of pictures of the index; the answer is moved towards and away from them.
@@ -77,6 +78,7 @@ class Query:
     seed: int | None = None
     k: int = 10
     mode: Mode = "composed"
+    w_names: float = field(default=1.0, kw_only=True)
     subtract: str = field(default="", kw_only=True)
     subtract_weight: float = field(default=0.5, kw_only=True)
     exclude: tuple[str, ...] = field(default=(), kw_only=True)
@@ -88,6 +90,19 @@ class Query:
     def has_text(self) -> bool:
         """Whether it says anything; a negative text alone is said against the empty text."""
         return bool(self.relative_caption or self.negative_text)
+
+    @property
+    def goes_by_names(self) -> bool:
+        """Whether what is written of the pictures counts.
+
+        Beside a reference words say a change, and names that hold them are no answer; the modes go by one embedding.
+        """
+        return self.is_words_alone and self.w_names > 0
+
+    @property
+    def is_words_alone(self) -> bool:
+        """Whether the model is asked by a relative caption without a reference."""
+        return bool(self.reference is None and self.relative_caption and self.mode == "composed")
 
     def require(self) -> None:
         """Check what needs no model.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compodiff.images import PictureTable
 from compodiff.index.index import GROUP, NO_PICTURE, Floats, Index, Rows
+from compodiff.search.fusing import BY_PICTURE, FusedRow, WrittenFusion
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Hit:
         score: cosine to what was looked for.
         path: the file (or tar) that holds it.
         duplicates: ids of pictures that look the same.
+        found_by: why: "picture" where it is one of the nearest, and where the words of the query are written of it:
+            "name", "folder", "caption" or a column of the index.
     """
 
     rank: int
@@ -34,6 +37,7 @@ class Hit:
     score: float
     path: Path
     duplicates: tuple[str, ...] = ()
+    found_by: tuple[str, ...] = (BY_PICTURE,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class Ranking(Sequence[Hit]):
         cells: (64, 64) the mask, or None.
         seconds: by phase: "encode", "sample", "search"; of the whole batch that the query was answered in.
         own: ids of the pictures of the index that the reference, handed in as a picture, is a copy of.
+        is_guess: words alone were asked for, they stand nowhere, and no picture is near what they ask for.
         notes: what you should know besides, a line each; for instance why no picture was found.
     """
 
@@ -56,6 +61,7 @@ class Ranking(Sequence[Hit]):
     cells: NDArray[np.bool_] | None
     seconds: Mapping[str, float]
     own: tuple[str, ...] = ()
+    is_guess: bool = False
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -83,7 +89,14 @@ class Ranker:
         self._groups: list[str] = index.pictures[GROUP].tolist() if GROUP in index.pictures else []
         self._members = _collect_members(index.picture_ids, self._groups)
 
-    def rank(self, vectors: Floats, k: int, exclude: Sequence[str], allowed: Rows | None) -> tuple[Hit, ...]:
+    def rank(
+        self,
+        vectors: Floats,
+        k: int,
+        exclude: Sequence[str],
+        allowed: Rows | None,
+        written: WrittenFusion | None = None,
+    ) -> tuple[Hit, ...]:
         """Return the `k` pictures nearest to any of `vectors`; near-duplicates share a place.
 
         Args:
@@ -91,25 +104,34 @@ class Ranker:
             k: how many pictures.
             exclude: ids that must not be among them, nor what looks the same.
             allowed: rows that may be; None for all.
+            written: the pictures of which the words of the query are written; they are fused with the nearest.
         """
         away = [id_ for each in exclude for id_ in self._find_alike(each)] if self._members else exclude
-        asked = k
+        fusion = written or WrittenFusion({})
+        rows = fusion.rows
+        matched = self._find_nearest(vectors, len(rows), away, rows) if len(rows) else {}
+        asked = max(k, fusion.depth)
         while True:
-            rows, scores = self._index.search(vectors, asked, [away] * len(vectors), allowed)
-            best: dict[int, float] = {}
-            for row, score in zip(rows.ravel().tolist(), scores.ravel().tolist(), strict=True):
-                if row != NO_PICTURE:
-                    best[row] = max(score, best.get(row, -np.inf))
-            hits = self._collapse(sorted(best.items(), key=lambda found: -found[1]))
+            nearest = self._find_nearest(vectors, asked, away, allowed)
+            hits = self._collapse(fusion.order(nearest | matched, k))
             if len(hits) >= k or asked >= self._index.manifest.count or not self._members:
                 return tuple(hits[:k])
             asked *= 4
 
-    def _collapse(self, ranking: Sequence[tuple[int, float]]) -> list[Hit]:
+    def _find_nearest(self, vectors: Floats, k: int, away: Sequence[str], allowed: Rows | None) -> dict[int, float]:
+        """Return the rows that are among the `k` nearest to any of `vectors` (S, D), with their best cosines."""
+        rows, scores = self._index.search(vectors, k, [away] * len(vectors), allowed)
+        best: dict[int, float] = {}
+        for row, score in zip(rows.ravel().tolist(), scores.ravel().tolist(), strict=True):
+            if row != NO_PICTURE:
+                best[row] = max(score, best.get(row, -np.inf))
+        return best
+
+    def _collapse(self, ranking: Sequence[FusedRow]) -> list[Hit]:
         """Return the best of every group of near-duplicates, with the others named."""
         hits: list[Hit] = []
         seen: set[str] = set()
-        for row, score in ranking:
+        for row, score, found_by in ranking:
             picture_id = self._index.picture_ids[row]
             if picture_id in seen:
                 continue
@@ -117,7 +139,7 @@ class Ranker:
             seen.update(alike)
             others = tuple(each for each in alike if each != picture_id)
             path = self._pictures.find_path(picture_id)
-            hits.append(Hit(len(hits) + 1, picture_id, self._names[row], score, path, others))
+            hits.append(Hit(len(hits) + 1, picture_id, self._names[row], score, path, others, found_by))
         return hits
 
     def _find_alike(self, picture_id: str) -> Sequence[str]:

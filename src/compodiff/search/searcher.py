@@ -23,12 +23,15 @@ from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
 from compodiff.project import find_project_root
 from compodiff.search.composer import Composer, Composition
+from compodiff.search.fusing import BY_PICTURE, WrittenFusion
+from compodiff.search.guesses import GuessLimit
 from compodiff.search.locate import CHAMPION, find_gallery, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
-from compodiff.search.notes import explain_negative, explain_nothing
+from compodiff.search.notes import explain_guess, explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
+from compodiff.search.words import WrittenWords
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
@@ -43,6 +46,7 @@ class SearchDials(TypedDict, total=False):
     reference_mixing: float
     seed: int
     mode: Mode
+    w_names: float
     subtract: str
     subtract_weight: float
     exclude: tuple[str, ...]
@@ -74,6 +78,8 @@ class Searcher:
         self.filters = Filters(index.pictures)
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
+        self._words = WrittenWords(index.pictures)
+        self._guesses = GuessLimit(composer, index)
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod
@@ -189,12 +195,7 @@ class Searcher:
         compositions = self.composer.compose_all(queries, watch)
         with watch.time_phase("search"):
             own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
-            hits = [
-                self._ranker.rank(
-                    self._fuse(each.draws, query.shift), query.asked.k, (*query.exclude, *same), query.allowed
-                )
-                for query, same, each in zip(queries, own, compositions, strict=True)
-            ]
+            hits = [self._rank(query, each, same) for query, same, each in zip(queries, own, compositions, strict=True)]
         return [
             Ranking(
                 hits=found,
@@ -203,6 +204,7 @@ class Searcher:
                 cells=None if query.asked.mask is None else np.asarray(query.asked.mask),
                 seconds=dict(watch.seconds),
                 own=same,
+                is_guess=self._is_guess(query, found),
                 notes=self._note(query, found),
             )
             for query, composition, same, found in zip(queries, compositions, own, hits, strict=True)
@@ -214,6 +216,14 @@ class Searcher:
             self._ranker.rank(self._fuse(draws, query.shift), 1, query.exclude, query.allowed)
             for draws in self.composer.trace(query)
         ]
+
+    def _rank(self, query: PreparedQuery, composition: Composition, own: tuple[str, ...]) -> tuple[Hit, ...]:
+        """Rank the pictures of the index, less those that are copies of the reference."""
+        asked = query.asked
+        matches = self._words.find(asked.relative_caption) if asked.goes_by_names else {}
+        written = WrittenFusion(matches, asked.w_names, query.allowed)
+        vectors = self._fuse(composition.draws, query.shift)
+        return self._ranker.rank(vectors, asked.k, (*query.exclude, *own), query.allowed, written)
 
     def _find_one(self, reference: One | ReferencePart) -> ReferencePart:
         if isinstance(reference, Ranking):
@@ -259,4 +269,16 @@ class Searcher:
         pictures = self.index.manifest.count
         findable = pictures if prepared.allowed is None else len(prepared.allowed)
         nothing = None if hits else explain_nothing(prepared.asked, pictures, findable)
-        return tuple(note for note in (explain_negative(prepared.asked, prepared.options), nothing) if note)
+        guess = self._is_guess(prepared, hits)
+        far = explain_guess(_find_best(hits), self._guesses.least_cosine) if guess else None
+        return tuple(note for note in (explain_negative(prepared.asked, prepared.options), nothing, far) if note)
+
+    def _is_guess(self, prepared: PreparedQuery, hits: Sequence[Hit]) -> bool:
+        """Return whether nothing that was found fits the words of a query without a reference."""
+        if not hits or not prepared.asked.is_words_alone or hits[0].found_by != (BY_PICTURE,):
+            return False
+        return _find_best(hits) < self._guesses.least_cosine
+
+
+def _find_best(hits: Sequence[Hit]) -> float:
+    return max(hit.score for hit in hits)

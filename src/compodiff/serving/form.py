@@ -88,6 +88,7 @@ class SearchForm(BaseModel):
         description="a condition on the metadata, as in SQL; GET /model lists the columns",
         examples=["name like '%twemoji%'"],
     )
+    w_names: float = _make_dial_field("w_names")
     mode: Mode = Field(default="composed", description="image and text search by one embedding, without the model")
 
 

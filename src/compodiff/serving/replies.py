@@ -32,6 +32,7 @@ class HitReply(BaseModel):
     picture: str = Field(description="its address here")
     thumbnail: str
     duplicates: list[str] = Field(description="ids of pictures that look the same")
+    found_by: list[str] = Field(description="picture (one of the nearest); name, folder, caption, ...: words are there")
     metadata: dict[str, Any]
 
 
@@ -56,6 +57,7 @@ class QueryReply(BaseModel):
     reference_mixing: float
     seed: int
     k: int
+    w_names: float
     filter: str
     mode: str
 
@@ -67,6 +69,7 @@ class RankingReply(BaseModel):
     results: list[HitReply]
     embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
+    is_guess: bool = Field(description="words alone were asked for, they stand nowhere, and no picture is near")
     notes: list[str] = Field(description="what a person should know besides: why nothing was found, what had no effect")
     model: str
 
@@ -125,7 +128,7 @@ class ModelReply(BaseModel):
     reloads: int
 
 
-_AS_ASKED = ("more", "less", "text", "negative", "subtract", "subtract_weight", "k", "filter", "mode")
+_AS_ASKED = ("more", "less", "text", "negative", "subtract", "subtract_weight", "k", "w_names", "filter", "mode")
 PAPER = {"w_image": 1.5, "w_text": 7.5, "steps": 10}
 
 
@@ -157,6 +160,7 @@ def make_ranking_reply(
         results=_describe_hits(live, answer.hits),
         embedding=encode_embedding(answer.embedding),
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
+        is_guess=answer.is_guess,
         notes=list(answer.notes),
         model=live.places.version,
     )
@@ -210,6 +214,7 @@ def _describe_hits(live: ServedModel, hits: Sequence[Hit]) -> list[HitReply]:
             picture=make_picture_address(hit.picture_id),
             thumbnail=make_thumbnail_address(hit.picture_id),
             duplicates=list(hit.duplicates),
+            found_by=list(hit.found_by),
             metadata=metadata,
         )
         for hit, metadata in zip(hits, known, strict=True)

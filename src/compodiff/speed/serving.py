@@ -105,7 +105,8 @@ def _await_health(address: str, server: "subprocess.Popen[bytes]") -> None:
             if httpx.get(f"{address}/health").status_code == 200:
                 return
         except httpx.TransportError:
-            time.sleep(0.1)
+            pass  # it does not listen yet; later it answers 503 until its model is open
+        time.sleep(0.1)
     raise ResourceUnavailable("compodiff serve did not start; run it by itself to see why")
 
 

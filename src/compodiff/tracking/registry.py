@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
+from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
 from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
@@ -147,6 +148,8 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
         InputInvalid: the alias stands for no version, or there is no such version.
         ResourceUnavailable: MLflow cannot be reached, or the disk is full.
     """
+    if stored := find_stored_version(project, MODEL, name):
+        return stored.folder
     store = open_store(project)
     found = _find_numbered(store, name) if name.isdecimal() else _find(store, name)
     if found is None:

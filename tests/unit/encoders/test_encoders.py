@@ -168,6 +168,23 @@ def test_saved_and_loaded_it_is_the_same_encoder(embedded: Encoder, picture: Ima
     assert loaded.manifest == manifest == EncoderManifest.from_json(json.loads(json.dumps(manifest.to_json())))
     assert torch.equal(loaded.encode_images([picture]), embedded.encode_images([picture]))
     assert torch.equal(loaded.encode_texts(["a cat"]).pooled, embedded.encode_texts(["a cat"]).pooled)
+    _assert_quick_is_the_same(load_encoder(tmp_path / "encoder", whole=False), embedded, picture)
+
+
+def _assert_quick_is_the_same(quick: Encoder, whole: Encoder, picture: Image.Image) -> None:
+    """What a search opens, without open_clip and transformers, makes the same numbers, bit for bit."""
+    texts = ["", "a cat", "Caf\u00e9 &amp; \ufb01sh  \n tab", "\u732b \U0001f34c don\u2019t", "cat " * 100]
+    assert torch.equal(quick.texts[0].tokenize(texts), whole.texts[0].tokenize(texts))
+    for batch in (texts, texts[1:2]):
+        one, other = quick.encode_texts(batch), whole.encode_texts(batch)
+        assert torch.equal(one.states[0].tokens, other.states[0].tokens)
+        assert torch.equal(one.states[0].mask, other.states[0].mask)
+        assert torch.equal(one.pooled, other.pooled)
+    assert quick.texts[0].memo_key == whole.texts[0].memo_key
+    assert not quick.picture.is_open
+    assert torch.equal(quick.encode_images([picture]), whole.encode_images([picture]))
+    assert quick.picture.is_open
+    assert quick.picture.memo_key == whole.picture.memo_key
 
 
 def test_an_open_clip_model_comes_back_with_its_tokens(tiny_encoder: Encoder, tmp_path: Path) -> None:

@@ -105,6 +105,37 @@ def test_models_and_indexes_that_are_not_there_are_named(search_project, monkeyp
         Searcher.load("artifacts", index="nowhere")
 
 
+# Each takes seconds to import, and a search by words or by an id needs none.
+HEAVY = (
+    "torch._dynamo",
+    "sympy",
+    "scipy",
+    "transformers",
+    "open_clip",
+    "timm",
+    "torchvision",
+    "boto3",
+    "mlflow",
+    "duckdb",
+)
+
+
+def test_a_search_by_words_or_an_id_imports_nothing_heavy_and_one_by_a_picture_opens_the_image_tower(
+    search_project, searcher, small_catalogue, tmp_path
+):
+    code = (
+        "import sys; from compodiff import Searcher; searcher = Searcher.load('artifacts'); "
+        f"[searcher.search({RED!r}, 'make it blue'), searcher.search(text='circle')]; "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=search_project, check=True)
+    assert done.stdout.strip() == "[]"
+    pictures = searcher.composer.encoder.picture
+    drawn = small_catalogue.read(RED).transpose(Image.Transpose.TRANSPOSE).resize((50, 50))
+    assert searcher.search(drawn, "make it blue").embedding.shape == (32,)
+    assert pictures.is_open
+
+
 def test_importing_the_package_imports_no_torch():
     code = "import sys, compodiff; print('torch' in sys.modules); compodiff.Searcher; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

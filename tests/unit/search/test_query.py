@@ -103,7 +103,7 @@ def test_what_a_query_leaves_out_is_the_models_but_for_the_dials_of_the_search()
     assert (asked.relative_caption, asked.negative_text, asked.subtract, asked.where) == ("", "", "", "")
     assert (asked.mask, asked.exclude, asked.more, asked.less, asked.mode) == (None, (), (), (), "composed")
     by_name = {each.name for each in inspect.signature(Query).parameters.values() if each.kind is each.KEYWORD_ONLY}
-    assert by_name == {"subtract", "subtract_weight", "exclude", "more", "less", "where"}
+    assert by_name == {"w_names", "subtract", "subtract_weight", "exclude", "more", "less", "where"}
     with pytest.raises(FrozenInstanceError):
         asked.k = 3  # type: ignore[misc]
 

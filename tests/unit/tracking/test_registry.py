@@ -23,6 +23,7 @@ from compodiff.search.query import Query
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
 from compodiff.tracking import registry
+from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.registry import CHALLENGER, MODEL, find_model_folder, find_version_at, make_challenger
 from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
@@ -102,6 +103,17 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")
     written = json.loads((registered / "artifacts" / "registration.json").read_text())
     assert written == {"model": "compodiff", "version": "1", "run_id": challenger.run_id}
+
+
+def test_the_project_s_own_store_is_read_without_the_client(registered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_client = registry._find(open_store(registered), CHALLENGER)
+    found = {name: find_stored_version(registered, MODEL, name) for name in (CHALLENGER, "1")}
+    assert {each.number for each in found.values()} == {str(by_client.version)}
+    assert {each.folder for each in found.values()} == {find_model_folder(registered, CHALLENGER)}
+    assert find_stored_version(registered, MODEL, "champion") is None
+    assert find_stored_version(registered, MODEL, "2") is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert find_stored_version(registered, MODEL, CHALLENGER) is None
 
 
 def test_an_earlier_version_can_challenge_again_but_not_one_of_another_store(registered: Path) -> None:

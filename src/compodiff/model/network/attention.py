@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compodiff.model.network.inputs import draw_normal
 from compodiff.model.network.linears import Linear
 
 QUERY_TOKENS = 2
@@ -55,7 +56,7 @@ class SelfAttention(nn.Module):
         self.heads, self.head_width = heads, head_width
         self.norm = make_layer_norm(width)
         self.to_qkv = Linear(width, (heads + 2) * head_width, bias=False)
-        self.null_kv = nn.Parameter(torch.randn(2, head_width))
+        self.null_kv = nn.Parameter(draw_normal(2, head_width))
         self.out = Linear(heads * head_width, width, bias=False)
         self.out_norm = make_layer_norm(width)
 
@@ -106,7 +107,7 @@ class KeysValues(nn.Module):
         super().__init__()
         self.heads, self.head_width = heads, head_width
         self.linear = Linear(width, 2 * heads * head_width, bias=False)
-        self.null_kv = nn.Parameter(torch.randn(2, head_width))
+        self.null_kv = nn.Parameter(draw_normal(2, head_width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: (P, W) -> (P, 2 * H * E), the row NULL_KEY replaced by the learned null key and value."""

@@ -24,7 +24,7 @@ from compodiff.model.network.attention import (
 )
 from compodiff.model.network.composing import MASK_SIDE, ComposingNetwork, DenoiserConfig
 from compodiff.model.network.context import Context, ContextRows, PackedText, find_key_rows
-from compodiff.model.network.inputs import Constants, embed_timestep, make_mlp
+from compodiff.model.network.inputs import Constants, draw_normal, embed_timestep, make_mlp
 from compodiff.model.network.linears import Linear
 
 __all__ = ["MASK_SIDE", "RELEASED", "Denoiser", "DenoiserConfig"]
@@ -59,7 +59,7 @@ class Denoiser(ComposingNetwork):
         self.image_projection = nn.Identity() if as_it_is else Linear(config.embedding_dim, slots, bias=False)
         self.time_mlp = make_mlp(width, width)
         self.mask_mlp = make_mlp(config.mask_size**2, width)
-        self.relative_bias = nn.Parameter(torch.randn(RELATIVE_BUCKETS, config.heads))
+        self.relative_bias = nn.Parameter(draw_normal(RELATIVE_BUCKETS, config.heads))
         self.blocks = nn.ModuleList(
             Block(width, config.heads, config.cross_heads, config.head_width, config.feed_forward_factor)
             for _ in range(config.depth)

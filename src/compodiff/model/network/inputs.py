@@ -25,7 +25,9 @@ class Constants(nn.Module):
         self.register_buffer("embedding_mean", torch.zeros(embedding_dim))
         self.register_buffer("embedding_std", torch.ones(embedding_dim))
         rotary_width = min(ROTARY_WIDTH, head_width)
-        self.register_buffer("rotary_frequencies", 10000 ** -(torch.arange(0, rotary_width, 2) / rotary_width))
+        # Made on the processor also where the network is on the meta device: there torch divides by its compiler.
+        places = torch.arange(0, rotary_width, 2, device="cpu")
+        self.register_buffer("rotary_frequencies", 10000 ** -(places / rotary_width))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Constants":
         def move_constant(tensor: Tensor) -> Tensor:
@@ -34,6 +36,11 @@ class Constants(nn.Module):
 
         applied: Constants = super()._apply(move_constant, recurse)  # type: ignore[no-untyped-call]
         return applied
+
+
+def draw_normal(*shape: int) -> Tensor:
+    """As torch.randn; nothing is drawn on the meta device, where torch would import its compiler to say so."""
+    return torch.empty(*shape) if torch.get_default_device().type == "meta" else torch.randn(*shape)
 
 
 def make_mlp(width_in: int, width: int) -> nn.Sequential:
