@@ -60,6 +60,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "card": ("{root}/triplets",),
     "export": ("{root}/triplets",),
     "import": ("{root}/exported",),
+    "adapt": "its folder is claimed before anything is made: tests/integration/test_adapt.py",
     "finetune": "its folder is claimed before anything is trained: tests/integration/test_finetuning.py",
     "bench data": "it prints",
     "convert": ("{root}/released",),

@@ -1,9 +1,10 @@
-"""Caption sets of any size as a stream: text, parquet and webdataset; usable captions only, each once.
+"""Caption sets of any size as a stream: text, parquet, JSON lines and webdataset; usable captions only, each once.
 
 A set is a file or a folder of files, read in the order of their names:
 
     captions.txt        one caption a line
     captions.parquet    a column caption, text or TEXT
+    captions.jsonl      the same, a line an object
     captions.tar        webdataset: the member .txt of an entry, or caption (text) of its .json
 
 Nothing is held but the line at hand: what has been seen lies in SQLite, on disk beyond a cache of fixed size.
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from compodiff.errors import InputInvalid
+from compodiff.storage.json_files import read_json_lines
 from compodiff.storage.tables import read_column_names, read_rows
 
 CAPTION_COLUMNS = ("caption", "text", "TEXT")
-SUFFIXES = (".txt", ".parquet", ".tar")
+SUFFIXES = (".txt", ".parquet", ".jsonl", ".tar")
 CACHE_KIB = 8192
 FRACTIONS = 1 << 32
 # Articles and prepositions of Spanish, Portuguese, Italian, French, German and Dutch that are no English words.
@@ -42,7 +44,7 @@ def read_captions(path: Path) -> Iterator[str]:
     Raises:
         InputInvalid: the file is missing, of another kind, cut short, or has no captions in it.
     """
-    readers = {".txt": _read_text, ".parquet": _read_parquet, ".tar": _read_webdataset}
+    readers = {".txt": _read_text, ".parquet": _read_parquet, ".jsonl": _read_lines, ".tar": _read_webdataset}
     for file in list_files(path):
         yield from readers[file.suffix](file)
 
@@ -190,6 +192,14 @@ def _read_parquet(path: Path) -> Iterator[str]:
     column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
     for row in read_rows(path, [column], remedy=remedy):
         yield str(row[column] or "")
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    for number, row in read_json_lines(path):
+        texts = [row[name] for name in CAPTION_COLUMNS if name in row]
+        if not texts:
+            raise InputInvalid(f"{path}: line {number} has no {' or '.join(CAPTION_COLUMNS)}; mend it or leave it out")
+        yield str(texts[0] or "")
 
 
 def _read_webdataset(path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ import typer
 
 from compodiff import __version__
 from compodiff.cli import (
+    adapt,
     bench,
     benchmark,
     captions,
@@ -63,6 +64,7 @@ def show_version(
 
 _IN_ORDER = (
     pipeline,
+    adapt,
     init,
     doctor,
     search,

@@ -11,7 +11,7 @@ from compodiff.cli.output import echo
 if TYPE_CHECKING:
     from compodiff.params import CaptionParams
 
-Captions = Annotated[Path, typer.Argument(help="A .txt, .parquet or webdataset .tar, or a folder of them.")]
+Captions = Annotated[Path, typer.Argument(help="A .txt, .parquet, .jsonl or webdataset .tar, or a folder of them.")]
 To = Annotated[Path, typer.Option("--to", help="The parquet file of caption pairs to write.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Default: captions.seed of params.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -14,7 +14,9 @@ app = typer.Typer()
 
 @app.command("register")
 def register(
-    model: Annotated[str, typer.Argument(help="A model of `compodiff finetune` or `get`: its folder, or its name.")],
+    model: Annotated[
+        str, typer.Argument(help="A model of `compodiff finetune`, `adapt` or `get`: its folder, or its name.")
+    ],
     result: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,10 +28,12 @@ def register(
     from compodiff.search.locate import find_model_parts
     from compodiff.stages.finetuned import is_finetuned, register_finetuned
     from compodiff.stages.register_folder import register_folder
+    from compodiff.tracking.figures import list_results
 
     project, results = find_project_root(), dict(_split(each) for each in result or ())
     if not is_finetuned(Path(model)):
-        version = register_folder(project, find_model_parts(model), results)
+        parts = find_model_parts(model)
+        version = register_folder(project, parts, results or list_results(parts.folder / "metrics"))
     elif results:
         raise InputInvalid(f"{model} is a fine-tuned model and has its figures already; leave out --result")
     else:

@@ -10,7 +10,7 @@ import typer
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import ATTRIBUTION, find_project_root
-from compodiff.search.locate import CHAMPION, ModelParts, find_gallery, find_index_folder, find_model_parts
+from compodiff.search.locate import CHAMPION, ModelParts, find_gallery_of, find_index_folder, find_model_parts
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -113,8 +113,9 @@ def _find_places(model: str, index: Path | None) -> "ServedPaths":
 
     parts, version = _find_model_and_version(model)
     if index is None:
-        gallery = find_gallery(find_project_root()).resolve()
-        return ServedPaths(model, version, parts.composed, parts.encoder, parts.index, gallery, ATTRIBUTION)
+        gallery = find_gallery_of(parts)
+        own = (None, "") if gallery is None else (gallery.resolve(), ATTRIBUTION)
+        return ServedPaths(model, version, parts.composed, parts.encoder, parts.index, *own)
     return ServedPaths(model, version, parts.composed, parts.encoder, find_index_folder(index.resolve()))
 
 

@@ -66,3 +66,11 @@ def find_class_directions(classifier: Tensor, dimensions: int) -> tuple[Tensor, 
     left, _, _ = torch.linalg.svd(centred, full_matrices=False)
     classes = left[:, :dimensions]
     return centred.T @ classes, classes
+
+
+def read_class_names() -> list[str]:
+    """Read one name of each class, the first of its synonyms in WordNet, each once, in the classifier's order."""
+    from timm.data import ImageNetInfo
+
+    names = (described.split(",")[0].lower() for described in ImageNetInfo().label_descriptions(detailed=False))
+    return list(dict.fromkeys(names))

@@ -48,6 +48,7 @@ from compodiff.params.sets import (
     ValidationParams,
 )
 from compodiff.params.training import (
+    AdaptationParams,
     CurveParams,
     DenoiserParams,
     DistillationParams,
@@ -57,6 +58,7 @@ from compodiff.params.training import (
 )
 
 __all__ = [
+    "AdaptationParams",
     "AnyBenchmarkParams",
     "AnySetParams",
     "BenchmarkGate",

@@ -14,7 +14,13 @@ from compodiff.params.captions import CaptionParams
 from compodiff.params.data import DataParams, EmbeddingParams, EncoderParams
 from compodiff.params.section import Section
 from compodiff.params.sets import AnySetParams, Name, SynthesisParams, ValidationParams
-from compodiff.params.training import DenoiserParams, DistillationParams, FinetuningParams, TrainingParams
+from compodiff.params.training import (
+    AdaptationParams,
+    DenoiserParams,
+    DistillationParams,
+    FinetuningParams,
+    TrainingParams,
+)
 
 PRESETS = Path("infra", "params")
 _NAMING = ("sets", "benchmarks")
@@ -35,6 +41,7 @@ class Params(Section):
     composed: TrainingParams
     distillation: DistillationParams
     finetuning: FinetuningParams
+    adaptation: AdaptationParams
     synthesis: SynthesisParams
     captions: CaptionParams
     validation: ValidationParams

@@ -122,3 +122,22 @@ class DistillationParams(TrainingParams):
     """The optional stage after stage 2: fewer network calls say what many of the composed model's said."""
 
     teacher_calls: int = Field(gt=1, description="network calls behind each answer that is learned")
+
+
+class AdaptationParams(Section):
+    """A composed model from captions alone, for any encoder with a joint space; the rest is as `composed` says."""
+
+    captions: int = Field(gt=0, description="of a list; of a longer one as many are drawn")
+    least_pairs: int = Field(gt=0, description="of captions with a relative caption, of the training split")
+    least_similarity: float = Field(gt=0, lt=1, description="of terms that replace each other: quantile of cosines")
+    most_similarity: float = Field(gt=0, lt=1, description="the same; above it lie synonyms")
+    gap: Literal["none", "shift"] = Field(description="shift: references move by what lies between pictures and texts")
+    noise: float = Field(ge=0, description="length of the noise on a reference, in mean distances of texts from theirs")
+    target: Literal["text", "moved"] = Field(description="the target caption where its text is, or moved as references")
+    gap_pictures: int = Field(gt=0, description="of the project's gallery, where no pictures are given")
+    text_to_image: float = Field(ge=0, lt=1, description="share of a batch that finds a caption by itself alone")
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    validate_every: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+    held_out: int = Field(gt=0, description="queries of each figure, at most")

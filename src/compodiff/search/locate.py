@@ -90,6 +90,19 @@ def find_gallery(project: Path) -> Path:
     return open_assembled(project / "artifacts" / "benchmarks" / name).gallery
 
 
+def find_gallery_of(parts: ModelParts) -> Path | None:
+    """Return the folder with the pictures of a model's own index: the project's gallery; None where the index says it.
+
+    Raises:
+        ParamsInvalid, InputInvalid: see `find_gallery`; or the model has no index.
+        IndexMismatch: its index is damaged.
+    """
+    from compodiff.index.manifest import read_manifest
+
+    is_of_own_pictures = Path(read_manifest(parts.index).pictures_root).is_absolute()
+    return None if is_of_own_pictures else find_gallery(find_project_root())
+
+
 def find_index_folder(folder: Path) -> Path:
     """Return the index that is meant by a folder of pictures with one inside, or by the index's own folder."""
     inside = folder / INSIDE

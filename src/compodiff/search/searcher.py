@@ -21,11 +21,10 @@ from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
-from compodiff.project import find_project_root
 from compodiff.search.composer import Composer, Composition
 from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
-from compodiff.search.locate import CHAMPION, find_gallery, find_index_folder, find_model_parts
+from compodiff.search.locate import CHAMPION, find_gallery_of, find_index_folder, find_model_parts
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import explain_guess, explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
@@ -99,7 +98,7 @@ class Searcher:
         parts = find_model_parts(model)
         # The index is opened first: it is the part that a user most often has to make.
         if index is None:
-            opened, pictures_root = Index.load(parts.index), find_gallery(find_project_root())
+            opened, pictures_root = Index.load(parts.index), find_gallery_of(parts)
         else:
             opened, pictures_root = Index.load(find_index_folder(Path(index))), None
         return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)

@@ -119,7 +119,7 @@ def finetune_model(
         fit(denoiser, finetuned, material, params, folder=to / "composed", curve=to / CURVE, on_metrics=run.log_metrics)
         run.log_artifact(to / CURVE)
     if is_first:
-        _copy_encoder(encoder, to / "encoder")
+        copy_encoder(encoder, to / "encoder")
         if dials is not None:
             write_json(to / DIALS, dials.model_dump())
 
@@ -146,6 +146,7 @@ def _name_widths(embedding_dim: int, token_dims: tuple[int, ...]) -> str:
     return f"{embedding_dim} dimensions and tokens of {', '.join(map(str, token_dims))}"
 
 
-def _copy_encoder(encoder: Path, to: Path) -> None:
+def copy_encoder(encoder: Path, to: Path) -> None:
+    """Copy the folder of an encoder to the folder `to`, whole or not at all."""
     with replace_folder(to, ENCODER) as temporary:
         shutil.copytree(encoder, temporary, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from compodiff.benchmarks.datasets.assembled import open_assembled
 from compodiff.benchmarks.datasets.embedding import CACHE, embed_benchmark, find_present
+from compodiff.encoders import Encoder
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.model.dials import FILE as DIALS
-from compodiff.params import load_params
+from compodiff.params import Params, load_params
 from compodiff.search.composer import Composer
-from compodiff.search.locate import ModelParts
+from compodiff.search.locate import ModelParts, find_gallery_of
 from compodiff.stages.build_index import index_gallery
 from compodiff.storage.digests import digest_file
 from compodiff.tracking.figures import read_figures, require_figures_of
@@ -18,7 +19,9 @@ from compodiff.tracking.registry import ModelCandidate, RegisteredVersion, regis
 
 
 def register_folder(project: Path, model: ModelParts, results: Mapping[str, Path]) -> RegisteredVersion:
-    """Register a model that the pipeline did not train, with an index of the project's gallery, as the challenger.
+    """Register a model that the pipeline did not train, as the challenger.
+
+    It keeps its index over a person's own pictures where it has one, else it gets one of the project's gallery.
 
     Args:
         project: the folder that holds params.yaml.
@@ -35,12 +38,19 @@ def register_folder(project: Path, model: ModelParts, results: Mapping[str, Path
     composer = Composer.load(model.composed, model.encoder)  # what cannot answer is not registered
     for file in results.values():
         require_figures_of(file, digest_file(model.composed / WEIGHTS), composer.sampling)
-    assembled = open_assembled(project / "artifacts" / "benchmarks" / params.index.gallery)
-    there = find_present(assembled.load(assembled.split), skip_missing=False)
-    encoded = embed_benchmark(there, composer.encoder.prepare_for_many(), project / CACHE, params.embedding)
     with tempfile.TemporaryDirectory() as temporary:
-        index = Path(temporary) / "index"
-        index_gallery(assembled, encoded, params.index, index)
+        index = model.index
+        if not (index.is_dir() and find_gallery_of(model) is None):
+            index = Path(temporary) / "index"
+            _index_gallery(project, composer.encoder, params, index)
         folders = {"composed": model.composed, "encoder": model.encoder, "index": index}
         files = list(results.values())
         return register_model(project, ModelCandidate(folders, model.folder / DIALS, figures, files))
+
+
+def _index_gallery(project: Path, encoder: Encoder, params: Params, index: Path) -> None:
+    """Index the project's gallery by an encoder that may not have embedded it yet."""
+    assembled = open_assembled(project / "artifacts" / "benchmarks" / params.index.gallery)
+    there = find_present(assembled.load(assembled.split), skip_missing=False)
+    encoded = embed_benchmark(there, encoder.prepare_for_many(), project / CACHE, params.embedding)
+    index_gallery(assembled, encoded, params.index, index)

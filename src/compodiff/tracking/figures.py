@@ -31,6 +31,11 @@ def read_figures(file: Path) -> dict[str, Any]:
     return {row: _read_row(figures) for row, figures in rows.items()}
 
 
+def list_results(folder: Path) -> dict[str, Path]:
+    """Return the files of figures in a folder, by the name of their benchmark; none where there is no folder."""
+    return {file.stem: file for file in sorted(folder.glob("[!.]*.json"))}
+
+
 def read_measured_digest(content: Any, file: Path) -> str:
     """Return the sha256 of the composed model's weights that the content of a metrics file or a result is about.
 

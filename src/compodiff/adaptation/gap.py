@@ -1,0 +1,79 @@
+"""Texts moved to where pictures are: an encoder's texts and pictures lie in two cones of one space, with a gap between.
+
+Shapes: n texts, m pictures, D embedding width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from compodiff.params import AdaptationParams
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What lies between texts and pictures.
+
+    Attributes:
+        texts: (D,) mean of texts, each of length 1.
+        pictures: (D,) mean of pictures, each of length 1; that of the texts where nothing is moved.
+        length: mean length of pictures as the encoder makes them.
+        radius: mean distance of texts from their mean.
+    """
+
+    texts: Floats
+    pictures: Floats
+    length: float
+    radius: float
+
+    @classmethod
+    def measure(cls, texts: Floats, pictures: Floats, *, moved: bool) -> "Gap":
+        """Measure the gap between texts (n, D) and pictures (m, D), both as the encoder makes them; m may be 0."""
+        own = shorten(texts)
+        mean = own.mean(axis=0)
+        there = shorten(pictures).mean(axis=0) if moved and len(pictures) else mean
+        length = np.linalg.norm(pictures if len(pictures) else texts, axis=1).mean()
+        return cls(mean, there, float(length), float(np.linalg.norm(own - mean, axis=1).mean()))
+
+    def move(self, texts: Floats) -> Floats:
+        """Return texts (n, D) where pictures of the same would be."""
+        moved: Floats = np.float32(self.length) * (self.pictures + shorten(texts) - self.texts)
+        return moved
+
+    def place_targets(self, texts: Floats, params: AdaptationParams) -> Floats:
+        """Return texts (n, D) as what is to be found: where they are, at the length of pictures, or moved."""
+        return np.float32(self.length) * shorten(texts) if params.target == "text" else self.move(texts)
+
+    def draw_noise(self, count: int, size: float, rng: Generator) -> Floats:
+        """Draw noise (count, D), each row of about `size` mean distances of texts from their mean."""
+        width = len(self.texts)
+        drawn = rng.standard_normal((count, width), dtype=np.float32)
+        scaled: Floats = np.float32(self.length * self.radius * size / np.sqrt(width)) * drawn
+        return scaled
+
+    def describe(self) -> dict[str, Any]:
+        """Return as JSON types how wide the gap is."""
+        return {
+            "distance": float(np.linalg.norm(self.pictures - self.texts)),
+            "radius_of_texts": self.radius,
+            "length_of_pictures": self.length,
+        }
+
+
+def make_ends(
+    gap: Gap, reference: Floats, target: Floats, params: AdaptationParams, rng: Generator
+) -> tuple[Floats, Floats]:
+    """Return references and targets (n, D) for texts (n, D); references are moved and blurred by noise."""
+    noise = gap.draw_noise(len(reference), params.noise, rng)
+    return gap.move(reference) + noise, gap.place_targets(target, params)
+
+
+def shorten(vectors: Floats) -> Floats:
+    """Return vectors (n, D) at length 1."""
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return unit
