@@ -17,7 +17,7 @@ from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EMBEDDED_NAME, EncoderManifest, PicturePart, TextPart
 from compodiff.encoders.minilm import MeanPooler, MiniLm, MiniLmConfig, MiniLmTokenizer
-from compodiff.encoders.named_classes import COUNT, NamedClasses
+from compodiff.encoders.named_classes import make_room_for_classes
 from compodiff.encoders.staged import StagedTower
 
 CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
@@ -59,7 +59,7 @@ def load_embedded_encoder(
         mean=(PIXEL_MEAN,) * 3,
         std=(PIXEL_STD,) * 3,
         interpolation="bicubic",
-        resize_mode="squash",
+        resize_mode="longest",
         embedding_dim=embedding_dim,
         grids=dict(grids),
     )
@@ -104,10 +104,9 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
             "context_length": CONTEXT_LENGTH,
         },
     )
-    model.visual = StagedTower(model.visual.trunk, grids, embedding_dim)
+    model.visual = StagedTower(model.visual.trunk, grids, embedding_dim, class_dimensions)
     if class_dimensions:
-        descriptions = torch.empty(COUNT, model.text.config.hidden_size)
-        model.text.proj = NamedClasses(model.text.proj, descriptions, torch.empty(COUNT, class_dimensions))
+        model.text.proj = make_room_for_classes(model.text.proj, model.text.config.hidden_size, class_dimensions)
     return model
 
 

@@ -15,7 +15,6 @@ from compodiff.encoders.digests import digest_weights_of
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, LaterPictures, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
-from compodiff.encoders.named_classes import count_class_dimensions
 from compodiff.encoders.opening import OpenedModels
 from compodiff.encoders.sources import Source, find_listed_source, find_source, find_stored_source
 from compodiff.encoders.towers import PictureTower, TextTower
@@ -205,7 +204,7 @@ def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
         embedding_dim=picture.embedding_dim,
         image_size=picture.image_size,
         grids=picture.grids,
-        class_dimensions=count_class_dimensions(state),
+        class_dimensions=picture.class_dimensions,
     )
     model.load_state_dict(state)
     return embedded.join_towers(model, manifest)

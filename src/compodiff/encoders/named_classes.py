@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 COUNT = 1000  # C
-_DIRECTIONS = "text.proj.directions"
 
 
 class NamedClasses(nn.Module):
-    """A text projection with K dimensions more: which classes a text names."""
+    """A text projection with K dimensions more: which classes a text names, by the length of all others."""
 
     def __init__(self, own: nn.Module, descriptions: Tensor, directions: Tensor) -> None:
         """Extend the projection `own`.
@@ -24,7 +23,8 @@ class NamedClasses(nn.Module):
         Args:
             own: (B, D_text) -> (B, D - K).
             descriptions: (C, D_text) what the text tower makes of the classes' descriptions, of length 1/temperature.
-            directions: (C, K) where each class lies, of the length that a text has which names one class.
+            directions: (C, K) where each class lies, of the length that a text has which names one class, where its
+                other dimensions have length one.
         """
         super().__init__()
         self.own = own
@@ -32,19 +32,19 @@ class NamedClasses(nn.Module):
         self.register_buffer("directions", directions)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Project pooled states, (B, D_text) -> (B, D), the own part at length one.
+        """Project pooled states, (B, D_text) -> (B, D).
 
         A text that resembles no class more than the others has nearly zeros in the dimensions of classes.
         """
         descriptions, directions = self.get_buffer("descriptions"), self.get_buffer("directions")
         named = torch.softmax(functional.normalize(states, dim=1) @ descriptions.T, dim=1)  # (B, C)
-        own = functional.normalize(self.own(states), dim=1)
-        return torch.cat([own, (named - 1 / len(descriptions)) @ directions], dim=1)
+        own = self.own(states)
+        return torch.cat([own, own.norm(dim=1, keepdim=True) * ((named - 1 / len(descriptions)) @ directions)], dim=1)
 
 
-def count_class_dimensions(weights: dict[str, Tensor]) -> int:
-    """Return K of stored weights of the default encoder; zero where they know no classes."""
-    return weights[_DIRECTIONS].shape[1] if _DIRECTIONS in weights else 0
+def make_room_for_classes(own: nn.Module, states: int, dimensions: int) -> NamedClasses:
+    """Return a projection with K `dimensions` more than `own`, from states of width D_text, to load weights into."""
+    return NamedClasses(own, torch.empty(COUNT, states), torch.empty(COUNT, dimensions))
 
 
 def read_class_descriptions() -> list[str]:

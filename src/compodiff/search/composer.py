@@ -23,6 +23,7 @@ from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model
 from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
+from compodiff.model.sampling.classes import ClassConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
@@ -173,7 +174,10 @@ class Composer:
         encoded = self._texts.encode([*unsaid, *(said if has_text else [])])
         null_text = encoded[: len(queries)] if len(set(unsaid)) > 1 else encoded[:1]
         text = pack_texts(encoded[len(queries) :]) if has_text else None
-        return Conditions(null_text=pack_texts(null_text), text=text, image=references, mask=masks)
+        pooled = [each.pooled for each in encoded[len(queries) :] if each.pooled is not None] if has_text else []
+        texts = torch.stack(pooled) if pooled else None
+        learned, classes = ClassConditions.split(references, texts, self.encoder.manifest.learned_dim)
+        return Conditions(null_text=pack_texts(null_text), text=text, image=learned, mask=masks, classes=classes)
 
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""

@@ -56,8 +56,9 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     if params.classes is not None:
         described = compute_pooled_states(encoder, read_class_descriptions(), params.tower_batch_size)
         add_class_dimensions(model, examples, load_classifier(), described, params.classes)
-        width = encoder.manifest.embedding_dim + params.classes.dimensions
-        encoder.manifest = replace(encoder.manifest, picture=replace(encoder.manifest.picture, embedding_dim=width))
+        own, added = encoder.manifest.picture, params.classes.dimensions
+        grown = replace(own, embedding_dim=own.embedding_dim + added, class_dimensions=added)
+        encoder.manifest = replace(encoder.manifest, picture=grown)
     save_encoder(encoder, folder)
 
 
