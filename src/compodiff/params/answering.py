@@ -33,10 +33,12 @@ class IndexParams(Section):
 class ClassSamplingParams(Section):
     """What an answer says of classes, by encoders with dimensions for them (docs/decisions/0013-classes.md).
 
-    Where the reference is unlike all that was learned and the text names a class, the answer is what the text names.
+    Where reference and gallery are unlike all that was learned and the text names a class, the answer is that class.
     """
 
-    unlike: float = Field(gt=0, description="length of a reference's class dimensions from which on it is unlike")
+    unlike: float = Field(
+        gt=0, description="length of class dimensions, mean of reference and gallery, from which on they are unlike"
+    )
     blur: float = Field(gt=0, description="how much longer or shorter decides: the width of the step between")
     named: float = Field(gt=0, description="length of a text's class dimensions from which on it names a class")
     kept: float = Field(ge=0, le=1, description="of what the model composed, where the text decides")

@@ -1,10 +1,11 @@
 """What an answer says of classes: the reference's dimensions, or the text's."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from compodiff.model.sampling.classes import ClassConditions
+from compodiff.model.sampling.classes import ClassConditions, measure_gallery
 from compodiff.params import ClassSamplingParams
 
 LEARNED, CLASSES = 4, 3
@@ -68,3 +69,19 @@ def test_between_both_it_decides_by_half() -> None:
 def test_without_dials_the_reference_decides() -> None:
     completed = complete(reference_of(2.0), NAMED, None)
     torch.testing.assert_close(completed[0, 0, LEARNED:], torch.tensor([2.0, 0, 0]))
+
+
+def test_a_gallery_of_what_was_learned_outvotes_one_odd_reference() -> None:
+    odd = reference_of(1.5)
+    kept = ClassConditions(odd, NAMED, gallery=0.4).complete(ANSWERS, DIALS)
+    decided = ClassConditions(odd, NAMED, gallery=1.0).complete(ANSWERS, DIALS)
+    torch.testing.assert_close(kept[0, 0, LEARNED:], odd[0], atol=0.02, rtol=0)
+    torch.testing.assert_close(decided[0, 0, LEARNED:], NAMED[0])
+
+
+def test_a_gallery_is_measured_by_its_class_dimensions() -> None:
+    pictures = np.full((5000, LEARNED + CLASSES), 9, np.float32)
+    pictures[:, LEARNED:] = [3, 0, 4]
+    assert measure_gallery(pictures, LEARNED) == pytest.approx(5)
+    assert measure_gallery(pictures[:, :LEARNED], LEARNED) is None
+    assert measure_gallery(pictures[:0], LEARNED) is None
