@@ -19,7 +19,7 @@ from compodiff.params import NamedClassesParams
 
 @torch.inference_mode()
 def add_class_dimensions(
-    model: Any, examples: ProjectionExamples, classifier: Tensor, descriptions: Tensor, params: NamedClassesParams
+    model: Any, examples: ProjectionExamples, classifier: Tensor, texts: Tensor, params: NamedClassesParams
 ) -> None:
     """Let embeddings of `model` end with K dimensions more; all others stay as they are.
 
@@ -27,7 +27,7 @@ def add_class_dimensions(
         model: of the default encoder, its projections trained.
         examples: what they were trained on; classes are told from the mean of these pictures.
         classifier: (C, H) weights of the image tower's classifier, whose features are the map "head".
-        descriptions: (C, D_text) what the text tower makes of the classes' descriptions.
+        texts: (C + M, D_text) what the text tower makes of the classes' descriptions, and of texts that name nothing.
         params: how many dimensions, and their scale beside all others.
     """
     features, classes = find_class_directions(classifier, params.dimensions)
@@ -39,7 +39,7 @@ def add_class_dimensions(
     model.visual.classes = _make_linear(features.T * scale, -mean @ features * scale)
     model.text.proj = NamedClasses(
         model.text.proj,
-        functional.normalize(descriptions, dim=1) / params.temperature,
+        functional.normalize(texts, dim=1) / params.temperature,
         classes * params.text_weight,
     )
 

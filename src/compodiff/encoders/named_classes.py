@@ -4,14 +4,15 @@ A classifier's weights are directions of its features, each what a class looks l
 class's evidence exceeds what pictures have of it, a text by which classes' descriptions it resembles; both are
 then seen along the same few directions. Nothing is trained, and no photograph is needed.
 
-Shapes: B texts, C classes, K dimensions for classes, D_text width of the text tower, H width of the tower's head.
+A text that only asks for an edit ("sharper", "mirrored") names no class, however near to one its words are: texts that
+name nothing stand among the descriptions, and the share of likeness that they take is lost.
+Shapes: B texts, C classes, M texts that name nothing, K dimensions for classes, D_text width of the text tower, H width
+of the tower's head.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-COUNT = 1000  # C
 
 
 class NamedClasses(nn.Module):
@@ -22,9 +23,10 @@ class NamedClasses(nn.Module):
 
         Args:
             own: (B, D_text) -> (B, D - K).
-            descriptions: (C, D_text) what the text tower makes of the classes' descriptions, of length 1/temperature.
-            directions: (C, K) where each class lies, of the length that a text has which names one class, where its
-                other dimensions have length one.
+            descriptions: (C + M, D_text) what the text tower makes of the classes' descriptions, and of texts that name
+                nothing, of length 1/temperature.
+            directions: (C, K) where each class lies from the mean of all, of the length that a text has which names one
+                class, where its other dimensions have length one.
         """
         super().__init__()
         self.own = own
@@ -34,17 +36,20 @@ class NamedClasses(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Project pooled states, (B, D_text) -> (B, D).
 
-        A text that resembles no class more than the others has nearly zeros in the dimensions of classes.
+        A text that resembles no class more than the others, or a text that names nothing, has nearly zeros in the
+        dimensions of classes.
         """
         descriptions, directions = self.get_buffer("descriptions"), self.get_buffer("directions")
-        named = torch.softmax(functional.normalize(states, dim=1) @ descriptions.T, dim=1)  # (B, C)
+        alike = torch.softmax(functional.normalize(states, dim=1) @ descriptions.T, dim=1)  # (B, C + M)
+        named = alike[:, : len(directions)] @ directions  # (B, K)
         own = self.own(states)
-        return torch.cat([own, own.norm(dim=1, keepdim=True) * ((named - 1 / len(descriptions)) @ directions)], dim=1)
+        return torch.cat([own, own.norm(dim=1, keepdim=True) * named], dim=1)
 
 
-def make_room_for_classes(own: nn.Module, states: int, dimensions: int) -> NamedClasses:
-    """Return a projection with K `dimensions` more than `own`, from states of width D_text, to load weights into."""
-    return NamedClasses(own, torch.empty(COUNT, states), torch.empty(COUNT, dimensions))
+def make_room_for_classes(own: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    """Return a projection to load stored `weights` of the default encoder into: `own`, with classes where they have."""
+    stored = [weights[name] for name in ("text.proj.descriptions", "text.proj.directions") if name in weights]
+    return NamedClasses(own, *map(torch.empty_like, stored)) if stored else own
 
 
 def read_class_descriptions() -> list[str]:
