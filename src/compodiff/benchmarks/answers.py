@@ -23,6 +23,7 @@ from compodiff.model.fusion import fuse_draws
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import PackedText
+from compodiff.model.sampling.classes import ClassConditions, measure_gallery
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
@@ -151,9 +152,15 @@ class RetrievalModel:
         null_text = negative[:1] if (negative == negative[0]).all() else negative
         image = torch.from_numpy(asked.references[query]).float().to(device) if self.has_reference else None
         masks = asked.masks[query].to(device) if self.has_reference and asked.masks is not None else None
+        encoder, texts = asked.embeddings.encoder, None
+        gallery = measure_gallery(asked.embeddings.pictures, encoder.learned_dim)
+        if encoder.joint is not None:
+            texts = torch.from_numpy(asked.embeddings.texts_pooled[asked.text[pairs]]).to(device)
+        learned, classes = ClassConditions.split(image, texts, encoder.learned_dim, gallery)
         return Conditions(
             null_text=PackedText.of_arrays(asked.embeddings.read_tokens(null_text)).place(device),
             text=PackedText.of_arrays(asked.embeddings.read_tokens(asked.text[pairs])).place(device),
-            image=image,
+            image=learned,
             mask=masks,
+            classes=classes,
         )

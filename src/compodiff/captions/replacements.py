@@ -101,13 +101,12 @@ def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress:
     named = "\n".join((json.dumps(encoder.manifest.identify(), sort_keys=True), *terms))
     path = cache / f"terms-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
-        vectors = np.empty((len(terms), encoder.manifest.embedding_dim), dtype=np.float32)
+        vectors = np.empty((len(terms), encoder.manifest.learned_dim), dtype=np.float32)
         by_length = sorted(range(len(terms)), key=lambda it: (len(terms[it]), it))  # alike in length: less padding
         for first in range(0, len(terms), TEXTS):
             rows = by_length[first : first + TEXTS]
-            vectors[rows] = (
-                encoder.embed_texts([terms[it] for it in rows], "terms are compared by meaning").cpu().numpy()
-            )
+            embedded = encoder.embed_texts([terms[it] for it in rows], "terms are compared by meaning")
+            vectors[rows] = embedded[:, : vectors.shape[1]].cpu().numpy()
             progress(len(rows))
         with replace_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)

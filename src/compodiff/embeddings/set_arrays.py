@@ -159,8 +159,9 @@ class SetEmbeddings:
         return self.tower.compute_tokens(texts, self.manifest["params"]["batch_size"])
 
     def read_images(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Return pictures from all over the set, (B, D). rows: (B,)."""
-        return read_scattered(self._scattered_images, np.asarray(rows, dtype=np.int64))
+        """Return what a model learns of pictures from all over the set, (B, learned D). rows: (B,)."""
+        learned = self._scattered_images[:, : self.encoder.learned_dim]
+        return read_scattered(learned, np.asarray(rows, dtype=np.int64))
 
     def read_masks(self, rows: ArrayLike) -> NDArray[np.bool_]:
         """Return masks, (B, 64, 64), True where the picture was set to zero. rows: (B,)."""

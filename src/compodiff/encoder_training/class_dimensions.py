@@ -1,5 +1,8 @@
-"""The dimensions of classes, added to trained projections: by what measure, on which scale.
+"""The dimensions of classes, beside trained projections: by what measure, on which scale.
 
+Along the directions in which classes differ most, train pictures have far more spread here than there. Each is divided
+by that spread, so that the length of these dimensions tells how unlike the train pictures a picture is; texts are
+multiplied by it, so that what a text and a picture have in common stays.
 Shapes: N pictures, T texts, F joined map values, C classes, H width of the tower's head, K dimensions for classes.
 """
 
@@ -16,48 +19,44 @@ from compodiff.params import NamedClassesParams
 
 @torch.inference_mode()
 def add_class_dimensions(
-    model: Any, examples: ProjectionExamples, classifier: Tensor, descriptions: Tensor, params: NamedClassesParams
+    model: Any, examples: ProjectionExamples, classifier: Tensor, texts: Tensor, params: NamedClassesParams
 ) -> None:
-    """Let both projections of `model` end with K dimensions more.
+    """Let embeddings of `model` end with K dimensions more; all others stay as they are.
 
     Args:
         model: of the default encoder, its projections trained.
         examples: what they were trained on; classes are told from the mean of these pictures.
         classifier: (C, H) weights of the image tower's classifier, whose features are the map "head".
-        descriptions: (C, D_text) what the text tower makes of the classes' descriptions.
+        texts: (C + M, D_text) what the text tower makes of the classes' descriptions, and of texts that name nothing.
         params: how many dimensions, and their scale beside all others.
     """
     features, classes = find_class_directions(classifier, params.dimensions)
-    head = _find_columns(examples, "head")
-    mean = examples.maps[:, head].mean(dim=0)
-    shown = (examples.maps[:, head] - mean) @ features  # (N, K)
-    scale = params.picture_share * _measure_length(model.visual.proj(examples.maps)) / _measure_length(shown)
-    features = features * scale
-    model.visual.proj = _extend(model.visual.proj, features, mean, head)
+    head = examples.maps[:, -examples.widths["head"] :]
+    mean = head.mean(dim=0)
+    divide, multiply = _measure_spread((head - mean) @ features, params.least_spread)
+    features, classes = features @ divide, classes @ multiply  # (H, K), (C, K)
+    scale = params.picture_length / float(((head - mean) @ features).norm(dim=1).mean())
+    model.visual.classes = _make_linear(features.T * scale, -mean @ features * scale)
     model.text.proj = NamedClasses(
         model.text.proj,
-        functional.normalize(descriptions, dim=1) / params.temperature,
+        functional.normalize(texts, dim=1) / params.temperature,
         classes * params.text_weight,
     )
 
 
-def _find_columns(examples: ProjectionExamples, name: str) -> slice:
-    """Return which of the joined map values are of the map `name`."""
-    names, widths = list(examples.widths), list(examples.widths.values())
-    first = sum(widths[: names.index(name)])
-    return slice(first, first + examples.widths[name])
+def _measure_spread(shown: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Return what divides by the spread of centred (N, K), and what multiplies by it, of mean length one: (K, K) both.
+
+    `least` is added to the variances, in means of these.
+    """
+    variances, axes = torch.linalg.eigh(shown.T @ shown / len(shown))
+    spread = (variances.clamp(min=0) + least * variances.mean()).sqrt()
+    return (axes / spread) @ axes.T, (axes * (spread / spread.mean())) @ axes.T
 
 
-def _measure_length(vectors: Tensor) -> float:
-    """Return the mean length of vectors (N, D)."""
-    return float(vectors.norm(dim=1).mean())
-
-
-def _extend(own: nn.Linear, features: Tensor, mean: Tensor, head: slice) -> nn.Linear:
-    """Return the projection F -> D + K, which ends with `(head - mean) @ features`."""
-    extended = nn.Linear(own.in_features, own.out_features + features.shape[1]).requires_grad_(False)
-    beside = torch.zeros(features.shape[1], own.in_features)  # (K, F)
-    beside[:, head] = features.T
-    extended.weight.copy_(torch.cat([own.weight, beside]))
-    extended.bias.copy_(torch.cat([own.bias, -mean @ features]))
-    return extended
+def _make_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return the layer of these weights, (K, H) and (K,)."""
+    made = nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(requires_grad=False)
+    made.weight.copy_(weight)
+    made.bias.copy_(bias)
+    return made

@@ -17,7 +17,6 @@ from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EMBEDDED_NAME, EncoderManifest, PicturePart, TextPart
 from compodiff.encoders.minilm import MeanPooler, MiniLm, MiniLmConfig, MiniLmTokenizer
-from compodiff.encoders.named_classes import COUNT, NamedClasses
 from compodiff.encoders.staged import StagedTower
 
 CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
@@ -59,7 +58,7 @@ def load_embedded_encoder(
         mean=(PIXEL_MEAN,) * 3,
         std=(PIXEL_STD,) * 3,
         interpolation="bicubic",
-        resize_mode="squash",
+        resize_mode="longest",
         embedding_dim=embedding_dim,
         grids=dict(grids),
     )
@@ -104,36 +103,31 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
             "context_length": CONTEXT_LENGTH,
         },
     )
-    model.visual = StagedTower(model.visual.trunk, grids, embedding_dim)
-    if class_dimensions:
-        descriptions = torch.empty(COUNT, model.text.config.hidden_size)
-        model.text.proj = NamedClasses(model.text.proj, descriptions, torch.empty(COUNT, class_dimensions))
+    model.visual = StagedTower(model.visual.trunk, grids, embedding_dim, class_dimensions)
     return model
 
 
-def build_picture_model(*, embedding_dim: int, grids: Mapping[str, int]) -> nn.Module:
+def build_picture_model(*, embedding_dim: int, grids: Mapping[str, int], class_dimensions: int = 0) -> nn.Module:
     """Return the picture side of `build_model` without open_clip; its weights have the same names."""
     import timm
 
     trunk = timm.create_model(_TRUNK, pretrained=False)
     trunk.reset_classifier(0, global_pool="avg")
     model = nn.Module()
-    model.visual = StagedTower(trunk, grids, embedding_dim)
+    model.visual = StagedTower(trunk, grids, embedding_dim, class_dimensions)
     return model
 
 
-def build_text_model(embedding_dim: int, class_dimensions: int) -> nn.Module:
+def build_text_model(learned_dim: int) -> nn.Module:
     """Return the text side of `build_model` without transformers, on the meta device; the names are the same."""
     config = MiniLmConfig.read(_find_text_folder())
-    width, own = config.hidden_size, embedding_dim - class_dimensions
-    hidden = (width + own) // 2
+    width = config.hidden_size
+    hidden = (width + learned_dim) // 2
     with torch.device("meta"):
         text, model = nn.Module(), nn.Module()
         text.transformer, text.pooler = MiniLm(config), MeanPooler()
-        layers = (nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, own, bias=False))
+        layers = (nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, learned_dim, bias=False))
         text.proj = nn.Sequential(*layers)
-        if class_dimensions:
-            text.proj = NamedClasses(text.proj, torch.empty(COUNT, width), torch.empty(COUNT, class_dimensions))
     text.config, model.text = config, text  # type: ignore[assignment]
     return model
 

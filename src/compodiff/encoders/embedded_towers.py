@@ -54,10 +54,10 @@ class StagedPictures(OpenClipPictures):
 
         What the memo keeps of a picture must be the same in whatever batch it was first met.
         """
-        projection: nn.Module = self.model.visual.proj
+        project: Callable[[Tensor], Tensor] = self.model.visual.project
         blocks = torch.split(maps, _PROJECTED_ROWS)
         padded = (nn.functional.pad(block, (0, 0, 0, _PROJECTED_ROWS - len(block))) for block in blocks)  # (16, F)
-        return torch.cat([projection(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
+        return torch.cat([project(rows)[: len(block)] for rows, block in zip(padded, blocks, strict=True)])
 
 
 class LaterPictures:

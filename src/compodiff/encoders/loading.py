@@ -15,7 +15,7 @@ from compodiff.encoders.digests import digest_weights_of
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, LaterPictures, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
-from compodiff.encoders.named_classes import count_class_dimensions
+from compodiff.encoders.named_classes import make_room_for_classes
 from compodiff.encoders.opening import OpenedModels
 from compodiff.encoders.sources import Source, find_listed_source, find_source, find_stored_source
 from compodiff.encoders.towers import PictureTower, TextTower
@@ -205,8 +205,9 @@ def _load_embedded(weights: Path, manifest: EncoderManifest) -> Encoder:
         embedding_dim=picture.embedding_dim,
         image_size=picture.image_size,
         grids=picture.grids,
-        class_dimensions=count_class_dimensions(state),
+        class_dimensions=picture.class_dimensions,
     )
+    model.text.proj = make_room_for_classes(model.text.proj, state)
     model.load_state_dict(state)
     return embedded.join_towers(model, manifest)
 
@@ -215,11 +216,14 @@ def _load_embedded_texts(weights: Path, manifest: EncoderManifest) -> Encoder:
     """Return the default encoder, whose image tower is read when it is needed, from the file as it is now."""
     file, picture = safetensors.safe_open(weights, "pt"), manifest.picture  # open: another may take its place
     state = _read_side(file, "text.")
-    model = embedded.build_text_model(picture.embedding_dim, count_class_dimensions(state))
+    model = embedded.build_text_model(manifest.learned_dim)
+    model.text.proj = make_room_for_classes(model.text.proj, state)
     model.load_state_dict(state, assign=True)
 
     def load_pictures() -> StagedPictures:
-        pictures = embedded.build_picture_model(embedding_dim=picture.embedding_dim, grids=picture.grids)
+        pictures = embedded.build_picture_model(
+            embedding_dim=picture.embedding_dim, grids=picture.grids, class_dimensions=picture.class_dimensions
+        )
         pictures.load_state_dict(_read_side(file, "visual."))
         return StagedPictures(pictures, picture)
 

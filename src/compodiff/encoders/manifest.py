@@ -36,6 +36,7 @@ class PicturePart:
     hub_id: str | None = None  # whose cached files hold the weights; None where the encoder's folder does
     revision: str | None = None  # of the hub_id
     resize_to: int | None = None  # the shorter edge before the crop, where it is not image_size
+    class_dimensions: int = 0  # the last ones of embedding_dim, which no model learns (encoders/named_classes.py)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class EncoderManifest:
     def embedding_dim(self) -> int:
         """D, the width of pictures' embeddings."""
         return self.picture.embedding_dim
+
+    @property
+    def learned_dim(self) -> int:
+        """How many of D a model learns: all but those of classes, which come last."""
+        return self.picture.embedding_dim - self.picture.class_dimensions
 
     @property
     def token_dims(self) -> tuple[int, ...]:

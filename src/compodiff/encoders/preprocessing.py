@@ -5,7 +5,9 @@ from collections.abc import Callable
 from PIL import Image
 from torch import Tensor
 
-from compodiff.encoders.manifest import PicturePart
+from compodiff.encoders.manifest import EMBEDDED, PicturePart
+
+_WHITE = 255  # beside a picture that is no square, where it is not cut
 
 
 def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
@@ -22,6 +24,7 @@ def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
             std=part.std,
             interpolation=part.interpolation,
             resize_mode=part.resize_mode,
+            fill_color=_WHITE if part.library == EMBEDDED else 0,  # transparent parts are white there, too
         ),
         is_train=False,
     )

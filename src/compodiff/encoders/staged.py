@@ -5,7 +5,7 @@ earlier ones, and a grid keeps where things are. Shapes: B pictures, F joined ma
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,15 @@ MAPS = ("pixels", "stride_2", "stride_4", "stride_8", "stride_16", "stride_32", 
 class StagedTower(nn.Module):
     """A timm trunk of five stages under one linear projection, as open_clip's `model.visual`."""
 
-    def __init__(self, trunk: Any, grids: Mapping[str, int], embedding_dim: int) -> None:
-        """Wrap `trunk`; `grids` says on how many cells a side a map of MAPS is pooled, maps left out are unused."""
+    def __init__(self, trunk: Any, grids: Mapping[str, int], embedding_dim: int, class_dimensions: int = 0) -> None:
+        """Wrap `trunk`.
+
+        Args:
+            trunk: of timm.
+            grids: on how many cells a side a map of MAPS is pooled; maps left out are unused.
+            embedding_dim: D.
+            class_dimensions: the last ones of D, which see the map "head" alone (encoders/named_classes.py).
+        """
         super().__init__()
         self.trunk = trunk
         self._grids = {name: grids[name] for name in MAPS if name in grids}
@@ -29,7 +36,8 @@ class StagedTower(nn.Module):
             for name, width in zip(MAPS, channels, strict=True)
             if name in self._grids
         }
-        self.proj = nn.Linear(sum(self.widths.values()), embedding_dim)
+        self.proj = nn.Linear(sum(self.widths.values()), embedding_dim - class_dimensions)
+        self.classes = nn.Linear(trunk.num_features, class_dimensions) if class_dimensions else None
 
     def compute_joined_maps(self, pixels: Tensor) -> Tensor:
         """Return what the projection sees, pixels (B, 3, H, W) -> (B, F): the maps of `widths`, in that order."""
@@ -40,5 +48,11 @@ class StagedTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed, pixels (B, 3, H, W) -> (B, D)."""
-        embedding: Tensor = self.proj(self.compute_joined_maps(pixels))
-        return embedding
+        return self.project(self.compute_joined_maps(pixels))
+
+    def project(self, maps: Tensor) -> Tensor:
+        """Project joined maps, (B, F) -> (B, D); "head" is the last of them."""
+        learned = cast(Tensor, self.proj(maps))
+        if self.classes is None:
+            return learned
+        return torch.cat([learned, self.classes(maps[:, -self.classes.in_features :])], dim=1)

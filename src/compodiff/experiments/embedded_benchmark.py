@@ -104,7 +104,7 @@ def make_caption_benchmark(
         encoder=encoder,
         pictures=queries.gallery,
         picture_row={str(row): row for row in range(len(queries.gallery))},
-        texts_pooled=np.zeros((len(queries.own) + 1, encoder.embedding_dim), np.float32),  # none is asked for
+        texts_pooled=np.zeros((len(queries.own) + 1, encoder.learned_dim), np.float32),  # none is asked for
         text_row={"": 0} | {f"caption {row}": row + 1 for row in range(len(queries.own))},
         text_tokens=tuple(map(TokenTable.of, join_tokens([queries.null_text, queries.texts]))),
     )

@@ -211,7 +211,7 @@ def _begin(
     material = _gather_material(setup, data, params)
     encoder = material.mixture.sets[0].embeddings.encoder
     seen = data.texts.choose(encoder.token_dims)
-    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.embedding_dim, token_dims=seen)
+    shape = DenoiserConfig.of(setup.params.denoiser, embedding_dim=encoder.learned_dim, token_dims=seen)
     process = Process.of(shape, params.objective, setup.params.denoiser.num_train_timesteps)
     denoiser = make_denoiser(shape, material, standardise=setup.params.denoiser.standardise, seed=params.seed)
     return material, RetrievalModel(denoiser, ModelCard(shape, process), setup.params.sampling)

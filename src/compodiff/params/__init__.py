@@ -3,7 +3,7 @@
 A stage names the sections it needs in its signature. Addresses, devices and credentials are environment, never params.
 """
 
-from compodiff.params.answering import EvaluationParams, IndexParams, SamplingParams
+from compodiff.params.answering import ClassSamplingParams, EvaluationParams, IndexParams, SamplingParams
 from compodiff.params.benchmarks import (
     AnyBenchmarkParams,
     BenchmarkGate,
@@ -64,6 +64,7 @@ __all__ = [
     "BenchmarkGate",
     "BenchmarkParams",
     "CaptionParams",
+    "ClassSamplingParams",
     "CurveParams",
     "DataParams",
     "DenoiserParams",

@@ -30,6 +30,20 @@ class IndexParams(Section):
     rerank: int = Field(ge=0, description="candidates per result that the ivf kinds score again exactly; 0 for none")
 
 
+class ClassSamplingParams(Section):
+    """What an answer says of classes, by encoders with dimensions for them (docs/decisions/0013-classes.md).
+
+    Where reference and gallery are unlike all that was learned and the text names a class, the answer is that class.
+    """
+
+    unlike: float = Field(
+        gt=0, description="length of class dimensions, mean of reference and gallery, from which on they are unlike"
+    )
+    blur: float = Field(gt=0, description="how much longer or shorter decides: the width of the step between")
+    named: float = Field(gt=0, description="length of a text's class dimensions from which on it names a class")
+    kept: float = Field(ge=0, le=1, description="of what the model composed, where the text decides")
+
+
 class SamplingParams(Section):
     """How a query is answered, unless it says otherwise."""
 
@@ -45,6 +59,8 @@ class SamplingParams(Section):
     reference_mixing: float = _make_dial_field("reference_mixing")
     masked_reference_mixing: float = _make_dial_field("reference_mixing")  # of queries with a mask
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: what the machine multiplies fastest")
+    # With a default, because sampling.json of models of release 0.7 and before lacks it.
+    classes: ClassSamplingParams | None = Field(default=None, description="null: a text's classes are left out")
 
 
 class EvaluationParams(Section):

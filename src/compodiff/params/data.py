@@ -31,8 +31,11 @@ class NamedClassesParams(Section):
 
     dimensions: int = Field(gt=0, le=999, description="added to those of maps; along them classes differ most")
     temperature: float = Field(gt=0, description="of a text's cosines with descriptions of the classes")
-    picture_share: float = Field(gt=0, description="their length in train pictures, of what all others have")
+    picture_length: float = Field(gt=0, description="their mean length in train pictures; all others have about 2")
     text_weight: float = Field(gt=0, description="their length in a text that names one class, of what all others have")
+    least_spread: float = Field(
+        gt=0, description="of train pictures along a direction, in mean spreads (variances), so that none is all noise"
+    )
 
 
 class EmbeddedEncoderParams(Section):

@@ -23,6 +23,7 @@ from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model
 from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
+from compodiff.model.sampling.classes import ClassConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
@@ -120,31 +121,43 @@ class Composer:
         prepared = [self.prepare(query) for query in queries]
         return [composition.draws for composition in self.compose_all(prepared, PhaseTimer())]
 
-    def compose_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Composition]:
-        """Answer prepared queries together; none depends on the others. `watch` times "encode" and "sample"."""
+    def compose_all(
+        self, queries: Sequence[PreparedQuery], watch: PhaseTimer, gallery: float | None = None
+    ) -> list[Composition]:
+        """Answer prepared queries together; none depends on the others.
+
+        Args:
+            queries: of any kinds.
+            watch: times "encode" and "sample".
+            gallery: that is searched, see `measure_gallery`.
+        """
         batches: dict[tuple[Mode, SamplerOptions, bool, bool], list[int]] = {}
         for place, query in enumerate(queries):
             kind = (query.asked.mode, query.options, query.asked.has_text, query.asked.reference is not None)
             batches.setdefault(kind, []).append(place)
         answers: dict[int, Composition] = {}
         for (_, options, *_), places in batches.items():
-            alike = self._compose_alike([queries[place].asked for place in places], options, watch)
+            alike = self._compose_alike([queries[place].asked for place in places], options, watch, gallery)
             answers.update(zip(places, alike, strict=True))
         return [answers[place] for place in range(len(queries))]
 
     def trace(self, query: PreparedQuery) -> list[Tensor]:
         """Return where the sampler stands, raw draws (S, D): the noise, what each step makes of it, the answer."""
         calls: list[tuple[Tensor, Tensor]] = []
-        self.compose_all([query], PhaseTimer(on_step=lambda x_t, x0: calls.append((x_t, x0))))
-        return [self.denoiser.restore(x) for x in (*(x_t for x_t, _ in calls), *(x0 for _, x0 in calls[-1:]))]
+        (answer,) = self.compose_all([query], PhaseTimer(on_step=lambda x_t, x0: calls.append((x_t, x0))))
+        classes = answer.draws[:, self.denoiser.config.embedding_dim :]  # (S, K) which are no matter of steps
+        steps = (*(x_t for x_t, _ in calls), *(x0 for _, x0 in calls[-1:]))
+        return [torch.cat([self.denoiser.restore(x), classes.to(x)], dim=1) for x in steps]
 
-    def _compose_alike(self, queries: Sequence[Query], options: SamplerOptions, watch: PhaseTimer) -> list[Composition]:
+    def _compose_alike(
+        self, queries: Sequence[Query], options: SamplerOptions, watch: PhaseTimer, gallery: float | None
+    ) -> list[Composition]:
         """Answer queries of one mode with equal options that all or none have a text, and a reference."""
         first = queries[0]
         with watch.time_phase("encode"):
             cells = [None if query.mask is None else check_cells(np.asarray(query.mask)) for query in queries]
             references = None if first.reference is None else self._embed_references(queries, cells)
-            conditions = self._make_conditions(queries, references, stack_masks(cells))
+            conditions = self._make_conditions(queries, references, stack_masks(cells), gallery)
         if first.mode == "image" and references is not None:
             draws = references[:, None]
         elif first.mode == "text":
@@ -166,14 +179,19 @@ class Composer:
         process = self.card.process
         return compose_draws(self.denoiser, conditions, options, generators, process, watch.step)
 
-    def _make_conditions(self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None) -> Conditions:
+    def _make_conditions(
+        self, queries: Sequence[Query], references: Tensor | None, masks: Tensor | None, gallery: float | None
+    ) -> Conditions:
         said = [query.relative_caption for query in queries]
         unsaid = [query.negative_text for query in queries]
         has_text = queries[0].has_text
         encoded = self._texts.encode([*unsaid, *(said if has_text else [])])
         null_text = encoded[: len(queries)] if len(set(unsaid)) > 1 else encoded[:1]
         text = pack_texts(encoded[len(queries) :]) if has_text else None
-        return Conditions(null_text=pack_texts(null_text), text=text, image=references, mask=masks)
+        pooled = [each.pooled for each in encoded[len(queries) :] if each.pooled is not None] if has_text else []
+        texts = torch.stack(pooled) if pooled else None
+        learned, classes = ClassConditions.split(references, texts, self.encoder.manifest.learned_dim, gallery)
+        return Conditions(null_text=pack_texts(null_text), text=text, image=learned, mask=masks, classes=classes)
 
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""

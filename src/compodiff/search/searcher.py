@@ -21,6 +21,7 @@ from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
+from compodiff.model.sampling.classes import measure_gallery
 from compodiff.search.composer import Composer, Composition
 from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
@@ -79,6 +80,7 @@ class Searcher:
         self._ranker = Ranker(index, self.pictures)
         self._words = WrittenWords(index.pictures)
         self._guesses = GuessLimit(composer, index)
+        self._gallery = measure_gallery(index.embeddings, composer.encoder.manifest.learned_dim)
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod
@@ -191,7 +193,7 @@ class Searcher:
 
     def answer_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
-        compositions = self.composer.compose_all(queries, watch)
+        compositions = self.composer.compose_all(queries, watch, self._gallery)
         with watch.time_phase("search"):
             own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
             hits = [self._rank(query, each, same) for query, same, each in zip(queries, own, compositions, strict=True)]

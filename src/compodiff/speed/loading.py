@@ -83,7 +83,7 @@ def _start_training(home: Path, stages: TimedStages) -> Callable[[], object]:
     def work() -> None:
         material, denoiser = _open_material(home), stages.params.denoiser
         own: SetEmbeddings = material.mixture.sets[0].embeddings
-        width, token_dims = own.encoder.embedding_dim, own.encoder.token_dims
+        width, token_dims = own.encoder.learned_dim, own.encoder.token_dims
         config = DenoiserConfig.of(denoiser, embedding_dim=width, token_dims=token_dims)
         make_denoiser(config, material, standardise=True, seed=17)
         open_batches(home, stages).make_microbatches(0, rank=0, world_size=1)

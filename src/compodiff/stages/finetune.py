@@ -134,7 +134,7 @@ def require_fit(card: ModelCard, encoder: EncoderManifest, model: Path) -> None:
         require_same(EncoderManifest.from_json(card.encoder), encoder, f"the sets that {model} is to learn from")
         return
     theirs = card.denoiser.embedding_dim, card.denoiser.token_dims
-    ours = encoder.embedding_dim, encoder.token_dims
+    ours = encoder.learned_dim, encoder.token_dims
     if theirs != ours:
         raise EncoderMismatch(
             f"the model {model} works on embeddings of {_name_widths(*theirs)}, the encoder {encoder.describe()} makes "

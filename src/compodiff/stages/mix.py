@@ -77,11 +77,12 @@ def take_queries_of_benchmark(assembled: Assembled, embeddings: Embeddings, most
             f"a query of {assembled.name} names {error}, which is not embedded; "
             f"run: dvc repro embed_benchmark@{assembled.name}"
         ) from error
+    learned = embeddings.pictures[:, : embeddings.encoder.learned_dim]
     return CurveQueries(
         texts=embeddings.read_tokens(texts),
         null_text=embeddings.read_tokens([NULL_TEXT]),
-        references=np.asarray(embeddings.pictures[references], np.float32),
-        gallery=np.asarray(embeddings.pictures[[embeddings.picture_row[name] for name in gallery]], np.float32),
+        references=np.asarray(learned[references], np.float32),
+        gallery=np.asarray(learned[[embeddings.picture_row[name] for name in gallery]], np.float32),
         hits=np.array(hits, np.int64),
         own=np.array([place.get(query.reference, NOTHING) for query in asked], np.int64),
     )

@@ -16,6 +16,7 @@ from compodiff.encoders import KIND, MEMO, Encoder, assemble_encoder, load_embed
 from compodiff.encoders.embedded import load_classifier
 from compodiff.encoders.named_classes import read_class_descriptions
 from compodiff.params import EmbeddedEncoderParams, EncoderParams
+from compodiff.scenes.exact.captions import list_all_wordings
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder
 
@@ -54,10 +55,12 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     model = _get_model(encoder)
     train_projections(model.visual.proj, model.text.proj, examples, params)
     if params.classes is not None:
-        described = compute_pooled_states(encoder, read_class_descriptions(), params.tower_batch_size)
-        add_class_dimensions(model, examples, load_classifier(), described, params.classes)
-        width = encoder.manifest.embedding_dim + params.classes.dimensions
-        encoder.manifest = replace(encoder.manifest, picture=replace(encoder.manifest.picture, embedding_dim=width))
+        texts = [*read_class_descriptions(), *list_all_wordings()]
+        states = compute_pooled_states(encoder, texts, params.tower_batch_size)
+        add_class_dimensions(model, examples, load_classifier(), states, params.classes)
+        own, added = encoder.manifest.picture, params.classes.dimensions
+        grown = replace(own, embedding_dim=own.embedding_dim + added, class_dimensions=added)
+        encoder.manifest = replace(encoder.manifest, picture=grown)
     save_encoder(encoder, folder)
 
 

@@ -33,7 +33,7 @@ def train_prior(
     material = load_material(mixture, embeddings, validated, encoder)
     made_with = material.mixture.sets[0].embeddings.encoder
     params = {"prior": prior.model_dump(), "denoiser": denoiser.model_dump()}
-    shape = DenoiserConfig.of(denoiser, embedding_dim=made_with.embedding_dim, token_dims=made_with.token_dims)
+    shape = DenoiserConfig.of(denoiser, embedding_dim=made_with.learned_dim, token_dims=made_with.token_dims)
     card = ModelCard(
         denoiser=shape,
         process=Process.of(shape, prior.objective, denoiser.num_train_timesteps),

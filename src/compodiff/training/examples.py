@@ -86,8 +86,8 @@ class Mixture:
 
     @property
     def embedding_dim(self) -> int:
-        """Return the width of the embeddings."""
-        return self.sets[0].embeddings.encoder.embedding_dim
+        """Return the width of what is learned of the embeddings."""
+        return self.sets[0].embeddings.encoder.learned_dim
 
 
 def write_examples(

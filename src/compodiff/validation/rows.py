@@ -147,19 +147,20 @@ def _write_digits(digests: Digests, shown: NDArray[np.bool_]) -> "pd.Series[str]
 
 
 def _gather(embeddings: SetEmbeddings, scored: NDArray[np.int64]) -> EmbeddedPairs:
-    """Gather the embeddings that the filters compare, (B, 5) rows -> five times (B, D); NaN for a missing text."""
+    """Gather what the filters compare, (B, 5) rows -> five times (B, learned D); NaN for a missing text."""
+    learned = embeddings.encoder.learned_dim
 
     def texts(column: int) -> NDArray[np.float32]:
         rows = scored[:, column]
         if embeddings.encoder.joint is None:  # no text can be compared with a picture
-            return np.full((len(rows), embeddings.encoder.embedding_dim), np.nan, np.float32)
-        vectors = embeddings.texts_pooled[np.maximum(rows, 0)].astype(np.float32)
+            return np.full((len(rows), learned), np.nan, np.float32)
+        vectors = embeddings.texts_pooled[np.maximum(rows, 0), :learned].astype(np.float32)
         vectors[rows == NOTHING] = np.nan
         return vectors
 
     return EmbeddedPairs(
-        reference=embeddings.images[scored[:, REFERENCE]].astype(np.float32),
-        target=embeddings.images[scored[:, SCORED_TARGET]].astype(np.float32),
+        reference=embeddings.images[scored[:, REFERENCE], :learned].astype(np.float32),
+        target=embeddings.images[scored[:, SCORED_TARGET], :learned].astype(np.float32),
         reference_caption=texts(REFERENCE_CAPTION),
         target_caption=texts(TARGET_CAPTION),
         asked=texts(ASKED),

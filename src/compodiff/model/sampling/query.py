@@ -12,7 +12,8 @@ from torch import Tensor
 from compodiff.dials import DIALS, Dial
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
-from compodiff.params import SamplingParams
+from compodiff.model.sampling.classes import ClassConditions
+from compodiff.params import ClassSamplingParams, SamplingParams
 
 _OWN = ("num_inference_steps", "draws", "w_image", "w_text")
 _ETA = Dial("eta", float, "noise that ddim adds: 0 none, 1 as much as DDPM", most=1)
@@ -24,7 +25,8 @@ class SamplerOptions:
 
     num_inference_steps: network calls. grid: "trailing" starts at pure noise; "legacy" is the released sampler's, with
     "ddim" only. solver "mean" is one call: E[x0 | conditions]. eta: noise of "ddim" in [0, 1]. draws: answers a query.
-    reference_mixing: share of the reference's own embedding in the answer, and where there is a mask.
+    reference_mixing: share of the reference's own embedding in the answer, and where there is a mask. classes: how what
+    the answer says of classes is found.
     """
 
     num_inference_steps: int
@@ -36,6 +38,7 @@ class SamplerOptions:
     draws: int
     reference_mixing: float
     masked_reference_mixing: float
+    classes: ClassSamplingParams | None = None
 
     @classmethod
     def of(cls, params: SamplingParams, **changes: Any) -> "SamplerOptions":
@@ -61,7 +64,7 @@ class Conditions:
     null_text: the empty or negative text, one for all or one a query. text: B texts or None (reference only). image:
     (B, D) raw embeddings or None (text only); a masked reference is embedded with the masked region blanked.
     has_image: (B,) bool, False where a query of a mixed batch has no reference. mask: (B, 64, 64), 1 on what is to be
-    replaced.
+    replaced. classes: dimensions that the network does not know; answers end with them.
     """
 
     null_text: PackedText
@@ -69,6 +72,7 @@ class Conditions:
     image: Tensor | None = None
     has_image: Tensor | None = None
     mask: Tensor | None = None
+    classes: ClassConditions | None = None
 
     def __len__(self) -> int:
         return len(self.text) if self.text is not None else 0 if self.image is None else len(self.image)

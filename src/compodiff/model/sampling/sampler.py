@@ -60,7 +60,7 @@ def compose_draws(
         on_step: given x_t and the network's estimate of x0, (B * S, D) as it sees them, after every call.
 
     Returns:
-        (B, S, D) raw embeddings, float32, not normalised.
+        (B, S, D) raw embeddings, float32, not normalised; (B, S, D + K) where `conditions` have K class dimensions.
 
     Raises:
         InputInvalid: conditions that do not fit each other or the network.
@@ -81,7 +81,8 @@ def compose_draws(
 
     x0 = sample(predict_and_report, options, process, draw_noise)
     answers = denoiser.restore(x0).view(len(conditions), *shape)
-    return _mix_in_reference(answers, conditions, options)
+    answers = _mix_in_reference(answers, conditions, options)
+    return answers if conditions.classes is None else conditions.classes.complete(answers, options.classes)
 
 
 def _give_one_each(generator: torch.Generator | Sequence[torch.Generator], queries: int) -> Sequence[torch.Generator]:

@@ -219,6 +219,12 @@ def list_wordings(relation: str, colour: str = "") -> list[str]:
     return [template.format(colour=colour) for template in _TEMPLATES[relation]]
 
 
+def list_all_wordings() -> list[str]:
+    """Return every way we know to ask for an edit of a whole picture, without a colour's name."""
+    wordings = (wording for relation in _TEMPLATES for wording in list_wordings(relation))
+    return list(dict.fromkeys(" ".join(wording.split()) for wording in wordings))
+
+
 def describe_edited(relation: str, colour: str = "") -> str:
     """Say what an edited picture is, such as "in black and white": what comes behind a comma in its caption."""
     return _SHOWN[relation].format(colour=colour)
