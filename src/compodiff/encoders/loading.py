@@ -216,7 +216,7 @@ def _load_embedded_texts(weights: Path, manifest: EncoderManifest) -> Encoder:
     """Return the default encoder, whose image tower is read when it is needed, from the file as it is now."""
     file, picture = safetensors.safe_open(weights, "pt"), manifest.picture  # open: another may take its place
     state = _read_side(file, "text.")
-    model = embedded.build_text_model(manifest.learned_dim)
+    model: Any = embedded.build_text_model(manifest.learned_dim)
     model.text.proj = make_room_for_classes(model.text.proj, state)
     model.load_state_dict(state, assign=True)
 
