@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
-from compodiff.images.mask_cells import MASK_SIZE
+from compodiff.images.mask_cells import MASK_SIZE, find_mask_cells
 
 _SAME_SHAPE = 0.02  # relative difference of two aspect ratios that rounding a resized picture explains
 _NOTHING = "the mask marks nothing of the reference; paint white what is to be replaced"
@@ -39,7 +39,9 @@ def compute_cells(mask: Image.Image, reference: Image.Image, encoder: Encoder) -
     painted = Image.alpha_composite(ground, mask.convert("RGBA")).convert("L").point(lambda value: 255 * (value > 127))
     part = encoder.manifest.picture
     channel = encoder.preprocess(painted)[0] * part.std[0] + part.mean[0]
-    cells = adaptive_avg_pool2d(channel[None], MASK_SIZE)[0] > 0.5
+    # The border that an encoder puts around a picture is none of it, whatever its colour.
+    inside = torch.from_numpy(find_mask_cells(np.ones((mask.height, mask.width)), part.resize_mode))
+    cells = (adaptive_avg_pool2d(channel[None], MASK_SIZE)[0] > 0.5) & inside
     if not bool(cells.any()):
         raise InputInvalid(_NOTHING)
     return cells

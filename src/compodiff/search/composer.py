@@ -141,13 +141,17 @@ class Composer:
             answers.update(zip(places, alike, strict=True))
         return [answers[place] for place in range(len(queries))]
 
-    def trace(self, query: PreparedQuery) -> list[Tensor]:
-        """Return where the sampler stands, raw draws (S, D): the noise, what each step makes of it, the answer."""
-        calls: list[tuple[Tensor, Tensor]] = []
-        (answer,) = self.compose_all([query], PhaseTimer(on_step=lambda x_t, x0: calls.append((x_t, x0))))
+    def trace(self, query: PreparedQuery, gallery: float | None = None) -> tuple[list[Tensor], Composition]:
+        """Return where the sampler stands, raw draws (S, D), before each step from the noise on, and the answer.
+
+        Args:
+            query: any.
+            gallery: that is searched, see `measure_gallery`.
+        """
+        calls: list[Tensor] = []
+        (answer,) = self.compose_all([query], PhaseTimer(on_step=lambda x_t, _: calls.append(x_t)), gallery)
         classes = answer.draws[:, self.denoiser.config.embedding_dim :]  # (S, K) which are no matter of steps
-        steps = (*(x_t for x_t, _ in calls), *(x0 for _, x0 in calls[-1:]))
-        return [torch.cat([self.denoiser.restore(x), classes.to(x)], dim=1) for x in steps]
+        return [torch.cat([self.denoiser.restore(x), classes.to(x)], dim=1) for x in calls], answer
 
     def _compose_alike(
         self, queries: Sequence[Query], options: SamplerOptions, watch: PhaseTimer, gallery: float | None

@@ -16,7 +16,7 @@ BY_PICTURE = "picture"
 FusedRow = tuple[int, float, tuple[str, ...]]  # row of the index, cosine, why it was found
 
 _SMOOTHING = 60
-_DEPTH = 200  # of the nearest that are ranked where words are written: then the order is the same for every k
+_DEPTH = 200  # of the nearest that have ranks of their own where words are written; further ones share the next
 _MATCHES = 5_000  # pictures of which words are written that are ranked; the best
 
 
@@ -25,7 +25,7 @@ class WrittenFusion:
 
     def __init__(self, matches: Mapping[int, WordMatch], weight: float = 1.0, allowed: Rows | None = None) -> None:
         """Take the pictures of which words are written, by row; only rows of `allowed` count, where it is given."""
-        known = None if allowed is None else frozenset(allowed.tolist())
+        known = None if allowed is None or not matches else frozenset(allowed.tolist())
         self._matches = {row: match for row, match in matches.items() if known is None or row in known}
         self._weight = weight
         scores = sorted({match.score for match in self._matches.values()}, reverse=True)
@@ -57,5 +57,6 @@ class WrittenFusion:
             match = self._matches.get(row)
             written = self._weight * match.share / (_SMOOTHING + self._rank[match.score]) if match else 0.0
             why = (*(match.places if match else ()), *((BY_PICTURE,) if rank <= k or not match else ()))
-            fused.append((1 / (_SMOOTHING + rank) + written, (row, cosine, why)))
+            # Beyond the depth a rank depends on `k`, the order of an answer must not: it is sorted stably.
+            fused.append((1 / (_SMOOTHING + min(rank, _DEPTH + 1)) + written, (row, cosine, why)))
         return [found for _, found in sorted(fused, key=lambda each: -each[0])]

@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 
 from compodiff.index.index import Index
-from compodiff.index.manifest import MANIFEST
 from compodiff.model.fusion import fuse_draws
 from compodiff.search.composer import Composer
 from compodiff.search.progress import PhaseTimer
@@ -20,9 +19,7 @@ from compodiff.storage.kept import keep, read_kept
 
 _KIND, _LEAST = "guesses", "least_cosine"
 _TEXTS = 24
-# Of the nearest pictures of meaningless words, so many are further than what counts as near. On the default gallery
-# 0.8 calls 6 of 10 wrong first answers to a name guesses, and 2 of 10 right ones, which their name then finds.
-_QUANTILE = 0.8
+_QUANTILE = 0.8  # a picture is near if it is nearer than what this share of meaningless texts find
 
 
 class GuessLimit:
@@ -53,13 +50,15 @@ class GuessLimit:
         return round(float(np.quantile(best, _QUANTILE)), 4)
 
     def _make_key(self) -> str:
-        """Return what names the model as it is asked and the index; "" where the model came from no folder."""
+        """Return what names the model as it is asked and the index; "" where the model came from no folder.
+
+        The index is named by its manifest as it was read: another index may have taken its place meanwhile.
+        """
         composer = self._composer
         if composer.weights is None:
             return ""
-        asked = json.dumps([composer.sampling.model_dump(), composer.encoder.manifest.to_json()], sort_keys=True)
-        parts = (asked, digest_once(composer.weights), digest_once(self._index.folder / MANIFEST))
-        return digest_bytes(" ".join(parts).encode())
+        asked = [composer.sampling.model_dump(), self._index.manifest.to_json(), digest_once(composer.weights)]
+        return digest_bytes(json.dumps(asked, sort_keys=True).encode())
 
 
 def make_meaningless_texts(count: int) -> list[str]:

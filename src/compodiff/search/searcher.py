@@ -200,7 +200,7 @@ class Searcher:
         return [
             Ranking(
                 hits=found,
-                embedding=composition.draws.mean(0).cpu().numpy(),
+                embedding=_move(composition.draws.mean(0).cpu().numpy(), query.shift),
                 reference=None if composition.reference is None else composition.reference.cpu().numpy(),
                 cells=None if query.asked.mask is None else np.asarray(query.asked.mask),
                 seconds=dict(watch.seconds),
@@ -212,11 +212,12 @@ class Searcher:
         ]
 
     def imagine(self, query: PreparedQuery) -> list[tuple[Hit, ...]]:
-        """Return the picture nearest to where the sampler stands, from the noise to the answer (`Composer.trace`)."""
-        return [
-            self._ranker.rank(self._fuse(draws, query.shift), 1, query.exclude, query.allowed)
-            for draws in self.composer.trace(query)
-        ]
+        """Return the picture nearest to where the sampler stands, before each step, and the answer's first picture."""
+        steps, answer = self.composer.trace(query, self._gallery)
+        own = self._recognise(query, answer)
+        away = (*query.exclude, *own)
+        frames = [self._ranker.rank(self._fuse(draws, query.shift), 1, away, query.allowed) for draws in steps]
+        return [*frames, self._rank(query, answer, own)[:1]]
 
     def _rank(self, query: PreparedQuery, composition: Composition, own: tuple[str, ...]) -> tuple[Hit, ...]:
         """Rank the pictures of the index, less those that are copies of the reference."""
@@ -242,8 +243,7 @@ class Searcher:
 
     def _fuse(self, draws: Tensor, shift: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Fuse draws (S, D) in the way that the model was chosen with, and shift the unit vectors by (D,)."""
-        vectors: NDArray[np.float32] = fuse_draws(draws, self.composer.sampling.fusion).cpu().numpy()
-        return vectors if shift is None else vectors / np.linalg.norm(vectors, axis=1, keepdims=True) + shift
+        return _move(fuse_draws(draws, self.composer.sampling.fusion).cpu().numpy(), shift)
 
     def _find_shift(self, query: Query) -> NDArray[np.float32] | None:
         """Return what moves an answer (D,) towards `more` and away from `less` (Rocchio's feedback)."""
@@ -275,10 +275,19 @@ class Searcher:
         return tuple(note for note in (explain_negative(prepared.asked, prepared.options), nothing, far) if note)
 
     def _is_guess(self, prepared: PreparedQuery, hits: Sequence[Hit]) -> bool:
-        """Return whether nothing that was found fits the words of a query without a reference."""
-        if not hits or not prepared.asked.is_words_alone or hits[0].found_by != (BY_PICTURE,):
+        """Return whether nothing that was found fits the words of a query without a reference.
+
+        One that was moved towards pictures, or away from them, goes by more than its words.
+        """
+        goes_by_words = prepared.asked.is_words_alone and prepared.shift is None
+        if not hits or not goes_by_words or hits[0].found_by != (BY_PICTURE,):
             return False
         return _find_best(hits) < self._guesses.least_cosine
+
+
+def _move(vectors: NDArray[np.float32], shift: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Move each vector, (..., D), by `shift` (D,) times its own length."""
+    return vectors if shift is None else vectors + np.linalg.norm(vectors, axis=-1, keepdims=True) * shift
 
 
 def _find_best(hits: Sequence[Hit]) -> float:

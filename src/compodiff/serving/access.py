@@ -12,9 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from compodiff.serving.metrics import ServiceMetrics
 
 COOKIE = "compodiff_token"
-_OPEN = frozenset(
-    ("/", "/health", "/session", "/openapi.json", "/favicon.ico", "/api/state")
-)  # nothing of the pictures is in them
+# Nothing of the pictures is in them.
+_OPEN = frozenset(("/", "/health", "/session", "/openapi.json", "/favicon.ico", "/api/state"))
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

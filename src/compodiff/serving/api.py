@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, FastAPI, Form, HTTPException, Query, Request
@@ -35,8 +34,8 @@ from compodiff.serving.replies import (
     make_picture_reply,
 )
 from compodiff.serving.service import Service, StartedSearch
+from compodiff.serving.waking import PAGE
 
-PAGE = Path(__file__).with_name("page")
 STREAM = "application/x-ndjson"
 _KEPT = "private, max-age=3600"
 
@@ -89,7 +88,7 @@ def create_app(
     app.state.service = service
     _add_search(app, service)
     _add_pictures(app, service)
-    add_page_api(app, service, _describe_faults(400, 401, 422))
+    add_page_api(app, service, _describe_faults)
     _add_operation(app, service, token)
     _add_page(app, service)
     _add_errors(app)

@@ -69,7 +69,9 @@ class Batcher:
 
     async def _take_batch(self) -> list[QueuedQuery]:
         """Return all that waits for the model and index of the first, in order, up to the limit."""
-        batch = [await self._queue.get()]
+        while (first := await self._queue.get()).answer.cancelled():
+            pass
+        batch = [first]
         others: list[QueuedQuery] = []
         while not self._queue.empty() and len(batch) < self._most:
             waiting = self._queue.get_nowait()

@@ -16,6 +16,7 @@ from compodiff.errors import CompoDiffError
 from compodiff.index.index import Index
 from compodiff.index.manifest import stamp
 from compodiff.search.composer import Composer
+from compodiff.search.guesses import make_meaningless_texts
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
 
@@ -105,11 +106,12 @@ class Champion:
 
 
 def _open_live(places: ServedPaths, composer: Composer) -> ServedModel:
-    """Open the index and let the model answer once, so that the first query is not slower than others."""
+    """Open the index and let it answer, so that no first query of a kind is slower than others."""
     written = stamp(places.index)
     index = Index.load(places.index)
     searcher = Searcher(composer, index, places.pictures_root)
     searcher.answer(Query(index.picture_ids[0], "warm", k=1))
+    searcher.answer(Query(None, make_meaningless_texts(1)[0], k=1))  # reads names, and measures what a guess is
     return ServedModel(searcher, places, written, Metadata(index.pictures))
 
 

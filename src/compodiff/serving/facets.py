@@ -41,7 +41,11 @@ def list_facets(table: pd.DataFrame) -> list[Facet]:
 
 
 def _describe_column(name: str, known: pd.Series) -> Facet | None:
-    if known.nunique() < 2:
+    try:
+        values = known.nunique()
+    except TypeError:  # lists, which no field can ask for
+        return None
+    if values < 2:
         return None
     if pd.api.types.is_datetime64_any_dtype(known):
         return Facet(name=name, kind="date", least=str(known.min().date()), most=str(known.max().date()))
@@ -50,5 +54,5 @@ def _describe_column(name: str, known: pd.Series) -> Facet | None:
     counts = known.astype(str).value_counts()
     if counts.iloc[0] == 1:
         return None  # every picture has its own
-    values = [FacetValue(value=str(value), count=int(count)) for value, count in counts.head(_MOST_VALUES).items()]
-    return Facet(name=name, kind="choice", values=sorted(values, key=lambda each: each.value))
+    chosen = [FacetValue(value=str(value), count=int(count)) for value, count in counts.head(_MOST_VALUES).items()]
+    return Facet(name=name, kind="choice", values=sorted(chosen, key=lambda each: each.value))

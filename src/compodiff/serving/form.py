@@ -62,8 +62,8 @@ class SearchForm(BaseModel):
     exclude: list[Id] = Field(
         default=[], max_length=MAX_EXCLUDED, description="ids that must not be found; a reference by id never is"
     )
-    more: list[Id] = Field(default=[], max_length=MAX_REFERENCES, description="ids: the answer is more like these")
-    less: list[Id] = Field(default=[], max_length=MAX_REFERENCES, description="ids: the answer is less like these")
+    more: list[Id] = Field(default=[], max_length=MAX_EXCLUDED, description="ids: the answer is more like these")
+    less: list[Id] = Field(default=[], max_length=MAX_EXCLUDED, description="ids: the answer is less like these")
     weight: list[Weight] = Field(
         default=[],
         max_length=3 * MAX_REFERENCES,

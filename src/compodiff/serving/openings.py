@@ -7,9 +7,9 @@ what their captions change is what one may ask of pictures near their references
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
-from pathlib import Path
+from typing import cast
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ _NEIGHBOURS, _LEAST_NEAR = 400, 0.5  # references whose changes are looked at, a
 _SHORT, _LONGEST = 24, 36  # characters: of captions that are tried first, and of those that are offered
 _SAMPLE, _ROUNDS = 4_000, 8  # of k-means over the index
 _MOST_OF_A_KIND = 3
+_UNSAID = frozenset(("path", "split"))  # columns that no text changes
 
 Ask = Callable[[ServedModel, Query], Awaitable[Ranking]]
 
@@ -48,23 +49,24 @@ class Openings:
         """Try examples by `ask`."""
         self._ask = ask
         self._alone = asyncio.Lock()
-        self._made: tuple[ServedModel, tuple[list[Example], list[int]]] | None = None
+        self._made: tuple[ref[ServedModel], tuple[list[Example], list[int]]] | None = None
 
     async def find(self, live: ServedModel) -> tuple[list[Example], list[int]]:
         """Return worked examples, and rows of pictures that differ from each other."""
         async with self._alone:
-            if self._made is None or self._made[0] is not live:
+            if self._made is None or self._made[0]() is not live:
                 index = live.searcher.index
                 rows = await asyncio.to_thread(choose_different, index.embeddings, _PICTURES)
-                self._made = live, (await self._try_queries(live), rows)
+                self._made = ref(live), (await self._try_queries(live), rows)
         return self._made[1]
 
     async def _try_queries(self, live: ServedModel) -> list[Example]:
         """Ask one query after the other until enough were answered rightly, no concept twice."""
         row = live.searcher.index.row
+        queries = await asyncio.to_thread(read_queries, live)
         examples: list[Example] = []
         concepts: set[str] = set()
-        for query in islice(_take_turns(read_queries(live)), _TRIED):
+        for query in islice(_take_turns(queries), _TRIED):
             if query.concept in concepts:
                 continue
             answer = await self._ask(live, Query(query.reference, query.relative_caption, k=1))
@@ -77,20 +79,20 @@ class Openings:
         return examples
 
 
+_QUERIES: WeakKeyDictionary[Index, tuple[BenchmarkQuery, ...]] = WeakKeyDictionary()  # of indexes that are served
+
+
 def read_queries(live: ServedModel) -> Sequence[BenchmarkQuery]:
     """Return the validation queries over what is served; none over a folder of someone's own."""
-    root = live.places.pictures_root
-    return () if root is None else _read_queries(root.parent, live.searcher.index)
-
-
-@lru_cache(4)
-def _read_queries(folder: Path, index: Index) -> tuple[BenchmarkQuery, ...]:
-    if not (folder / DESCRIPTION).is_file():
+    root, index = live.places.pictures_root, live.searcher.index
+    if root is None or not (root.parent / DESCRIPTION).is_file():
         return ()
-    benchmark = open_assembled(folder)
-    parts = benchmark.load(benchmark.validation or benchmark.split)
-    queries = [query for part in parts for query in part.queries]
-    return tuple(query for query in queries if query.reference in index.row and _find_target(query, index) is not None)
+    if index not in _QUERIES:
+        benchmark = open_assembled(root.parent)
+        parts = benchmark.load(benchmark.validation or benchmark.split)
+        queries = [query for part in parts for query in part.queries if query.reference in index.row]
+        _QUERIES[index] = tuple(query for query in queries if _find_target(query, index) is not None)
+    return _QUERIES[index]
 
 
 def _find_target(query: BenchmarkQuery, index: Index) -> int | None:
@@ -124,8 +126,8 @@ def list_changes(live: ServedModel, picture_id: str) -> list[str]:
     changes: dict[tuple[str, object], str] = {}
     kinds: dict[str, int] = {}
     for query in _list_nearest(index, queries, index.row[picture_id]):
-        target = _find_target(query, index)
-        before, after = table.read_rows([index.row[query.reference], target or 0])
+        rows = index.row[query.reference], cast(int, _find_target(query, index))
+        before, after = table.read_rows(rows)
         changed = [name for name in after if name not in _UNSAID and after[name] != before[name]]
         name = changed[0] if len(changed) == 1 else "|".join(query.groups)
         outcome = name, after.get(name, query.relative_caption)
@@ -136,9 +138,6 @@ def list_changes(live: ServedModel, picture_id: str) -> list[str]:
             kinds[name] = kinds.get(name, 0) + 1
             changes[outcome] = query.relative_caption
     return list(changes.values())
-
-
-_UNSAID = frozenset(("path", "split"))
 
 
 def _list_nearest(index: Index, queries: Sequence[BenchmarkQuery], row: int) -> list[BenchmarkQuery]:

@@ -1,13 +1,13 @@
 """What the page asks besides search: openings, changes, facets, and the steps of an answer."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Query
 from pydantic import BaseModel, Field
 
 from compodiff.serving.facets import FacetsReply, list_facets
-from compodiff.serving.form import SearchForm
-from compodiff.serving.limits import MAX_TEXT
+from compodiff.serving.form import Id, SearchForm
 from compodiff.serving.openings import ANYWHERE, list_changes
 from compodiff.serving.replies import PictureReply, make_picture_reply
 from compodiff.serving.service import Service
@@ -49,8 +49,12 @@ class ImaginingReply(BaseModel):
     steps: list[ImaginedStep]
 
 
-def add_page_api(app: FastAPI, service: Service, faults: dict[int | str, dict[str, Any]]) -> None:
-    """Add the routes; `faults` describes their errors."""
+Faults = dict[int | str, dict[str, Any]]
+
+
+def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., Faults]) -> None:
+    """Add the routes; `describe_faults` says what their statuses mean."""
+    faults = describe_faults(400, 401, 422)
 
     @app.get("/openings", responses=faults, summary="Worked examples and pictures to begin with")
     async def get_openings() -> OpeningsReply:
@@ -69,14 +73,16 @@ def add_page_api(app: FastAPI, service: Service, faults: dict[int | str, dict[st
         )
 
     @app.get("/changes", responses=faults, summary="Changes that fit a picture of the index")
-    def get_changes(picture_id: Annotated[str, Query(max_length=MAX_TEXT)]) -> ChangesReply:
+    def get_changes(picture_id: Annotated[Id, Query()]) -> ChangesReply:
         return ChangesReply(changes=list_changes(service.champion.live, picture_id))
 
     @app.get("/facets", responses=faults, summary="What the pictures can be filtered by")
     def get_facets() -> FacetsReply:
         return FacetsReply(facets=list_facets(service.champion.live.searcher.index.pictures))
 
-    @app.post("/imagine", responses=faults, summary="The nearest picture at every step of an answer")
+    as_of_a_search = describe_faults(400, 401, 413, 422, 429)
+
+    @app.post("/imagine", responses=as_of_a_search, summary="The nearest picture at every step of an answer")
     async def imagine(form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> ImaginingReply:
         live, rankings = await service.imagine(form)
         row = live.searcher.index.row

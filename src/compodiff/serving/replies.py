@@ -69,7 +69,7 @@ class RankingReply(BaseModel):
     results: list[HitReply]
     embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
-    is_guess: bool = Field(description="words alone were asked for, they stand nowhere, and no picture is near")
+    is_guess: bool = Field(description="words alone were asked for, the first has them nowhere, and none is near")
     notes: list[str] = Field(description="what a person should know besides: why nothing was found, what had no effect")
     model: str
 

@@ -95,13 +95,18 @@ class WakingServer:
         """Make the real application and hand over to it, or say why it cannot be made and let the server end."""
         try:
             app = await self._make_in_thread()
+            await self._start(app)
         except Exception as error:  # whatever it is, the page is told, and the command ends with it
-            self.failure = error
+            self.failure, self._living = error, None
             said = "the server could not start; it says why where it was started" if self._token else str(error)
             self.state = ServerState("failed", said, 1.0)
             await asyncio.sleep(_SHOWN_SECONDS)
             self.on_failure()
             return
+        self._app, self.state = app, ServerState("ready", "", 1.0)
+
+    async def _start(self, app: ASGIApp) -> None:
+        """Let the real application start; where it cannot, what it raises is raised."""
         started = asyncio.Event()
 
         async def answer(message: Message) -> None:
@@ -111,8 +116,11 @@ class WakingServer:
         self._orders.put_nowait({"type": "lifespan.startup"})
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
         self._living = asyncio.ensure_future(app(scope, self._orders.get, answer))
-        await started.wait()
-        self._app, self.state = app, ServerState("ready", "", 1.0)
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait((self._living, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not started.is_set():
+            waiting.cancel()
+            await self._living
 
     async def _make_in_thread(self) -> ASGIApp:
         """Make the application in a thread that does not hold the process up when it is to end."""

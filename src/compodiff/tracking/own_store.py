@@ -16,7 +16,8 @@ from compodiff.tracking.store import EXPERIMENT
 
 _FOUND = """
     SELECT version, coalesce(nullif(storage_location, ''), source) FROM model_versions AS them
-    WHERE name = :model AND CASE WHEN :number THEN version = :number ELSE EXISTS (
+    WHERE name = :model AND current_stage <> 'Deleted_Internal'
+    AND CASE WHEN :number THEN version = :number ELSE EXISTS (
         SELECT 1 FROM registered_model_aliases AS known
         WHERE known.name = them.name AND known.version = them.version AND known.alias = :name
     ) END

@@ -88,10 +88,9 @@ def promote(
                 return ChampionChange(standing.champion, standing.champion)
             champion = find_version(store, standing.champion) if standing.champion else None
             asked = gates if finetuned_gates is None or challenger.made_by != FINETUNED else finetuned_gates
-            new, *old = (
-                Model(each.figures, read_outcomes(store, each, asked)) for each in (challenger, champion) if each
-            )
-            reasons = list_objections(new, old[0] if old else None, asked, min_relation_queries=min_relation_queries)
+            new = _read_model(store, challenger, asked)
+            old = _read_model(store, champion, asked) if champion else None
+            reasons = list_objections(new, old, asked, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):

@@ -11,7 +11,7 @@ TABLE = pd.DataFrame(
         "size": [10, 200, 3000, 40000],
         "folder": ["a", "a", "b", "b"],
         "caption": ["a cat", None, "a cat, asleep", "the sea"],
-        "modified": pd.to_datetime(["2020-01-01", "2021-06-01", "2022-01-01", "2023-01-01"]),
+        "modified": pd.to_datetime(["2020-01-01", "2021-06-01 18:00", "2022-01-01", "2023-01-01"], format="ISO8601"),
         "rating of mine": [5.0, np.nan, 1.0, 3.0],
     }
 )
@@ -31,6 +31,7 @@ def filters() -> Filters:
         ("modified >= date '2021-06-01'", [1, 2, 3]),
         ("modified between '2021-01-01' and '2022-06-01'", [1, 2]),
         ("year(modified) = 2020", [0]),
+        ("\"modified\"::date <= '2021-06-01'", [0, 1]),  # as the page asks, to the end of the day
         ('"rating of mine" is not null and "rating of mine" * 2 >= 6', [0, 3]),
         ("folder in ('b', 'c') and not contains(caption, 'sea')", [2]),
         ("caption is null", [1]),

@@ -11,9 +11,10 @@ from compodiff.images import list_pictures
 from compodiff.index import INSIDE
 from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.index.index import Index
+from compodiff.search.fusing import WrittenFusion
 from compodiff.search.guesses import GuessLimit
 from compodiff.search.searcher import Searcher
-from compodiff.search.words import WrittenWords, list_singulars, split_words
+from compodiff.search.words import WordMatch, WrittenWords, list_singulars, split_words
 
 NAMES = ("fruit/banana.png", "fruit/guineaFowl_2.png", "pets/Café-cats.png", "pets/IMG_0007.png", "robots/toy.png")
 
@@ -73,6 +74,15 @@ def test_names_fall_into_words():
     }
 
 
+def test_the_order_does_not_depend_on_how_many_are_asked_for():
+    """A page asks for more as it is scrolled; a picture found by its name may lie far behind the nearest."""
+    cosines = {row: 1 - row / 1000 for row in range(900)}
+    matches = {150: WordMatch(1.0, 0.9, ("name",)), 250: WordMatch(2.0, 1.0, ("name",)), 890: WordMatch(2.0, 1.0, ())}
+    fusion = WrittenFusion(matches)
+    few = {row: cosine for row, cosine in cosines.items() if row < fusion.depth or row in matches}
+    assert [row for row, *_ in fusion.order(few, 10)][:200] == [row for row, *_ in fusion.order(cosines, 900)][:200]
+
+
 @pytest.fixture(scope="module")
 def searcher(tmp_path_factory, encoder, composer) -> Searcher:
     folder: Path = tmp_path_factory.mktemp("named")
@@ -114,6 +124,7 @@ def test_an_answer_that_is_a_guess_says_so(searcher, composer, monkeypatch):
     assert "nothing close; these are the nearest" in ranking.notes[-1]
     assert not searcher.search(text="zebra").is_guess
     assert not searcher.search("zebra.png", "philosophy").is_guess
+    assert not searcher.search(text="philosophy", less=("boat.png",)).is_guess
     monkeypatch.setitem(searcher._guesses.__dict__, "least_cosine", -2.0)
     assert not searcher.search(text="philosophy").is_guess
 

@@ -163,6 +163,23 @@ def test_queries_that_wait_are_answered_together_each_as_if_alone(champion):
     assert asyncio.run(_together(champion, queries, most=4))[1] == [4, 4, 2]
 
 
+def test_a_query_that_nobody_waits_for_any_more_is_not_answered(champion):
+    sizes: list[int] = []
+
+    async def submit_and_leave() -> None:
+        batcher = Batcher(8, sizes.append)
+        prepared = champion.live.searcher.prepare(Query(RED, k=1))
+        left, waiting = (asyncio.create_task(batcher.submit(champion.live, prepared)) for _ in range(2))
+        await asyncio.sleep(0)
+        left.cancel()
+        running = asyncio.create_task(batcher.run())
+        await waiting
+        running.cancel()
+
+    asyncio.run(submit_and_leave())
+    assert sizes == [1]
+
+
 def test_a_query_that_fails_in_a_batch_does_not_cost_the_others_theirs(champion, monkeypatch):
     live = champion.live
     good, bad = (live.searcher.prepare(Query(RED, text, k=3)) for text in ("good", "bad"))

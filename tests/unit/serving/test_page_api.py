@@ -79,6 +79,7 @@ def test_columns_become_facets():
         "stars": [1.0, None, 5.0],
         "taken": pd.to_datetime(["2026-11-27", "2025-01-01", None]),
         "kept": [True, False, True],
+        "tags": [["red"], ["blue", "old"], ["red"]],
     })  # fmt: skip
     facets = {facet.name: facet for facet in list_facets(table)}
     assert list(facets) == ["folder", "stars", "taken", "kept"]
@@ -99,6 +100,21 @@ def test_imagining_goes_from_noise_to_the_answer(client):
     assert client.post("/imagine", data={}).status_code == 422
 
 
+def test_imagining_ends_in_what_a_search_finds(client):
+    """Names count, and the reference is not found, whether it is an id or a copy of a picture of the index."""
+    assert client.post("/imagine", data={"text": "make it blue", "mode": "text"}).json()["steps"][0]["step"] == 0
+    picture = client.get(f"/pictures/{RED}").content
+    query = {"data": {"text": "", "k": 1}, "files": {"reference": picture}}
+    found = client.post("/search", **query).json()["results"][0]
+    frames = client.post("/imagine", **query).json()["steps"]
+    assert frames[-1]["picture"]["picture_id"] == found["picture_id"] != RED
+    name = found["name"]
+    (found,) = client.post("/search", data={"text": name, "k": 1}).json()["results"]
+    assert (
+        client.post("/imagine", data={"text": name}).json()["steps"][-1]["picture"]["picture_id"] == found["picture_id"]
+    )
+
+
 def test_more_and_less_like_a_picture_move_the_answer(client):
     query = {"reference_id": RED, "text": "make it blue", "k": 20}
     plain = [each["picture_id"] for each in client.post("/search", data=query).json()["results"]]
@@ -108,5 +124,12 @@ def test_more_and_less_like_a_picture_move_the_answer(client):
     assert shown.index(liked) < 9
     assert disliked not in shown
     assert (answer["query"]["more"], answer["query"]["less"]) == ([liked], [disliked])
+    # RED is a reference no more, and would be found.
+    moved = {"reference_embedding": answer["embedding"], "mode": "image", "exclude": [disliked, RED]}
+    assert client.post("/search", data=moved).json()["results"][0]["picture_id"] == shown[0], (
+        "what was looked for is not where it was moved to"
+    )
+    many = client.post("/search", data={**query, "more": plain})
+    assert many.status_code == 200, "a person may like more pictures than a query has references"
     unknown = client.post("/search", data={**query, "more": "nobody"})
     assert (unknown.status_code, "holds no picture 'nobody'" in unknown.json()["error"]) == (422, True)

@@ -4,9 +4,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.applications import Starlette
 
 from compodiff.errors import InputInvalid
 from compodiff.serving.api import create_app
@@ -61,6 +63,20 @@ def test_a_server_that_cannot_start_says_so_and_ends(token, said, monkeypatch):
     with TestClient(server) as client:
         assert said in str(await_state(client, "failed")["message"])
         assert ended.wait(5)
+    assert isinstance(server.failure, InputInvalid)
+
+
+def test_an_application_that_does_not_start_is_a_failure(monkeypatch):
+    monkeypatch.setattr("compodiff.serving.waking._SHOWN_SECONDS", 0.0)
+
+    @asynccontextmanager
+    async def fail(_):
+        raise InputInvalid("no room here")
+        yield
+
+    server = WakingServer(lambda _: Starlette(lifespan=fail), token="", hosts=HOSTS)
+    with TestClient(server) as client:
+        assert await_state(client, "failed")["message"] == "no room here"
     assert isinstance(server.failure, InputInvalid)
 
 

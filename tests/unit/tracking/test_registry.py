@@ -112,8 +112,11 @@ def test_the_project_s_own_store_is_read_without_the_client(registered: Path, mo
     assert {each.folder for each in found.values()} == {find_model_folder(registered, CHALLENGER)}
     assert find_stored_version(registered, MODEL, "champion") is None
     assert find_stored_version(registered, MODEL, "2") is None
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert find_stored_version(registered, MODEL, CHALLENGER) is None
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        assert find_stored_version(registered, MODEL, CHALLENGER) is None
+    open_store(registered).client.delete_model_version(MODEL, "1")
+    assert find_stored_version(registered, MODEL, "1") is None
 
 
 def test_an_earlier_version_can_challenge_again_but_not_one_of_another_store(registered: Path) -> None:

@@ -36,7 +36,7 @@ export function showAnswer(compared, milliseconds) {
   else wall.show(answer.results);
   const count = answer.results.length;
   const parts = Object.entries(answer.seconds).map(([name, each]) => `${name} ${milli(each * 1000)}`);
-  const head = !count ? "Nothing was found." : answer.is_guess ? "Nothing is close; these are the nearest." : `Nearest of ${served.pictures.toLocaleString("en")}`;
+  const head = !count ? "Nothing was found." : answer.is_guess ? "A guess" : `Nearest of ${served.pictures.toLocaleString("en")}`;
   say([`${head} · ${milli(milliseconds)}`, ...answer.notes].join(" · "));
   $("status").title = parts.join(", ");
   document.body.classList.toggle("guess", Boolean(answer.is_guess));

@@ -3,7 +3,7 @@
 import { $ } from "./elements.js";
 
 export const DIALS = ["w_image", "w_text", "steps"];
-export const NUMBERS = ["seed", "draws", "reference_mixing", "subtract_weight"];
+export const NUMBERS = ["seed", "draws", "reference_mixing", "subtract_weight", "w_names"];
 const MOST_WORDS = 4; // at the right end, times the model's own w_text
 
 let own = { w_image: 1, w_text: 1.5, steps: 2 }; // the dials that the model was chosen with
@@ -26,7 +26,7 @@ export function setDials(values) {
 export function setModels(sampling) {
   own = { w_image: sampling.w_image, w_text: sampling.w_text, steps: sampling.num_inference_steps };
   setDials(own);
-  const rest = { seed: sampling.seed, draws: sampling.draws, reference_mixing: "", subtract_weight: 0.5 };
+  const rest = { seed: sampling.seed, draws: sampling.draws, reference_mixing: "", subtract_weight: 0.5, w_names: 1 };
   for (const [name, value] of Object.entries(rest)) $(name).value = value;
 }
 

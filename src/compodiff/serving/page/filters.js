@@ -38,8 +38,8 @@ export function readFilter() {
 function readFacet({ name, kind, fields }) {
   const column = `"${name.replaceAll('"', '""')}"`;
   if (kind === "choice") return fields[0].value ? [`${column} = '${fields[0].value.replaceAll("'", "''")}'`] : [];
-  const quote = (value) => (kind === "date" ? `'${value}'` : value);
-  return [">=", "<="].flatMap((sign, end) => (fields[end].value ? [`${column} ${sign} ${quote(fields[end].value)}`] : []));
+  const [asked, quote] = kind === "date" ? [`${column}::date`, "'"] : [column, ""]; // the last day counts to its end
+  return [">=", "<="].flatMap((sign, end) => (fields[end].value ? [`${asked} ${sign} ${quote}${fields[end].value}${quote}`] : []));
 }
 
 /** Show the condition of a link: in the columns' fields where they can say it, else in the expert's. */

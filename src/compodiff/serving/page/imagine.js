@@ -12,7 +12,7 @@ export async function imagine(form, open, signal) {
   form.set("steps", STEPS);
   form.delete("mode");
   const { steps } = await postJson("/imagine", form, signal);
-  if (!steps.length) throw new Error("This model answers in one step; there is nothing to watch.");
+  if (steps.length < 3) throw new Error(steps.length ? "This model answers in one step; there is nothing to watch." : "No picture fits; there is nothing to watch.");
   const frames = element("div", { className: "frames" });
   frames.append(...groupSame(steps).map(({ picture, first, last }) => {
     const said = first === 0 ? "noise" : last === steps.length - 1 ? "the answer" : first === last ? `step ${first}` : `steps ${first}-${last}`;

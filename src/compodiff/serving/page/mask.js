@@ -1,6 +1,7 @@
 // A brush over the reference: strokes that can be undone, sent as a black and white picture of the reference's shape.
 
 import { $ } from "./elements.js";
+import { page } from "./page.js";
 
 const LONGER = 512; // pixels of the mask's longer edge
 const CELLS = 64;
@@ -197,13 +198,19 @@ function paintStroke(context, size, points) {
 
 function paintCells(context, cells) {
   const bytes = Uint8Array.from(atob(cells.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
-  const wide = context.canvas.width / CELLS;
-  const high = context.canvas.height / CELLS;
+  const [left, top, across, down] = findSeen(context.canvas);
+  const [wide, high] = [across / CELLS, down / CELLS];
   for (let cell = 0; cell < CELLS * CELLS; cell++) {
     if (!(bytes[cell >> 3] & (128 >> (cell & 7)))) continue;
-    const [down, right] = [Math.floor(cell / CELLS), cell % CELLS];
-    context.fillRect(right * wide, down * high, wide + 0.5, high + 0.5);
+    const [row, column] = [Math.floor(cell / CELLS), cell % CELLS];
+    context.fillRect(left + column * wide, top + row * high, wide + 0.5, high + 0.5);
   }
+}
+
+/** What the encoder sees of a picture: [left, top, width, height]; cells divide that. */
+function findSeen({ width, height }) {
+  const edge = { longest: Math.max, shortest: Math.min }[page.served.encoder.picture.resize_mode]?.(width, height);
+  return edge ? [(width - edge) / 2, (height - edge) / 2, edge, edge] : [0, 0, width, height];
 }
 
 const clamp = (value, most) => Math.min(most, Math.max(0, value));

@@ -22,7 +22,11 @@ export function showTrail(now, follow) {
     const parts = new URLSearchParams(step);
     const id = parts.get("reference_id");
     const thumbnail = parts.get("thumbnail") || (id ? thumbnailOf(id) : "");
-    const back = () => follow(linkOf(Object.fromEntries([...parts]), { trail: besides.trail.slice(0, place) }));
+    const back = () => {
+      const whole = new URLSearchParams(step);
+      for (const each of besides.trail.slice(0, place)) whole.append("trail", each);
+      follow(`#${whole}`);
+    };
     return makeStep(thumbnail, parts.get("text") ?? "", back);
   });
   const here = makeStep(now.thumbnail, now.text, null);
