@@ -12,8 +12,8 @@ _WHITE = 255  # beside a picture that is no square, where it is not cut
 
 def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
     """Return the preprocessing of an RGB picture -> (3, H, W) float32, as open_clip has it."""
-    if part.resize_mode == "squash" and part.resize_to is None:
-        return _make_squash(part)
+    if part.resize_mode in ("longest", "squash") and part.resize_to is None:
+        return _make_quickly(part)
     from open_clip.transform import PreprocessCfg, image_transform_v2
     from torchvision.transforms import Resize
 
@@ -24,7 +24,6 @@ def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
             std=part.std,
             interpolation=part.interpolation,
             resize_mode=part.resize_mode,
-            fill_color=_WHITE if part.library == EMBEDDED else 0,  # transparent parts are white there, too
         ),
         is_train=False,
     )
@@ -35,12 +34,17 @@ def make_transform(part: PicturePart) -> Callable[[Image.Image], Tensor]:
     return made
 
 
-def _make_squash(part: PicturePart) -> Callable[[Image.Image], Tensor]:
-    """Return open_clip's preprocessing of this mode, whose import takes seconds."""
+def _make_quickly(part: PicturePart) -> Callable[[Image.Image], Tensor]:
+    """Return open_clip's preprocessing without open_clip, which has it from timm, and whose import takes seconds."""
+    from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
     from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
 
     edges = (part.image_size, part.image_size)
-    made: Callable[[Image.Image], Tensor] = Compose(
-        [Resize(edges, InterpolationMode(part.interpolation)), ToTensor(), Normalize(part.mean, part.std)]
-    )
+    if part.resize_mode == "squash":
+        steps = [Resize(edges, InterpolationMode(part.interpolation))]
+    else:
+        fill = _WHITE if part.library == EMBEDDED else 0  # transparent parts are white there, too
+        resize = ResizeKeepRatio(edges, longest=1, interpolation=part.interpolation)
+        steps = [resize, CenterCropOrPad(edges, fill=fill)]
+    made: Callable[[Image.Image], Tensor] = Compose([*steps, ToTensor(), Normalize(part.mean, part.std)])
     return made
