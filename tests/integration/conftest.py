@@ -1,5 +1,7 @@
 """The settings of flows/ stand before any test here imports Prefect."""
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def experiment_project(tmp_path_factory: pytest.TempPathFactory, small_data: Path, tiny_encoder: "Encoder") -> Path:
-    """A small project whose stages have run as far as the models; experiments add to it."""
+    """A small project whose stages have run as far as the models; experiments add to it.
+
+    A quarter of its embeddings are dimensions for classes, which no model learns, as of the default encoder.
+    """
     from worlds.experiments import make_project
 
-    return make_project(tmp_path_factory.mktemp("experiments"), small_data, tiny_encoder)
+    encoder, own = copy(tiny_encoder), tiny_encoder.manifest
+    encoder.manifest = replace(own, picture=replace(own.picture, class_dimensions=own.embedding_dim // 4))
+    return make_project(tmp_path_factory.mktemp("experiments"), small_data, encoder)
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,14 @@ from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import load_model
 from compodiff.params import Params, load_params
 from compodiff.search.searcher import Searcher
+from compodiff.storage.ownership import mark_folder
 from compodiff.tracking.registry import find_version_at
 from compodiff.tracking.store import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
 ROOT = Path(__file__).parents[2]
 ADVERBS = ("slowly", "quickly", "never", "always", "often", "again", "rarely", "soon", "now", "then", "here", "there")
+CLASSES = 4  # dimensions, of 16
 SMALL = {"captions": 240, "steps": 4, "validate_every": 4, "checkpoint_every": 2, "held_out": 20}
 
 
@@ -51,6 +53,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def params(project: Path) -> Params:
     return load_params(project / "params.yaml")
+
+
+def copy_with_classes(encoder: Path, to: Path) -> Path:
+    """Copy an encoder; the last CLASSES dimensions are those that no model learns, as of the default encoder."""
+    shutil.copytree(encoder, to)
+    manifest = json.loads((to / "manifest.json").read_text())
+    manifest["picture"]["class_dimensions"] = CLASSES
+    (to / "manifest.json").write_text(json.dumps(manifest))
+    return to
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run(project: Path, *options: str) -> tuple[int, str, str]:
@@ -93,23 +108,41 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
 
     save = Checkpoints.save
 
-    def stop(self: Checkpoints, *arguments: object) -> None:
+    def save_and_stop(self: Checkpoints, *arguments: object) -> None:
         save(self, *arguments)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     monkeypatch.setenv("COMPODIFF_WORKERS", "1")
-    asked = Adaptation(project, params, str(project / "encoder"), None, None, None, tmp_path / "to")
+    encoder = copy_with_classes(project / "encoder", tmp_path / "encoder")
+    asked = Adaptation(project, params, str(encoder), None, None, None, tmp_path / "to")
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpoints, "save", stop)
+        patched.setattr(Checkpoints, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             adapt(asked)
     assert (tmp_path / "to" / "work" / "composed.partial").is_dir()
     assert not (tmp_path / "to" / "composed").exists()
     adapt(asked)
-    again = Adaptation(project, params, str(project / "encoder"), None, None, None, tmp_path / "straight")
+    again = Adaptation(project, params, str(encoder), None, None, None, tmp_path / "straight")
     adapt(again)
     one, other = (load_model(folder / "composed")[0].state_dict() for folder in (asked.to, again.to))
     assert all((one[name] == other[name]).all() for name in one)
+    whole = load_encoder(encoder).manifest.embedding_dim
+    assert load_model(asked.to / "composed")[1].denoiser.embedding_dim == whole - CLASSES
+
+
+def test_nothing_of_another_adaptation_stays(
+    project: Path, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Adaptation(project, params, str(project / "encoder"), None, None, None, tmp_path / "to")
+    monkeypatch.setattr("compodiff.adaptation.adapt.claim_folder", stop)
+    with pytest.raises(KeyboardInterrupt):
+        adapt(asked)
+    (asked.to / "index").mkdir()
+    mark_folder(asked.to / "index", "index")
+    (asked.to / "adapted.json").write_text('{"made_of": {"encoder": "another"}}')
+    with pytest.raises(KeyboardInterrupt):
+        adapt(asked)
+    assert {path.name for path in asked.to.iterdir()} == {".compodiff.json"}, "no index of another encoder"
 
 
 @pytest.mark.parametrize(

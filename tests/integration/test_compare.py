@@ -2,9 +2,11 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from factories import make_encoder_manifest
 from typer.testing import CliRunner
 from worlds.tiny_models import save_cross_encoder
 
@@ -12,7 +14,7 @@ from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
 from compodiff.experiments import training
 from compodiff.experiments.compare import Answered, describe_point, merge_seeds
-from compodiff.experiments.methods import FREE, METHODS, TRAINED
+from compodiff.experiments.methods import FREE, METHODS, TRAINED, choose_answerable, find_methods
 from compodiff.outcomes import Bootstrap
 
 
@@ -78,6 +80,15 @@ def test_what_is_unknown_is_named(project, monkeypatch):
         run(project, monkeypatch, "--methods", "sum,transformer")
     with pytest.raises(InputInvalid, match="give one of --training-steps and --training-seconds"):
         run(project, monkeypatch, "--training-steps", "2", "--training-seconds", "2")
+
+
+def test_where_texts_are_not_among_pictures_methods_that_need_them_are_left_out():
+    apart = replace(make_encoder_manifest(), joint=None)
+    assert choose_answerable(METHODS, make_encoder_manifest()) == METHODS
+    left = choose_answerable(METHODS, apart)
+    assert list(left) == ["diffusion", "regression", "flow_matching", "combiner", "fine_tuned_sum", "image_only"]
+    with pytest.raises(InputInvalid, match=r"^basic, text_target: no text part .* shares the pictures' space; name "):
+        choose_answerable(find_methods(["basic", "text_target"]), apart)
 
 
 def test_a_folder_of_somebody_is_refused_before_anything_is_trained(project, monkeypatch, tmp_path):

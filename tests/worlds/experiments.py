@@ -19,6 +19,7 @@ from compodiff.stages.declaration import run_stage
 SMALLER = {
     "denoiser": {"width": 16, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 8, "feed_forward_factor": 2},
     "embedding": {"batch_size": 64},
+    "sampling": {"classes": None},  # else texts decide: a small CLIP's pictures are like nothing that was learned
 }
 TASKS = {
     "text_to_image": {"emoji": 0.3},
@@ -59,7 +60,7 @@ def make_project(root: Path, small_data: Path, encoder: Encoder) -> Path:
 def _write_models(root: Path) -> None:
     params = load_params(root / "params.yaml")
     manifest = Embeddings.load(root / "artifacts" / "benchmark_embeddings" / "emoji").encoder
-    shape = DenoiserConfig.of(params.denoiser, embedding_dim=manifest.embedding_dim, token_dims=manifest.token_dims)
+    shape = DenoiserConfig.of(params.denoiser, embedding_dim=manifest.learned_dim, token_dims=manifest.token_dims)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         weights = Denoiser(shape).state_dict()

@@ -26,6 +26,7 @@ from compodiff.adaptation.training import COMPOSED, CURVE, train_on_captions
 from compodiff.adaptation.triplets import VECTORS, embed_captions, list_captions, write_triplets
 from compodiff.captions.caption_sets import stamp_files
 from compodiff.encoders import MEMO
+from compodiff.index.manifest import KIND as OF_INDEX
 from compodiff.model.checkpoint import KIND as MODEL
 from compodiff.model.dials import FILE as DIALS
 from compodiff.params import Params
@@ -93,13 +94,17 @@ def adapt(asked: Adaptation) -> dict[str, Any]:
     described = asked.describe(encoder.manifest.identify())
     if (to / ADAPTED).is_file() and read_json(to / ADAPTED)["made_of"] == described:
         return dict(read_json(to / ADAPTED))
+    (to / ADAPTED).unlink(missing_ok=True)  # it tells of another model than the one that will be here
+    if asked.pictures is None:
+        delete_folder(to / INDEX, OF_INDEX)  # of an earlier run, perhaps by another encoder
     work = to / "work"
     claim_folder(work, described, WORK, _IN_WORK)
     encoder = keep_encoder(encoder, asked.encoder, work / "encoder").prepare_for_many().remember_in(work / MEMO)
     pictures = read_gap_pictures(asked.project, params, encoder, asked.pictures, to / INDEX)
     pairs = make_pairs(work, asked.captions, encoder, work / "encoder", params)
     vectors = embed_captions(list_captions(pairs), work / "encoder")
-    gap = Gap.measure(np.stack([*vectors.values()]), pictures.vectors, moved=params.adaptation.gap != "none")
+    there = pictures.vectors[:, : encoder.manifest.learned_dim]
+    gap = Gap.measure(np.stack([*vectors.values()]), there, moved=params.adaptation.gap != "none")
     write_triplets(work, pairs, vectors, gap, params.adaptation, encoder.manifest)
     train_on_captions(asked.project, params, work)
     model = work / COMPOSED

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compodiff.adaptation.gap import Floats, Gap
+from compodiff.adaptation.gap import Floats, Gap, widen
 from compodiff.adaptation.triplets import TEXTS_AT_ONCE
 from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
@@ -39,6 +39,7 @@ class Measurement:
         names: of the pictures, or of what stands for them.
         vectors: (m, D) of these.
         gallery: names of those that are ranked.
+        seen: how many dimensions of texts count.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Measurement:
     names: Sequence[str]
     vectors: Floats
     gallery: tuple[str, ...]
+    seen: int
 
     def score(self, model: Path, encoder: Encoder, params: Params) -> dict[str, Any]:
         """Answer the queries by the model and the baselines; return what a metrics file holds."""
@@ -70,7 +72,7 @@ class Measurement:
             encoder.manifest,
             self.vectors,
             {name: row for row, name in enumerate(self.names)},
-            pooled.astype(np.float32),
+            widen(pooled[:, : self.seen].astype(np.float32), encoder.manifest.embedding_dim),
             {text: row for row, text in enumerate(texts)},
             tuple(map(TokenTable.of, tokens)),
         )
@@ -104,7 +106,7 @@ def list_picture_queries(names: Sequence[str], most: int, seed: int) -> list[Ben
     of_class: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         of_class[PurePosixPath(name).parent.name.replace("_", " ").replace("-", " ").strip().lower()].append(name)
-    classes = sorted(of_class)
+    classes = sorted(own for own in of_class if own)  # a picture in no folder is of no class
     if len(classes) < 2:
         return []
     rng, queries = np.random.default_rng(seed), list[BenchmarkQuery]()
@@ -133,8 +135,9 @@ def measure_captions(
     vectors = gap.place_targets(np.stack([embedded[name] for name in found]), params.adaptation)
     named = [replace(query, reference=f"{REFERENCE}{number}") for number, query in enumerate(queries)]
     names = [*found, *(query.reference for query in named)]
-    both = np.concatenate([vectors, references])
-    return Measurement("captions", tuple(named), names, both, tuple(found)).score(model, encoder, params)
+    both = widen(np.concatenate([vectors, references]), encoder.manifest.embedding_dim)
+    seen = encoder.manifest.learned_dim  # what stands for a picture here says nothing of classes
+    return Measurement("captions", tuple(named), names, both, tuple(found), seen).score(model, encoder, params)
 
 
 def measure_pictures(index: Path, model: Path, encoder: Encoder, params: Params) -> dict[str, Any] | None:
@@ -145,7 +148,8 @@ def measure_pictures(index: Path, model: Path, encoder: Encoder, params: Params)
         return None
     vectors = np.asarray(opened.embeddings, np.float32)
     names = tuple(opened.picture_ids)
-    return Measurement("pictures", tuple(queries), names, vectors, names).score(model, encoder, params)
+    seen = encoder.manifest.embedding_dim
+    return Measurement("pictures", tuple(queries), names, vectors, names, seen).score(model, encoder, params)
 
 
 def _refuse_masks(*_: object) -> Any:

@@ -1,6 +1,6 @@
 """Texts moved to where pictures are: an encoder's texts and pictures lie in two cones of one space, with a gap between.
 
-Shapes: n texts, m pictures, D embedding width.
+Shapes: n texts, m pictures, D dimensions that a model learns: all of an embedding but those of classes.
 """
 
 from dataclasses import dataclass
@@ -77,3 +77,8 @@ def shorten(vectors: Floats) -> Floats:
     """Return vectors (n, D) at length 1."""
     unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return unit
+
+
+def widen(learned: Floats, width: int) -> Floats:
+    """Return learned dimensions (n, D) as embeddings (n, width), which say nothing of classes."""
+    return np.pad(learned, ((0, 0), (0, width - learned.shape[1])))

@@ -120,7 +120,7 @@ def _fit_keywords(encoder: Encoder, params: Params) -> CaptionParams:
         encoder.embed_texts(names[start : start + 64], "terms are compared by meaning").float().cpu().numpy()
         for start in range(0, len(names), 64)
     ]
-    unit = shorten(np.concatenate(embedded))
+    unit = shorten(np.concatenate(embedded)[:, : encoder.manifest.learned_dim])
     cosines = (unit @ unit.T)[np.triu_indices(len(names), 1)]
     own = params.adaptation
     low, high = np.quantile(cosines, (own.least_similarity, own.most_similarity)).tolist()

@@ -47,10 +47,10 @@ def train_on_captions(project: Path, params: Params, work: Path) -> None:
     own = SetEmbeddings.load(embeddings / NAME, tower=tower)
     queries = take_queries_of_set(own, validated / NAME, training.curve.queries, training.seed)
     material, made_with = TrainingMaterial(mixture, queries), own.encoder
-    shape = DenoiserConfig.of(params.denoiser, embedding_dim=made_with.embedding_dim, token_dims=made_with.token_dims)
+    shape = DenoiserConfig.of(params.denoiser, embedding_dim=made_with.learned_dim, token_dims=made_with.token_dims)
     told = {"adaptation": params.adaptation.model_dump(), "composed": training.model_dump()}
     told |= {"denoiser": params.denoiser.model_dump()}
-    process = Process(training.objective, params.denoiser.num_train_timesteps)
+    process = Process.of(shape, training.objective, params.denoiser.num_train_timesteps)
     card = ModelCard(shape, process, made_with.to_json(), told)
     network = make_denoiser(shape, material, standardise=params.denoiser.standardise, seed=training.seed)
     with record_training("adapt", told, project / "params.yaml") as run:

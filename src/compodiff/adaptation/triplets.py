@@ -3,7 +3,7 @@
 WORK/vectors.npy    (2 n, D) f16: of each pair reference and target
 WORK/sets/captions  the set
 
-Shapes: n pairs, t texts, D embedding width.
+Shapes: n pairs, t texts, D embedding width, of which a model learns L.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from compodiff.adaptation.gap import Floats, Gap, make_ends
+from compodiff.adaptation.gap import Floats, Gap, make_ends, widen
 from compodiff.encoders import MEMO, Encoder, EncoderManifest, load_encoder
 from compodiff.execution import count_workers, map_shards
 from compodiff.pairs.caption_file import read_caption_pairs
@@ -44,13 +44,13 @@ class CaptionEmbedder:
     encoder: Path
 
     def __call__(self, captions: tuple[str, ...]) -> Floats:
-        """Embed captions (t, D) among pictures; what all text parts made of them is remembered beside the encoder."""
+        """Embed captions (t, L) among pictures; what all text parts made of them is remembered beside the encoder."""
         pooled = [
             self._encoder.encode_texts(captions[start : start + TEXTS_AT_ONCE]).pooled
             for start in range(0, len(captions), TEXTS_AT_ONCE)
         ]
         embedded: Floats = torch.cat([each for each in pooled if each is not None]).float().cpu().numpy()
-        return embedded
+        return embedded[:, : self._encoder.manifest.learned_dim]
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -58,7 +58,7 @@ class CaptionEmbedder:
 
 
 def embed_captions(captions: Sequence[str], encoder: Path) -> dict[str, Floats]:
-    """Embed captions among pictures, each (D,), by the encoder of a folder, in as many processes as there are cores.
+    """Embed captions among pictures, each (L,), by the encoder of a folder, in as many processes as there are cores.
 
     A run that was killed goes on: what was embedded is remembered beside the encoder.
     """
@@ -91,7 +91,7 @@ def write_triplets(
     Args:
         work: gets the set and the vectors that its places name.
         pairs: the file.
-        vectors: caption -> its embedding (D,).
+        vectors: caption -> its embedding (L,).
         gap: between texts and pictures.
         params: of the noise.
         encoder: that embedded them.
@@ -99,8 +99,9 @@ def write_triplets(
     every = list(read_caption_pairs(pairs))
     reference, target = (np.stack([vectors[getattr(pair, f"{end}_caption")] for pair in every]) for end in _ENDS)
     rng = np.random.default_rng(len(every))
-    made = np.stack(make_ends(gap, reference, target, params, rng), axis=1)  # (n, 2, D)
-    width = made.shape[2]
+    width = encoder.embedding_dim
+    ends = (widen(each, width) for each in make_ends(gap, reference, target, params, rng))
+    made = np.stack(list(ends), axis=1)  # (n, 2, D)
     file = work.absolute() / VECTORS
     with replace_path(file) as temporary, temporary.open("wb") as opened:
         np.save(opened, made.reshape(-1, width).astype(_TYPE))

@@ -62,7 +62,7 @@ def run_adaptation(
     register: Register = True,
     as_json: AsJson = False,
 ) -> None:
-    """Teach any encoder with a joint space to compose, from captions alone: minutes on a CPU for towers of size B.
+    """Teach any encoder with a joint space to compose, from captions alone.
 
     The result is a folder for --model, registered as the challenger; the champion stays. A run that was killed goes on
     where it was. How: section `adaptation` of params.yaml, docs/encoders.md.

@@ -21,7 +21,7 @@ from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.benchmarks.training_free import Corpora
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark
-from compodiff.experiments.methods import Answer, FreeMethod, Question, TrainedMethod
+from compodiff.experiments.methods import Answer, FreeMethod, Question, TrainedMethod, choose_answerable
 from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement, Value
 from compodiff.experiments.setup import ExperimentSetup
 from compodiff.experiments.training import Trained, find_pipeline_model, open_all_data, plan_steps, train_both_stages
@@ -105,7 +105,14 @@ class Answered:
 
 
 def compare_methods(setup: CompareSetup, methods: Mapping[str, FreeMethod | TrainedMethod]) -> Iterator[Measurement]:
-    """Yield one point for each method and benchmark; differences are to the first method that is asked of it."""
+    """Yield one point for each method and benchmark; differences are to the first method that is asked of it.
+
+    Methods that need texts among pictures are left out where the encoder has none.
+
+    Raises:
+        InputInvalid: no method is left; or a set is not there, or lacks what a training draws from it.
+    """
+    methods = choose_answerable(methods, setup.first.embeddings.encoder)
     data, evaluation = open_all_data(setup.first), setup.first.params.evaluation
     corpora = gather_corpora(data)
     bootstrap = Bootstrap(evaluation.bootstrap_draws, evaluation.seed)
@@ -115,8 +122,6 @@ def compare_methods(setup: CompareSetup, methods: Mapping[str, FreeMethod | Trai
         for benchmark, (reported, chosen_on) in setup.by_name.items():
             if isinstance(method, TrainedMethod):
                 each = [answer_trained(one, reported, chosen_on, setup.reranking) for one in trained]
-            elif method.reads_texts and reported.embeddings.encoder.joint is None:
-                continue
             else:
                 each = [answer_free(method, reported, chosen_on, corpora, setup.reranking)]
             for ending, *rows in zip(("", " + reranker"), *each, strict=False):
@@ -246,7 +251,7 @@ def gather_corpora(data: VariantData) -> Corpora:
     pictures, captions, relative = list[Any](), list[Any](), list[Any]()
     for own in data.sets.values():
         pairs, triplets = own.open_table("text_to_image"), own.open_table("triplet")
-        pictures.append(own.embeddings.read_images(np.unique(pairs[:, TARGET])))
+        pictures.append(own.embeddings.images[np.unique(pairs[:, TARGET])])  # whole, as texts and galleries are
         captions.append(own.embeddings.texts_pooled[np.unique(pairs[:, TEXT])])
         relative.append(own.embeddings.texts_pooled[np.unique(triplets[:, TEXT])])
     return Corpora(*(_take_some(np.concatenate(each).astype(np.float32)) for each in (pictures, captions, relative)))

@@ -12,6 +12,7 @@ from compodiff.benchmarks.baselines import add_weighted, multiply_scores
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.benchmarks.training_free import Corpora, answer_basic, interpolate_spherically
+from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.params import EvaluationParams, Params
 
@@ -54,6 +55,11 @@ class TrainedMethod:
 
     source: str
     changes: Changes
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it needs texts in the pictures' space."""
+        return any("learns_from" in changes for changes in self.changes.values())
 
     def change(self, params: Params, seed: int) -> Params:
         """Return the params of this method, with seeds that lie `seed` beyond the pipeline's."""
@@ -125,3 +131,17 @@ def find_methods(names: Sequence[str]) -> dict[str, FreeMethod | TrainedMethod]:
     if unknown:
         raise InputInvalid(f"there is no method {unknown[0]!r}; choose from: {', '.join(METHODS)}")
     return {name: METHODS[name] for name in dict.fromkeys(names or METHODS)}
+
+
+def choose_answerable(
+    methods: Mapping[str, FreeMethod | TrainedMethod], encoder: EncoderManifest
+) -> dict[str, FreeMethod | TrainedMethod]:
+    """Return the methods that an encoder serves: all, or without a joint text part those that need none.
+
+    Raises:
+        InputInvalid: it serves none of them.
+    """
+    chosen = {name: method for name, method in methods.items() if encoder.joint is not None or not method.reads_texts}
+    if not chosen:
+        raise InputInvalid(f"{', '.join(methods)}: {encoder.explain_no_joint_text()}; name diffusion or image_only too")
+    return chosen

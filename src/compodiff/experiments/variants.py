@@ -46,7 +46,7 @@ class TextView:
         return tuple(of_parts[number] for number in self.parts or range(len(of_parts)))
 
     def reduce(self, read: TextTokens, pooled: NDArray[np.floating]) -> TextTokens:
-        """Return of the tokens of texts what is seen. pooled: (B, D) their embeddings."""
+        """Return of the tokens of texts what is seen. pooled: (B, D) what a model learns of their embeddings."""
         return tuple(_reduce_tokens(own, pooled, self.form) for own in self.choose(read))
 
 
@@ -176,13 +176,14 @@ class ReducedTexts(SetEmbeddings):
 
     def read_tokens(self, rows: ArrayLike) -> TextTokens:
         """Return what is seen of the texts' tokens."""
-        return self.texts.reduce(super().read_tokens(rows), self.texts_pooled[np.asarray(rows, np.int64)])
+        pooled = self.texts_pooled[np.asarray(rows, np.int64), : self.encoder.learned_dim]
+        return self.texts.reduce(super().read_tokens(rows), pooled)
 
 
 def reduce_texts(embeddings: Embeddings, texts: TextView) -> Embeddings:
     """Return the embeddings of a benchmark of whose texts less is seen."""
     every = embeddings.read_tokens(np.arange(len(embeddings.text_row)))
-    seen = texts.reduce(every, embeddings.texts_pooled)
+    seen = texts.reduce(every, embeddings.texts_pooled[:, : embeddings.encoder.learned_dim])
     return replace(embeddings, text_tokens=tuple(map(TokenTable.of, seen)))
 
 

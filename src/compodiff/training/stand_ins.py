@@ -2,7 +2,7 @@
 
 Texts and pictures of a joint space lie apart (arXiv 2203.02053). A caption's embedding is therefore moved to where the
 pictures are, by the means of both, and stretched to their spread: what is learned on captions is asked with pictures.
-Legend: n images, D embedding width.
+Legend: n images, D dimensions that a model learns.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class CaptionStandIns:
         embeddings = self.examples.embeddings
         embeddings.encoder.require_joint_text("a caption stands for its picture by its own embedding")
         caption = self._captions[images]
-        has, read = caption != NOTHING, np.empty((len(images), embeddings.encoder.embedding_dim), np.float32)
+        has, read = caption != NOTHING, np.empty((len(images), embeddings.encoder.learned_dim), np.float32)
         read[~has] = embeddings.read_images(images[~has])
-        texts = np.asarray(embeddings.texts_pooled[caption[has]], np.float32)
-        of_texts, of_pictures, stretch = self._move
-        read[has] = of_pictures + stretch * (texts - of_texts)
+        if has.any():
+            of_texts, of_pictures, stretch = self._move
+            read[has] = of_pictures + stretch * (self._read_texts(caption[has]) - of_texts)
         return read
 
     @cached_property
@@ -51,6 +51,11 @@ class CaptionStandIns:
         """Mean of captions (D,), mean of pictures (D,), and spread of the pictures over the captions'."""
         pairs = self.examples.open_table("text_to_image")
         some = np.array(pairs[:: max(1, len(pairs) // _SAMPLED)])
-        texts = np.asarray(self.examples.embeddings.texts_pooled[np.sort(some[:, TEXT])], np.float32)
+        texts = self._read_texts(np.sort(some[:, TEXT]))
         pictures = self.examples.embeddings.read_images(some[:, TARGET])
         return texts.mean(0), pictures.mean(0), float(pictures.std(0).mean() / texts.std(0).mean())
+
+    def _read_texts(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read what a model learns of texts, (n, D). rows: (n,)."""
+        embeddings = self.examples.embeddings
+        return np.asarray(embeddings.texts_pooled[rows, : embeddings.encoder.learned_dim], np.float32)

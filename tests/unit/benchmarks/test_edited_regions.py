@@ -1,6 +1,7 @@
 """Preserve and edit: the target has both, the reference keeps all and changes nothing, an unrelated picture neither."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +15,19 @@ from compodiff.benchmarks.edited_regions import (
     measure_edits,
     measure_kept,
 )
+from compodiff.benchmarks.report.comparison import compare_rows
 from compodiff.benchmarks.report.showcase import ScoredRow
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.outcomes.bootstrap import Bootstrap
-from compodiff.params import SceneQueries, ScenesBenchmarkParams
+from compodiff.params import SceneQueries, ScenesBenchmarkParams, load_params
 from compodiff.scenes.benchmark import write_scenes
 
 BOOTSTRAP = Bootstrap(draws=20, seed=1)
+EVALUATION = load_params(Path(__file__).parents[3] / "params.yaml").evaluation.model_copy(
+    update={"bootstrap_draws": 20, "edited_queries": 12}
+)
 PARAMS = ScenesBenchmarkParams(
     recipe="scenes", reads="data", gate=None, seed=5, families=SceneQueries(validation=1, test=4), edits_per_relation=1
 )
@@ -89,6 +94,22 @@ def test_without_regions_nothing_is_measured(folder, regions):
     (part,) = load_triplets(folder, "test")
     without = replace(part, queries=tuple(replace(query, edited="", mask="") for query in part.queries))
     assert measure(without, regions, {"target": lambda query: query.targets[0]}) == {}
+
+
+def test_the_composition_gap_is_of_metrics_alone_where_edits_are_measured(folder, regions):
+    (part,) = load_triplets(folder, "test")
+    vectors = Vectors(part.gallery, np.random.default_rng(3).standard_normal((len(part.gallery), 64)))
+    picks = {"image_only": lambda query: query.reference, "text_only": lambda query: query.reference}
+    picks["composed"] = lambda query: query.targets[0]
+    rows = {
+        name: [Similarity((vectors.embeddings[[vectors.rows[pick(query)] for query in part.queries]],))]
+        for name, pick in picks.items()
+    }
+    comparison = compare_rows([part], vectors, rows, Scorer(chunk=100), EVALUATION)
+    before = comparison.measure_composition_gap().keys()
+    told = comparison.measure_edits(vectors, regions, EVALUATION).describe_result()
+    assert told["metrics"].keys() >= {KEPT, ARRIVED}
+    assert told["composition_gap"].keys() == before
 
 
 def test_measures_by_hand():

@@ -26,6 +26,7 @@ PARAMS = EvaluationParams(
     chunk=7,
     text_weights=[0.5],
     product_offsets=[0.0],
+    edited_queries=1,
     min_relation_queries=1,
     shown_queries=1,
     shown_pictures=1,

@@ -1,5 +1,6 @@
 """A second look at the first pictures: a real cross-encoder, small, and what its order does to the scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,8 @@ def test_only_the_first_pictures_change_places(ranked):
     assert lists == [list("fedcb"), list("fedca")]
     assert [list(after[f"recall_at_{k}"]) for k in (1, 3, 5)] == [[0, 1], [0, 1], [1, 1]]
     np.testing.assert_allclose(after["map_at_5"], [1 / 4, 1])
+    whole = replace(scored.benchmark, protocol=replace(scored.benchmark.protocol, full_map=True))
+    assert score_reranked(replace(scored, benchmark=whole), lists).keys() == after.keys(), "a list ends somewhere"
 
 
 def test_a_cross_encoder_sees_reference_text_and_picture(tmp_path: Path):

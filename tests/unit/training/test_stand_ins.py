@@ -38,6 +38,17 @@ def test_a_caption_stands_where_its_picture_is_and_a_masked_picture_for_itself(m
     assert (read[0] != examples.embeddings.read_images(images[:1])[0]).any()
 
 
+def test_classes_are_no_part_of_what_stands_in(material: TrainingMaterial) -> None:
+    (examples,) = material.mixture.sets
+    told = examples.embeddings.encoder
+    with_classes = replace(told, picture=replace(told.picture, class_dimensions=8))
+    examples = replace(examples, embeddings=replace(examples.embeddings, encoder=with_classes))
+    images = np.array([7, 3, len(PICTURES) + 2, 0])
+    read = CaptionStandIns(examples).read(images)
+    assert read.shape == (4, EMBEDDING_DIM - 8)
+    np.testing.assert_allclose(read, examples.embeddings.read_images(images), atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("learns_from", "moved"), [("target_captions", {"target"}), ("captions", {"images", "target", "others"})]
 )

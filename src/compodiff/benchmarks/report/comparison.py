@@ -76,10 +76,11 @@ class Comparison:
 
         Returns:
             Metric -> `gap`, its `interval` (query by query, by the record's bootstrap), and `against`, the row that it
-            is measured against; nothing of negative recalls, of which less is better, and nothing without such rows.
+            is measured against; nothing of negative recalls, of which less is better, of measures of edits, which are
+            of some queries only, and nothing without such rows.
         """
         others = [row for row in ONE_MODALITY if row in self.summaries]
-        names = [name for name in self.summaries[COMPOSED]["metrics"] if not name.startswith("negative_")]
+        names = [name for name in self.rows[COMPOSED][0].scored.outcomes if not name.startswith("negative_")]
         if not others or not names:
             return {}
         means = {row: self.summaries[row]["metrics"] for row in others}

@@ -1,7 +1,7 @@
 """The one evaluation path: a benchmark, the embeddings of its pictures and a similarity in; outcomes out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -154,7 +154,7 @@ def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[
     for query, names in zip(benchmark.queries, lists, strict=True):
         require_distinct(list(names), f"{benchmark.label}: in the list of query {query.key} picture")
     marks = mark_lists(benchmark.queries, lists)
-    protocol = benchmark.protocol
+    protocol = replace(benchmark.protocol, full_map=False)  # a list is no whole ranking
     outcomes = _score_targets(marks, benchmark.queries, "recall", protocol.recall_ks)
     del outcomes["rank"]
     return _measure_precision(marks, benchmark.queries, protocol) | outcomes
