@@ -179,7 +179,7 @@ const DRAWN = ["emoji", "emoji_edits", "exact_edits", "scenes"]; // the sets of 
 function sayWhatItKnows({ pictures, version, trained_on: sets }) {
   const known = sets.length ? ` The model learned from ${sets.join(", ").replaceAll("_", " ")}.` : "";
   const drawn = sets.length && sets.every((each) => DRAWN.includes(each));
-  return `${pictures.toLocaleString("en")} pictures · ${version}.${known}${drawn ? " It knows drawings best; over photographs, trust it with colours and plain things." : ""}`;
+  return `${pictures.toLocaleString("en")} pictures · ${version}.${known}${drawn ? " It knows drawings best; in photographs, the things that ImageNet has a class for." : ""}`;
 }
 
 async function start() {
