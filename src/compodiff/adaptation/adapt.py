@@ -36,7 +36,7 @@ from compodiff.stages.register_folder import register_folder
 from compodiff.storage.atomic import open_work_folder, replace_folder, write_json
 from compodiff.storage.claims import claim_folder
 from compodiff.storage.json_files import read_json
-from compodiff.storage.ownership import delete_folder
+from compodiff.storage.ownership import delete_folder, delete_inside
 from compodiff.tracking.figures import list_results
 
 KIND, WORK = "adapted model", "work of adapt"
@@ -94,7 +94,7 @@ def adapt(asked: Adaptation) -> dict[str, Any]:
     described = asked.describe(encoder.manifest.identify())
     if (to / ADAPTED).is_file() and read_json(to / ADAPTED)["made_of"] == described:
         return dict(read_json(to / ADAPTED))
-    (to / ADAPTED).unlink(missing_ok=True)  # it tells of another model than the one that will be here
+    delete_inside(to / ADAPTED)  # it tells of another model than the one that will be here
     if asked.pictures is None:
         delete_folder(to / INDEX, OF_INDEX)  # of an earlier run, perhaps by another encoder
     work = to / "work"
