@@ -153,4 +153,4 @@ def measure_pictures(index: Path, model: Path, encoder: Encoder, params: Params)
 
 
 def _refuse_masks(*_: object) -> Any:
-    raise NotImplementedError("no query of these has a mask")
+    raise AssertionError("no query of these has a mask")

@@ -134,7 +134,7 @@ class WakingServer:
             with suppress(RuntimeError):  # the loop is closed: the server has ended meanwhile
                 try:
                     app = self._make(tell)
-                except Exception as error:
+                except Exception as error:  # handed to who waits, whatever it is
                     loop.call_soon_threadsafe(_settle, made.set_exception, error, made)
                 else:
                     loop.call_soon_threadsafe(_settle, made.set_result, app, made)
