@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -9,9 +10,11 @@ from typer.testing import CliRunner
 
 from compodiff.cli import app
 from compodiff.errors import CompoDiffError, InputInvalid
-from compodiff.experiments import asking
-from compodiff.experiments.outcome import Chart, Measurement, plot
-from compodiff.experiments.registry import EXPERIMENTS, log_fit
+from compodiff.experiments import asking, registry
+from compodiff.experiments.outcome import Chart, Measurement, average_runs, plot
+from compodiff.experiments.registry import EXPERIMENTS, Experiment, log_fit
+from compodiff.experiments.setup import ExperimentSetup
+from compodiff.experiments.tables import BEGIN, END, write_figures
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def project(experiment_project):
 
 def run(project, monkeypatch, name, *options):
     monkeypatch.chdir(project)
-    result = CliRunner().invoke(app, ["experiment", name, "--no-track", *map(str, options)])
+    result = CliRunner().invoke(app, ["experiment", name, "--no-track", "--seeds", "1", *map(str, options)])
     if isinstance(result.exception, CompoDiffError):
         raise result.exception
     assert result.exit_code == 0, (result.output, result.exception)
@@ -82,6 +85,59 @@ def test_another_benchmark_is_asked_by_option(project, monkeypatch):
         run(project, monkeypatch, "guidance", "--split", "train")
     with pytest.raises(InputInvalid, match="there is no experiment 'guidence'"):
         run(project, monkeypatch, "guidence")
+
+
+def test_preservation_is_measured_where_regions_are_known(project, monkeypatch):
+    points, outcome = run(project, monkeypatch, "preservation", "--split", "test")
+    assert outcome["notes"]["benchmark"] == "scenes test"
+    assert len(points) == len(asking.PRESERVING) * len(asking.EDITING)
+    assert all(0 <= float(point[name]) <= 1 for point in points for name in ("kept", "arrived"))
+    with pytest.raises(InputInvalid, match="no query of emoji validation says what is edited"):
+        run(project, monkeypatch, "preservation", "--benchmark", "emoji")
+
+
+def test_all_experiments_make_the_figures_of_a_page_and_are_measured_once(project, monkeypatch, tmp_path):
+    monkeypatch.setattr(asking, "W_TEXT", (1.0, 2.0))
+    some = {name: EXPERIMENTS[name] for name in ("guidance", "conditions")}
+    monkeypatch.setattr(registry, "EXPERIMENTS", some)
+    monkeypatch.chdir(project)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold figures\n{END}\nafter\n")
+    command = ["experiment", "all", "--no-track", "--seeds", "2", "--out", str(tmp_path), "--document", str(page)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old figures" not in text
+    digests = ExperimentSetup.of_project(project, None, None, "test", 1).digest_models()
+    assert all(f"`{digest}`" in text for digest in digests.values())
+    assert len(re.findall(r"^### ", text, re.MULTILINE)) == 2
+    assert re.search(r"^\| both \| \d+ \| [\d.]+ ± [\d.]+ \|", text, re.MULTILINE)
+    monkeypatch.setattr(Experiment, "run", None)  # measuring again would fail
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert page.read_text() == text
+
+
+def test_a_page_without_a_place_for_figures_is_left_as_it_is(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(registry, "EXPERIMENTS", {})
+    page = tmp_path / "page.md"
+    page.write_text("no place")
+    with pytest.raises(InputInvalid, match="has no lines"):
+        write_figures(page, [])
+    with pytest.raises(InputInvalid, match="run: compodiff experiment all"):
+        run(project, monkeypatch, "guidance", "--document", page)
+    assert page.read_text() == "no place"
+
+
+def test_seeds_move_trainings_and_noise_and_their_spread_is_told(project):
+    setup = ExperimentSetup.of_project(project, None, None, "test", 1)
+    first, third = setup.params, setup.reseed(2).params
+    for section in ("prior", "composed", "distillation", "sampling"):
+        assert getattr(third, section).seed == getattr(first, section).seed + 2
+    runs = [[Measurement({"x": 1}, {"recall_at_1": value})] for value in (0.2, 0.4)]
+    (point,) = average_runs(runs)
+    assert point.metrics == pytest.approx({"recall_at_1": 0.3, "recall_at_1_spread": 0.02**0.5})
 
 
 def test_the_fit_finds_the_line_that_the_points_lie_on():

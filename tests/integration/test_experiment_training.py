@@ -30,7 +30,7 @@ def data(project) -> VariantData:
 
 def run(project, monkeypatch, name):
     monkeypatch.chdir(project)
-    result = CliRunner().invoke(app, ["experiment", name, "--no-track", "--training-steps", "2"])
+    result = CliRunner().invoke(app, ["experiment", name, "--no-track", "--training-steps", "2", "--seeds", "1"])
     assert result.exit_code == 0, (result.output, result.exception)
     with (project / "artifacts" / "experiments" / name / "points.csv").open() as file:
         return list(csv.DictReader(file))

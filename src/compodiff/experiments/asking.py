@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from compodiff.benchmarks.answers import QueryArrays
+from compodiff.benchmarks.answers import QueryArrays, read_gallery_vectors
 from compodiff.benchmarks.datasets.benchmark import Benchmark
+from compodiff.benchmarks.edited_regions import measure_edits
 from compodiff.benchmarks.run import ask_queries
+from compodiff.errors import InputInvalid
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark
 from compodiff.experiments.outcome import Measurement
 from compodiff.experiments.setup import ExperimentSetup
+from compodiff.outcomes import Bootstrap
 
 SOLVERS = ("ddim", "dpm_solver", "unipc")
 STEPS = (1, 2, 5, 10, 25, 50)
@@ -18,6 +21,8 @@ DRAWS = (1, 2, 4, 8)
 FUSIONS = ("average", "mean_score", "max_score")
 W_IMAGE = (0.5, 1.0, 1.5, 2.0, 3.0)
 W_TEXT = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5)
+PRESERVING = (0.5, 1.0, 2.0)
+EDITING = (1.0, 2.0, 4.0)
 
 
 def vary_steps_and_solver(setup: ExperimentSetup) -> Iterator[Measurement]:
@@ -71,6 +76,28 @@ def vary_conditions(setup: ExperimentSetup) -> Iterator[Measurement]:
         plain = special.ask_plainly()
         yield Measurement({"conditions": f"both, of {name}", "queries": special.queries}, plain.answer(model, "both"))
         yield Measurement({"conditions": f"both + {name}", "queries": special.queries}, special.answer(model, name))
+
+
+def vary_preservation(setup: ExperimentSetup) -> Iterator[Measurement]:
+    """Vary the guidance weights, and measure what answers keep of the reference and what of the edit arrives.
+
+    Raises:
+        InputInvalid: no query of the benchmark says where reference and target differ.
+    """
+    evaluation, vectors = setup.params.evaluation, read_gallery_vectors(setup.embeddings)
+    bootstrap = Bootstrap(evaluation.bootstrap_draws, evaluation.seed)
+    for w_image in PRESERVING:
+        for w_text in EDITING:
+            label = f"w_image {w_image:g}, w_text {w_text:g}"
+            model = setup.load_composed(setup.change_sampling(w_image=w_image, w_text=w_text))
+            rows, metrics = setup.benchmark.ask(model, label)
+            edits = measure_edits(
+                {label: rows}, vectors, setup.regions, bootstrap, evaluation.edited_queries, evaluation.chunk
+            )
+            if not edits:
+                raise InputInvalid(f"no query of {setup.benchmark.name} says what is edited; ask --benchmark scenes")
+            own = {name: mean for name, (mean, _, _) in edits[label].items()}
+            yield Measurement({"w_image": w_image, "w_text": w_text}, own | metrics)
 
 
 def select_negatives(part: Benchmark, benchmark: EmbeddedBenchmark) -> tuple[Benchmark, QueryArrays] | None:

@@ -11,6 +11,7 @@ from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_galle
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
 from compodiff.benchmarks.datasets.embedding import embed_benchmark, find_present
 from compodiff.benchmarks.datasets.pictures import FilePictures
+from compodiff.benchmarks.report.showcase import ScoredRow
 from compodiff.benchmarks.run import EmbeddingSource, ask_queries, make_masks
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
@@ -42,21 +43,27 @@ class EmbeddedBenchmark:
         """How many queries there are over all parts."""
         return sum(len(part.queries) for part in self.parts)
 
-    def score(self, similarities: Sequence[Similarity]) -> dict[str, float]:
-        """Compute metrics, each the mean over parts."""
+    def score(self, similarities: Sequence[Similarity]) -> list[ScoredRow]:
+        """Score the answers to each part."""
         scorer = Scorer(chunk=self.chunk, skip_missing=True)
-        scored = [
-            scorer.score(part, read_gallery_vectors(asked.embeddings), similarity).metrics
+        return [
+            ScoredRow(similarity, scorer.score(part, read_gallery_vectors(asked.embeddings), similarity))
             for part, asked, similarity in zip(self.parts, self.asked, similarities, strict=True)
         ]
-        return {name: float(np.mean([metrics[name] for metrics in scored])) for name in scored[0]}
 
     def answer(self, answering: RetrievalModel, label: str = "answering") -> dict[str, float]:
-        """Compute metrics of a model's answers, and `seconds_per_query` that the answers took."""
+        """Compute metrics of a model's answers, each the mean over parts, and the `seconds_per_query` they took."""
+        return self.ask(answering, label)[1]
+
+    def ask(self, answering: RetrievalModel, label: str) -> tuple[list[ScoredRow], dict[str, float]]:
+        """Return what `answer` does, after the scored answers themselves."""
         start = time.perf_counter()
         similarities = [answering.answer(asked, label) for asked in self.asked]
         seconds = (time.perf_counter() - start) / self.queries
-        return self.score(similarities) | {"seconds_per_query": seconds}
+        rows = self.score(similarities)
+        parts = [row.scored.metrics for row in rows]
+        means = {name: float(np.mean([metrics[name] for metrics in parts])) for name in parts[0]}
+        return rows, means | {"seconds_per_query": seconds}
 
     def replace_embeddings(self, embeddings: Embeddings) -> "EmbeddedBenchmark":
         """Return the same queries over other embeddings of the same pictures and texts."""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.tracking.runs import record_training
 
 Value = str | float | int
+BEYOND = 10  # times the largest x that was run: how far a fitted line is drawn
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Chart:
         by: the settings that tell the lines (or bars of one group) apart; of a heat map the one of its rows.
         metric: what is drawn.
         log: the axis is logarithmic.
-        fitted: lines only: draw metric = a + b log2(x) through the points.
+        fitted: lines only: draw metric = a + b log2(x) through the points, and on to BEYOND times the last.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class Chart:
 
 
 KIND = "experiment"
+SPREAD = "_spread"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,16 @@ class ExperimentOutcome:
         points = [{"settings": point.settings, "metrics": point.metrics} for point in self.points]
         return {"name": self.name, "question": self.question, "points": points, "notes": self.notes}
 
+    @classmethod
+    def read(cls, folder: Path, chart: Chart) -> "ExperimentOutcome | None":
+        """Read what `write` wrote as `folder`; None where nothing is there."""
+        path = folder / "outcome.json"
+        if not path.is_file():
+            return None
+        own = json.loads(path.read_text(encoding="utf-8"))
+        points = [Measurement(point["settings"], point["metrics"]) for point in own["points"]]
+        return cls(own["name"], own["question"], points, chart, own["notes"])
+
     def track(self, folder: Path) -> None:
         """Record what `write` wrote as one MLflow run, a step for each point."""
         params = {key: value for key, value in self.notes.items() if not isinstance(value, float)}
@@ -97,6 +110,18 @@ class ExperimentOutcome:
         settings = dict.fromkeys(name for point in self.points for name in point.settings)
         metrics = dict.fromkeys(name for point in self.points for name in point.metrics)
         return [*settings, *metrics]
+
+
+def average_runs(runs: Sequence[Sequence[Measurement]]) -> list[Measurement]:
+    """Average points over seeds; of several seeds each metric NAME gets NAME_spread, its standard deviation."""
+    averaged = []
+    for same in zip(*runs, strict=True):
+        by_name = {name: [point.metrics[name] for point in same] for name in same[0].metrics}
+        metrics = {name: float(np.mean(values)) for name, values in by_name.items()}
+        if len(runs) > 1:
+            metrics |= {f"{name}{SPREAD}": float(np.std(values, ddof=1)) for name, values in by_name.items()}
+        averaged.append(Measurement(same[0].settings, metrics))
+    return averaged
 
 
 def log_line(points: Sequence[Measurement], x: str, metric: str) -> tuple[float, float]:
@@ -126,7 +151,8 @@ def _draw_lines(axes: Any, points: Sequence[Measurement], chart: Chart) -> None:
         axes.plot(xs, [point.metrics[chart.metric] for point in own], marker="o", label=name)
     if chart.fitted:
         start, gain = log_line(points, chart.x, chart.metric)
-        ends = [f(float(point.settings[chart.x]) for point in points) for f in (min, max)]
+        xs = [float(point.settings[chart.x]) for point in points]
+        ends = [min(xs), BEYOND * max(xs)]
         axes.plot(ends, [start + gain * np.log2(x) for x in ends], "--", color="gray", label="fit")
     if chart.log:
         axes.set_xscale("log")

@@ -1,15 +1,18 @@
 """Every experiment by name: its question, what it measures and how that is drawn."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compodiff.errors import InputInvalid
 from compodiff.experiments import asking, training
-from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement, log_line
+from compodiff.experiments.outcome import BEYOND, Chart, ExperimentOutcome, Measurement, average_runs, log_line
 from compodiff.experiments.setup import ExperimentSetup
+from compodiff.machine import read_processor
 
 Notes = Callable[[Sequence[Measurement], str], dict[str, Any]]
 
@@ -28,7 +31,7 @@ def log_fit(points: Sequence[Measurement], metric: str) -> dict[str, Any]:
     residual = values - (start + gain * logs)
     return {
         "gain_per_doubling": gain,
-        f"{metric}_at_ten_times_the_data": float(start + gain * (logs.max() + np.log2(10))),
+        f"{metric}_at_ten_times_the_data": float(start + gain * (logs.max() + np.log2(BEYOND))),
         "largest_residual": float(np.abs(residual).max()),
     }
 
@@ -43,6 +46,7 @@ class Experiment:
         chart: how they are drawn.
         notes: what follows from the points.
         trains: it trains models of its own.
+        benchmark: that it asks where none is named; None for the gallery's of the index.
     """
 
     question: str
@@ -50,21 +54,41 @@ class Experiment:
     chart: Chart
     notes: Notes = find_best_point
     trains: bool = False
+    benchmark: str | None = None
 
-    def run(self, name: str, setup: ExperimentSetup, show: Callable[[Measurement], None]) -> ExperimentOutcome:
-        """Measure the points, each of which is given to `show`, and say what follows from them."""
-        points = []
-        for point in self.measure(setup):
-            points.append(point)
-            show(point)
-        notes = {
-            "benchmark": setup.benchmark.name,
-            "queries": setup.benchmark.queries,
-            "sampling": setup.params.sampling.model_dump(),
-            **({"training_steps": setup.training_steps} if self.trains else {}),
+    def run(
+        self, name: str, setup: ExperimentSetup, seeds: int, show: Callable[[Measurement], None]
+    ) -> ExperimentOutcome:
+        """Measure the points with each seed, give each to `show`, and say what follows from their means."""
+        start, runs = time.perf_counter(), list[list[Measurement]]()
+        for seed in range(seeds):
+            runs.append([])
+            for point in self.measure(setup.reseed(seed)):
+                runs[-1].append(point)
+                show(point)
+        points = average_runs(runs)
+        notes = self.describe_setup(setup, seeds) | {
+            "processor": read_processor().name,
+            "seconds": round(time.perf_counter() - start, 1),
             **self.notes(points, self.chart.metric),
         }
         return ExperimentOutcome(name, self.question, points, self.chart, notes)
+
+    def describe_setup(self, setup: ExperimentSetup, seeds: int) -> dict[str, Any]:
+        """Return all that an outcome depends on."""
+        return {
+            "benchmark": setup.benchmark.name,
+            "queries": setup.benchmark.queries,
+            "sampling": setup.params.sampling.model_dump(),
+            "models": setup.digest_models(),
+            "seeds": seeds,
+            **({"training_steps": setup.training_steps} if self.trains else {}),
+        }
+
+    def read_current(self, folder: Path, setup: ExperimentSetup, seeds: int) -> ExperimentOutcome | None:
+        """Read what an earlier run wrote; None where there is nothing, or it was measured on something else."""
+        found, wanted = ExperimentOutcome.read(folder, self.chart), self.describe_setup(setup, seeds)
+        return found if found is not None and found.notes | wanted == found.notes else None
 
 
 EXPERIMENTS = {
@@ -85,6 +109,12 @@ EXPERIMENTS = {
     ),
     "conditions": Experiment(
         "What does each condition contribute?", asking.vary_conditions, Chart("bars", "conditions", "recall_at_10")
+    ),
+    "preservation": Experiment(
+        "How much is kept of the reference, and how much of the edit arrives?",
+        asking.vary_preservation,
+        Chart("lines", "w_text", "kept", by=("w_image",)),
+        benchmark="scenes",
     ),
     "task-mix": Experiment(
         "Which mix of tasks, and what is forgotten?",

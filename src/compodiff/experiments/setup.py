@@ -12,6 +12,7 @@ from compodiff.benchmarks.datasets.assembled import Assembled, open_assembled
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.embedding import CACHE
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
+from compodiff.benchmarks.edited_regions import RegionEncoder
 from compodiff.benchmarks.run import EmbeddingSource, make_masks
 from compodiff.benchmarks.scoring.ranking import Floats
 from compodiff.embeddings import Embeddings
@@ -21,6 +22,8 @@ from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, load_fie
 from compodiff.params import Params, SamplingParams, load_params
 
 ARTIFACTS = "artifacts"
+MODELS = ("prior", "composed")
+SEEDED = ("prior", "composed", "distillation", "sampling")
 SPLITS = ("validation", "test")
 
 
@@ -34,6 +37,7 @@ class ExperimentSetup:
         benchmark: the benchmark that is asked.
         training_steps: updates of each training that an experiment needs; None for those of params.yaml.
         work: where trained models are kept, so that a run that was killed continues.
+        regions: embeds what is inside and outside of the regions in which references and targets differ.
     """
 
     project: Path
@@ -41,6 +45,7 @@ class ExperimentSetup:
     benchmark: EmbeddedBenchmark
     training_steps: int | None
     work: Path
+    regions: RegionEncoder
 
     @classmethod
     def of_project(
@@ -62,6 +67,7 @@ class ExperimentSetup:
         name, artifacts, chunk = benchmark or params.index.gallery, project / ARTIFACTS, params.evaluation.chunk
         if root is not None:
             encoder = load_encoder(artifacts / "encoder").prepare_for_many()
+            regions = RegionEncoder(root, lambda: encoder)
             parts = load_benchmark(name, root, None, BenchmarkChoices())
             embedded = load_field_benchmark(parts, root, encoder, project / CACHE, params.embedding, chunk)
         elif name in params.benchmarks:
@@ -69,10 +75,22 @@ class ExperimentSetup:
             embeddings = Embeddings.load(artifacts / "benchmark_embeddings" / name)
             source = EmbeddingSource(embeddings, _make_masks_when_asked(assembled.home, artifacts / "encoder"))
             embedded = EmbeddedBenchmark.of(f"{name} {split}", _load_split(assembled, split), source, chunk)
+            regions = RegionEncoder(assembled.home, lambda: load_encoder(artifacts / "encoder").prepare_for_many())
         else:
             known = ", ".join(params.benchmarks)
             raise InputInvalid(f"params.yaml has no benchmark {name}; it has: {known}; or give a folder with --root")
-        return cls(project, params, embedded, training_steps, artifacts / "experiments" / "models")
+        return cls(project, params, embedded, training_steps, artifacts / "experiments" / "models", regions)
+
+    def reseed(self, seed: int) -> "ExperimentSetup":
+        """Return the same with seeds of trainings and sampling that lie `seed` beyond those of params.yaml."""
+        content = self.params.model_dump()
+        for section in SEEDED:
+            content[section]["seed"] += seed
+        return replace(self, params=Params.model_validate(content))
+
+    def digest_models(self) -> dict[str, str]:
+        """Return the digests of the pipeline's prior and composed model, as dvc.lock has them."""
+        return {name: _digest_as_dvc(self.find_artifact(name)) for name in MODELS}
 
     @property
     def embeddings(self) -> Embeddings:
@@ -103,6 +121,16 @@ class ExperimentSetup:
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """Return the section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)
+
+
+def _digest_as_dvc(folder: Path) -> str:
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs.local import LocalFileSystem
+
+    files = LocalFileSystem()  # type: ignore[no-untyped-call]
+    _, _, found = build(HashFileDB(files, str(folder)), str(folder), files, "md5", dry_run=True)
+    return str(found.hash_info.value)
 
 
 def _load_split(assembled: Assembled, split: str) -> list[Benchmark]:
