@@ -11,9 +11,6 @@ from pydantic import TypeAdapter
 from worlds.documents import DOCUMENTS, FORMS, ROOT, Told, find_fault, find_misuse, told_commands, told_values
 
 from compodiff.cli import app
-from compodiff.experiments.registry import EXPERIMENTS
-from compodiff.experiments.setup import ARTIFACTS, MODELS
-from compodiff.experiments.tables import BEGIN, END
 from compodiff.interchange.formats import FORMATS
 from compodiff.params import Params
 
@@ -139,16 +136,6 @@ def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
         found = [re.findall(figures, line) for line in re.findall(rf"^\| {name} \|.*$", results, re.MULTILINE)]
         assert len(found) == 3
         assert re.findall(figures, told) == [figure for recalls in found for figure in (recalls[0], recalls[2])]
-
-
-def test_the_figures_of_experiments_are_of_the_models_of_dvc_lock() -> None:
-    page = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
-    section = page.partition(BEGIN)[2].partition(END)[0]
-    stages = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    for name in MODELS:
-        (digest,) = (out["md5"] for out in stages[f"train_{name}"]["outs"] if out["path"] == f"{ARTIFACTS}/{name}")
-        assert f"`{digest}`" in section, "run: compodiff experiment all --document docs/reproduction.md"
-    assert re.findall(r"^### (.+)$", section, re.MULTILINE) == [own.question for own in EXPERIMENTS.values()]
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)

@@ -4,7 +4,7 @@ Q queries, K pictures of each that are looked at again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -12,17 +12,8 @@ from tqdm import tqdm
 from compodiff.benchmarks.scoring.ranking import Reals, Similarity, find_top_rows
 from compodiff.benchmarks.scoring.scorer import Scored, find_excluded, list_outcomes, restrict
 from compodiff.benchmarks.scoring.vectors import Vectors
-from compodiff.encoders.reranking import Reranker
+from compodiff.encoders.reranking import Reranking
 from compodiff.errors import InputInvalid
-
-
-@dataclass(frozen=True)
-class Reranking:
-    """A reranker and how many pictures of each query it looks at; `name` is its in tables."""
-
-    reranker: Reranker
-    top: int
-    name: str = "reranked"
 
 
 def rerank(scored: Scored, pictures: Vectors, similarity: Similarity, how: Reranking, chunk: int) -> list[list[str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.options import Rerank, RerankTop, open_reranking
 from compodiff.cli.output import Column, echo, print_table
 from compodiff.project import find_project_root
 
@@ -33,18 +34,13 @@ def compare(
     training_seconds: Annotated[
         float | None, typer.Option(min=1, help="The same time for each training, in the place of steps.")
     ] = None,
-    rerank: Annotated[
-        str | None, typer.Option(help="A cross-encoder that reads pictures: its folder, or what `get` fetched.")
-    ] = None,
-    rerank_top: Annotated[int, typer.Option(min=1, help="Pictures of each ranking that it looks at.")] = 10,
+    rerank: Rerank = None,
+    rerank_top: RerankTop = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     out: Annotated[Path | None, typer.Option(help=f"Folder for table and plot. Default: {OUT}.")] = None,
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the points in MLflow.")] = True,
 ) -> None:
     """Train what is missing, ask all methods the same queries, and print recalls, costs and paired differences."""
-    from compodiff.benchmarks.reranking import Reranking
-    from compodiff.encoders.reranking import CrossEncoderReranker
-    from compodiff.encoders.sources import find_folder
     from compodiff.errors import InputInvalid
     from compodiff.experiments.compare import CompareSetup, compare_methods, make_outcome
     from compodiff.experiments.methods import find_methods
@@ -59,9 +55,7 @@ def compare(
     require_replaceable_folder(folder, KIND)
     names = _split(benchmarks) or list(load_params(project / "params.yaml").benchmarks)
     setup = CompareSetup.of_project(project, names, split, training_steps, training_seconds, seeds)
-    if rerank is not None:
-        reranker = CrossEncoderReranker(find_folder(rerank))
-        setup = dataclasses.replace(setup, reranking=Reranking(reranker, rerank_top, rerank))
+    setup = dataclasses.replace(setup, reranking=open_reranking(rerank, rerank_top))
     points = []
     for point in compare_methods(setup, chosen):
         points.append(point)

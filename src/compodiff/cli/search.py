@@ -6,14 +6,14 @@ compodiff search --index ~/Pictures --reference cat.jpg --text "in the snow" --h
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compodiff.cli.options import Model, Seed, Steps, WImage, WText, make_dial_option
+from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage, WText, make_dial_option, open_reranking
 from compodiff.cli.output import Column, echo, print_table
 from compodiff.project import ATTRIBUTION
 from compodiff.search.locate import CHAMPION
@@ -81,6 +81,8 @@ def search(
     html: Html = None,
     index: IndexFolder = None,
     model: Model = CHAMPION,
+    rerank: Rerank = None,
+    rerank_top: RerankTop = 10,
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.search.query import find_mode
@@ -91,7 +93,7 @@ def search(
     dials |= {"reference_mixing": mixing, "seed": seed, "k": k, "w_names": w_names, "subtract_weight": subtract_weight}
     asked: dict[str, Any] = {"relative_caption": text, "negative_text": negative, "subtract": subtract, **dials}
     asked |= {"mode": find_mode(mode), "exclude": tuple(exclude or ()), "where": where.strip()}
-    answer = _answer(model, index, (reference or [], weight or [], mask), asked)
+    answer = _answer(lambda: _open(model, index, rerank, rerank_top), (reference or [], weight or [], mask), asked)
     if html is not None:
         _write_page(html, answer, attribution="" if index else ATTRIBUTION)
     for note in answer.ranking.notes:
@@ -104,17 +106,23 @@ def search(
         _print_table(answer.ranking.hits)
 
 
+def _open(model: str, index: Path | None, rerank: str | None, rerank_top: int) -> "Searcher":
+    from compodiff.search.searcher import Searcher
+
+    reranking = open_reranking(rerank, rerank_top)
+    return Searcher.load(model, index=index, reranking=reranking)
+
+
 def _answer(
-    model: str, index: Path | None, given: tuple[Sequence[str], Sequence[float], Path | None], asked: dict[str, Any]
+    load: Callable[[], "Searcher"], given: tuple[Sequence[str], Sequence[float], Path | None], asked: dict[str, Any]
 ) -> _Answer:
     """Open model and index, and answer one query; `given` are its references, their weights and the mask."""
     from compodiff.images import read_picture
     from compodiff.search.progress import PhaseTimer
     from compodiff.search.query import Query
-    from compodiff.search.searcher import Searcher
 
     started = time.perf_counter()
-    searcher = Searcher.load(model, index=index)
+    searcher = load()
     references, weights, mask = given
     reference = _join(searcher, references, weights)
     query = Query(reference, mask=None if mask is None else read_picture(mask), **asked)

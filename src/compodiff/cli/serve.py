@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.options import Rerank, RerankTop, open_reranking
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import ATTRIBUTION, find_project_root
@@ -37,6 +38,8 @@ def serve(
     token: Annotated[
         str, typer.Option(envvar="COMPODIFF_TOKEN", help="Asked of every request.", show_default=False)
     ] = "",
+    rerank: Rerank = None,
+    rerank_top: RerankTop = 10,
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 2.0,
 ) -> None:
     """Serve search over one index: an API and a page for people."""
@@ -68,7 +71,7 @@ def serve(
             raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         echo(f"waking the model: {address}")
-        plan = _ServePlan(model, index, token, hosts, refresh, address)
+        plan = _ServePlan(model, index, token, hosts, refresh, address, (rerank, rerank_top))
         waking = WakingServer(plan.make_app, token=token, hosts=hosts)
         server = uvicorn.Server(uvicorn.Config(waking, log_level="warning", timeout_graceful_shutdown=10))
         waking.on_failure = lambda: setattr(server, "should_exit", True)
@@ -87,6 +90,7 @@ class _ServePlan:
     hosts: tuple[str, ...]
     refresh: float
     address: str
+    rerank: tuple[str | None, int]
 
     def make_app(self, tell: "Tell") -> "ASGIApp":
         """Open model and index, and return the application over them."""
@@ -98,7 +102,7 @@ class _ServePlan:
         from compodiff.serving.champion import Champion
 
         tell("waking up: opening the model and the index", 0.7)
-        champion = Champion(lambda: _find_places(self.model, self.index))
+        champion = Champion(lambda: _find_places(self.model, self.index), open_reranking(*self.rerank))
         count = champion.live.searcher.index.manifest.count
         # Queries by words and ids are answered meanwhile.
         encoder = champion.live.searcher.composer.encoder

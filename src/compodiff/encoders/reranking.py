@@ -1,6 +1,7 @@
 """Rerankers: models that look at a query and one picture together, for the first few pictures of a ranking."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,15 @@ class Reranker(Protocol):
             text: what it says.
             pictures: the n pictures.
         """
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """A reranker and how many pictures of each query it looks at; `name` is its in tables."""
+
+    reranker: Reranker
+    top: int
+    name: str = "reranked"
 
 
 class CrossEncoderReranker:

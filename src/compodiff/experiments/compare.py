@@ -15,11 +15,12 @@ import numpy as np
 
 from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_gallery_vectors
 from compodiff.benchmarks.baselines import CHOSEN_BY
-from compodiff.benchmarks.reranking import Reranking, rerank, score_reranked
+from compodiff.benchmarks.reranking import rerank, score_reranked
 from compodiff.benchmarks.scoring.ranking import Floats, Reals
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.benchmarks.training_free import Corpora
+from compodiff.encoders.reranking import Reranking
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark
 from compodiff.experiments.methods import Answer, FreeMethod, Question, TrainedMethod, choose_answerable
 from compodiff.experiments.outcome import Chart, ExperimentOutcome, Measurement, Value

@@ -127,6 +127,7 @@ class PreparedQuery:
     Attributes:
         asked: the query, its pictures as pixels (3, H, W), its ids as embeddings (D,), its mask as cells (64, 64).
         options: how it is sampled.
+        given: its reference as it was given: pictures and ids.
         looks: one entry a part of the reference: how it looks, where it was handed in as a picture.
         exclude: ids of pictures that must not be found.
         allowed: rows of the index that may be; None for all.
@@ -135,6 +136,7 @@ class PreparedQuery:
 
     asked: Query
     options: SamplerOptions
+    given: Reference = field(default=None, repr=False)
     looks: tuple[Looks | None, ...] = field(default=(), repr=False)
     exclude: tuple[str, ...] = ()
     allowed: Rows | None = field(default=None, repr=False)

@@ -49,7 +49,8 @@ class Ranking(Sequence[Hit]):
         embedding: (D,) what was looked for: the mean of the draws, raw, moved as `more` and `less` of the query say.
         reference: (D,) embedding of the reference, of the masked region blanked; None without one.
         cells: (64, 64) the mask, or None.
-        seconds: by phase: "encode", "sample", "search"; of the whole batch that the query was answered in.
+        seconds: by phase: "encode", "sample", "search", and "rerank" where one looks again; of the whole batch that the
+            query was answered in.
         own: ids of the pictures of the index that the reference, handed in as a picture, is a copy of.
         is_guess: words alone were asked for, the first picture has them nowhere, and none is near what they ask for.
         notes: what you should know besides, a line each; for instance why no picture was found.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from compodiff.encoders.reranking import Reranking
 from compodiff.images import PictureTable, read_picture
 from compodiff.images.looks import compute_look
 from compodiff.index.encoded import encode_pixels
@@ -23,6 +24,7 @@ from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
 from compodiff.model.sampling.classes import measure_gallery
 from compodiff.search.composer import Composer, Composition
+from compodiff.search.feedback import find_shift, move
 from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
 from compodiff.search.locate import CHAMPION, find_gallery_of, find_index_folder, find_model_parts
@@ -31,6 +33,7 @@ from compodiff.search.notes import explain_guess, explain_negative, explain_noth
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
+from compodiff.search.reranking import rerank_hits
 from compodiff.search.words import WrittenWords
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
@@ -55,24 +58,24 @@ class SearchDials(TypedDict, total=False):
     where: str
 
 
-_FEEDBACK = 0.5  # length of the step towards pictures called more like the one that is meant, and away from others
-
 One = str | Path | Image.Image | NDArray[np.float32] | Ranking
 
 
 class Searcher:
     """Answers queries over one index; `search` may be called from many threads."""
 
-    def __init__(self, composer: Composer, index: Index, pictures_root: Path | None = None) -> None:
+    def __init__(
+        self, composer: Composer, index: Index, pictures_root: Path | None = None, reranking: Reranking | None = None
+    ) -> None:
         """Join a model and an index made with its encoder; `Searcher.load` opens both.
 
-        The pictures are at `pictures_root`, or where the index says.
+        The pictures are at `pictures_root`, or where the index says; `reranking` looks at the first of an answer again.
 
         Raises:
             IndexMismatch: the index was made with another encoder.
         """
         index.require_encoder(composer.encoder.manifest)
-        self.composer, self.index = composer, index
+        self.composer, self.index, self.reranking = composer, index, reranking
         root = pictures_root or index.folder / index.manifest.pictures_root
         self.pictures = PictureTable(root, index.pictures)
         self.filters = Filters(index.pictures)
@@ -84,13 +87,16 @@ class Searcher:
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod
-    def load(cls, model: str = CHAMPION, *, index: str | Path | None = None) -> "Searcher":
+    def load(
+        cls, model: str = CHAMPION, *, index: str | Path | None = None, reranking: Reranking | None = None
+    ) -> "Searcher":
         """Open a model and an index.
 
         Args:
             model: the address of an alias in the registry of the project that the current folder is in, a folder with
                 composed/ and encoder/, or the name or hub id of a model that `compodiff get` fetched.
             index: a folder of pictures after `compodiff index build`, or an index; None for the default gallery.
+            reranking: what looks at the first pictures of each answer again (`compodiff.encoders.reranking`).
 
         Raises:
             InputInvalid: there is no such model or index.
@@ -103,7 +109,7 @@ class Searcher:
             opened, pictures_root = Index.load(parts.index), find_gallery_of(parts)
         else:
             opened, pictures_root = Index.load(find_index_folder(Path(index))), None
-        return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root)
+        return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root, reranking)
 
     @property
     def picture_ids(self) -> Sequence[str]:
@@ -189,7 +195,9 @@ class Searcher:
         allowed = self.filters.find_rows(query.where) if query.where else None
         prepared = self.composer.prepare(replace(query, reference=reference))
         exclude = (*query.exclude, *ids, *query.less)
-        return replace(prepared, looks=looks, exclude=exclude, allowed=allowed, shift=self._find_shift(query))
+        shift = find_shift(query, self.index)
+        given = query.reference
+        return replace(prepared, given=given, looks=looks, exclude=exclude, allowed=allowed, shift=shift)
 
     def answer_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
@@ -197,10 +205,13 @@ class Searcher:
         with watch.time_phase("search"):
             own = [self._recognise(query, each) for query, each in zip(queries, compositions, strict=True)]
             hits = [self._rank(query, each, same) for query, same, each in zip(queries, own, compositions, strict=True)]
+        if self.reranking is not None:
+            with watch.time_phase("rerank"):
+                hits = [self._rerank(query, found) for query, found in zip(queries, hits, strict=True)]
         return [
             Ranking(
                 hits=found,
-                embedding=_move(composition.draws.mean(0).cpu().numpy(), query.shift),
+                embedding=move(composition.draws.mean(0).cpu().numpy(), query.shift),
                 reference=None if composition.reference is None else composition.reference.cpu().numpy(),
                 cells=None if query.asked.mask is None else np.asarray(query.asked.mask),
                 seconds=dict(watch.seconds),
@@ -217,7 +228,7 @@ class Searcher:
         own = self._recognise(query, answer)
         away = (*query.exclude, *own)
         frames = [self._ranker.rank(self._fuse(draws, query.shift), 1, away, query.allowed) for draws in steps]
-        return [*frames, self._rank(query, answer, own)[:1]]
+        return [*frames, self._rerank(query, self._rank(query, answer, own))[:1]]
 
     def _rank(self, query: PreparedQuery, composition: Composition, own: tuple[str, ...]) -> tuple[Hit, ...]:
         """Rank the pictures of the index, less those that are copies of the reference."""
@@ -225,7 +236,13 @@ class Searcher:
         matches = self._words.find(asked.relative_caption) if asked.goes_by_names else {}
         written = WrittenFusion(matches, asked.w_names, query.allowed)
         vectors = self._fuse(composition.draws, query.shift)
-        return self._ranker.rank(vectors, asked.k, (*query.exclude, *own), query.allowed, written)
+        k = max(asked.k, self.reranking.top) if self.reranking else asked.k
+        return self._ranker.rank(vectors, k, (*query.exclude, *own), query.allowed, written)
+
+    def _rerank(self, query: PreparedQuery, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+        if self.reranking is not None:
+            hits = rerank_hits(hits, query, self.pictures, self.reranking)
+        return hits[: query.asked.k]
 
     def _find_one(self, reference: One | ReferencePart) -> ReferencePart:
         if isinstance(reference, Ranking):
@@ -243,15 +260,7 @@ class Searcher:
 
     def _fuse(self, draws: Tensor, shift: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Fuse draws (S, D) in the way that the model was chosen with, and shift the unit vectors by (D,)."""
-        return _move(fuse_draws(draws, self.composer.sampling.fusion).cpu().numpy(), shift)
-
-    def _find_shift(self, query: Query) -> NDArray[np.float32] | None:
-        """Return what moves an answer (D,) towards `more` and away from `less` (Rocchio's feedback)."""
-        shift = np.zeros(self.index.manifest.dim, dtype=np.float32)
-        for ids, sign in ((query.more, 1), (query.less, -1)):
-            liked = [self.index.read_embedding(each) for each in ids]
-            shift += sign * _FEEDBACK * sum(each / np.linalg.norm(each) for each in liked) / max(1, len(liked))
-        return shift if query.more or query.less else None
+        return move(fuse_draws(draws, self.composer.sampling.fusion).cpu().numpy(), shift)
 
     def _recognise(self, prepared: PreparedQuery, composition: Composition) -> tuple[str, ...]:
         """Return the pictures of the index that parts of the reference are copies of."""
@@ -283,11 +292,6 @@ class Searcher:
         if not hits or not goes_by_words or hits[0].found_by != (BY_PICTURE,):
             return False
         return _find_best(hits) < self._guesses.least_cosine
-
-
-def _move(vectors: NDArray[np.float32], shift: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """Move each vector, (..., D), by `shift` (D,) times its own length."""
-    return vectors if shift is None else vectors + np.linalg.norm(vectors, axis=-1, keepdims=True) * shift
 
 
 def _find_best(hits: Sequence[Hit]) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from compodiff.encoders.reranking import Reranking
 from compodiff.errors import CompoDiffError
 from compodiff.index.index import Index
 from compodiff.index.manifest import stamp
@@ -72,17 +73,17 @@ class ServedModel:
 class Champion:
     """The pair that new queries get."""
 
-    def __init__(self, locate: Callable[[], ServedPaths]) -> None:
-        """Open what `locate` finds now.
+    def __init__(self, locate: Callable[[], ServedPaths], reranking: Reranking | None = None) -> None:
+        """Open what `locate` finds now; `reranking` looks at the first pictures of each answer again.
 
         Raises:
             CompoDiffError: it cannot be opened.
         """
-        self._locate = locate
+        self._locate, self._reranking = locate, reranking
         self.fault = ""  # why the pair is not the newest; "" where it is
         self.reloads = 0
         places = locate()
-        self.live = _open_live(places, Composer.load(places.composed, places.encoder))
+        self.live = _open_live(places, Composer.load(places.composed, places.encoder), reranking)
 
     def refresh(self) -> None:
         """Open what `locate` finds now if it is another; on any fault keep what is served, and say why."""
@@ -94,7 +95,7 @@ class Champion:
                 return
             same_model = (places.composed, places.encoder) == (old.places.composed, old.places.encoder)
             composer = old.searcher.composer if same_model else Composer.load(places.composed, places.encoder)
-            self.live = _open_live(places, composer)
+            self.live = _open_live(places, composer, self._reranking)
         except (CompoDiffError, OSError) as error:
             if str(error) != self.fault:
                 log.warning("still serving %s: %s", old.places.version, error)
@@ -105,11 +106,11 @@ class Champion:
         log.info("now serving %s over %s", places.version, places.index)
 
 
-def _open_live(places: ServedPaths, composer: Composer) -> ServedModel:
+def _open_live(places: ServedPaths, composer: Composer, reranking: Reranking | None) -> ServedModel:
     """Open the index and let it answer, so that no first query of a kind is slower than others."""
     written = stamp(places.index)
     index = Index.load(places.index)
-    searcher = Searcher(composer, index, places.pictures_root)
+    searcher = Searcher(composer, index, places.pictures_root, reranking)
     searcher.answer(Query(index.picture_ids[0], "warm", k=1))
     searcher.answer(Query(None, make_meaningless_texts(1)[0], k=1))  # reads names, and measures what a guess is
     return ServedModel(searcher, places, written, Metadata(index.pictures))

@@ -9,11 +9,11 @@ from factories import draw_noise
 from worlds.tiny_models import save_cross_encoder, save_sentence_bert
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol, BenchmarkQuery
-from compodiff.benchmarks.reranking import Reranking, rerank, score_reranked
+from compodiff.benchmarks.reranking import rerank, score_reranked
 from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.benchmarks.scoring.vectors import Vectors
-from compodiff.encoders.reranking import CrossEncoderReranker
+from compodiff.encoders.reranking import CrossEncoderReranker, Reranking
 from compodiff.errors import InputInvalid
 
 NAMES = tuple("abcdef")

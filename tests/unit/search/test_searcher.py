@@ -9,6 +9,7 @@ from factories import change_parts, compute_cosines, draw_box_mask, draw_patches
 from PIL import Image
 
 from compodiff.encoders import Encoder
+from compodiff.encoders.reranking import Reranking
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.images import list_pictures
 from compodiff.index import INSIDE
@@ -163,6 +164,32 @@ def test_a_masked_reference_by_id_is_read_from_its_file(composer, index):
         [searcher.prepare(each) for each in (by_id, by_picture)], PhaseTimer()
     )
     assert [hit.picture_id for hit in found] == [hit.picture_id for hit in found_by_picture]
+
+
+class Backwards:
+    """Likes the last picture best, and keeps what it was shown."""
+
+    def score(self, references, text, pictures):
+        self.shown = (references, text, pictures)
+        return np.arange(len(pictures))
+
+
+def test_a_reranker_orders_the_first_pictures_anew_and_is_timed(composer, index):
+    plain, likes = Searcher(composer, index).answer(Query("07.png", "blue", k=6)), Backwards()
+    searcher = Searcher(composer, index, reranking=Reranking(likes, 4))
+    ids = [hit.picture_id for hit in plain]
+    found = searcher.answer(Query("07.png", "blue", k=6))
+    assert [hit.picture_id for hit in found] == [*reversed(ids[:4]), *ids[4:]]
+    assert [hit.rank for hit in found] == [1, 2, 3, 4, 5, 6]
+    assert [hit.picture_id for hit in searcher.answer(Query("07.png", "blue", k=2))] == [ids[3], ids[2]]
+    (reference,), text, pictures = likes.shown
+    assert (text, len(pictures)) == ("blue", 4)
+    assert np.array_equal(np.asarray(reference), np.asarray(searcher.pictures.read("07.png")))
+    assert "rerank" in found.seconds
+    assert "rerank" not in plain.seconds
+    assert searcher.imagine(searcher.prepare(Query("07.png", "blue", k=6)))[-1][0].picture_id == ids[3]
+    with pytest.raises(InputInvalid, match="as a picture or an id, not as an embedding"):
+        searcher.answer(Query(plain.embedding, "blue"))
 
 
 def test_fewer_pictures_than_asked_for_are_all_of_them(composer, index):
