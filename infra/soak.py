@@ -24,10 +24,10 @@ def main() -> int:
     asked = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-    import flows  # noqa: F401  # its settings stand before Prefect is imported
     from conftest import SMALL_CODEPOINTS
     from worlds.soak.scenario import soak
 
+    import flows  # noqa: F401  # its settings stand before Prefect is imported
     from compodiff.catalogue.build import build_catalogue
     from compodiff.params import DataParams
 

@@ -7,7 +7,6 @@ docs/tutorials/own-domain.md has a test of its own (tests/e2e/test_own_domain.py
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -41,7 +40,9 @@ class Reader:
                 name, _, value = word.partition("=")
                 self.settings[name] = value
             return
-        command = step.command.replace("-F reference=@cat.jpg", f"-F reference=@{self.settings['HOME']}/Pictures/cat.jpg")
+        command = step.command.replace(
+            "-F reference=@cat.jpg", f"-F reference=@{self.settings['HOME']}/Pictures/cat.jpg"
+        )
         if step.is_server:
             self.start(command)
             return
@@ -125,7 +126,9 @@ def prepare_clone(clone: Path) -> None:
         (clone / "photos" / name).write_bytes(content)
     edit = {"reference_image": "a.jpg", "target_image": "b.jpg", "relative_caption": "make it blue"}
     write_lines(clone / "edits.jsonl", [edit])
-    captions = [f"a {colour} {thing} on a table" for colour in ("red", "blue", "green") for thing in ("cat", "dog", "cup")]
+    captions = [
+        f"a {colour} {thing} on a table" for colour in ("red", "blue", "green") for thing in ("cat", "dog", "cup")
+    ]
     (clone / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions * 20))
     (clone / "stars.csv").write_text("path,stars\ncat.jpg,5\n2026/garden.jpg,3\n")
 

@@ -1,4 +1,4 @@
-"""A team's month in minutes, under faults from a seed; an hour: .venv/bin/python infra/soak.py --minutes 60 --seed 1."""
+"""A team's month in minutes, under faults from a seed. An hour: .venv/bin/python infra/soak.py --minutes 60."""
 
 from pathlib import Path
 

@@ -117,7 +117,9 @@ def _make_index(folder: Path) -> None:
     _build(folder / "index", rng.standard_normal((12, 8)).astype(np.float32), pictures, manifest, params)
 
 
-def _build(folder: Path, vectors: np.ndarray, table: pd.DataFrame, encoder: EncoderManifest, params: IndexParams) -> None:
+def _build(
+    folder: Path, vectors: np.ndarray, table: pd.DataFrame, encoder: EncoderManifest, params: IndexParams
+) -> None:
     build(folder, embeddings=vectors, pictures=table, encoder=encoder, params=params, pictures_root="pictures")
 
 
@@ -143,8 +145,12 @@ def _make_columns(folder: Path) -> None:
 
 
 def _make_filters(folder: Path) -> None:
-    conditions = ("folder = 'summer' and size > 100000", "lower(name) like '%cat%' or year(day) in (2023, 2024)",
-                  "case when size between 1 and 5 then true else contains(name, 'x') end", "regexp_matches(name, '(a|b)+')")  # fmt: skip
+    conditions = (
+        "folder = 'summer' and size > 100000",
+        "lower(name) like '%cat%' or year(day) in (2023, 2024)",
+        "case when size between 1 and 5 then true else contains(name, 'x') end",
+        "regexp_matches(name, '(a|b)+')",
+    )
     for number, condition in enumerate(conditions):
         (folder / f"{number}.sql").write_text(condition)
 

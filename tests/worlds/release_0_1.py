@@ -1,4 +1,4 @@
-"""Make a project as release 0.1 left it. Run by that release's code: PYTHONPATH=OLD/src python release_0_1.py OLD FOLDER.
+"""Make a project as release 0.1 left it, by its own code: PYTHONPATH=OLD/src python release_0_1.py OLD FOLDER.
 
 Encoder, model of random weights and index are those of that release's own tests; two versions are registered, the
 first is champion, the second was rolled back from. `answers.json` holds what that release found.
@@ -20,11 +20,12 @@ REFERENCE, TEXT = 0, "in blue"
 def main() -> None:
     """Make everything; what fails is this script's fault or that of the old code."""
     sys.path[:0] = [str(OLD / "tests"), str(OLD)]
+    from conftest import SMALL_CODEPOINTS
+    from search_world import make_project
+
     from compodiff.catalogue.build import build_catalogue
     from compodiff.catalogue.pictures import Catalogue
     from compodiff.params import DataParams
-    from conftest import SMALL_CODEPOINTS
-    from search_world import make_project
 
     ROOT.mkdir(parents=True)
     small = DataParams(seed=17, picture_size=64, train_fraction=0.5, validation_fraction=0.25)
@@ -37,10 +38,9 @@ def main() -> None:
 
 def decide() -> None:
     """Register two versions, promote both, go back from the second."""
+    from compodiff.params import load_params
     from compodiff.tracking.promotion import promote, rollback
     from compodiff.tracking.registry import Candidate, register_model
-
-    from compodiff.params import load_params
 
     folders = {name: ROOT / "artifacts" / name for name in ("composed", "encoder", "index")}
     params = load_params(ROOT / "params.yaml")

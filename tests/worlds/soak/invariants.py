@@ -26,9 +26,7 @@ _LEFT_OVER = re.compile(r"\.(partial|retired|tmp)\b|\.new$|\.unlocked")
 def check_registry(team: Team, person: Person) -> Iterator[str]:
     """One champion; every decision that was acknowledged is there once; no run is left running, no metric lost."""
     client = MlflowClient(team.variables["MLFLOW_TRACKING_URI"])
-    decisions = sorted(
-        client.search_model_versions("name = 'compodiff-decisions'"), key=lambda each: int(each.version)
-    )
+    decisions = sorted(client.search_model_versions("name = 'compodiff-decisions'"), key=lambda each: int(each.version))
     last, champion = 0, "none"
     for each in decisions:
         if int(each.tags["after"]) == last:
@@ -40,7 +38,7 @@ def check_registry(team: Team, person: Person) -> Iterator[str]:
     for reason, (before, after) in person.acknowledged.items():
         told = [(each.tags["from"], each.tags["to"]) for each in decisions if each.tags["reasons"] == reason]
         if (before, after) not in told:
-            yield f"rollback {reason!r} from {before} to {after} was acknowledged and is not among the decisions: {told}"
+            yield f"rollback {reason!r} from {before} to {after} was acknowledged, and is not decided: {told}"
     for reason in person.tried:
         if reasons[reason] > 1:
             yield f"rollback {reason!r} was decided {reasons[reason]} times"

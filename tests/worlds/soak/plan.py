@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MEAN_GAP = 16.0  # seconds: 225 faults an hour
+MEAN_GAP = 12.0  # seconds: some 200 faults an hour, where recovery takes five seconds
 # How often each strikes, as a weight, and for how many seconds at least and at most.
 KINDS = {
     "kill worker": (1.0, (0, 0)),

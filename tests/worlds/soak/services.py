@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,10 +106,8 @@ class Service:
         """End what the process left in its session where a restart needs the port; a container ends it too."""
         if self.name == "worker":  # whose flows go on without it
             return
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
     def _watch(self) -> None:
         while not self._stopping.wait(_BETWEEN_SAMPLES):
