@@ -5,7 +5,6 @@ pipeline serves all pages, and each command finds the files that its page says t
 docs/tutorials/own-domain.md has a test of its own (tests/e2e/test_own_domain.py).
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -91,13 +90,16 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     clone, home = tmp_path_factory.mktemp("clones") / "compodiff", tmp_path_factory.mktemp("home")
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, clone], check=True)
     (clone / ".venv").mkdir()
-    (clone / ".venv" / "bin").symlink_to(BIN)
-    (clone / ".venv" / ".installed").touch()
+    for path in BIN.parent.iterdir():
+        if path.name != ".installed":
+            (clone / ".venv" / path.name).symlink_to(path)
+    (clone / ".venv" / ".installed").touch()  # make installs into no environment that is not the clone's
     params = change_values(yaml.safe_load((clone / "params.yaml").read_text()), SMALL)
     (clone / "params.yaml").write_text(yaml.safe_dump(params))
     prepare_home(home)
     prepare_clone(clone)
     reader = Reader(clone, home)
+    reader.do(Step("README.md", "make run"))  # of which every page says that it has been
     yield reader
     reader.stop()
 
@@ -141,14 +143,11 @@ def test_every_command_that_is_left_out_stands_on_a_page() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run_as_they_stand(page: str, reader: Reader) -> None:
-    """In the order of PAGES: the first begins with `make run`."""
     try:
         for step in list_steps(page):
             if not step.why_left_out:
                 began = time.monotonic()
                 reader.do(step)
                 print(f"{time.monotonic() - began:6.0f} s  {step.command}")  # noqa: T201
-                if step.command.startswith("make run") and page == "README.md":
-                    assert json.loads((reader.clone / "artifacts" / "registration.json").read_text())["version"] == "1"
     finally:
         reader.stop()

@@ -1,8 +1,8 @@
 """Parsers of foreign bytes, small examples of what they read, and a process that feeds one of them mutated examples.
 
 Run: python -m worlds.fuzzing PARSER SECONDS SEED FOLDER (in tests/). Every reading must end in a value or an error of
-ours: anything else raised, more than ten seconds, more than 2 GB more of memory, a crash, or a file that appears
-beside what may be written is a fault, whose input stays in FOLDER as FILE~DIGEST with its traceback beside it.
+ours: anything else raised, more than ten processor seconds, two minutes, 2 GB more of memory, a crash, or a
+file that appears beside what may be written is a fault, whose input stays in FOLDER as FILE~DIGEST.
 """
 
 import hashlib
@@ -14,14 +14,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from compodiff.errors import CompoDiffError
 
 OUT = "out"  # the one folder that a reading may write, in the folder of its example
-_SECONDS_FOR_ONE = 10
+_LIMITS = {signal.ITIMER_PROF: 10, signal.ITIMER_REAL: 120}  # of one reading: processor seconds, seconds
 _BYTES = 2 << 30
 _MOST_FAULTS = 5
 # fmt: off
@@ -67,16 +68,14 @@ def mutate(content: bytes, other: bytes, rng: random.Random) -> bytes:
 def run(parser: Parser, folder: Path) -> str:
     """Read what is in `folder`; return what is wrong with how that ended, or ""."""
     before = _list_outside(folder)
-    signal.setitimer(signal.ITIMER_REAL, _SECONDS_FOR_ONE)
     try:
-        parser.read(folder)
+        with _limit_time():
+            parser.read(folder)
     except CompoDiffError as error:
         if "\n" in str(error):
             return f"an error of several lines: {error}"
     except BaseException:
         return traceback.format_exc()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
     if written := _list_outside(folder) ^ before:
         return f"written outside: {sorted(written)}"
     return ""
@@ -98,7 +97,6 @@ def feed(parser: Parser, seconds: float, seed: int, found: Path) -> int:
     whole.mkdir(parents=True)
     parser.make(whole)
     files = sorted(path for pattern in parser.mutated for path in whole.rglob(pattern) if path.is_file())
-    signal.signal(signal.SIGALRM, _stop_reading)
     soft = _measure_memory() + _BYTES
     resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
     until, read, faults = time.monotonic() + seconds, 0, set[str]()
@@ -124,7 +122,6 @@ def feed(parser: Parser, seconds: float, seed: int, found: Path) -> int:
 
 def replay(parser: Parser, stored: Path, folder: Path) -> str:
     """Read the example with one file as it was stored (FILE~DIGEST); return what is wrong, or ""."""
-    signal.signal(signal.SIGALRM, _stop_reading)
     folder.mkdir(parents=True)
     parser.make(folder)
     name = stored.name.rpartition("~")[0].replace("+", "/")
@@ -132,8 +129,26 @@ def replay(parser: Parser, stored: Path, folder: Path) -> str:
     return run(parser, folder)
 
 
-def _stop_reading(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"not read within {_SECONDS_FOR_ONE} s")
+@contextmanager
+def _limit_time() -> Iterator[None]:
+    """Stop the block when its time is up; timers and handlers, such as those of pytest, are as before afterwards."""
+    handlers = [(number, signal.signal(number, _stop_reading)) for number in (signal.SIGPROF, signal.SIGALRM)]
+    timers = [(timer, signal.setitimer(timer, seconds)) for timer, seconds in _LIMITS.items()]
+    try:
+        yield
+    finally:
+        for timer, (left, _) in timers:
+            signal.setitimer(timer, left)
+        for number, handler in handlers:
+            signal.signal(number, handler)
+
+
+class _Late(BaseException):
+    """No error of the system's, which a parser may take for a fault of its file."""
+
+
+def _stop_reading(number: int, _frame: object) -> None:
+    raise _Late(f"{signal.Signals(number).name}: not read within {sorted(_LIMITS.values())} s")
 
 
 def _measure_memory() -> int:
