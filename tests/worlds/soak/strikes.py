@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,8 +139,8 @@ class Striker:
                 until = time.monotonic() + seconds
                 while time.monotonic() < until:  # what others free meanwhile is taken as well
                     free = os.statvfs(filler).f_bavail * os.statvfs(filler).f_frsize
-                    if free:
-                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, free)
+                    with suppress(OSError):  # another was faster
+                        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, max(free, 1))
                     time.sleep(0.05)
         finally:
             filler.unlink()

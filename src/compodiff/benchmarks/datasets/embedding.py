@@ -15,7 +15,7 @@ from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
 
-# In a project. Apart from artifacts/benchmark_embeddings, which stages depend on: else a score would make them run again.
+# In a project. Apart from artifacts/benchmark_embeddings, on which stages depend: a score would make them run again.
 CACHE = Path("artifacts", "embedded_benchmarks")
 _NAMED = 3
 
