@@ -6,7 +6,6 @@ of faults are done; elsewhere those that can be. Ends with 1 where something was
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
@@ -44,8 +43,6 @@ def main() -> int:
         folder = asked.keep or Path(temporary) / "team"
         report = soak(data, folder, seed=asked.seed, seconds=60 * asked.minutes, say=say)
     say(str(report))
-    if asked.keep is None:
-        shutil.rmtree(folder, ignore_errors=True)
     return 1 if report.violations else 0
 
 
