@@ -50,6 +50,12 @@ def register(project: Path, recall: float) -> str:
     return str(version)
 
 
+def list_running(project: Path) -> list[str]:
+    store = open_store(project)
+    runs = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    return [run.info.run_name for run in runs if "verdict" in run.data.tags]
+
+
 def decide(project: Path) -> ChampionChange:
     return promote(project, GATES, min_relation_queries=50)
 
@@ -133,6 +139,7 @@ def test_killed_at_each_change_one_champion_stands_and_the_next_try_completes(
         each.tags["verdict"] for each in open_store(project).client.search_model_versions(f"name = '{DECISIONS}'")
     ]
     assert len(verdicts) == 3  # the killed one is made once, by whom does not matter
+    assert list_running(project) == []
 
 
 def test_a_promotion_that_is_not_killed_makes_as_many_changes_as_are_tried(project: Path) -> None:

@@ -40,7 +40,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the confidence inte
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Resamplings behind the confidence intervals.")]
 Template = Annotated[str | None, typer.Option(help="Text template; {relative_caption} stands for the text.")]
 Order = Annotated[str | None, typer.Option("--caption-order", help="fashioniq: both (default) or first.")]
-Cache = Annotated[Path | None, typer.Option(help="Of embeddings. Default: artifacts/benchmark_embeddings.")]
+Cache = Annotated[Path | None, typer.Option(help="Of embeddings. Default: artifacts/embedded_benchmarks.")]
 Server = Annotated[str, typer.Argument(help="cirr or circo")]
 ServerSplit = Annotated[str | None, typer.Option("--split", help="Default: test1 of cirr, test of circo.")]
 

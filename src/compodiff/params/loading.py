@@ -24,6 +24,7 @@ from compodiff.params.training import (
 
 PRESETS = Path("infra", "params")
 _NAMING = ("sets", "benchmarks")
+_SECTIONS_OF_0_1 = {"benchmark", "promotion", "scenes"}  # each is now part of `benchmarks` or `sets`
 _TRAININGS = ("prior", "composed", "distillation", "finetuning")
 
 
@@ -141,6 +142,11 @@ def _read(path: Path) -> Any:
 
 
 def _check(content: Any, where: str) -> Params:
+    if isinstance(content, dict) and content.keys() >= _SECTIONS_OF_0_1 and "sets" not in content:
+        raise ParamsInvalid(
+            f"{where} is of release 0.1; take this release's params.yaml (git checkout params.yaml, or compodiff init "
+            "in a new folder) and change its numbers: docs/installation.md says what moved where"
+        )
     try:
         return Params.model_validate(content)
     except ValidationError as error:

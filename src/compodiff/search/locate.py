@@ -87,7 +87,12 @@ def find_gallery(project: Path) -> Path:
     from compodiff.params import load_params
 
     name = load_params(project / "params.yaml").index.gallery
-    return open_assembled(project / "artifacts" / "benchmarks" / name).gallery
+    folder = project / "artifacts" / "benchmarks" / name
+    if not folder.is_dir():
+        raise InputInvalid(
+            f"the pictures of the default gallery are not there ({folder}); run: dvc repro assemble_benchmark@{name}"
+        )
+    return open_assembled(folder).gallery
 
 
 def find_gallery_of(parts: ModelParts) -> Path | None:

@@ -13,9 +13,11 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, find_number_at
+from compodiff.tracking.runs import record_at_once
 from compodiff.tracking.store import Store, require_answers
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ def settle_aliases(store: Store) -> ChampionState:
     return standing
 
 
-def decide(store: Store, before: ChampionState, decision: Decision) -> bool:
-    """Make a decision taken at the standing `before`; return False where another decision came first.
+def decide(store: Store, project: Path, before: ChampionState, decision: Decision) -> bool:
+    """Make a decision of `project` taken at the standing `before`; return False where another decision came first.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached; the aliases may then follow with the next decision.
@@ -99,12 +101,12 @@ def decide(store: Store, before: ChampionState, decision: Decision) -> bool:
     record = _record(before, decision)
     with require_answers(store.uri):
         client = store.client
-        run = client.create_run(store.experiment_id, tags=record, run_name=f"{decision.verdict} {decision.about}")
-        run_id = str(run.info.run_id)
-        client.log_dict(run_id, {**vars(decision), "from": before.champion, "to": decision.champion}, "decision.json")
-        client.set_terminated(run_id)
+        with record_at_once(store, project, f"{decision.verdict} {decision.about}", record) as run_id:
+            content = {**vars(decision), "from": before.champion, "to": decision.champion}
+            client.log_dict(run_id, content, "decision.json")
         ensure_registered_model(store, DECISIONS, "Who became champion, when and why; one version is one decision.")
-        client.create_model_version(DECISIONS, f"{run.info.artifact_uri}/decision.json", run_id, tags=record)
+        place = f"{client.get_run(run_id).info.artifact_uri}/decision.json"
+        client.create_model_version(DECISIONS, place, run_id, tags=record)
     standing, ours = before, False
     for entry in _list_counting(store):
         standing, ours = _apply(standing, entry), ours or entry.run_id == run_id

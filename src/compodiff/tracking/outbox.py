@@ -30,12 +30,16 @@ def read_clock() -> int:
 
 @dataclass(frozen=True)
 class Heading:
-    """Who a run is. Two of one name and the same params are one run: the second goes on where the first was killed."""
+    """Who a run is. Two of one name and the same params are one run: the second goes on where the first was killed.
+
+    But not where `goes_on` is false: what takes seconds is begun anew, and the run that was killed ends.
+    """
 
     name: str
     started: int
     params: dict[str, str]
     tags: dict[str, str]
+    goes_on: bool = True
 
     @property
     def identity(self) -> str:
@@ -111,7 +115,7 @@ def open_journal(folder: Path, heading: Heading) -> Journal:
     Raises:
         ResourceUnavailable: the folder cannot be written.
     """
-    for journal in open_kept_journals(folder, f"{heading.identity}-*.jsonl"):
+    for journal in open_kept_journals(folder, f"{heading.identity}-*.jsonl") if heading.goes_on else ():
         if not journal.ended:
             return journal
         journal.close()

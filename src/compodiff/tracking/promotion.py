@@ -93,7 +93,7 @@ def promote(
             reasons = list_objections(new, old, asked, min_relation_queries=min_relation_queries)
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
-            if decide(store, standing, _make_verdict(standing, challenger, champion, reasons)):
+            if decide(store, project, standing, _make_verdict(standing, challenger, champion, reasons)):
                 break
         if reasons:
             raise PromotionRefused(f"version {challenger.number} of {MODEL} is not promoted: {'; '.join(reasons)}")
@@ -126,7 +126,8 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
             why = (reason,) if reason else ()
             figures = {previous: _select_judged(find_version(store, previous))}
             champions = (previous, standing.champion)
-            if decide(store, standing, _sign(ROLLED_BACK, standing.champion or previous, champions, why, figures)):
+            decision = _sign(ROLLED_BACK, standing.champion or previous, champions, why, figures)
+            if decide(store, project, standing, decision):
                 return ChampionChange(standing.champion, previous)
 
 

@@ -18,7 +18,7 @@ from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.tracking.own_store import find_stored_version
-from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params
+from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params, record_at_once
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
 from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
 
@@ -74,11 +74,9 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
     deliver_kept(store, project, only_ended=True)
     figures = dict(list_numbers(candidate.figures))
     with require_answers(store.uri):
-        run = store.client.create_run(store.experiment_id, tags=describe_origin(project), run_name="register")
-        run_id = str(run.info.run_id)
-        _log_run(store, run_id, candidate, figures)
-        source, model_id = _log_model(store, run_id, candidate)
-        store.client.set_terminated(run_id)
+        with record_at_once(store, project, "register", describe_origin(project)) as run_id:
+            _log_run(store, run_id, candidate, figures)
+            source, model_id = _log_model(store, run_id, candidate)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
         tags = describe_origin(project) | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -204,6 +204,30 @@ def record_scores(
             run.log_artifact(path)
 
 
+@contextmanager
+def record_at_once(store: Store, project: Path, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """Record the block as one MLflow run and yield the run's id; a run that is killed is ended by the next command.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached, or mlruns/ cannot be written.
+    """
+    heading = Heading(name, read_clock(), {}, dict(tags), goes_on=False)
+    journal = open_journal(project / "mlruns" / "undelivered", heading)
+    try:
+        journal.deliver(store)
+        yield str(journal.run_id)
+        journal.add(status="FINISHED")
+        journal.deliver(store)
+    except Exception:
+        if not journal.ended:
+            with suppress(ResourceUnavailable):  # then the next command tells it
+                journal.add(status="FAILED")
+                journal.deliver(store)
+        raise
+    finally:
+        journal.close()
+
+
 def deliver_kept(store: Store, project: Path, *, only_ended: bool = False) -> int:
     """Deliver what earlier runs of `project` could not, say what still cannot; return how many runs were delivered.
 
@@ -216,7 +240,7 @@ def deliver_kept(store: Store, project: Path, *, only_ended: bool = False) -> in
     """
     delivered = 0
     for journal in open_kept_journals(project / "mlruns" / "undelivered"):
-        if not journal.ended and only_ended:
+        if not journal.ended and only_ended and journal.heading.goes_on:
             journal.close()
             continue
         if not journal.ended:

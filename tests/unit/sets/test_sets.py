@@ -169,7 +169,7 @@ def test_names_are_joined_as_paths_or_as_addresses() -> None:
     assert join_address("/data/set", "s3://bucket/0.tar") == "s3://bucket/0.tar"
 
 
-def test_a_set_is_read_at_an_address(tmp_path: Path, bucket: Any) -> None:
+def test_a_set_is_read_at_an_address_and_yesterdays_object_in_it_is_refused(tmp_path: Path, bucket: Any) -> None:
     for path in write_pairs(tmp_path).iterdir():
         bucket.upload_file(str(path), "sets", f"mine/{path.name}")
     own = open_set("s3://sets/mine/set.json")
@@ -179,6 +179,15 @@ def test_a_set_is_read_at_an_address(tmp_path: Path, bucket: Any) -> None:
     assert own.places.read(Place.of(row["picture"])) == PICTURES["red"]
     with pytest.raises(InputInvalid, match=r"nothing is at s3://sets/yours/set.json"):
         open_set("s3://sets/yours")
+    yesterdays = shard_path(tmp_path, "train", 1).read_bytes()
+    with open_shard(tmp_path, "train", 1, PAIRS) as shard:
+        add_pair(shard, "today")
+    finish_set(tmp_path, PAIRS, licence="CC0", source="this test, a day later")
+    for path in tmp_path.iterdir():
+        bucket.upload_file(str(path), "sets", f"mine/{path.name}")
+    bucket.put_object(Bucket="sets", Key="mine/train-00001.parquet", Body=yesterdays)
+    with pytest.raises(InputInvalid, match=r"s3://sets/mine/train-00001.parquet is not the shard that set.json seals"):
+        list(open_set("s3://sets/mine").iterate_rows())
 
 
 def test_an_address_that_cannot_be_opened_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

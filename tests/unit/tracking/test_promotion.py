@@ -220,7 +220,7 @@ def test_an_hour_behind_is_no_matter_to_the_order_of_decisions(project: Path) ->
     store, hour = open_store(project), timedelta(hours=1)
     decide(project)
     late = Decision("rolled back", "a", (datetime.now(UTC) - hour).isoformat(), "2", "1", "2", (), {})
-    assert taken(store, settle_aliases(store), late)
+    assert taken(store, project, settle_aliases(store), late)
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
 
 
@@ -255,7 +255,7 @@ def test_of_two_decisions_taken_after_the_same_one_only_the_first_counts(project
         register(project, recall)
     standing = settle_aliases(store)
     one, other = (Decision("promoted", "a", "now", number, number, "1", (), {}) for number in ("2", "3"))
-    assert taken(store, standing, one)
-    assert not taken(store, standing, other)
+    assert taken(store, project, standing, one)
+    assert not taken(store, project, standing, other)
     assert aliases(project) == {CHAMPION: "2", PREVIOUS: "1"}
     assert decide(project) == ChampionChange("2", "3")

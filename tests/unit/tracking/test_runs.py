@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import find_project_root
 from compodiff.tracking.promotion import roll_back
-from compodiff.tracking.runs import describe_origin, record_training
+from compodiff.tracking.runs import describe_origin, record_at_once, record_training
 from compodiff.tracking.store import open_store
 
 CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
@@ -98,6 +98,20 @@ def test_a_runs_end_is_delivered_by_whatever_writes_to_mlflow_next(
     states = {found.info.run_name: found.info.status for found in runs_of(project)}
     assert states == {"train_prior": "RUNNING", "train_composed": "FINISHED"}  # the first may go on
     assert len(kept(project)) == 1
+
+
+def test_the_run_of_a_registration_that_was_cut_off_is_ended_by_the_next_command(project: Path) -> None:
+    """It is begun anew, so that nothing goes on as that run; a failure is told at once, or later."""
+    store = open_store(project)
+    with pytest.raises(KeyboardInterrupt), record_at_once(store, project, "register", {}):
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="no disk"), record_at_once(store, project, "register", {}):
+        raise ValueError("no disk")
+    assert sorted(found.info.status for found in runs_of(project)) == ["FAILED", "RUNNING"]
+    with pytest.raises(InputInvalid, match="no previous champion"):
+        roll_back(project)
+    assert sorted(found.info.status for found in runs_of(project)) == ["FAILED", "KILLED"]
+    assert kept(project) == []
 
 
 def test_a_run_whose_making_was_not_confirmed_is_made_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from compodiff.encoders import Encoder
 from compodiff.errors import InputInvalid
 from compodiff.params import EmbeddingParams
 
-CACHE = Path("artifacts", "benchmark_embeddings")  # in a project
+# In a project. Apart from artifacts/benchmark_embeddings, on which stages depend: a score would make them run again.
+CACHE = Path("artifacts", "embedded_benchmarks")
 _NAMED = 3
 
 

@@ -1,0 +1,156 @@
+"""What people and clocks of the team do: schedules, new params and pictures, promotions, rollbacks, pushes."""
+
+import json
+import random
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import yaml
+from PIL import Image
+from prefect.client.schemas.schedules import IntervalSchedule
+
+from worlds.soak.team import Team
+
+# Seconds between runs; infra/prefect.yaml: a day, a week, a day, a quarter of an hour.
+SCHEDULES = {"dataset/nightly": 240, "training/weekly": 300, "champion/daily": 240, "index-refresh/watch": 120}
+_WEAK, _STRONG = {"steps": 1, "learning_rate": 1.0e-6}, {"steps": 60, "learning_rate": 3.0e-3}
+_BETWEEN = (10.0, 30.0)
+_BACK = re.compile(r"version (\d+) is champion again, instead of (\d+)")
+
+
+@dataclass
+class Person:
+    """Acts until `stop`; `acknowledged` holds the decisions that a command said were made: reason -> from, to."""
+
+    team: Team
+    seed: int
+    acknowledged: dict[str, tuple[str, str]] = field(default_factory=dict)
+    tried: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    trained: int = 0
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def set_weak_params(self) -> None:
+        """Let the first training be one that every later one beats."""
+        self.team.change_params({"composed": _WEAK})
+
+    def set_params(self) -> None:
+        """Let the next training be a good one, and another one than before."""
+        self.trained += 1
+        self.team.change_params({"composed": _STRONG | {"seed": 100 * self.seed + self.trained}})
+
+    def add_pictures(self, rng: random.Random) -> None:
+        """Put pictures into the watched folder, a broken one among them, and take some out."""
+        folder = self.team.project / "pictures"
+        folder.mkdir(exist_ok=True)
+        for _ in range(4):
+            Image.frombytes("RGB", (8, 8), rng.randbytes(192)).resize((64, 64)).save(folder / f"{rng.random()}.png")
+        (folder / f"{rng.random()} broken.png").write_bytes(rng.randbytes(200))
+        rng.choice(sorted(folder.glob("*.png"))).unlink()
+
+    def schedule(self) -> None:
+        """Put the deployments on the soak's schedules instead of their own."""
+        with self.team.prefect as client:
+            for name, seconds in SCHEDULES.items():
+                found = client.read_deployment_by_name(name)
+                for each in client.read_deployment_schedules(found.id):
+                    client.delete_deployment_schedule(found.id, each.id)
+                every = IntervalSchedule(interval=timedelta(seconds=seconds))
+                client.create_deployment_schedules(found.id, [(every, True)])
+
+    def unschedule(self) -> None:
+        """Take the schedules away, and with them the runs that they have planned."""
+        with self.team.prefect as client:
+            for name in SCHEDULES:
+                found = client.read_deployment_by_name(name)
+                for each in client.read_deployment_schedules(found.id):
+                    client.delete_deployment_schedule(found.id, each.id)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._act, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def ask(self, deployment: str, **parameters: Any) -> UUID | None:
+        """Have a run made now; None where Prefect is away."""
+        try:
+            with self.team.prefect as client:
+                found = client.read_deployment_by_name(deployment)
+                return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+        except httpx.HTTPError:
+            return None
+
+    def _act(self) -> None:
+        rng = random.Random(self.seed + 1)
+        acts: list[Callable[[random.Random], None]] = [
+            self._train, self._train, self._train, self._roll_back, self._roll_back, self._roll_back_by_flow,
+            self._promote, self.add_pictures, self._push, self._ask_for_promotion,
+        ]  # fmt: skip
+        while not self._stopping.wait(rng.uniform(*_BETWEEN)):
+            try:
+                rng.choice(acts)(rng)
+            except OSError as error:  # the disk is full, as for anybody
+                self.said.append(f"a person saw: {error}")
+
+    def _train(self, _: random.Random) -> None:
+        self.set_params()
+        self.ask("training/weekly")
+
+    def _roll_back(self, _: random.Random) -> None:
+        reason = self._make_reason()
+        said = self._compodiff("rollback", "--reason", reason)
+        if found := _BACK.search(said):
+            self.acknowledged[reason] = (found[2], found[1])
+
+    def _roll_back_by_flow(self, _: random.Random) -> None:
+        self.ask("rollback/on-demand", reason=self._make_reason())
+
+    def _promote(self, _: random.Random) -> None:
+        self._compodiff("promote")
+
+    def _ask_for_promotion(self, _: random.Random) -> None:
+        self.ask("promotion/on-demand")
+
+    def _push(self, _: random.Random) -> None:
+        self.team.run("dvc", "push", "--quiet")
+
+    def _make_reason(self) -> str:
+        self.tried.append(f"soak {self.seed} {len(self.tried)}")
+        return self.tried[-1]
+
+    def _compodiff(self, *words: str) -> str:
+        done = self.team.run("compodiff", *words)
+        self.said += (done.stdout + done.stderr).strip().splitlines()[-3:]
+        return done.stdout
+
+
+def list_gallery(project: Path) -> list[str]:
+    """Return ids of pictures that are served."""
+    gallery = project / "artifacts" / "index"
+    import pandas as pd
+
+    return [str(each) for each in pd.read_parquet(next(gallery.glob("*.parquet")))["picture_id"]]
+
+
+def read_params(project: Path) -> dict[str, Any]:
+    """Return what params.yaml holds."""
+    content: dict[str, Any] = yaml.safe_load((project / "params.yaml").read_text())
+    return content
+
+
+def read_registration(project: Path) -> dict[str, str]:
+    """Return which version the project registered last."""
+    content: dict[str, str] = json.loads((project / "artifacts" / "registration.json").read_text())
+    return content
