@@ -16,7 +16,7 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 app = typer.Typer(
     name="bench",
-    help="Measure the denoiser, synthesis, the data plane, or the server.",
+    help="Measure the denoiser, synthesis, the data plane, an index at size, or the server.",
     no_args_is_help=True,
 )
 
@@ -122,6 +122,21 @@ def time_data(
     params = load_params(find_project_root() / "params.yaml")
     stages = TimedStages(validate, mix, clean_within, _import_manifest, _draw_sheet, params)
     _show(bench.run(bench.Sizes(rows, triplets or rows, shards), stages, only or ()), as_json)
+
+
+@app.command("index")
+def time_index(
+    *,
+    as_json: Json = False,
+    rows: Annotated[int, typer.Option(min=1000, help="Vectors, which are made for it.")] = 1_000_000,
+    width: Annotated[int, typer.Option(min=8, help="Of a vector.")] = 256,
+    kind: Annotated[str, typer.Option(help="As of `compodiff index from-embeddings`.")] = "ivf_rabitq",
+    folder: Annotated[Path, typer.Option(help="Where vectors and index are written; they stay there.")] = Path("bench"),
+) -> None:
+    """Build, open, search and grow an index at size, each figure beside its limit."""
+    from compodiff.speed import indexing as bench
+
+    _show(bench.run(folder, bench.IndexSizes(rows, width), kind), as_json)
 
 
 def _import_manifest(manifest: Path, pictures: Path, to: Path) -> None:

@@ -112,6 +112,18 @@ def index_embeddings(
         echo(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in made.segments.measured.items()))
 
 
+@app.command("to-engine")
+def send_to_engine(
+    index: Annotated[Path, typer.Argument(help="An index that `index from-embeddings` made.")],
+    address: Annotated[str, typer.Argument(help="Of Milvus: http://HOST:19530, or a file NAME.db.")],
+) -> None:
+    """Let Milvus search an index at size; a second run sends what was added since."""
+    from compodiff.index.segments.engine import send_to_engine
+
+    sent = send_to_engine(index, address)
+    echo(f"{sent.count} pictures of {index} are searched by {address}")
+
+
 @app.command("remove")
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there.
@@ -120,12 +132,11 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """
     from compodiff.index.folder import remove_from_index
     from compodiff.index.scanning import find_path_inside
-    from compodiff.index.segments.building import remove_rows
-    from compodiff.index.segments.making import is_of_segments
+    from compodiff.index.segments.making import is_of_segments, remove_pictures
     from compodiff.params import load_params
 
     if is_of_segments(folder):
-        left = remove_rows(folder, [str(file) for file in files or ()])
+        left = remove_pictures(folder.resolve(), [str(file) for file in files or ()])
         echo(f"{left.count} pictures in {folder}, {len(set(files or ()))} removed")
         return
     folder, index = _resolve(folder, out)

@@ -106,12 +106,8 @@ class Index:
     """An index on disk, opened for search. Memory-mapped, so opening costs nothing; safe to use from many threads.
 
     Attributes:
-        pictures: the table of pictures; empty where `rows` is given.
-        rows: that table where it is too large for memory, by row number.
-        picture_ids: ids by row.
-        names: names for people by row.
-        row: rows by id.
-        embeddings: (N, D) by row, as the encoder made them.
+        pictures: the table of pictures; empty where `rows` is given, that table where it is too large for memory.
+        picture_ids, names, embeddings: by row; `row`: rows by id. Embeddings (N, D) are as the encoder made them.
     """
 
     def __init__(self, folder: Path, manifest: IndexManifest, nearest: Nearest) -> None:
@@ -125,17 +121,18 @@ class Index:
         self.embeddings: Floats | StoredVectors = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
 
     @classmethod
-    def load(cls, folder: Path) -> "Index":
-        """Open the index at `folder`; one that is being replaced is waited for.
+    def load(cls, folder: Path, *, engine: bool = True) -> "Index":
+        """Open the index at `folder`, without `engine` to be searched by its own lists; a replacement is waited for.
 
         Raises:
             InputInvalid: there is none.
             IndexMismatch: a file is missing, cut short or not what the manifest says.
+            ResourceUnavailable: its engine cannot be reached.
         """
-        return open_settled(folder, lambda: cls._open_files(folder))
+        return open_settled(folder, lambda: cls._open_files(folder, engine))
 
     @classmethod
-    def _open_files(cls, folder: Path) -> "Index":
+    def _open_files(cls, folder: Path, engine: bool) -> "Index":
         manifest = read_manifest(folder)
         for name, file in manifest.files.items():
             path = folder / name
@@ -144,9 +141,9 @@ class Index:
                 raise make_damage_error(folder, f"{name} has {size} bytes of {file['bytes']}")
         try:
             if manifest.segments is not None:
-                from compodiff.index.segments.opened import SegmentedIndex
+                from compodiff.index.segments.engine import open_segments
 
-                return SegmentedIndex(folder, manifest)
+                return open_segments(folder, manifest, engine)
             nearest = FaissFile(folder / _INDEX, manifest.kind)
         except RuntimeError as error:
             raise make_damage_error(folder, f"FAISS cannot read {_LISTS if manifest.segments else _INDEX}") from error

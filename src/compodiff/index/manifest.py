@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,12 +31,14 @@ class Segments:
         probes: lists that a query visits.
         removed: file of a bit a row, set where it was taken out; "" where none was.
         measured: recall and latency, by the command that built it.
+        engine: address and collection that are searched in place of the lists, and rows that were sent; {} for none.
     """
 
     parts: list[list[int]]
     probes: int
     removed: str
     measured: dict[str, Any]
+    engine: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

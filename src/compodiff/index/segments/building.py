@@ -111,7 +111,7 @@ def add_segment(out: Path, shards: Sequence[Shard], encoder: EncoderManifest, id
         IndexMismatch: the index is another encoder's, or damaged.
         ResourceUnavailable: the disk is full; the index stays as it was.
     """
-    index = Index.load(out)
+    index = Index.load(out, engine=False)
     index.require_encoder(encoder)
     if not isinstance(index, SegmentedIndex):
         raise InputInvalid(f"the index {out} is not made of segments; build it again from all its vectors")
@@ -141,7 +141,7 @@ def remove_rows(out: Path, picture_ids: Sequence[str]) -> IndexManifest:
     Raises:
         InputInvalid: there is no index at size, it does not hold one of them, or nothing would be left.
     """
-    index = Index.load(out)
+    index = Index.load(out, engine=False)
     if not isinstance(index, SegmentedIndex):
         raise InputInvalid(f"the index {out} is not made of segments; see: compodiff index remove")
     if strange := next((each for each in picture_ids if each not in index.row), None):

@@ -54,7 +54,8 @@ def fill(trained: Path, chunks: Iterable[NDArray[Any]], first: int, to: Path) ->
         unit = normalise(chunk)
         ids = np.arange(first, first + len(unit))
         _, lists = finder.search(unit, 1)
-        index.add_core(len(unit), *map(faiss.swig_ptr, (unit, ids, np.ascontiguousarray(lists))))
+        pointers = [faiss.swig_ptr(array) for array in (unit, ids, np.ascontiguousarray(lists))]
+        index.add_core(len(unit), *pointers)
         first += len(unit)
     faiss.write_index(index, str(to))
 

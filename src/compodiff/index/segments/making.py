@@ -14,8 +14,9 @@ from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.index.folder import lock_index
 from compodiff.index.index import Index, build
-from compodiff.index.manifest import MANIFEST, IndexManifest, read_manifest
-from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments
+from compodiff.index.manifest import MANIFEST, IndexManifest, read_manifest, require_segments
+from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
+from compodiff.index.segments.engine import send_to_engine
 from compodiff.index.segments.lists import KINDS
 from compodiff.index.segments.sources import Shard, list_shards
 from compodiff.index.segments.tables import ROW
@@ -59,7 +60,7 @@ def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> Inde
         raise InputInvalid(f"the arrays of {asked.source} hold no vector; nothing is indexed")
     with lock_index(out):
         if asked.adds and read_manifest(out).segments is not None:
-            return add_segment(out, shards, asked.encoder, asked.plan.id_column)
+            return _tell_engine(out, add_segment(out, shards, asked.encoder, asked.plan.id_column))
         if asked.adds:
             Index.load(out).require_encoder(asked.encoder)
             shards = [*list_shards(out, asked.encoder.embedding_dim), *shards]
@@ -82,6 +83,23 @@ def _build(out: Path, shards: Sequence[Shard], asked: VectorsToIndex, params: In
         pictures_root=asked.plan.pictures_root,
     )
     return read_manifest(out)
+
+
+def remove_pictures(folder: Path, picture_ids: Sequence[str]) -> IndexManifest:
+    """Take pictures out of the index at size at `folder`, and of the engine that searches it.
+
+    Raises:
+        InputInvalid: the index does not hold one of them, or nothing would be left.
+        ResourceUnavailable: another is writing there, or the engine cannot be reached; the pictures are out, and
+            `index to-engine` tells the engine.
+    """
+    with lock_index(folder):
+        return _tell_engine(folder, remove_rows(folder, picture_ids))
+
+
+def _tell_engine(folder: Path, manifest: IndexManifest) -> IndexManifest:
+    engine = require_segments(manifest).engine
+    return send_to_engine(folder, engine["address"]) if engine else manifest
 
 
 def is_of_segments(folder: Path) -> bool:

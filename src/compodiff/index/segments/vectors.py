@@ -42,10 +42,10 @@ class StoredVectors:
         picked: Floats = found.reshape(*asked.shape, -1)[..., columns]
         return picked
 
-    def iterate(self) -> Iterator[tuple[int, NDArray[np.float16]]]:
-        """Yield all rows in chunks, each with the number of its first."""
+    def iterate(self, first: int = 0) -> Iterator[tuple[int, NDArray[np.float16]]]:
+        """Yield all rows from `first` on in chunks, each with the number of its first."""
         for file, (start, end) in enumerate(zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True)):
-            for at in range(0, end - start, _AT_ONCE):
+            for at in range(max(0, first - start), end - start, _AT_ONCE):
                 yield start + at, self._map(file)[at : at + _AT_ONCE]
 
     def _map(self, file: int) -> NDArray[np.float16]:
