@@ -84,7 +84,10 @@ def add(
 
 @app.command("from-embeddings")
 def index_embeddings(
-    source: Annotated[Path, typer.Argument(help="A folder of arrays (x.npy, x.parquet), or of clip-retrieval.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Arrays (x.npy, x.parquet), a folder of clip-retrieval, or artifacts/embeddings/SET"),
+    ],
     *,
     out: Annotated[Path, typer.Option("--out", help="Where the index stands.")],
     model: Model = CHAMPION,
@@ -93,6 +96,9 @@ def index_embeddings(
     lists: Annotated[int, typer.Option(min=0, help="Inverted lists. 0: by size.")] = 0,
     recall: Annotated[float, typer.Option(min=0, max=1, help="Least share of the 10 nearest that are found.")] = 0.95,
     id_column: Annotated[str, typer.Option("--id", help="Column that names pictures. Default: the usual.")] = "",
+    set_folder: Annotated[
+        Path | None, typer.Option("--set", help="The set, where SOURCE holds its embeddings.", show_default=False)
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder that paths of the tables start from.", show_default=False)
     ] = None,
@@ -104,9 +110,10 @@ def index_embeddings(
     from compodiff.params import load_params
 
     encoder = load_encoder(find_model_parts(model).encoder).manifest
-    plan = SegmentPlan(kind, lists, recall, id_column, str((pictures or source).resolve()))
+    root = pictures or (source if set_folder is None else find_project_root())
+    plan = SegmentPlan(kind, lists, recall, id_column, str(root.resolve()))
     params = load_params(find_project_root() / "params.yaml").index
-    made = index_vectors(out.resolve(), VectorsToIndex(source, encoder, plan, add), params)
+    made = index_vectors(out.resolve(), VectorsToIndex(source, encoder, plan, add, set_folder), params)
     echo(f"{made.count} pictures in {out}, {made.kind}")
     if made.segments is not None:
         echo(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in made.segments.measured.items()))

@@ -18,6 +18,7 @@ from compodiff.index.manifest import MANIFEST, IndexManifest, read_manifest, req
 from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
 from compodiff.index.segments.engine import send_to_engine
 from compodiff.index.segments.lists import KINDS
+from compodiff.index.segments.set_source import list_set_shards
 from compodiff.index.segments.sources import Shard, list_shards
 from compodiff.index.segments.tables import ROW
 from compodiff.params import IndexParams
@@ -32,16 +33,24 @@ class VectorsToIndex:
     """What an index of vectors is made from.
 
     Attributes:
-        source: folder of shards (see `sources`).
+        source: folder of shards (see `sources`), or embeddings of a set.
         encoder: that made the vectors.
         plan: how it is built; of kind AUTO, FLAT or one of `lists.KINDS`.
         adds: they are added to the index that is there.
+        set_folder: the set that they are embeddings of, if they are.
     """
 
     source: Path
     encoder: EncoderManifest
     plan: SegmentPlan
     adds: bool = False
+    set_folder: Path | None = None
+
+    def list_shards(self) -> list[Shard]:
+        """Return the shards of the source (see `list_shards`, `list_set_shards`)."""
+        if self.set_folder is not None:
+            return list_set_shards(self.source, self.set_folder, self.encoder, Path(self.plan.pictures_root))
+        return list_shards(self.source, self.encoder.embedding_dim)
 
 
 def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> IndexManifest:
@@ -55,7 +64,7 @@ def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> Inde
     if asked.plan.kind not in (AUTO, FLAT, *KINDS):
         raise InputInvalid(f"--kind {asked.plan.kind} is not one of: {', '.join((AUTO, FLAT, *KINDS))}")
     require_apart(out, asked.source)
-    shards = list_shards(asked.source, asked.encoder.embedding_dim)
+    shards = asked.list_shards()
     if not shards:
         raise InputInvalid(f"the arrays of {asked.source} hold no vector; nothing is indexed")
     with lock_index(out):

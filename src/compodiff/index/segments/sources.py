@@ -64,7 +64,7 @@ class Shard:
         """
         if self.table is None:
             names = [f"{self.vectors.stem}-{row:09d}" for row in range(self.count)]
-            yield _complete(pd.DataFrame({"picture_id": names}), "picture_id", first)
+            yield complete_rows(pd.DataFrame({"picture_id": names}), "picture_id", first)
             return
         for rows in iterate_table(self.table, remedy=_REMEDY):
             column = id_column or next((name for name in _IDS if name in rows), "")
@@ -72,7 +72,7 @@ class Shard:
                 raise InputInvalid(f"{self.table} has no column {column or 'picture_id'}; name one: --id COLUMN")
             if rows[column].isna().any():
                 raise InputInvalid(f"{self.table} has rows without {column}; name another column: --id COLUMN")
-            yield _complete(rows, column, first)
+            yield complete_rows(rows, column, first)
             first += len(rows)
 
 
@@ -135,7 +135,7 @@ def _count(table: Path) -> int:
         raise InputInvalid(f"{table} is cut short or not parquet; {_REMEDY}") from error
 
 
-def _complete(rows: pd.DataFrame, id_column: str, first: int) -> pd.DataFrame:
+def complete_rows(rows: pd.DataFrame, id_column: str, first: int) -> pd.DataFrame:
     """Add the columns that every table of pictures has, and the number of each row."""
     ids = rows[id_column].astype(str)
     path = rows["path"] if "path" in rows else rows.get("image_path", pd.Series("", rows.index)).fillna("")
