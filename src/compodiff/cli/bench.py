@@ -139,6 +139,32 @@ def time_index(
     _show(bench.run(folder, bench.IndexSizes(rows, width), kind), as_json)
 
 
+@app.command("scale")
+def plan_scale(
+    *,
+    figures: Annotated[Path, typer.Argument(help="What `compodiff bench index --json` printed.")],
+    model: Annotated[str, typer.Option(help="Whose encoder is measured.")] = CHAMPION,
+    as_json: Json = False,
+    gpu_pictures: Annotated[float, typer.Option(min=1, help="Pictures a second that a GPU encodes.")] = 1000.0,
+    core_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 0.05,
+    gpu_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 2.0,
+    gigabyte_month: Annotated[float, typer.Option(min=0, help="Price.")] = 0.1,
+) -> None:
+    """Say what an index over 10^5, 10^7 and 10^9 pictures takes, and what of it is measured, computed or assumed."""
+    from compodiff.encoders import load_encoder
+    from compodiff.search.locate import find_model_parts
+    from compodiff.speed import plans
+    from compodiff.storage.json_files import read_json
+
+    picture = plans.measure_picture(load_encoder(find_model_parts(model).encoder).prepare_for_many())
+    try:
+        rates = plans.MeasuredRates.of(read_json(figures), picture)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputInvalid(f"{figures} is not what `compodiff bench index --json` prints") from error
+    prices = plans.Prices(gpu_pictures, core_hour, gpu_hour, gigabyte_month)
+    _show({"vectors": f"{rates.rows:,} x {rates.width}", "rows": plans.plan(rates, prices)}, as_json)
+
+
 def _import_manifest(manifest: Path, pictures: Path, to: Path) -> None:
     from compodiff.interchange.formats import Source, import_source
 
