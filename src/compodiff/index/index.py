@@ -178,6 +178,10 @@ class Index:
         """Return the table of pictures, or some rows from all over it where it is too large for memory."""
         return self.pictures if self.rows is None else self.rows.sample()
 
+    def list_rows(self) -> Sequence[int]:
+        """Return the rows of all pictures that can be found."""
+        return range(self.manifest.count)
+
     def sample_vectors(self) -> Floats:
         """Return all embeddings (N, D), or the first of them where they are too many for memory."""
         return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[:_SAMPLED]

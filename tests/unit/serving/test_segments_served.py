@@ -62,6 +62,11 @@ def test_it_is_searched_and_served_and_what_is_added_is_taken_up(places, tmp_pat
         remove_rows(tmp_path / "index", ["5.png"])
         champion.refresh()
         assert champion.fault == ""
+        assert client.get("/pictures").json()["count"] == 33
+        listed = client.get(
+            "/pictures", params={"contains": "2.PNG", "picture_id": ["2.png", "3.png", "12.png"]}
+        ).json()
+        assert [picture["picture_id"] for picture in listed["pictures"]] == ["2.png", "12.png"]
         found = client.post("/search", data={"text": "red", "k": 100}).json()
         assert {hit["picture_id"] for hit in found["results"]} == {f"{n}.png" for n in range(34) if n != 5}
 

@@ -90,6 +90,11 @@ class SegmentedIndex(Index):
         """How many lists a query can visit."""
         return MappedLists(self.folder / name_segment(0)).lists
 
+    def list_rows(self) -> Sequence[int]:
+        """Return the rows of all pictures that can be found."""
+        size = len(self.embeddings)
+        return range(size) if self.removed is None else np.flatnonzero(~self.removed).tolist()
+
     def search(
         self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
     ) -> tuple[Rows, Floats]:
