@@ -16,7 +16,7 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 app = typer.Typer(
     name="bench",
-    help="Measure the denoiser, synthesis, the data plane, or the server.",
+    help="Measure the denoiser, synthesis, the data plane, an index at size, or the server.",
     no_args_is_help=True,
 )
 
@@ -122,6 +122,47 @@ def time_data(
     params = load_params(find_project_root() / "params.yaml")
     stages = TimedStages(validate, mix, clean_within, _import_manifest, _draw_sheet, params)
     _show(bench.run(bench.Sizes(rows, triplets or rows, shards), stages, only or ()), as_json)
+
+
+@app.command("index")
+def time_index(
+    *,
+    as_json: Json = False,
+    rows: Annotated[int, typer.Option(min=1000, help="Vectors, which are made for it.")] = 1_000_000,
+    width: Annotated[int, typer.Option(min=8, help="Of a vector.")] = 256,
+    kind: Annotated[str, typer.Option(help="As of `compodiff index from-embeddings`.")] = "ivf_rabitq",
+    folder: Annotated[Path, typer.Option(help="Where vectors and index are written; they stay there.")] = Path("bench"),
+) -> None:
+    """Build, open, search and grow an index at size, each figure beside its limit."""
+    from compodiff.speed import indexing as bench
+
+    _show(bench.run(folder, bench.IndexSizes(rows, width), kind), as_json)
+
+
+@app.command("scale")
+def plan_scale(
+    *,
+    figures: Annotated[Path, typer.Argument(help="What `compodiff bench index --json` printed.")],
+    model: Annotated[str, typer.Option(help="Whose encoder is measured.")] = CHAMPION,
+    as_json: Json = False,
+    gpu_pictures: Annotated[float, typer.Option(min=1, help="Pictures a second that a GPU encodes.")] = 1000.0,
+    core_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 0.05,
+    gpu_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 2.0,
+    gigabyte_month: Annotated[float, typer.Option(min=0, help="Price.")] = 0.1,
+) -> None:
+    """Say what an index over 10^5, 10^7 and 10^9 pictures takes, and what of it is measured, computed or assumed."""
+    from compodiff.encoders import load_encoder
+    from compodiff.search.locate import find_model_parts
+    from compodiff.speed import plans
+    from compodiff.storage.json_files import read_json
+
+    picture = plans.measure_picture(load_encoder(find_model_parts(model).encoder).prepare_for_many())
+    try:
+        rates = plans.MeasuredRates.of(read_json(figures), picture)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputInvalid(f"{figures} is not what `compodiff bench index --json` prints") from error
+    prices = plans.Prices(gpu_pictures, core_hour, gpu_hour, gigabyte_month)
+    _show({"vectors": f"{rates.rows:,} x {rates.width}", "rows": plans.plan(rates, prices)}, as_json)
 
 
 def _import_manifest(manifest: Path, pictures: Path, to: Path) -> None:

@@ -82,13 +82,70 @@ def add(
     _build(folder, index, model, BuildPlan(chosen, listing, strict, keep=True, columns=columns))
 
 
-@app.command("remove")
-def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
-    """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there."""
-    from compodiff.index.folder import remove_from_index
-    from compodiff.index.scanning import find_path_inside
+@app.command("from-embeddings")
+def index_embeddings(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Arrays (x.npy, x.parquet), a folder of clip-retrieval, or artifacts/embeddings/SET"),
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Where the index stands.")],
+    model: Model = CHAMPION,
+    add: Annotated[bool, typer.Option("--add", help="Add them to the index that is there.")] = False,
+    kind: Annotated[str, typer.Option(help="flat, ivf_rabitq, ivf_sq8 or ivf_fp16. auto: by size.")] = "auto",
+    lists: Annotated[int, typer.Option(min=0, help="Inverted lists. 0: by size.")] = 0,
+    recall: Annotated[float, typer.Option(min=0, max=1, help="Least share of the 10 nearest that are found.")] = 0.95,
+    id_column: Annotated[str, typer.Option("--id", help="Column that names pictures. Default: the usual.")] = "",
+    set_folder: Annotated[
+        Path | None, typer.Option("--set", help="The set, where SOURCE holds its embeddings.", show_default=False)
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder that paths of the tables start from.", show_default=False)
+    ] = None,
+) -> None:
+    """Index vectors that the model's encoder made, of any number, shard by shard; one that was killed continues."""
+    from compodiff.encoders import load_encoder
+    from compodiff.index.segments.building import SegmentPlan
+    from compodiff.index.segments.making import VectorsToIndex, index_vectors
     from compodiff.params import load_params
 
+    encoder = load_encoder(find_model_parts(model).encoder).manifest
+    root = pictures or (source if set_folder is None else find_project_root())
+    plan = SegmentPlan(kind, lists, recall, id_column, str(root.resolve()))
+    params = load_params(find_project_root() / "params.yaml").index
+    made = index_vectors(out.resolve(), VectorsToIndex(source, encoder, plan, add, set_folder), params)
+    echo(f"{made.count} pictures in {out}, {made.kind}")
+    if made.segments is not None:
+        echo(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in made.segments.measured.items()))
+
+
+@app.command("to-engine")
+def send_to_engine(
+    index: Annotated[Path, typer.Argument(help="An index that `index from-embeddings` made.")],
+    address: Annotated[str, typer.Argument(help="Of Milvus: http://HOST:19530, or a file NAME.db.")],
+) -> None:
+    """Let Milvus search an index at size; a second run sends what was added since."""
+    from compodiff.index.segments.engine import send_to_engine
+
+    sent = send_to_engine(index, address)
+    echo(f"{sent.count} pictures of {index} are searched by {address}")
+
+
+@app.command("remove")
+def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
+    """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there.
+
+    FOLDER may be an index of embeddings; FILES are ids then.
+    """
+    from compodiff.index.folder import remove_from_index
+    from compodiff.index.scanning import find_path_inside
+    from compodiff.index.segments.making import is_of_segments, remove_pictures
+    from compodiff.params import load_params
+
+    if is_of_segments(folder):
+        left = remove_pictures(folder.resolve(), [str(file) for file in files or ()])
+        echo(f"{left.count} pictures in {folder}, {len(set(files or ()))} removed")
+        return
     folder, index = _resolve(folder, out)
     names = [find_path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
     params = load_params(find_project_root() / "params.yaml").index
@@ -129,14 +186,19 @@ def show_status(folder: Folder, out: Out = None) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
     from compodiff.index.folder import compare_folder
     from compodiff.index.manifest import list_damaged_files, read_manifest, require_folder
+    from compodiff.index.segments.making import is_of_segments
 
-    folder, index = _resolve(folder, out)
+    alone = is_of_segments(folder)
+    folder, index = (folder, folder) if alone else _resolve(folder, out)
     manifest = read_manifest(index)
-    require_folder(index, manifest, folder)
+    if not alone:
+        require_folder(index, manifest, folder)
     shape = f"{manifest.kind}, {manifest.dim}-d vectors of {manifest.encoder.describe()}"
     echo(f"{manifest.count} pictures in {index}, {shape}")
     for name in list_damaged_files(index):
         echo(f"damaged: {name}; remove the index and build it again")
+    if alone:
+        return
     found = compare_folder(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():

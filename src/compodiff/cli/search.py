@@ -191,7 +191,7 @@ def _write_page(path: Path, answer: _Answer, *, attribution: str) -> None:
     shown = []
     for part in list_parts(answer.query.reference):
         if isinstance(part, str):
-            shown.append(CaptionedPicture(pictures.read(part), str(index.pictures["name"].iloc[index.row[part]])))
+            shown.append(CaptionedPicture(pictures.read(part), index.names[index.row[part]]))
         elif isinstance(part, Image.Image):
             shown.append(CaptionedPicture(part, "reference"))
     query, options = answer.prepared.asked, answer.prepared.options

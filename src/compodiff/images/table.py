@@ -18,19 +18,17 @@ from compodiff.images.decoding import decode
 from compodiff.images.files import is_regular
 from compodiff.storage.names import is_inside
 
+Place = tuple[str, int, int]  # path, offset and length
 COLUMNS = ("picture_id", "name", "path", "offset", "length", "sha256")
 
 
 class PictureTable:
     """A table of pictures and the folder that its paths start from."""
 
-    def __init__(self, root: Path, table: pd.DataFrame) -> None:
-        """Join `root` and `table` (COLUMNS)."""
+    def __init__(self, root: Path, table: pd.DataFrame | Mapping[str, Place]) -> None:
+        """Join `root` and `table` (COLUMNS), or what stands for it where it is not in memory: places by id."""
         self.root = root
-        columns: list[list[Any]] = [table[name].tolist() for name in ("picture_id", "path", "offset", "length")]
-        self._at: dict[str, tuple[str, int, int]] = {
-            picture_id: (path, offset, length) for picture_id, path, offset, length in zip(*columns, strict=True)
-        }
+        self._at = table if isinstance(table, Mapping) else _list_places(table)
 
     def find_path(self, picture_id: str) -> Path:
         """Return the file (or tar) that holds a picture."""
@@ -66,6 +64,11 @@ class PictureTable:
             return decode(content)
         except InputInvalid as error:
             raise InputInvalid(f"{picture_id} in {self.find_path(picture_id)}: {error}") from error
+
+
+def _list_places(table: pd.DataFrame) -> Mapping[str, Place]:
+    columns: list[list[Any]] = [table[name].tolist() for name in ("picture_id", "path", "offset", "length")]
+    return {picture_id: (path, offset, length) for picture_id, path, offset, length in zip(*columns, strict=True)}
 
 
 def tabulate(root: Path, places: Mapping[str, tuple[Path, int, int]]) -> pd.DataFrame:

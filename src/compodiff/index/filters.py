@@ -6,7 +6,9 @@ functions is refused; DuckDB itself has no access to files or the network.
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +17,14 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
+from compodiff.index.segments.tables import ROW as _ROW
 
 if TYPE_CHECKING:
     import duckdb
 
 Rows = NDArray[np.int64]
 
-_KEPT = 64  # conditions whose rows are remembered
+_KEPT_BYTES = 2**28  # of rows that conditions found and that are remembered
 _CLASSES = frozenset(
     ("CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "FUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "TYPE")
 )
@@ -30,7 +33,6 @@ _FUNCTIONS = frozenset(
      "upper", "trim", "length", "contains", "starts_with", "prefix", "ends_with", "suffix", "regexp_matches",
      "regexp_full_match", "year", "month", "day", "hour", "dayofweek", "date_part", "date_trunc", "coalesce")
 )  # fmt: skip
-_ROW = "row#"
 _SETTINGS: dict[str, Any] = {
     "threads": 1,
     "memory_limit": "512MB",
@@ -45,12 +47,17 @@ _COMMON = "folder, name, caption, size, modified"
 class Filters:
     """The metadata of one index, asked by condition; safe to use from many threads."""
 
-    def __init__(self, table: pd.DataFrame) -> None:
-        """Take the pictures' table; its order is that of the rows that are returned."""
+    def __init__(self, table: pd.DataFrame, files: Sequence[Path] = ()) -> None:
+        """Take the pictures' table; its order is that of the rows that are returned.
+
+        Where it is too large for memory, it is empty, and `files` are the parquet files that hold it, with the numbers
+        of their rows. Of these only the columns that a condition names are read.
+        """
         self.columns = [str(name) for name in table.columns]
         self._table = table.assign(**{_ROW: np.arange(len(table))})
+        self._files = [str(file.resolve()) for file in files]
         self._alone = threading.Lock()
-        self._kept: LRUCache[str, Rows] = LRUCache(_KEPT)
+        self._kept: LRUCache[str, Rows] = LRUCache(_KEPT_BYTES, getsizeof=lambda rows: rows.nbytes + len(_ROW))
 
     def find_rows(self, condition: str) -> Rows:
         """Return rows of the pictures for which `condition` holds, ascending.
@@ -59,18 +66,28 @@ class Filters:
             InputInvalid: it does not parse, is not a condition, or names a column that is not there, or none.
         """
         with self._alone:
-            if condition not in self._kept:
-                self._kept[condition] = self._query_rows(condition)
-            return self._kept[condition]
+            rows = self._kept.get(condition)
+            if rows is None:
+                rows = self._query_rows(condition)
+                with suppress(ValueError):  # more than all that is kept
+                    self._kept[condition] = rows
+            return rows
 
     def _query_rows(self, condition: str) -> Rows:
         # DuckDB complains on stderr of what is alive when Python ends: no connection outlives its question, and no
         # module holds it, as typing's caches keep modules.
         import duckdb
 
-        with duckdb.connect(":memory:", config=_SETTINGS) as database:
+        with duckdb.connect(":memory:") as database:
+            if self._files:
+                database.execute("set allowed_paths = $1", [self._files])
+            for name, value in _SETTINGS.items():
+                database.execute(f"set {name} = $1", [value])
             self._require_harmless(database, condition)
-            database.register("pictures", self._table)
+            if self._files:
+                database.read_parquet(self._files).create_view("pictures")
+            else:
+                database.register("pictures", self._table)
             return self._run_condition(database, condition)
 
     def _run_condition(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:

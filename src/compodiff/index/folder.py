@@ -100,7 +100,7 @@ def build_folder_index(
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     staging = out.with_name(f"{out.name}.parts")
-    with _lock_index(out):
+    with lock_index(out):
         earlier = _open_earlier(out, folder)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = EncodedPictures(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
@@ -148,7 +148,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         ResourceUnavailable: `out` cannot be written, or is being written by another.
     """
     open_index(out, folder)  # where there is none, no folder is made to lock
-    with _lock_index(out):
+    with lock_index(out):
         earlier = EarlierIndex(Index.load(out))
         held = earlier.index
         require_folder(out, held.manifest, folder)
@@ -255,7 +255,7 @@ def _write(
 
 
 @contextmanager
-def _lock_index(out: Path) -> Iterator[None]:
+def lock_index(out: Path) -> Iterator[None]:
     """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
     try:
         with lock_folder(_check_writable(out.parent)):

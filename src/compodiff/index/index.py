@@ -1,4 +1,4 @@
-"""Which embeddings of a gallery lie nearest to a query's. The only module that imports FAISS.
+"""Which embeddings of a gallery lie nearest to a query's: an index made in memory, and how any index is opened.
 
 An index is a folder that appears whole or not at all:
 
@@ -7,6 +7,8 @@ An index is a folder that appears whole or not at all:
     pictures.parquet  one row per vector, in order: picture_id and where its bytes are (compodiff/images.py)
     looks.npy, ...    of a folder's index: what the next build need not find out again (index/previous.py)
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
+
+One at size, made of segments, is described in index/segments.
 
 Shapes: N pictures, D embedding width, B queries, k results.
 """
@@ -32,19 +34,22 @@ from compodiff.index.manifest import (
     read_manifest,
     require_replaceable_index,
 )
+from compodiff.index.nearest import NO_PICTURE, FaissFile, Floats, Nearest, Rows, normalise
+from compodiff.index.segments.tables import PictureRows
+from compodiff.index.segments.vectors import StoredVectors
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import replace_folder, write_json
 
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
+__all__ = ["GROUP", "NO_PICTURE", "Beside", "Floats", "Index", "Rows", "build"]
+
 Beside = Mapping[str, NDArray[Any] | pd.DataFrame]  # file name -> content
 
-NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
-
 _INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
+_LISTS = "the lists of a segment"
 GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
 _GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
 _CHUNK = 65_536  # vectors normalised at a time
+_SAMPLED = 4096  # vectors of an index that is not held in memory
 _SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored one by one
 _TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
 
@@ -98,45 +103,53 @@ def build(
 
 
 class Index:
-    """An index on disk, opened for search. Memory-mapped, so opening costs nothing; safe to use from many threads."""
+    """An index on disk, opened for search. Memory-mapped, so opening costs nothing; safe to use from many threads.
 
-    def __init__(self, folder: Path, manifest: IndexManifest, nearest: Any) -> None:
+    Attributes:
+        pictures: the table of pictures; empty where `rows` is given, that table where it is too large for memory.
+        picture_ids, names, embeddings: by row; `row`: rows by id. Embeddings (N, D) are as the encoder made them.
+    """
+
+    def __init__(self, folder: Path, manifest: IndexManifest, nearest: Nearest) -> None:
         """Join the parts; `Index.load` is the way in."""
-        self.folder = folder
-        self.manifest = manifest
+        self.folder, self.manifest, self._nearest = folder, manifest, nearest
+        self.rows: PictureRows | None = None
         self.pictures = pd.read_parquet(folder / _PICTURES)
-        self.picture_ids: list[str] = self.pictures["picture_id"].tolist()
-        self.row = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}
-        self.embeddings: Floats = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        self._nearest = nearest
+        self.picture_ids: Sequence[str] = self.pictures["picture_id"].tolist()
+        self.names: Sequence[str] = self.pictures["name"].tolist() if "name" in self.pictures else self.picture_ids
+        self.row: Mapping[str, int] = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}
+        self.embeddings: Floats | StoredVectors = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
 
     @classmethod
-    def load(cls, folder: Path) -> "Index":
-        """Open the index at `folder`; one that is being replaced is waited for.
+    def load(cls, folder: Path, *, engine: bool = True) -> "Index":
+        """Open the index at `folder`, without `engine` to be searched by its own lists; a replacement is waited for.
 
         Raises:
             InputInvalid: there is none.
             IndexMismatch: a file is missing, cut short or not what the manifest says.
+            ResourceUnavailable: its engine cannot be reached.
         """
-        return open_settled(folder, lambda: cls._open_files(folder))
+        return open_settled(folder, lambda: cls._open_files(folder, engine))
 
     @classmethod
-    def _open_files(cls, folder: Path) -> "Index":
+    def _open_files(cls, folder: Path, engine: bool) -> "Index":
         manifest = read_manifest(folder)
         for name, file in manifest.files.items():
             path = folder / name
             size = path.stat().st_size if path.is_file() else 0
             if size != file["bytes"]:
                 raise make_damage_error(folder, f"{name} has {size} bytes of {file['bytes']}")
-        # Only flat storage can be used where it lies; inverted lists are mapped list by list.
-        flags = faiss.IO_FLAG_MMAP_IFC if manifest.kind == "flat" else faiss.IO_FLAG_MMAP
         try:
-            nearest = faiss.read_index(str(folder / _INDEX), flags)
+            if manifest.segments is not None:
+                from compodiff.index.segments.engine import open_segments
+
+                return open_segments(folder, manifest, engine)
+            nearest = FaissFile(folder / _INDEX, manifest.kind)
         except RuntimeError as error:
-            raise make_damage_error(folder, f"FAISS cannot read {_INDEX}") from error
-        if (nearest.ntotal, nearest.d) != (manifest.count, manifest.dim):
+            raise make_damage_error(folder, f"FAISS cannot read {_LISTS if manifest.segments else _INDEX}") from error
+        if (nearest.size, nearest.width) != (manifest.count, manifest.dim):
             raise make_damage_error(
-                folder, f"{_INDEX} holds {nearest.ntotal} x {nearest.d} of {manifest.count} x {manifest.dim}"
+                folder, f"{_INDEX} holds {nearest.size} x {nearest.width} of {manifest.count} x {manifest.dim}"
             )
         try:
             return cls(folder, manifest, nearest)
@@ -156,6 +169,22 @@ class Index:
                 f"works on {encoder.embedding_dim}-d of {encoder.describe()}; run: compodiff index build, or "
                 "dvc repro build_index"
             )
+
+    def read_text(self, row: int, column: str) -> str:
+        """Return one value of a column of texts of the table of pictures."""
+        return str(self.pictures[column].iloc[row]) if self.rows is None else self.rows.read_text(row, column)
+
+    def read_sample(self) -> pd.DataFrame:
+        """Return the table of pictures, or some rows from all over it where it is too large for memory."""
+        return self.pictures if self.rows is None else self.rows.sample()
+
+    def list_rows(self) -> Sequence[int]:
+        """Return the rows of all pictures that can be found."""
+        return range(self.manifest.count)
+
+    def sample_vectors(self) -> Floats:
+        """Return all embeddings (N, D), or the first of them where they are too many for memory."""
+        return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[:_SAMPLED]
 
     def read_embedding(self, picture_id: str) -> Floats:
         """Return the stored embedding (D,) of a picture, as the encoder made it.
@@ -192,30 +221,20 @@ class Index:
         findable = self.manifest.count if allowed is None else len(allowed)
         k = min(k, findable)
         wanted = min(k + max(map(len, exclude), default=0), findable)
-        unit = _normalise(queries)
+        unit = normalise(queries)
         if allowed is not None and findable <= _SCORED_AT_ONCE:
             # Exact whatever the kind: few rows may all lie in lists that a query does not probe.
             rows, scores = self._score_exactly(unit, np.broadcast_to(allowed, (len(unit), findable)))
         elif self.manifest.rerank:
             candidates = min(wanted * self.manifest.rerank, self.manifest.count)
-            _, near = self._nearest.search(unit, candidates, params=self._select_rows(allowed))
+            _, near = self._nearest.search(unit, candidates, allowed)
             rows, scores = self._score_exactly(unit, near)
         else:
-            scores, rows = self._nearest.search(unit, wanted, params=self._select_rows(allowed))
+            scores, rows = self._nearest.search(unit, wanted, allowed)
         return self._drop_excluded(rows[:, :wanted], scores[:, :wanted], exclude, k)
 
-    def _select_rows(self, allowed: Rows | None) -> Any:
-        """Return what tells FAISS to look at some rows only."""
-        if allowed is None:
-            return None
-        settings: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
-        if self.manifest.kind == "flat":
-            return faiss.SearchParameters(**settings)
-        settings["nprobe"] = self._nearest.nprobe
-        return faiss.SearchParametersIVF(**settings)
-
     def _score_exactly(self, unit: Floats, rows: Rows) -> tuple[Rows, Floats]:
-        scores = np.stack([_normalise(self.embeddings[found]) @ query for query, found in zip(unit, rows, strict=True)])
+        scores = np.stack([normalise(self.embeddings[found]) @ query for query, found in zip(unit, rows, strict=True)])
         scores[rows == NO_PICTURE] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
@@ -271,19 +290,10 @@ def _train(kind: str, embeddings: Floats, params: IndexParams) -> Any:
     if kind == "ivf_pq":
         index.pq.cp.min_points_per_centroid = 1
         index.do_polysemous_training = False  # takes 5 s and serves a filter that is not used
-    index.train(_normalise(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))
+    index.train(normalise(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))
     return index
 
 
 def _split_into_units(embeddings: Floats) -> Iterator[Floats]:
     for start in range(0, len(embeddings), _CHUNK):
-        yield _normalise(embeddings[start : start + _CHUNK])
-
-
-def _normalise(vectors: Floats) -> Floats:
-    """Return vectors (B, D) of length 1, contiguous float32; a zero vector stays zero."""
-    unit = np.array(vectors, dtype=np.float32, order="C")
-    if not np.isfinite(unit).all():
-        raise InputInvalid("an embedding holds a value that is not finite; its picture or text cannot be used")
-    faiss.normalize_L2(unit)
-    return unit
+        yield normalise(embeddings[start : start + _CHUNK])

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,25 @@ _REPLACED_WITHIN = 2.0  # seconds that a reader waits for an index that is just 
 
 
 @dataclass(frozen=True)
+class Segments:
+    """What an index at size is made of (index/segments).
+
+    Attributes:
+        parts: of each segment, the rows of each of its shards.
+        probes: lists that a query visits.
+        removed: file of a bit a row, set where it was taken out; "" where none was.
+        measured: recall and latency, by the command that built it.
+        engine: address and collection that are searched in place of the lists, and rows that were sent; {} for none.
+    """
+
+    parts: list[list[int]]
+    probes: int
+    removed: str
+    measured: dict[str, Any]
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class IndexManifest:
     """What an index was built from and how; `files` maps a file's name to its `bytes` and `sha256`."""
 
@@ -33,10 +52,13 @@ class IndexManifest:
     encoder: EncoderManifest
     pictures_root: str  # folder of the pictures, relative to the index or absolute
     files: dict[str, dict[str, Any]]
+    segments: Segments | None = None  # None of an index that was made in memory
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON types."""
-        return {**vars(self), "encoder": self.encoder.to_json()}
+        content = {**vars(self), "encoder": self.encoder.to_json()}
+        del content["segments"]
+        return content | ({"segments": vars(self.segments)} if self.segments else {})
 
 
 def read_manifest(folder: Path) -> IndexManifest:
@@ -48,7 +70,9 @@ def read_manifest(folder: Path) -> IndexManifest:
     """
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        manifest = IndexManifest(**{**content, "encoder": EncoderManifest.from_json(content["encoder"])})
+        segments = Segments(**content["segments"]) if "segments" in content else None
+        encoder = EncoderManifest.from_json(content["encoder"])
+        manifest = IndexManifest(**{**content, "encoder": encoder, "segments": segments})
         if outside := [name for name in manifest.files if not is_inside(name)]:
             raise make_damage_error(folder, f"{outside[0]!r} leads out of it")
         return manifest
@@ -56,6 +80,17 @@ def read_manifest(folder: Path) -> IndexManifest:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
     except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
         raise make_damage_error(folder, f"{MANIFEST} is not a manifest of this version") from error
+
+
+def require_segments(manifest: IndexManifest) -> Segments:
+    """Return what an index at size is made of.
+
+    Raises:
+        InputInvalid: it is not made of segments.
+    """
+    if manifest.segments is None:
+        raise InputInvalid("the index is not made of segments; build it again: compodiff index from-embeddings")
+    return manifest.segments
 
 
 def require_replaceable_index(folder: Path) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images import read_picture
 from compodiff.images.files import is_regular, read_regular
+from compodiff.index.filters import Filters
 from compodiff.index.index import Index
 
 _STYLES = ("twemoji", "openmoji")
@@ -31,6 +33,17 @@ def find_reference(name: str, index: Index) -> str | Image.Image:
         if picture_id in index.row:
             return picture_id
     raise InputInvalid(f"{name} is neither a picture file nor in the index, {_describe_nearest(name, index)}")
+
+
+def find_named(part: str, index: Index, filters: Filters) -> Sequence[int]:
+    """Return the rows of the pictures in whose names `part` stands, in capitals or not; all for ""."""
+    if not part:
+        return index.list_rows()
+    if index.rows is not None:
+        quoted = part.replace("'", "''")
+        return filters.find_rows(f"contains(lower(name), lower('{quoted}'))").tolist()
+    names = index.pictures["name"].str.contains(part, case=False, regex=False)
+    return np.flatnonzero(names).tolist()
 
 
 def _find_by_bytes(path: Path, index: Index) -> str | None:

@@ -86,7 +86,7 @@ class Ranker:
 
     def __init__(self, index: Index, pictures: PictureTable) -> None:
         self._index, self._pictures = index, pictures
-        self._names: list[str] = index.pictures["name"].tolist()
+        self._names = index.names
         self._groups: list[str] = index.pictures[GROUP].tolist() if GROUP in index.pictures else []
         self._members = _collect_members(index.picture_ids, self._groups)
 

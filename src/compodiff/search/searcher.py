@@ -77,13 +77,14 @@ class Searcher:
         index.require_encoder(composer.encoder.manifest)
         self.composer, self.index, self.reranking = composer, index, reranking
         root = pictures_root or index.folder / index.manifest.pictures_root
-        self.pictures = PictureTable(root, index.pictures)
-        self.filters = Filters(index.pictures)
+        places = index.pictures if index.rows is None else index.rows.list_places(index.row)
+        self.pictures = PictureTable(root, places)
+        self.filters = Filters(index.pictures, [] if index.rows is None else index.rows.files)
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
         self._words = WrittenWords(index.pictures)
         self._guesses = GuessLimit(composer, index)
-        self._gallery = measure_gallery(index.embeddings, composer.encoder.manifest.learned_dim)
+        self._gallery = measure_gallery(index.sample_vectors(), composer.encoder.manifest.learned_dim)
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod
@@ -114,7 +115,7 @@ class Searcher:
     @property
     def picture_ids(self) -> Sequence[str]:
         """The ids of the pictures that can be found."""
-        return tuple(self.index.picture_ids)
+        return tuple(self.index.row)
 
     def search(
         self,

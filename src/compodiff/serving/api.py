@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse
 
 from compodiff.errors import CompoDiffError, ResourceUnavailable
+from compodiff.search.naming import find_named
 from compodiff.search.progress import SearchProgress
 from compodiff.serving.access import COOKIE, AccessGuard, is_right_token
 from compodiff.serving.champion import Champion, ServedModel
@@ -154,11 +155,11 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
     ) -> PicturesReply:
         live = service.champion.live
-        index = live.searcher.index
-        names = index.pictures["name"]
-        rows = names.index[names.str.contains(contains, case=False, regex=False)] if contains else names.index
+        rows = find_named(contains, live.searcher.index, live.searcher.filters)
         if picture_id:
-            rows = rows.intersection([index.row[each] for each in picture_id if each in index.row])
+            row = live.searcher.index.row
+            asked = {row[each] for each in picture_id if each in row}
+            rows = [each for each in rows if each in asked] if contains else sorted(asked)
         return PicturesReply(
             count=len(rows),
             pictures=[make_picture_reply(live, row) for row in rows[offset : offset + limit]],

@@ -16,6 +16,7 @@ from compodiff.encoders.reranking import Reranking
 from compodiff.errors import CompoDiffError
 from compodiff.index.index import Index
 from compodiff.index.manifest import stamp
+from compodiff.index.segments.tables import PictureRows
 from compodiff.search.composer import Composer
 from compodiff.search.guesses import make_meaningless_texts
 from compodiff.search.query import Query
@@ -49,14 +50,20 @@ class ServedPaths:
 class Metadata:
     """What is known of the pictures of an index besides their ids and names, ready to be sent."""
 
-    def __init__(self, table: pd.DataFrame) -> None:
-        """Take the pictures' table; dates become ISO 8601, what is missing or not finite None."""
+    def __init__(self, table: pd.DataFrame, stored: PictureRows | None = None) -> None:
+        """Take the pictures' table, or its rows where it is too large for memory.
+
+        Dates become ISO 8601, what is missing or not finite None.
+        """
+        self._stored = stored
         self._columns = {
             str(name): _convert_column(table[name]) for name in table.columns if name not in _KNOWN_ELSEWHERE
         }
 
     def read_rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return the metadata of the pictures in `rows`."""
+        if self._stored is not None:
+            return Metadata(self._stored.read(rows)).read_rows(range(len(rows)))
         return [{name: column[row] for name, column in self._columns.items()} for row in rows]
 
 
@@ -113,7 +120,7 @@ def _open_live(places: ServedPaths, composer: Composer, reranking: Reranking | N
     searcher = Searcher(composer, index, places.pictures_root, reranking)
     searcher.answer(Query(index.picture_ids[0], "warm", k=1))
     searcher.answer(Query(None, make_meaningless_texts(1)[0], k=1))  # reads names, and measures what a guess is
-    return ServedModel(searcher, places, written, Metadata(index.pictures))
+    return ServedModel(searcher, places, written, Metadata(index.pictures, index.rows))
 
 
 def _convert_column(column: pd.Series) -> list[Any]:

@@ -56,7 +56,7 @@ class Openings:
         async with self._alone:
             if self._made is None or self._made[0]() is not live:
                 index = live.searcher.index
-                rows = await asyncio.to_thread(choose_different, index.embeddings, _PICTURES)
+                rows = await asyncio.to_thread(choose_different, index.sample_vectors(), _PICTURES)
                 self._made = ref(live), (await self._try_queries(live), rows)
         return self._made[1]
 

@@ -78,7 +78,7 @@ def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., 
 
     @app.get("/facets", responses=faults, summary="What the pictures can be filtered by")
     def get_facets() -> FacetsReply:
-        return FacetsReply(facets=list_facets(service.champion.live.searcher.index.pictures))
+        return FacetsReply(facets=list_facets(service.champion.live.searcher.index.read_sample()))
 
     as_of_a_search = describe_faults(400, 401, 413, 422, 429)
 

@@ -90,5 +90,5 @@ def _make_webp(pictures: PictureTable, picture_id: str, edge: int) -> bytes:
 def _make_etag(live: ServedModel, picture_id: str, edge: int) -> str:
     """Make a tag of the content: a picture that changed has another."""
     index = live.searcher.index
-    digest = index.pictures["sha256"].iloc[index.row[picture_id]]
-    return f'"{str(digest)[:32]}-{edge}"'
+    digest = index.read_text(index.row[picture_id], "sha256")
+    return f'"{digest[:32]}-{edge}"'

@@ -146,7 +146,7 @@ def make_picture_reply(live: ServedModel, row: int) -> PictureReply:
     """Return the picture in `row` of the index."""
     index = live.searcher.index
     picture_id = index.picture_ids[row]
-    name = str(index.pictures["name"].iloc[row])
+    name = index.names[row]
     address = make_picture_address(picture_id)
     return PictureReply(picture_id=picture_id, name=name, picture=address, thumbnail=make_thumbnail_address(picture_id))
 

@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     comparison = embedded.score(models, encoder, evaluation, settings)
     scored = [row.scored.benchmark for row in comparison.rows[COMPOSED]]
     served = Index.load(index)
-    if len(scored) == 1 and set(scored[0].gallery or ()) == set(served.pictures["picture_id"]):
+    if len(scored) == 1 and set(scored[0].gallery or ()) == set(served.row):
         served.require_encoder(encoded.encoder)
         comparison = comparison.add_to_record(index=measure_served_recall(served, comparison))
     embedded.write(comparison, evaluation, metrics=metrics, report=report)
@@ -63,7 +63,7 @@ def measure_served_recall(index: Index, comparison: Comparison) -> dict[str, Any
     excluded = [list(query.references) for query in queries]
     found = [index.search(part.astype(np.float32), SERVED, excluded) for part in row.similarity.parts]
     rows, scores = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
-    names = index.pictures["picture_id"].to_numpy()
+    names = np.array(index.picture_ids, dtype=object)
     hits = []
     for query, of_query, order in zip(queries, rows, np.argsort(-scores, axis=1), strict=True):
         ranked = dict.fromkeys(of_query[order][of_query[order] >= 0])  # a picture that several draws found counts once

@@ -69,11 +69,11 @@ def test_inverted_lists_take_over_beyond_the_limit_and_are_not_learned_again(alb
     add(album, encoder, album / "20.png", params=params)
     first = Index.load(album / INSIDE)
     assert first.manifest.kind == "ivf_sq8"
-    centroids = first._nearest.quantizer.reconstruct_n(0, 2)
+    centroids = first._nearest._index.quantizer.reconstruct_n(0, 2)
     draw_patches(21).save(album / "21.png")
     add(album, encoder, album / "21.png", params=params)
     second = Index.load(album / INSIDE)
     assert second.manifest.count == 10
-    np.testing.assert_array_equal(second._nearest.quantizer.reconstruct_n(0, 2), centroids)
+    np.testing.assert_array_equal(second._nearest._index.quantizer.reconstruct_n(0, 2), centroids)
     rows, _ = second.search(np.array(second.embeddings), 1)
     assert rows[:, 0].tolist() == list(range(10))

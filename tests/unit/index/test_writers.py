@@ -65,7 +65,7 @@ def test_readers_see_a_whole_index_while_it_is_replaced(album, encoder, tmp_path
 
     def opened(_):
         index = Index.load(album / INSIDE)
-        assert len(index.pictures) == len(index.embeddings) == index.manifest.count == index._nearest.ntotal
+        assert len(index.pictures) == len(index.embeddings) == index.manifest.count == index._nearest.size
         return index.manifest.count
 
     with ThreadPoolExecutor(3) as pool:

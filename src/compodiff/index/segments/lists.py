@@ -1,0 +1,120 @@
+"""Inverted lists of codes, by FAISS: learned on a sample, filled shard by shard, merged, searched where they lie.
+
+Shapes: N vectors, D their width, B queries, k results.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from compodiff.errors import InputInvalid
+from compodiff.index.nearest import NO_PICTURE, Floats, Rows, normalise
+
+LISTS = "lists.faiss"
+_CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8", "ivf_fp16": "SQfp16"}
+KINDS = tuple(_CODES)
+PER_LIST = 50  # vectors of the sample for each list; FAISS asks for 39 at least
+_ROUNDS = 10  # of k-means
+
+
+def choose_lists(count: int) -> int:
+    """Return how many inverted lists divide `count` vectors well: a power of two near its square root."""
+    return int(2 ** max(0, round(np.log2(1.3 * np.sqrt(count)))))
+
+
+def train(kind: str, lists: int, sample: NDArray[np.float32], to: Path) -> None:
+    """Learn lists and codes from a sample (N, D), on GPUs where FAISS has some, and write them as `to`.
+
+    Raises:
+        InputInvalid: the sample is smaller than the number of lists, or holds a value that is not finite.
+    """
+    if len(sample) < lists:
+        raise InputInvalid(f"{lists} lists need as many vectors, there are {len(sample)}; give fewer: --lists")
+    index: Any = faiss.index_factory(sample.shape[1], f"IVF{lists},{_CODES[kind]}", faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, 1
+    if (on_gpus := _move_to_gpus(index.quantizer)) is not None:
+        index.clustering_index = on_gpus
+    index.train(normalise(sample))
+    faiss.write_index(index, str(to))
+
+
+def fill(trained: Path, chunks: Iterable[NDArray[Any]], first: int, to: Path) -> None:
+    """Write the codes of a shard's vectors, (n, D) a chunk, numbered from `first`, as `to`.
+
+    Raises:
+        InputInvalid: one holds a value that is not finite.
+    """
+    index: Any = faiss.read_index(str(trained))
+    finder = _move_to_gpus(index.quantizer) or index.quantizer
+    for chunk in chunks:
+        unit = normalise(chunk)
+        ids = np.arange(first, first + len(unit))
+        _, lists = finder.search(unit, 1)
+        pointers = [faiss.swig_ptr(array) for array in (unit, ids, np.ascontiguousarray(lists))]
+        index.add_core(len(unit), *pointers)
+        first += len(unit)
+    faiss.write_index(index, str(to))
+
+
+def merge(trained: Path, blocks: Sequence[Path], to: Path) -> None:
+    """Join the codes of shards into the lists of one segment; in memory are its codes, not its vectors."""
+    index: Any = faiss.read_index(str(trained))
+    for block in blocks:
+        index.merge_from(faiss.read_index(str(block)), 0)
+    faiss.write_index(index, str(to))
+
+
+class MappedLists:
+    """The lists of one segment, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open them.
+
+        Raises:
+            RuntimeError: FAISS's own; they cannot be read.
+        """
+        self._index: Any = faiss.read_index(str(folder / LISTS), faiss.IO_FLAG_MMAP)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many vectors there are, and how wide."""
+        return int(self._index.ntotal), int(self._index.d)
+
+    @property
+    def lists(self) -> int:
+        """How many lists there are."""
+        return int(self._index.nlist)
+
+    def search(self, unit: Floats, k: int, probes: int, bits: NDArray[np.uint8] | None) -> tuple[Floats, Rows]:
+        """Return the k nearest of those whose bit is set, all with None: estimated cosines and rows, (B, k) each."""
+        settings: dict[str, Any] = {"nprobe": min(probes, self.lists)}
+        if bits is not None:
+            select: Any = faiss.IDSelectorBitmap
+            settings["sel"] = select(bits)
+        scores, rows = self._index.search(unit, k, params=faiss.SearchParametersIVF(**settings))
+        return scores, rows
+
+
+def find_exactly(unit: Floats, chunks: Iterator[tuple[int, NDArray[Any]]], k: int) -> Rows:
+    """Return the k rows nearest to each query, (B, k), by comparing all: chunks of vectors with their first rows."""
+    heap: Any = faiss.ResultHeap(len(unit), k, keep_max=True)
+    for first, chunk in chunks:
+        scores, rows = faiss.knn(unit, normalise(chunk), min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
+        heap.add_result(scores, np.where(rows == NO_PICTURE, NO_PICTURE, rows + first))
+    heap.finalize()
+    found: Rows = heap.I
+    return found
+
+
+def _move_to_gpus(quantizer: Any) -> Any:
+    """Return a copy of a flat index on all GPUs; None where FAISS has none, or none answers."""
+    try:
+        if not getattr(faiss, "get_num_gpus", lambda: 0)():
+            return None
+        return faiss.index_cpu_to_all_gpus(quantizer)
+    except (RuntimeError, AttributeError):  # a GPU without a driver; a FAISS that was built without GPUs
+        return None
