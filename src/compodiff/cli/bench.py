@@ -8,7 +8,6 @@ import typer
 
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
-from compodiff.search.locate import CHAMPION
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
@@ -45,13 +44,13 @@ def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
 def serve(
     clients: Annotated[int, typer.Option(min=1, help="Connections that ask at once.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Of the load; a quarter of it before, one at a time.")] = 120,
-    model: Annotated[str, typer.Option(help="As of `compodiff serve`.")] = CHAMPION,
+    model: Annotated[str | None, typer.Option(help="As of `compodiff serve`.", show_default=False)] = None,
     index: Annotated[Path | None, typer.Option(help="As of `compodiff serve`.")] = None,
 ) -> None:
     """Start a server on loopback and load it with mixed and partly broken requests; prints JSON."""
     from compodiff.speed import serving
 
-    arguments = ["--model", model, *(["--index", str(index)] if index else [])]
+    arguments = [*(["--model", model] if model else []), *(["--index", str(index)] if index else [])]
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
 
 

@@ -1,24 +1,30 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compodiff.cli.options import Model
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.project import find_project_root
-from compodiff.search.locate import CHAMPION, find_model_parts
+from compodiff.project import find_params_file
+from compodiff.search.locate import choose_index_place, choose_model, find_model_parts
 
 if TYPE_CHECKING:
     from compodiff.index.folder import BuildPlan
 
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", help=f"Where the index stands. Default: FOLDER/{INSIDE}.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--out",
+        help=f"Where the index stands. Default: FOLDER/{INSIDE}; of a folder that cannot be written, the model home.",
+        show_default=False,
+    ),
 ]
-Model = Annotated[str, typer.Option(help="The model that will search: an alias, or a folder.")]
 Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
@@ -36,7 +42,7 @@ app = typer.Typer(name="index", help="Make a folder of your own pictures ready f
 def build(
     folder: Folder,
     out: Out = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     columns: Columns = None,
     no_columns: NoColumns = False,
     strict: Strict = False,
@@ -60,7 +66,7 @@ def add(
     folder: Folder,
     files: Files = None,
     out: Out = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     columns: Columns = None,
     strict: Strict = False,
     skip_unreadable: Skip = False,
@@ -91,12 +97,12 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
 
     folder, index = _resolve(folder, out)
     names = [find_path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
-    params = load_params(find_project_root() / "params.yaml").index
+    params = load_params(find_params_file()).index
     done = remove_from_index(folder, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
+def _build(folder: Path, index: Path, model: str | None, todo: "BuildPlan") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.images.files import name_others
     from compodiff.index.folder import build_folder_index
@@ -104,9 +110,10 @@ def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
     from compodiff.params import load_params
 
     require_replaceable_index(index)
-    encoder = load_encoder(find_model_parts(model).encoder).prepare_for_many()
-    params = load_params(find_project_root() / "params.yaml").index
-    built = build_folder_index(folder, index, encoder, params, todo)
+    chosen = choose_model(model, index)
+    encoder = load_encoder(find_model_parts(chosen).encoder).prepare_for_many()
+    params = load_params(find_params_file()).index
+    built = build_folder_index(folder, index, encoder, params, replace(todo, made_by=chosen.to_json()))
     for name, reason in built.unreadable.items():
         echo(f"left out: {name} ({reason})", err=True)
     if others := name_others(built.others):
@@ -121,7 +128,7 @@ def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
     from compodiff.index.scanning import resolve
 
     folder = resolve(folder)
-    return folder, resolve(out or folder / INSIDE)
+    return folder, resolve(out or choose_index_place(folder))
 
 
 @app.command("status")

@@ -4,17 +4,18 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.index import MADE_BY, MANIFEST
+from compodiff.index.stamp import stamp
 from compodiff.storage.digests import digest_file
 from compodiff.storage.names import is_inside
 from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
 
-MANIFEST = "manifest.json"
 KIND = "index"
 
 Opened = TypeVar("Opened")
@@ -33,10 +34,12 @@ class IndexManifest:
     encoder: EncoderManifest
     pictures_root: str  # folder of the pictures, relative to the index or absolute
     files: dict[str, dict[str, Any]]
+    made_by: dict[str, str] = field(default_factory=dict)  # the model, as `ChosenModel.to_json`; of a folder's index
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON types."""
-        return {**vars(self), "encoder": self.encoder.to_json()}
+        content = {**vars(self), "encoder": self.encoder.to_json()}
+        return content if self.made_by else {key: value for key, value in content.items() if key != MADE_BY}
 
 
 def read_manifest(folder: Path) -> IndexManifest:
@@ -100,15 +103,6 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
-
-
-def stamp(folder: Path) -> tuple[int, int]:
-    """Return what changes when the index at `folder` is replaced; (0, 0) where there is none."""
-    try:
-        status = (folder / MANIFEST).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_ino)
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

@@ -25,20 +25,33 @@ def find_reference(name: str, index: Index) -> str | Image.Image:
     """
     path = Path(name)
     if is_regular(path):
-        return _find_by_bytes(path, index) or read_picture(path)
+        return _find_by_file(path, index) or read_picture(path)
+    return find_id(name, index, "neither a picture file nor in the index")
+
+
+def find_id(name: str, index: Index, otherwise: str) -> str:
+    """Return the id of the index that `name` is, or the id of the emoji that it is.
+
+    Raises:
+        InputInvalid: there is none; the message says `otherwise`.
+    """
     codepoints = "-".join(f"{ord(character):X}" for character in name if character != "\N{VARIATION SELECTOR-16}")
     for picture_id in (name, *(f"{style}-{codepoints}" for style in _STYLES)):
         if picture_id in index.row:
             return picture_id
-    raise InputInvalid(f"{name} is neither a picture file nor in the index, {_describe_nearest(name, index)}")
+    raise InputInvalid(f"{name} is {otherwise}, {_describe_nearest(name, index)}")
 
 
-def _find_by_bytes(path: Path, index: Index) -> str | None:
-    """Return the id of the picture of the index with the bytes of this file, which then need not be encoded."""
+def _find_by_file(path: Path, index: Index) -> str | None:
     try:
-        digest = hashlib.sha256(read_regular(path)[1]).hexdigest()
+        return find_by_bytes(read_regular(path)[1], index)
     except InputInvalid:  # `read_picture` says so
         return None
+
+
+def find_by_bytes(content: bytes, index: Index) -> str | None:
+    """Return the id of the picture of the index with these bytes, which then need not be encoded; None without one."""
+    digest = hashlib.sha256(content).hexdigest()
     same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
     return str(same.iloc[0]) if len(same) else None
 
