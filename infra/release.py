@@ -9,12 +9,13 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import distributions
 from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WORK, OUT, SBOM = ROOT / "build" / "release", ROOT / "dist", ROOT / "build" / "sbom.json"
+OUT, SBOM = ROOT / "dist", ROOT / "build" / "sbom.json"
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "params.yaml", "dvc.yaml", "data.dvc", "infra", "src", "flows")
 LARGEST = 40_000_000  # bytes of the wheel
 QUERIES, PICTURES = 120, 640  # of `compodiff demo`
@@ -25,13 +26,17 @@ def main() -> None:
     from compodiff import __version__
     from compodiff.errors import CompoDiffError
 
-    try:
-        wheel = build_wheel(sys.argv[1] if len(sys.argv) > 1 else None)
-    except CompoDiffError as error:
-        sys.exit(f"release: {error}")
-    if (size := wheel.stat().st_size) > LARGEST:
-        wheel.unlink()
-        sys.exit(f"release: the wheel has {size / 1e6:.1f} MB, {LARGEST / 1e6:.0f} are allowed; name a smaller model")
+    with tempfile.TemporaryDirectory(prefix="compodiff-release-") as work:
+        try:
+            wheel = build_wheel(sys.argv[1] if len(sys.argv) > 1 else None, Path(work))
+        except CompoDiffError as error:
+            sys.exit(f"release: {error}")
+        if (size := wheel.stat().st_size) > LARGEST:
+            sys.exit(
+                f"release: the wheel has {size / 1e6:.1f} MB, {LARGEST / 1e6:.0f} are allowed; name a smaller model"
+            )
+        OUT.mkdir(exist_ok=True)
+        shutil.copy(wheel, OUT)
     stem = f"compodiff-{__version__}"
     (OUT / f"{stem}-licences.json").write_text(json.dumps(list_licences(), indent=1) + "\n", encoding="utf-8")
     shutil.copy(ROOT / "constraints.txt", OUT / f"{stem}-constraints.txt")
@@ -44,10 +49,9 @@ def main() -> None:
         print(f"{path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(ROOT)}")  # noqa: T201
 
 
-def build_wheel(model: str | None) -> Path:
-    """Build the wheel of a copy of the sources, with the packed model in it, and return it."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    sources = WORK / "sources"
+def build_wheel(model: str | None, work: Path) -> Path:
+    """Build the wheel of a copy of the sources in `work`, with the packed model in it, and return it."""
+    sources = work / "sources"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".env")
     sources.mkdir(parents=True)
     for name in SOURCES:
@@ -58,11 +62,10 @@ def build_wheel(model: str | None) -> Path:
     folder = sources / "src" / "compodiff" / "bundled" / "model"
     folder.mkdir()
     pack(model, folder)
-    OUT.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--wheel-dir", str(WORK), str(sources)], cwd=WORK, check=True)
-    (built,) = WORK.glob("*.whl")
-    return Path(shutil.move(built, OUT / built.name))
+    subprocess.run([*command, "--wheel-dir", str(work), str(sources)], cwd=work, check=True)
+    (built,) = work.glob("*.whl")
+    return built
 
 
 def pack(model: str | None, folder: Path) -> None:

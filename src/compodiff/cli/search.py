@@ -99,7 +99,8 @@ def search(
     references = reference or [], weight or [], mask
     named = reference[0] if reference and len(reference) == 1 else reference
     given = {"reference": named, "weight": weight, "mask": mask, "model": model}
-    if html is None and rerank is None and not no_server and (served := ask_running_server(model, index, references, asked)):
+    may_ask = html is None and rerank is None and not no_server
+    if may_ask and (served := ask_running_server(model, index, references, asked)):
         if verbose:
             echo(f"answered by the server at {served.address}", err=True)
         _print_answer(served.reply["notes"], served.rows, served.describe(given, asked) if as_json else None)
