@@ -1,7 +1,8 @@
 """Build the wheel that carries a model, into dist/: python infra/release.py [MODEL]. `make release` runs it.
 
-The model is the registry's champion unless one is named. Its trained tensors go into a copy of the sources, never into
-the repository. Beside the wheel come what is installed with it (`make sbom`), licences, and sha256 sums.
+The model is the champion of the project around the current folder unless one is named. Its trained tensors go into a
+copy of the sources, never into the repository. Beside the wheel come what is installed with it (`make sbom`), licences,
+and sha256 sums.
 """
 
 import hashlib
@@ -15,8 +16,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT, SBOM = ROOT / "dist", ROOT / "build" / "sbom.json"
+SBOM = Path("build", "sbom.json")
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "params.yaml", "dvc.yaml", "data.dvc", "infra", "src", "flows")
+OUT = Path("dist")
 LARGEST = 40_000_000  # bytes of the wheel
 QUERIES, PICTURES = 120, 640  # of `compodiff demo`
 
@@ -46,7 +48,7 @@ def main() -> None:
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (OUT / f"{stem}.sha256").write_text("".join(sums), encoding="utf-8")
     for path in files:
-        print(f"{path.stat().st_size / 1e6:8.1f} MB  {path.relative_to(ROOT)}")  # noqa: T201
+        print(f"{path.stat().st_size / 1e6:8.1f} MB  {path}")  # noqa: T201
 
 
 def build_wheel(model: str | None, work: Path) -> Path:
@@ -71,6 +73,7 @@ def build_wheel(model: str | None, work: Path) -> Path:
 def pack(model: str | None, folder: Path) -> None:
     """Pack the model and the demonstration's pictures and queries, of the project's default gallery."""
     from compodiff.bundled.packing import choose_demo, pack_model
+    from compodiff.project import find_project_root
     from compodiff.search.locate import choose_model, find_gallery, find_model_parts
     from compodiff.serving.places import describe_version
     from compodiff.storage.json_files import read_json_lines
@@ -78,7 +81,7 @@ def pack(model: str | None, folder: Path) -> None:
 
     chosen = choose_model(model)
     parts = find_model_parts(chosen)
-    benchmark = find_gallery(ROOT).parent
+    benchmark = find_gallery(find_project_root()).parent
     table = read_table(benchmark / "gallery.parquet")
     names = dict(zip(table["picture_id"], table["name"], strict=True))
     queries = [line for _, line in read_json_lines(benchmark / "queries.validation.jsonl")]
