@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -38,5 +39,5 @@ def demo(
 
     model = choose_model(INSTALLED).name
     say = (lambda line: None) if as_json else echo
-    plan = ServePlan(model, pictures=draw_demonstration, port=port, say=say, on_ready=tell_ready)
-    run_server(plan)
+    draw = partial(draw_demonstration, is_quiet=as_json)
+    run_server(ServePlan(model, pictures=draw, port=port, say=say, is_quiet=as_json, on_ready=tell_ready))

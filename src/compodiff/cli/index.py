@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compodiff.cli.options import Model
-from compodiff.cli.output import echo
+from compodiff.cli.output import echo, show_work
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
 from compodiff.project import find_params_file
@@ -111,7 +111,8 @@ def _build(folder: Path, index: Path, model: str | None, todo: "BuildPlan") -> N
 
     require_replaceable_index(index)
     chosen = choose_model(model, index)
-    encoder = load_encoder(find_model_parts(chosen).encoder).prepare_for_many()
+    with show_work("opening the encoder"):
+        encoder = load_encoder(find_model_parts(chosen).encoder).prepare_for_many()
     params = load_params(find_params_file()).index
     built = build_folder_index(folder, index, encoder, params, replace(todo, made_by=chosen.to_json()))
     for name, reason in built.unreadable.items():
@@ -142,9 +143,10 @@ def show_status(folder: Folder, out: Out = None) -> None:
     require_folder(index, manifest, folder)
     shape = f"{manifest.kind}, {manifest.dim}-d vectors of {manifest.encoder.describe()}"
     echo(f"{manifest.count} pictures in {index}, {shape}")
-    for name in list_damaged_files(index):
+    with show_work("reading every byte of the index and of the folder"):
+        damaged, found = list_damaged_files(index), compare_folder(index, folder)
+    for name in damaged:
         echo(f"damaged: {name}; remove the index and build it again")
-    found = compare_folder(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage, WText, make_dial_option, open_reranking
-from compodiff.cli.output import Column, echo, print_table
+from compodiff.cli.output import Column, echo, print_table, show_work
 from compodiff.cli.served_search import ask_running_server
 from compodiff.project import ATTRIBUTION
 
@@ -105,7 +105,8 @@ def search(
             echo(f"answered by the server at {served.address}", err=True)
         _print_answer(served.reply["notes"], served.rows, served.describe(given, asked) if as_json else None)
         return
-    answer = _answer(lambda: _open(model, index, rerank, rerank_top), references, asked)
+    with show_work("opening the model and the index", is_quiet=as_json):
+        answer = _answer(lambda: _open(model, index, rerank, rerank_top), references, asked)
     if html is not None:
         _write_page(html, answer, attribution="" if index else ATTRIBUTION)
     if verbose:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from compodiff.cli.options import Model, Rerank, RerankTop, open_reranking
-from compodiff.cli.output import echo
+from compodiff.cli.output import echo, show_work
 from compodiff.errors import InputInvalid
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")]
@@ -41,8 +41,8 @@ def serve(
     if folder is not None and not folder.is_dir():
         raise InputInvalid(f"{folder} is no folder; name one with pictures")
     pictures = None if folder is None else folder.resolve()
-    run_server(
-        ServePlan(
+    with show_work("waking up") as show:
+        plan = ServePlan(
             model,
             None if index is None else index.resolve(),
             None if pictures is None else lambda tell: pictures,
@@ -52,5 +52,6 @@ def serve(
             refresh,
             reranking=None if rerank is None else lambda: open_reranking(rerank, rerank_top),
             say=echo,
+            show=show,
         )
-    )
+        run_server(plan)

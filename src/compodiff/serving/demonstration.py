@@ -23,8 +23,12 @@ _SIZE = 160  # pixels, as the model learned them
 _SPLIT = "validation"
 
 
-def draw_demonstration(tell: Tell) -> Path:
+def draw_demonstration(tell: Tell, *, is_quiet: bool = False) -> Path:
     """Draw the gallery of the installation's model into the home, where it is not there yet, and return its folder.
+
+    Args:
+        tell: is told how far it is.
+        is_quiet: show no bar.
 
     Raises:
         InputInvalid: this installation carries no model.
@@ -40,7 +44,7 @@ def draw_demonstration(tell: Tell) -> Path:
     named = {each: make_file_name(name) for each, name in said["demo"]["pictures"].items()}
     with replace_folder(home, KIND) as temporary:
         (temporary / gallery.name).mkdir()
-        for done, (each, file) in enumerate(tqdm(named.items(), "drawing", unit=" pictures", disable=None)):
+        for done, (each, file) in enumerate(tqdm(named.items(), "drawing", unit=" pictures", disable=is_quiet or None)):
             style, _, codepoints = each.partition("-")
             (temporary / gallery.name / f"{file}.png").write_bytes(draw(drawings[style][codepoints], _SIZE).png)
             tell(f"waking up: drawing the gallery, {done + 1} of {len(named)}", 0.4 + 0.1 * done / len(named))

@@ -33,12 +33,22 @@ _SHARE = 2  # a step adds as many pictures as this part of those that stand: wri
 class FolderIndexer:
     """Brings the index of a folder up to date, a step at a time."""
 
-    def __init__(self, folder: Path, index: Path, model: ChosenModel, tell: Tell, first: int = FIRST) -> None:
-        """Take the folder, where its index stands or will, and the model; `tell` is told how far it is."""
+    def __init__(
+        self,
+        folder: Path,
+        index: Path,
+        model: ChosenModel,
+        tell: Tell,
+        first: int = FIRST,
+        *,
+        is_quiet: bool = False,
+    ) -> None:
+        """Take the folder, where its index stands or will, and the model; `tell`, and a bar, are told how far it is."""
         self._folder, self._index, self._model, self._tell, self._first = folder, index, model, tell, first
         self._params = load_params(find_params_file()).index
         self._started = time.monotonic()
         self._done, self._todo, self._bar = 0, 0, tqdm(disable=True)
+        self._is_quiet = is_quiet
 
     def begin(self) -> None:
         """Make an index where there is none that the model can search: of the first pictures, or of all anew.
@@ -83,7 +93,8 @@ class FolderIndexer:
     def _expect(self, count: int) -> None:
         self._bar.close()
         self._started, self._done, self._todo = time.monotonic(), 0, count
-        self._bar = tqdm(total=count, desc="indexing", unit=" pictures", disable=None if count else True)
+        is_hidden = True if self._is_quiet or not count else None  # None: where stderr is no terminal
+        self._bar = tqdm(total=count, desc="indexing", unit=" pictures", disable=is_hidden)
 
     def _divide(self, files: list[Path]) -> Iterator[list[Path]]:
         """Yield the files of each step: few at first, then as many as the index has already, or half of them."""

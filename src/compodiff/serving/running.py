@@ -41,6 +41,8 @@ class ServePlan:
         reranking: opens what looks at the first pictures of each answer again; None for nothing. Searches in the shell
             do not use such a server: it answers otherwise.
         say: is called with each line for people.
+        show: is called with what it does until it answers, and then with "".
+        is_quiet: draw no bar where a folder is indexed.
         on_ready: is called with the address and the number of pictures when queries are answered.
     """
 
@@ -53,6 +55,8 @@ class ServePlan:
     refresh: float = 2.0
     reranking: "Callable[[], Reranking | None] | None" = None
     say: Callable[[str], None] = lambda line: None
+    show: Callable[[str], None] = lambda text: None
+    is_quiet: bool = False
     on_ready: Callable[[str, int], None] = lambda address, count: None
 
 
@@ -101,6 +105,14 @@ def _listen(listening: socket.socket, host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
 
+def _show_as_well(tell: "Tell", show: Callable[[str], None]) -> "Tell":
+    def tell_both(message: str, progress: float) -> None:
+        tell(message, progress)
+        show(message)
+
+    return tell_both
+
+
 @dataclass(frozen=True)
 class _Opening:
     """Opens what is served."""
@@ -109,9 +121,9 @@ class _Opening:
     address: str
     hosts: tuple[str, ...]
 
-    def make_app(self, tell: "Tell") -> "ASGIApp":
+    def make_app(self, tell_page: "Tell") -> "ASGIApp":
         """Open model and index, and return the application over them; an index that is wanting is begun."""
-        plan = self.plan
+        plan, tell = self.plan, _show_as_well(tell_page, self.plan.show)
         tell("waking up: loading torch", 0.1)
         import torch  # noqa: F401
 
@@ -123,7 +135,7 @@ class _Opening:
         index, indexer = plan.index, None
         if plan.pictures is not None:
             index = plan.pictures(tell)
-            indexer = self._begin_index(index, tell)
+            indexer = self._begin_index(index, tell_page)
         tell("waking up: opening the model and the index", 0.7)
         reranking = None if plan.reranking is None else plan.reranking()
         champion = Champion(lambda: find_places(plan.model, index), reranking)
@@ -141,12 +153,15 @@ class _Opening:
 
         place = choose_index_place(folder)
         tell("waking up: opening the encoder", 0.5)
-        indexer = FolderIndexer(folder, place, choose_model(self.plan.model, folder), tell)
+        self.plan.show("")  # a bar of its own follows
+        model = choose_model(self.plan.model, folder)
+        indexer = FolderIndexer(folder, place, model, tell, is_quiet=self.plan.is_quiet)
         indexer.begin()
         return indexer
 
     def _tell_ready(self, champion: "Champion") -> None:
         count = champion.live.searcher.index.manifest.count
+        self.plan.show("")
         self.plan.say(f"{count:,} pictures, {champion.live.places.version}: {self.address}")
         self.plan.on_ready(self.address, count)
         if self.plan.reranking is None:
