@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 import compodiff.cli
 from compodiff.cli import app
-from compodiff.cli.output import echo, print_table
+from compodiff.cli.output import echo, print_table, show_work
 from compodiff.errors import InputInvalid
 
 ODD = ("[draft] cat.png", "a:dog:b.png", "Album [/one].png", "[bold]x[/bold].png", "\x1b[31mred\x1b[0m.png", "a\nb.png")
