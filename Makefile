@@ -10,7 +10,7 @@ export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := true
 
-.PHONY: run test test-all coverage check audit sbom docs lock ui doctor python
+.PHONY: run test test-all coverage check audit sbom release docs lock ui doctor python
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)  ## data, the whole pipeline, promotion, and a table of results; PRESET=paper: in presets/paper
@@ -48,6 +48,9 @@ sbom: $(INSTALLED)  ## what is installed, with versions and licences, as Cyclone
 	build/cyclonedx/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
 	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 	  --output-file build/sbom.json $(BIN)/python
+
+release: $(INSTALLED) sbom  ## the wheel that carries the champion (MODEL=... another), into dist/; needs the network
+	$(BIN)/python infra/release.py $(MODEL)
 
 docs: $(INSTALLED)  ## the site of guides, tutorials and API, in build/site; a broken link fails
 	$(BIN)/mkdocs build --strict

@@ -1,6 +1,8 @@
-"""Where the project is, where a person's fetched models are, and whose the project's pictures are."""
+"""Where the project is, where a person's own models and indexes are, and whose the project's pictures are."""
 
+import hashlib
 import os
+from importlib.resources import files
 from pathlib import Path
 
 from compodiff.errors import InputInvalid
@@ -23,13 +25,40 @@ def find_project_root(start: Path | None = None) -> Path:
     raise InputInvalid(f"{start} lies in no CompoDiff project (no params.yaml in it or above); run this inside one")
 
 
-def find_models_home() -> Path:
-    """Return the folder of the models that a person fetched, by name; it may not be there yet.
+def find_params_file() -> Path:
+    """Return params.yaml of the project around the current folder; outside any, the one that the package brings."""
+    try:
+        return find_project_root() / "params.yaml"
+    except InputInvalid:
+        return Path(str(files("compodiff") / "defaults" / "params.yaml"))
+
+
+def find_home() -> Path:
+    """Return the folder of what belongs to a person and to no project; it may not be there yet.
 
     COMPODIFF_HOME says where; else the user's folder for data, as XDG names it.
     """
     if own := os.environ.get("COMPODIFF_HOME"):
-        return Path(own).expanduser() / "models"
+        return Path(own).expanduser().absolute()
     data = os.environ.get("XDG_DATA_HOME", "")
     home = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"  # a relative one does not count
-    return home / "compodiff" / "models"
+    return home / "compodiff"
+
+
+def find_project_or_home() -> Path:
+    """Return the folder of the project around the current folder; outside any, the home."""
+    try:
+        return find_project_root()
+    except InputInvalid:
+        return find_home()
+
+
+def find_models_home() -> Path:
+    """Return the folder of the models that a person fetched or that a release brought, by name."""
+    return find_home() / "models"
+
+
+def find_index_home(folder: Path) -> Path:
+    """Return where the index of a folder of pictures stands that may not be written: by its name and place."""
+    place = folder.resolve()
+    return find_home() / "indexes" / f"{place.name or 'root'}-{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from compodiff.cli.options import Model
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
-from compodiff.search.locate import CHAMPION
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
@@ -45,13 +45,13 @@ def time_training(as_json: Json = False, repeats: Repeats = 3) -> None:
 def serve(
     clients: Annotated[int, typer.Option(min=1, help="Connections that ask at once.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Of the load; a quarter of it before, one at a time.")] = 120,
-    model: Annotated[str, typer.Option(help="As of `compodiff serve`.")] = CHAMPION,
+    model: Annotated[str | None, typer.Option(help="As of `compodiff serve`.", show_default=False)] = None,
     index: Annotated[Path | None, typer.Option(help="As of `compodiff serve`.")] = None,
 ) -> None:
     """Start a server on loopback and load it with mixed and partly broken requests; prints JSON."""
     from compodiff.speed import serving
 
-    arguments = ["--model", model, *(["--index", str(index)] if index else [])]
+    arguments = [*(["--model", model] if model else []), *(["--index", str(index)] if index else [])]
     typer.echo(json.dumps(serving.run(Path.cwd(), arguments, clients=clients, seconds=seconds), indent=2))
 
 
@@ -143,7 +143,7 @@ def time_index(
 def plan_scale(
     *,
     figures: Annotated[Path, typer.Argument(help="What `compodiff bench index --json` printed.")],
-    model: Annotated[str, typer.Option(help="Whose encoder is measured.")] = CHAMPION,
+    model: Model = None,
     as_json: Json = False,
     gpu_pictures: Annotated[float, typer.Option(min=1, help="Pictures a second that a GPU encodes.")] = 1000.0,
     core_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 0.05,
@@ -152,11 +152,11 @@ def plan_scale(
 ) -> None:
     """Say what an index over 10^5, 10^7 and 10^9 pictures takes, and what of it is measured, computed or assumed."""
     from compodiff.encoders import load_encoder
-    from compodiff.search.locate import find_model_parts
+    from compodiff.search.locate import choose_model, find_model_parts
     from compodiff.speed import plans
     from compodiff.storage.json_files import read_json
 
-    picture = plans.measure_picture(load_encoder(find_model_parts(model).encoder).prepare_for_many())
+    picture = plans.measure_picture(load_encoder(find_model_parts(choose_model(model)).encoder).prepare_for_many())
     try:
         rates = plans.MeasuredRates.of(read_json(figures), picture)
     except (KeyError, TypeError, ValueError) as error:

@@ -12,8 +12,8 @@ from compodiff.cli.options import Model, Steps, WImage, WText
 from compodiff.cli.options import Seed as SamplingSeed
 from compodiff.cli.output import echo
 from compodiff.errors import InputInvalid
-from compodiff.project import find_project_root
-from compodiff.search.locate import CHAMPION, find_model_parts
+from compodiff.project import find_params_file, find_project_or_home
+from compodiff.search.locate import choose_model, find_model_parts
 
 if TYPE_CHECKING:
     from compodiff.benchmarks.baselines import BaselineDials
@@ -54,7 +54,7 @@ def run(
     *,
     root: Root,
     split: Split = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the result; fit for dvc metrics.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with queries and their ranked pictures.")] = None,
     category: Category = None,
@@ -135,7 +135,7 @@ def embed(
     root: Root,
     to: Annotated[tuple[Path, Path], typer.Option("--to", help="Files for the gallery and the queries: G.npz Q.npz.")],
     split: Split = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     category: Category = None,
     gallery_variant: Variant = None,
     template: Template = None,
@@ -165,7 +165,7 @@ def submit(
     root: Root,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     split: ServerSplit = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     gallery: Annotated[Path | None, typer.Option(help="With --queries, in place of --model: as of `score`.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Embeddings of any model, as of `score`.")] = None,
     template: Template = None,
@@ -233,7 +233,7 @@ def _prepare(
     root: Path,
     split: str | None,
     choices: "BenchmarkChoices",
-    model: str,
+    model: str | None,
     given: Mapping[str, float | int | None],
     cache: Path | None,
     *,
@@ -246,9 +246,10 @@ def _prepare(
     from compodiff.benchmarks.run import Preparation, prepare_run
     from compodiff.params import load_params
 
-    project = find_project_root()
-    params = load_params(project / "params.yaml")
-    folders = find_model_parts(model)
-    places = cache or project / CACHE, model, folders.composed, folders.encoder
+    project = find_project_or_home()
+    params = load_params(find_params_file())
+    chosen = choose_model(model)
+    folders = find_model_parts(chosen)
+    places = cache or project / CACHE, chosen.name, folders.composed, folders.encoder
     told = Preparation(name, root, split, choices, skip_missing, *places, given)
     return prepare_run(told, dials or BaselineDials(), params), params, project

@@ -26,7 +26,10 @@ def report_error(error: Exception) -> int:
         _say(str(error))
         return error.exit_code
     if isinstance(error, ModuleNotFoundError) and (error.name or "compodiff").partition(".")[0] != "compodiff":
-        _say(f"{error.name} is not installed; run: make (make doctor says what else is missing)")
+        way_out = "make (make doctor says what else is missing)"
+        if error.name == "faiss":  # an extra, as there is one for the processor and one for a GPU
+            way_out = "pip install 'compodiff[cpu]', or [gpu]; in a clone: make"
+        _say(f"{error.name} is not installed; run: {way_out}")
         return ResourceUnavailable.exit_code
     if isinstance(error, OSError) and error.errno is not None:
         named = (error.filename, error.filename2)

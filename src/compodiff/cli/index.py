@@ -1,24 +1,30 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compodiff.cli.output import echo
+from compodiff.cli.options import Model
+from compodiff.cli.output import echo, show_work
 from compodiff.errors import InputInvalid
 from compodiff.index import INSIDE
-from compodiff.project import find_project_root
-from compodiff.search.locate import CHAMPION, find_model_parts
+from compodiff.project import find_params_file, find_project_root
+from compodiff.search.locate import choose_index_place, choose_model, find_model_parts
 
 if TYPE_CHECKING:
     from compodiff.index.folder import BuildPlan
 
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", help=f"Where the index stands. Default: FOLDER/{INSIDE}.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--out",
+        help=f"Where the index stands. Default: FOLDER/{INSIDE}; of a folder that cannot be written, the model home.",
+        show_default=False,
+    ),
 ]
-Model = Annotated[str, typer.Option(help="The model that will search: an alias, or a folder.")]
 Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
@@ -36,7 +42,7 @@ app = typer.Typer(name="index", help="Make a folder of your own pictures ready f
 def build(
     folder: Folder,
     out: Out = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     columns: Columns = None,
     no_columns: NoColumns = False,
     strict: Strict = False,
@@ -60,7 +66,7 @@ def add(
     folder: Folder,
     files: Files = None,
     out: Out = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     columns: Columns = None,
     strict: Strict = False,
     skip_unreadable: Skip = False,
@@ -90,7 +96,7 @@ def index_embeddings(
     ],
     *,
     out: Annotated[Path, typer.Option("--out", help="Where the index stands.")],
-    model: Model = CHAMPION,
+    model: Model = None,
     add: Annotated[bool, typer.Option("--add", help="Add them to the index that is there.")] = False,
     kind: Annotated[str, typer.Option(help="flat, ivf_rabitq, ivf_sq8 or ivf_fp16. auto: by size.")] = "auto",
     lists: Annotated[int, typer.Option(min=0, help="Inverted lists. 0: by size.")] = 0,
@@ -109,10 +115,10 @@ def index_embeddings(
     from compodiff.index.segments.making import VectorsToIndex, index_vectors
     from compodiff.params import load_params
 
-    encoder = load_encoder(find_model_parts(model).encoder).manifest
+    encoder = load_encoder(find_model_parts(choose_model(model)).encoder).manifest
     root = pictures or (source if set_folder is None else find_project_root())
     plan = SegmentPlan(kind, lists, recall, id_column, str(root.resolve()))
-    params = load_params(find_project_root() / "params.yaml").index
+    params = load_params(find_params_file()).index
     made = index_vectors(out.resolve(), VectorsToIndex(source, encoder, plan, add, set_folder), params)
     echo(f"{made.count} pictures in {out}, {made.kind}")
     if made.segments is not None:
@@ -148,12 +154,12 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
         return
     folder, index = _resolve(folder, out)
     names = [find_path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
-    params = load_params(find_project_root() / "params.yaml").index
+    params = load_params(find_params_file()).index
     done = remove_from_index(folder, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
+def _build(folder: Path, index: Path, model: str | None, todo: "BuildPlan") -> None:
     from compodiff.encoders import load_encoder
     from compodiff.images.files import name_others
     from compodiff.index.folder import build_folder_index
@@ -161,9 +167,11 @@ def _build(folder: Path, index: Path, model: str, todo: "BuildPlan") -> None:
     from compodiff.params import load_params
 
     require_replaceable_index(index)
-    encoder = load_encoder(find_model_parts(model).encoder).prepare_for_many()
-    params = load_params(find_project_root() / "params.yaml").index
-    built = build_folder_index(folder, index, encoder, params, todo)
+    chosen = choose_model(model, index)
+    with show_work("opening the encoder"):
+        encoder = load_encoder(find_model_parts(chosen).encoder).prepare_for_many()
+    params = load_params(find_params_file()).index
+    built = build_folder_index(folder, index, encoder, params, replace(todo, made_by=chosen.to_json()))
     for name, reason in built.unreadable.items():
         echo(f"left out: {name} ({reason})", err=True)
     if others := name_others(built.others):
@@ -178,7 +186,7 @@ def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
     from compodiff.index.scanning import resolve
 
     folder = resolve(folder)
-    return folder, resolve(out or folder / INSIDE)
+    return folder, resolve(out or choose_index_place(folder))
 
 
 @app.command("status")
@@ -195,11 +203,12 @@ def show_status(folder: Folder, out: Out = None) -> None:
         require_folder(index, manifest, folder)
     shape = f"{manifest.kind}, {manifest.dim}-d vectors of {manifest.encoder.describe()}"
     echo(f"{manifest.count} pictures in {index}, {shape}")
-    for name in list_damaged_files(index):
+    with show_work("reading every byte of the index and of the folder"):
+        damaged, found = list_damaged_files(index), None if alone else compare_folder(index, folder)
+    for name in damaged:
         echo(f"damaged: {name}; remove the index and build it again")
-    if alone:
+    if found is None:
         return
-    found = compare_folder(index, folder)
     changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
     for kind, paths in changes.items():
         for path in paths:

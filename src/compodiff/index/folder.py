@@ -5,7 +5,7 @@ A picture is encoded once (parts.py), and readers see the old index until the ne
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,8 @@ class BuildPlan:
         checksum: read every file, even one whose size, time and inode are those that the earlier index knows.
         columns: a parquet or CSV file with more about each picture, in place of the one before; with `keep`, besides.
         no_columns: forget the columns of an earlier such file, which are kept otherwise.
+        made_by: the model that the encoder is of, for whoever searches; empty for that of the earlier index.
+        is_quiet: show no progress.
     """
 
     files: Iterable[Path]
@@ -56,6 +58,8 @@ class BuildPlan:
     checksum: bool = False
     columns: Path | None = None
     no_columns: bool = False
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    is_quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,7 @@ class FolderStatus:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def build_folder_index(
-    folder: Path,
-    out: Path,
-    encoder: Encoder,
-    params: IndexParams,
-    todo: BuildPlan,
-) -> FolderBuild:
+def build_folder_index(folder: Path, out: Path, encoder: Encoder, params: IndexParams, todo: BuildPlan) -> FolderBuild:
     """Encode the pictures of `folder` and put an index over them at `out`; it takes over an earlier one's embeddings.
 
     Raises:
@@ -105,7 +103,7 @@ def build_folder_index(
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = EncodedPictures(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.read_beside(out)
-        scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known)
+        scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known, is_quiet=todo.is_quiet)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
         whole, left_out = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
@@ -117,7 +115,7 @@ def build_folder_index(
         given = None if given is None else given.match_names(names)
         own = _choose_own_columns(todo, given, earlier)
         if len(scan.rows) or not keeps or left_out != known or given is not None:
-            _write(folder, out, encoder.manifest, params, whole, earlier, left_out, own)
+            _write(folder, out, encoder.manifest, params, whole, earlier, _Beside(left_out, own, todo.made_by))
         delete_folder(staging, _PARTS)
     unreadable, others = todo.listing.left_out | scan.unreadable, todo.listing.others + scan.others
     unmet = None if given is None else given.describe_unmatched(names)
@@ -159,7 +157,7 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
             left, left_out = earlier.remove(gone), LeftOut.read_beside(out)
-            _write(folder, out, held.manifest.encoder, params, left, earlier, left_out, earlier.own)
+            _write(folder, out, held.manifest.encoder, params, left, earlier, _Beside(left_out, earlier.own))
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
 
 
@@ -225,6 +223,15 @@ def _collect_pictures(folder: Path, scan: FolderScan, parts: EncodedPictures, di
     return IndexRows(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What stands beside the pictures of an index; `made_by` as in BuildPlan."""
+
+    left_out: LeftOut
+    own: OwnColumns
+    made_by: Mapping[str, str] = field(default_factory=dict)
+
+
 def _write(
     folder: Path,
     out: Path,
@@ -232,8 +239,7 @@ def _write(
     params: IndexParams,
     pictures: IndexRows,
     earlier: EarlierIndex | None,
-    left_out: LeftOut,
-    own: OwnColumns,
+    more: _Beside,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
     kept = earlier if earlier and earlier.has_encoder(encoder) else None
@@ -245,12 +251,13 @@ def _write(
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table.join(own.select(table["path"].tolist())),
+        pictures=table.join(more.own.select(table["path"].tolist())),
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        beside=pictures.make_arrays(cosine) | left_out.make_arrays() | own.make_files(),
+        beside=pictures.make_arrays(cosine) | more.left_out.make_arrays() | more.own.make_files(),
         earlier=kept.index if kept else None,
+        made_by=more.made_by or (kept.index.manifest.made_by if kept else None),
     )
 
 

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch, InputInvalid
+from compodiff.index import MANIFEST
 from compodiff.index.manifest import (
     KIND,
-    MANIFEST,
     IndexManifest,
     make_damage_error,
     make_fingerprint,
@@ -54,7 +54,7 @@ _SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored 
 _TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
 
 
-def build(
+def build(  # noqa: PLR0913
     folder: Path,
     *,
     embeddings: Floats,
@@ -64,6 +64,7 @@ def build(
     pictures_root: str,
     beside: Beside | None = None,
     earlier: "Index | None" = None,
+    made_by: Mapping[str, str] | None = None,
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
 
@@ -76,6 +77,7 @@ def build(
         pictures_root: the folder that paths in `pictures` start from, relative to `folder` or absolute.
         beside: file name -> array or table, kept for the next build.
         earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
+        made_by: the model that made it, where it is to be found again by the index alone.
 
     Raises:
         InputInvalid: there is no picture, ids repeat, a value is not finite, the gallery is too small for the kind, or
@@ -98,7 +100,7 @@ def build(
                 np.save(temporary / name, content)
         files = {file.name: make_fingerprint(file) for file in sorted(temporary.iterdir())}
         rerank = 0 if kind == "flat" else params.rerank
-        manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files)
+        manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files, made_by=dict(made_by or {}))
         write_json(temporary / MANIFEST, manifest.to_json())
 
 

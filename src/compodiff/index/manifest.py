@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.index import MADE_BY, MANIFEST
+from compodiff.index.stamp import stamp
 from compodiff.storage.digests import digest_file
 from compodiff.storage.names import is_inside
 from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
 
-MANIFEST = "manifest.json"
 KIND = "index"
 
 Opened = TypeVar("Opened")
@@ -53,12 +54,14 @@ class IndexManifest:
     pictures_root: str  # folder of the pictures, relative to the index or absolute
     files: dict[str, dict[str, Any]]
     segments: Segments | None = None  # None of an index that was made in memory
+    made_by: dict[str, str] = field(default_factory=dict)  # the model, as `ChosenModel.to_json`; of a folder's index
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON types."""
         content = {**vars(self), "encoder": self.encoder.to_json()}
-        del content["segments"]
-        return content | ({"segments": vars(self.segments)} if self.segments else {})
+        content |= {"segments": vars(self.segments) if self.segments else None}
+        optional = ("segments", MADE_BY)
+        return {key: value for key, value in content.items() if value or key not in optional}
 
 
 def read_manifest(folder: Path) -> IndexManifest:
@@ -135,15 +138,6 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
-
-
-def stamp(folder: Path) -> tuple[int, int]:
-    """Return what changes when the index at `folder` is replaced; (0, 0) where there is none."""
-    try:
-        status = (folder / MANIFEST).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_ino)
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

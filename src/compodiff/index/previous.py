@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch
 from compodiff.images.looks import LOOK_SHAPE, Looks
+from compodiff.index import MANIFEST
 from compodiff.index.duplicates import NEW
 from compodiff.index.index import GROUP, Floats, Index
-from compodiff.index.manifest import MANIFEST
 from compodiff.index.own_columns import OwnColumns
 
 Stamp = tuple[int, int, int]

@@ -55,11 +55,17 @@ class FolderScan:
 
 
 def scan_files(
-    folder: Path, files: Iterable[Path], parts: EncodedPictures, earlier: EarlierIndex | None, known: LeftOut
+    folder: Path,
+    files: Iterable[Path],
+    parts: EncodedPictures,
+    earlier: EarlierIndex | None,
+    known: LeftOut,
+    *,
+    is_quiet: bool = False,
 ) -> FolderScan:
     """Encode the files that have not been; those that are as `earlier` saw them, or left them out, are not read."""
     scan = FolderScan()
-    for path in tqdm(files, "indexing", unit=" pictures", disable=None):
+    for path in tqdm(files, "indexing", unit=" pictures", disable=True if is_quiet else None):
         name = name_in(folder, path)
         try:
             name.encode()

@@ -27,12 +27,21 @@ def find_reference(name: str, index: Index) -> str | Image.Image:
     """
     path = Path(name)
     if is_regular(path):
-        return _find_by_bytes(path, index) or read_picture(path)
+        return _find_by_file(path, index) or read_picture(path)
+    return find_id(name, index, "neither a picture file nor in the index")
+
+
+def find_id(name: str, index: Index, otherwise: str) -> str:
+    """Return the id of the index that `name` is, or the id of the emoji that it is.
+
+    Raises:
+        InputInvalid: there is none; the message says `otherwise`.
+    """
     codepoints = "-".join(f"{ord(character):X}" for character in name if character != "\N{VARIATION SELECTOR-16}")
     for picture_id in (name, *(f"{style}-{codepoints}" for style in _STYLES)):
         if picture_id in index.row:
             return picture_id
-    raise InputInvalid(f"{name} is neither a picture file nor in the index, {_describe_nearest(name, index)}")
+    raise InputInvalid(f"{name} is {otherwise}, {_describe_nearest(name, index)}")
 
 
 def find_named(part: str, index: Index, filters: Filters) -> Sequence[int]:
@@ -41,17 +50,23 @@ def find_named(part: str, index: Index, filters: Filters) -> Sequence[int]:
         return index.list_rows()
     if index.rows is not None:
         quoted = part.replace("'", "''")
-        return filters.find_rows(f"contains(lower(name), lower('{quoted}'))").tolist()
+        rows: list[int] = filters.find_rows(f"contains(lower(name), lower('{quoted}'))").tolist()
+        return rows
     names = index.pictures["name"].str.contains(part, case=False, regex=False)
-    return np.flatnonzero(names).tolist()
+    found: list[int] = np.flatnonzero(names).tolist()
+    return found
 
 
-def _find_by_bytes(path: Path, index: Index) -> str | None:
-    """Return the id of the picture of the index with the bytes of this file, which then need not be encoded."""
+def _find_by_file(path: Path, index: Index) -> str | None:
     try:
-        digest = hashlib.sha256(read_regular(path)[1]).hexdigest()
+        return find_by_bytes(read_regular(path)[1], index)
     except InputInvalid:  # `read_picture` says so
         return None
+
+
+def find_by_bytes(content: bytes, index: Index) -> str | None:
+    """Return the id of the picture of the index with these bytes, which then need not be encoded; None without one."""
+    digest = hashlib.sha256(content).hexdigest()
     same = index.pictures["picture_id"][index.pictures["sha256"] == digest]
     return str(same.iloc[0]) if len(same) else None
 

@@ -27,7 +27,7 @@ from compodiff.search.composer import Composer, Composition
 from compodiff.search.feedback import find_shift, move
 from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
-from compodiff.search.locate import CHAMPION, find_gallery_of, find_index_folder, find_model_parts
+from compodiff.search.located import locate_search
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import explain_guess, explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
@@ -89,14 +89,15 @@ class Searcher:
 
     @classmethod
     def load(
-        cls, model: str = CHAMPION, *, index: str | Path | None = None, reranking: Reranking | None = None
+        cls, model: str | None = None, *, index: str | Path | None = None, reranking: Reranking | None = None
     ) -> "Searcher":
         """Open a model and an index.
 
         Args:
             model: the address of an alias in the registry of the project that the current folder is in, a folder with
-                composed/ and encoder/, or the name or hub id of a model that `compodiff get` fetched.
-            index: a folder of pictures after `compodiff index build`, or an index; None for the default gallery.
+                composed/ and encoder/, the name or hub id of a model that `compodiff get` fetched, or "installed"; None
+                for the one that made the index, else the project's champion, else the one of this release.
+            index: a folder of pictures after `compodiff index build`, or an index; None for the model's own gallery.
             reranking: what looks at the first pictures of each answer again (`compodiff.encoders.reranking`).
 
         Raises:
@@ -104,13 +105,10 @@ class Searcher:
             IndexMismatch: the index was made with another encoder, or is damaged.
             ResourceUnavailable: the registry cannot be reached.
         """
-        parts = find_model_parts(model)
+        found = locate_search(model, None if index is None else Path(index))
         # The index is opened first: it is the part that a user most often has to make.
-        if index is None:
-            opened, pictures_root = Index.load(parts.index), find_gallery_of(parts)
-        else:
-            opened, pictures_root = Index.load(find_index_folder(Path(index))), None
-        return cls(Composer.load(parts.composed, parts.encoder), opened, pictures_root, reranking)
+        opened, pictures_root = Index.load(found.index), found.find_pictures_root()
+        return cls(Composer.load(found.parts.composed, found.parts.encoder), opened, pictures_root, reranking)
 
     @property
     def picture_ids(self) -> Sequence[str]:

@@ -6,7 +6,7 @@ replaced.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pandas as pd
 from compodiff.encoders.reranking import Reranking
 from compodiff.errors import CompoDiffError
 from compodiff.index.index import Index
-from compodiff.index.manifest import stamp
 from compodiff.index.segments.tables import PictureRows
+from compodiff.index.stamp import stamp
 from compodiff.search.composer import Composer
 from compodiff.search.guesses import make_meaningless_texts
 from compodiff.search.query import Query
@@ -36,6 +36,7 @@ class ServedPaths:
         composed, encoder, index: their folders.
         pictures_root: where the pictures are, if not where the index says.
         attribution: whose the pictures are; "" for nothing.
+        identity: what names model and index as they are on disk, see `LocatedSearch.identify`; "" where nobody asks.
     """
 
     model: str
@@ -45,6 +46,7 @@ class ServedPaths:
     index: Path
     pictures_root: Path | None = None
     attribution: str = ""
+    identity: str = field(default="", compare=False)
 
 
 class Metadata:
@@ -89,6 +91,7 @@ class Champion:
         self._locate, self._reranking = locate, reranking
         self.fault = ""  # why the pair is not the newest; "" where it is
         self.reloads = 0
+        self.on_change: Callable[[ServedModel], None] = lambda live: None
         places = locate()
         self.live = _open_live(places, Composer.load(places.composed, places.encoder), reranking)
 
@@ -103,6 +106,7 @@ class Champion:
             same_model = (places.composed, places.encoder) == (old.places.composed, old.places.encoder)
             composer = old.searcher.composer if same_model else Composer.load(places.composed, places.encoder)
             self.live = _open_live(places, composer, self._reranking)
+            self.on_change(self.live)
         except (CompoDiffError, OSError) as error:
             if str(error) != self.fault:
                 log.warning("still serving %s: %s", old.places.version, error)

@@ -5,8 +5,8 @@ what their captions change is what one may ask of pictures near their references
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import cast
 from weakref import WeakKeyDictionary, ref
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from compodiff.benchmarks.datasets.assembled import DESCRIPTION, open_assembled
 from compodiff.benchmarks.datasets.benchmark import BenchmarkQuery
+from compodiff.benchmarks.datasets.pictures import strip_suffix
 from compodiff.index.index import Index
 from compodiff.search.query import Query
 from compodiff.search.ranking import Ranking
@@ -84,15 +85,23 @@ _QUERIES: WeakKeyDictionary[Index, tuple[BenchmarkQuery, ...]] = WeakKeyDictiona
 
 def read_queries(live: ServedModel) -> Sequence[BenchmarkQuery]:
     """Return the validation queries over what is served; none over a folder of someone's own."""
-    root, index = live.places.pictures_root, live.searcher.index
-    if root is None or not (root.parent / DESCRIPTION).is_file():
+    root, index = live.searcher.pictures.root, live.searcher.index
+    if not (root.parent / DESCRIPTION).is_file():
         return ()
     if index not in _QUERIES:
         benchmark = open_assembled(root.parent)
         parts = benchmark.load(benchmark.validation or benchmark.split)
-        queries = [query for part in parts for query in part.queries if query.reference in index.row]
+        ids = {strip_suffix(each): each for each in index.picture_ids}  # a gallery of files is indexed by their names
+        named = (_rename(query, ids) for part in parts for query in part.queries)
+        queries = [query for query in named if query.reference in index.row]
         _QUERIES[index] = tuple(query for query in queries if _find_target(query, index) is not None)
     return _QUERIES[index]
+
+
+def _rename(query: BenchmarkQuery, ids: Mapping[str, str]) -> BenchmarkQuery:
+    """Return a query with the ids of an index."""
+    targets = tuple(ids.get(each, each) for each in query.targets)
+    return replace(query, reference=ids.get(query.reference, query.reference), targets=targets)
 
 
 def _find_target(query: BenchmarkQuery, index: Index) -> int | None:

@@ -14,7 +14,7 @@ from compodiff.search.query import PreparedQuery, Query
 from compodiff.search.ranking import Hit, Ranking
 from compodiff.serving.batching import Batcher
 from compodiff.serving.champion import Champion, ServedModel
-from compodiff.serving.form import SearchForm, Uploads, make_query
+from compodiff.serving.form import SearchForm, Uploads, make_query, name_known
 from compodiff.serving.limits import Limits
 from compodiff.serving.metrics import ServiceMetrics
 from compodiff.serving.openings import Openings
@@ -77,12 +77,13 @@ class Service:
         live = self.champion.live
         uploads = await Uploads.of(form)
 
-        def prepare() -> PreparedQuery:
-            return live.searcher.prepare(make_query(form, uploads, self.limits.pixels))
+        def prepare() -> tuple[SearchForm, PreparedQuery]:
+            named, left = name_known(form, uploads, live.searcher.index)
+            return named, live.searcher.prepare(make_query(named, left, self.limits.pixels))
 
         with self._count_query():
-            done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
-        return StartedSearch(live, form, done, since, time.perf_counter() - since)
+            named, done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
+        return StartedSearch(live, named, done, since, time.perf_counter() - since)
 
     async def finish(
         self, begun: StartedSearch, listener: Callable[[SearchProgress], None] | None = None

@@ -1,7 +1,8 @@
 """The server while its model is being opened: the page and a state at once, 503 with Retry-After for all else.
 
 Nothing here imports torch, so that the port answers within a second of the command. GET /api/state says
-{"state": "waking" | "ready" | "failed", "message": ..., "progress": 0 to 1}, before and after.
+{"state": "waking" | "ready" | "failed", "message": ..., "progress": 0 to 1}, before and after; a message beside "ready"
+says what goes on while it answers.
 """
 
 import asyncio
@@ -52,6 +53,7 @@ class WakingServer:
         self.state = ServerState()
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_end: Callable[[], None] = lambda: None
         self._app: ASGIApp | None = None
         self._living: asyncio.Future[None] | None = None
         self._orders: asyncio.Queue[Message] = asyncio.Queue()
@@ -84,6 +86,7 @@ class WakingServer:
         await send({"type": "lifespan.startup.complete"})
         waking = asyncio.create_task(self._wake())
         await receive()
+        self.on_end()  # a signal ends the process right after this
         if self._living is None:
             waking.cancel()
         else:
@@ -128,7 +131,8 @@ class WakingServer:
         made: asyncio.Future[ASGIApp] = loop.create_future()
 
         def tell(message: str, progress: float) -> None:
-            loop.call_soon_threadsafe(self._set_state, ServerState("waking", message, progress))
+            with suppress(RuntimeError):  # the loop is closed: the server has ended meanwhile
+                loop.call_soon_threadsafe(self._say, message, progress)
 
         def make() -> None:
             with suppress(RuntimeError):  # the loop is closed: the server has ended meanwhile
@@ -142,9 +146,9 @@ class WakingServer:
         threading.Thread(target=make, name="waking", daemon=True).start()
         return await made
 
-    def _set_state(self, state: ServerState) -> None:
-        if self.state.state == "waking":
-            self.state = state
+    def _say(self, message: str, progress: float) -> None:
+        if self.state.state != "failed":
+            self.state = ServerState(self.state.state, message, progress)
 
     async def _get_state(self, _: Request) -> Response:
         return JSONResponse(asdict(self.state), headers={"Cache-Control": "no-store"})

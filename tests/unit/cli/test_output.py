@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 import compodiff.cli
 from compodiff.cli import app
-from compodiff.cli.output import echo, print_table
+from compodiff.cli.output import echo, print_table, show_work
 from compodiff.errors import InputInvalid
 
 ODD = ("[draft] cat.png", "a:dog:b.png", "Album [/one].png", "[bold]x[/bold].png", "\x1b[31mred\x1b[0m.png", "a\nb.png")
@@ -76,3 +77,16 @@ def test_a_search_shows_names_as_they_are_and_json_exactly(project):
     assert "\x1b" not in table
     names = {result["name"] for result in json.loads(run(*search, "--json"))["results"]}
     assert names == {"[draft] cat.png", "a:dog:b.png", "\x1b[31mred.png"}
+
+
+def test_work_is_shown_on_a_terminal_only_and_not_where_quiet_is_asked_for(capsys, monkeypatch):
+    with show_work("opening") as change:
+        change("still opening")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with show_work("opening", is_quiet=True):
+        pass
+    assert capsys.readouterr() == ("", "")
+    with show_work("opening [draft]"):
+        pass
+    assert "opening [draft]" in capsys.readouterr().err

@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 from safetensors.torch import load_file, save_file
 from worlds.search import places_in
 
-from compodiff.cli import serve
 from compodiff.errors import CheckpointMismatch, IndexMismatch
 from compodiff.search.locate import CHAMPION
 from compodiff.search.progress import PhaseTimer
+from compodiff.serving import places
 from compodiff.serving.api import create_app
 from compodiff.serving.champion import Champion
 from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
@@ -141,7 +141,7 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
         store.client.set_registered_model_alias(MODEL, "champion", number)
 
     crown(numbers[0])
-    champion = Champion(lambda: serve._find_places(CHAMPION, None))
+    champion = Champion(lambda: places.find_places(CHAMPION, None))
     moves = {100: numbers[1], 400: numbers[0]}
     with TestClient(create_app(champion, refresh_seconds=0.05)) as client:
 
@@ -165,6 +165,6 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
 
 def test_a_version_and_its_folder_belong_together_though_the_alias_moves_between_the_looks(project, monkeypatch):
     looks = iter(["version 1", "version 2", "version 2", "version 2"])
-    monkeypatch.setattr(serve, "_describe_version", lambda _: next(looks))
-    assert serve._find_model_and_version("artifacts")[1] == "version 2"
+    monkeypatch.setattr(places, "describe_version", lambda _: next(looks))
+    assert places.find_places("artifacts", None).version == "version 2"
     assert next(looks, None) is None

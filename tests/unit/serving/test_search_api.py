@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import re
 
@@ -216,12 +217,29 @@ def test_other_bodies_than_a_form_are_refused(client):
 
 
 def test_an_uploaded_copy_is_not_its_own_answer_and_its_query_sent_again_has_the_same(client, small_catalogue):
-    files = {"reference": ("copy.png", small_catalogue.read_bytes(RED), "image/png")}
+    saved_again = io.BytesIO()
+    small_catalogue.read(RED).save(saved_again, "PNG", compress_level=1)
+    files = {"reference": ("copy.png", saved_again.getvalue(), "image/png")}
     answer = client.post("/search", data={"text": "", "k": 30}, files=files)
     assert RED not in ids(answer)
     assert RED in answer.json()["query"]["exclude"]
     assert answer.json()["notes"] == []
     assert ids(again(client, answer)) == ids(answer)
+
+
+def test_an_upload_with_the_bytes_of_a_picture_of_the_index_is_that_picture(client, small_catalogue):
+    """So is an emoji by its name; weights stay with their references."""
+    files = {"reference": ("copy.png", small_catalogue.read_bytes(RED), "image/png")}
+    asked = {"text": "make it blue", "reference_id": BLUE, "weight": [3, 1, 2], "reference_name": "\N{DOG FACE}"}
+    answer = client.post("/search", data=asked, files=files).json()["query"]
+    dog = answer["reference_id"][2]
+    assert answer["reference_id"] == [RED, BLUE, dog]
+    assert dog.endswith("1F436")
+    assert answer["weight"] == [3, 1, 2]
+    assert answer["reference_embedding"] == []
+    missing = client.post("/search", data={"reference_name": "/etc/hostname"})
+    assert missing.status_code == 422
+    assert "not in the index" in missing.json()["error"]
 
 
 def test_a_negative_text_without_effect_is_said(client):

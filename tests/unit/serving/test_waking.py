@@ -91,6 +91,8 @@ def test_what_wakes_asks_for_the_token_and_a_server_ends_while_it_wakes():
 
 
 def test_what_answers_first_imports_no_torch():
-    code = "import sys, compodiff.serving.waking, compodiff.cli.serve; print('torch' in sys.modules)"
+    modules = "compodiff.serving.waking, compodiff.serving.running, compodiff.cli.serve, compodiff.cli.served_search"
+    modules += ", compodiff.search.located, compodiff.serving.asking, compodiff.serving.records"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

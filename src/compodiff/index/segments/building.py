@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid
+from compodiff.index import MANIFEST
 from compodiff.index.index import Index
 from compodiff.index.manifest import (
     KIND,
-    MANIFEST,
     IndexManifest,
     Segments,
     make_fingerprint,

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from compodiff.errors import IndexMismatch, InputInvalid, ResourceUnavailable
+from compodiff.index import MANIFEST
 from compodiff.index.index import Index
-from compodiff.index.manifest import MANIFEST, IndexManifest, require_segments
+from compodiff.index.manifest import IndexManifest, require_segments
 from compodiff.index.nearest import NO_PICTURE, Floats, Rows, normalise
 from compodiff.index.segments.opened import SegmentedIndex, open_stored
 from compodiff.storage.atomic import write_json

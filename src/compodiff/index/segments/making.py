@@ -12,9 +12,10 @@ import pandas as pd
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid
+from compodiff.index import MANIFEST
 from compodiff.index.folder import lock_index
 from compodiff.index.index import Index, build
-from compodiff.index.manifest import MANIFEST, IndexManifest, read_manifest, require_segments
+from compodiff.index.manifest import IndexManifest, read_manifest, require_segments
 from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
 from compodiff.index.segments.engine import send_to_engine
 from compodiff.index.segments.lists import KINDS

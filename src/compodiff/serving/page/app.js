@@ -18,7 +18,7 @@ import { Unreachable, getJson, onTokenWanted } from "./server.js";
 import { showStart } from "./start.js";
 import { addStep } from "./trail.js";
 import { view, wireViewer } from "./viewer.js";
-import { waitUntilAwake } from "./waking.js";
+import { onGrown, waitUntilAwake } from "./waking.js";
 
 const acts = {
   use: (found) => {
@@ -194,7 +194,10 @@ async function start() {
   });
   setModels(page.served.sampling);
   document.body.dataset.ready = "true";
-  const shown = showStart(({ reference, text }) => choose(reference, text), choose);
+  const show = () => showStart(({ reference, text }) => choose(reference, text), choose);
+  const shown = show();
+  onGrown(() => guard(async () => { await greet(); await show(); if (page.answer) await run({ history: false }); }));
+  guard(waitUntilAwake); // a server that answers may still be indexing
   if (asked(location.hash)) await open();
   await shown;
 }

@@ -12,19 +12,47 @@ export function notify(message, progress = null) {
   if (progress !== null) $("waking").value = progress;
 }
 
+let grown = () => {};
+
+/** Call `act` when what the server did besides answering, such as indexing, has come to an end. */
+export function onGrown(act) {
+  grown = act;
+}
+
 /** Wait until the server can answer, saying what it does meanwhile. Throws where it says that it never will. */
 export async function waitUntilAwake() {
   for (;;) {
     const state = await readState();
-    if (state.state === "ready") break;
+    if (state.state === "ready") {
+      followWork(state);
+      return;
+    }
     if (state.state === "failed") {
       notify("");
       throw new Error(state.message || "The server could not start.");
     }
     notify(state.message || "The server is waking up ...", state.progress ?? null);
-    await new Promise((done) => setTimeout(done, EVERY));
+    await wait();
   }
-  notify("");
+}
+
+const wait = () => new Promise((done) => setTimeout(done, EVERY));
+let following = false;
+
+/** Say what a server that answers does besides, until it does no more. */
+async function followWork(state) {
+  if (following) return;
+  following = true;
+  let worked = false;
+  for (; state.state === "ready" && state.message; state = await readState()) {
+    worked ||= state.progress < 1;
+    notify(state.message, state.progress < 1 ? state.progress : null);
+    if (state.progress >= 1) break; // it has ended, and this is how
+    await wait();
+  }
+  if (!state.message || state.state !== "ready") notify("");
+  following = false;
+  if (worked) grown();
 }
 
 /** {state: "ready" | "waking" | "failed" | "gone", message, progress}; a server that does not say is ready. */

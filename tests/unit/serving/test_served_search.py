@@ -1,0 +1,126 @@
+"""A search in the shell that a running server answers: the same answer as here, and none where the server is gone."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import uvicorn
+from factories import draw_box_mask
+from PIL import Image
+from worlds.command import run_command
+
+from compodiff.errors import InputInvalid
+from compodiff.search.located import locate_search
+from compodiff.serving.api import create_app
+from compodiff.serving.champion import Champion
+from compodiff.serving.places import find_places
+from compodiff.serving.records import ServerRecord, find_record, find_records_folder, remove_record, write_record
+
+TOKEN = "secret"  # noqa: S105
+GONE = 2**22 + 1  # a process that cannot be: beyond the largest id of Linux
+
+
+@pytest.fixture(scope="module")
+def server(search_project, tmp_path_factory):
+    """A server over the project's model, with a token, in a thread; its record, which is not put down yet."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(search_project)
+        champion = Champion(lambda: find_places("artifacts", None))
+        app = create_app(champion, token=TOKEN, refresh_seconds=600)
+        running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+        thread = threading.Thread(target=running.run, daemon=True)
+        thread.start()
+        while not running.started:
+            time.sleep(0.01)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        places, root = champion.live.places, champion.live.searcher.pictures.root
+        yield ServerRecord(
+            os.getpid(), f"http://127.0.0.1:{port}", TOKEN, places.identity, str(places.index), str(root)
+        )
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch, search_project):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.chdir(search_project)
+    return tmp_path / "compodiff"
+
+
+def search(*arguments):
+    return json.loads(run_command("search", "--model", "artifacts", "--json", "-k", 7, *arguments).stdout)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--text", "circle"),
+        ("--reference", "🔴", "--text", "make it blue", "--exclude", "twemoji-1F535", "--w-text", 2, "--seed", 5),
+        ("--reference", "{picture}", "--reference", "twemoji-1F535", "--weight", 1, "--weight", 3, "--text", "a heart"),
+        ("--reference", "{picture}", "--mask", "{mask}", "--text", "blue", "--filter", "style = 'twemoji'"),
+    ],
+)
+def test_the_answer_of_a_server_is_the_answer_here(server, records, tmp_path, asked):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "picture.png")
+    draw_box_mask((40, 40), (0, 0, 20, 40)).save(tmp_path / "mask.png")
+    paths = {name: tmp_path / f"{name}.png" for name in ("picture", "mask")}
+    arguments = [str(each).format(**paths) for each in asked]
+    write_record(server)
+    served, here = search(*arguments), search(*arguments, "--no-server")
+    assert (served.pop("served_by"), here.pop("served_by")) == (server.address, None)
+    assert served.pop("seconds").keys() == here.pop("seconds").keys()
+    scores = [[hit.pop("score") for hit in answer["results"]] for answer in (served, here)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    assert served == here
+
+
+def test_a_server_that_is_gone_or_has_another_index_is_passed_over_and_its_record_goes(server, records):
+    write_record(replace(server, pid=GONE))
+    write_record(replace(server, identity="another"))
+    assert find_record(server.identity) is None
+    assert [path.name for path in records.iterdir()] == [f"{os.getpid()}.json"]
+    write_record(replace(server, address="http://127.0.0.1:9"))  # nothing listens there
+    assert search("--text", "circle")["served_by"] is None
+    assert list(records.iterdir()) == []
+
+
+def test_what_the_server_refuses_is_said_as_it_is_here(server, records):
+    write_record(server)
+    with pytest.raises(InputInvalid, match="neither a picture file nor in the index"):
+        search("--reference", "nobody knows this")
+
+
+def test_the_record_is_the_user_s_alone_and_follows_the_index(server, records, search_project):
+    write_record(server)
+    (path,) = records.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert find_records_folder() == records
+    assert find_record(locate_search("artifacts", None).identify()) == server
+    manifest = search_project / "artifacts" / "index" / "manifest.json"
+    status = manifest.stat()
+    os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert find_record(locate_search("artifacts", None).identify()) is None
+    os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns))
+    remove_record(os.getpid())
+    assert find_record(server.identity) is None
+
+
+def test_a_served_search_loads_no_torch(server, records, search_project):
+    write_record(server)
+    code = (
+        "import sys; from compodiff.cli import main\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules], file=sys.stderr)"
+    )
+    asked = ["search", "--model", "artifacts", "--text", "circle", "--verbose"]
+    command = [sys.executable, "-c", code, *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=search_project)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert f"answered by the server at {server.address}" in done.stderr
