@@ -23,6 +23,7 @@ from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
 def promote_challenger(number: str) -> State[StageOutcome]:
     """Put version `number` to the gate of params.yaml; a refusal is an answer, not a failure."""
+    from compodiff.behaviour.gate import make_behaviour_gate
     from compodiff.tracking.promotion import promote
 
     project = Path.cwd()
@@ -34,6 +35,7 @@ def promote_challenger(number: str) -> State[StageOutcome]:
             finetuned_gates=params.finetuned_gates,
             min_relation_queries=params.evaluation.min_relation_queries,
             number=number,
+            examine=make_behaviour_gate(project, params),
         )
     except PromotionRefused as refusal:
         outcome, reason = "refused", str(refusal)
