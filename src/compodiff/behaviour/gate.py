@@ -5,14 +5,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compodiff.behaviour.asking import CaseOutcome, ask_cases
 from compodiff.behaviour.cases import read_cases
 from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.params import Params
-from compodiff.search.searcher import Searcher
 from compodiff.tracking.registry import RegisteredVersion, find_model_folder
 from compodiff.tracking.store import open_store, require_answers
+
+if TYPE_CHECKING:
+    from compodiff.behaviour.asking import CaseOutcome
+    from compodiff.search.searcher import Searcher
 
 MINIMUM = "minimum"
 TABLE = "behaviour.json"
@@ -32,6 +35,8 @@ class BehaviourGate:
             InputInvalid: the file of cases cannot be used.
             ResourceUnavailable: MLflow cannot be reached.
         """
+        from compodiff.behaviour.asking import ask_cases
+
         cases = read_cases(self.file)
         try:
             outcomes = ask_cases(self._open(challenger), cases)
@@ -42,15 +47,17 @@ class BehaviourGate:
         self._keep(challenger, outcomes)
         return list_objections(outcomes, lambda: ask_cases(self._open(champion), cases) if champion else [], self.file)
 
-    def _open(self, version: RegisteredVersion) -> Searcher:
+    def _open(self, version: RegisteredVersion) -> "Searcher":
         """Open a version with its own index.
 
         Raises:
             CompoDiffError: it cannot be opened.
         """
+        from compodiff.search.searcher import Searcher
+
         return Searcher.load(str(find_model_folder(self.project, version.number)))
 
-    def _keep(self, version: RegisteredVersion, outcomes: Sequence[CaseOutcome]) -> None:
+    def _keep(self, version: RegisteredVersion, outcomes: Sequence["CaseOutcome"]) -> None:
         store = open_store(self.project)
         with tempfile.TemporaryDirectory() as temporary, require_answers(store.uri):
             table = Path(temporary) / TABLE
@@ -64,7 +71,7 @@ def make_behaviour_gate(project: Path, params: Params) -> BehaviourGate | None:
 
 
 def list_objections(
-    outcomes: Sequence[CaseOutcome], ask_champion: Callable[[], Sequence[CaseOutcome]], file: Path
+    outcomes: Sequence["CaseOutcome"], ask_champion: "Callable[[], Sequence[CaseOutcome]]", file: Path
 ) -> list[str]:
     """Return one sentence that names each failed case that counts; nothing where none does.
 

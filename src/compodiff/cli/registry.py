@@ -1,4 +1,4 @@
-"""`compodiff register`, `behaviour`, `promote` and `rollback`: who is challenger, and who is champion."""
+"""`compodiff register`, `sign`, `behaviour`, `promote` and `rollback`: who is challenger, and who is champion."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +41,20 @@ def register(
     else:
         version = register_finetuned(project, Path(model))
     echo(f"version {version.number} is challenger now; put it to the gate: compodiff promote")
+
+
+@app.command("sign")
+def sign(
+    model: Annotated[str, typer.Argument(help="A model: a folder with composed/ and encoder/, an alias, or a name.")],
+) -> None:
+    """Write down what a model's files are (chain.json), and sign it with the key of COMPODIFF_SIGNING_KEY."""
+    from compodiff.search.locate import find_model_parts
+    from compodiff.signing.chain import CHAIN, sign_folder
+    from compodiff.signing.keys import SIGNING
+
+    folder = find_model_parts(model).folder
+    signed = sign_folder(folder)
+    echo(f"{folder / CHAIN}: {'signed' if signed else f'written, not signed, as {SIGNING} names no key'}")
 
 
 @app.command("behaviour")
