@@ -41,6 +41,11 @@ def serve(
     rerank: Rerank = None,
     rerank_top: RerankTop = 10,
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 2.0,
+    rate: Annotated[str, typer.Option(help="How often one client may ask, such as 120/minute.")] = "",
+    access_log: Annotated[str, typer.Option(help="File of JSON lines, one a request; - for stdout.")] = "",
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed.")
+    ] = None,
 ) -> None:
     """Serve search over one index: an API and a page for people."""
     import logging
@@ -54,6 +59,7 @@ def serve(
     for name, entries in _CACHES.items():
         os.environ.setdefault(name, entries)
 
+    from compodiff.serving.doorway import Doorway
     from compodiff.serving.waking import WakingServer
 
     if host not in _LOOPBACK and not token:
@@ -73,7 +79,10 @@ def serve(
         echo(f"waking the model: {address}")
         plan = _ServePlan(model, index, token, hosts, refresh, address, (rerank, rerank_top))
         waking = WakingServer(plan.make_app, token=token, hosts=hosts)
-        server = uvicorn.Server(uvicorn.Config(waking, log_level="warning", timeout_graceful_shutdown=10))
+        served = Doorway(rate, access_log, proxy or ()).wrap(waking)
+        # Headers of proxies are the doorway's.
+        settings = uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=10, proxy_headers=False)
+        server = uvicorn.Server(settings)
         waking.on_failure = lambda: setattr(server, "should_exit", True)
         server.run(sockets=[listening])
         if waking.failure is not None:

@@ -8,6 +8,7 @@ from compodiff.errors import InputInvalid
 from compodiff.hub import find_fetched_folder, read_known
 from compodiff.index import INSIDE
 from compodiff.project import find_models_home, find_project_root
+from compodiff.signing.chain import require_intact
 
 CHAMPION = "models:/compodiff@champion"
 _REGISTERED = re.compile(r"models:/compodiff(?:@(?P<alias>[^/@]+)|/(?P<number>[0-9]+))")
@@ -59,6 +60,17 @@ def find_model_parts(model: str) -> ModelParts:
         if not part.is_dir():
             named = f"a folder with composed/ and encoder/, a model of `compodiff get`, or {CHAMPION}"
             raise InputInvalid(f"{part} is not there; name {named}")
+    return parts
+
+
+def find_intact_parts(model: str) -> ModelParts:
+    """Find a model as `find_model_parts` does, and compare its files with its chain, where it has one.
+
+    Raises:
+        CheckpointMismatch: it is not what its chain says, or not signed where that is asked for.
+    """
+    parts = find_model_parts(model)
+    require_intact(parts.folder)
     return parts
 
 

@@ -27,7 +27,7 @@ from compodiff.search.composer import Composer, Composition
 from compodiff.search.feedback import find_shift, move
 from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
-from compodiff.search.locate import CHAMPION, find_gallery_of, find_index_folder, find_model_parts
+from compodiff.search.locate import CHAMPION, find_gallery_of, find_index_folder, find_intact_parts
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import explain_guess, explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
@@ -35,7 +35,6 @@ from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference,
 from compodiff.search.ranking import Hit, Ranker, Ranking
 from compodiff.search.reranking import rerank_hits
 from compodiff.search.words import WrittenWords
-from compodiff.signing.chain import require_intact
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
@@ -106,8 +105,7 @@ class Searcher:
             CheckpointMismatch: the model is not what its chain says, or not signed where that is asked for.
             ResourceUnavailable: the registry cannot be reached.
         """
-        parts = find_model_parts(model)
-        require_intact(parts.folder)
+        parts = find_intact_parts(model)
         # The index is opened first: it is the part that a user most often has to make.
         if index is None:
             opened, pictures_root = Index.load(parts.index), find_gallery_of(parts)
