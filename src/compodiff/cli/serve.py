@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from compodiff.serving.champion import ServedPaths
+    from compodiff.serving.live_watch import LiveWatch
     from compodiff.serving.waking import Tell
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,6 +42,17 @@ def serve(
     rerank: Rerank = None,
     rerank_top: RerankTop = 10,
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 2.0,
+    shadow: Annotated[
+        str, typer.Option(help="A model that is asked a share of the queries when idle; its answers are compared.")
+    ] = "",
+    canary: Annotated[
+        str, typer.Option(help="A model that answers a share of the clients, until it fails or is slower.")
+    ] = "",
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of queries, or of clients, for either.")] = 0.1,
+    trial_log: Annotated[str, typer.Option(help="File of JSON lines on shadow and canary; - for stdout.")] = "",
+    keep_queries: Annotated[
+        Path | None, typer.Option(help="File for embeddings of queries, which `compodiff drift` looks at.")
+    ] = None,
     rate: Annotated[str, typer.Option(help="How often one client may ask, such as 120/minute.")] = "",
     access_log: Annotated[str, typer.Option(help="File of JSON lines, one a request; - for stdout.")] = "",
     proxy: Annotated[
@@ -77,7 +89,8 @@ def serve(
             raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         echo(f"waking the model: {address}")
-        plan = _ServePlan(model, index, token, hosts, refresh, address, (rerank, rerank_top))
+        trial = _Trial(shadow, canary, share, trial_log, keep_queries)
+        plan = _ServePlan(model, index, token, hosts, refresh, address, (rerank, rerank_top), trial)
         waking = WakingServer(plan.make_app, token=token, hosts=hosts)
         served = Doorway(rate, access_log, proxy or ()).wrap(waking)
         # Headers of proxies are the doorway's.
@@ -100,6 +113,7 @@ class _ServePlan:
     refresh: float
     address: str
     rerank: tuple[str | None, int]
+    trial: "_Trial"
 
     def make_app(self, tell: "Tell") -> "ASGIApp":
         """Open model and index, and return the application over them."""
@@ -112,12 +126,44 @@ class _ServePlan:
 
         tell("waking up: opening the model and the index", 0.7)
         champion = Champion(lambda: _find_places(self.model, self.index), open_reranking(*self.rerank))
+        watch = self.trial.open(self.index)
         count = champion.live.searcher.index.manifest.count
         # Queries by words and ids are answered meanwhile.
         encoder = champion.live.searcher.composer.encoder
         threading.Thread(target=encoder.open_pictures, name="pictures", daemon=True).start()
         echo(f"{count:,} pictures, {champion.live.places.version}: {self.address}")
-        return create_app(champion, token=self.token, hosts=self.hosts, refresh_seconds=self.refresh)
+        return create_app(champion, token=self.token, hosts=self.hosts, refresh_seconds=self.refresh, watch=watch)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Models beside the one that is served, and what is kept of the queries."""
+
+    shadow: str
+    canary: str
+    share: float
+    log: str
+    keep_queries: Path | None
+
+    def open(self, index: Path | None) -> "LiveWatch":
+        """Open what was asked for, over the same index."""
+        from compodiff.drift.reservoir import QueryReservoir
+        from compodiff.serving.canary import Canary
+        from compodiff.serving.champion import Champion
+        from compodiff.serving.json_log import open_json_log
+        from compodiff.serving.live_watch import LiveWatch
+        from compodiff.serving.shadow import Shadow
+
+        log = open_json_log("compodiff.trial", self.log) if self.log else None
+
+        def open_model(model: str) -> Champion:
+            return Champion(lambda: _find_places(model, index))
+
+        return LiveWatch(
+            shadow=Shadow(open_model(self.shadow), self.share, log) if self.shadow else None,
+            canary=Canary(open_model(self.canary), self.share, log) if self.canary else None,
+            kept=QueryReservoir(self.keep_queries) if self.keep_queries else None,
+        )
 
 
 def _find_places(model: str, index: Path | None) -> "ServedPaths":

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from compodiff.serving.access_log import AccessLog, open_access_log
+from compodiff.serving.access_log import AccessLog
+from compodiff.serving.json_log import open_json_log
 from compodiff.serving.rate_limits import RateLimit
 
 
@@ -31,7 +32,7 @@ class Doorway:
             ResourceUnavailable: the log cannot be written.
         """
         inner = RateLimit(app, self.rate) if self.rate else app
-        log = open_access_log(self.access_log) if self.access_log else None
+        log = open_json_log("compodiff.access", self.access_log) if self.access_log else None
         logged: ASGIApp = AccessLog(inner, log, keeps_ids=bool(self.proxies))
         if not self.proxies:
             return logged
