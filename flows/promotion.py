@@ -14,7 +14,7 @@ from pydantic import Field
 from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
 from flows.graph import conclude
-from flows.notices import tell, tell_failure
+from flows.notices import note_success, tell, tell_failure
 from flows.processes.open_runs import begin_run
 from flows.processes.writer_lock import lock_writing
 from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
@@ -63,6 +63,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
     name="promotion",
     flow_run_name="put the challenger to the gate",
     timeout_seconds=2 * HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
@@ -76,6 +77,7 @@ def run_promotion() -> State[list[StageOutcome]]:
     name="rollback",
     flow_run_name="roll back: {reason}",
     timeout_seconds=HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )

@@ -19,6 +19,7 @@ from compodiff.cli import (
     convert,
     dataset,
     doctor,
+    drift,
     experiment,
     get,
     index,
@@ -78,7 +79,7 @@ _IN_ORDER = (
     experiment,
     compare,
 )
-for commands in (*_IN_ORDER, get, push, registry, bench, convert):
+for commands in (*_IN_ORDER, get, push, registry, drift, bench, convert):
     app.add_typer(commands.app)
 
 

@@ -117,6 +117,9 @@ class _ServePlan:
 
     def make_app(self, tell: "Tell") -> "ASGIApp":
         """Open model and index, and return the application over them."""
+        from compodiff.watching.tracing import start_tracing
+
+        start_tracing("compodiff-serve")
         tell("waking up: loading torch", 0.1)
         import torch  # noqa: F401
 

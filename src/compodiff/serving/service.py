@@ -21,6 +21,7 @@ from compodiff.serving.metrics import ServiceMetrics
 from compodiff.serving.openings import Openings
 from compodiff.serving.pictures import Thumbnails
 from compodiff.serving.replies import RankingReply, make_ranking_reply
+from compodiff.watching.tracing import record_phases
 
 _RETRY_SECONDS = 1
 
@@ -111,6 +112,8 @@ class Service:
         seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
+        asked: dict[str, str | int] = {"model": begun.live.places.version, "k": begun.query.k, "mode": begun.query.mode}
+        record_phases("answer", seconds, asked)
         return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
 
     async def _answer(self, begun: StartedSearch, listener: Listener | None) -> tuple[StartedSearch, Ranking, float]:
