@@ -20,3 +20,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 # A folder that cannot be written is said by the flow itself, in one line.
 warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
+
+from compodiff.watching.tracing import start_tracing  # noqa: E402
+
+start_tracing("compodiff-flows")  # Prefect makes a span of each flow and task

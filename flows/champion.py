@@ -14,7 +14,7 @@ from pydantic import Field
 from compodiff.benchmarks.datasets.assembled import DESCRIPTION, Assembled, open_assembled
 from compodiff.params import load_params
 from compodiff.storage.atomic import replace_path
-from flows.notices import tell, tell_failure
+from flows.notices import note_success, tell, tell_failure
 from flows.processes.open_runs import begin_run
 from flows.tasks import HOUR, Seconds, run_compodiff
 
@@ -29,6 +29,7 @@ _Root = Annotated[str, Field(min_length=1, description="an assembled benchmark, 
     name="champion",
     flow_run_name="score the champion on {benchmark}",
     timeout_seconds=12 * HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )

@@ -10,7 +10,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from compodiff.index import INSIDE
-from flows.notices import tell_failure
+from flows.notices import note_success, tell_failure
 from flows.processes.open_runs import begin_run
 from flows.tasks import HOUR, Seconds, run_compodiff
 
@@ -24,6 +24,7 @@ _Thorough = Annotated[bool, Field(strict=True, description="read every picture, 
     name="index-refresh",
     flow_run_name="refresh the index of {folder}, thorough={thorough}",
     timeout_seconds=12 * HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )

@@ -16,13 +16,21 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 from prefect.flows import Flow
 
+from compodiff.watching.textfiles import publish_flow
+
 _log = logging.getLogger(__name__)
 
 
 def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Say that a run failed, crashed or ran out of time; a hook of every flow."""
+    publish_flow(flow.name, succeeded=False)
     name = (state.name or state.type.value).lower()
     tell(name, f"{flow.name} {name}: {flow_run.name}", state.message or "no reason was given")
+
+
+def note_success(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell Prometheus that a run ended well; a hook of every flow."""
+    publish_flow(flow.name, succeeded=True)
 
 
 def tell(what: str, subject: str, body: str) -> None:

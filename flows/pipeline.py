@@ -21,7 +21,7 @@ from compodiff.params import load_params
 from compodiff.stages.preset import enter_preset
 from compodiff.stages.sources import require_sources
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
-from flows.notices import tell_failure
+from flows.notices import note_success, tell_failure
 from flows.processes.dvc import stop_running
 from flows.promotion import promote_registered
 from flows.results import publish_results, show_outcomes, show_results
@@ -33,6 +33,7 @@ from flows.tasks import HOUR, Force, Seconds, StageOutcome
     flow_run_name="everything, force={force}",
     task_runner=TWO_AT_ONCE,
     timeout_seconds=120 * HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )

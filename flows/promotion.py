@@ -14,7 +14,7 @@ from pydantic import Field
 from compodiff.errors import PromotionRefused
 from compodiff.params import load_params
 from flows.graph import conclude
-from flows.notices import tell, tell_failure
+from flows.notices import note_success, tell, tell_failure
 from flows.processes.open_runs import begin_run
 from flows.processes.writer_lock import lock_writing
 from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
@@ -23,6 +23,7 @@ from flows.tasks import HOUR, StageOutcome, find_outcome, run_stage
 @task(task_run_name="promote", retries=2, retry_delay_seconds=[10.0, 60.0], cache_policy=NO_CACHE)
 def promote_challenger(number: str) -> State[StageOutcome]:
     """Put version `number` to the gate of params.yaml; a refusal is an answer, not a failure."""
+    from compodiff.behaviour.gate import make_behaviour_gate
     from compodiff.tracking.promotion import promote
 
     project = Path.cwd()
@@ -34,6 +35,7 @@ def promote_challenger(number: str) -> State[StageOutcome]:
             finetuned_gates=params.finetuned_gates,
             min_relation_queries=params.evaluation.min_relation_queries,
             number=number,
+            examine=make_behaviour_gate(project, params),
         )
     except PromotionRefused as refusal:
         outcome, reason = "refused", str(refusal)
@@ -61,6 +63,7 @@ def roll_back(reason: str, instead_of: str | None) -> State[StageOutcome]:
     name="promotion",
     flow_run_name="put the challenger to the gate",
     timeout_seconds=2 * HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )
@@ -74,6 +77,7 @@ def run_promotion() -> State[list[StageOutcome]]:
     name="rollback",
     flow_run_name="roll back: {reason}",
     timeout_seconds=HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
-from flows.notices import tell_failure
+from flows.notices import note_success, tell_failure
 from flows.promotion import promote_registered
 from flows.results import publish_results
 from flows.tasks import HOUR, Force, Seconds, StageOutcome
@@ -17,6 +17,7 @@ from flows.tasks import HOUR, Force, Seconds, StageOutcome
     flow_run_name="train, evaluate, register and promote, force={force}",
     task_runner=TWO_AT_ONCE,
     timeout_seconds=96 * HOUR,
+    on_completion=[note_success],
     on_failure=[tell_failure],
     on_crashed=[tell_failure],
 )

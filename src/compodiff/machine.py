@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -74,6 +75,12 @@ def is_alive(pid: int) -> bool:
         return False
     except psutil.AccessDenied:  # it is somebody else's
         return True
+
+
+def lower_priority() -> None:
+    """Let all other work go before that of this thread, where the system gives threads priorities of their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def read_memory() -> Memory:

@@ -11,7 +11,7 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
 from flows.index_refresh import refresh_index
-from flows.notices import tell_failure
+from flows.notices import note_success, tell_failure
 from flows.promotion import run_rollback
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,7 @@ def test_a_deployment_runs_a_flow_that_exists(deployment: dict[str, Any]) -> Non
     flow.validate_parameters(deployment.get("parameters", needed))
     assert flow.timeout_seconds
     assert flow.flow_run_name not in (None, flow.name)
+    assert flow.on_completion_hooks == [note_success]
     assert flow.on_failure_hooks == flow.on_crashed_hooks == [tell_failure]
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
     assert "compodiff" in deployment["tags"]
@@ -49,6 +50,7 @@ def test_every_flow_can_be_deployed() -> None:
         "dataset.make_dataset",
         "training.train_models",
         "champion.score_champion",
+        "drift.look_for_drift",
         "index_refresh.refresh_index",
         "evaluation.evaluate_models",
         "promotion.run_promotion",

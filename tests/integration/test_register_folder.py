@@ -10,12 +10,16 @@ from worlds.command import run_command
 
 from compodiff import Searcher
 from compodiff.benchmarks.datasets.assembled import GALLERY_TABLE
-from compodiff.errors import CompoDiffError, InputInvalid
+from compodiff.errors import CompoDiffError, InputInvalid, PromotionRefused
 from compodiff.params import load_params
 from compodiff.stages.assemble_benchmark import assemble_benchmark
 from compodiff.storage.tables import read_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
+
+# Over 168 pictures all are among the first thousand, and the reference itself is never found.
+CASE = "- {{name: blue, kind: minimum, reference: twemoji-1F534, text: in blue, finds: twemoji-1F535, k: {k}}}"
+IMPOSSIBLE = CASE.replace("1F535", "1F534")
 
 
 @pytest.fixture
@@ -25,6 +29,7 @@ def project(search_project: Path, small_data: Path, tmp_path: Path, monkeypatch:
     params["benchmarks"]["scenes"]["gate"] = None
     params["benchmarks"]["emoji"]["gate"] |= {"floor": 0.0}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "behaviour.yaml").write_text(CASE.format(k=1000))
     emoji = load_params(tmp_path / "params.yaml").benchmarks["emoji"]
     folder = tmp_path / "artifacts" / "benchmarks" / "emoji"
     assemble_benchmark(name="emoji", params=emoji, reads=small_data, folder=folder)
@@ -54,7 +59,13 @@ def test_a_model_from_elsewhere_becomes_champion_over_the_projects_gallery(proje
             run_command("register", "elsewhere", "--result", "emoji=other.json")
     said = run_command("register", "elsewhere", "--result", "emoji=emoji.json").output
     assert said == "version 1 is challenger now; put it to the gate: compodiff promote\n"
+    Path("behaviour.yaml").write_text(IMPOSSIBLE.format(k=5))
+    with pytest.raises(PromotionRefused, match=r"1 of 1 cases of behaviour.yaml fail: blue \(twemoji-1F534 is"):
+        run_command("promote")
+    Path("behaviour.yaml").write_text(CASE.format(k=1000))
     assert "version 1 is champion now" in run_command("promote").output
+    outcomes = [json.loads(path.read_text()) for path in Path("mlruns").rglob("behaviour.json")]
+    assert [(case["name"], case["passed"]) for table in outcomes for case in table] == [("blue", True)]
     searcher = Searcher.load()
     gallery = read_table(project / "artifacts" / "benchmarks" / "emoji" / GALLERY_TABLE)
     assert sorted(searcher.picture_ids) == sorted(gallery["picture_id"])

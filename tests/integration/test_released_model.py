@@ -183,7 +183,7 @@ def test_it_is_registered_promoted_and_searched_as_champion(
     home: Path, tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
-    params = yaml.safe_load(PARAMS.read_text())
+    params = yaml.safe_load(PARAMS.read_text()) | {"promotion": {"behaviour": None}}
     params["benchmarks"]["scenes"]["gate"] = None
     params["benchmarks"]["emoji"]["gate"] |= {"floor": 0.0}
     (project / "params.yaml").write_text(yaml.safe_dump(params))

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 TINY: dict[str, dict[str, Any]] = {
     "validation": {"max_rejected_fraction": 0.99},
     "denoiser": {"width": 64, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 32, "feed_forward_factor": 2},
+    "promotion": {"behaviour": None},
     "evaluation": {"bootstrap_draws": 20, "text_weights": [0.5], "product_offsets": [0.0], "min_relation_queries": 5},
 }
 TRAINING = {"batch_size": 16, "steps": 4, "warmup_steps": 1, "validate_every": 2,

@@ -46,6 +46,7 @@ SMALL: dict[str, Any] = {
         "scenes": {"gate": {"floor": 0.0}},
         "exact_edits": {"validation_pictures": 1},
     },
+    "promotion": {"behaviour": None},
     "synthesis": {"rows_per_shard": 64},
     "validation": {"max_rejected_fraction": 0.5},
     "denoiser": {"width": 32, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 16, "mask_size": 4}

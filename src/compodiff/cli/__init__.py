@@ -20,6 +20,7 @@ from compodiff.cli import (
     dataset,
     demo,
     doctor,
+    drift,
     experiment,
     get,
     index,
@@ -80,7 +81,7 @@ _IN_ORDER = (
     experiment,
     compare,
 )
-for commands in (*_IN_ORDER, get, push, registry, bench, convert):
+for commands in (*_IN_ORDER, get, push, registry, drift, bench, convert):
     app.add_typer(commands.app)
 
 

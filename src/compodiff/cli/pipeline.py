@@ -41,6 +41,7 @@ def run(
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from compodiff.execution.training_processes import start_workers
     from compodiff.stages.declaration import run_stage
+    from compodiff.watching.tracing import start_tracing, trace_block
 
     project = find_project_root()
     if preset is not None:
@@ -49,7 +50,9 @@ def run(
         project = enter_preset(project, preset)
     if stage.partition("@")[0] in TRAININGS and start_workers(["run", stage], project):
         return
-    run_stage(stage, project)
+    start_tracing("compodiff-stages")
+    with trace_block(f"stage {stage}", {"stage": stage}):
+        run_stage(stage, project)
 
 
 @app.command("finetune")

@@ -1,14 +1,16 @@
-"""`compodiff register`, `promote` and `rollback`: who is challenger, and who is champion."""
+"""`compodiff register`, `sign`, `behaviour`, `promote` and `rollback`: who is challenger, and who is champion."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from compodiff.cli.output import echo
-from compodiff.errors import InputInvalid
+from compodiff.cli.output import Column, echo, print_table
+from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.project import find_project_root
+from compodiff.search.locate import CHAMPION
 
+_COLUMNS: tuple[Column, ...] = (("case", "left"), ("kind", "left"), ("outcome", "left"), ("measured", "left"))
 app = typer.Typer()
 
 
@@ -41,16 +43,63 @@ def register(
     echo(f"version {version.number} is challenger now; put it to the gate: compodiff promote")
 
 
+@app.command("sign")
+def sign(
+    model: Annotated[str, typer.Argument(help="A model: a folder with composed/ and encoder/, an alias, or a name.")],
+) -> None:
+    """Write down what a model's files are (chain.json), and sign it with the key of COMPODIFF_SIGNING_KEY."""
+    from compodiff.search.locate import find_model_parts
+    from compodiff.signing.chain import CHAIN, sign_folder
+    from compodiff.signing.keys import SIGNING
+
+    folder = find_model_parts(model).folder
+    signed = sign_folder(folder)
+    echo(f"{folder / CHAIN}: {'signed' if signed else f'written, not signed, as {SIGNING} names no key'}")
+
+
+@app.command("behaviour")
+def show_behaviour(
+    model: Annotated[str, typer.Option(help="An alias, a version, or a folder with an index.")] = CHAMPION,
+    cases: Annotated[
+        Path | None, typer.Option(help="Default: `promotion.behaviour` of params.yaml.", show_default=False)
+    ] = None,
+) -> None:
+    """Ask a model the cases that a challenger has to pass, and show what came of each."""
+    from compodiff.behaviour.asking import ask_cases
+    from compodiff.behaviour.cases import read_cases
+    from compodiff.params import load_params
+    from compodiff.search.searcher import Searcher
+
+    if cases is None:
+        root = find_project_root()
+        named = load_params(root / "params.yaml").promotion.behaviour
+        if named is None:
+            raise InputInvalid("params.yaml names no file of cases; name one by --cases, or as promotion.behaviour")
+        cases = root / named
+    asked = read_cases(cases)
+    outcomes = ask_cases(Searcher.load(model), asked)
+    rows = [(each.name, each.kind, "passed" if each.passed else "FAILED", each.measured) for each in outcomes]
+    print_table(_COLUMNS, rows, has_lines=False)
+    if failed := [each.name for each in outcomes if not each.passed]:
+        raise PromotionRefused(f"{len(failed)} of {len(outcomes)} cases of {cases} fail: {', '.join(failed)}")
+
+
 @app.command("promote")
 def promote() -> None:
     """Make the model registered last champion, if it passes the gate of params.yaml."""
+    from compodiff.behaviour.gate import make_behaviour_gate
     from compodiff.params import load_params
     from compodiff.tracking import promotion
 
     root = find_project_root()
     params = load_params(root / "params.yaml")
-    queries = params.evaluation.min_relation_queries
-    change = promotion.promote(root, params.gates, finetuned_gates=params.finetuned_gates, min_relation_queries=queries)
+    change = promotion.promote(
+        root,
+        params.gates,
+        finetuned_gates=params.finetuned_gates,
+        min_relation_queries=params.evaluation.min_relation_queries,
+        examine=make_behaviour_gate(root, params),
+    )
     if change.made:
         echo(f"version {change.after} is champion now; before it: {change.before or 'none'}")
     else:

@@ -32,9 +32,27 @@ def serve(
     rerank: Rerank = None,
     rerank_top: RerankTop = 10,
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between looks for a newer model or index.")] = 2.0,
+    shadow: Annotated[
+        str, typer.Option(help="A model that is asked a share of the queries when idle; its answers are compared.")
+    ] = "",
+    canary: Annotated[
+        str, typer.Option(help="A model that answers a share of the clients, until it fails or is slower.")
+    ] = "",
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of queries, or of clients, for either.")] = 0.1,
+    trial_log: Annotated[str, typer.Option(help="File of JSON lines on shadow and canary; - for stdout.")] = "",
+    keep_queries: Annotated[
+        Path | None, typer.Option(help="File for embeddings of queries, which `compodiff drift` looks at.")
+    ] = None,
+    rate: Annotated[str, typer.Option(help="How often one client may ask, such as 120/minute.")] = "",
+    access_log: Annotated[str, typer.Option(help="File of JSON lines, one a request; - for stdout.")] = "",
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed.")
+    ] = None,
 ) -> None:
     """Serve search over one index, or over FOLDER: an API and a page for people."""
+    from compodiff.serving.doorway import Doorway
     from compodiff.serving.running import ServePlan, run_server
+    from compodiff.serving.trials import Trial
 
     if folder is not None and index is not None:
         raise InputInvalid(f"FOLDER {folder} is indexed, --index {index} is served as it is; give one of them")
@@ -51,6 +69,8 @@ def serve(
             token,
             refresh,
             reranking=None if rerank is None else lambda: open_reranking(rerank, rerank_top),
+            trial=Trial(shadow, canary, share, trial_log, keep_queries),
+            doorway=Doorway(rate, access_log, proxy or ()),
             say=echo,
             show=show,
         )

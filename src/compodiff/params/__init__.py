@@ -11,6 +11,7 @@ from compodiff.params.benchmarks import (
     EmojiBenchmarkParams,
     ExactEditsBenchmarkParams,
     FilesBenchmarkParams,
+    PromotionParams,
     SceneQueries,
     ScenesBenchmarkParams,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "Params",
     "PartParams",
     "PartsParams",
+    "PromotionParams",
     "SamplingParams",
     "SceneFamilies",
     "SceneQueries",

@@ -28,6 +28,12 @@ class BenchmarkParams(Section):
     gate: BenchmarkGate | None = Field(description="null: it is measured and decides nothing")
 
 
+class PromotionParams(Section):
+    """What a challenger must show besides the gates of benchmarks."""
+
+    behaviour: str | None = Field(description="file of cases that it must pass, beside params.yaml; null: none")
+
+
 class EmojiBenchmarkParams(BenchmarkParams):
     """Queries of emoji concepts that training never sees; `reads: data`."""
 

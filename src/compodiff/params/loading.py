@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from compodiff.errors import ParamsInvalid
 from compodiff.params.answering import EvaluationParams, IndexParams, SamplingParams
-from compodiff.params.benchmarks import AnyBenchmarkParams, BenchmarkGate
+from compodiff.params.benchmarks import AnyBenchmarkParams, BenchmarkGate, PromotionParams
 from compodiff.params.captions import CaptionParams
 from compodiff.params.data import DataParams, EmbeddingParams, EncoderParams
 from compodiff.params.section import Section
@@ -48,6 +48,8 @@ class Params(Section):
     validation: ValidationParams
     index: IndexParams
     evaluation: EvaluationParams
+    # With a default, because params.yaml of projects begun before release 0.9 lacks it.
+    promotion: PromotionParams = PromotionParams(behaviour=None)
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -35,6 +35,7 @@ from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference,
 from compodiff.search.ranking import Hit, Ranker, Ranking
 from compodiff.search.reranking import rerank_hits
 from compodiff.search.words import WrittenWords
+from compodiff.signing.chain import require_intact
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
 
@@ -103,9 +104,11 @@ class Searcher:
         Raises:
             InputInvalid: there is no such model or index.
             IndexMismatch: the index was made with another encoder, or is damaged.
+            CheckpointMismatch: the model is not what its chain says, or not signed where that is asked for.
             ResourceUnavailable: the registry cannot be reached.
         """
         found = locate_search(model, None if index is None else Path(index))
+        require_intact(found.parts.folder)
         # The index is opened first: it is the part that a user most often has to make.
         opened, pictures_root = Index.load(found.index), found.find_pictures_root()
         return cls(Composer.load(found.parts.composed, found.parts.encoder), opened, pictures_root, reranking)

@@ -23,8 +23,10 @@ from compodiff.serving.access import COOKIE, AccessGuard, is_right_token
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
+from compodiff.serving.live_watch import LiveWatch
 from compodiff.serving.page_api import add_page_api
 from compodiff.serving.pictures import ServedPicture, ThumbnailEdge, read_original
+from compodiff.serving.rate_limits import name_client
 from compodiff.serving.replies import (
     FaultReply,
     HealthReply,
@@ -60,6 +62,7 @@ def create_app(
     token: str = "",
     hosts: tuple[str, ...] = ("*",),
     refresh_seconds: float = 10.0,
+    watch: LiveWatch | None = None,
 ) -> FastAPI:
     """Return the application over what `champion` holds.
 
@@ -69,9 +72,10 @@ def create_app(
         token: asked of every request but the page's own files; "" for none.
         hosts: names under which the server may be addressed; a page of another site cannot be made to read ours.
         refresh_seconds: how often a newer champion or index is looked for.
+        watch: what follows the queries besides; None for nothing.
     """
     limits = limits or Limits()
-    service = Service(champion, limits, refresh_seconds)
+    service = Service(champion, limits, refresh_seconds, watch or LiveWatch())
 
     @asynccontextmanager
     async def run_service(_: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +119,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         fails later is a fault of the server: the last line is then `{"event": "error", ...}`, or missing altogether.
         A stream is answered if, and only if, it ends in `{"event": "answer", ...}`.
         """
-        begun = await service.begin(form)
+        begun = await service.begin(form, name_client(request.scope))
         if STREAM in request.headers.get("accept", ""):
             return StreamingResponse(_stream_lines(service, begun), media_type=STREAM)
         answer = await service.finish(begun)

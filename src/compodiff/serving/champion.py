@@ -21,6 +21,7 @@ from compodiff.search.composer import Composer
 from compodiff.search.guesses import make_meaningless_texts
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
+from compodiff.signing.chain import require_intact
 
 _KNOWN_ELSEWHERE = frozenset(("picture_id", "name", "sha256", "offset", "length", "group"))
 log = logging.getLogger("compodiff.serving")
@@ -93,6 +94,7 @@ class Champion:
         self.reloads = 0
         self.on_change: Callable[[ServedModel], None] = lambda live: None
         places = locate()
+        require_intact(places.composed.parent)
         self.live = _open_live(places, Composer.load(places.composed, places.encoder), reranking)
 
     def refresh(self) -> None:
@@ -103,6 +105,7 @@ class Champion:
             if (places, stamp(places.index)) == (old.places, old.index_written):
                 self.fault = ""
                 return
+            require_intact(places.composed.parent)
             same_model = (places.composed, places.encoder) == (old.places.composed, old.places.encoder)
             composer = old.searcher.composer if same_model else Composer.load(places.composed, places.encoder)
             self.live = _open_live(places, composer, self._reranking)

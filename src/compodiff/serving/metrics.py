@@ -4,7 +4,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class ServiceMetrics:
@@ -17,7 +17,7 @@ class ServiceMetrics:
             "compodiff_requests", "Requests, by route and status code.", ("route", "status"), registry=self.registry
         )
         said = "Seconds that a query takes, by phase; `whole` is what the client waits for."
-        self.seconds = histogram("compodiff_query_seconds", said, ("phase",), buckets=_SECONDS)
+        self.seconds = histogram("compodiff_query_seconds", said, ("phase",), buckets=SECONDS)
         said = "Queries that the model answered in one batch."
         self.batches = histogram("compodiff_batch_queries", said, buckets=(1, 2, 4, 8, 16, 32))
         self.waiting = gauge("compodiff_queries_waiting", "Queries that wait or are being answered.")

@@ -5,12 +5,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.serving.doorway import Doorway
 from compodiff.serving.records import ServerRecord, remove_record, write_record
+from compodiff.serving.trials import Trial
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -40,6 +42,8 @@ class ServePlan:
         refresh: seconds between looks for a newer model or index.
         reranking: opens what looks at the first pictures of each answer again; None for nothing. Searches in the shell
             do not use such a server: it answers otherwise.
+        trial: what is tried beside the model. Searches in the shell do not use a server with a canary either.
+        doorway: how requests come in.
         say: is called with each line for people.
         show: is called with what it does until it answers, and then with "".
         is_quiet: draw no bar where a folder is indexed.
@@ -54,6 +58,8 @@ class ServePlan:
     token: str = ""
     refresh: float = 2.0
     reranking: "Callable[[], Reranking | None] | None" = None
+    trial: Trial = field(default_factory=Trial)
+    doorway: Doorway = field(default_factory=Doorway)
     say: Callable[[str], None] = lambda line: None
     show: Callable[[str], None] = lambda text: None
     is_quiet: bool = False
@@ -86,7 +92,10 @@ def run_server(plan: ServePlan) -> None:
         plan.say(f"waking the model: {address}")
         opening = _Opening(plan, address, hosts)
         waking = WakingServer(opening.make_app, token=token, hosts=hosts)
-        server = uvicorn.Server(uvicorn.Config(waking, log_level="warning", timeout_graceful_shutdown=10))
+        served = plan.doorway.wrap(waking)
+        # Headers of proxies are the doorway's.
+        settings = uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=10, proxy_headers=False)
+        server = uvicorn.Server(settings)
         waking.on_failure = lambda: setattr(server, "should_exit", True)
         waking.on_end = lambda: remove_record(os.getpid())
         server.run(sockets=[listening])
@@ -123,6 +132,9 @@ class _Opening:
 
     def make_app(self, tell_page: "Tell") -> "ASGIApp":
         """Open model and index, and return the application over them; an index that is wanting is begun."""
+        from compodiff.watching.tracing import start_tracing
+
+        start_tracing("compodiff-serve")
         plan, tell = self.plan, _show_as_well(tell_page, self.plan.show)
         tell("waking up: loading torch", 0.1)
         import torch  # noqa: F401
@@ -139,13 +151,14 @@ class _Opening:
         tell("waking up: opening the model and the index", 0.7)
         reranking = None if plan.reranking is None else plan.reranking()
         champion = Champion(lambda: find_places(plan.model, index), reranking)
+        watch = plan.trial.open(index)
         # Queries by words and ids are answered meanwhile.
         encoder = champion.live.searcher.composer.encoder
         threading.Thread(target=encoder.open_pictures, name="pictures", daemon=True).start()
         self._tell_ready(champion)
         if indexer is not None:
             indexer.run_in_background()
-        return create_app(champion, token=plan.token, hosts=self.hosts, refresh_seconds=plan.refresh)
+        return create_app(champion, token=plan.token, hosts=self.hosts, refresh_seconds=plan.refresh, watch=watch)
 
     def _begin_index(self, folder: Path, tell: "Tell") -> "FolderIndexer":
         from compodiff.search.locate import choose_index_place, choose_model
@@ -164,7 +177,7 @@ class _Opening:
         self.plan.show("")
         self.plan.say(f"{count:,} pictures, {champion.live.places.version}: {self.address}")
         self.plan.on_ready(self.address, count)
-        if self.plan.reranking is None:
+        if self.plan.reranking is None and not self.plan.trial.canary:
             champion.on_change = self._record
             self._record(champion.live)
 

@@ -5,21 +5,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import HTTPException
 
-from compodiff.search.progress import SearchProgress
+from compodiff.search.progress import Listener, SearchProgress
 from compodiff.search.query import PreparedQuery, Query
 from compodiff.search.ranking import Hit, Ranking
 from compodiff.serving.batching import Batcher
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm, Uploads, make_query, name_known
 from compodiff.serving.limits import Limits
+from compodiff.serving.live_watch import LiveWatch
 from compodiff.serving.metrics import ServiceMetrics
 from compodiff.serving.openings import Openings
 from compodiff.serving.pictures import Thumbnails
 from compodiff.serving.replies import RankingReply, make_ranking_reply
+from compodiff.watching.tracing import record_phases
 
 _RETRY_SECONDS = 1
 
@@ -30,6 +32,7 @@ class StartedSearch:
 
     live: ServedModel
     form: SearchForm
+    query: Query
     prepared: PreparedQuery
     since: float
     seconds: float  # that preparing took
@@ -38,10 +41,12 @@ class StartedSearch:
 class Service:
     """The model, the queue in front of it, and the counters."""
 
-    def __init__(self, champion: Champion, limits: Limits, refresh_seconds: float) -> None:
-        """Serve what `champion` holds, and look for a newer one every `refresh_seconds`."""
-        self.champion, self.limits = champion, limits
+    def __init__(self, champion: Champion, limits: Limits, refresh_seconds: float, watch: LiveWatch) -> None:
+        """Serve what `champion` holds, and look for a newer one every `refresh_seconds`; `watch` follows queries."""
+        self.champion, self.limits, self.watch = champion, limits, watch
         self.metrics, self.thumbnails = ServiceMetrics(), Thumbnails()
+        for each in watch.collectors:
+            self.metrics.registry.register(each)
         self._batcher = Batcher(limits.batch, self.metrics.batches.observe)
         self._decoding = ThreadPoolExecutor(2, "decode")
         self.openings = Openings(self.ask)
@@ -51,7 +56,8 @@ class Service:
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Answer queries and follow the champion for as long as the block lasts."""
-        tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._follow())]
+        works = (self._batcher.run(), self._follow(), self.watch.run(lambda: not self._waiting))
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:
@@ -59,9 +65,14 @@ class Service:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            self.watch.save()
 
-    async def begin(self, form: SearchForm) -> StartedSearch:
+    async def begin(self, form: SearchForm, client: str = "") -> StartedSearch:
         """Decode, look up and check; what is wrong with a query comes out here.
+
+        Args:
+            form: what is asked.
+            client: who asks, by address.
 
         Raises:
             InputInvalid: the query cannot be answered.
@@ -77,13 +88,15 @@ class Service:
         live = self.champion.live
         uploads = await Uploads.of(form)
 
-        def prepare() -> tuple[SearchForm, PreparedQuery]:
+        def prepare() -> tuple[SearchForm, Query, ServedModel, PreparedQuery]:
             named, left = name_known(form, uploads, live.searcher.index)
-            return named, live.searcher.prepare(make_query(named, left, self.limits.pixels))
+            query = make_query(named, left, self.limits.pixels)
+            return named, query, *self.watch.prepare(query, client, live)
 
         with self._count_query():
-            named, done = await asyncio.get_running_loop().run_in_executor(self._decoding, prepare)
-        return StartedSearch(live, named, done, since, time.perf_counter() - since)
+            loop = asyncio.get_running_loop()
+            named, query, chosen, done = await loop.run_in_executor(self._decoding, prepare)
+        return StartedSearch(chosen, named, query, done, since, time.perf_counter() - since)
 
     async def finish(
         self, begun: StartedSearch, listener: Callable[[SearchProgress], None] | None = None
@@ -96,11 +109,25 @@ class Service:
                 loop.call_soon_threadsafe(listener, progress)
 
         with self._count_query():
-            answer, waited = await self._batcher.submit(begun.live, begun.prepared, tell_progress if listener else None)
+            begun, answer, waited = await self._answer(begun, tell_progress if listener else None)
+        self.watch.note(begun.query, answer, begun.live, sum(answer.seconds.values()))
         seconds = {"wait": waited, "prepare": begun.seconds, **answer.seconds}
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
+        asked: dict[str, str | int] = {"model": begun.live.places.version, "k": begun.query.k, "mode": begun.query.mode}
+        record_phases("answer", seconds, asked)
         return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
+
+    async def _answer(self, begun: StartedSearch, listener: Listener | None) -> tuple[StartedSearch, Ranking, float]:
+        """Return the answer, how long it waited, and by whom: the champion steps in for a canary that fails."""
+        try:
+            return begun, *await self._batcher.submit(begun.live, begun.prepared, listener)
+        except Exception:
+            if not self.watch.can_fall_back(begun.live):
+                raise
+        live, loop = self.champion.live, asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self._decoding, live.searcher.prepare, begun.query)
+        return replace(begun, live=live, prepared=prepared), *await self._batcher.submit(live, prepared, listener)
 
     async def ask(self, live: ServedModel, query: Query) -> Ranking:
         """Answer a query of the server's own, in turn with those of others."""
@@ -134,5 +161,6 @@ class Service:
         while True:
             await asyncio.sleep(self._refresh_seconds)
             await asyncio.to_thread(self.champion.refresh)
+            await asyncio.to_thread(self.watch.refresh)
             self.metrics.reloads.set(self.champion.reloads)
             self.metrics.stale.set(bool(self.champion.fault))

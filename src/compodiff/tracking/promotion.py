@@ -3,7 +3,7 @@
 import getpass
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +37,8 @@ from compodiff.tracking.store import Store, open_store
 
 # Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
 REGISTER = "make run, or dvc repro --single-item --force register"
+# Returns what stands against a challenger besides its figures, given it and the champion, if there is one.
+Examine = Callable[[RegisteredVersion, RegisteredVersion | None], list[str]]
 _JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 
@@ -60,6 +62,7 @@ def promote(
     min_relation_queries: int,
     finetuned_gates: Gates | None = None,
     number: str | None = None,
+    examine: Examine | None = None,
 ) -> ChampionChange:
     """Make the challenger champion if it passes the gate; a challenger that is champion already stays it.
 
@@ -70,6 +73,7 @@ def promote(
         finetuned_gates: what a fine-tuned challenger must show; None: the same.
         number: of the version that is judged; None: whichever is challenger. A pipeline names its own, as another one
             may register in between, and be judged by the params of its own commit.
+        examine: a second gate; None: there is none.
 
     Raises:
         InputInvalid: no version is challenger, or the figures of one that is compared are gone.
@@ -91,6 +95,7 @@ def promote(
             new = _read_model(store, challenger, asked)
             old = _read_model(store, champion, asked) if champion else None
             reasons = list_objections(new, old, asked, min_relation_queries=min_relation_queries)
+            reasons += examine(challenger, champion) if examine else []
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from; register another")
             if decide(store, project, standing, _make_verdict(standing, challenger, champion, reasons)):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
+from compodiff.signing.chain import write_registered_chain
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.tracking.own_store import find_stored_version
@@ -76,7 +77,7 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
     with require_answers(store.uri):
         with record_at_once(store, project, "register", describe_origin(project)) as run_id:
             _log_run(store, run_id, candidate, figures)
-            source, model_id = _log_model(store, run_id, candidate)
+            source, model_id = _log_model(project, store, run_id, candidate)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
         tags = describe_origin(project) | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)
@@ -249,17 +250,19 @@ def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapp
         store.client.log_artifact(run_id, str(path))
 
 
-def _log_model(store: Store, run_id: str, candidate: ModelCandidate) -> tuple[str, str]:
+def _log_model(project: Path, store: Store, run_id: str, candidate: ModelCandidate) -> tuple[str, str]:
     """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
+        parts = {**candidate.folders, candidate.dials.name: candidate.dials}
+        chain = write_registered_chain(Path(temporary), project, parts, describe_origin(project))
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),
-            artifacts={name: str(path) for name, path in {**candidate.folders, "sampling": candidate.dials}.items()},
+            artifacts={**{name: str(path) for name, path in parts.items()}, **chain},
             signature=make_signature(read_card(candidate.folders["composed"]), read_json(candidate.dials)),
             input_example=make_input_example(),
             pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],

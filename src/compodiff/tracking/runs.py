@@ -25,6 +25,7 @@ from compodiff.errors import ResourceUnavailable
 from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
 from compodiff.tracking.store import Store, open_store
+from compodiff.watching.textfiles import publish_training
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -51,7 +52,8 @@ class Run(Protocol):
 class TrainingRun:
     """A run that goes to MLflow by way of its journal."""
 
-    def __init__(self, journal: Journal, project: Path) -> None:
+    def __init__(self, name: str, journal: Journal, project: Path) -> None:
+        self._name, self._step, self._last = name, 0, dict[str, float]()
         self._journal = journal
         self._project = project
         self._store: Store | None = None
@@ -64,7 +66,9 @@ class TrainingRun:
 
         Names hold letters, digits, `_`, `-`, `.`, `/` and spaces; MLflow takes no `@`.
         """
-        self._journal.add(step=step, metrics={name: float(value) for name, value in metrics.items()})
+        self._step, self._last = step, {name: float(value) for name, value in metrics.items()}
+        self._journal.add(step=step, metrics=self._last)
+        self._publish(running=True)
         if time.monotonic() >= self._deliver_at:
             self.deliver()
 
@@ -95,6 +99,7 @@ class TrainingRun:
 
     def pause(self) -> None:
         """Deliver what is recorded and leave the run open."""
+        self._publish(running=False)
         self._stop_watching()
         self._note_gap()
         self.deliver()
@@ -102,6 +107,7 @@ class TrainingRun:
 
     def end(self, status: str) -> None:
         """Record how the run ended, deliver the rest, or say what could not be."""
+        self._publish(running=False)
         self._stop_watching()
         self._note_gap()
         self._journal.add(status=status)
@@ -115,10 +121,14 @@ class TrainingRun:
 
     def start(self) -> None:
         """Make the run known to MLflow and begin to sample the machine; leave both for later where it is away."""
+        self._publish(running=True)
         if not self.deliver() or self._store is None:
             return
         deliver_kept(self._store, self._project)
         self._watch_machine()
+
+    def _publish(self, *, running: bool) -> None:
+        publish_training(self._name, running=running, step=self._step, metrics=self._last)
 
     def _deliver_patiently(self) -> bool:
         """Try again where MLflow was there before, such as a server that is slow to answer just now."""
@@ -180,7 +190,7 @@ def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Itera
     project = find_project_root(folder)
     heading = Heading(name, read_clock(), dict(flatten_params(params)), describe_origin(project))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
-    run = TrainingRun(journal, project)
+    run = TrainingRun(name, journal, project)
     run.start()
     try:
         yield run

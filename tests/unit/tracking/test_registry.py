@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 import pytest
+import yaml
 from factories import make_denoiser_config, make_random_denoiser
 from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
@@ -20,6 +21,7 @@ from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
+from compodiff.signing.chain import require_intact
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
 from compodiff.tracking import registry
@@ -99,7 +101,9 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
         "scenes.json",
     }
     folder = find_model_folder(registered, CHALLENGER)
-    assert sorted(part.name for part in folder.iterdir()) == ["composed", "encoder", "index", "sampling.json"]
+    parts = ["chain.json", "composed", "encoder", "index", "sampling.json"]
+    assert sorted(part.name for part in folder.iterdir()) == parts
+    require_intact(folder)  # as it was registered
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")
     written = json.loads((registered / "artifacts" / "registration.json").read_text())
     assert written == {"model": "compodiff", "version": "1", "run_id": challenger.run_id}
@@ -164,7 +168,8 @@ def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
 
 
 def test_promote_and_rollback_are_commands_with_exit_codes(registered: Path) -> None:
-    shutil.copy(PARAMS, registered)
+    params = yaml.safe_load(PARAMS.read_text()) | {"promotion": {"behaviour": None}}
+    (registered / "params.yaml").write_text(yaml.safe_dump(params))
 
     def compodiff(command: str) -> subprocess.CompletedProcess[str]:
         program = Path(sys.executable).with_name("compodiff")

@@ -1,0 +1,1 @@
+"""Cases of how a model must behave, in a file that its users extend: the second gate of promotion."""

@@ -1,0 +1,52 @@
+"""Models that are tried beside the one that is served, and what is kept of the queries."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compodiff.serving.live_watch import LiveWatch
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried, and on how much; nothing by default.
+
+    Attributes:
+        shadow: a model that is asked a share of the queries when the server is idle; "" for none.
+        canary: a model that answers a share of the clients; "" for none.
+        share: of queries or clients, for either.
+        log: file of JSON lines on both; "-" for stdout, "" for none.
+        keep_queries: file for embeddings of queries; None for none.
+    """
+
+    shadow: str = ""
+    canary: str = ""
+    share: float = 0.0
+    log: str = ""
+    keep_queries: Path | None = None
+
+    def open(self, index: Path | None) -> "LiveWatch":
+        """Open what was asked for, over the index that is served.
+
+        Raises:
+            CompoDiffError: a model cannot be opened, or the log cannot be written.
+        """
+        from compodiff.drift.reservoir import QueryReservoir
+        from compodiff.serving.canary import Canary
+        from compodiff.serving.champion import Champion
+        from compodiff.serving.json_log import open_json_log
+        from compodiff.serving.live_watch import LiveWatch
+        from compodiff.serving.places import find_places
+        from compodiff.serving.shadow import Shadow
+
+        log = open_json_log("compodiff.trial", self.log) if self.log else None
+
+        def open_model(model: str) -> Champion:
+            return Champion(lambda: find_places(model, index))
+
+        return LiveWatch(
+            shadow=Shadow(open_model(self.shadow), self.share, log) if self.shadow else None,
+            canary=Canary(open_model(self.canary), self.share, log) if self.canary else None,
+            kept=QueryReservoir(self.keep_queries) if self.keep_queries else None,
+        )

@@ -1,0 +1,84 @@
+"""What a model was made of, by the digests of dvc.lock: from the data, over sets and trainings, to its folders."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_Digests = dict[str, str]  # path -> md5, as DVC has it
+
+
+def trace_lineage(project: Path, made: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the stages of dvc.lock that `made` comes from, with the digests of what each read and wrote.
+
+    A digest that one stage read must be the digest that another wrote, and those of `made` are computed from its files.
+    Where one is not, `broken` says which: dvc.lock is then about other files than these, or a stage was run by hand.
+
+    Args:
+        project: the folder that holds dvc.lock.
+        made: path in the project -> the folder or file of the model that should be it.
+    """
+    lock = project / "dvc.lock"
+    if not lock.is_file():
+        return {"stages": {}, "broken": ["there is no dvc.lock"]}
+    content = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
+    stages = {name: _read_stage(entry) for name, entry in content.get("stages", {}).items()}
+    broken = [
+        f"{path} is not what dvc.lock records"
+        for path, place in made.items()
+        if compute_dvc_digest(place) != _find_written(stages, path)
+    ]
+    needed = _find_needed(stages, [*made])
+    for name, stage in needed.items():
+        for path, digest in stage["read"].items():
+            if (written := _find_written(stages, path)) and written != digest:
+                broken.append(f"{name} read another {path} than was written last")
+    return {"stages": needed, "broken": sorted(broken)}
+
+
+def compute_dvc_digest(path: Path) -> str | None:
+    """Return the md5 by which DVC knows a file or a folder; None where there is none."""
+    if path.is_file():
+        return _digest_md5(path)
+    if not path.is_dir():
+        return None
+    files = sorted(
+        (each for each in path.rglob("*") if each.is_file()), key=lambda each: each.relative_to(path).as_posix()
+    )
+    listing = [{"md5": _digest_md5(each), "relpath": each.relative_to(path).as_posix()} for each in files]
+    text = json.dumps(listing, sort_keys=True).encode()
+    return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"
+
+
+def _read_stage(entry: Mapping[str, Any]) -> dict[str, _Digests]:
+    """Return what a stage read, less the code, and wrote."""
+    read, written = (
+        {str(each["path"]): str(each["md5"]) for each in entry.get(kind, ()) if "md5" in each}
+        for kind in ("deps", "outs")
+    )
+    code = {path: digest for path, digest in read.items() if path.startswith("src/")}
+    return {"code": code, "read": {path: read[path] for path in read if path not in code}, "wrote": written}
+
+
+def _find_written(stages: Mapping[str, Mapping[str, _Digests]], path: str) -> str | None:
+    return next((stage["wrote"][path] for stage in stages.values() if path in stage["wrote"]), None)
+
+
+def _find_needed(stages: Mapping[str, dict[str, _Digests]], paths: list[str]) -> dict[str, dict[str, _Digests]]:
+    """Return the stages that wrote any of `paths`, or what these read; a folder is read with all that lies in it."""
+    needed: dict[str, dict[str, _Digests]] = {}
+    while paths:
+        wanted = paths.pop()
+        for name, stage in stages.items():
+            if name not in needed and any(out == wanted or out.startswith(f"{wanted}/") for out in stage["wrote"]):
+                needed[name] = stage
+                paths += stage["read"]
+    return dict(sorted(needed.items()))
+
+
+def _digest_md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,104 @@
+"""Cases of behaviour, asked of a real model of random weights, and what of them stands against a promotion."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from compodiff import Searcher
+from compodiff.behaviour.asking import CaseOutcome, ask_cases
+from compodiff.behaviour.cases import DirectionCase, InvarianceCase, MinimumCase, read_cases
+from compodiff.behaviour.gate import list_objections
+from compodiff.errors import InputInvalid
+
+ROOT = Path(__file__).parents[3]
+RED, BLUE, GREEN = "twemoji-1F534", "twemoji-1F535", "twemoji-1F7E2"
+
+
+@pytest.fixture(scope="module")
+def searcher(search_project: Path) -> Searcher:
+    with pytest.MonkeyPatch.context() as there:
+        there.chdir(search_project)
+        return Searcher.load("artifacts")
+
+
+def test_a_minimum_is_met_within_k_alone(searcher: Searcher) -> None:
+    found = [hit.picture_id for hit in searcher.search(RED, "in blue", k=5)]
+    case = MinimumCase(name="a", kind="minimum", reference=RED, text="in blue", finds=found[2], k=3)
+    assert ask_cases(searcher, [case]) == [CaseOutcome("a", "minimum", True, f"{found[2]} is answer 3")]
+    (outcome,) = ask_cases(searcher, [case.model_copy(update={"k": 2})])
+    assert (outcome.passed, outcome.measured) == (
+        False, f"{found[2]} is not among the first 2; the first is {found[0]}",
+    )  # fmt: skip
+
+
+def test_an_invariance_counts_the_wording_that_shares_least(searcher: Searcher) -> None:
+    first, second = (
+        [hit.picture_id for hit in searcher.search(RED, text, k=99)] for text in ("in blue", "a large cat")
+    )
+    k = next(k for k in range(1, 99) if {*first[:k]} != {*second[:k]})
+    texts = ["in blue", "in blue", "a large cat"]
+    case = InvarianceCase(name="a", kind="invariance", reference=RED, texts=texts, k=k, overlap=1.0)
+    (outcome,) = ask_cases(searcher, [case])
+    assert (outcome.passed, outcome.measured[:4]) == (False, f"{len({*first[:k]} & {*second[:k]}) / k:.2f}")
+    (same,) = ask_cases(searcher, [case.model_copy(update={"texts": ["in blue", "in blue"]})])
+    assert same.passed
+
+
+def test_a_direction_passes_one_way_and_fails_the_other(searcher: Searcher) -> None:
+    case = DirectionCase(name="a", kind="direction", reference=RED, text="in blue", towards=BLUE, past=GREEN)
+    back = case.model_copy(update={"towards": GREEN, "past": BLUE})
+    assert sum(each.passed for each in ask_cases(searcher, [case, back])) <= 1
+    # The reference is as near to itself as anything can be.
+    (outcome,) = ask_cases(searcher, [DirectionCase(name="b", kind="direction", reference=RED, text="x", towards=RED)])
+    assert not outcome.passed
+
+
+def test_a_picture_that_the_gallery_lacks_fails_its_case_and_no_other(searcher: Searcher) -> None:
+    good = MinimumCase(name="a", kind="minimum", reference=RED, text="in blue", finds=BLUE, k=1000)
+    missing = good.model_copy(update={"finds": "nobody"})
+    outcomes = ask_cases(searcher, [missing, good])
+    assert [each.passed for each in outcomes] == [False, True]
+    assert "holds no picture 'nobody'" in outcomes[0].measured
+
+
+def make_outcomes(**passed: bool) -> list[CaseOutcome]:
+    return [CaseOutcome(name, name.rstrip("0123456789"), well, "seen") for name, well in passed.items()]
+
+
+def test_what_the_champion_fails_too_is_no_objection_but_a_minimum_always_is() -> None:
+    file = Path("behaviour.yaml")
+    new = make_outcomes(minimum1=False, minimum2=True, direction1=False, direction2=False, invariance1=True)
+    old = make_outcomes(minimum1=False, minimum2=True, direction1=False, direction2=True, invariance1=False)
+    assert list_objections(new, lambda: old, file) == [
+        "2 of 5 cases of behaviour.yaml fail: minimum1 (seen), direction2 (seen)"
+    ]
+    assert list_objections(new, list, file) == ["1 of 5 cases of behaviour.yaml fail: minimum1 (seen)"]
+    assert list_objections(old[1:2], lambda: pytest.fail("the champion is asked for nothing"), file) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- {name: a, kind: minimum, reference: r, text: t, finds: f}", "case 1, minimum, k: Field required"),
+        ("- {name: a, kind: minimum, reference: r, text: t, finds: f, k: 0}", "greater than or equal to 1"),
+        ("- {name: a, kind: maximum}", "case 1: Input tag 'maximum' found"),
+        ("a: b", "Input should be a valid list of cases"),
+        ("- [", "is not YAML"),
+        (
+            "- &a {name: a, kind: direction, reference: r, text: t, towards: f}\n- *a",
+            "two cases of the name 'a'; give each",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_its_fault(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "cases.yaml").write_text(text)
+    with pytest.raises(InputInvalid, match=message):
+        read_cases(tmp_path / "cases.yaml")
+    with pytest.raises(InputInvalid, match=r"params\.yaml names it as promotion\.behaviour"):
+        read_cases(tmp_path / "nowhere.yaml")
+
+
+def test_the_projects_own_cases_are_of_every_kind_and_fit() -> None:
+    named = yaml.safe_load((ROOT / "params.yaml").read_text())["promotion"]["behaviour"]
+    assert {case.kind for case in read_cases(ROOT / named)} == {"minimum", "invariance", "direction"}

@@ -1,0 +1,201 @@
+"""A shadow never touches an answer, a canary is withdrawn once and for good, kept queries are a fair draw."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from worlds.search import places_in
+
+from compodiff.drift.reservoir import QueryReservoir, read_kept_queries
+from compodiff.errors import InputInvalid
+from compodiff.serving.api import create_app
+from compodiff.serving.canary import Canary, CanaryBounds
+from compodiff.serving.champion import Champion
+from compodiff.serving.json_log import open_json_log
+from compodiff.serving.live_watch import LiveWatch
+from compodiff.serving.shadow import Shadow
+
+RED = "twemoji-1F534"
+
+
+@pytest.fixture(scope="module")
+def challenger(search_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Champion:
+    """The same weights as another version in another folder."""
+    there = tmp_path_factory.mktemp("challenger")
+    for name in ("composed", "sampling.json"):
+        (there / name).symlink_to(search_project / "artifacts" / name)
+    places = replace(places_in(search_project / "artifacts", "the second"), composed=there / "composed")
+    return Champion(lambda: places)
+
+
+@contextmanager
+def serve(champion: Champion, watch: LiveWatch) -> Iterator[TestClient]:
+    with TestClient(create_app(champion, refresh_seconds=600, watch=watch)) as client:
+        yield client
+
+
+def wait_for(client: TestClient, line: str) -> str:
+    until = time.monotonic() + 20
+    while line not in (metrics := client.get("/metrics").text) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert line in metrics
+    return str(metrics)
+
+
+def test_a_shadow_answers_the_same_queries_and_its_faults_are_its_own(
+    champion: Champion, challenger: Champion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_json_log("compodiff.trial", str(tmp_path / "trial.jsonl"))
+    with serve(champion, LiveWatch(shadow=Shadow(challenger, 1.0, log))) as client:
+        client.post("/search", data={"reference_id": RED, "text": "a secret"})
+        metrics = wait_for(client, 'compodiff_shadow_queries_total{outcome="answered"} 1.0')
+        assert "compodiff_shadow_overlap_sum 1.0" in metrics
+        monkeypatch.setattr(challenger.live.searcher, "answer", lambda _: 1 / 0)
+        assert client.post("/search", data={"reference_id": RED, "text": "a secret"}).status_code == 200
+        wait_for(client, 'compodiff_shadow_queries_total{outcome="failed"} 1.0')
+    answered, failed = (json.loads(line) for line in (tmp_path / "trial.jsonl").read_text().splitlines())
+    assert (answered["overlap"], answered["same_first"], answered["shadow"]) == (1.0, True, "the second")
+    assert (failed["outcome"], failed["error"]) == ("failed", "ZeroDivisionError")
+    assert "secret" not in (tmp_path / "trial.jsonl").read_text()
+
+
+def test_a_shadow_waits_for_idleness_and_drops_what_it_cannot_do(champion: Champion, challenger: Champion) -> None:
+    shadow = Shadow(challenger, 1.0, None)
+    answer = champion.live.searcher.search(RED, "in blue", k=3)
+
+    async def offer_many() -> None:
+        for _ in range(40):
+            shadow.offer(None, answer, champion.live, 0.1)  # type: ignore[arg-type]  # never looked at
+        running = asyncio.create_task(shadow.run(lambda: False))
+        await asyncio.sleep(0.1)
+        running.cancel()
+
+    asyncio.run(offer_many())
+    assert shadow.queries.labels("dropped")._value.get() == 8
+    never = Shadow(challenger, 0.0, None)
+    never.offer(None, answer, champion.live, 0.1)  # type: ignore[arg-type]
+    assert never._queue.empty()
+
+
+BOUNDS = CanaryBounds(least_queries=10)
+
+
+def make_canary(challenger: Champion, share: float = 0.3, **how: Any) -> Canary:
+    return Canary(challenger, share, how.get("log"), BOUNDS)
+
+
+def test_a_client_stays_with_its_model_and_the_share_is_kept(champion: Champion, challenger: Champion) -> None:
+    canary = make_canary(challenger)
+    clients = [f"192.0.2.{number}" for number in range(250)] + [f"198.51.100.{number}" for number in range(250)]
+    first = [canary._choose(client, champion.live) for client in clients]
+    assert [canary._choose(client, champion.live) for client in clients] == first
+    shares = Counter(live.places.version for live in first)
+    assert 0.22 < shares["the second"] / 500 < 0.38
+    assert make_canary(champion)._choose("192.0.2.1", champion.live) is champion.live, "it is the champion by now"
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [
+        ([None] * 3 + [0.1] * 20, [0.1] * 23, "3 of 3 queries failed, of the champion's 0.0%"),
+        ([0.4] * 12, [0.1] * 12, "95 % of queries take up to 0.40 s, the champion's 0.10 s"),
+        ([0.19] * 12, [0.1] * 12, ""),
+        ([None] * 2 + [0.1] * 20, [0.1] * 22, ""),
+        ([None, *[0.1] * 4] * 4, [None, *[0.1] * 4] * 4, ""),
+        ([9.9] * 9, [0.1] * 20, ""),
+    ],
+)
+def test_a_canary_is_withdrawn_for_errors_or_latency_beyond_the_champions(
+    champion: Champion, challenger: Champion, own: list[float | None], other: list[float | None], reason: str
+) -> None:
+    canary = make_canary(challenger)
+    for seconds in other:
+        canary.note(champion.live, seconds)
+    for seconds in own:
+        canary.note(challenger.live, seconds)
+    assert canary.withdrawn == reason
+
+
+def test_what_was_withdrawn_stays_so_and_another_version_is_tried(
+    champion: Champion, challenger: Champion, tmp_path: Path
+) -> None:
+    canary = make_canary(challenger, share=1.0, log=open_json_log("compodiff.trial", str(tmp_path / "log")))
+    assert canary._choose("a", champion.live) is challenger.live
+    for seconds in (None, None, None, *[0.1] * 200):
+        canary.note(challenger.live, seconds)
+    assert canary._choose("a", champion.live) is champion.live
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(line)["outcome"] == "withdrawn"
+    newer = replace(challenger.live, places=replace(challenger.live.places, version="the third"))
+    canary.challenger = type("Followed", (), {"live": newer})()  # type: ignore[assignment]
+    assert canary._choose("a", champion.live) is newer
+
+
+@pytest.mark.parametrize("method", ["prepare", "answer_all"])
+def test_a_query_that_the_canary_fails_is_answered_by_the_champion(
+    champion: Champion, challenger: Champion, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    whole = {"reference_id": RED, "text": "in blue"}
+    canary = make_canary(challenger, share=1.0)
+    with serve(champion, LiveWatch(canary=canary)) as client:
+        first = client.post("/search", data=whole).json()
+        monkeypatch.setattr(challenger.live.searcher, method, lambda *_: 1 / 0)
+        for _ in range(4):
+            answered = client.post("/search", data=whole)
+            assert (answered.status_code, answered.json()["results"]) == (200, first["results"])
+        metrics = client.get("/metrics").text
+        assert client.post("/search", data={"reference_id": "nobody", "text": "x"}).status_code == 422
+    assert 'compodiff_canary_queries_total{model="canary",outcome="answered"} 1.0' in metrics
+    assert 'compodiff_canary_queries_total{model="canary",outcome="failed"} 3.0' in metrics
+    assert "compodiff_canary_active 0.0" in metrics
+
+
+def test_queries_are_kept_as_embeddings_alone(champion: Champion, tmp_path: Path) -> None:
+    path = tmp_path / "kept" / "queries.npz"
+    with serve(champion, LiveWatch(kept=QueryReservoir(path))) as client:
+        client.post("/search", data={"reference_id": RED, "text": "a secret", "less": "twemoji-1F535"})
+        client.post("/search", data={"text": "a secret"})
+    held = read_kept_queries(path)
+    assert (held.version, held.seen, held.answers.shape) == ("the first", 2, (2, 32))
+    assert np.allclose(held.references[0], champion.live.searcher.index.read_embedding(RED), atol=1e-5)
+    assert np.isnan(held.references[1]).all()
+    assert (held.liked.tolist(), held.disliked.tolist()) == ([0, 0], [1, 0])
+    assert path.stat().st_mode & 0o077 == 0
+    assert b"secret" not in path.read_bytes()
+    assert QueryReservoir(path)._seen == 2
+
+
+def fill(reservoir: QueryReservoir, version: str, count: int) -> None:
+    for number in range(count):
+        reservoir.note(version, np.full(3, number, np.float32), None, 0, 0)
+
+
+def test_every_query_has_the_same_chance_and_another_model_begins_anew(tmp_path: Path) -> None:
+    drawn = np.zeros(60)
+    for seed in range(300):
+        reservoir = QueryReservoir(tmp_path / "none", size=20, seed=seed)
+        fill(reservoir, "one", 60)
+        assert len(reservoir._kept) == 20
+        drawn[[int(answer[0]) for answer, *_ in reservoir._kept]] += 1
+    assert np.abs(drawn / 300 - 1 / 3).max() < 0.12
+    fill(reservoir, "two", 5)
+    reservoir.save()
+    assert len(read_kept_queries(tmp_path / "none").answers) == 5
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"PK\x03\x04"), lambda path: np.savez(path, a=1)])
+def test_a_file_that_is_no_kept_queries_is_named(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    with pytest.raises(InputInvalid, match="is not there; `compodiff serve --keep-queries"):
+        read_kept_queries(tmp_path / "q.npz")
+    damage(tmp_path / "q.npz")
+    with pytest.raises(InputInvalid, match="holds no kept queries"):
+        read_kept_queries(tmp_path / "q.npz")
