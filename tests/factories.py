@@ -137,14 +137,8 @@ def make_validation_params(**changes: Any) -> ValidationParams:
 def make_embedded_encoder_params(**changes: Any) -> EmbeddedEncoderParams:
     """Two maps of the image tower, 24 components."""
     maps = {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}}
-    sizes = {
-        "image_size": 64,
-        "maps": maps,
-        "tower_batch_size": 16,
-        "components": 24,
-        "batch_size": 48,
-        "max_variants": 8,
-    }
+    sizes = {"image_size": 64, "maps": maps, "tower_batch_size": 16, "components": 24, "batch_size": 48}
+    sizes |= {"max_variants": 8, "edits": None}
     pace = {"seed": 17, "steps": 150, "image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
     return EmbeddedEncoderParams.model_validate(sizes | pace | {"weight_decay": 0.05, "classes": None} | changes)
 

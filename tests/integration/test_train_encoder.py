@@ -11,10 +11,13 @@ from torch.nn import functional
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoders import Encoder, load_encoder
+from compodiff.encoders.edit_maps import OTHER
 from compodiff.params import EncoderParams, PartParams, PartsParams
 from compodiff.stages.train_encoder import train_encoder
 
-PARAMS = EncoderParams(embedded=make_embedded_encoder_params(), parts=None)
+ONE_OF_EACH = {"objects": 1, "scenes": 1, "collages": 1}
+EDITS = {"seed": 1, "pictures": ONE_OF_EACH, "ridge": 0.4, "rank": 2, "least_cosine": 0.7}
+PARAMS = EncoderParams(embedded=make_embedded_encoder_params(edits=EDITS), parts=None)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,20 @@ def test_nothing_but_train_pictures_enters(folder: Path, small_data: Path, tmp_p
     train_encoder(encoder=PARAMS, data=tmp_path / "data", folder=tmp_path / "encoder")
     manifests = [json.loads((each / "manifest.json").read_text()) for each in (folder, tmp_path / "encoder")]
     assert manifests[0] == manifests[1]
+
+
+def test_each_edit_is_learned_there_and_back_and_asked_for_in_its_wordings(folder: Path) -> None:
+    encoder = load_encoder(folder)
+    edits = encoder.edits
+    assert edits is not None
+    assert edits.down.shape == (
+        30,
+        24,
+        2,
+    )  # 11 without a colour, 8 tints, and what undoes them where that is none of these
+    asked, shared = edits.recognise(encoder.embed_texts(["mirrored", "as a negative", "in red", "a dog"], "a test"))
+    assert len({*asked[:3].tolist()} - {OTHER}) == 3
+    assert shared[:3].tolist() == [False, False, True]  # hearts are red as well
 
 
 def test_a_listed_model_is_stored_as_it_is(tiny_encoder: Encoder, small_data: Path, tmp_path: Path) -> None:

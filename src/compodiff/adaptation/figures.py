@@ -54,7 +54,7 @@ class Measurement:
         shown = GalleryFolder.scan(model / "gallery")  # nothing is
         part = Benchmark(self.name, "held-out", self.queries, _PROTOCOL, shown, self.gallery)
         embeddings = self._embed_texts(encoder)
-        answering = RetrievalModel.load(model, params.sampling, embeddings)
+        answering = RetrievalModel.load(model, params.sampling, embeddings, edits=encoder.edits)
         settings = {
             "encoder": embeddings.encoder.to_json(),
             "weights_digest": digest_weights(model),

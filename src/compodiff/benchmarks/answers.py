@@ -16,6 +16,8 @@ from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity, normalise
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.embeddings import Embeddings
+from compodiff.embeddings.set_arrays import NULL_TEXT
+from compodiff.encoders.edit_maps import EditMaps
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.model.checkpoint import ModelCard, load_model
@@ -24,6 +26,7 @@ from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import PackedText
 from compodiff.model.sampling.classes import ClassConditions, measure_gallery
+from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws, make_generators
 from compodiff.params import SamplingParams
@@ -97,17 +100,24 @@ def read_gallery_vectors(embeddings: Embeddings) -> Vectors:
 class RetrievalModel:
     """A denoiser on the CPU and how it is asked; `has_reference` false asks by the text alone, as the prior is asked.
 
-    It answers on the GPU where there is one.
+    It answers on the GPU where there is one. With `edits` it answers edits of whole pictures as search does.
     """
 
     denoiser: ComposingNetwork
     card: ModelCard
     sampling: SamplingParams
     has_reference: bool = True
+    edits: EditMaps | None = None
 
     @classmethod
     def load(
-        cls, folder: Path, sampling: SamplingParams, embeddings: Embeddings, *, has_reference: bool = True
+        cls,
+        folder: Path,
+        sampling: SamplingParams,
+        embeddings: Embeddings,
+        *,
+        has_reference: bool = True,
+        edits: EditMaps | None = None,
     ) -> "RetrievalModel":
         """Read a model folder that will be asked about `embeddings`.
 
@@ -118,7 +128,7 @@ class RetrievalModel:
         denoiser, card = load_model(folder)
         if card.encoder is not None:
             require_same(embeddings.encoder, EncoderManifest.from_json(card.encoder), f"the model {folder}")
-        return cls(denoiser, card, sampling, has_reference)
+        return cls(denoiser, card, sampling, has_reference, edits)
 
     @property
     def precision(self) -> Precision:
@@ -163,4 +173,17 @@ class RetrievalModel:
             image=learned,
             mask=masks,
             classes=classes,
+            edits=self._find_edits(asked, pairs, image, texts),
         )
+
+    def _find_edits(
+        self, asked: QueryArrays, pairs: Ints, image: Tensor | None, texts: Tensor | None
+    ) -> EditConditions | None:
+        """Return the edits of whole pictures that texts ask for, of references without a mask."""
+        if self.edits is None or image is None or texts is None:
+            return None
+        may = torch.from_numpy(asked.negative[pairs] == NULL_TEXT)
+        if asked.masks is not None:
+            may &= ~asked.masks[asked.query[pairs]].flatten(1).any(dim=1)
+        found = self.edits.find(image, texts, may)
+        return None if found is None else EditConditions(image, found.change, found.asked, found.shared)

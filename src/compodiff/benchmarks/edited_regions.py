@@ -41,7 +41,9 @@ Region = tuple[str, str, bool]  # picture, file of the region, whether what is i
 
 def measure_kept(answers: Floats, references: Floats, unrelated: Floats) -> Reals:
     """Return how much of each reference is kept, (Q,) in [0, 1], from embeddings (Q, D) without the region."""
-    return _close(_measure_distances(answers, references), _measure_distances(references, unrelated).mean())
+    unlike = _measure_distances(references, unrelated).mean()
+    # Where all references are alike, what is exactly as the reference is kept, and nothing else.
+    return _close(_measure_distances(answers, references), np.maximum(unlike, np.finfo(np.float64).tiny))
 
 
 def measure_arrived(answers: Floats, references: Floats, targets: Floats) -> Reals:

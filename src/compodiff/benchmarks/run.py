@@ -26,6 +26,7 @@ from compodiff.benchmarks.scoring.scorer import Scorer
 from compodiff.embeddings import MASK_SIZE, Embeddings, blank_masked
 from compodiff.embeddings.drawn_masks import compute_cells
 from compodiff.encoders import Encoder, load_encoder
+from compodiff.encoders.edit_maps import EditMaps
 from compodiff.images import read_picture
 from compodiff.model.checkpoint import WEIGHTS
 from compodiff.model.dials import read_dials
@@ -152,7 +153,7 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
     there = find_present(load_benchmark(it.name, it.root, it.split, it.choices), skip_missing=it.skip_missing)
     encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
-    answering = _load_answering(it, embeddings, params.sampling)
+    answering = _load_answering(it, embeddings, params.sampling, encoder.edits)
     settings = {
         "missing_pictures": len(there.missing),
         "missing_picture_names": list(there.missing[:20]),
@@ -186,9 +187,11 @@ def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, BenchmarkQu
     return read_mask
 
 
-def _load_answering(it: Preparation, embeddings: Embeddings, default: SamplingParams) -> RetrievalModel:
+def _load_answering(
+    it: Preparation, embeddings: Embeddings, default: SamplingParams, edits: EditMaps | None
+) -> RetrievalModel:
     """Sample the model as its card says (a converted one as params.yaml says) but for the dials that were given."""
-    answering = RetrievalModel.load(it.composed, default, embeddings)
+    answering = RetrievalModel.load(it.composed, default, embeddings, edits=edits)
     sampling = read_dials(it.composed, answering.card) or default
     given = {dial: value for dial, value in it.sampling.items() if value is not None}
     return answering.sample_with(SamplingParams.model_validate(sampling.model_dump() | given))

@@ -34,6 +34,14 @@ def compute_pooled_states(encoder: Encoder, texts: Sequence[str], batch_size: in
     return _run_by_batches("texts", texts, list, lambda batch: _pool(encoder, batch), batch_size)
 
 
+def embed_ahead(
+    paint: Callable[[int], list[Image.Image]], count: int, embed: Callable[[list[Image.Image]], Tensor]
+) -> Tensor:
+    """Embed as many pictures of each number below `count` while the next ones are painted, (count, pictures, D)."""
+    numbers = tqdm(range(count), desc="edited pictures", unit=" families", disable=None)
+    return torch.stack([embed(pictures).cpu() for pictures in map_ahead(paint, numbers)])
+
+
 def _pool(encoder: Encoder, texts: Sequence[str]) -> Tensor:
     """Return pooled states of the default encoder's text tower, (B, D_text)."""
     return cast(Tensor, encoder.run_text_tower(0, texts).pooled)

@@ -7,7 +7,14 @@ packages, offline.
 
 from compodiff.encoders.embedded import load_embedded_encoder
 from compodiff.encoders.encoder import Encoder
-from compodiff.encoders.loading import KIND, assemble_encoder, load_encoder, open_clip_encoder, save_encoder
+from compodiff.encoders.loading import (
+    KIND,
+    assemble_encoder,
+    load_encoder,
+    open_clip_encoder,
+    read_edit_maps,
+    save_encoder,
+)
 from compodiff.encoders.manifest import EncoderManifest, PicturePart, TextPart, require_same
 from compodiff.encoders.memo import NAME as MEMO
 from compodiff.encoders.towers import TextEncoding, TokenStates
@@ -25,6 +32,7 @@ __all__ = [
     "load_embedded_encoder",
     "load_encoder",
     "open_clip_encoder",
+    "read_edit_maps",
     "require_same",
     "save_encoder",
 ]

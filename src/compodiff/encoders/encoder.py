@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from compodiff.encoders.agreement import choose_dtype, measure_agreement
 from compodiff.encoders.compiled import CompiledTowers, is_installed
+from compodiff.encoders.edit_maps import EditMaps
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, LaterPictures, StagedPictures
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest
 from compodiff.encoders.memo import TowerMemo
@@ -37,6 +38,7 @@ class Encoder:
         """Join the parts that `manifest` lists, in its order."""
         self.picture, self.texts = picture, tuple(texts)
         self.manifest = manifest
+        self.edits: EditMaps | None = None  # what edits of whole pictures do to embeddings, where that was learned
         self._memo: TowerMemo | None = None
         self._memory = MemoryBound("pictures", "take a smaller encoder, or the CPU: CUDA_VISIBLE_DEVICES=")
         for module in self._modules:

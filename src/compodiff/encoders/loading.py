@@ -12,6 +12,7 @@ import torch
 
 from compodiff.encoders import embedded
 from compodiff.encoders.digests import digest_weights_of
+from compodiff.encoders.edit_maps import RECORD, EditMaps, load_edit_maps
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, LaterPictures, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest, PicturePart, TextPart
@@ -103,6 +104,8 @@ def save_encoder(encoder: Encoder, folder: Path) -> EncoderManifest:
             picture=replace(manifest.picture, weights_digest=picture),
             texts=tuple(replace(part, weights_digest=own) for part, own in zip(manifest.texts, texts, strict=True)),
         )
+        if encoder.edits is not None:
+            manifest = replace(manifest, record={**manifest.record, RECORD: encoder.edits.save(temporary)})
         write_json(temporary / MANIFEST, manifest.to_json())
     return manifest
 
@@ -124,11 +127,7 @@ def load_encoder(folder: Path, *, whole: bool = True) -> Encoder:
         EncoderMismatch: the weights are not those the manifest was written for.
         ResourceUnavailable: a part is not in the hub's cache; the message names the command that fetches it.
     """
-    try:
-        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise InputInvalid(f"{folder} holds no encoder ({error}); {_REMEDY}") from error
-    manifest = EncoderManifest.from_json(content)
+    manifest = _read_manifest(folder)
     saved: dict[str, Path] = {}  # by digest
     for part in manifest.parts:
         if part.hub_id is None and part.weights_digest not in saved:
@@ -138,11 +137,31 @@ def load_encoder(folder: Path, *, whole: bool = True) -> Encoder:
         _require_digest(source, part)
     if manifest.picture.library == EMBEDDED:
         load = _load_embedded if whole else _load_embedded_texts
-        return load(saved[manifest.picture.weights_digest], manifest)
-    models = OpenedModels()
-    picture = models.load_picture(manifest.picture, sources[0])
-    texts = [models.load_text(part, source) for part, source in zip(manifest.texts, sources[1:], strict=True)]
-    return Encoder(picture, texts, manifest)
+        encoder = load(saved[manifest.picture.weights_digest], manifest)
+    else:
+        models = OpenedModels()
+        picture = models.load_picture(manifest.picture, sources[0])
+        texts = [models.load_text(part, source) for part, source in zip(manifest.texts, sources[1:], strict=True)]
+        encoder = Encoder(picture, texts, manifest)
+    encoder.edits = load_edit_maps(folder, manifest.record)
+    return encoder
+
+
+def read_edit_maps(folder: Path) -> EditMaps | None:
+    """Read what the encoder in `folder` knows edits of whole pictures to do, without its weights.
+
+    Raises:
+        InputInvalid, EncoderMismatch: see `load_encoder`.
+    """
+    return load_edit_maps(folder, _read_manifest(folder).record)
+
+
+def _read_manifest(folder: Path) -> EncoderManifest:
+    try:
+        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise InputInvalid(f"{folder} holds no encoder ({error}); {_REMEDY}") from error
+    return EncoderManifest.from_json(content)
 
 
 def _identify(tower: PictureTower | TextTower) -> object:

@@ -18,6 +18,7 @@ from compodiff.params.benchmarks import (
 from compodiff.params.captions import CaptionParams, EditShares, KeywordParams, LanguageModelParams
 from compodiff.params.data import (
     DataParams,
+    EditMapsParams,
     EmbeddedEncoderParams,
     EmbeddingParams,
     EncoderParams,
@@ -72,6 +73,7 @@ __all__ = [
     "DiffusionParams",
     "DistillationParams",
     "DrawnParams",
+    "EditMapsParams",
     "EditShares",
     "EditedPictures",
     "EmbeddedEncoderParams",

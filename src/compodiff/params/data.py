@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from compodiff.params.section import Section
+from compodiff.params.sets import EditedPictures
 
 
 class DataParams(Section):
@@ -38,6 +39,18 @@ class NamedClassesParams(Section):
     )
 
 
+class EditMapsParams(Section):
+    """What exact edits of whole pictures do to embeddings, learned on train pictures (encoders/edit_maps.py)."""
+
+    seed: int = Field(ge=0)
+    pictures: EditedPictures = Field(description="each is edited in every way")
+    ridge: float = Field(gt=0, description="penalty, in mean variances of a dimension of the embeddings")
+    rank: int = Field(gt=0, description="of each map; the size of the file grows with it")
+    least_cosine: float = Field(
+        ge=-1, le=1, description="of a text with the nearest known wording, from which on it asks for the same"
+    )
+
+
 class EmbeddedEncoderParams(Section):
     """The small encoder of packaged weights; its projections are trained on train concepts, its towers are frozen."""
 
@@ -54,6 +67,7 @@ class EmbeddedEncoderParams(Section):
     warmup_steps: int = Field(gt=0)
     weight_decay: float = Field(ge=0, description="of the text projection")
     classes: NamedClassesParams | None = Field(description="null leaves them out")
+    edits: EditMapsParams | None = Field(description="null leaves them out")
 
     @model_validator(mode="after")
     def _check_classes_have_a_head(self) -> Self:

@@ -24,6 +24,7 @@ from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.sampling.classes import ClassConditions
+from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
 from compodiff.params import SamplingParams
@@ -195,7 +196,18 @@ class Composer:
         pooled = [each.pooled for each in encoded[len(queries) :] if each.pooled is not None] if has_text else []
         texts = torch.stack(pooled) if pooled else None
         learned, classes = ClassConditions.split(references, texts, self.encoder.manifest.learned_dim, gallery)
-        return Conditions(null_text=pack_texts(null_text), text=text, image=learned, mask=masks, classes=classes)
+        edits = self._find_edits(queries, references, texts)
+        return Conditions(pack_texts(null_text), text, image=learned, mask=masks, classes=classes, edits=edits)
+
+    def _find_edits(
+        self, queries: Sequence[Query], references: Tensor | None, texts: Tensor | None
+    ) -> EditConditions | None:
+        """Return the edits of whole pictures that texts ask for; a mask or a negative text asks for more than these."""
+        if self.encoder.edits is None or references is None or texts is None:
+            return None
+        may = torch.tensor([query.mask is None and not query.negative_text for query in queries])
+        found = self.encoder.edits.find(references, texts, may)
+        return None if found is None else EditConditions(references, found.change, found.asked, found.shared)
 
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""

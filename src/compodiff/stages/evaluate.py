@@ -9,6 +9,7 @@ from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.benchmarks.report.comparison import COMPOSED, Comparison
 from compodiff.benchmarks.run import digest_weights
 from compodiff.benchmarks.run_assembled import EmbeddedBenchmark
+from compodiff.encoders import read_edit_maps
 from compodiff.index.index import Index
 from compodiff.params import EvaluationParams, SamplingParams
 from compodiff.stages.declaration import Input, Output
@@ -39,7 +40,7 @@ def evaluate(  # noqa: PLR0913  # a stage's signature is its declaration
     encoded = embedded.embeddings
     models = {
         "prior": RetrievalModel.load(prior, sampling, encoded, has_reference=False),
-        COMPOSED: RetrievalModel.load(composed, sampling, encoded),
+        COMPOSED: RetrievalModel.load(composed, sampling, encoded, edits=read_edit_maps(encoder)),
     }
     settings = {
         "encoder": encoded.encoder.to_json(),

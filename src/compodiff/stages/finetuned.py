@@ -9,7 +9,7 @@ from compodiff.benchmarks.answers import RetrievalModel
 from compodiff.benchmarks.report.comparison import COMPOSED
 from compodiff.benchmarks.run import digest_weights
 from compodiff.benchmarks.run_assembled import EmbeddedBenchmark
-from compodiff.encoders import EncoderManifest
+from compodiff.encoders import EncoderManifest, read_edit_maps
 from compodiff.errors import InputInvalid
 from compodiff.index.index import Index
 from compodiff.model.checkpoint import ModelCard
@@ -70,7 +70,8 @@ class FinetunedScores:
         for name in self.names:
             embedded = self._open(name)
             models = {
-                row: self._load(path, embedded) for row, path in {BEFORE: before, COMPOSED: folder / "composed"}.items()
+                row: self._load(path, embedded, encoder)
+                for row, path in {BEFORE: before, COMPOSED: folder / "composed"}.items()
             }
             settings = {
                 "encoder": embedded.embeddings.encoder.to_json(),
@@ -90,8 +91,9 @@ class FinetunedScores:
             self.artifacts / "benchmarks" / name, self.artifacts / "benchmark_embeddings" / name
         )
 
-    def _load(self, model: Path, embedded: EmbeddedBenchmark) -> RetrievalModel:
-        loaded = RetrievalModel.load(model, self.sampling, embedded.embeddings)
+    def _load(self, model: Path, embedded: EmbeddedBenchmark, encoder: Path) -> RetrievalModel:
+        edits = read_edit_maps(encoder)
+        loaded = RetrievalModel.load(model, self.sampling, embedded.embeddings, edits=edits)
         return loaded.sample_with(read_dials(model, loaded.card) or self.sampling)
 
 

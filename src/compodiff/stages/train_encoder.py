@@ -1,24 +1,36 @@
 """The stage train_encoder: the default encoder's projections, on train concepts. Run: compodiff run train_encoder."""
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
-from compodiff.catalogue.captions import list_picture_captions
+from compodiff.catalogue.captions import list_picture_captions, list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.encoder_training.class_dimensions import add_class_dimensions
+from compodiff.encoder_training.edit_maps import EditExamples, choose_wordings, fit_edit_maps
 from compodiff.encoder_training.projections import ProjectionExamples, train_projections
-from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states
+from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states, embed_ahead
 from compodiff.encoders import KIND, MEMO, Encoder, assemble_encoder, load_embedded_encoder, save_encoder
+from compodiff.encoders.edit_maps import EditMaps
 from compodiff.encoders.embedded import load_classifier
 from compodiff.encoders.named_classes import read_class_descriptions
-from compodiff.params import EmbeddedEncoderParams, EncoderParams
-from compodiff.scenes.exact.captions import list_all_wordings
+from compodiff.params import EditMapsParams, EmbeddedEncoderParams, EncoderParams
+from compodiff.scenes.edits import make_family_generator
+from compodiff.scenes.exact.captions import GROUND, list_all_wordings, list_wordings
+from compodiff.scenes.exact.families import BASE, EVERY_EDIT, draw_every_edit, list_ways
+from compodiff.scenes.exact.operations import GROUNDS, ExactEdit
+from compodiff.scenes.exact.subjects import CatalogueSubjects
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder
+
+_SPLIT = "train"
 
 
 def train_encoder(
@@ -61,7 +73,26 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
         own, added = encoder.manifest.picture, params.classes.dimensions
         grown = replace(own, embedding_dim=own.embedding_dim + added, class_dimensions=added)
         encoder.manifest = replace(encoder.manifest, picture=grown)
+    if params.edits is not None:
+        encoder.edits = _learn_edits(encoder, catalogue, params.edits, params.tower_batch_size)
     save_encoder(encoder, folder)
+
+
+def _learn_edits(encoder: Encoder, catalogue: Catalogue, params: EditMapsParams, batch_size: int) -> EditMaps:
+    """Fit what exact edits do to embeddings; the projections are trained already."""
+    model = _get_model(encoder)
+
+    @torch.inference_mode()
+    def embed(pictures: list[Image.Image]) -> Tensor:
+        pixels = torch.stack([encoder.preprocess(picture) for picture in pictures])
+        embeddings: Tensor = model.visual.project(encoder.compute_joined_maps(pixels, keep=False))
+        return embeddings
+
+    edits = _make_edit_examples(catalogue, embed, params)
+    chosen = choose_wordings(edits, _list_other_wordings(catalogue))
+    with torch.inference_mode():
+        texts: Tensor = model.text.proj(compute_pooled_states(encoder, list(chosen), batch_size))
+    return fit_edit_maps(edits, chosen, texts[:, : encoder.manifest.learned_dim], params)
 
 
 def _get_model(encoder: Encoder) -> Any:
@@ -85,3 +116,36 @@ def _make_examples(encoder: Encoder, catalogue: Catalogue, params: EmbeddedEncod
         captions=np.array([[row_of[caption] for caption in each] for each in captions]),
         concepts=list(pictures["concept"]),
     )
+
+
+def _make_edit_examples(
+    catalogue: Catalogue, embed: Callable[[list[Image.Image]], Tensor], params: EditMapsParams
+) -> list[EditExamples]:
+    """Embed train pictures of the catalogue before and after each edit, there and back; no photograph is among them."""
+    subjects = CatalogueSubjects(catalogue, _SPLIT, params.pictures)
+
+    def paint(number: int) -> list[Image.Image]:
+        generator = make_family_generator(params.seed, "edit maps", number)
+        family = draw_every_edit(subjects.draw(number, generator), generator)
+        return [family.paint(name) for name in (BASE, *(edit.name for edit in family.edits))]
+
+    embedded = embed_ahead(paint, subjects.count(), embed)  # (pictures, 1 + edits, D)
+    pairs: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for place, (relation, colour) in enumerate(EVERY_EDIT, start=1):
+        ends = embedded[:, 0], embedded[:, place]
+        for way, asked in list_ways(ExactEdit(relation, colour=colour), None).items():
+            pairs[asked].append((ends[way], ends[1 - way]))
+    return [EditExamples(_join(found, 0), _join(found, 1), list_wordings(*asked)) for asked, found in pairs.items()]
+
+
+def _join(pairs: Sequence[tuple[Tensor, Tensor]], side: int) -> Tensor:
+    return torch.cat([pair[side] for pair in pairs])
+
+
+def _list_other_wordings(catalogue: Catalogue) -> list[str]:
+    """Return what training asks of pictures that is no edit of the whole: of emoji, and of a picture's ground."""
+    relations = catalogue.relations
+    columns = ["relation", "reference_term", "target_term"]
+    terms = relations.loc[relations["split"] == _SPLIT, columns].drop_duplicates().to_numpy().tolist()
+    wordings = {wording for each in terms for wording in list_relative_captions(*each)}
+    return sorted(wordings | {wording for colour in GROUNDS for wording in list_wordings(GROUND, colour)})

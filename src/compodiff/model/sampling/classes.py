@@ -59,12 +59,19 @@ class ClassConditions:
             return _append(answers, self.text)
         if self.reference is None or self.text is None or dials is None:
             return _append(answers, self.reference)
-        length = self.reference.norm(dim=1, keepdim=True)  # (B, 1)
-        excess = (length if self.gallery is None else (length + self.gallery) / 2) - dials.unlike
-        is_named = (self.text.norm(dim=1, keepdim=True) / dials.named).clamp(max=1)
-        share = torch.sigmoid(excess / dials.blur) * is_named
+        is_named = (self.text.norm(dim=1, keepdim=True) / dials.named).clamp(max=1)  # (B, 1)
+        share = torch.sigmoid(self._measure_excess(self.reference, dials) / dials.blur) * is_named
         faded = answers * (1 - (1 - dials.kept) * share)[:, None]
         return _append(faded, torch.lerp(self.reference, self.text, share))
+
+    def find_unlike(self, dials: ClassSamplingParams) -> Tensor | None:
+        """Return which references, with their gallery, are unlike all that was learned, (B,); None without any."""
+        return None if self.reference is None else self._measure_excess(self.reference, dials)[:, 0] > 0
+
+    def _measure_excess(self, reference: Tensor, dials: ClassSamplingParams) -> Tensor:
+        """Return by how much class dimensions of references (B, K), and of the gallery, are too long: (B, 1)."""
+        length: Tensor = reference.norm(dim=1, keepdim=True)
+        return (length if self.gallery is None else (length + self.gallery) / 2) - dials.unlike
 
 
 def measure_gallery(pictures: NDArray[np.float32], learned_dim: int) -> float | None:

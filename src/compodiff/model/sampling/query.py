@@ -13,6 +13,7 @@ from compodiff.dials import DIALS, Dial
 from compodiff.errors import InputInvalid
 from compodiff.model.network.context import PackedText
 from compodiff.model.sampling.classes import ClassConditions
+from compodiff.model.sampling.edits import EditConditions
 from compodiff.params import ClassSamplingParams, SamplingParams
 
 _OWN = ("num_inference_steps", "draws", "w_image", "w_text")
@@ -64,7 +65,8 @@ class Conditions:
     null_text: the empty or negative text, one for all or one a query. text: B texts or None (reference only). image:
     (B, D) raw embeddings or None (text only); a masked reference is embedded with the masked region blanked.
     has_image: (B,) bool, False where a query of a mixed batch has no reference. mask: (B, 64, 64), 1 on what is to be
-    replaced. classes: dimensions that the network does not know; answers end with them.
+    replaced. classes: dimensions that the network does not know; answers end with them. edits: of whole pictures, where
+    a text asks for one.
     """
 
     null_text: PackedText
@@ -73,6 +75,7 @@ class Conditions:
     has_image: Tensor | None = None
     mask: Tensor | None = None
     classes: ClassConditions | None = None
+    edits: EditConditions | None = None
 
     def __len__(self) -> int:
         return len(self.text) if self.text is not None else 0 if self.image is None else len(self.image)

@@ -14,6 +14,7 @@ from torch import Tensor
 from compodiff.errors import InputInvalid
 from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import NULL, ContextRows
+from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
@@ -82,7 +83,9 @@ def compose_draws(
     x0 = sample(predict_and_report, options, process, draw_noise)
     answers = denoiser.restore(x0).view(len(conditions), *shape)
     answers = _mix_in_reference(answers, conditions, options)
-    return answers if conditions.classes is None else conditions.classes.complete(answers, options.classes)
+    if conditions.classes is not None:
+        answers = conditions.classes.complete(answers, options.classes)
+    return answers if conditions.edits is None else _answer_edits(answers, conditions.edits, conditions, options)
 
 
 def _give_one_each(generator: torch.Generator | Sequence[torch.Generator], queries: int) -> Sequence[torch.Generator]:
@@ -170,6 +173,16 @@ def _integrate_flow(predict: Predict, calls: Sequence[float], x: Tensor) -> Tens
     for timestep, following in pairwise([*calls, 0.0]):
         x = torch.lerp(predict(x, timestep), x, following / timestep)
     return x
+
+
+def _answer_edits(answers: Tensor, edits: EditConditions, conditions: Conditions, options: SamplerOptions) -> Tensor:
+    """Answer what asks for an edit of the whole picture by what the edit does. answers: (B, S, D + K)."""
+    classes, unlike = conditions.classes, None
+    if classes is not None and options.classes is not None:
+        unlike = classes.find_unlike(options.classes)
+    unlike = torch.zeros_like(edits.asked) if unlike is None else unlike.to(edits.asked.device)
+    weights = {"w_image": options.w_image, "w_text": options.w_text, "mixing": options.reference_mixing}
+    return edits.answer(answers, unlike, **weights)
 
 
 def _mix_in_reference(answers: Tensor, conditions: Conditions, options: SamplerOptions) -> Tensor:

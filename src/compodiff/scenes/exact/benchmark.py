@@ -2,11 +2,12 @@
 
     gallery/validation.tar, gallery/test.tar      every photograph and every edit of it
     queries.validation.jsonl, queries.test.jsonl  as the emoji benchmark's; each edit is asked for, and to be undone
+    queries.other_words.jsonl                     as test, in wordings that no training has; no stage asks them
 
 Test pictures are photographs that packages bring (photographs.py), validation pictures are collages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from compodiff.catalogue.emoji_benchmark import QueryLine, format_line
@@ -18,10 +19,12 @@ from compodiff.scenes.edits import make_family_generator
 from compodiff.scenes.exact.captions import BACK, BRIGHTEN, CLOSER, DARKEN, FARTHER, GROUND, TINT, list_wordings
 from compodiff.scenes.exact.families import BASE, EditedFamily, list_ways
 from compodiff.scenes.exact.operations import ExactEdit
+from compodiff.scenes.exact.other_words import list_other_words
 from compodiff.scenes.exact.photographs import find_photographs
 from compodiff.scenes.exact.subjects import CatalogueSubjects, PhotographSubjects, Subjects
 from compodiff.scenes.objects import draw_one
 
+OTHER_WORDS = "other_words"  # a split: test pictures, asked for in other_words.py's wordings
 _TINTS = ("red", "yellow", "green", "blue", "purple")
 _EDITS = tuple(
     ExactEdit(relation, colour=colour)
@@ -55,8 +58,11 @@ def write_exact_edits(folder: Path, catalogue: Catalogue, params: ExactEditsBenc
             for number, name in enumerate(names)
         }
         pack_pictures(folder / "gallery" / f"{split}.tar", _paint_all(families))
-        lines = "".join(f"{format_line(query)}\n" for query in _make_queries(families, split, params.seed))
-        (folder / f"queries.{split}.jsonl").write_text(lines, encoding="utf-8")
+        wordings = {split: list_wordings} | ({OTHER_WORDS: list_other_words} if split == "test" else {})
+        for asked, list_words in wordings.items():
+            queries = _make_queries(families, list_words, f"{asked} wordings", params.seed)
+            lines = "".join(f"{format_line(query)}\n" for query in queries)
+            (folder / f"queries.{asked}.jsonl").write_text(lines, encoding="utf-8")
 
 
 def _paint_all(families: dict[str, EditedFamily]) -> Iterator[tuple[str, bytes]]:
@@ -65,13 +71,15 @@ def _paint_all(families: dict[str, EditedFamily]) -> Iterator[tuple[str, bytes]]
             yield f"{name}-{edit}", save_png(family.paint(edit))
 
 
-def _make_queries(families: dict[str, EditedFamily], split: str, seed: int) -> Iterator[QueryLine]:
+def _make_queries(
+    families: dict[str, EditedFamily], list_words: Callable[[str, str], list[str]], draws: str, seed: int
+) -> Iterator[QueryLine]:
     for number, name in enumerate(families):
-        generator = make_family_generator(seed, f"{split} wordings", number)
+        generator = make_family_generator(seed, draws, number)
         for edit in _EDITS:
             for way, (relation, colour) in list_ways(edit, None).items():
                 ends = f"{name}-{BASE}", f"{name}-{edit.name}"
                 reference, target = reversed(ends) if way else ends
                 also = [f"{name}-{_OPPOSITE[edit.relation]}"] if way and edit.relation in _OPPOSITE else []
-                caption = draw_one(list_wordings(relation, colour), generator)
+                caption = draw_one(list_words(relation, colour), generator)
                 yield QueryLine(reference, caption, [target, *also], relation, name)

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from numpy.random import Generator
 from PIL import Image
 
-from compodiff.scenes.exact.captions import BACK, GROUND
-from compodiff.scenes.exact.operations import ExactEdit, edit_picture
+from compodiff.scenes.exact.captions import BACK, GROUND, TINT
+from compodiff.scenes.exact.operations import COLOURS, WAYS, ExactEdit, edit_picture
 from compodiff.scenes.exact.subjects import Subject
 
 BASE = "base"
+# Relation and colour of each edit that any picture can have.
+EVERY_EDIT = tuple(
+    (relation, colour) for relation in BACK if relation != GROUND for colour in (COLOURS if relation == TINT else ("",))
+)
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,12 @@ def list_ways(edit: ExactEdit, ground: str | None) -> Mapping[int, tuple[str, st
     """Return relation and colour of an edit's wordings, there (0) and back (1)."""
     undone = (ground or "") if edit.relation == GROUND else edit.colour
     return {0: (edit.relation, edit.colour), 1: (BACK[edit.relation], undone)}
+
+
+def draw_every_edit(subject: Subject, generator: Generator) -> EditedFamily:
+    """Return a picture with an edit of each relation and tint, their strengths drawn; its ground is left as it is."""
+    edits = (
+        ExactEdit(relation, float(generator.random()), colour, int(generator.integers(WAYS)))
+        for relation, colour in EVERY_EDIT
+    )
+    return EditedFamily(subject, tuple(edits))

@@ -42,7 +42,8 @@ GROUNDS: dict[str, Rgb] = COLOURS | {
     "brown": (125, 80, 45),
 }
 _MARGINS: tuple[Rgb, ...] = ((255, 255, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128))
-_WAYS = 3  # in which a picture is tinted
+_TINTS = 3  # ways in which a picture is tinted
+WAYS = len(_MARGINS) * _TINTS  # what `ExactEdit.way` is drawn from
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def draw_edits(most: int, ground: str | None, generator: Generator) -> list[Exac
 
 def _draw_edit(relation: str, ground: str | None, generator: Generator) -> ExactEdit:
     colours = {TINT: list(COLOURS), GROUND: [name for name in GROUNDS if name != ground]}.get(relation, [""])
-    strength, way = float(generator.random()), int(generator.integers(len(_MARGINS) * _WAYS))
+    strength, way = float(generator.random()), int(generator.integers(WAYS))
     return ExactEdit(relation, strength, draw_one(colours, generator), way)
 
 
@@ -95,7 +96,7 @@ def _tint(picture: Image.Image, edit: ExactEdit) -> Image.Image:
     """Colour the shades of grey, multiply as a filter of glass does, or lay a veil over the picture."""
     colour, grey = COLOURS[edit.colour], ImageOps.grayscale(picture)
     flat = Image.new("RGB", picture.size, colour)
-    way = edit.way % _WAYS
+    way = edit.way % _TINTS
     if way == 0:
         shades = ImageOps.colorize(grey, (0, 0, 0), (255, 255, 255), mid=colour)
         return Image.blend(picture, shades, 0.6 + 0.4 * edit.strength)

@@ -8,12 +8,16 @@ from PIL import ImageOps
 
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.params import ExactEditsBenchmarkParams
-from compodiff.scenes.exact.benchmark import write_exact_edits
-from compodiff.scenes.exact.captions import BACK
+from compodiff.scenes.exact.benchmark import OTHER_WORDS, write_exact_edits
+from compodiff.scenes.exact.captions import BACK, list_wordings
+from compodiff.scenes.exact.families import EVERY_EDIT
 from compodiff.scenes.exact.photographs import PHOTOGRAPHS
 from compodiff.scenes.scene import CANVAS
 
 PARAMS = ExactEditsBenchmarkParams(recipe="exact_edits", reads="data", gate=None, seed=5, validation_pictures=2)
+
+
+UNDONE = [(BACK[relation], colour) for relation, colour in EVERY_EDIT]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,16 @@ def test_what_is_brighter_than_the_dark_is_the_picture_and_the_bright(folder):
     assert asked["cat-darken", "brighten"] == ("cat-base", "cat-brighten")
     assert asked["cat-base", "brighten"] == ("cat-brighten",)
     assert asked["cat-closer", "farther"] == ("cat-base", "cat-farther")
+
+
+def test_what_is_asked_in_other_words_is_the_same_and_taught_nowhere(folder):
+    known, others = (load_triplets(folder, split)[0].queries for split in ("test", OTHER_WORDS))
+    assert [(query.reference, query.targets, query.groups) for query in known] == [
+        (query.reference, query.targets, query.groups) for query in others
+    ]
+    taught = {wording for asked in (*EVERY_EDIT, *UNDONE) for wording in list_wordings(*asked)}
+    assert taught.isdisjoint(query.relative_caption for query in others)
+    assert taught.issuperset(query.relative_caption for query in known)
 
 
 def test_pictures_are_the_photographs_and_their_edits(folder):
