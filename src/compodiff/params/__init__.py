@@ -26,6 +26,7 @@ from compodiff.params.data import (
     NamedClassesParams,
     PartParams,
     PartsParams,
+    Vocabulary,
 )
 from compodiff.params.loading import Params, compose_params, list_presets, load_params
 from compodiff.params.section import Section
@@ -111,6 +112,7 @@ __all__ = [
     "TaskShares",
     "TrainingParams",
     "ValidationParams",
+    "Vocabulary",
     "compose_params",
     "list_presets",
     "load_params",
