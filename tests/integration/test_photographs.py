@@ -19,6 +19,7 @@ from compodiff.stages.train_encoder import train_encoder
 CLASSES = {
     "dimensions": 256,
     "vocabulary": "imagenet-1k",
+    "name_share": 0.3,
     "temperature": 0.025,
     "class_temperature": 0.05,
     "picture_length": 2.0,

@@ -26,11 +26,13 @@ class Described:
     Attributes:
         classes: descriptions of the image tower's classes, (C, D_text).
         things: descriptions of all that a text may name, (T, D_text).
+        names: their names alone, (T, D_text).
         nothing: texts that name nothing, (M, D_text).
     """
 
     classes: Tensor
     things: Tensor
+    names: Tensor
     nothing: Tensor
 
 
@@ -55,11 +57,11 @@ def add_class_dimensions(
     scale = params.picture_length / float(((head - mean) @ features).norm(dim=1).mean())
     model.visual.classes = _make_linear(features.T * scale, -mean @ features * scale)
     near = find_classes_of_things(described.things, described.classes, params.class_temperature)
-    model.text.proj = NamedClasses(
-        model.text.proj,
-        functional.normalize(torch.cat([described.things, described.nothing]), dim=1) / params.temperature,
-        near @ classes * params.text_weight,
+    things, names, nothing = (
+        functional.normalize(each, dim=1) for each in (described.things, described.names, described.nothing)
     )
+    keys = torch.cat([torch.lerp(things, names, params.name_share), nothing]) / params.temperature  # (T + M, D_text)
+    model.text.proj = NamedClasses(model.text.proj, keys, near @ classes * params.text_weight)
 
 
 def _measure_spread(shown: Tensor, least: float) -> tuple[Tensor, Tensor]:

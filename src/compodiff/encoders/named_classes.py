@@ -27,8 +27,8 @@ class NamedClasses(nn.Module):
 
         Args:
             own: (B, D_text) -> (B, D - K).
-            descriptions: (T + M, D_text) what the text tower makes of the things' descriptions, and of texts that name
-                nothing, of length 1/temperature.
+            descriptions: (T + M, D_text) what the text tower makes of the things' names and descriptions, and of texts
+                that name nothing, over the temperature.
             directions: (T, K) where what each thing is near to lies from the mean of all classes, of the length that a
                 text has which names one class, where its other dimensions have length one.
         """
@@ -56,11 +56,11 @@ def make_room_for_classes(own: nn.Module, weights: dict[str, Tensor]) -> nn.Modu
     return NamedClasses(own, *map(torch.empty_like, stored)) if stored else own
 
 
-def read_descriptions(vocabulary: Vocabulary) -> list[str]:
-    """Read synonyms and definition of each thing, in the order of its classifiers, from timm's copy of WordNet."""
+def read_descriptions(vocabulary: Vocabulary, *, detailed: bool = True) -> list[str]:
+    """Read synonyms, and where `detailed` the definition, of each thing, in classifiers' order, from timm's WordNet."""
     from timm.data import ImageNetInfo
 
-    descriptions: list[str] = ImageNetInfo(vocabulary).label_descriptions(detailed=True)
+    descriptions: list[str] = ImageNetInfo(vocabulary).label_descriptions(detailed=detailed)
     return descriptions
 
 

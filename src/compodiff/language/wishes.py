@@ -104,11 +104,7 @@ def read_wish(caption: str) -> Wish:
 @cache
 def _compile_wordings() -> tuple[tuple[str, re.Pattern[str]], ...]:
     """Return the kind and the pattern of each wording, first those that fix most letters."""
-    every = [
-        (kind, wording)
-        for kind in (REPLACE, ADD, REMOVE)
-        for wording in (*TEMPLATES[kind], *_FURTHER[kind])
-    ]
+    every = [(kind, wording) for kind in (REPLACE, ADD, REMOVE) for wording in (*TEMPLATES[kind], *_FURTHER[kind])]
     every.sort(key=lambda each: -len(re.sub(r"\{\w+\}", "", each[1])))
     return tuple((kind, _compile_wording(wording)) for kind, wording in every)
 

@@ -34,7 +34,8 @@ class NamedClassesParams(Section):
     vocabulary: Vocabulary = Field(
         description="the things that a text may name: the tower's classes, or all that ImageNet has many pictures of"
     )
-    temperature: float = Field(gt=0, description="of a text's cosines with descriptions of these things")
+    name_share: float = Field(ge=0, le=1, description="of a thing's names alone in what texts are compared with")
+    temperature: float = Field(gt=0, description="of a text's cosines with names and descriptions of these things")
     class_temperature: float = Field(gt=0, description="of a thing's cosines with descriptions of the classes")
     picture_length: float = Field(gt=0, description="their mean length in train pictures; all others have about 2")
     text_weight: float = Field(gt=0, description="their length in a text that names one class, of what all others have")

@@ -17,6 +17,7 @@ from compodiff.encoders.embedded import load_classifier
 from compodiff.encoders.named_classes import read_descriptions
 from compodiff.params import EmbeddedEncoderParams, EncoderParams, NamedClassesParams
 from compodiff.scenes.exact.captions import list_all_wordings
+from compodiff.scenes.exact.operations import GROUNDS
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.ownership import require_replaceable_folder
 
@@ -65,7 +66,8 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
 
 def _describe(encoder: Encoder, params: NamedClassesParams, batch_size: int) -> Described:
     """Return what the text tower makes of the classes, of things, and of what names nothing."""
-    kinds = (read_descriptions("imagenet-1k"), read_descriptions(params.vocabulary), list_all_wordings())
+    things, names = (read_descriptions(params.vocabulary, detailed=detailed) for detailed in (True, False))
+    kinds = (read_descriptions("imagenet-1k"), things, names, list_all_wordings(GROUNDS))
     texts = sorted({text for kind in kinds for text in kind}, key=lambda text: (len(text), text))
     row_of = {text: row for row, text in enumerate(texts)}
     states = compute_pooled_states(encoder, texts, batch_size)

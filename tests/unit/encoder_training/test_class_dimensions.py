@@ -15,6 +15,7 @@ CLASSES, HEAD, OTHERS, WORDS, PICTURES = 12, 20, 5, 16, 60
 PARAMS = NamedClassesParams(
     dimensions=11,
     vocabulary="imagenet-1k",
+    name_share=0.3,
     temperature=0.05,
     class_temperature=0.02,
     picture_length=0.5,
@@ -44,7 +45,7 @@ def world() -> World:
 
 def describe(descriptions: Tensor) -> Described:
     """Describe things that are the classes themselves; nothing else is a text's."""
-    return Described(descriptions, descriptions, torch.empty(0, WORDS))
+    return Described(descriptions, descriptions, descriptions, torch.empty(0, WORDS))
 
 
 def test_a_text_finds_the_picture_of_the_class_that_it_names(world: World) -> None:
@@ -97,7 +98,8 @@ def test_a_thing_that_is_no_class_is_found_by_what_its_description_is_near_to(wo
     model, examples, classifier, descriptions = world
     aside = torch.linalg.svd(descriptions).Vh[CLASSES:]  # at right angles to all descriptions
     thing = functional.normalize(0.3 * aside[:1] + 0.3 * descriptions[4:5], dim=1)
-    described = Described(descriptions, torch.cat([descriptions, thing]), aside[1:2])
+    things = torch.cat([descriptions, thing])
+    described = Described(descriptions, things, things, aside[1:2])
     add_class_dimensions(model, examples, classifier, described, PARAMS)
     shows = examples.maps[:, OTHERS:].mean(dim=0) + classifier
     words = functional.normalize(thing + 0.4 * descriptions[7:8], dim=1)  # that are also like another class's

@@ -5,6 +5,7 @@ import pytest
 from compodiff.language.templates import ADD, REMOVE, REPLACE, TEMPLATES
 from compodiff.language.wishes import Wish, read_wish
 from compodiff.scenes.exact.captions import list_all_wordings
+from compodiff.scenes.exact.operations import GROUNDS
 
 
 @pytest.mark.parametrize("article", ["a ", "the ", ""])
@@ -39,5 +40,5 @@ def test_a_wording_says_what_is_to_be_there_and_what_is_to_go(caption: str, wish
 
 
 def test_edits_of_a_whole_picture_replace_nothing() -> None:
-    read = [read_wish(wording) for wording in list_all_wordings()]
+    read = [read_wish(wording) for wording in list_all_wordings(GROUNDS)]
     assert not [wish for wish in read if wish.there and wish.gone]

@@ -103,7 +103,7 @@ def test_a_gallery_is_measured_by_its_class_dimensions() -> None:
     ("there", "gone", "keeps", "expected"),
     [
         ([0.0, 0, 3], [0.0, 4, 0], False, [0.0, 0, 3]),
-        ([0.0, 0, 3], [0.0, 0, 0], True, [1.2, 1.6, 2]),  # as long as the reference
+        ([0.0, 0, 3], [0.0, 0, 0], True, [1.2, 1.6, 6]),  # three times as long as the reference
         ([0.0, 0, 0], [0.0, 4, 0], True, [1.2, -1.6, 0]),
         ([0.0, 0, 0], [0.0, -4, 0], True, [1.2, 1.6, 0]),
     ],

@@ -19,6 +19,7 @@ from torch.nn import functional
 from compodiff.params import ClassSamplingParams
 
 _MEASURED = 1000  # pictures of a gallery
+_ADDED = 3.0  # lengths of a reference that what is added to it has: words are less near to pictures than pictures are
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,12 @@ class ClassConditions:
         lengths = self._measure_pictures()
         if self.text is None or classes is None or lengths is None or dials is None:
             return _append(answers, classes)
-        is_named = (self.text[:, learned_dim:].norm(dim=1, keepdim=True) / dials.named).clamp(max=1)
-        share = torch.sigmoid((lengths - dials.unlike) / dials.blur) * is_named  # (B, 1)
         wishes = self.wishes or TextWishes.as_said(self.text)
         asked = wishes.there[:, learned_dim:]
+        # "with inverted colours" names nothing, whatever "inverted colours" are near to.
+        naming = torch.where(wishes.keeps[:, None], self.text[:, learned_dim:], asked)
+        is_named = (naming.norm(dim=1, keepdim=True) / dials.named).clamp(max=1)
+        share = torch.sigmoid((lengths - dials.unlike) / dials.blur) * is_named  # (B, 1)
         fading = share
         if self.reference is not None:
             keeps = wishes.keeps[:, None]
@@ -115,12 +118,12 @@ class ClassConditions:
 def _keep(reference: Tensor, there: Tensor, gone: Tensor) -> Tensor:
     """Return the class dimensions of references that stay, (B, K): with what is to be there, without what is to go.
 
-    What is added is as long as the reference. What is to go is mirrored: as much as the reference has of it, the answer
-    has against it.
+    What is to go is mirrored: as much as the reference has of it, the answer has against it.
     """
     gone = functional.normalize(gone, dim=1)
     shown = (reference * gone).sum(dim=1, keepdim=True).clamp(min=0)  # (B, 1) of what is to go
-    return reference - 2 * shown * gone + reference.norm(dim=1, keepdim=True) * functional.normalize(there, dim=1)
+    added = _ADDED * reference.norm(dim=1, keepdim=True) * functional.normalize(there, dim=1)
+    return reference - 2 * shown * gone + added
 
 
 def scale_texts(texts: Tensor, learned_dim: int) -> Tensor:
