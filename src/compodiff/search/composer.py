@@ -207,8 +207,9 @@ class Composer:
         embedded = torch.stack([cast(Tensor, each.pooled) for each in self._texts.encode(named)])
         said = torch.tensor([[bool(text)] for text in named], device=embedded.device)
         scaled = scale_texts(embedded, self.encoder.manifest.learned_dim) * said
-        there, gone = scaled.unflatten(0, (len(wishes), 2)).unbind(1)  # (B, D) both
-        return TextWishes(there, gone, torch.tensor([wish.keeps for wish in wishes], device=embedded.device))
+        return TextWishes(
+            scaled[::2], scaled[1::2], torch.tensor([wish.keeps for wish in wishes], device=embedded.device)
+        )
 
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""

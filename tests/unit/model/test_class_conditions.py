@@ -104,10 +104,9 @@ def test_a_gallery_is_measured_by_its_class_dimensions() -> None:
     [
         ([0.0, 0, 3], [0.0, 4, 0], False, [0.0, 0, 3]),
         ([0.0, 0, 3], [0.0, 0, 0], True, [1.2, 1.6, 6]),  # three times as long as the reference
-        ([0.0, 0, 0], [0.0, 4, 0], True, [1.2, -1.6, 0]),
-        ([0.0, 0, 0], [0.0, -4, 0], True, [1.2, 1.6, 0]),
+        ([0.0, 0, 0], [0.0, 4, 0], True, [1.2, -4.4, 0]),
     ],
-    ids=["replace A with B", "add B", "without A", "without what it does not show"],
+    ids=["replace A with B", "add B", "without A"],
 )
 def test_wishes_are_answered_where_the_text_decides(
     there: list[float], gone: list[float], keeps: bool, expected: list[float]

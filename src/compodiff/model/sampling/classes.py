@@ -19,7 +19,7 @@ from torch.nn import functional
 from compodiff.params import ClassSamplingParams
 
 _MEASURED = 1000  # pictures of a gallery
-_ADDED = 3.0  # lengths of a reference that what is added to it has: words are less near to pictures than pictures are
+_CHANGED = 3.0  # lengths of a reference by which it is moved towards words, which lie farther away than pictures do
 
 
 @dataclass(frozen=True)
@@ -107,28 +107,28 @@ class ClassConditions:
 
     def _measure_pictures(self) -> Tensor | None:
         """Return how long class dimensions are, (B, 1): the mean of reference and gallery, or of what there is."""
-        own = None if self.reference is None else self.reference.norm(dim=1, keepdim=True)
+        own: Tensor | None = None
+        if self.reference is not None:
+            own = torch.linalg.vector_norm(self.reference, dim=1, keepdim=True)
         if own is not None and self.gallery is not None:
-            return (own + self.gallery) / 2
-        if own is None and self.gallery is not None and self.text is not None:
-            return torch.full_like(self.text[:, :1], self.gallery)
+            own = (own + self.gallery) / 2
+        elif self.gallery is not None and self.text is not None:
+            own = torch.full((len(self.text), 1), self.gallery).to(self.text)
         return own
 
 
 def _keep(reference: Tensor, there: Tensor, gone: Tensor) -> Tensor:
-    """Return the class dimensions of references that stay, (B, K): with what is to be there, without what is to go.
-
-    What is to go is mirrored: as much as the reference has of it, the answer has against it.
-    """
-    gone = functional.normalize(gone, dim=1)
-    shown = (reference * gone).sum(dim=1, keepdim=True).clamp(min=0)  # (B, 1) of what is to go
-    added = _ADDED * reference.norm(dim=1, keepdim=True) * functional.normalize(there, dim=1)
-    return reference - 2 * shown * gone + added
+    """Return the class dimensions of references that stay, (B, K): with what is to be there, without what is to go."""
+    wanted = functional.normalize(there, dim=1) - functional.normalize(gone, dim=1)
+    length: Tensor = torch.linalg.vector_norm(reference, dim=1, keepdim=True)  # (B, 1)
+    changed: Tensor = reference + _CHANGED * length * wanted
+    return changed
 
 
 def scale_texts(texts: Tensor, learned_dim: int) -> Tensor:
     """Return texts (B, D + K) whose learned dimensions have length one: that tells their class dimensions."""
-    return texts / texts[:, :learned_dim].norm(dim=1, keepdim=True)
+    scaled: Tensor = texts / torch.linalg.vector_norm(texts[:, :learned_dim], dim=1, keepdim=True)
+    return scaled
 
 
 def measure_gallery(pictures: NDArray[np.float32], learned_dim: int) -> float | None:
