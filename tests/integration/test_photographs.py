@@ -16,7 +16,16 @@ from compodiff.params import EncoderParams
 from compodiff.stages.train_encoder import train_encoder
 
 # The small catalogue teaches little, so classes weigh more here than where trained dimensions are worth something.
-CLASSES = {"dimensions": 256, "temperature": 0.05, "picture_length": 2.0, "text_weight": 40, "least_spread": 100.0}
+CLASSES = {
+    "dimensions": 256,
+    "vocabulary": "imagenet-1k",
+    "name_share": 0.3,
+    "temperature": 0.025,
+    "class_temperature": 0.05,
+    "picture_length": 2.0,
+    "text_weight": 40,
+    "least_spread": 100.0,
+}
 MAPS = {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}}
 PHOTOGRAPHS = {
     "a flower": ("sklearn", "datasets/images/flower.jpg"),

@@ -1,18 +1,22 @@
 """Dimensions that speak of the image tower's own classes, which WordNet describes in words.
 
 A classifier's weights are directions of its features, each what a class looks like. A picture is told by how much each
-class's evidence exceeds what pictures have of it, a text by which classes' descriptions it resembles; both are
-then seen along the same few directions. Nothing is trained, and no photograph is needed.
+class's evidence exceeds what pictures have of it. A text is told by which things' descriptions it resembles, and each
+thing by which classes' descriptions its own resembles: "a deer" resembles the description of deer, which tells of
+antlers and resembles that of impalas, while the words "a deer" resemble those of deerhounds. Both are then seen along
+the same few directions. Nothing is trained, and no photograph is needed.
 
 A text that only asks for an edit ("sharper", "mirrored") names no class, however near to one its words are: texts that
 name nothing stand among the descriptions, and the share of likeness that they take is lost.
-Shapes: B texts, C classes, M texts that name nothing, K dimensions for classes, D_text width of the text tower, H width
-of the tower's head.
+Shapes: B texts, C classes, T things, M texts that name nothing, K dimensions for classes, D_text width of the text
+tower, H width of the tower's head.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from compodiff.params import Vocabulary
 
 
 class NamedClasses(nn.Module):
@@ -23,10 +27,10 @@ class NamedClasses(nn.Module):
 
         Args:
             own: (B, D_text) -> (B, D - K).
-            descriptions: (C + M, D_text) what the text tower makes of the classes' descriptions, and of texts that name
-                nothing, of length 1/temperature.
-            directions: (C, K) where each class lies from the mean of all, of the length that a text has which names one
-                class, where its other dimensions have length one.
+            descriptions: (T + M, D_text) what the text tower makes of the things' names and descriptions, and of texts
+                that name nothing, over the temperature.
+            directions: (T, K) where what each thing is near to lies from the mean of all classes, of the length that a
+                text has which names one class, where its other dimensions have length one.
         """
         super().__init__()
         self.own = own
@@ -36,11 +40,11 @@ class NamedClasses(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Project pooled states, (B, D_text) -> (B, D).
 
-        A text that resembles no class more than the others, or a text that names nothing, has nearly zeros in the
+        A text that resembles nothing more than all else, or a text that names nothing, has nearly zeros in the
         dimensions of classes.
         """
         descriptions, directions = self.get_buffer("descriptions"), self.get_buffer("directions")
-        alike = torch.softmax(functional.normalize(states, dim=1) @ descriptions.T, dim=1)  # (B, C + M)
+        alike = torch.softmax(functional.normalize(states, dim=1) @ descriptions.T, dim=1)  # (B, T + M)
         named = alike[:, : len(directions)] @ directions  # (B, K)
         own = self.own(states)
         return torch.cat([own, own.norm(dim=1, keepdim=True) * named], dim=1)
@@ -52,12 +56,24 @@ def make_room_for_classes(own: nn.Module, weights: dict[str, Tensor]) -> nn.Modu
     return NamedClasses(own, *map(torch.empty_like, stored)) if stored else own
 
 
-def read_class_descriptions() -> list[str]:
-    """Read the synonyms and the definition of each class, in the classifier's order, from timm's copy of WordNet."""
+def read_descriptions(vocabulary: Vocabulary, *, detailed: bool = True) -> list[str]:
+    """Read synonyms, and where `detailed` the definition, of each thing, in classifiers' order, from timm's WordNet."""
     from timm.data import ImageNetInfo
 
-    descriptions: list[str] = ImageNetInfo().label_descriptions(detailed=True)
+    descriptions: list[str] = ImageNetInfo(vocabulary).label_descriptions(detailed=detailed)
     return descriptions
+
+
+def find_classes_of_things(things: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """Return the share of each class in what each thing is near to, (T, C), whose rows add up to one.
+
+    Args:
+        things: (T, D_text) what the text tower makes of their descriptions.
+        classes: (C, D_text) as of things.
+        temperature: of the cosines between both.
+    """
+    cosines = functional.normalize(things, dim=1) @ functional.normalize(classes, dim=1).T
+    return torch.softmax(cosines / temperature, dim=1)
 
 
 def find_class_directions(classifier: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ from compodiff.params.data import (
     NamedClassesParams,
     PartParams,
     PartsParams,
+    Vocabulary,
 )
 from compodiff.params.loading import Params, compose_params, list_presets, load_params
 from compodiff.params.section import Section
@@ -113,6 +114,7 @@ __all__ = [
     "TaskShares",
     "TrainingParams",
     "ValidationParams",
+    "Vocabulary",
     "compose_params",
     "list_presets",
     "load_params",

@@ -17,6 +17,7 @@ class DataParams(Section):
     validation_fraction: float = Field(gt=0, lt=1)
 
 
+Vocabulary = Literal["imagenet-1k", "imagenet-12k"]
 MapName = Literal["pixels", "stride_2", "stride_4", "stride_8", "stride_16", "stride_32", "head"]
 
 
@@ -31,7 +32,12 @@ class NamedClassesParams(Section):
     """Dimensions beside those that are trained: which of the image tower's classes a picture shows, or a text names."""
 
     dimensions: int = Field(gt=0, le=999, description="added to those of maps; along them classes differ most")
-    temperature: float = Field(gt=0, description="of a text's cosines with descriptions of the classes")
+    vocabulary: Vocabulary = Field(
+        description="the things that a text may name: the tower's classes, or all that ImageNet has many pictures of"
+    )
+    name_share: float = Field(ge=0, le=1, description="of a thing's names alone in what texts are compared with")
+    temperature: float = Field(gt=0, description="of a text's cosines with names and descriptions of these things")
+    class_temperature: float = Field(gt=0, description="of a thing's cosines with descriptions of the classes")
     picture_length: float = Field(gt=0, description="their mean length in train pictures; all others have about 2")
     text_weight: float = Field(gt=0, description="their length in a text that names one class, of what all others have")
     least_spread: float = Field(

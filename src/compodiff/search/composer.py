@@ -19,11 +19,12 @@ from compodiff.embeddings.masking import blank_masked
 from compodiff.encoders import Encoder, EncoderManifest, load_encoder, require_same
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.index.encoded import encode_pixels
+from compodiff.language.wishes import read_wish
 from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model
 from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
-from compodiff.model.sampling.classes import ClassConditions
+from compodiff.model.sampling.classes import ClassConditions, TextWishes, scale_texts
 from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
@@ -195,7 +196,9 @@ class Composer:
         text = pack_texts(encoded[len(queries) :]) if has_text else None
         pooled = [each.pooled for each in encoded[len(queries) :] if each.pooled is not None] if has_text else []
         texts = torch.stack(pooled) if pooled else None
-        learned, classes = ClassConditions.split(references, texts, self.encoder.manifest.learned_dim, gallery)
+        learned_dim = self.encoder.manifest.learned_dim
+        wishes = self._read_wishes(said) if texts is not None and texts.shape[1] > learned_dim else None
+        learned, classes = ClassConditions.split(references, texts, learned_dim, gallery, wishes)
         edits = self._find_edits(queries, references, texts)
         return Conditions(pack_texts(null_text), text, image=learned, mask=masks, classes=classes, edits=edits)
 
@@ -208,6 +211,17 @@ class Composer:
         may = torch.tensor([query.mask is None and not query.negative_text for query in queries])
         found = self.encoder.edits.find(references, texts, may)
         return None if found is None else EditConditions(references, found.change, found.asked, found.shared)
+
+    def _read_wishes(self, captions: Sequence[str]) -> TextWishes:
+        """Return what relative captions ask for, read off their wording and embedded."""
+        wishes = [read_wish(caption) for caption in captions]
+        named = [text for wish in wishes for text in (wish.there, wish.gone)]
+        embedded = torch.stack([cast(Tensor, each.pooled) for each in self._texts.encode(named)])
+        said = torch.tensor([[bool(text)] for text in named], device=embedded.device)
+        scaled = scale_texts(embedded, self.encoder.manifest.learned_dim) * said
+        return TextWishes(
+            scaled[::2], scaled[1::2], torch.tensor([wish.keeps for wish in wishes], device=embedded.device)
+        )
 
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from compodiff.catalogue.captions import list_picture_captions, list_relative_captions
 from compodiff.catalogue.pictures import Catalogue
-from compodiff.encoder_training.class_dimensions import add_class_dimensions
+from compodiff.encoder_training.class_dimensions import Described, add_class_dimensions
 from compodiff.encoder_training.edit_maps import EditExamples, choose_wordings, fit_edit_maps
 from compodiff.encoder_training.projections import ProjectionExamples, train_projections
 from compodiff.encoder_training.tower_outputs import compute_picture_maps, compute_pooled_states, embed_ahead
 from compodiff.encoders import KIND, MEMO, Encoder, assemble_encoder, load_embedded_encoder, save_encoder
 from compodiff.encoders.edit_maps import EditMaps
 from compodiff.encoders.embedded import load_classifier
-from compodiff.encoders.named_classes import read_class_descriptions
-from compodiff.params import EditMapsParams, EmbeddedEncoderParams, EncoderParams
+from compodiff.encoders.named_classes import read_descriptions
+from compodiff.params import EditMapsParams, EmbeddedEncoderParams, EncoderParams, NamedClassesParams
 from compodiff.scenes.edits import make_family_generator
 from compodiff.scenes.exact.captions import GROUND, list_all_wordings, list_wordings
 from compodiff.scenes.exact.families import BASE, EVERY_EDIT, draw_every_edit, list_ways
@@ -67,9 +67,8 @@ def _train_embedded(params: EmbeddedEncoderParams, catalogue: Catalogue, folder:
     model = _get_model(encoder)
     train_projections(model.visual.proj, model.text.proj, examples, params)
     if params.classes is not None:
-        texts = [*read_class_descriptions(), *list_all_wordings()]
-        states = compute_pooled_states(encoder, texts, params.tower_batch_size)
-        add_class_dimensions(model, examples, load_classifier(), states, params.classes)
+        described = _describe(encoder, params.classes, params.tower_batch_size)
+        add_class_dimensions(model, examples, load_classifier(), described, params.classes)
         own, added = encoder.manifest.picture, params.classes.dimensions
         grown = replace(own, embedding_dim=own.embedding_dim + added, class_dimensions=added)
         encoder.manifest = replace(encoder.manifest, picture=grown)
@@ -93,6 +92,16 @@ def _learn_edits(encoder: Encoder, catalogue: Catalogue, params: EditMapsParams,
     with torch.inference_mode():
         texts: Tensor = model.text.proj(compute_pooled_states(encoder, list(chosen), batch_size))
     return fit_edit_maps(edits, chosen, texts[:, : encoder.manifest.learned_dim], params)
+
+
+def _describe(encoder: Encoder, params: NamedClassesParams, batch_size: int) -> Described:
+    """Return what the text tower makes of the classes, of things, and of what names nothing."""
+    things, names = (read_descriptions(params.vocabulary, detailed=detailed) for detailed in (True, False))
+    kinds = (read_descriptions("imagenet-1k"), things, names, list_all_wordings(GROUNDS))
+    texts = sorted({text for kind in kinds for text in kind}, key=lambda text: (len(text), text))
+    row_of = {text: row for row, text in enumerate(texts)}
+    states = compute_pooled_states(encoder, texts, batch_size)
+    return Described(*(states[[row_of[text] for text in kind]] for kind in kinds))
 
 
 def _get_model(encoder: Encoder) -> Any:

@@ -1,17 +1,18 @@
-"""What an answer says of classes: the reference's dimensions, or the text's."""
+"""What an answer says of classes: the reference's dimensions, or what the text asks for."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from compodiff.model.sampling.classes import ClassConditions, measure_gallery
+from compodiff.model.sampling.classes import ClassConditions, TextWishes, measure_gallery
 from compodiff.params import ClassSamplingParams
 
 LEARNED, CLASSES = 4, 3
 DIALS = ClassSamplingParams(unlike=1.0, blur=0.01, named=0.5, kept=0.25)
 ANSWERS = torch.arange(8.0).view(1, 2, LEARNED)  # one query, two draws
-NAMED = torch.tensor([[0.0, 0.0, 2.0]])
+SAID = [0.0, 1, 0, 0]  # what was learned of the texts below
+NAMED = torch.tensor([[*SAID, 0.0, 0.0, 2.0]])
 
 
 def reference_of(length: float) -> Tensor:
@@ -34,8 +35,11 @@ def test_the_network_sees_what_is_learned_and_texts_are_told_by_its_length() -> 
     learned, classes = ClassConditions.split(images, texts, LEARNED)
     assert learned is not None
     assert classes is not None
+    assert classes.reference is not None
+    assert classes.text is not None
     assert learned.tolist() == [[0, 1, 2, 3]]
-    assert torch.equal(torch.cat([classes.reference, classes.text]), torch.tensor([[4.0, 5, 6], [2, 0, 1]]))
+    assert classes.reference.tolist() == [[4, 5, 6]]
+    torch.testing.assert_close(classes.text, torch.tensor([[0.6, 0, 0.8, 0, 2, 0, 1]]))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ def test_the_network_sees_what_is_learned_and_texts_are_told_by_its_length() -> 
         (reference_of(0.5), None, [0.5, 0, 0]),
         (None, NAMED, [0, 0, 2]),
         (reference_of(0.5), NAMED, [0.5, 0, 0]),  # like what was learned: the model knows better
-        (reference_of(2.0), torch.zeros(1, CLASSES), [2, 0, 0]),  # "make it darker"
+        (reference_of(2.0), torch.tensor([[*SAID, 0.0, 0, 0]]), [2, 0, 0]),  # "make it darker"
     ],
     ids=["reference alone", "text alone", "known reference", "no class named"],
 )
@@ -56,9 +60,17 @@ def test_what_is_composed_stays_where_the_text_does_not_decide(
     torch.testing.assert_close(completed[..., LEARNED:], torch.tensor(expected, dtype=torch.float).expand(1, 2, -1))
 
 
+DECIDED = torch.cat([0.25 * ANSWERS + torch.tensor(SAID), torch.tensor([0.0, 0, 2]).expand(1, 2, -1)], dim=2)
+
+
 def test_a_text_that_names_a_class_decides_over_an_unlike_reference() -> None:
-    completed = complete(reference_of(2.0), NAMED)
-    torch.testing.assert_close(completed, torch.cat([0.25 * ANSWERS, NAMED.expand(1, 2, -1)], dim=2))
+    torch.testing.assert_close(complete(reference_of(2.0), NAMED), DECIDED)
+
+
+def test_a_text_alone_decides_over_an_unlike_gallery() -> None:
+    torch.testing.assert_close(ClassConditions(None, NAMED, gallery=2.0).complete(ANSWERS, DIALS), DECIDED)
+    known = ClassConditions(None, NAMED, gallery=0.4).complete(ANSWERS, DIALS)
+    torch.testing.assert_close(known, complete(None, NAMED))
 
 
 def test_between_both_it_decides_by_half() -> None:
@@ -76,7 +88,7 @@ def test_a_gallery_of_what_was_learned_outvotes_one_odd_reference() -> None:
     kept = ClassConditions(odd, NAMED, gallery=0.4).complete(ANSWERS, DIALS)
     decided = ClassConditions(odd, NAMED, gallery=1.0).complete(ANSWERS, DIALS)
     torch.testing.assert_close(kept[0, 0, LEARNED:], odd[0], atol=0.02, rtol=0)
-    torch.testing.assert_close(decided[0, 0, LEARNED:], NAMED[0])
+    torch.testing.assert_close(decided, DECIDED)
 
 
 def test_a_gallery_is_measured_by_its_class_dimensions() -> None:
@@ -85,3 +97,21 @@ def test_a_gallery_is_measured_by_its_class_dimensions() -> None:
     assert measure_gallery(pictures, LEARNED) == pytest.approx(5)
     assert measure_gallery(pictures[:, :LEARNED], LEARNED) is None
     assert measure_gallery(pictures[:0], LEARNED) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "gone", "keeps", "expected"),
+    [
+        ([0.0, 0, 3], [0.0, 4, 0], False, [0.0, 0, 3]),
+        ([0.0, 0, 3], [0.0, 0, 0], True, [1.2, 1.6, 6]),  # three times as long as the reference
+        ([0.0, 0, 0], [0.0, 4, 0], True, [1.2, -4.4, 0]),
+    ],
+    ids=["replace A with B", "add B", "without A"],
+)
+def test_wishes_are_answered_where_the_text_decides(
+    there: list[float], gone: list[float], keeps: bool, expected: list[float]
+) -> None:
+    wishes = TextWishes(torch.tensor([[*SAID, *there]]), torch.tensor([[*SAID, *gone]]), torch.tensor([keeps]))
+    completed = ClassConditions(torch.tensor([[1.2, 1.6, 0.0]]), NAMED, wishes=wishes).complete(ANSWERS, DIALS)
+    torch.testing.assert_close(completed[0, 0, LEARNED:], torch.tensor(expected))
+    torch.testing.assert_close(completed[..., :LEARNED], ANSWERS if keeps else DECIDED[..., :LEARNED])

@@ -1,5 +1,7 @@
 """What people write of edits of a whole picture, there and back. All wordings are our own."""
 
+from collections.abc import Iterable
+
 MIRROR, UPSIDE_DOWN, TURN_LEFT, TURN_RIGHT = "mirror", "upside down", "turn left", "turn right"
 GREY, COLOURS, TINT, UNTINT, NEGATIVE, POSITIVE = "grey", "colours", "tint", "untint", "negative", "positive"
 BLUR, SHARPEN, DARKEN, BRIGHTEN = "blur", "sharpen", "darken", "brighten"
@@ -219,9 +221,17 @@ def list_wordings(relation: str, colour: str = "") -> list[str]:
     return [template.format(colour=colour) for template in _TEMPLATES[relation]]
 
 
-def list_all_wordings() -> list[str]:
-    """Return every way we know to ask for an edit of a whole picture, without a colour's name."""
-    wordings = (wording for relation in _TEMPLATES for wording in list_wordings(relation))
+# Not the colour's name alone: beside it "a red car" would name nothing either.
+_BARELY = ("the same, but {colour}", "all in {colour}", "make it {colour}", "not {colour}", "no longer {colour}")
+
+
+def list_all_wordings(colours: Iterable[str]) -> list[str]:
+    """Return every way we know to ask for an edit of a whole picture, without a colour's name.
+
+    Those that say little but a colour are there with each of `colours` as well.
+    """
+    wordings = [wording for relation in _TEMPLATES for wording in list_wordings(relation)]
+    wordings += [template.format(colour=colour) for template in _BARELY for colour in colours]
     return list(dict.fromkeys(" ".join(wording.split()) for wording in wordings))
 
 
