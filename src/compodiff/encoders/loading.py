@@ -125,8 +125,8 @@ def load_encoder(folder: Path, *, whole: bool = True) -> Encoder:
         ResourceUnavailable: a part is not in the hub's cache; the message names the command that fetches it.
     """
     try:
-        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+        content: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise InputInvalid(f"{folder} holds no encoder ({error}); {_REMEDY}") from error
     manifest = EncoderManifest.from_json(content)
     saved: dict[str, Path] = {}  # by digest
