@@ -82,7 +82,7 @@ class Embeddings:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise InputInvalid(f"{path.parent} holds no embeddings ({error}); {_REMAKE}") from error
     return content
 

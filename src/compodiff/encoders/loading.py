@@ -158,8 +158,8 @@ def read_edit_maps(folder: Path) -> EditMaps | None:
 
 def _read_manifest(folder: Path) -> EncoderManifest:
     try:
-        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+        content: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise InputInvalid(f"{folder} holds no encoder ({error}); {_REMEDY}") from error
     return EncoderManifest.from_json(content)
 

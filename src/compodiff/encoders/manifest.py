@@ -132,14 +132,16 @@ class EncoderManifest:
         """Read a manifest back, also the flat one of an encoder of release 0.1, which was one model.
 
         Raises:
-            EncoderMismatch: a key is missing or unknown, so the manifest is of another version.
+            EncoderMismatch: a key is missing or unknown, so the manifest is of another version, or it is damaged.
         """
-        content = _split_flat(content) if "image_size" in content or "picture" not in content else content
-        _require_keys(content, {"picture", "texts", "joint"}, optional={"record"})
-        parts = [_read_part(TextPart, part) for part in content["texts"]]
-        return cls(
-            _read_part(PicturePart, content["picture"]), tuple(parts), content["joint"], content.get("record", {})
-        )
+        try:
+            content = _split_flat(content) if "image_size" in content or "picture" not in content else content
+            _require_keys(content, {"picture", "texts", "joint"}, optional={"record"})
+            parts = tuple(_read_part(TextPart, part) for part in content["texts"])
+            picture = _read_part(PicturePart, content["picture"])
+        except (TypeError, KeyError, AttributeError) as error:
+            raise EncoderMismatch(f"an encoder manifest is damaged ({error}); {_AGAIN}") from error
+        return cls(picture, parts, content["joint"], content.get("record", {}))
 
 
 _FLAT = frozenset(

@@ -81,7 +81,7 @@ def read_manifest(folder: Path) -> IndexManifest:
         return manifest
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputInvalid(f"there is no index at {folder}; run: compodiff index build FOLDER") from error
-    except (ValueError, KeyError, TypeError, EncoderMismatch) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EncoderMismatch) as error:
         raise make_damage_error(folder, f"{MANIFEST} is not a manifest of this version") from error
 
 

@@ -71,7 +71,7 @@ class TableUnit:
                     for values in batch.to_pylist():
                         yield RawRow(f"{self.path}: row {number}", f"{stem}-{number:06d}", self.split, values)
                         number += 1
-            except (pa.ArrowInvalid, OSError, ValueError, OverflowError) as error:
+            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
                 message = f"{self.path} is damaged after row {number} ({_line(error)}); fetch it again"
                 raise Fault(DAMAGED_FILE, message) from error
 
@@ -183,7 +183,7 @@ def open_table(path: Path) -> Iterator[pq.ParquetFile]:
         file = opened.enter_context(open_binary(path)) if is_address(str(path)) else path
         try:
             table = opened.enter_context(pq.ParquetFile(file))
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise Fault(DAMAGED_FILE, f"{path} is cut short or not parquet ({_line(error)}); fetch it again") from error
         yield table
 

@@ -122,7 +122,7 @@ def _read_card(path: Path) -> ModelCard:
         return ModelCard.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise CheckpointMismatch(f"{path} is not there; a model folder holds {WEIGHTS} and {CARD}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointMismatch(f"{path} is not a model card of this version: {error}") from error
 
 

@@ -139,7 +139,7 @@ def _read(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsInvalid(f"{path} is not there; restore it with: git checkout {path.name}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also bytes that are no text, or a date that is none
         raise ParamsInvalid(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 

@@ -51,7 +51,7 @@ class TrainingSet:
         try:
             with pq.ParquetFile(pa.BufferReader(content)) as file:
                 return self._read_columns(file, where, columns)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise InputInvalid(f"{where} is damaged ({error}); make the set again") from error
 
     def _read_columns(self, file: pq.ParquetFile, where: str, columns: Sequence[str] | None) -> pa.Table:

@@ -86,7 +86,7 @@ def is_shard_done(path: Path) -> bool:
     """Return whether the rows of a shard are there and whole; they are written after its pictures."""
     try:
         pq.read_metadata(path)
-    except (OSError, pa.ArrowInvalid):
+    except (pa.ArrowException, UnicodeDecodeError, OSError):
         return False
     return True
 
@@ -118,7 +118,7 @@ def finish_set(
 def _describe_shard(path: Path) -> Shard:
     try:
         rows = pq.read_metadata(path).num_rows
-    except (OSError, pa.ArrowInvalid) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputInvalid(f"{path} is cut short or damaged ({error}); remove it and run again") from error
     return Shard(path.name, path.name.partition("-")[0], rows, digest_file(path))
 

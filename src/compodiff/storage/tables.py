@@ -73,7 +73,7 @@ def read_rows(path: Path, columns: Sequence[str], *, remedy: str) -> Iterator[di
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=list(columns)):
                 yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputInvalid(f"{path} is damaged ({_shorten_error(error)}); {remedy}") from error
 
 
@@ -87,7 +87,7 @@ def read_column_names(path: Path, *, remedy: str) -> list[str]:
         names: list[str] = pq.read_schema(path).names
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; {remedy}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputInvalid(f"{path} is cut short or not parquet ({_shorten_error(error)}); {remedy}") from error
     return names
 
@@ -112,7 +112,7 @@ def iterate_table(path: Path, *, remedy: str) -> Iterator[pd.DataFrame]:
     try:
         with pq.ParquetFile(path) as file:
             yield from (batch.to_pandas() for batch in file.iter_batches(ROWS_PER_GROUP))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputInvalid(f"{path} is damaged ({_shorten_error(error)}); {remedy}") from error
 
 
@@ -148,6 +148,6 @@ def read_table(path: Path, *, remedy: str = "run: dvc repro") -> pd.DataFrame:
         rows: pd.DataFrame = pq.read_table(path).to_pandas()
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; {remedy}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputInvalid(f"{path} is cut short or not parquet ({error}); delete it and {remedy}") from error
     return rows
