@@ -59,6 +59,13 @@ def find_models_home() -> Path:
 
 
 def find_index_home(folder: Path) -> Path:
-    """Return where the index of a folder of pictures stands that may not be written: by its name and place."""
-    place = folder.resolve()
+    """Return where the index of a folder of pictures stands that may not be written: by its name and place.
+
+    Raises:
+        InputInvalid: the folder cannot be looked up.
+    """
+    try:
+        place = folder.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
+        raise InputInvalid(f"{folder} cannot be looked up: {error}") from error
     return find_home() / "indexes" / f"{place.name or 'root'}-{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"

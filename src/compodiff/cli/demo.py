@@ -2,13 +2,16 @@
 
 import json
 import time
-from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compodiff.cli.output import echo
 from compodiff.cli.serve import Port
+
+if TYPE_CHECKING:
+    from compodiff.serving.waking import Tell
 
 app = typer.Typer()
 
@@ -23,7 +26,6 @@ def demo(
     """Try it out: draw some hundred emoji, index them, and serve the page over them; needs no project."""
     started = time.perf_counter()
     from compodiff.search.locate import INSTALLED, choose_model
-    from compodiff.serving.demonstration import draw_demonstration
     from compodiff.serving.running import ServePlan, run_server
 
     def tell_ready(address: str, count: int) -> None:
@@ -37,7 +39,11 @@ def demo(
 
             webbrowser.open(address)
 
+    def draw(tell: "Tell") -> Path:
+        from compodiff.serving.demonstration import draw_demonstration  # when the port is bound: it imports much
+
+        return draw_demonstration(tell, is_quiet=as_json)
+
     model = choose_model(INSTALLED).name
     say = (lambda line: None) if as_json else echo
-    draw = partial(draw_demonstration, is_quiet=as_json)
     run_server(ServePlan(model, pictures=draw, port=port, say=say, is_quiet=as_json, on_ready=tell_ready))

@@ -62,7 +62,7 @@ def serve(
     with show_work("waking up") as show:
         plan = ServePlan(
             model,
-            None if index is None else index.resolve(),
+            None if index is None else index.absolute(),
             None if pictures is None else lambda tell: pictures,
             host,
             port,

@@ -80,6 +80,13 @@ def test_a_folder_that_cannot_be_written_has_its_index_at_home(outside, tmp_path
     assert find_index_folder(album) == choose_index_place(album) == place  # where it stands, it stays
 
 
+def test_a_folder_that_cannot_be_looked_up_is_named(outside, tmp_path):
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for folder in (tmp_path / "round", tmp_path / "a\0b"):
+        with pytest.raises(InputInvalid, match="cannot be looked up"):
+            find_index_folder(folder)
+
+
 def test_without_an_index_and_outside_a_project_the_demonstration_is_named(outside):
     with pytest.raises(InputInvalid, match="compodiff demo"):
         locate_search(None, None)
