@@ -1,6 +1,7 @@
 """An index at size: built from shards, searched, filtered, grown and thinned without a rewrite."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,12 @@ from worlds.shards import WIDTH, make_wide_manifest, write_vectors
 from compodiff.errors import EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
 from compodiff.index.filters import Filters
 from compodiff.index.index import NO_PICTURE, Index
-from compodiff.index.manifest import list_damaged_files
+from compodiff.index.manifest import list_damaged_files, read_manifest
 from compodiff.index.segments import building
 from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
 from compodiff.index.segments.making import VectorsToIndex, index_vectors
 from compodiff.index.segments.sources import list_shards
+from compodiff.storage.atomic import write_json
 
 ENCODER = make_wide_manifest()
 PLAN = SegmentPlan("ivf_rabitq", lists=8, recall=0.99)
@@ -232,6 +234,28 @@ def test_few_vectors_are_indexed_exactly_and_grow_into_segments(tmp_path):
     other = VectorsToIndex(tmp_path / "more", make_wide_manifest(8), asked.plan, adds=True)
     with pytest.raises(EncoderMismatch, match="is 64 wide"):
         index_vectors(tmp_path / "index", other, params)
+
+
+def test_more_probes_than_lists_are_all_lists(made, tmp_path):
+    folder, vectors = made
+    shutil.copytree(folder / "index", tmp_path / "index")
+    manifest = read_manifest(tmp_path / "index")
+    greedy = replace(manifest, rerank=99, segments=replace(manifest.segments, probes=1000))
+    write_json(tmp_path / "index" / "manifest.json", greedy.to_json())
+    rows, _ = Index.load(tmp_path / "index").search(vectors[:20], 10)
+    assert rows.tolist() == _find_best(vectors[:20], vectors, 10).tolist()
+
+
+def test_a_gpu_that_cannot_be_used_is_said_and_done_without(tmp_path, monkeypatch, caplog):
+    def fail(_):
+        raise RuntimeError("Error: CUDA driver version is insufficient")
+
+    monkeypatch.setattr("faiss.get_num_gpus", lambda: 1)
+    monkeypatch.setattr("faiss.index_cpu_to_all_gpus", fail)
+    write_vectors(tmp_path / "shards", 0)
+    build_segments(tmp_path / "index", list_shards(tmp_path / "shards", WIDTH), ENCODER, PLAN)
+    assert "the GPUs cannot be used" in caplog.text
+    assert Index.load(tmp_path / "index").manifest.count == 300
 
 
 def test_lists_that_are_cut_short_are_damage(grown):

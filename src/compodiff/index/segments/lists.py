@@ -3,6 +3,7 @@
 Shapes: N vectors, D their width, B queries, k results.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ LISTS = "lists.faiss"
 _CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8", "ivf_fp16": "SQfp16"}
 KINDS = tuple(_CODES)
 PER_LIST = 50  # vectors of the sample for each list; FAISS asks for 39 at least
+log = logging.getLogger(__name__)
+
 _ROUNDS = 10  # of k-means
 
 
@@ -116,5 +119,6 @@ def _move_to_gpus(quantizer: Any) -> Any:
         if not getattr(faiss, "get_num_gpus", lambda: 0)():
             return None
         return faiss.index_cpu_to_all_gpus(quantizer)
-    except (RuntimeError, AttributeError):  # a GPU without a driver; a FAISS that was built without GPUs
+    except (RuntimeError, AttributeError) as error:  # a GPU without a driver; a FAISS that was built without GPUs
+        log.warning("the GPUs cannot be used (%s): the processor works alone", " ".join(str(error).split())[:200])
         return None
