@@ -8,8 +8,7 @@ An index is a folder that appears whole or not at all:
     looks.npy, ...    of a folder's index: what the next build need not find out again (index/previous.py)
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
 
-One at size, made of segments, is described in index/segments.
-
+One at size is made of segments (index/segments).
 Shapes: N pictures, D embedding width, B queries, k results.
 """
 
@@ -45,7 +44,6 @@ __all__ = ["GROUP", "NO_PICTURE", "Beside", "Floats", "Index", "Rows", "build"]
 Beside = Mapping[str, NDArray[Any] | pd.DataFrame]  # file name -> content
 
 _INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
-_LISTS = "the lists of a segment"
 GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
 _GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
 _CHUNK = 65_536  # vectors normalised at a time
@@ -148,7 +146,8 @@ class Index:
                 return open_segments(folder, manifest, engine)
             nearest = FaissFile(folder / _INDEX, manifest.kind)
         except RuntimeError as error:
-            raise make_damage_error(folder, f"FAISS cannot read {_LISTS if manifest.segments else _INDEX}") from error
+            unread = _INDEX if manifest.segments is None else "the lists of a segment"
+            raise make_damage_error(folder, f"FAISS cannot read {unread}") from error
         if (nearest.size, nearest.width) != (manifest.count, manifest.dim):
             raise make_damage_error(
                 folder, f"{_INDEX} holds {nearest.size} x {nearest.width} of {manifest.count} x {manifest.dim}"
@@ -185,7 +184,7 @@ class Index:
         return range(self.manifest.count)
 
     def sample_vectors(self) -> Floats:
-        """Return all embeddings (N, D), or the first of them where they are too many for memory."""
+        """Return all embeddings (N, D), or the first where they are too many for memory."""
         return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[:_SAMPLED]
 
     def read_embedding(self, picture_id: str) -> Floats:
