@@ -187,6 +187,35 @@ def test_a_mask_can_be_painted_from_the_keyboard(page):
     np.testing.assert_array_equal(_read_cells(page.current_url), cells)
 
 
+def test_what_has_one_colour_is_selected_by_a_click_and_the_picture_can_be_looked_at_closely(page, tmp_path):
+    picture = Image.new("RGB", (300, 300), "white")
+    picture.paste("orange", (30, 30, 130, 270))
+    picture.paste("blue", (160, 30, 270, 270))
+    picture.save(tmp_path / "two.png")
+    _one(page, "#file").send_keys(str(tmp_path / "two.png"))
+    found(page)
+    _one(page, ".references .shown").click()
+    canvas = _one(page, "#mask")
+    until(lambda: page.execute_script("return arguments[0].width", canvas) == 512)
+    wide = canvas.size["width"]
+    canvas.send_keys("s", "+")
+    assert canvas.size["width"] > wide * 1.3
+    canvas.send_keys("0")
+    assert canvas.size["width"] == wide
+    ActionChains(page).move_to_element_with_offset(canvas, int(wide * (0.7 - 0.5)), 0).click().perform()
+    cells = _finish_painting(page)
+    assert cells[8:56, 36:56].all()
+    assert not cells[:, :32].any()
+    _one(page, ".references .shown").click()
+    ActionChains(page).move_to_element_with_offset(canvas, int(wide * (0.25 - 0.5)), 0).click().perform()
+    assert _finish_painting(page)[8:56, 8:26].all()
+    _one(page, ".references .shown").click()
+    ActionChains(page).move_to_element_with_offset(canvas, int(wide * (0.7 - 0.5)), 0).context_click().perform()
+    less = _finish_painting(page)
+    assert less[8:56, 8:26].all()
+    assert not less[8:56, 36:56].any()
+
+
 def _finish_painting(driver: WebDriver) -> np.ndarray:
     before = driver.current_url
     _one(driver, "#painted").click()
