@@ -21,7 +21,7 @@ from compodiff.project import ATTRIBUTION
 
 if TYPE_CHECKING:
     from compodiff.search.query import PreparedQuery, Query, Reference
-    from compodiff.search.ranking import Ranking
+    from compodiff.search.ranking import Hit, Ranking
     from compodiff.search.searcher import Searcher
 
 References = Annotated[

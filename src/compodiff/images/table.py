@@ -34,10 +34,6 @@ class PictureTable:
         """Return the file (or tar) that holds a picture."""
         return self.root / self._at[picture_id][0]
 
-    def is_file(self, picture_id: str) -> bool:
-        """Return whether a picture is a file of its own; in a tar, a header comes first."""
-        return self._at[picture_id][1] == 0
-
     def read_bytes(self, picture_id: str) -> bytes:
         """Read a picture's bytes.
 
