@@ -55,7 +55,14 @@ release: $(INSTALLED) sbom  ## the wheel that carries the champion (MODEL=... an
 docs: $(INSTALLED)  ## the site of guides, tutorials and API, in build/site; a broken link fails
 	$(BIN)/mkdocs build --strict
 
-ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000
+# By itself MLflow begins with its pages for language models; the address is that of the runs.
+RUNS := http://127.0.0.1:5000/\#/experiments/1?workflowType=machine_learning
+
+ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000; says how to see Prefect's history
+	@echo "runs and models: $(RUNS)"
+	@echo "history of the flows, on http://127.0.0.1:4200:" \
+	  "PREFECT_HOME=$$PWD/$(if $(PRESET),presets/$(PRESET)/).prefect $(BIN)/prefect server start"
+	@(sleep 6; $(BIN)/python -m webbrowser "$(RUNS)") > /dev/null 2>&1 &
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(if $(PRESET),presets/$(PRESET)/)mlruns/mlflow.db --host 127.0.0.1
 
 doctor:  ## this machine, what is installed and what is wrong with it; works without an installation

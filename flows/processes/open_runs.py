@@ -5,6 +5,7 @@ names a run that is over, whatever Prefect's history says of it.
 """
 
 import atexit
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from compodiff.machine import lock_file
+from compodiff.tracking.pipelines import PIPELINE
 from flows.processes.console import ignore_broken_pipes
 
 _LEFT = "its process ended before the run did; said by the next run of this checkout"
@@ -31,6 +33,7 @@ def begin_run() -> None:
     ignore_broken_pipes()
     if (run_id := flow_run.get_id()) is None:  # called outside a flow
         return
+    os.environ[PIPELINE] = run_id  # stages that are started join one run in MLflow
     folder = Path(".dvc", "tmp", "flow-runs", socket.gethostname())  # where several machines share a checkout
     folder.mkdir(parents=True, exist_ok=True)
     with get_client(sync_client=True) as client:

@@ -12,8 +12,8 @@ from compodiff.cli import app
 from compodiff.dials import DIALS, Dial
 from compodiff.errors import InputInvalid
 from compodiff.params import SamplingParams
-from compodiff.search.query import Query
-from compodiff.search.searcher import SearchDials, Searcher
+from compodiff.search.query import Query, SearchDials
+from compodiff.search.searcher import Searcher
 from compodiff.serving.form import SearchForm
 from compodiff.tracking.signature import make_signature
 

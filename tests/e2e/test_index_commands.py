@@ -53,6 +53,11 @@ def test_a_folder_of_ones_own_is_indexed_then_searched_then_kept_up_to_date(proj
     }  # fmt: skip
     assert Path(answer["results"][0]["file"]).is_file()
     assert search_by_shell(compodiff, *asked, "new/cat.png")["results"] == answer["results"]
+    code, out, _ = compodiff("search", "--model", "artifacts", *asked, "new/cat.png", "--print0")
+    assert code == 0
+    assert out.split("\0")[:-1] == [found["file"] for found in answer["results"]]
+    code, out, _ = compodiff("search", "--model", "artifacts", *asked, "new/cat.png")
+    assert out.splitlines()[0].split() == ["#", "score", "picture"]
 
     (album / "beach.jpg").unlink()
     Image.new("RGB", (20, 20), "red").save(album / "red.png")

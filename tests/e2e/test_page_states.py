@@ -1,7 +1,5 @@
 """The page's states at three widths, light and dark: what must be in sight, and that a checker finds nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
@@ -11,7 +9,6 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from worlds.browser import (
     CHROMIUM,
     DRIVER,
-    browser,
     found,
     list_broken_rules,
     open_page,
@@ -50,12 +47,6 @@ def champion(search_project) -> Champion:
     return Champion(lambda: places_in(search_project / "artifacts"))
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[WebDriver]:
-    with browser() as driver:
-        yield driver
-
-
 def _require_good_layout(page: WebDriver, state: str) -> None:
     """Look at the page as it is, at every width, light and dark."""
     for scheme, ground in GROUNDS.items():
@@ -76,6 +67,10 @@ def _require_good_layout(page: WebDriver, state: str) -> None:
 
 def test_every_state_at_every_width_in_both_colours(chromium, champion):
     with serving(champion, token=TOKEN) as address:
+        chromium.get(f"{address}docs#reference_id=twemoji-1F534&text=make+it+blue")
+        until(lambda: chromium.execute_script("return document.body.dataset.ready"))
+        assert '"text":"make it blue"' in chromium.find_element(By.ID, "same").text
+        _require_good_layout(chromium, "API")
         chromium.get(address)
         door = chromium.find_element(By.ID, "door-text")
         until(door.is_displayed)
@@ -113,7 +108,7 @@ _STATES = {
 }
 # The checker takes a second a state; what one state holds whole is not checked in another.
 _MAIN = {"first screen", "answer with drawer", "before and after", "mask editor", "film and fault", "three ways"}
-_CHECKED = {"light": {*_MAIN, "door", "keyboard", "gallery"}, "dark": _MAIN}
+_CHECKED = {"light": {*_MAIN, "door", "keyboard", "gallery", "API"}, "dark": _MAIN}
 
 
 def _require_justified_rows(page: WebDriver) -> None:

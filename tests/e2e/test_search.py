@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+import webbrowser
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,23 @@ def test_a_page_holds_the_query_and_the_ranking(project, compodiff, tmp_path):
     assert "with &lt;dark&gt; skin" in written
     assert "OpenMoji" in written
     assert "CC BY-SA 4.0" in written
+
+
+def test_an_answer_is_opened_and_shown_in_the_terminal_and_its_files_go_to_other_programs(
+    project, compodiff, tmp_path, monkeypatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asked = ("search", "--model", "artifacts", "--reference", COOK, "--text", "with dark skin", "-k", "3")
+    code, out, _ = compodiff(*asked, "--open", "--pictures", "kitty")
+    assert code == 0
+    assert "with dark skin" in Path(opened[0].removeprefix("file://")).read_text()
+    assert out.splitlines()[-1].startswith("\x1b_G")
+    code, out, err = compodiff(*asked, "--print0")
+    assert (code, out) == (1, "")
+    assert "lies inside" in err
+    assert "--print0 needs the index of a folder of files" in err
 
 
 def test_a_masked_reference_finds_other_pictures_than_the_whole_one(project, compodiff, tmp_path):

@@ -22,6 +22,7 @@ from compodiff.serving.champion import Champion
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
+    from selenium.webdriver.remote.webelement import WebElement
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 COMMAND = Path(sys.executable).with_name("compodiff")
@@ -100,6 +101,20 @@ def found(driver: "WebDriver") -> list[str]:
     shown = """return document.body.dataset.busy ? []
         : [...document.querySelectorAll('#grid .card')].map((card) => card.dataset.id)"""
     return until(lambda: driver.execute_script(shown))
+
+
+def one(driver: "WebDriver", selector: str) -> "WebElement":
+    """The first element that fits a CSS selector."""
+    return driver.find_element("css selector", selector)
+
+
+def pick(driver: "WebDriver", name: str) -> None:
+    """Choose the one picture of the gallery with this in its name as the reference."""
+    one(driver, "#add").click()
+    one(driver, "#browse").click()
+    one(driver, "#contains").send_keys(name)
+    until(lambda: one(driver, "#gallery-count").text == "1 pictures")
+    one(driver, "#gallery-grid .pick").click()
 
 
 def list_broken_rules(page: "WebDriver", *rules: str) -> list[str]:

@@ -3,9 +3,11 @@
 JSON is written as it is, by typer.echo: it escapes control characters itself.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import typer
@@ -43,6 +45,12 @@ def show_work(text: str, *, is_quiet: bool = False) -> Iterator[Callable[[str], 
                 status.stop()
 
         yield change
+
+
+def print_files(paths: Iterable[Path]) -> None:
+    """Print paths as they are, a NUL after each, for a program such as `xargs -0`."""
+    for path in paths:
+        typer.echo(os.fsencode(path) + b"\0", nl=False)
 
 
 def print_table(

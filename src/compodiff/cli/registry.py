@@ -121,6 +121,26 @@ def roll_back(
         echo(f"version {change.after} is champion already: another rollback came first")
 
 
+@app.command("versions")
+def compare_versions(
+    challenger: Annotated[str | None, typer.Argument(help="Number of a version. Default: the challenger.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page, with each relation and what the gate says.")
+    ] = None,
+) -> None:
+    """Compare a version with the champion, or the champion with the one before it, on every benchmark."""
+    from compodiff.inspection import versions
+    from compodiff.params import load_params
+
+    root = find_project_root()
+    contests = versions.compare_versions(root, load_params(root / "params.yaml"), challenger, html)
+    columns: list[Column] = [("benchmark", "left"), ("metric", "left")]
+    columns += [(name, "right") for name in ("challenger", "champion", "difference (95 %)")]
+    print_table(columns, versions.list_rows(contests), has_lines=False)
+    if html is not None:
+        echo(f"page: {html}")
+
+
 def _split(said: str) -> tuple[str, Path]:
     """Return name and file of NAME=FILE."""
     name, sign, file = said.partition("=")

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage, WText, make_dial_option, open_reranking
-from compodiff.cli.output import Column, echo, print_table, show_work
+from compodiff.cli.output import Column, echo, print_files, print_table, show_work
 from compodiff.cli.served_search import ask_running_server
+from compodiff.cli.terminal_pictures import EDGE, count_columns, find_protocol, print_picture
 from compodiff.project import ATTRIBUTION
 
 if TYPE_CHECKING:
     from compodiff.search.query import PreparedQuery, Query, Reference
-    from compodiff.search.ranking import Ranking
+    from compodiff.search.ranking import Hit, Ranking
     from compodiff.search.searcher import Searcher
 
 References = Annotated[
@@ -44,6 +45,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of
 Html = Annotated[Path | None, typer.Option(help="Also write the answer as a page of its own.")]
 NoServer = Annotated[bool, typer.Option("--no-server", help="Answer here, even if a server has the same open.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Say on stderr who answered.")]
+Print0 = Annotated[bool, typer.Option("--print0", help="Only the found files, a NUL after each, as `xargs -0` reads.")]
+OpenPage = Annotated[bool, typer.Option("--open", help="Also open the answer as a page in the browser.")]
+Pictures = Annotated[
+    str,
+    typer.Option(help="Pictures below the table: auto (where the terminal can), never, or how: kitty, iterm, sixel."),
+]
 IndexFolder = Annotated[Path | None, typer.Option(help="A folder after `compodiff index build`. Default: the model's.")]
 
 app = typer.Typer()
@@ -80,7 +87,10 @@ def search(
     seed: Seed = None,
     k: Count = 10,
     as_json: AsJson = False,
+    print0: Print0 = False,
     html: Html = None,
+    open_page: OpenPage = False,
+    pictures: Pictures = "auto",
     index: IndexFolder = None,
     model: Model = None,
     rerank: Rerank = None,
@@ -92,6 +102,7 @@ def search(
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
     require_replaceable_file(html, PAGE)
+    protocol = find_protocol(pictures) if not (as_json or print0) else None
     dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "draws": draws}
     dials |= {"reference_mixing": mixing, "seed": seed, "k": k, "w_names": w_names, "subtract_weight": subtract_weight}
     asked: dict[str, Any] = {"relative_caption": text, "negative_text": negative, "subtract": subtract, **dials}
@@ -99,7 +110,8 @@ def search(
     references = reference or [], weight or [], mask
     named = reference[0] if reference and len(reference) == 1 else reference
     given = {"reference": named, "weight": weight, "mask": mask, "model": model}
-    may_ask = html is None and rerank is None and not no_server
+    needs_pictures = open_page or print0 or html is not None or pictures not in ("auto", "never")
+    may_ask = rerank is None and not no_server and not needs_pictures
     if may_ask and (served := ask_running_server(model, index, references, asked)):
         if verbose:
             echo(f"answered by the server at {served.address}", err=True)
@@ -107,12 +119,17 @@ def search(
         return
     with show_work("opening the model and the index", is_quiet=as_json):
         answer = _answer(lambda: _open(model, index, rerank, rerank_top), references, asked)
-    if html is not None:
-        _write_page(html, answer, attribution="" if index else ATTRIBUTION)
+    if html is not None or open_page:
+        _write_page(html, answer.ranking, attribution="" if index else ATTRIBUTION, is_opened=open_page)
     if verbose:
         echo(f"answered here, in {sum(answer.seconds.values()):.1f} s", err=True)
+    if print0:
+        _print_files(answer.ranking.hits)
+        return
     rows = [(it.rank, it.score, it.name, it.picture_id) for it in answer.ranking.hits]
     _print_answer(answer.ranking.notes, rows, _describe(answer, given) if as_json else None)
+    if protocol and answer.ranking.hits:
+        print_picture(answer.ranking.draw(count_columns(EDGE), EDGE), protocol)
 
 
 def _print_answer(
@@ -125,7 +142,12 @@ def _print_answer(
         typer.echo(json.dumps(content, ensure_ascii=False, default=str))
         return
     columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
-    shown = [(str(rank), f"{score:.3f}", name, "" if name == id_ else id_) for rank, score, name, id_ in rows]
+    shown: list[tuple[str, ...]] = [
+        (str(rank), f"{score:.3f}", name, "" if name == id_ else id_) for rank, score, name, id_ in rows
+    ]
+    if not any(row[-1] for row in shown):  # the pictures of a folder are named by their ids
+        columns.pop()
+        shown = [row[:-1] for row in shown]
     print_table(columns, shown, has_lines=False)
 
 
@@ -196,29 +218,23 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _write_page(path: Path, answer: _Answer, *, attribution: str) -> None:
-    from PIL import Image
+def _print_files(hits: Sequence["Hit"]) -> None:
+    from compodiff.errors import InputInvalid
 
-    from compodiff.search.html_page import CaptionedPicture, render_result_page
-    from compodiff.search.query import list_parts
-    from compodiff.storage.atomic import replace_path
-    from compodiff.storage.ownership import PAGE
+    for hit in hits:
+        if hit.path.suffix == ".tar":
+            raise InputInvalid(
+                f"{hit.picture_id} lies inside {hit.path}; --print0 needs the index of a folder of files"
+            )
+    print_files(hit.path for hit in hits)
 
-    index, pictures = answer.searcher.index, answer.searcher.pictures
-    shown = []
-    for part in list_parts(answer.query.reference):
-        if isinstance(part, str):
-            shown.append(CaptionedPicture(pictures.read(part), index.names[index.row[part]]))
-        elif isinstance(part, Image.Image):
-            shown.append(CaptionedPicture(part, "reference"))
-    query, options = answer.prepared.asked, answer.prepared.options
-    page = render_result_page(
-        references=shown,
-        relative_caption=query.relative_caption,
-        negative_text=query.negative_text,
-        dials=f"w_image {options.w_image:g}, w_text {options.w_text:g}, {options.num_inference_steps} steps",
-        results=[(CaptionedPicture(pictures.read(hit.picture_id), hit.name), hit.score) for hit in answer.ranking],
-        attribution=attribution,
-    )
-    with replace_path(path, PAGE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+
+def _write_page(html: Path | None, ranking: "Ranking", *, attribution: str, is_opened: bool) -> None:
+    """Write the answer as a page; one that is only opened goes to the folder of temporary files."""
+    import tempfile
+    import webbrowser
+
+    path = html or Path(tempfile.mkdtemp(prefix="compodiff-")) / "answer.html"
+    ranking.save_page(path, attribution)
+    if is_opened and not webbrowser.open(path.resolve().as_uri()):
+        echo(f"no browser is found here; the page is {path}", err=True)

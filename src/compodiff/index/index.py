@@ -194,7 +194,7 @@ class Index:
             InputInvalid: the index does not hold this picture.
         """
         if picture_id not in self.row:
-            raise InputInvalid(f"the index {self.folder} holds no picture {picture_id!r}")
+            raise InputInvalid(f"the index holds no picture {picture_id!r}")
         return np.array(self.embeddings[self.row[picture_id]])
 
     def search(

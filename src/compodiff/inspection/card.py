@@ -12,13 +12,15 @@ import yaml
 
 from compodiff.errors import InputInvalid
 from compodiff.inspection import plots
-from compodiff.inspection.drawing import SCORES, find_catalogue, read_rows
+from compodiff.inspection.drawing import SCORES, find_catalogue, read_pictures, read_rows
 from compodiff.project import ATTRIBUTION
 from compodiff.sets import PAIRS, TRIPLETS, SetDescription, open_set
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.ownership import require_apart
 from compodiff.validation.reading import read_floors
 
+_SHOWN = 12  # rows as pictures on top of the card
+_LITTLE = 0.25  # share of a relation's rows
 _LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
 _KINDS = {
     TRIPLETS: "Triplets of a reference, a relative caption and a target",
@@ -80,6 +82,8 @@ def write_card(dataset: Path, to: Path, origin: DatasetOrigin, validated: Path |
         (folder / "plots").mkdir()
         for name, png in plots.plot_dataset(rows, origin.floors or {}).items():
             (folder / "plots" / f"{name}.png").write_bytes(png)
+        shown = read_pictures(dataset, _pick_examples(rows))
+        (folder / "plots" / "examples.png").write_bytes(plots.draw_examples(shown))
         if origin.licence_texts is not None:
             shutil.copytree(origin.licence_texts, folder / "licences")
         (folder / "README.md").write_text(render_card(rows, origin, open_set(dataset).description), encoding="utf-8")
@@ -100,7 +104,8 @@ def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: SetDescription)
     }
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {origin.name}",
-        f"{_KINDS[made.kind]}: {len(accepted):,} of {len(rows):,} rows passed the filters.",
+        f"{_KINDS[made.kind]}: {len(accepted):,} of {len(rows):,} rows passed the filters.{_warn_of_losses(rows)}",
+        _render_picture("examples", "Accepted rows: reference, relative caption, target"),
         f"## Contents\n\n{_render_table(rows)}",
         f"## Filters\n\n{_render_filters(rows, origin.floors or {})}\n\n"
         f"{_render_picture('scores', 'Scores of kept and rejected')}\n\n"
@@ -112,6 +117,20 @@ def render_card(rows: pd.DataFrame, origin: DatasetOrigin, made: SetDescription)
         f"## Sources and licences\n\n{origin.attribution.strip() or 'Not recorded.'}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _pick_examples(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pick accepted rows to show as pictures, relations in turn."""
+    accepted = rows[rows["accepted"]]
+    turn = accepted.groupby("relation").cumcount()
+    return accepted.iloc[turn.to_numpy().argsort(kind="stable")[:_SHOWN]]
+
+
+def _warn_of_losses(rows: pd.DataFrame) -> str:
+    """Name the relations of which the filters leave little."""
+    share = rows.groupby("relation")["accepted"].mean()
+    little = [f"{str(name).replace('_', ' ')} {100 * kept:.1f} %" for name, kept in share.items() if kept < _LITTLE]
+    return f" Of some relations little is left: {', '.join(little)}." if little else ""
 
 
 def _render_table(rows: pd.DataFrame) -> str:

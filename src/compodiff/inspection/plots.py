@@ -1,14 +1,16 @@
 """Plots of a dataset as PNG bytes."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from compodiff.inspection.drawing import SCORES
+from compodiff.inspection.drawing import SCORES, SheetRow
 
+_THUMBNAIL = 160  # pixels of the longer edge of an example
 _KEPT, _REJECTED = "#4f6d9a", "#d1495b"
 
 
@@ -74,11 +76,31 @@ def plot_lengths(rows: pd.DataFrame) -> bytes:
     return _save_png(figure)
 
 
-def _make_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def draw_examples(shown: Sequence[SheetRow], columns: int = 2) -> bytes:
+    """Draw rows of a set as pictures: reference, relative caption, target; a picture alone with its text."""
+    figure, every = _make_figure(5.2 * columns, 1.5 * -(-len(shown) // columns), columns, -(-len(shown) // columns))
+    for axes in np.ravel(every):
+        axes.set_axis_off()
+    for axes, each in zip(np.ravel(every), shown, strict=False):
+        axes.set(xlim=(0, 3.4), ylim=(0, 1), aspect="equal")
+        for place, picture in ((0.0, each.reference), (2.4, each.target)):
+            if picture is not None:
+                small = picture.convert("RGBA")
+                small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+                wide, high = (side / max(small.size) for side in small.size)
+                left, low = place + (1 - wide) / 2, (1 - high) / 2
+                axes.imshow(small, extent=(left, left + wide, low, low + high))
+        text = "\n".join(wrap(str(each.row["relative_caption"]).split(" / ")[0], 22)[:4])
+        middle = 1.7 if each.reference is not None else 1.2
+        axes.text(middle, 0.5, text, ha="center", va="center", fontsize="small", parse_math=False)
+    return _save_png(figure)
+
+
+def _make_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(width, 4.2), height), layout="constrained")
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots(rows, columns)
 
 
 def _save_png(figure: Any) -> bytes:

@@ -37,11 +37,16 @@ def find_id(name: str, index: Index, otherwise: str) -> str:
     Raises:
         InputInvalid: there is none; the message says `otherwise`.
     """
-    codepoints = "-".join(f"{ord(character):X}" for character in name if character != "\N{VARIATION SELECTOR-16}")
-    for picture_id in (name, *(f"{style}-{codepoints}" for style in _STYLES)):
-        if picture_id in index.row:
-            return picture_id
+    if (picture_id := find_known_id(name, index)) is not None:
+        return picture_id
     raise InputInvalid(f"{name} is {otherwise}, {_describe_nearest(name, index)}")
+
+
+def find_known_id(name: str, index: Index) -> str | None:
+    """Return the id of the index that `name` is, or that of the emoji that it is; None where there is none."""
+    codepoints = "-".join(f"{ord(character):X}" for character in name if character != "\N{VARIATION SELECTOR-16}")
+    named = (name, *(f"{style}-{codepoints}" for style in _STYLES))
+    return next((picture_id for picture_id in named if picture_id in index.row), None)
 
 
 def find_named(part: str, index: Index, filters: Filters) -> Sequence[int]:

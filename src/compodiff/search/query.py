@@ -4,7 +4,7 @@ Shapes: D embedding width.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,37 @@ class Blend:
 
 
 Reference = ReferencePart | Blend | None
+
+
+class SearchDials(TypedDict, total=False):
+    """What a search may say besides; what it does not say is the model's own.
+
+    Attributes:
+        w_image, w_text: how much the reference and the text count.
+        num_inference_steps, draws, seed: network calls, answers that are averaged, and the seed of the noise.
+        reference_mixing: share of the reference that is mixed into the answer.
+        mode: "composed", or "image" or "text": by that embedding alone, without the model.
+        w_names: how much names that hold the words count, in a search by words alone.
+        subtract, subtract_weight: a text whose direction is taken off the answer, and how much of it.
+        exclude, more, less: ids of pictures that are not to be found, and that the answer moves towards or away from.
+        where: a condition on the pictures' metadata, as in SQL: "folder = 'summer' and width > 800"; the columns are
+            `searcher.filters.columns`.
+    """
+
+    w_image: float
+    w_text: float
+    num_inference_steps: int
+    draws: int
+    reference_mixing: float
+    seed: int
+    mode: Mode
+    w_names: float
+    subtract: str
+    subtract_weight: float
+    exclude: tuple[str, ...]
+    more: tuple[str, ...]
+    less: tuple[str, ...]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -127,20 +158,20 @@ class PreparedQuery:
     Attributes:
         asked: the query, its pictures as pixels (3, H, W), its ids as embeddings (D,), its mask as cells (64, 64).
         options: how it is sampled.
-        given: its reference as it was given: pictures and ids.
         looks: one entry a part of the reference: how it looks, where it was handed in as a picture.
         exclude: ids of pictures that must not be found.
         allowed: rows of the index that may be; None for all.
+        original: the query as it came.
         shift: (D,) what is added to the unit vectors of the answer; None for nothing.
     """
 
     asked: Query
     options: SamplerOptions
-    given: Reference = field(default=None, repr=False)
     looks: tuple[Looks | None, ...] = field(default=(), repr=False)
     exclude: tuple[str, ...] = ()
     allowed: Rows | None = field(default=None, repr=False)
     shift: NDArray[np.float32] | None = field(default=None, repr=False)
+    original: Query | None = field(default=None, repr=False)
 
 
 def list_parts(reference: Reference) -> tuple[ReferencePart, ...]:

@@ -10,10 +10,18 @@ from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from compodiff.errors import InputInvalid
 from compodiff.images import PictureTable
 from compodiff.index.index import GROUP, NO_PICTURE, Floats, Index, Rows
+from compodiff.search.drawing import AnswerPictures, draw_sheet
 from compodiff.search.fusing import BY_PICTURE, FusedRow, WrittenFusion
+from compodiff.search.html_page import ShownAnswer, render_result, render_result_page
+from compodiff.storage.atomic import replace_path
+from compodiff.storage.ownership import PAGE, require_replaceable_file
+
+_PRINTED = 24  # pictures of a ranking that is printed
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,11 @@ class Hit:
     found_by: tuple[str, ...] = (BY_PICTURE,)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranking(Sequence[Hit]):
     """The answer to a query: a sequence of `Hit`, best first, and the reference of a following query.
+
+    It prints as a table, and a notebook shows it as pictures.
 
     Attributes:
         hits: the pictures.
@@ -54,6 +64,7 @@ class Ranking(Sequence[Hit]):
         own: ids of the pictures of the index that the reference, handed in as a picture, is a copy of.
         is_guess: words alone were asked for, the first picture has them nowhere, and none is near what they ask for.
         notes: what you should know besides, a line each; for instance why no picture was found.
+        drawn_from: its query and pictures; None where there are none to read.
     """
 
     hits: tuple[Hit, ...]
@@ -64,6 +75,53 @@ class Ranking(Sequence[Hit]):
     own: tuple[str, ...] = ()
     is_guess: bool = False
     notes: tuple[str, ...] = ()
+    drawn_from: AnswerPictures | None = None
+
+    def __repr__(self) -> str:
+        asked = "" if self.drawn_from is None else f' for "{self.drawn_from.query.relative_caption}"'
+        head = f"Ranking of {len(self)} pictures{asked}"
+        lines = [f"{hit.rank:4}  {hit.score:.3f}  {hit.name}" for hit in self.hits[:_PRINTED]]
+        more = [f"      ... {len(self) - _PRINTED} more"] if len(self) > _PRINTED else []
+        return "\n".join([head, *lines, *more, *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str | None:
+        return None if self.drawn_from is None else render_result(self.drawn_from.read(self.hits))
+
+    def draw(self, columns: int = 5, edge: int = 160) -> Image.Image:
+        """Draw the query and the pictures found as one picture, which a notebook shows and `save` writes.
+
+        Args:
+            columns: pictures in a row.
+            edge: pixels of the longer edge of each.
+
+        Raises:
+            InputInvalid: the ranking came without pictures, or one can no longer be read.
+        """
+        return draw_sheet(self._read(), columns, edge)
+
+    def show(self) -> None:
+        """Open the drawn answer with what this machine shows pictures by.
+
+        Raises:
+            InputInvalid: see `draw`.
+        """
+        self.draw().show()
+
+    def save_page(self, path: str | Path, attribution: str = "") -> None:
+        """Write the answer as an HTML page of its own; `attribution` says whose the pictures are.
+
+        Raises:
+            InputInvalid: see `draw`; or the file is there, and is no page of ours.
+        """
+        require_replaceable_file(Path(path), PAGE)
+        page = render_result_page(self._read(), attribution)
+        with replace_path(Path(path), PAGE) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+
+    def _read(self) -> ShownAnswer:
+        if self.drawn_from is None:
+            raise InputInvalid("this ranking came without pictures; ask Searcher.search for one")
+        return self.drawn_from.read(self.hits)
 
     def __len__(self) -> int:
         return len(self.hits)

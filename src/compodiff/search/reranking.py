@@ -27,7 +27,7 @@ def rerank_hits(hits: Sequence[Hit], query: PreparedQuery, pictures: PictureTabl
     """
     if not hits:
         return ()
-    shown = [_show(part, pictures) for part in list_parts(query.given)]
+    shown = [_show(part, pictures) for part in list_parts(None if query.original is None else query.original.reference)]
     first = [pictures.read(hit.picture_id) for hit in hits[: how.top]]
     scores = how.reranker.score(shown, query.asked.relative_caption, first)
     order = [*np.argsort(-scores, kind="stable").tolist(), *range(len(first), len(hits))]

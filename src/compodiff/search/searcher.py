@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from compodiff.index.recognition import Recognition
 from compodiff.model.fusion import fuse_draws
 from compodiff.model.sampling.classes import measure_gallery
 from compodiff.search.composer import Composer, Composition
+from compodiff.search.drawing import AnswerPictures
 from compodiff.search.feedback import find_shift, move
 from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
@@ -31,32 +32,13 @@ from compodiff.search.located import locate_search
 from compodiff.search.naming import find_reference
 from compodiff.search.notes import explain_guess, explain_negative, explain_nothing
 from compodiff.search.progress import PhaseTimer
-from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart, list_parts
+from compodiff.search.query import Blend, PreparedQuery, Query, Reference, ReferencePart, SearchDials, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
 from compodiff.search.reranking import rerank_hits
 from compodiff.search.words import WrittenWords
 from compodiff.signing.chain import require_intact
 
 __all__ = ["Blend", "Hit", "Query", "Ranking", "SearchDials", "Searcher"]
-
-
-class SearchDials(TypedDict, total=False):
-    """What a search may say besides; what it does not say is the model's own (`Query`)."""
-
-    w_image: float
-    w_text: float
-    num_inference_steps: int
-    draws: int
-    reference_mixing: float
-    seed: int
-    mode: Mode
-    w_names: float
-    subtract: str
-    subtract_weight: float
-    exclude: tuple[str, ...]
-    more: tuple[str, ...]
-    less: tuple[str, ...]
-    where: str
 
 
 One = str | Path | Image.Image | NDArray[np.float32] | Ranking
@@ -66,11 +48,17 @@ class Searcher:
     """Answers queries over one index; `search` may be called from many threads."""
 
     def __init__(
-        self, composer: Composer, index: Index, pictures_root: Path | None = None, reranking: Reranking | None = None
+        self,
+        composer: Composer,
+        index: Index,
+        pictures_root: Path | None = None,
+        reranking: Reranking | None = None,
+        model: str = "a model",
     ) -> None:
         """Join a model and an index made with its encoder; `Searcher.load` opens both.
 
-        The pictures are at `pictures_root`, or where the index says; `reranking` looks at the first of an answer again.
+        The pictures are at `pictures_root`, or where the index says; `reranking` looks at the first of an answer again;
+        `model` is how the model is called.
 
         Raises:
             IndexMismatch: the index was made with another encoder.
@@ -79,8 +67,9 @@ class Searcher:
         self.composer, self.index, self.reranking = composer, index, reranking
         root = pictures_root or index.folder / index.manifest.pictures_root
         places = index.pictures if index.rows is None else index.rows.list_places(index.row)
-        self.pictures = PictureTable(root, places)
+        self.pictures = PictureTable(root.resolve(), places)
         self.filters = Filters(index.pictures, [] if index.rows is None else index.rows.files)
+        self._model = model
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
         self._words = WrittenWords(index.pictures)
@@ -111,7 +100,16 @@ class Searcher:
         require_intact(found.parts.folder)
         # The index is opened first: it is the part that a user most often has to make.
         opened, pictures_root = Index.load(found.index), found.find_pictures_root()
-        return cls(Composer.load(found.parts.composed, found.parts.encoder), opened, pictures_root, reranking)
+        return cls(
+            Composer.load(found.parts.composed, found.parts.encoder),
+            opened,
+            pictures_root,
+            reranking,
+            found.chosen.name,
+        )
+
+    def __repr__(self) -> str:
+        return f"Searcher({self.index.manifest.count:,} pictures of {self.pictures.root}, {self._model})"
 
     @property
     def picture_ids(self) -> Sequence[str]:
@@ -198,8 +196,7 @@ class Searcher:
         prepared = self.composer.prepare(replace(query, reference=reference))
         exclude = (*query.exclude, *ids, *query.less)
         shift = find_shift(query, self.index)
-        given = query.reference
-        return replace(prepared, given=given, looks=looks, exclude=exclude, allowed=allowed, shift=shift)
+        return replace(prepared, looks=looks, exclude=exclude, allowed=allowed, shift=shift, original=query)
 
     def answer_all(self, queries: Sequence[PreparedQuery], watch: PhaseTimer) -> list[Ranking]:
         """Answer queries together, which share the work of the model; none depends on the others."""
@@ -220,6 +217,7 @@ class Searcher:
                 own=same,
                 is_guess=self._is_guess(query, found),
                 notes=self._note(query, found),
+                drawn_from=AnswerPictures.of(query, self.index, self.pictures),
             )
             for query, composition, same, found in zip(queries, compositions, own, hits, strict=True)
         ]

@@ -13,7 +13,7 @@ from compodiff.serving.metrics import ServiceMetrics
 
 COOKIE = "compodiff_token"
 # Nothing of the pictures is in them.
-_OPEN = frozenset(("/", "/health", "/session", "/openapi.json", "/favicon.ico", "/api/state"))
+_OPEN = frozenset(("/", "/health", "/session", "/openapi.json", "/docs", "/favicon.ico", "/api/state"))
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, FastAPI, Form, HTTPException, Query, Request
+from fastapi import APIRouter, BackgroundTasks, FastAPI, Form, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -20,6 +20,7 @@ from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.search.naming import find_named
 from compodiff.search.progress import SearchProgress
 from compodiff.serving.access import COOKIE, AccessGuard, is_right_token
+from compodiff.serving.bodies import JSON_BODY, FormOrJsonRoute, SearchLink
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.form import SearchForm
 from compodiff.serving.limits import MAX_LISTED, MAX_TEXT, Limits
@@ -49,6 +50,7 @@ def _describe_faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "The token is missing or wrong.",
         404: "There is no such picture.",
         413: "The request is too large.",
+        415: "The body is neither a form nor JSON.",
         422: "The request cannot be answered as it is; the error says why.",
         429: "Too many queries are waiting.",
     }
@@ -87,7 +89,7 @@ def create_app(
         version=version("compodiff"),
         description="Composed image retrieval: a picture and a change find the picture you mean.",
         lifespan=run_service,
-        docs_url=None,  # both pages would load their scripts from another host
+        docs_url=None,  # both pages would load their scripts from another host; ours is page/docs.html
         redoc_url=None,
     )
     app.state.service = service
@@ -95,7 +97,7 @@ def create_app(
     _add_pictures(app, service)
     add_page_api(app, service, _describe_faults)
     _add_operation(app, service, token)
-    _add_page(app, service)
+    _add_page(app, service, is_open=not token)
     _add_errors(app)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(AccessGuard, token=token, upload_bytes=limits.upload_bytes, metrics=service.metrics)
@@ -103,13 +105,16 @@ def create_app(
 
 
 def _add_search(app: FastAPI, service: Service) -> None:
-    @app.post(
+    router = APIRouter(route_class=FormOrJsonRoute)
+
+    @router.post(
         "/search",
         response_model=RankingReply,
         responses={
             200: {"content": {STREAM: {"schema": {"type": "string"}, "example": '{"event": "sample", "done": 3}\n'}}},
-            **_describe_faults(400, 401, 413, 422, 429),
+            **_describe_faults(400, 401, 413, 415, 422, 429),
         },
+        openapi_extra=JSON_BODY,
         summary="Find pictures like the reference, but ...",
     )
     async def search(request: Request, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> Response:
@@ -122,9 +127,23 @@ def _add_search(app: FastAPI, service: Service) -> None:
         begun = await service.begin(form, name_client(request.scope))
         if STREAM in request.headers.get("accept", ""):
             return StreamingResponse(_stream_lines(service, begun), media_type=STREAM)
+        return await _answer(begun)
+
+    @app.get(
+        "/search",
+        response_model=RankingReply,
+        responses=_describe_faults(400, 401, 422, 429),
+        summary="The same as an address: what stands behind the # of a link of the page",
+    )
+    async def search_by_link(link: Annotated[SearchLink, Query()]) -> Response:
+        return await _answer(await service.begin(link.to_form()))
+
+    async def _answer(begun: StartedSearch) -> Response:
         answer = await service.finish(begun)
         # As it is: FastAPI would check every field of it again.
         return Response(answer.model_dump_json(), media_type="application/json")
+
+    app.include_router(router)
 
 
 async def _stream_lines(service: Service, begun: StartedSearch) -> AsyncIterator[str]:
@@ -211,7 +230,8 @@ def _add_operation(app: FastAPI, service: Service, token: str) -> None:
 
     @app.get("/model", responses=_describe_faults(401), summary="The model, the index and the limits")
     def get_model() -> ModelReply:
-        return make_model_reply(service.champion.live, service.limits, service.champion.reloads)
+        live, reloads = service.champion.live, service.champion.reloads
+        return make_model_reply(live, service.limits, reloads, wants_token=bool(token))
 
     @app.get("/metrics", responses=_describe_faults(401), response_class=Response, summary="For Prometheus")
     def get_metrics() -> Response:
@@ -229,12 +249,18 @@ def _add_operation(app: FastAPI, service: Service, token: str) -> None:
         return response
 
 
-def _add_page(app: FastAPI, service: Service) -> None:
+def _add_page(app: FastAPI, service: Service, *, is_open: bool) -> None:
+    """Add the page; `is_open`: whoever may load it may also ask for what it shows."""
+
     @app.get("/", include_in_schema=False)
     def get_page(begun: BackgroundTasks) -> FileResponse:
-        # They take a second, and the page will ask for them when it has loaded.
-        begun.add_task(service.openings.find, service.champion.live)
+        if is_open:  # they take a second, and the page will ask for them when it has loaded
+            begun.add_task(service.openings.find, service.champion.live)
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/docs", include_in_schema=False)
+    def get_docs() -> FileResponse:
+        return FileResponse(PAGE / "docs.html", headers={"Cache-Control": "no-cache"})
 
     @app.get("/favicon.ico", include_in_schema=False)
     def get_icon() -> FileResponse:
@@ -261,7 +287,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _word_fault(fault: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"] if part != "body")
+    place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query")) or "the body"
     given = fault.get("input")
     shown = f" (got {str(given)[:80]})" if isinstance(given, str | int | float) else ""
     return f"{place}: {fault['msg']}{shown}"

@@ -17,7 +17,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.index.index import Index
-from compodiff.search.naming import find_by_bytes, find_id
+from compodiff.search.naming import find_by_bytes, find_id, find_known_id
 from compodiff.search.query import Blend, Mode, Query, Reference, ReferencePart
 from compodiff.serving.limits import (
     MASK_CELLS,
@@ -30,6 +30,7 @@ from compodiff.serving.limits import (
 
 Id = Annotated[str, StringConstraints(max_length=4096)]
 Base64 = Annotated[str, StringConstraints(max_length=MAX_EMBEDDING)]
+_OF_ADDRESSES = bytes.maketrans(b"+/", b"-_")
 Weight = Annotated[float, Field(ge=0, le=DIALS["w_image"].most_served, allow_inf_nan=False)]
 
 
@@ -49,14 +50,16 @@ def _remove_null(schema: dict[str, Any]) -> None:
             field.update(next(kind for kind in field.pop("anyOf") if kind != {"type": "null"}))
 
 
-class SearchForm(BaseModel):
-    """The fields of `POST /search`."""
+class SearchFields(BaseModel):
+    """The fields of a search but its pictures."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_remove_null)
 
-    reference: list[UploadFile] = Field(default=[], max_length=MAX_REFERENCES, description="pictures, uploaded")
     reference_id: list[Id] = Field(
-        default=[], max_length=MAX_REFERENCES, description="ids of pictures of the index", examples=[["twemoji-1F436"]]
+        default=[],
+        max_length=MAX_REFERENCES,
+        description="ids of pictures of the index, or emoji of the default gallery",
+        examples=[["twemoji-1F436"], ["\N{DOG FACE}"]],
     )
     reference_embedding: list[Base64] = Field(
         default=[], max_length=MAX_REFERENCES, description="`embedding` or `reference_embedding` of an earlier answer"
@@ -78,7 +81,6 @@ class SearchForm(BaseModel):
     negative: str = Field(default="", max_length=MAX_TEXT, description="what the answer should not be like")
     subtract: str = Field(default="", max_length=MAX_TEXT, description="a text whose direction is taken off the answer")
     subtract_weight: float = _make_dial_field("subtract_weight")
-    mask: UploadFile | None = Field(default=None, description="of the reference's shape, white where to replace")
     mask_cells: Base64 | None = Field(default=None, description="`mask_cells` of an earlier answer, instead of `mask`")
     w_image: float | None = _make_dial_field("w_image")
     w_text: float | None = _make_dial_field("w_text")
@@ -95,6 +97,20 @@ class SearchForm(BaseModel):
     )
     w_names: float = _make_dial_field("w_names")
     mode: Mode = Field(default="composed", description="image and text search by one embedding, without the model")
+    embedding: bool = Field(default=False, description="whether the answer is to have embeddings, 2.7 kB each")
+
+
+class SearchForm(SearchFields):
+    """The fields of `POST /search`."""
+
+    reference: list[UploadFile] = Field(default=[], max_length=MAX_REFERENCES, description="pictures, uploaded")
+    mask: UploadFile | None = Field(default=None, description="of the reference's shape, white where to replace")
+
+    def name_emoji(self, index: Index) -> "SearchForm":
+        """Return the same with the ids that its emoji stand for; what is neither stays as it is."""
+        lists = {name: getattr(self, name) for name in ("reference_id", "more", "less")}
+        ids = {name: [find_known_id(each, index) or each for each in named] for name, named in lists.items()}
+        return self.model_copy(update=ids)
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,7 @@ def name_known(form: SearchForm, uploads: Uploads, index: Index) -> tuple[Search
     Raises:
         InputInvalid: a name is no picture of the index.
     """
+    form = form.name_emoji(index)
     known = [find_by_bytes(content, index) for content in uploads.references]
     names = [find_id(name, index, "not in the index") for name in form.reference_name]
     if not names and not any(known):
@@ -189,7 +206,7 @@ def _read_mask(form: SearchForm, uploads: Uploads, max_pixels: int) -> Image.Ima
         return _read_picture(uploads.mask, "the mask", max_pixels)
     if not form.mask_cells:
         return None
-    bits = _decode_base64(form.mask_cells, "mask_cells")
+    bits = decode_base64(form.mask_cells, "mask_cells")
     if len(bits) != MASK_CELLS:
         raise InputInvalid(f"mask_cells has {len(bits)} bytes; {MASK_SIZE} x {MASK_SIZE} bits are {MASK_CELLS}")
     return np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(MASK_SIZE, MASK_SIZE).astype(np.bool_)
@@ -205,14 +222,19 @@ def _read_picture(content: bytes, what: str, max_pixels: int) -> Image.Image:
 
 
 def _read_embedding(given: str) -> NDArray[np.float32]:
-    content = _decode_base64(given, "reference_embedding")
+    content = decode_base64(given, "reference_embedding")
     if not content or len(content) % 4:
         raise InputInvalid(f"reference_embedding has {len(content)} bytes, which are no float32 numbers")
     return np.frombuffer(content, "<f4").astype(np.float32)
 
 
-def _decode_base64(given: str, what: str) -> bytes:
+def decode_base64(given: str, what: str) -> bytes:
+    """Read base64 with - and _, as in addresses, or with + and /.
+
+    Raises:
+        InputInvalid: it is none.
+    """
     try:
-        return base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
+        return base64.b64decode(given.encode("ascii").translate(_OF_ADDRESSES), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise InputInvalid(f"{what} is no base64 ({error}); copy it whole from an earlier answer") from error
+        raise InputInvalid(f"{what} is no base64 ({error}); give it whole") from error

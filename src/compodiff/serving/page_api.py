@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Form, Query
+from fastapi import APIRouter, FastAPI, Form, Query
 from pydantic import BaseModel, Field
 
+from compodiff.serving.bodies import JSON_BODY, FormOrJsonRoute
 from compodiff.serving.facets import FacetsReply, list_facets
 from compodiff.serving.form import Id, SearchForm
 from compodiff.serving.openings import ANYWHERE, list_changes
@@ -80,9 +81,14 @@ def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., 
     def get_facets() -> FacetsReply:
         return FacetsReply(facets=list_facets(service.champion.live.searcher.index.read_sample()))
 
-    as_of_a_search = describe_faults(400, 401, 413, 422, 429)
+    router = APIRouter(route_class=FormOrJsonRoute)
 
-    @app.post("/imagine", responses=as_of_a_search, summary="The nearest picture at every step of an answer")
+    @router.post(
+        "/imagine",
+        responses=describe_faults(400, 401, 413, 415, 422, 429),
+        openapi_extra=JSON_BODY,
+        summary="The nearest picture at every step of an answer",
+    )
     async def imagine(form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> ImaginingReply:
         live, rankings = await service.imagine(form)
         row = live.searcher.index.row
@@ -92,3 +98,5 @@ def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., 
             if hits
         ]
         return ImaginingReply(steps=steps)
+
+    app.include_router(router)

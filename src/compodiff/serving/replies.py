@@ -40,7 +40,10 @@ class QueryReply(BaseModel):
     """A query with every dial that it was answered with: sent again, it has the same answer."""
 
     reference_id: list[str]
-    reference_embedding: list[str] = Field(description="where not all references are ids: their embedding, masked")
+    reference_embedding: list[str] = Field(
+        description="with `embedding`, where not all references are ids: theirs, masked. Without it, a query with "
+        "uploads cannot be sent again"
+    )
     weight: list[float]
     exclude: list[str]
     more: list[str]
@@ -67,7 +70,9 @@ class RankingReply(BaseModel):
 
     query: QueryReply
     results: list[HitReply]
-    embedding: str = Field(description="what was looked for, base64 of float32: the reference of a following query")
+    embedding: str | None = Field(
+        description="where asked for: what was looked for, base64 of float32, the reference of a following query"
+    )
     seconds: dict[str, float] = Field(description="wait, prepare, encode, sample, search; of the batch it was part of")
     is_guess: bool = Field(description="words alone were asked for, the first has them nowhere, and none is near")
     notes: list[str] = Field(description="what a person should know besides: why nothing was found, what had no effect")
@@ -126,6 +131,7 @@ class ModelReply(BaseModel):
     attribution: str
     limits: dict[str, int]
     reloads: int
+    wants_token: bool = Field(description="whether requests need `Authorization: Bearer TOKEN`")
 
 
 _AS_ASKED = ("more", "less", "text", "negative", "subtract", "subtract_weight", "k", "w_names", "filter", "mode")
@@ -158,7 +164,7 @@ def make_ranking_reply(
     return RankingReply(
         query=_describe_query(live, form, answer, prepared.options),
         results=_describe_hits(live, answer.hits),
-        embedding=encode_embedding(answer.embedding),
+        embedding=encode_embedding(answer.embedding) if form.embedding else None,
         seconds={phase: round(spent, 5) for phase, spent in seconds.items()},
         is_guess=answer.is_guess,
         notes=list(answer.notes),
@@ -166,7 +172,7 @@ def make_ranking_reply(
     )
 
 
-def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelReply:
+def make_model_reply(live: ServedModel, limits: Limits, reloads: int, *, wants_token: bool) -> ModelReply:
     """Return what is being served."""
     composer, index = live.searcher.composer, live.searcher.index
     return ModelReply(
@@ -182,16 +188,18 @@ def make_model_reply(live: ServedModel, limits: Limits, reloads: int) -> ModelRe
         attribution=live.places.attribution,
         limits=dict(vars(limits)),
         reloads=reloads,
+        wants_token=wants_token,
     )
 
 
 def _describe_query(live: ServedModel, form: SearchForm, answer: Ranking, options: SamplerOptions) -> QueryReply:
     only_ids = answer.reference is None or not (form.reference or form.reference_embedding)
+    told = answer.reference if form.embedding and not only_ids else None
     said: dict[str, Any] = {name: getattr(form, name) for name in _AS_ASKED}
     said |= {name: getattr(options, name) for name in ("w_image", "w_text", "draws")}
     return QueryReply(
         reference_id=form.reference_id if only_ids else [],
-        reference_embedding=[] if only_ids or answer.reference is None else [encode_embedding(answer.reference)],
+        reference_embedding=[] if told is None else [encode_embedding(told)],
         weight=form.weight if only_ids else [],
         exclude=form.exclude if only_ids else [*form.exclude, *form.reference_id, *answer.own],
         mask_cells=None if answer.cells is None else encode_cells(answer.cells),

@@ -33,7 +33,7 @@ _IGNORED = """\
 /.dvc/tmp/
 /.dvc/cache/
 """
-_DVC = "[core]\n    analytics = false\n    check_update = false\n"
+_DVC = "[core]\n    analytics = false\n    check_update = false\n[plots]\n    html_template = plots.html\n"
 # As flows/processes/source_control.py writes it where there is no git; it drops the setting once there is.
 _WITHOUT_GIT = "[core]\n    no_scm = true\n"
 _README = """\
@@ -85,6 +85,7 @@ def compose_files(preset: str) -> dict[str, str]:
         ".dvcignore": "/mlruns\n/.prefect\n",
         ".dvc/config": _DVC,
         ".dvc/config.local": _WITHOUT_GIT,
+        ".dvc/plots.html": (DEFAULTS / "plots.html").read_text(encoding="utf-8"),
         "README.md": _README.format(prepare=_describe_sources(checked)),
         "sets/README.md": "What `compodiff import FILES --to sets/NAME` makes; `sets` of params.yaml names it.\n",
         "benchmarks/README.md": "NAME/gallery/, NAME/queries.test.jsonl, NAME/queries.validation.jsonl\n",

@@ -95,6 +95,8 @@ def _prepare_dvc(project: Path, preset: Path) -> None:
             place = settings.get(section, "url", fallback="")
             if place and "://" not in place:  # of a folder: DVC counts it from where the setting stands
                 settings.set(section, "url", os.path.abspath(project / place))
+        if page := settings.get("plots", "html_template", fallback=""):
+            settings.set("plots", "html_template", os.path.abspath(project / page))
         written = io.StringIO()
         settings.write(written)
         if settings.sections():

@@ -15,7 +15,7 @@ from compodiff.sets import open_set
 from compodiff.stages.declaration import Input, Item, Output
 from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.training.examples import write_examples
-from compodiff.validation import HeldOut, Judged, shorten_digests, validate_rows, write_verdicts
+from compodiff.validation import HeldOut, Judged, shorten_digests, validate_rows, write_pages, write_verdicts
 
 
 def validate(
@@ -48,7 +48,9 @@ def validate(
         examples = hashlib.sha256(verdict.accepted.tobytes())
         examples.update(relations.tobytes())
         described = {"set": arrays.manifest["set"], "examples": examples.hexdigest()}
-        write_json(written / "result.json", verdict.to_json() | described)
+        result = verdict.to_json() | described
+        write_json(written / "result.json", result)
+        write_pages(written / "docs", folder.name, result)
         if verdict.passed:
             write_examples(written, arrays, verdict.accepted, relations)
     if not verdict.passed:

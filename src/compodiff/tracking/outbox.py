@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import IO, Any
 
 from compodiff.errors import ResourceUnavailable
 from compodiff.machine import lock_file
+from compodiff.tracking.pipelines import join_pipeline, update_pipeline
 from compodiff.tracking.store import Store, require_answers
 
 _METRICS_PER_REQUEST = 1000
 _PARAMS_PER_REQUEST = 100
+_DIGEST = 36  # characters that MLflow takes of a data set's digest
 _JOURNAL = "journal"  # tag of a run: the file that tells it
 
 
@@ -56,6 +58,7 @@ class Journal:
         self.heading = heading
         self.run_id: str | None = None
         self.ended = False
+        self.status = ""  # how it ended
         self._file = file
         self._undelivered: list[dict[str, Any]] = []
 
@@ -85,6 +88,7 @@ class Journal:
         else:
             self._undelivered.append(entry)
             self.ended = "status" in entry
+            self.status = entry.get("status", "")
 
     def deliver(self, store: Store) -> None:
         """Tell MLflow what it has not got yet.
@@ -100,6 +104,8 @@ class Journal:
                 count = _measure_request(self._undelivered)
                 _send(run_id, self._undelivered[:count], store)
                 del self._undelivered[:count]
+            if self.ended:
+                update_pipeline(store, self.heading.tags, self.status)
 
     def close(self) -> None:
         """Release the file, and remove it if its run ended and MLflow has all of it."""
@@ -177,7 +183,18 @@ def _provide_run(journal: str, heading: Heading, store: Store) -> str:
     params = [Param(key, value) for key, value in heading.params.items()]
     for start in range(0, len(params), _PARAMS_PER_REQUEST):
         store.client.log_batch(run_id, params=params[start : start + _PARAMS_PER_REQUEST])
+    join_pipeline(store, run_id, heading.tags)
+    _log_inputs(store, run_id, heading.tags)
     return run_id
+
+
+def _log_inputs(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Tell which data a run learns from, which MLflow shows as its data set."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    if digest := tags.get("data_digest"):
+        data = Dataset("data", digest[:_DIGEST], "dvc", json.dumps({"file": "data.dvc", "md5": digest}))
+        store.client.log_inputs(run_id, [DatasetInput(data)])
 
 
 def _list_runs(journal: str, store: Store) -> list[str]:

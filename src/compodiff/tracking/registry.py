@@ -18,7 +18,9 @@ from compodiff.errors import InputInvalid
 from compodiff.signing.chain import write_registered_chain
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
+from compodiff.tracking.description import describe_version
 from compodiff.tracking.own_store import find_stored_version
+from compodiff.tracking.pipelines import update_pipeline
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params, record_at_once
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
 from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
@@ -75,12 +77,15 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
     deliver_kept(store, project, only_ended=True)
     figures = dict(list_numbers(candidate.figures))
     with require_answers(store.uri):
-        with record_at_once(store, project, "register", describe_origin(project)) as run_id:
+        origin = describe_origin(project)
+        with record_at_once(store, project, "register", origin) as run_id:
             _log_run(store, run_id, candidate, figures)
             source, model_id = _log_model(project, store, run_id, candidate)
+        update_pipeline(store, origin, "FINISHED", figures)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        tags = describe_origin(project) | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
-        made = store.client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model_id)
+        tags = origin | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
+        card = describe_version(candidate.figures, read_json(candidate.dials), tags)
+        made = store.client.create_model_version(MODEL, source, run_id, tags=tags, description=card, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by)
 

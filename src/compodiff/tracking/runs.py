@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ import yaml
 from compodiff.errors import ResourceUnavailable
 from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
+from compodiff.tracking.pipelines import describe_pipeline, mark_run
 from compodiff.tracking.store import Store, open_store
 from compodiff.watching.textfiles import publish_training
 
@@ -98,11 +99,12 @@ class TrainingRun:
         return True
 
     def pause(self) -> None:
-        """Deliver what is recorded and leave the run open."""
+        """Deliver what is recorded, and say that nobody runs it any more; the same training goes on as the same run."""
         self._publish(running=False)
         self._stop_watching()
         self._note_gap()
-        self.deliver()
+        if self.deliver():
+            self._mark("KILLED")
         self._journal.close()
 
     def end(self, status: str) -> None:
@@ -122,13 +124,20 @@ class TrainingRun:
     def start(self) -> None:
         """Make the run known to MLflow and begin to sample the machine; leave both for later where it is away."""
         self._publish(running=True)
+        goes_on = self._journal.run_id is not None
         if not self.deliver() or self._store is None:
             return
+        if goes_on:
+            self._mark("RUNNING")
         deliver_kept(self._store, self._project)
         self._watch_machine()
 
     def _publish(self, *, running: bool) -> None:
         publish_training(self._name, running=running, step=self._step, metrics=self._last)
+
+    def _mark(self, status: str) -> None:
+        if self._store is not None and self._journal.run_id is not None:
+            mark_run(self._store, self._journal.run_id, self._journal.heading.tags, status)
 
     def _deliver_patiently(self) -> bool:
         """Try again where MLflow was there before, such as a server that is slow to answer just now."""
@@ -143,7 +152,8 @@ class TrainingRun:
     def _note_gap(self) -> None:
         """Note in the run from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
         if self._away_since is not None:
-            gap = " to ".join(_format_time(each) for each in (self._away_since, read_clock()))
+            ends = (datetime.fromtimestamp(each / 1000, UTC) for each in (self._away_since, read_clock()))
+            gap = " to ".join(each.isoformat(timespec="seconds") for each in ends)
             self._journal.add(tag=["system_metrics_missing", gap])
             self._away_since = None
 
@@ -266,8 +276,8 @@ def deliver_kept(store: Store, project: Path, *, only_ended: bool = False) -> in
 
 
 def describe_origin(project: Path) -> dict[str, str]:
-    """Return what a run in `project` is made from, as tags: git commit, digest of the data, digest of dvc.lock."""
-    tags = {"compodiff_version": version("compodiff")}
+    """Return what a run in `project` is made from, as tags: git commit, digests of data and dvc.lock, pipeline."""
+    tags = {"compodiff_version": version("compodiff"), **describe_pipeline()}
     if shutil.which("git"):
         command = ["git", "-C", str(project), "rev-parse", "HEAD"]
         git = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -289,7 +299,3 @@ def flatten_params(params: Mapping[str, Any], prefix: str = "") -> Iterator[tupl
             yield from flatten_params(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)
-
-
-def _format_time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

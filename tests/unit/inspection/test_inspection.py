@@ -163,7 +163,7 @@ def test_the_card_says_what_is_in_the_set(tmp_path):
     assert "- 3 unsafe" in text
     assert said in text
     plots = sorted((tmp_path / "first" / "plots").iterdir())
-    assert [path.stem for path in plots] == ["acceptance", "lengths", "relations", "scores"]
+    assert [path.stem for path in plots] == ["acceptance", "examples", "lengths", "relations", "scores"]
     assert all((tmp_path / "second" / "plots" / path.name).read_bytes() == path.read_bytes() for path in plots)
     assert all(f"plots/{path.name}" in text for path in plots)
     with pytest.raises(InputInvalid, match="holds what is read"):

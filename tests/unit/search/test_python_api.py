@@ -51,6 +51,37 @@ def test_an_answer_is_the_next_reference_and_several_are_averaged(searcher):
     assert _ids(only) == _ids(searcher.search(BLUE, mode="image", k=5, exclude=(RED,)))
 
 
+def test_an_answer_prints_and_draws_itself(searcher, search_project, tmp_path):
+    ranking = searcher.search([RED, Image.new("RGB", (40, 40), "green")], "make it <blue>", k=5)
+    lines = repr(ranking).splitlines()
+    assert lines[0] == 'Ranking of 5 pictures for "make it <blue>"'
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
+    html = ranking._repr_html_()
+    assert html.count("data:image/png;base64,") == 7
+    assert "make it &lt;blue&gt;" in html
+    assert "body" not in html, "a notebook has one"
+    narrow, wide = (ranking.draw(columns, 50) for columns in (2, 5))
+    assert narrow.width < wide.width
+    assert narrow.height > wide.height
+    assert wide.getbbox() is not None
+    for _ in range(2):
+        ranking.save_page(tmp_path / "answer.html", "drawn by us")
+    assert "drawn by us" in (tmp_path / "answer.html").read_text()
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(InputInvalid, match=r"mine\.html"):
+        ranking.save_page(tmp_path / "mine.html")
+    assert ranking[0].path == ranking[0].path.resolve()
+    assert repr(searcher) == f"Searcher(157 pictures of {ranking[0].path.parent}, artifacts)"
+
+
+def test_a_masked_reference_is_drawn_with_its_mask(searcher):
+    picture, mask = Image.new("RGB", (40, 40), "white"), draw_box_mask((40, 40), (0, 0, 20, 40))
+    (shown,) = searcher.search(picture, "a hat", mask=mask).drawn_from.read(()).references
+    left, right = shown.picture.getpixel((5, 20)), shown.picture.getpixel((35, 20))
+    assert left[0] > left[1] + 80
+    assert right == (255, 255, 255)
+
+
 def test_masks_come_as_pictures_files_and_cells(searcher, tmp_path):
     picture = Image.new("RGB", (40, 40), "red")
     mask = draw_box_mask((40, 40), (0, 0, 20, 40))

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from compodiff.search.html_page import CaptionedPicture, render_result_page
+from compodiff.search.html_page import CaptionedPicture, ShownAnswer, render_result_page
 
 
 class _Parts(HTMLParser):
@@ -23,16 +23,14 @@ class _Parts(HTMLParser):
 def _page(text: str, negative: str = "", *, reference: bool = True) -> _Parts:
     shown = CaptionedPicture(Image.new("RGBA", (640, 320), "red"), text)
     parts = _Parts()
-    parts.feed(
-        render_result_page(
-            references=[shown] if reference else [],
-            relative_caption=text,
-            negative_text=negative,
-            dials="w_image 1.5, w_text 3",
-            results=[(shown, 0.75), (CaptionedPicture(Image.new("RGB", (8, 8)), "second"), 0.5)],
-            attribution="drawn by people",
-        )
+    answer = ShownAnswer(
+        references=[shown] if reference else [],
+        relative_caption=text,
+        negative_text=negative,
+        dials="w_image 1.5, w_text 3",
+        results=[(shown, 0.75), (CaptionedPicture(Image.new("RGB", (8, 8)), "second"), 0.5)],
     )
+    parts.feed(render_result_page(answer, attribution="drawn by people"))
     return parts
 
 

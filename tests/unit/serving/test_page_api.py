@@ -119,7 +119,7 @@ def test_more_and_less_like_a_picture_move_the_answer(client):
     query = {"reference_id": RED, "text": "make it blue", "k": 20}
     plain = [each["picture_id"] for each in client.post("/search", data=query).json()["results"]]
     liked, disliked = plain[9], plain[0]
-    answer = client.post("/search", data={**query, "more": liked, "less": disliked}).json()
+    answer = client.post("/search", data={**query, "more": liked, "less": disliked, "embedding": True}).json()
     shown = [each["picture_id"] for each in answer["results"]]
     assert shown.index(liked) < 9
     assert disliked not in shown

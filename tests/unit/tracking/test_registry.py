@@ -16,6 +16,7 @@ from PIL import Image
 
 from compodiff.encoders import Encoder, save_encoder
 from compodiff.errors import InputInvalid
+from compodiff.inspection.versions import compare_versions
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
@@ -26,7 +27,15 @@ from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
 from compodiff.tracking import registry
 from compodiff.tracking.own_store import find_stored_version
-from compodiff.tracking.registry import CHALLENGER, MODEL, find_model_folder, find_version_at, make_challenger
+from compodiff.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    MODEL,
+    PREVIOUS,
+    find_model_folder,
+    find_version_at,
+    make_challenger,
+)
 from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
 
@@ -92,6 +101,10 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
         "scenes/composed/intervals/recall_at_10/low": 0.75,
         "scenes/composed/intervals/recall_at_10/high": 0.85,
     }
+    card = store.client.get_model_version(MODEL, challenger.number).description
+    assert "| emoji | recall at 10 |" in card
+    assert "| composed | 60.0 (50.0 to 70.0) |" in card
+    assert "w_text" in card
     params = store.client.get_run(challenger.run_id).data.params
     assert params["composed.steps"] == "2000"
     assert params["sampling.w_text"] == str(load_params(PARAMS).sampling.w_text)
@@ -139,6 +152,29 @@ def test_nothing_in_a_version_is_pickled(registered: Path) -> None:
     assert ".safetensors" in suffixes
     assert suffixes <= {".safetensors", ".json", ".py", ".txt", ".yaml", ""}
     assert [file.name for file in version.rglob("*") if file.is_file() and not file.suffix] == ["MLmodel"]
+
+
+def test_a_challenger_is_shown_against_the_champion(registered: Path) -> None:
+    store, artifacts, params = open_store(registered), registered / "artifacts", load_params(PARAMS)
+    with pytest.raises(InputInvalid, match="no two versions to compare"):
+        compare_versions(registered, params, None, None)
+    store.client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    better = json.loads(json.dumps(FIGURES))
+    better["composed"] |= {"recall_at_10": 0.7, "relations": {"style": {"recall_at_10": 0.3, "queries": 60}}}
+    (artifacts / "metrics" / "emoji.json").write_text(json.dumps(better))
+    register(**{name: artifacts / name for name in ("encoder", "composed", "index", "metrics", "reports")},
+             dials=artifacts / "sampling.json", registration=artifacts / "registration.json")  # fmt: skip
+    emoji, scenes = compare_versions(registered, params, None, registered / "versions.html")
+    assert emoji.figures == {"recall_at_10": (0.7, 0.6, None)}
+    assert emoji.relations == {"style": (60, 0.3, 0.4)}
+    assert (scenes.figures, scenes.relations) == ({"recall_at_10": (0.8, 0.8, None)}, {})
+    page = (registered / "versions.html").read_text()
+    assert "Challenger 2 against champion 1" in page
+    assert "The gate objects:" in page
+    assert "<td>30.0<td>40.0<td class=worse>-10.0" in page
+    store.client.set_registered_model_alias(MODEL, PREVIOUS, "1")
+    store.client.set_registered_model_alias(MODEL, CHAMPION, "2")
+    assert compare_versions(registered, params, None, None) == [emoji, scenes], "one that is champion already"
 
 
 def test_mlflow_runs_the_version_and_answers_as_the_composer_does(

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import find_project_root
+from compodiff.tracking.pipelines import PIPELINE
 from compodiff.tracking.promotion import roll_back
 from compodiff.tracking.runs import describe_origin, record_at_once, record_training
 from compodiff.tracking.store import open_store
@@ -53,6 +54,8 @@ def test_a_run_holds_params_curve_files_system_metrics_and_origin(
     assert found.info.status == "FINISHED"
     assert found.data.params == {"steps": "3", "optimizer.learning_rate": "0.001"}
     assert found.data.tags["data_digest"] == "0123456789abcdef.dir"
+    (given,) = found.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("data", "0123456789abcdef.dir")
     points = history(project, found.info.run_id, "loss")
     assert len(points) == 1200
     assert (1199, 1.5 / 1200) in points
@@ -96,7 +99,7 @@ def test_a_runs_end_is_delivered_by_whatever_writes_to_mlflow_next(
     with pytest.raises(InputInvalid, match="no previous champion"):
         roll_back(project)
     states = {found.info.run_name: found.info.status for found in runs_of(project)}
-    assert states == {"train_prior": "RUNNING", "train_composed": "FINISHED"}  # the first may go on
+    assert states == {"train_prior": "KILLED", "train_composed": "FINISHED"}  # the first may go on
     assert len(kept(project)) == 1
 
 
@@ -112,6 +115,24 @@ def test_the_run_of_a_registration_that_was_cut_off_is_ended_by_the_next_command
         roll_back(project)
     assert sorted(found.info.status for found in runs_of(project)) == ["FAILED", "KILLED"]
     assert kept(project) == []
+
+
+def test_the_runs_of_one_pipeline_have_one_parent_that_stands_as_its_last_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PIPELINE, "flow-1")
+    with record_training("train_prior", PARAMS, project):
+        pass
+    with pytest.raises(KeyboardInterrupt), record_training("train_composed", PARAMS, project):
+        raise KeyboardInterrupt
+    runs = {found.info.run_name.split()[0]: found for found in runs_of(project)}
+    assert set(runs) == {"train_prior", "train_composed", "pipeline"}
+    parent = runs.pop("pipeline")
+    assert {found.data.tags["mlflow.parentRunId"] for found in runs.values()} == {parent.info.run_id}
+    assert parent.info.status == "KILLED"
+    with record_training("train_composed", PARAMS, project):
+        assert {found.info.status for found in runs_of(project)} == {"FINISHED", "RUNNING", "KILLED"}
+    assert [found.info.status for found in runs_of(project)] == ["FINISHED"] * 3
 
 
 def test_a_run_whose_making_was_not_confirmed_is_made_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +192,7 @@ def test_a_failure_is_recorded_and_an_interruption_leaves_the_run_open(project: 
         raise ValueError("loss is NaN")
     with pytest.raises(KeyboardInterrupt), record_training("train_prior", {"steps": 2}, project):
         raise KeyboardInterrupt
-    assert [found.info.status for found in runs_of(project)] == ["FAILED", "RUNNING"]
+    assert [found.info.status for found in runs_of(project)] == ["FAILED", "KILLED"]
     assert len(kept(project)) == 1
 
 

@@ -1,5 +1,6 @@
 """The stage validate, end to end: what it writes, and what it says where a set is not fit for training."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,12 @@ def test_the_stage_writes_examples_of_accepted_rows_alone(make, tmp_path, kind):
     table = np.load(validated / "train" / ("triplet.npy" if kind == TRIPLETS else "text_to_image.npy"))
     targets = np.load(made.embeddings / "scored.npy")[:, 1]
     assert set(table[:, -1]) == set(targets[[row for row in range(TRAIN) if row not in lost]])
-    assert (validated / "docs" / "index.html").is_file()
+    pages = [path.read_text(encoding="utf-8") for path in (validated / "docs").rglob("*.html")]
+    assert len(pages) > 2
+    assert not any(re.search(r"<script|<link[^>]*http", page) for page in pages), "a page fetches something"
+    first = (validated / "docs" / "index.html").read_text(encoding="utf-8")
+    assert f"{len(rows) - len(lost)} of {len(rows)} rows accepted, {len(lost)} quarantined" in first
+    assert "expect_column_values_to_not_be_null" in first
 
 
 def test_the_stage_that_fails_says_where_to_look_and_gives_nothing_to_train_on(make, tmp_path):

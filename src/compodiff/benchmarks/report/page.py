@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from urllib.parse import urlencode
 
 from PIL import Image
 
 from compodiff.storage.ownership import PAGE, make_signature
 
 _THUMBNAIL = 96  # pixels, longer edge
+_SERVED = "http://127.0.0.1:8000/"  # where `compodiff serve` answers
 _COLUMNS = ("image_only", "text_only", "composed")
 _STYLE = """
 :root { color-scheme: light dark; --line: #8883; --soft: #888; --hit: #2f9e63; }
@@ -94,11 +96,14 @@ def render_report(report: Report, read: ReadPicture) -> str:
         f"<p class=soft>{report.record['queries']} queries; brackets are 95 % intervals, drawn over concepts.</p>",
         _render_table(report),
     ]
+    sections.append(_render_paraphrases(report))
     overall, *by_group = [_plot(name, png) for name, png in report.plots.items()]
     sections.append(overall)
     for heading, queries in report.shown.items():
         sections.append(f"<h2>{escape(heading)}</h2><p class=soft>A target that was found is framed.</p>")
-        sections.extend(_render_query(query, read, thumbnails) for query in queries)
+        # The record says how the index serves these queries where it is of their gallery.
+        is_served = "index" in report.record
+        sections.extend(_render_query(query, read, thumbnails, is_served=is_served) for query in queries)
     sections.extend(by_group)
     if any("groups" in row for row in report.rows.values()):
         sections.append(f"<h2>By group</h2>{_render_groups(report)}")
@@ -129,6 +134,23 @@ def _render_table(report: Report) -> str:
     return f"<div class=wide><table><tr><th></th>{head}</tr>{''.join(lines)}</table></div>"
 
 
+def _render_paraphrases(report: Report) -> str:
+    """Say by how much the wording matters, where queries are paraphrases."""
+    spreads = {name: row["paraphrases"] for name, row in report.rows.items() if "paraphrases" in row}
+    if not spreads:
+        return ""
+    metrics = [metric for metric in report.metrics if all(metric in each["range"] for each in spreads.values())]
+    head = "".join(f"<th>{metric.replace('_', ' ')}</th>" for metric in metrics)
+    lines = "".join(
+        f"<tr><td>{name.replace('_', ' ')} <small>{each['intents']}</small></td>"
+        + "".join(f"<td>{100 * each['range'][metric]:.1f}</td>" for metric in metrics)
+        + "</tr>"
+        for name, each in spreads.items()
+    )
+    about = "<p class=soft>from the best to the worst wording of one intent, per cent; the mean over intents</p>"
+    return f"<h2>By wording</h2>{about}<div class=wide><table><tr><th></th>{head}</tr>{lines}</table></div>"
+
+
 def _render_cell(value: float, interval: Sequence[float]) -> str:
     low, high = interval
     return f"<td>{100 * value:.1f} <small>[{100 * low:.1f}, {100 * high:.1f}]</small></td>"
@@ -151,10 +173,17 @@ def _render_group_cell(values: Mapping[str, float], metrics: Sequence[str]) -> s
     return f"<td>{' / '.join(f'{100 * values[metric]:.1f}' for metric in metrics)}</td>"
 
 
-def _render_query(query: ShownQuery, read: ReadPicture, thumbnails: dict[str, str]) -> str:
+def _link_to_page(query: ShownQuery) -> str:
+    again = urlencode({"reference_id": query.references, "text": query.relative_caption}, doseq=True)
+    told = "while `compodiff serve` runs"
+    return f'<p class=soft><a href="{escape(f"{_SERVED}#{again}")}" title="{told}">ask it on the page</a></p>'
+
+
+def _render_query(query: ShownQuery, read: ReadPicture, thumbnails: dict[str, str], *, is_served: bool) -> str:
     reference = "".join(_render_image(name, read, thumbnails) for name in query.references)
     targets = "".join(_render_image(target, read, thumbnails) for target in query.targets[:2])
-    group = f"<p class=soft>{escape(query.group.replace('_', ' '))}</p>" if query.group else ""
+    group = _link_to_page(query) if is_served else ""
+    group += f"<p class=soft>{escape(query.group.replace('_', ' '))}</p>" if query.group else ""
     caption = f"<p>{escape(query.relative_caption)}</p>"
     asked = f"<h3>reference, target</h3><div class=asked>{reference}{targets}{caption}{group}</div>"
     columns = []

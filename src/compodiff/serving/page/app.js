@@ -16,6 +16,7 @@ import { ofId, thumbnailOf } from "./references.js";
 import { begin, follow, grow, makeLink, onUnreachable, open, run, settle, startOver } from "./searching.js";
 import { Unreachable, getJson, onTokenWanted } from "./server.js";
 import { showStart } from "./start.js";
+import { switchTheme } from "./theme.js";
 import { addStep } from "./trail.js";
 import { view, wireViewer } from "./viewer.js";
 import { onGrown, waitUntilAwake } from "./waking.js";
@@ -74,9 +75,13 @@ function wire() {
   on("compare", "click", () => { toggle("compare", "aria-pressed"); run({ history: false }); });
   on("imagine", "click", watch);
   for (const id of ["tune", "drawer-close"]) on(id, "click", toggleDrawer);
-  on("theme", "click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark", true));
+  on("theme", "click", switchTheme);
   on("browse", "click", () => { $("sources").hidePopover(); browse(); });
-  on("kept", "toggle", (event) => event.newState === "open" && putBelow($("kept"), $("keep")));
+  on("kept", "toggle", (event) => {
+    if (event.newState !== "open") return;
+    $("api").href = `/docs${makeLink()}`;
+    putBelow($("kept"), $("keep"));
+  });
   for (const id of ["link", "json", "csv", "curl", "python"]) on(id, "click", () => { $("kept").hidePopover(); share(id); });
   wireAnswer(acts, { take: (words) => { $("text").value = words; run(); }, follow: (hash) => { history.pushState(null, "", hash); guard(open); } });
   wireBar((fresh) => { if (fresh) forgetBesides(); run(); }, () => page.served?.limits.upload_bytes, fail);
@@ -117,20 +122,11 @@ async function share(what) {
   if (what === "csv") return download("compodiff.csv", "text/csv", makeCsv(answer));
   const [name, text] = {
     link: () => ["Link", location.origin + location.pathname + makeLink()],
-    curl: () => ["Command", makeCurl(answer.query)],
-    python: () => ["Program", makePython(answer.query)],
+    curl: () => ["Command", makeCurl(answer.query, page.served.wants_token)],
+    python: () => ["Program", makePython(answer.query, page.served.wants_token)],
   }[what]();
   say((await copied(text)) ? `${name} copied: it asks the same again.` : "This browser lets no page copy; the link is in the address bar.");
 }
-
-/** As the person chose, else as the system has it. */
-function setTheme(theme, kept) {
-  if (kept) localStorage.setItem("theme", theme);
-  document.documentElement.dataset.theme = theme ?? localStorage.getItem("theme") ?? (dark.matches ? "dark" : "light");
-}
-
-const dark = matchMedia("(prefers-color-scheme: dark)");
-dark.addEventListener("change", () => setTheme());
 
 // ---- beginning
 
@@ -183,7 +179,6 @@ function sayWhatItKnows({ pictures, version, trained_on: sets }) {
 }
 
 async function start() {
-  setTheme();
   onTokenWanted(askForToken);
   wire();
   $("empty").hidden = asked(location.hash) !== null;

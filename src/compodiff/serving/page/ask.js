@@ -22,6 +22,7 @@ export const isEmpty = () => !references.all.length && !$("text").value.trim();
 export async function makeForm(k, mode = "composed") {
   const form = new FormData();
   references.write(form);
+  if (references.all.some((one) => one.kind !== "id")) form.append("embedding", "true"); // for the link, and to send it once
   for (const name of WORDS) if ($(name).value.trim()) form.append(name, $(name).value.trim());
   for (const name of [...DIALS, ...NUMBERS]) if ($(name).value !== "") form.append(name, $(name).value);
   for (const name of ["more", "less", "exclude"]) for (const id of besides[name]) form.append(name, id);

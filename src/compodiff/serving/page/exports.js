@@ -14,22 +14,35 @@ export function makeCsv(answer) {
   return [columns, ...rows].map((row) => row.join(",") + "\r\n").join("");
 }
 
-/** The query as a command; it asks the server that this page came from. */
-export function makeCurl(query) {
+/** The query as a command; it asks the server that this page came from. `wantsToken`: the server asks for one. */
+export function makeCurl(query, wantsToken) {
   const quote = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
-  return [`curl ${location.origin}/search`, ...listFields(query).map((pair) => `--form-string ${quote(pair.join("="))}`)].join(" \\\n  ");
+  const token = wantsToken ? ['-H "Authorization: Bearer $COMPODIFF_TOKEN"'] : [];
+  const parts = [`curl ${quote(`${location.origin}/search`)}`, ...token, "-H 'Content-Type: application/json'", `-d ${quote(JSON.stringify(pickSaid(query)))}`];
+  return parts.join(" \\\n  ");
 }
 
-export function makePython(query) {
-  const fields = {};
-  for (const [name, value] of listFields(query)) (fields[name] ??= []).push(String(value));
-  const data = JSON.stringify(fields, null, 4);
-  return `import httpx\n\nanswer = httpx.post(\n    "${location.origin}/search",\n    data=${data.replaceAll("\n", "\n    ")},\n)\nfor hit in answer.raise_for_status().json()["results"]:\n    print(hit["rank"], hit["score"], hit["name"])\n`;
+export function makePython(query, wantsToken) {
+  const lines = [...(wantsToken ? ["import os", ""] : []), "import httpx", "", "answer = httpx.post(", `    "${location.origin}/search",`,
+    ...(wantsToken ? ['    headers={"Authorization": "Bearer " + os.environ["COMPODIFF_TOKEN"]},'] : []),
+    `    json=${writePython(pickSaid(query), "    ")},`, ")",
+    'for hit in answer.raise_for_status().json()["results"]:', '    print(hit["rank"], hit["score"], hit["name"])', ""];
+  return lines.join("\n");
 }
 
-function listFields(query) {
-  const said = Object.entries(query).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
-  return said.filter(([, one]) => one !== null && one !== undefined && one !== "");
+/** What a query says: without what is empty. */
+export function pickSaid(query) {
+  const isSaid = (value) => value !== null && value !== undefined && value !== "" && value?.length !== 0;
+  return Object.fromEntries(Object.entries(query).filter(([, value]) => isSaid(value)));
+}
+
+function writePython(value, indent) {
+  if (value === true || value === false) return value ? "True" : "False";
+  if (value === null) return "None";
+  if (Array.isArray(value)) return `[${value.map((each) => writePython(each, indent)).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  const fields = Object.entries(value).map(([name, each]) => `${indent}    ${JSON.stringify(name)}: ${writePython(each, `${indent}    `)},\n`);
+  return `{\n${fields.join("")}${indent}}`;
 }
 
 function quoteCell(value) {

@@ -10,6 +10,8 @@ const LIST = [
   ["r", "use the picture as the reference"],
   ["m, l", "more, less like the picture"],
   ["c", "in the large view: before | after"],
+  ["b, e, s", "in the mask editor: brush, eraser, select by a click"],
+  ["+, -", "in the mask editor: larger, smaller"],
   ["f", "filter and fine-tune"],
   ["g", "pick from the gallery"],
   ["w", "watch it imagine"],

@@ -1,19 +1,27 @@
-// A brush over the reference: strokes that can be undone, sent as a black and white picture of the reference's shape.
+// A mask over the reference: painted or selected, undone by steps, sent as a black and white picture of its shape.
 
 import { $ } from "./elements.js";
 import { page } from "./page.js";
+import { readColours, selectRegion } from "./region.js";
+import { Zoom } from "./zoom.js";
 
 const LONGER = 512; // pixels of the mask's longer edge
 const CELLS = 64;
 const COLOUR = "#e11d48b0";
+const TOOLS = { b: "brush", e: "eraser", s: "select" };
+const REACH = 4; // of colours, for each step of the slider
 
 export class Mask {
   constructor(canvas, changed) {
     this.canvas = canvas;
     this.changed = changed;
-    this.size = 14; // per cent of the shorter edge
-    this.erasing = false;
+    this.sizes = { brush: 14, select: 14 }; // per cent of the shorter edge; of the selection, how far colours may differ
+    this.tool = "brush";
     this.cursor = null;
+    this.colours = null; // of the picture below, once something was selected in it
+    this.zoom = new Zoom(canvas.parentElement, canvas.parentElement.parentElement, $("editor"));
+    this.zoom.onPinch = () => { this.painting = null; this.undo(); }; // the dot of the finger that came first
+    this.painting = null; // the stroke that the pointer draws
     this.forget();
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
@@ -21,8 +29,7 @@ export class Mask {
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     $("editor").addEventListener("keydown", (event) => this.key(event));
     $("editor").addEventListener("close", () => { this.cursor = null; this.draw(); this.before === this.state || this.changed(); });
-    $("brush").addEventListener("click", () => this.erase(false));
-    $("eraser").addEventListener("click", () => this.erase(true));
+    for (const tool of Object.values(TOOLS)) $(tool).addEventListener("click", () => this.take(tool));
     $("brush-size").addEventListener("input", () => this.resize(Number($("brush-size").value)));
     $("undo").addEventListener("click", () => this.undo());
     $("invert").addEventListener("click", () => this.add({ invert: true }));
@@ -35,12 +42,14 @@ export class Mask {
 
   /** Changes with every stroke. */
   get state() {
-    return `${this.strokes.length} ${this.strokes.at(-1)?.points?.length} ${this.cells}`;
+    const last = this.strokes.at(-1);
+    return `${this.strokes.length} ${last?.points?.length} ${last?.reach} ${this.cells}`;
   }
 
   edit() {
     this.before = this.state;
     $("editor").showModal();
+    this.zoom.reset();
     this.canvas.focus();
     this.draw();
   }
@@ -51,6 +60,7 @@ export class Mask {
     this.canvas.width = Math.max(1, Math.round(width * scale));
     this.canvas.height = Math.max(1, Math.round(height * scale));
     this.canvas.parentElement.style.setProperty("--shape", width / height);
+    this.colours = null;
     this.draw();
     if (this.painted) this.changed();
   }
@@ -74,16 +84,39 @@ export class Mask {
     this.draw();
   }
 
-  erase(on) {
-    this.erasing = on;
-    $("eraser").setAttribute("aria-pressed", on);
-    $("brush").setAttribute("aria-pressed", !on);
-  }
-
-  resize(size) {
-    this.size = Math.max(3, Math.min(40, size));
+  take(tool) {
+    this.tool = tool;
+    for (const each of Object.values(TOOLS)) $(each).setAttribute("aria-pressed", each === tool);
+    $("size-of").textContent = tool === "select" ? "Reach" : "Size";
+    $("brush-size").setAttribute("aria-label", tool === "select" ? "How far colours may differ" : "Size of the brush");
     $("brush-size").value = this.size;
     this.draw();
+  }
+
+  get size() {
+    return this.sizes[this.tool === "select" ? "select" : "brush"];
+  }
+
+  /** Set the size of the brush, or how far a selection reaches: of the one just made too. */
+  resize(size) {
+    const most = Math.max(3, Math.min(40, size));
+    this.sizes[this.tool === "select" ? "select" : "brush"] = most;
+    $("brush-size").value = most;
+    const last = this.strokes.at(-1);
+    if (this.tool === "select" && last?.region) this.select(this.strokes.pop());
+    this.draw();
+  }
+
+  /** Add what belongs to a point of the picture, or take it away. */
+  select({ at, erase }) {
+    this.colours ??= readColours($("preview"), this.canvas.width, this.canvas.height);
+    this.add({ region: selectRegion(this.colours, at, REACH * this.size), at, erase, reach: this.size });
+  }
+
+  /** Paint or select at a point. */
+  touch(at, erase) {
+    if (this.tool === "select") this.select({ at, erase });
+    else this.add({ size: this.brush(), points: [at], erase: erase || this.tool === "eraser" });
   }
 
   add(stroke) {
@@ -113,13 +146,13 @@ export class Mask {
     event.preventDefault();
     this.canvas.focus();
     this.canvas.setPointerCapture(event.pointerId);
-    this.add({ size: this.brush(), points: [this.at(event)], erase: this.erasing || event.button === 2 });
+    this.touch(this.at(event), event.button === 2);
+    this.painting = this.strokes.at(-1);
   }
 
   move(event) {
     this.cursor = this.at(event);
-    const stroke = this.strokes.at(-1);
-    if (event.buttons && stroke?.points) stroke.points.push(...(event.getCoalescedEvents?.() ?? [event]).map((each) => this.at(each)));
+    if (event.buttons) this.painting?.points?.push(...(event.getCoalescedEvents?.() ?? [event]).map((each) => this.at(each)));
     this.draw();
   }
 
@@ -132,9 +165,9 @@ export class Mask {
       const [x, y] = this.cursor ?? [width / 2, height / 2];
       this.cursor = [clamp(x + (right * this.brush()) / 2, width), clamp(y + (down * this.brush()) / 2, height)];
     } else if (event.key === " " && event.target === this.canvas) {
-      this.add({ size: this.brush(), points: [(this.cursor ??= [width / 2, height / 2])], erase: this.erasing });
+      this.touch((this.cursor ??= [width / 2, height / 2]), event.shiftKey);
     } else if (event.key === "u" || event.key === "z") this.undo();
-    else if (event.key === "e") this.erase(!this.erasing);
+    else if (event.key in TOOLS) this.take(this.tool === TOOLS[event.key] ? "brush" : TOOLS[event.key]);
     else if (event.key === "[" || event.key === "]") this.resize(this.size + (event.key === "]" ? 3 : -3));
     else return;
     event.preventDefault();
@@ -163,7 +196,7 @@ export class Mask {
     for (const [colour, width] of [["#fff", 4], ["#000", 2]]) { // a ring that is seen on any ground
       Object.assign(context, { strokeStyle: colour, lineWidth: width });
       context.beginPath();
-      context.arc(...this.cursor, this.brush() / 2, 0, 7);
+      context.arc(...this.cursor, this.tool === "select" ? 6 : this.brush() / 2, 0, 7);
       context.stroke();
     }
   }
@@ -175,9 +208,10 @@ export class Mask {
     const context = sheet.getContext("2d");
     context.lineCap = context.lineJoin = "round";
     if (this.cells !== null) paintCells(context, this.cells);
-    for (const { size, points, erase, invert } of this.strokes) {
+    for (const { size, points, region, erase, invert } of this.strokes) {
       context.globalCompositeOperation = invert ? "xor" : erase ? "destination-out" : "source-over";
       if (invert) context.fillRect(0, 0, sheet.width, sheet.height);
+      else if (region) context.drawImage(region, 0, 0);
       else paintStroke(context, size, points);
     }
     Object.assign(context, { globalCompositeOperation: "source-in", fillStyle: colour });
