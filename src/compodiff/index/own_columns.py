@@ -74,6 +74,18 @@ class OwnColumns:
         own = [name for name in pictures.columns if name not in COLUMNS_OF_FILES]
         return cls(pictures.set_index(_KEY)[own]) if own else cls()
 
+    def require_none_of_ours(self) -> None:
+        """Refuse columns of a table that was taken in before the index had columns of these names itself.
+
+        Raises:
+            InputInvalid: there is one.
+        """
+        if clash := [name for name in self.names if name.casefold() in COLUMNS_OF_FILES]:
+            raise InputInvalid(
+                f"the index now reads {clash[0]!r} from the pictures, and your table has a column of that name; "
+                "rename it and give the table again with --columns, or drop it with --no-columns"
+            )
+
     @property
     def names(self) -> list[str]:
         """The columns."""
