@@ -92,7 +92,7 @@ class FolderBuild:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What stands beside an index for the next one, besides what is known of its pictures; `made_by` as in BuildPlan."""
+    """What stands beside an index for the next one and is not about one picture; `made_by` as in BuildPlan."""
 
     left_out: LeftOut
     own: OwnColumns

@@ -28,6 +28,7 @@ from compodiff.index import MANIFEST
 from compodiff.index.manifest import (
     KIND,
     IndexManifest,
+    choose_mapping,
     make_damage_error,
     make_fingerprint,
     open_settled,
@@ -105,7 +106,7 @@ def build(  # noqa: PLR0913
 
 
 class Index:
-    """An index on disk, opened for search. Memory-mapped, so opening costs nothing; safe to use from many threads.
+    """An index on disk, opened for search; safe to use from many threads. Mapped, unless it lies on a network.
 
     Attributes:
         pictures: the table of pictures; empty where `rows` is given, that table where it is too large for memory.
@@ -120,7 +121,8 @@ class Index:
         self.picture_ids: Sequence[str] = self.pictures["picture_id"].tolist()
         self.names: Sequence[str] = self.pictures["name"].tolist() if "name" in self.pictures else self.picture_ids
         self.row: Mapping[str, int] = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}
-        self.embeddings: Floats | StoredVectors = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        path, mode = folder / _EMBEDDINGS, choose_mapping(folder)
+        self.embeddings: Floats | StoredVectors = np.load(path, mmap_mode=mode, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path, *, engine: bool = True) -> "Index":
@@ -146,7 +148,7 @@ class Index:
                 from compodiff.index.segments.engine import open_segments
 
                 return open_segments(folder, manifest, engine)
-            nearest = FaissFile(folder / _INDEX, manifest.kind)
+            nearest = FaissFile(folder / _INDEX, manifest.kind, choose_mapping(folder))
         except RuntimeError as error:
             raise make_damage_error(folder, f"FAISS cannot read {_LISTS if manifest.segments else _INDEX}") from error
         if (nearest.size, nearest.width) != (manifest.count, manifest.dim):

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
 from compodiff.index import MADE_BY, MANIFEST
 from compodiff.index.stamp import stamp
+from compodiff.machine import is_on_network
 from compodiff.storage.digests import digest_file
 from compodiff.storage.names import is_inside
 from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
@@ -138,6 +139,11 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
+
+
+def choose_mapping(folder: Path) -> Literal["r"] | None:
+    """Return NumPy's mode of opening an array of an index at `folder`: mapped, or read whole on a network."""
+    return None if is_on_network(folder) else "r"
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

@@ -42,16 +42,17 @@ class Nearest(Protocol):
 
 
 class FaissFile:
-    """One file of FAISS's, memory-mapped."""
+    """One file of FAISS's."""
 
-    def __init__(self, path: Path, kind: str) -> None:
-        """Open it.
+    def __init__(self, path: Path, kind: str, mapping: str | None = "r") -> None:
+        """Open it, memory-mapped; whole in memory where `mapping` is None.
 
         Raises:
             RuntimeError: FAISS's own; it cannot be read.
         """
         # Only flat storage can be used where it lies; inverted lists are mapped list by list.
-        flags = faiss.IO_FLAG_MMAP_IFC if kind == "flat" else faiss.IO_FLAG_MMAP
+        mapped = faiss.IO_FLAG_MMAP_IFC if kind == "flat" else faiss.IO_FLAG_MMAP
+        flags = mapped if mapping else 0
         self._index: Any = faiss.read_index(str(path), flags)
         self._is_flat = kind == "flat"
 

@@ -67,6 +67,17 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
     assert compare_folder(folder / INSIDE, folder) == type(status)([], [], [], {})
 
 
+def test_an_index_on_a_network_is_read_and_not_mapped(folder, encoder, monkeypatch):
+    built = _build(folder, encoder)
+    mapped = Index.load(built.index)
+    monkeypatch.setattr("compodiff.index.manifest.is_on_network", lambda place: place == built.index)
+    whole = Index.load(built.index)
+    assert [isinstance(each.embeddings, np.memmap) for each in (mapped, whole)] == [True, False]
+    query = whole.read_embedding("00.png")[None]
+    np.testing.assert_array_equal(whole.search(query, 5)[0], mapped.search(query, 5)[0])
+    assert _build(folder, encoder).encoded == 0
+
+
 def _aged(folder):
     """As if the pictures had been there for a day; one that was just written is never trusted."""
     for path in list_pictures(folder).files:
