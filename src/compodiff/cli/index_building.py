@@ -21,7 +21,7 @@ def build_index(folder: Path, index: Path, model: str | None, todo: "BuildPlan")
     _load_builder(folder, index, model)(todo)
 
 
-def _load_builder(folder: Path, index: Path, model: str) -> Callable[["BuildPlan"], None]:
+def _load_builder(folder: Path, index: Path, model: str | None) -> Callable[["BuildPlan"], None]:
     """Load the model's encoder; return what builds with it and says what it did."""
     from compodiff.encoders import load_encoder
     from compodiff.index.folder import build_folder_index

@@ -9,7 +9,6 @@ An index is a folder that appears whole or not at all:
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
 
 One at size, made of segments, is described in index/segments.
-
 Shapes: N pictures, D embedding width, B queries, k results.
 """
 
@@ -28,9 +27,9 @@ from compodiff.index import MANIFEST
 from compodiff.index.manifest import (
     KIND,
     IndexManifest,
-    choose_mapping,
     make_damage_error,
     make_fingerprint,
+    open_array,
     open_settled,
     read_manifest,
     require_replaceable_index,
@@ -121,8 +120,7 @@ class Index:
         self.picture_ids: Sequence[str] = self.pictures["picture_id"].tolist()
         self.names: Sequence[str] = self.pictures["name"].tolist() if "name" in self.pictures else self.picture_ids
         self.row: Mapping[str, int] = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}
-        path, mode = folder / _EMBEDDINGS, choose_mapping(folder)
-        self.embeddings: Floats | StoredVectors = np.load(path, mmap_mode=mode, allow_pickle=False)
+        self.embeddings: Floats | StoredVectors = open_array(folder / _EMBEDDINGS)
 
     @classmethod
     def load(cls, folder: Path, *, engine: bool = True) -> "Index":
@@ -148,13 +146,12 @@ class Index:
                 from compodiff.index.segments.engine import open_segments
 
                 return open_segments(folder, manifest, engine)
-            nearest = FaissFile(folder / _INDEX, manifest.kind, choose_mapping(folder))
+            nearest = FaissFile(folder / _INDEX, manifest.kind)
         except RuntimeError as error:
             raise make_damage_error(folder, f"FAISS cannot read {_LISTS if manifest.segments else _INDEX}") from error
-        if (nearest.size, nearest.width) != (manifest.count, manifest.dim):
-            raise make_damage_error(
-                folder, f"{_INDEX} holds {nearest.size} x {nearest.width} of {manifest.count} x {manifest.dim}"
-            )
+        held, said = (nearest.size, nearest.width), (manifest.count, manifest.dim)
+        if held != said:
+            raise make_damage_error(folder, f"{_INDEX} holds {held[0]} x {held[1]} of {said[0]} x {said[1]}")
         try:
             return cls(folder, manifest, nearest)
         except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced

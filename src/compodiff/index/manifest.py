@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
@@ -141,9 +141,11 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
-def choose_mapping(folder: Path) -> Literal["r"] | None:
-    """Return NumPy's mode of opening an array of an index at `folder`: mapped, or read whole on a network."""
-    return None if is_on_network(folder) else "r"
+def open_array(path: Path) -> Any:
+    """Open an array of an index, memory-mapped; read it whole where it lies on a network."""
+    import numpy as np
+
+    return np.load(path, mmap_mode=None if is_on_network(path.parent) else "r", allow_pickle=False)
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

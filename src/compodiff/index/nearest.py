@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
+from compodiff.machine import is_on_network
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -44,15 +45,15 @@ class Nearest(Protocol):
 class FaissFile:
     """One file of FAISS's."""
 
-    def __init__(self, path: Path, kind: str, mapping: str | None = "r") -> None:
-        """Open it, memory-mapped; whole in memory where `mapping` is None.
+    def __init__(self, path: Path, kind: str) -> None:
+        """Open it, memory-mapped; whole in memory where it lies on a network.
 
         Raises:
             RuntimeError: FAISS's own; it cannot be read.
         """
         # Only flat storage can be used where it lies; inverted lists are mapped list by list.
         mapped = faiss.IO_FLAG_MMAP_IFC if kind == "flat" else faiss.IO_FLAG_MMAP
-        flags = mapped if mapping else 0
+        flags = 0 if is_on_network(path.parent) else mapped
         self._index: Any = faiss.read_index(str(path), flags)
         self._is_flat = kind == "flat"
 
