@@ -27,6 +27,9 @@ _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16", "feat_bf16"})
 _APPLE = "hw.optional.arm."
 _NO_FOLDER_LOCKS = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOTSUP)
 _LOCK_FILE = ".compodiff.lock"
+_NETWORKS = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "webdav", "ceph", "lustre", "fuse.sshfs", "fuse.rclone")
+)
 
 
 class _Opened(Protocol):
@@ -109,6 +112,18 @@ def can_write(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def is_on_network(folder: Path) -> bool:
+    """Return whether another machine may delete files in `folder`: to read one that is mapped then ends a process."""
+    import psutil
+
+    real = os.path.realpath(folder)
+    holding = [
+        each for each in psutil.disk_partitions(all=True) if f"{real}/".startswith(f"{each.mountpoint.rstrip('/')}/")
+    ]
+    # Of two at one place, the later one is seen.
+    return bool(holding) and max(reversed(holding), key=lambda each: len(each.mountpoint)).fstype in _NETWORKS
 
 
 @cache

@@ -1,6 +1,10 @@
 """`compodiff index` over pictures of one's own, in a project whose parts are real and small."""
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +68,10 @@ def test_a_folder_of_ones_own_is_indexed_then_searched_then_kept_up_to_date(proj
     code, out, _ = compodiff("index", "status", str(album))
     assert code == 0
     assert out.splitlines()[0].startswith("5 pictures in ")
-    assert out.splitlines()[1:3] == ["added: red.png", "removed: beach.jpg"]
+    assert out.splitlines()[1].startswith("columns: name (5), ")
+    assert out.splitlines()[2:4] == ["added: red.png", "removed: beach.jpg"]
     assert "1 newly encoded" in compodiff("index", "build", str(album), "--model", "artifacts")[1]
-    assert compodiff("index", "status", str(album))[1].count("\n") == 1
+    assert compodiff("index", "status", str(album))[1].count("\n") == 2
 
 
 def test_pictures_are_added_to_an_index_and_removed_from_it(project, compodiff, album):
@@ -78,7 +83,7 @@ def test_pictures_are_added_to_an_index_and_removed_from_it(project, compodiff, 
     (album / "beach.jpg").unlink()
     assert "5 pictures in" in compodiff("index", "remove", str(album))[1]
     assert "4 pictures in" in compodiff("index", "remove", str(album), "new/cat.png")[1]
-    assert compodiff("index", "status", str(album))[1].splitlines()[1:2] == ["added: new/cat.png"]
+    assert compodiff("index", "status", str(album))[1].splitlines()[2:3] == ["added: new/cat.png"]
     code, _, err = compodiff("index", "add", str(album), str(album.parent / "away.png"), "--model", "artifacts")
     assert (code, "away.png is not in" in err) == (1, True)
     code, _, err = compodiff("index", "remove", str(album), "nobody.png")
@@ -104,7 +109,7 @@ def test_broken_pictures_are_named_and_left_out_unless_the_build_is_strict(proje
         assert "1 files of other kinds left out: 1 .mov" in err
         assert "5 pictures" in out
     code, out, _ = compodiff("index", "status", str(album))
-    assert (code, [line.split(" (")[0] for line in out.splitlines()[1:]]) == (0, ["left out: broken\\n.png"])
+    assert (code, [line.split(" (")[0] for line in out.splitlines()[2:]]) == (0, ["left out: broken\\n.png"])
 
 
 def test_an_index_of_another_encoder_is_refused(project, compodiff, album, tmp_path):
@@ -128,3 +133,56 @@ def test_the_params_of_the_project_are_those_the_index_is_built_with(project, co
     assert compodiff("index", "build", str(album), "--model", str(project / "artifacts"))[0] == 0
     assert read_manifest(album / ".compodiff").kind == "ivf_sq8"
     assert len(pd.read_parquet(album / ".compodiff" / "pictures.parquet")) == 5
+
+
+def test_several_folders_with_patterns_are_one_index(project, compodiff, album, tmp_path):
+    draw_patches(30).save(tmp_path / "aside.png")
+    (tmp_path / "nas").mkdir()
+    draw_patches(31).save(tmp_path / "nas" / "boat.png")
+    draw_patches(32).save(tmp_path / "nas" / "boat.draft.png")
+    out = ("--out", str(tmp_path / "there"))
+    both = ("index", "build", str(album), str(tmp_path / "nas"), "--model", "artifacts")
+    code, _, err = compodiff(*both)
+    assert (code, "2 folders need a place for their index; name one with --out" in err) == (1, True)
+    code, said, err = compodiff(*both, *out, "--exclude", "*.draft.png", "--exclude", "old/")
+    assert (code, "4 pictures in" in said, "2 passed over: 2 by your patterns" in err) == (0, True, True), err
+
+    draw_patches(33).save(tmp_path / "nas" / "new.draft.png")
+    draw_patches(34).save(tmp_path / "nas" / "new.png")
+    status = json.loads(compodiff("index", "status", str(album), *out, "--json")[1])
+    assert (status["added"], status["columns"]["orientation"]) == (["nas/new.png"], 4)
+    assert status["exclude"] == ["*.draft.png", "old/"]
+    assert "5 pictures in" in compodiff("index", "add", str(tmp_path / "nas"), *out, "--model", "artifacts")[1]
+    found = search_by_shell(compodiff, "--index", out[1], "--text", "boat", "--filter", "folder = 'nas'")
+    assert {each["picture_id"] for each in found["results"]} == {"nas/boat.png", "nas/new.png"}
+    code, _, err = compodiff("index", "build", str(album), *out, "--model", "artifacts")
+    assert (code, "is of the folder" in err) == (1, True)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_watched_folder_is_followed_until_the_watch_is_ended(project, compodiff, album, ended_by, code):
+    assert compodiff("index", "build", str(album), "--model", "artifacts")[0] == 0
+    whole = (album / "new" / "cat.png").read_bytes()
+
+    def copy_then_end() -> None:
+        path = album / "copied.png"
+        for end in (len(whole) // 2, len(whole)):
+            path.write_bytes(whole[:end])
+            time.sleep(0.1)
+        (album / "Thumbs.db").touch()
+        while read_manifest(album / ".compodiff").count < 6:
+            time.sleep(0.1)
+        os.kill(os.getpid(), ended_by)
+
+    before = signal.getsignal(signal.SIGTERM)
+    person = threading.Thread(target=copy_then_end, daemon=True)
+    person.start()
+    try:
+        ended, _, err = compodiff("index", "add", str(album), "--model", "artifacts", "--watch", "--every", "0.3")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    person.join(10)
+    assert (ended, "left out: copied.png" in err) == (code, False), err
+    assert "copied.png" in Index.load(album / ".compodiff").picture_ids
+    assert compodiff("index", "add", str(album), "--watch", "--strict")[0] == 1

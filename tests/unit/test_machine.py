@@ -198,3 +198,12 @@ def test_the_peak_of_memory_is_in_bytes_whatever_the_system_counts_in(monkeypatc
     assert machine.read_peak_memory() == 7000 * 1024
     monkeypatch.setattr(sys, "platform", "darwin")
     assert machine.read_peak_memory() == 7000
+
+
+def test_the_innermost_file_system_says_whether_a_folder_is_on_a_network(tmp_path, monkeypatch):
+    nas = tmp_path / "nas"
+    places = (("/", "nfs4"), (tmp_path, "ext4"), (nas, "autofs"), (nas, "cifs"))
+    mounted = [SimpleNamespace(mountpoint=str(place), fstype=kind) for place, kind in places]
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: mounted)
+    here = [tmp_path, tmp_path / "nasty", nas, nas / "photos", Path("/")]
+    assert [machine.is_on_network(folder) for folder in here] == [False, False, True, True, True]

@@ -1,11 +1,13 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
-from dataclasses import replace
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
+from compodiff.cli.index_building import build_index, find_sources, watch_folders
 from compodiff.cli.options import Model
 from compodiff.cli.output import echo, show_work
 from compodiff.errors import InputInvalid
@@ -13,10 +15,8 @@ from compodiff.index import INSIDE
 from compodiff.project import find_params_file, find_project_root
 from compodiff.search.locate import choose_index_place, choose_model, find_model_parts
 
-if TYPE_CHECKING:
-    from compodiff.index.folder import BuildPlan
-
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures, at any depth.")]
+Folders = Annotated[list[Path], typer.Argument(help="Folders of pictures, at any depth; several want --out.")]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -29,9 +29,17 @@ Columns = Annotated[
     Path | None, typer.Option(help="Parquet or CSV with a column of paths, and more to filter by.", show_default=False)
 ]
 NoColumns = Annotated[bool, typer.Option("--no-columns", help="Forget the columns of an earlier --columns.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Pass over what fits, as in a .gitignore; again for more. Kept.", show_default=False),
+]
+NoExclude = Annotated[bool, typer.Option("--no-exclude", help="Forget the patterns of an earlier --exclude.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse to build where a picture cannot be read.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", hidden=True, help="As without --strict.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Read also files whose size, time and inode are as before.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Go on: add what comes and what changes, until Ctrl-C.")]
+Every = Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch, at least.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For a program.")]
 Files = Annotated[list[Path] | None, typer.Argument(help="Pictures of FOLDER. Default: all that this concerns.")]
 
 
@@ -40,52 +48,73 @@ app = typer.Typer(name="index", help="Make a folder of your own pictures ready f
 
 @app.command("build")
 def build(
-    folder: Folder,
+    folders: Folders,
+    *,
     out: Out = None,
     model: Model = None,
     columns: Columns = None,
     no_columns: NoColumns = False,
+    exclude: Exclude = None,
+    no_exclude: NoExclude = False,
     strict: Strict = False,
     skip_unreadable: Skip = False,
     checksum: Checksum = False,
 ) -> None:
-    """Encode the pictures of FOLDER. A second run reads and encodes what is new; one that was killed continues."""
-    from compodiff.images import list_pictures
+    """Encode the pictures of FOLDERS. A second run reads and encodes what is new; one that was killed continues."""
     from compodiff.index.folder import BuildPlan
+    from compodiff.index.scanning import resolve
+    from compodiff.index.sources import Sources
 
-    folder, index = _resolve(folder, out)
-    listing = list_pictures(folder)
     if columns is not None and no_columns:
         raise InputInvalid("--columns and --no-columns contradict each other; give one")
-    todo = BuildPlan(listing.files, listing, strict, checksum=checksum, columns=columns, no_columns=no_columns)
-    _build(folder, index, model, todo)
+    if exclude and no_exclude:
+        raise InputInvalid("--exclude and --no-exclude contradict each other; give one")
+    sources = Sources.join(folders)
+    if out is None and sources.is_of_several:
+        raise InputInvalid(f"{len(sources.folders)} folders need a place for their index; name one with --out")
+    index = resolve(out or choose_index_place(sources.root))
+    before = Sources.read_beside(index, sources.root)
+    sources.require_those_of(before, index)
+    sources = sources.exclude(() if no_exclude else exclude or before.patterns)
+    listing = sources.list_pictures()
+    more: dict[str, Any] = {"columns": columns, "no_columns": no_columns, "sources": sources}
+    build_index(sources.root, index, model, BuildPlan(listing.files, listing, strict, checksum=checksum, **more))
 
 
 @app.command("add")
 def add(
     folder: Folder,
     files: Files = None,
+    *,
     out: Out = None,
     model: Model = None,
     columns: Columns = None,
     strict: Strict = False,
     skip_unreadable: Skip = False,
+    watch: Watch = False,
+    every: Every = 5.0,
 ) -> None:
     """Add pictures to the index of FOLDER; those that it holds are not read. Default: all that it does not hold."""
-    from compodiff.images import PictureListing, list_pictures
-    from compodiff.index.folder import BuildPlan, list_not_held
+    from compodiff.images import PictureListing
+    from compodiff.index.comparing import list_not_held
+    from compodiff.index.folder import BuildPlan
     from compodiff.index.scanning import find_path_inside
 
-    folder, index = _resolve(folder, out)
+    if watch and (files or columns is not None or strict):
+        raise InputInvalid("--watch takes no FILES, --columns or --strict; leave them out")
+    sources, index = find_sources(folder, out)
+    if watch:
+        watch_folders(sources, index, model, every)
+        return
     if files:
-        listing, chosen = PictureListing(), [find_path_inside(folder, file) for file in files]
+        listing, chosen = PictureListing(), [find_path_inside(sources.root, file) for file in files]
     else:
-        listing = list_pictures(folder)
-        chosen = list_not_held(index, folder, listing)
+        listing = sources.list_pictures()
+        chosen = list_not_held(index, sources.root, listing)
     if not chosen and not strict and columns is None:
         echo("nothing to add")
         return
-    _build(folder, index, model, BuildPlan(chosen, listing, strict, keep=True, columns=columns))
+    build_index(sources.root, index, model, BuildPlan(chosen, listing, strict, keep=True, columns=columns))
 
 
 @app.command("from-embeddings")
@@ -152,68 +181,50 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
         left = remove_pictures(folder.resolve(), [str(file) for file in files or ()])
         echo(f"{left.count} pictures in {folder}, {len(set(files or ()))} removed")
         return
-    folder, index = _resolve(folder, out)
-    names = [find_path_inside(folder, file).relative_to(folder).as_posix() for file in files] if files else None
+    sources, index = find_sources(folder, out)
+    root = sources.root
+    names = [find_path_inside(root, file).relative_to(root).as_posix() for file in files] if files else None
     params = load_params(find_params_file()).index
-    done = remove_from_index(folder, index, params, names)
+    done = remove_from_index(root, index, params, names)
     echo(f"{done.pictures} pictures in {done.index}, {done.removed} removed")
 
 
-def _build(folder: Path, index: Path, model: str | None, todo: "BuildPlan") -> None:
-    from compodiff.encoders import load_encoder
-    from compodiff.images.files import name_others
-    from compodiff.index.folder import build_folder_index
-    from compodiff.index.manifest import require_replaceable_index
-    from compodiff.params import load_params
-
-    require_replaceable_index(index)
-    chosen = choose_model(model, index)
-    with show_work("opening the encoder"):
-        encoder = load_encoder(find_model_parts(chosen).encoder).prepare_for_many()
-    params = load_params(find_params_file()).index
-    built = build_folder_index(folder, index, encoder, params, replace(todo, made_by=chosen.to_json()))
-    for name, reason in built.unreadable.items():
-        echo(f"left out: {name} ({reason})", err=True)
-    if others := name_others(built.others):
-        echo(others, err=True)
-    if built.unmet:
-        echo(f"note: {built.unmet}", err=True)
-    echo(f"{built.pictures} pictures in {built.index}, {built.encoded} newly encoded, {len(built.unreadable)} left out")
-
-
-def _resolve(folder: Path, out: Path | None) -> tuple[Path, Path]:
-    """Return the folder of pictures, and that of its index."""
-    from compodiff.index.scanning import resolve
-
-    folder = resolve(folder)
-    return folder, resolve(out or choose_index_place(folder))
-
-
 @app.command("status")
-def show_status(folder: Folder, out: Out = None) -> None:
+def show_status(folder: Folder, out: Out = None, as_json: AsJson = False) -> None:
     """Say what the index of FOLDER holds and what has changed since; every byte is read."""
-    from compodiff.index.folder import compare_folder
+    from compodiff.index.comparing import compare_folder, count_values
     from compodiff.index.manifest import list_damaged_files, read_manifest, require_folder
     from compodiff.index.segments.making import is_of_segments
 
     alone = is_of_segments(folder)
-    folder, index = (folder, folder) if alone else _resolve(folder, out)
+    sources, index = (None, folder) if alone else find_sources(folder, out)
     manifest = read_manifest(index)
-    if not alone:
-        require_folder(index, manifest, folder)
+    if sources is not None:
+        require_folder(index, manifest, sources.root)
+    with show_work("reading every byte of the index and of the folder", is_quiet=as_json):
+        damaged = list_damaged_files(index)
+        said: dict[str, Any] = {"index": str(index), "pictures": manifest.count, "damaged": damaged}
+        if sources is not None:
+            said |= {"folders": sources.list_paths(), "exclude": list(sources.patterns)}
+            said |= {"columns": count_values(index, sources.root), **vars(compare_folder(index, sources.root))}
+    if as_json:
+        typer.echo(json.dumps(said, ensure_ascii=True))
+        return
     shape = f"{manifest.kind}, {manifest.dim}-d vectors of {manifest.encoder.describe()}"
     echo(f"{manifest.count} pictures in {index}, {shape}")
-    with show_work("reading every byte of the index and of the folder"):
-        damaged, found = list_damaged_files(index), None if alone else compare_folder(index, folder)
     for name in damaged:
         echo(f"damaged: {name}; remove the index and build it again")
-    if found is None:
-        return
-    changes = {"added": found.added, "changed": found.changed, "removed": found.removed}
-    for kind, paths in changes.items():
-        for path in paths:
+    if sources is not None:
+        _tell_changes(said, [] if out is None else ["--out", str(index)])
+
+
+def _tell_changes(said: Mapping[str, Any], more: Sequence[str]) -> None:
+    echo(f"columns: {', '.join(f'{name} ({count:,})' for name, count in said['columns'].items())}")
+    kinds = ("added", "changed", "removed")
+    for kind in kinds:
+        for path in said[kind]:
             echo(f"{kind}: {path}")
-    for path, reason in found.left_out.items():
+    for path, reason in said["left_out"].items():
         echo(f"left out: {path} ({reason})")
-    if any(changes.values()):
-        echo(f"bring it up to date: compodiff index build {folder}")
+    if any(said[kind] for kind in kinds):
+        echo(f"bring it up to date: compodiff index build {' '.join([*said['folders'], *more])}")

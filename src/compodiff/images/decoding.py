@@ -22,7 +22,7 @@ _SCALES = (1, 2, 4, 8)  # that a JPEG can be unpacked at
 _FULL_SIZE = "full_size"
 
 # What Pillow and the libraries behind it raise on bytes that are cut short or not what their header says.
-_UNDECODABLE = (
+UNDECODABLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -50,7 +50,7 @@ _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 
-def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
+def decode(content: bytes, max_pixels: int | None = None, least_edge: int = 0) -> Image.Image:
     """Decode a picture of any kind (images/kinds.py), upright, as RGB, or RGBA where it has transparency.
 
     Of an animation the first frame is taken; 16 bits are scaled to 8; EXIF orientation is applied. A picture of more
@@ -60,6 +60,8 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
         content: the bytes.
         max_pixels: the picture that is returned has at most these; MAX_PIXELS if not said. A JPEG may have 64 times as
             many, others twice as many.
+        least_edge: a JPEG may come at a smaller scale, which is unpacked quicker, if each edge keeps so many pixels; 0
+            for its own scale.
 
     Raises:
         InputInvalid: the bytes are no such picture, are cut short, or would unpack to more than is allowed or safe.
@@ -67,10 +69,10 @@ def decode(content: bytes, max_pixels: int | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which a readable picture may have
-            return _decode(content, MAX_PIXELS if max_pixels is None else max_pixels)
+            return _decode(content, MAX_PIXELS if max_pixels is None else max_pixels, least_edge)
     except MemoryError as error:
         raise InputInvalid("needs more memory than there is; make it smaller") from error
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise InputInvalid(f"does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
@@ -95,7 +97,7 @@ def read_size(content: bytes) -> tuple[int, int]:
             with open_kind(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
                 width, height = picture.size
                 return (height, width) if _read_orientation(picture) in _SIDEWAYS else (width, height)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise InputInvalid(f"does not decode: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
@@ -113,18 +115,18 @@ def digest_pixels(picture: Image.Image) -> bytes:
     return hashlib.blake2b(f"{flat.size}".encode() + flat.tobytes(), digest_size=DIGEST_BYTES).digest()
 
 
-def _decode(content: bytes, most: int) -> Image.Image:
+def _decode(content: bytes, most: int, least_edge: int) -> Image.Image:
     kind = detect_kind(content[:HEAD])
     if kind is None:
         raise InputInvalid(f"not a {NAMED} picture" if content else "is an empty file")
     if kind is RAW:
-        return raw.develop(content, lambda preview: decode(preview, most))
+        return raw.develop(content, lambda preview: decode(preview, most, least_edge))
     with open_kind(kind, io.BytesIO(_strip_png(content) if kind is PNG else content)) as picture:
         if kind is TIFF and raw.is_raw(picture):
-            return raw.develop(content, lambda preview: decode(preview, most))
+            return raw.develop(content, lambda preview: decode(preview, most, least_edge))
         size = picture.size
         if kind is JPEG:
-            _set_draft(picture, content, most)
+            _set_draft(picture, content, most, least_edge)
         _require_few(picture.size, size, most)
         orientation = _read_orientation(picture)
         picture.load()
@@ -148,13 +150,19 @@ def _require_few(size: tuple[int, int], whole: tuple[int, int], most: int) -> No
         )
 
 
-def _set_draft(picture: ImageFile.ImageFile, content: bytes, most: int) -> None:
-    """Let Pillow unpack a JPEG at the largest scale that fits. With several scans it is held whole at any scale."""
+def _set_draft(picture: ImageFile.ImageFile, content: bytes, most: int, least_edge: int) -> None:
+    """Let Pillow unpack a JPEG at the largest scale that fits, or the smallest that is asked for.
+
+    One with several scans is held whole at any scale, so that scale does not make it fit.
+    """
     width, height = picture.size
-    if width * height <= most or not _is_one_scan(content):
-        return
-    scale = next((each for each in _SCALES if -(-width // each) * -(-height // each) <= most), _SCALES[-1])
-    picture.draft(None, (max(1, width // scale), max(1, height // scale)))
+    scale = 1
+    if width * height > most and _is_one_scan(content):
+        scale = next((each for each in _SCALES if -(-width // each) * -(-height // each) <= most), _SCALES[-1])
+    if least_edge and width * height <= most * _SCALES[-1] ** 2:
+        scale = max(each for each in _SCALES if each <= scale or min(width, height) // each >= least_edge)
+    if scale > 1:
+        picture.draft(None, (max(1, width // scale), max(1, height // scale)))
 
 
 def _is_one_scan(content: bytes) -> bool:
@@ -174,7 +182,7 @@ def _read_orientation(picture: ImageFile.ImageFile) -> int:
     """Return how a picture was held, 1 for upright; metadata that cannot be read say nothing."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except (*_UNDECODABLE, MemoryError):
+    except (*UNDECODABLE, MemoryError):
         return 1
 
 

@@ -1,27 +1,20 @@
-"""The picture files of a folder, whatever else it holds: only regular files are opened, the others are named."""
+"""One file, whatever it is: only regular files are opened, and none is waited for."""
 
 import errno
 import os
 import stat
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import decode
-from compodiff.images.kinds import EXTRA, GIF, HEAD, JPEG, PNG, SUFFIXES, detect_kind, find_kind
+from compodiff.images.kinds import GIF, HEAD, JPEG, PNG, detect_kind, is_surely_picture
 
 _TAIL = 16  # bytes that show whether a picture ends as its kind does
 _ENDS = {JPEG.name: (b"\xff\xd9",), PNG.name: (b"IEND\xaeB`\x82",), GIF.name: (b"\0;",)}
 _LARGEST = 2**30  # bytes of a picture's file
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-# What other systems put beside pictures: bins of what was deleted, and thumbnails.
-_FOLDERS_OF_OTHERS = frozenset({"$RECYCLE.BIN", "RECYCLER", "#recycle", "System Volume Information", "@eaDir"})
-_FILES_OF_OTHERS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "picasa.ini"})
-_OUR_INPUTS = frozenset({".txt", ".csv", ".parquet"})  # captions, and tables of columns
-_NAMED_KINDS = 8
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _KINDS_OF_FILES = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -29,32 +22,6 @@ _KINDS_OF_FILES = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-
-
-@dataclass(frozen=True)
-class PictureListing:
-    """What a folder of pictures holds.
-
-    Attributes:
-        files: those whose name says that they are pictures, in a fixed order.
-        left_out: path from the folder -> why it is not among `files`, although its name or place says that it should.
-        others: suffix -> how many files are of another kind.
-    """
-
-    files: list[Path] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    others: Counter[str] = field(default_factory=Counter)
-
-
-def list_pictures(root: Path) -> PictureListing:
-    """List the picture files under `root`, at any depth; hidden files and folders are passed over.
-
-    Raises:
-        InputInvalid: `root` itself cannot be read.
-    """
-    listing = PictureListing()
-    _list_folder(str(root), "", listing)
-    return listing
 
 
 def read_regular(path: Path) -> tuple[os.stat_result, bytes]:
@@ -68,7 +35,7 @@ def read_regular(path: Path) -> tuple[os.stat_result, bytes]:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise InputInvalid(f"is {_name_file_type(status)}, not a file")
+                raise InputInvalid(f"is {name_file_type(status)}, not a file")
             if status.st_size > _LARGEST:
                 raise InputInvalid(f"has {status.st_size:,} bytes; a picture has at most {_LARGEST:,}")
             # No more than it had, as it may be growing; None of what has nothing to say just now, such as /proc/kmsg.
@@ -111,6 +78,15 @@ def is_whole(path: Path, offset: int = 0, length: int = 0) -> bool:
     return True
 
 
+def looks_like_picture(path: str) -> bool:
+    """Return whether a regular file, whatever its name, begins as a picture; False where it cannot be read."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            return is_surely_picture(file.read(HEAD) or b"")
+    except (OSError, ValueError):
+        return False
+
+
 def is_regular(path: Path) -> bool:
     """Return whether a regular file is at `path`; at a name that no file can have, or none may look at, is none."""
     try:
@@ -132,84 +108,9 @@ def is_gone(path: Path) -> bool:
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
-        return error.errno in _GONE
+        return error.errno in GONE
 
 
-def name_others(others: Counter[str]) -> str:
-    """Say how many files of other kinds there are, and what would read them; "" where there is none."""
-    if not others:
-        return ""
-    named = [
-        f"{count:,} {suffix or 'without a suffix'}{_suggest_way_out(suffix)}" for suffix, count in others.most_common()
-    ]
-    more = ", ..." if len(named) > _NAMED_KINDS else ""
-    return f"{others.total():,} files of other kinds left out: {', '.join(named[:_NAMED_KINDS])}{more}"
-
-
-def _list_folder(root: str, below: str, listing: PictureListing) -> None:
-    """Add what is in the folder `below`, a path from `root` that ends in a slash or is empty."""
-    waiting = [below]
-    while waiting:
-        below = waiting.pop()
-        try:
-            with os.scandir(os.path.join(root, below) if below else root) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            if not below:
-                raise InputInvalid(f"cannot read the folder {root}: {error.strerror}") from error
-            listing.left_out[below] = f"cannot be read: {error.strerror}"
-            continue
-        folders = []
-        for entry in found:
-            if entry.name.startswith(".") or entry.name in _FOLDERS_OF_OTHERS:
-                continue
-            if _is_folder(entry):
-                folders.append(f"{below}{entry.name}/")
-            else:
-                _take(entry, f"{below}{entry.name}", listing)
-        waiting += reversed(folders)
-
-
-def _take(entry: "os.DirEntry[str]", name: str, listing: PictureListing) -> None:
-    """Sort one entry that is no folder into what is read, what should be and is not, and what is of another kind."""
-    suffix = os.path.splitext(entry.name)[1].lower()
-    is_picture = suffix in SUFFIXES
-    try:
-        status = entry.stat()
-        fault = "" if stat.S_ISREG(status.st_mode) else f"is {_name_file_type(status)}, not a file"
-    except OSError as error:
-        fault = "is a link to nothing" if error.errno in _GONE else error.strerror or str(error)
-    if is_picture and not fault and _is_no_utf8(name):
-        fault = "has a name that is not UTF-8; rename it"
-    if entry.is_symlink() and fault == "is a folder, not a file":
-        listing.left_out[f"{name}/"] = "is a link to a folder, which is not followed"
-    elif is_picture and fault:
-        listing.left_out[name] = fault
-    elif is_picture:
-        listing.files.append(Path(entry.path))
-    elif not fault and suffix not in _OUR_INPUTS and entry.name.lower() not in _FILES_OF_OTHERS:
-        listing.others[suffix] += 1
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
-
-
-def _is_no_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _name_file_type(status: os.stat_result) -> str:
+def name_file_type(status: os.stat_result) -> str:
+    """Name what a file is that is no regular one."""
     return next((name for is_one, name in _KINDS_OF_FILES if is_one(status.st_mode)), "something else")
-
-
-def _suggest_way_out(suffix: str) -> str:
-    kind = find_kind(suffix)
-    return f" ({EXTRA})" if kind is not None and kind.package else ""

@@ -14,11 +14,13 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
+    IcoImagePlugin,
     ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
+    PsdImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
     features,
@@ -45,7 +47,7 @@ class PictureKind:
 
     Attributes:
         name: for people.
-        suffixes: of the names that such files have; a file of another name is not looked at.
+        suffixes: of the names that such files have; of a file with another name the first bytes are looked at.
         package: the optional package that reads it; "" where Pillow does.
     """
 
@@ -72,9 +74,11 @@ TIFF = _make_kind("TIFF", "tif tiff")
 JPEG2000 = _make_kind("JPEG 2000", "jp2 j2k jpx jpf j2c")
 AVIF = _make_kind("AVIF", "avif")
 PPM = _make_kind("PPM", "ppm pgm pbm pnm")
+ICO = _make_kind("ICO", "ico")
+PSD = _make_kind("Photoshop", "psd")
 HEIF = _make_kind("HEIC", "heic heif hif", "pillow_heif")
 RAW = _make_kind("RAW", "dng cr2 cr3 nef nrw arw srf sr2 orf rw2 raf pef srw 3fr iiq rwl", "rawpy")
-KINDS = (JPEG, PNG, WEBP, GIF, BMP, TIFF, JPEG2000, AVIF, PPM, HEIF, RAW)
+KINDS = (JPEG, PNG, WEBP, GIF, BMP, TIFF, JPEG2000, AVIF, PPM, ICO, PSD, HEIF, RAW)
 SUFFIXES = frozenset().union(*(kind.suffixes for kind in KINDS))
 NAMED = "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG 2000"  # in messages
 
@@ -92,6 +96,8 @@ _PLUGINS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     JPEG2000.name: Jpeg2KImagePlugin.Jpeg2KImageFile,
     AVIF.name: AvifImagePlugin.AvifImageFile,
     PPM.name: PpmImagePlugin.PpmImageFile,
+    ICO.name: IcoImagePlugin.IcoImageFile,
+    PSD.name: PsdImagePlugin.PsdImageFile,
 }
 _HEADS = (
     (b"\xff\xd8\xff", JPEG),
@@ -111,6 +117,8 @@ _HEADS = (
     (b"MM\x00+", TIFF),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", JPEG2000),
     (b"\xffO\xffQ", JPEG2000),
+    (b"\0\0\1\0", ICO),
+    (b"8BPS\0\1", PSD),
     *((b"P%d%c" % (number, space), PPM) for number in range(1, 7) for space in b" \n\r\t"),
 )
 _BRANDS = (
@@ -129,6 +137,16 @@ def detect_kind(head: bytes) -> PictureKind | None:
         named = [head[place : place + 4] for place in (8, *range(16, end, 4))]
         return next((kind for brands, kind in _BRANDS if any(name in brands for name in named)), None)
     return next((kind for magic, kind in _HEADS if head.startswith(magic)), None)
+
+
+def is_surely_picture(head: bytes) -> bool:
+    """Return whether a file is a picture by its first HEAD bytes alone; texts may begin as a PPM, a BMP or an ICO."""
+    kind = detect_kind(head)
+    if kind is BMP:
+        return head[6:10] == bytes(4) and head[15:18] == bytes(3)
+    if kind is ICO:
+        return head[5:6] == b"\0" and head[9:10] == b"\0" and head[4] > 0
+    return kind not in (None, PPM)
 
 
 def open_kind(kind: PictureKind, stream: IO[bytes]) -> ImageFile.ImageFile:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from compodiff.images import PictureListing
-from compodiff.index.folder import open_index
+from compodiff.index.comparing import open_index
 from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, make_stamp
 from compodiff.index.scanning import name_in
 

@@ -24,6 +24,9 @@ from compodiff.storage.atomic import replace_path
 
 BATCH = 64  # pictures put down at a time
 _AT_ONCE = 16  # pictures encoded; more leave the cache of a core: by 64 a picture takes twice as long
+_SCALE = 3  # a JPEG is unpacked at three times the size that the encoder sees, at least
+
+PreparedPicture = tuple[Tensor, Looks, tuple[int, int]]  # pixels (3, H, W), look (L,), width and height
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class EncodedPictures:
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
         self._known = _take_over(earlier) if earlier and earlier.has_encoder(encoder.manifest) else {}
-        self._pending: dict[str, tuple[Tensor, Looks, tuple[int, int]]] = {}
+        self._pending: dict[str, PreparedPicture] = {}
         self.encoded = 0
         for part in sorted(self._folder.glob("*.npz")):
             with np.load(part, allow_pickle=False) as arrays:
@@ -54,14 +57,18 @@ class EncodedPictures:
         """Return whether the picture with these bytes is encoded, or about to be."""
         return sha256 in self._known or sha256 in self._pending
 
-    def add(self, sha256: str, content: bytes) -> None:
-        """Decode a picture; it is encoded with the next ones.
+    def prepare(self, content: bytes) -> PreparedPicture:
+        """Decode a picture; safe to use from many threads.
 
         Raises:
             InputInvalid: it does not decode.
         """
-        picture = decode(content)
-        self._pending[sha256] = (self._encoder.preprocess(picture), compute_look(picture), read_full_size(picture))
+        picture = decode(content, least_edge=_SCALE * self._encoder.manifest.picture.image_size)
+        return self._encoder.preprocess(picture), compute_look(picture), read_full_size(picture)
+
+    def add(self, sha256: str, picture: PreparedPicture) -> None:
+        """Take a prepared picture; it is encoded with the next ones."""
+        self._pending[sha256] = picture
         if len(self._pending) == BATCH:
             self.flush()
 

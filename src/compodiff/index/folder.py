@@ -3,7 +3,6 @@
 A picture is encoded once (parts.py), and readers see the old index until the new one stands whole.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,18 +15,20 @@ import pandas as pd
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
-from compodiff.images import COLUMNS, PictureListing, list_pictures
-from compodiff.images.files import is_gone, read_regular
+from compodiff.images import COLUMNS, PictureListing
+from compodiff.images.files import is_gone
 from compodiff.index import index, metadata
+from compodiff.index.comparing import open_index
 from compodiff.index.duplicates import NEW, group_duplicates
 from compodiff.index.encoded import EncodedPictures, stack
-from compodiff.index.index import GROUP, Index
+from compodiff.index.index import GROUP, Beside, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
 from compodiff.index.own_columns import OwnColumns
-from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, Stamp, make_stamp
-from compodiff.index.scanning import FolderScan, judge, name_in, scan_files
-from compodiff.machine import lock_folder
+from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows
+from compodiff.index.scanning import FolderScan, judge, scan_files
+from compodiff.index.sources import Sources
+from compodiff.machine import can_write, lock_folder
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import open_work_folder
 from compodiff.storage.ownership import delete_folder
@@ -49,6 +50,7 @@ class BuildPlan:
         no_columns: forget the columns of an earlier such file, which are kept otherwise.
         made_by: the model that the encoder is of, for whoever searches; empty for that of the earlier index.
         is_quiet: show no progress.
+        sources: where the pictures of the next build are looked for; None for where the earlier index has them from.
     """
 
     files: Iterable[Path]
@@ -60,13 +62,22 @@ class BuildPlan:
     no_columns: bool = False
     made_by: Mapping[str, str] = field(default_factory=dict)
     is_quiet: bool = False
+    sources: Sources | None = None
 
 
 @dataclass(frozen=True)
 class FolderBuild:
-    """What a build did; `unreadable` maps a file that was left out to the reason, `others` counts files by suffix.
+    """What a build did.
 
-    `unmet` says how many rows of `BuildPlan.columns` name no picture; None where each does.
+    Attributes:
+        index: the index that it made.
+        pictures: how many that holds.
+        encoded: how many of them were encoded now.
+        unreadable: file that was left out -> the reason.
+        removed: pictures that were taken out.
+        others: suffix -> files of other kinds.
+        unmet: how many rows of `BuildPlan.columns` name no picture, in words; None where each does.
+        passed: reason -> files and folders that were not looked at.
     """
 
     index: Path
@@ -76,16 +87,25 @@ class FolderBuild:
     removed: int = 0
     others: Counter[str] = field(default_factory=Counter)
     unmet: str | None = None
+    passed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
-class FolderStatus:
-    """How an index and its folder differ: paths from the folder, sorted; `left_out` with the reasons."""
+class _Kept:
+    """What stands beside an index for the next one and is not about one picture; `made_by` as in BuildPlan."""
 
-    added: list[str]
-    changed: list[str]
-    removed: list[str]
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: LeftOut
+    own: OwnColumns
+    sources: Sources
+    made_by: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, earlier: EarlierIndex, folder: Path) -> "_Kept":
+        beside = earlier.index.folder
+        return cls(LeftOut.read_beside(beside), earlier.own, Sources.read_beside(beside, folder))
+
+    def make_files(self) -> Beside:
+        return self.left_out.make_arrays() | self.own.make_files() | self.sources.make_arrays()
 
 
 def build_folder_index(folder: Path, out: Path, encoder: Encoder, params: IndexParams, todo: BuildPlan) -> FolderBuild:
@@ -106,20 +126,22 @@ def build_folder_index(folder: Path, out: Path, encoder: Encoder, params: IndexP
         scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known, is_quiet=todo.is_quiet)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
-        whole, left_out = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim), LeftOut(scan.left_out)
+        whole = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim, earlier)
+        left_out, sources = LeftOut(scan.left_out), todo.sources or Sources.read_beside(out, folder)
         if earlier is not None and todo.keep:
             earlier.index.require_encoder(encoder.manifest)
             left_out = known.join(left_out, gone=lambda name: name in scan.names or is_gone(folder / name))
             whole = earlier.remove(scan.names).join(whole)
         names = set(whole.table["path"])
         given = None if given is None else given.match_names(names)
-        own = _choose_own_columns(todo, given, earlier)
+        kept = _Kept(left_out, _choose_own_columns(todo, given, earlier), sources, todo.made_by)
         if len(scan.rows) or not keeps or left_out != known or given is not None:
-            _write(folder, out, encoder.manifest, params, whole, earlier, _Beside(left_out, own, todo.made_by))
+            _write(out, encoder.manifest, params, whole, earlier, kept)
         delete_folder(staging, _PARTS)
     unreadable, others = todo.listing.left_out | scan.unreadable, todo.listing.others + scan.others
     unmet = None if given is None else given.describe_unmatched(names)
-    return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet)
+    passed = todo.listing.passed
+    return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet, passed=passed)
 
 
 def _open_earlier(out: Path, folder: Path) -> EarlierIndex | None:
@@ -156,108 +178,56 @@ def remove_from_index(folder: Path, out: Path, params: IndexParams, names: Itera
         if len(gone) == held.manifest.count:
             raise InputInvalid(f"nothing would be left in {out}; remove the folder itself to have no index")
         if gone:
-            left, left_out = earlier.remove(gone), LeftOut.read_beside(out)
-            _write(folder, out, held.manifest.encoder, params, left, earlier, _Beside(left_out, earlier.own))
+            _write(out, held.manifest.encoder, params, earlier.remove(gone), earlier, _Kept.read(earlier, folder))
     return FolderBuild(out, held.manifest.count - len(gone), 0, removed=len(gone))
-
-
-def compare_folder(index_folder: Path, folder: Path) -> FolderStatus:
-    """Compare the index at `index_folder` with the bytes that are now in `folder`.
-
-    Raises:
-        InputInvalid: there is no index, or it is of another folder.
-    """
-    table = open_index(index_folder, folder).pictures
-    indexed = dict(zip(table["path"], table["sha256"], strict=True))
-    known, listing = LeftOut.read_beside(index_folder), list_pictures(folder)
-    present, left_out = dict[str, str](), dict(listing.left_out)
-    for path in listing.files:
-        name = name_in(folder, path)
-        sha256, fault = _digest(path)
-        if fault:
-            left_out[name] = fault
-        elif reason := known.find_reason(name, sha256):
-            left_out[name] = reason.text
-        else:
-            present[name] = sha256
-    return FolderStatus(
-        added=sorted(present.keys() - indexed.keys()),
-        changed=sorted(path for path in present.keys() & indexed.keys() if present[path] != indexed[path]),
-        removed=sorted(indexed.keys() - present.keys()),
-        left_out=dict(sorted(left_out.items())),
-    )
-
-
-def open_index(index_folder: Path, folder: Path) -> Index:
-    """Open the index of `folder`.
-
-    Raises:
-        InputInvalid: there is none, or it is of another folder.
-    """
-    opened = Index.load(index_folder)
-    require_folder(index_folder, opened.manifest, folder)
-    return opened
 
 
 def _choose_own_columns(todo: BuildPlan, given: OwnColumns | None, earlier: EarlierIndex | None) -> OwnColumns:
     before = OwnColumns() if earlier is None or todo.no_columns else earlier.own
-    if given is None:
-        return before
-    return before.join(given) if todo.keep else given
+    chosen = before if given is None else before.join(given) if todo.keep else given
+    chosen.require_none_of_ours()
+    return chosen
 
 
-def list_not_held(index_folder: Path, folder: Path, listing: PictureListing) -> list[Path]:
-    """Return the files of `folder` that its index neither holds nor left out as they are now."""
-    held, known = open_index(index_folder, folder).row, LeftOut.read_beside(index_folder)
-    names = {path: name_in(folder, path) for path in listing.files}
-    return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
-
-
-def _collect_pictures(folder: Path, scan: FolderScan, parts: EncodedPictures, dim: int) -> IndexRows:
+def _collect_pictures(
+    folder: Path, scan: FolderScan, parts: EncodedPictures, dim: int, earlier: EarlierIndex | None
+) -> IndexRows:
     table = pd.DataFrame(scan.rows, columns=COLUMNS)
-    names = table["path"].tolist()
-    gathered = parts.gather(table["sha256"].tolist())
+    names, sha256 = table["path"].tolist(), table["sha256"].tolist()
+    gathered = parts.gather(sha256)
     shapes = pd.DataFrame([part.shape for part in gathered], columns=["width", "height"], dtype="int64")
-    known = metadata.read_metadata(folder, names, scan.modified_ns)
+    shapes["orientation"] = metadata.find_orientations(shapes["width"], shapes["height"])
+    before = None if earlier is None else earlier.index.pictures
+    known = metadata.read_metadata(folder, names, scan.modified_ns, sha256, before)
     table = pd.concat([table.assign(size=table["length"]), known, shapes], axis=1)
     return IndexRows(table, *stack(gathered, dim), np.array(scan.stamps, np.int64).reshape(-1, len(UNSURE)))
 
 
-@dataclass(frozen=True)
-class _Beside:
-    """What stands beside the pictures of an index; `made_by` as in BuildPlan."""
-
-    left_out: LeftOut
-    own: OwnColumns
-    made_by: Mapping[str, str] = field(default_factory=dict)
-
-
 def _write(
-    folder: Path,
     out: Path,
     encoder: EncoderManifest,
     params: IndexParams,
     pictures: IndexRows,
     earlier: EarlierIndex | None,
-    more: _Beside,
+    kept: _Kept,
 ) -> None:
     """Group near-duplicates, comparing only what is new, and put the index in place."""
-    kept = earlier if earlier and earlier.has_encoder(encoder) else None
-    table, cosine = pictures.table, params.duplicate_cosine
-    known = kept.find_groups(table, cosine) if kept else np.full(len(table), NEW)
+    same = earlier if earlier and earlier.has_encoder(encoder) else None
+    table, cosine, root = pictures.table, params.duplicate_cosine, kept.sources.root
+    known = same.find_groups(table, cosine) if same else np.full(len(table), NEW)
     order = np.argsort(table["picture_id"].to_numpy(), kind="stable")
     groups = group_duplicates(pictures.embeddings, pictures.looks, known, order, cosine)
     table = table.assign(**{GROUP: table["picture_id"].to_numpy()[groups]})
     index.build(
         out,
         embeddings=pictures.embeddings,
-        pictures=table.join(more.own.select(table["path"].tolist())),
+        pictures=table.join(kept.own.select(table["path"].tolist())),
         encoder=encoder,
         params=params,
-        pictures_root=".." if out.parent == folder else str(folder.resolve()),
-        beside=pictures.make_arrays(cosine) | more.left_out.make_arrays() | more.own.make_files(),
-        earlier=kept.index if kept else None,
-        made_by=more.made_by or (kept.index.manifest.made_by if kept else None),
+        pictures_root=".." if out.parent == root else str(root.resolve()),
+        beside={**pictures.make_arrays(cosine), **kept.make_files()},
+        earlier=same.index if same else None,
+        made_by=kept.made_by or (same.index.manifest.made_by if same else None),
     )
 
 
@@ -271,24 +241,11 @@ def lock_index(out: Path) -> Iterator[None]:
         raise ResourceUnavailable(f"another compodiff index is writing in {out.parent}; wait for it to end") from error
 
 
-def _stamp(path: Path) -> Stamp:
-    try:
-        return make_stamp(path.stat())
-    except OSError:
-        return UNSURE
-
-
-def _digest(path: Path) -> tuple[str, str]:
-    """Return the sha256 of a file's bytes, or why they cannot be read."""
-    try:
-        return hashlib.sha256(read_regular(path)[1]).hexdigest(), ""
-    except InputInvalid as error:
-        return "", str(error)
-
-
 def _check_writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResourceUnavailable(f"cannot write {folder}: {error.strerror}; name another place with --out") from error
+    if not can_write(folder):
+        raise ResourceUnavailable(f"{folder} cannot be written; name another place with --out, a folder of your own")
     return folder

@@ -8,7 +8,7 @@ An index is a folder that appears whole or not at all:
     looks.npy, ...    of a folder's index: what the next build need not find out again (index/previous.py)
     manifest.json     kind, encoder, and size and sha256 of the files above; written last
 
-One at size is made of segments (index/segments).
+One at size, made of segments, is described in index/segments.
 Shapes: N pictures, D embedding width, B queries, k results.
 """
 
@@ -29,6 +29,7 @@ from compodiff.index.manifest import (
     IndexManifest,
     make_damage_error,
     make_fingerprint,
+    open_array,
     open_settled,
     read_manifest,
     require_replaceable_index,
@@ -44,6 +45,7 @@ __all__ = ["GROUP", "NO_PICTURE", "Beside", "Floats", "Index", "Rows", "build"]
 Beside = Mapping[str, NDArray[Any] | pd.DataFrame]  # file name -> content
 
 _INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
+_LISTS = "the lists of a segment"
 GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
 _GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
 _CHUNK = 65_536  # vectors normalised at a time
@@ -103,7 +105,7 @@ def build(  # noqa: PLR0913
 
 
 class Index:
-    """An index on disk, opened for search. Memory-mapped, so opening costs nothing; safe to use from many threads.
+    """An index on disk, opened for search; safe to use from many threads. Mapped, unless it lies on a network.
 
     Attributes:
         pictures: the table of pictures; empty where `rows` is given, that table where it is too large for memory.
@@ -118,7 +120,7 @@ class Index:
         self.picture_ids: Sequence[str] = self.pictures["picture_id"].tolist()
         self.names: Sequence[str] = self.pictures["name"].tolist() if "name" in self.pictures else self.picture_ids
         self.row: Mapping[str, int] = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}
-        self.embeddings: Floats | StoredVectors = np.load(folder / _EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        self.embeddings: Floats | StoredVectors = open_array(folder / _EMBEDDINGS)
 
     @classmethod
     def load(cls, folder: Path, *, engine: bool = True) -> "Index":
@@ -146,12 +148,10 @@ class Index:
                 return open_segments(folder, manifest, engine)
             nearest = FaissFile(folder / _INDEX, manifest.kind)
         except RuntimeError as error:
-            unread = _INDEX if manifest.segments is None else "the lists of a segment"
-            raise make_damage_error(folder, f"FAISS cannot read {unread}") from error
-        if (nearest.size, nearest.width) != (manifest.count, manifest.dim):
-            raise make_damage_error(
-                folder, f"{_INDEX} holds {nearest.size} x {nearest.width} of {manifest.count} x {manifest.dim}"
-            )
+            raise make_damage_error(folder, f"FAISS cannot read {_LISTS if manifest.segments else _INDEX}") from error
+        held, said = (nearest.size, nearest.width), (manifest.count, manifest.dim)
+        if held != said:
+            raise make_damage_error(folder, f"{_INDEX} holds {held[0]} x {held[1]} of {said[0]} x {said[1]}")
         try:
             return cls(folder, manifest, nearest)
         except (OSError, ValueError, KeyError) as error:  # parquet's and NumPy's own; also while it is being replaced

@@ -12,6 +12,7 @@ from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import CompoDiffError, EncoderMismatch, IndexMismatch, InputInvalid, ResourceUnavailable
 from compodiff.index import MADE_BY, MANIFEST
 from compodiff.index.stamp import stamp
+from compodiff.machine import is_on_network
 from compodiff.storage.digests import digest_file
 from compodiff.storage.names import is_inside
 from compodiff.storage.ownership import find_retired, is_marked, mark_folder, require_replaceable_folder
@@ -138,6 +139,13 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
+
+
+def open_array(path: Path) -> Any:
+    """Open an array of an index, memory-mapped; read it whole where it lies on a network."""
+    import numpy as np
+
+    return np.load(path, mmap_mode=None if is_on_network(path.parent) else "r", allow_pickle=False)
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

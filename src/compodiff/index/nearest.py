@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
+from compodiff.machine import is_on_network
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -42,16 +43,17 @@ class Nearest(Protocol):
 
 
 class FaissFile:
-    """One file of FAISS's, memory-mapped."""
+    """One file of FAISS's."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        """Open it.
+        """Open it, memory-mapped; whole in memory where it lies on a network.
 
         Raises:
             RuntimeError: FAISS's own; it cannot be read.
         """
         # Only flat storage can be used where it lies; inverted lists are mapped list by list.
-        flags = faiss.IO_FLAG_MMAP_IFC if kind == "flat" else faiss.IO_FLAG_MMAP
+        mapped = faiss.IO_FLAG_MMAP_IFC if kind == "flat" else faiss.IO_FLAG_MMAP
+        flags = 0 if is_on_network(path.parent) else mapped
         self._index: Any = faiss.read_index(str(path), flags)
         self._is_flat = kind == "flat"
 

@@ -4,8 +4,9 @@ The whole table is kept, also rows of pictures that are not there yet.
 """
 
 import io
+import unicodedata
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,15 @@ class OwnColumns:
         return cls(values.apply(_make_storable).set_index(pd.Index(paths, name=_KEY)))
 
     def match_names(self, names: Collection[str]) -> "OwnColumns":
-        """Return them by paths as the index writes them: with /, and without a leading ./.
+        """Return them by paths as the index writes them: with /, without a leading ./, accents as the file has them.
 
         A path that is one of `names` as it is written stays so.
 
         Raises:
             InputInvalid: two rows name one picture.
         """
-        paths = self.table.index.map(lambda each: each if each in names else _normalise_path(each))
+        composed = {unicodedata.normalize("NFC", name): name for name in names if not name.isascii()}
+        paths = self.table.index.map(lambda each: each if each in names else _normalise_path(each, composed))
         if twice := sorted(set(paths[paths.duplicated()]))[:1]:
             raise InputInvalid(f"your table names {make_printable(twice[0])} twice; keep one row a picture")
         return OwnColumns(self.table.set_axis(pd.Index(paths, name=_KEY)))
@@ -73,6 +75,18 @@ class OwnColumns:
                 raise InputInvalid(f"{path} is damaged; remove {index_folder} and build the index again") from error
         own = [name for name in pictures.columns if name not in COLUMNS_OF_FILES]
         return cls(pictures.set_index(_KEY)[own]) if own else cls()
+
+    def require_none_of_ours(self) -> None:
+        """Refuse columns of a table that was taken in before the index had columns of these names itself.
+
+        Raises:
+            InputInvalid: there is one.
+        """
+        if clash := [name for name in self.names if name.casefold() in COLUMNS_OF_FILES]:
+            raise InputInvalid(
+                f"the index now reads {clash[0]!r} from the pictures, and your table has a column of that name; "
+                "rename it and give the table again with --columns, or drop it with --no-columns"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -149,8 +163,9 @@ def _make_storable(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column
 
 
-def _normalise_path(name: str) -> str:
+def _normalise_path(name: str, composed: Mapping[str, str]) -> str:
+    """Return a path as the index writes it; `composed` has the names that are written with accents, by one form."""
     path = name.replace("\\", "/")
     while path.startswith("./"):
         path = path[2:].lstrip("/")
-    return path
+    return path if path.isascii() else composed.get(unicodedata.normalize("NFC", path), path)

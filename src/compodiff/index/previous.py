@@ -19,6 +19,7 @@ from compodiff.images.looks import LOOK_SHAPE, Looks
 from compodiff.index import MANIFEST
 from compodiff.index.duplicates import NEW
 from compodiff.index.index import GROUP, Floats, Index
+from compodiff.index.manifest import open_array
 from compodiff.index.own_columns import OwnColumns
 
 Stamp = tuple[int, int, int]
@@ -140,5 +141,5 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> Any:
     """Return an array of an index, memory-mapped; None where there is none, or one of another make."""
     if not path.is_file():
         return None
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = open_array(path)
     return array if array.shape == shape else None

@@ -2,10 +2,13 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,11 +16,13 @@ from compodiff.errors import InputInvalid
 from compodiff.images import PictureListing
 from compodiff.images.files import is_there, read_regular
 from compodiff.images.kinds import NAMED, KindNotRead
-from compodiff.index.encoded import EncodedPictures
+from compodiff.index.encoded import EncodedPictures, PreparedPicture
 from compodiff.index.left_out import LeftOut, Reason
 from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, clip_to_64_bits, make_stamp
+from compodiff.machine import count_usable_cores
 
 _NAMED_IN_ERROR = 5
+_READERS, _AHEAD = 4, 32  # threads that read and decode at most, and files that they may be ahead of the encoder
 
 Row = tuple[str, str, str, int, int, str]  # COLUMNS of the table of pictures
 
@@ -63,46 +68,98 @@ def scan_files(
     *,
     is_quiet: bool = False,
 ) -> FolderScan:
-    """Encode the files that have not been; those that are as `earlier` saw them, or left them out, are not read."""
-    scan = FolderScan()
-    for path in tqdm(files, "indexing", unit=" pictures", disable=True if is_quiet else None):
-        name = name_in(folder, path)
-        try:
-            name.encode()
-            status = path.stat()
-            stamp = make_stamp(status)
-            sha256 = earlier.find_unchanged(name, stamp) if earlier else None
-            if sha256 is not None and sha256 in parts:
-                scan.take(name, sha256, status)
-            elif earlier and known.is_unchanged(name, stamp):
-                scan.left_out[name] = known.reasons[name]
-            else:
-                _take_in(name, *read_regular(path), parts, known, scan)
-        except UnicodeEncodeError:
-            scan.left_out[name] = Reason("has a name that is not UTF-8; rename it", "", UNSURE)
-        except OSError as error:
-            scan.left_out[name] = Reason(error.strerror or str(error), "", UNSURE)
-        except InputInvalid as error:
-            scan.left_out[name] = Reason(str(error), "", UNSURE)
+    """Encode the files that have not been; those that are as `earlier` saw them, or left them out, are not read.
+
+    Some are read and decoded by threads while others are encoded; they are taken in their order.
+    """
+    scan, reading = FolderScan(), _Reading(folder, parts, earlier, known)
+    with warnings.catch_warnings():  # a thread cannot set what is warned of for itself alone
+        warnings.simplefilter("ignore")
+        total = len(files) if isinstance(files, Sized) else None
+        hidden = True if is_quiet else None  # None: where stderr is no terminal
+        for seen in tqdm(reading.look_at(files), "indexing", total, unit=" pictures", disable=hidden):
+            if seen.reason is not None:
+                scan.left_out[seen.name] = seen.reason
+                continue
+            if seen.picture is not None and seen.sha256 not in parts:
+                parts.add(seen.sha256, seen.picture)
+            scan.take(seen.name, seen.sha256, seen.status)
     parts.flush()
     return scan
 
 
-def _take_in(
-    name: str, status: os.stat_result, content: bytes, parts: EncodedPictures, known: LeftOut, scan: FolderScan
-) -> None:
-    """Let a picture be encoded, or remember why not; bytes that were left out once are not decoded again."""
-    sha256, stamp = hashlib.sha256(content).hexdigest(), make_stamp(status)
-    if before := known.find_reason(name, sha256):
-        scan.left_out[name] = replace(before, stamp=stamp)
-        return
-    try:
-        if sha256 not in parts:
-            parts.add(sha256, content)
-    except InputInvalid as error:
-        scan.left_out[name] = Reason(str(error), sha256, stamp, isinstance(error, KindNotRead))
-        return
-    scan.take(name, sha256, status)
+@dataclass(frozen=True)
+class _Seen:
+    """One file: why it is left out, or else its bytes' digest, its status and, if it was read, the picture."""
+
+    name: str
+    reason: Reason | None = None
+    sha256: str = ""
+    status: Any = None
+    picture: PreparedPicture | None = None
+
+
+class _Reading:
+    """Files that are looked at in their order, some of them ahead of time."""
+
+    def __init__(self, folder: Path, parts: EncodedPictures, earlier: EarlierIndex | None, known: LeftOut) -> None:
+        self._folder, self._parts, self._earlier, self._known = folder, parts, earlier, known
+
+    def look_at(self, files: Iterable[Path]) -> Iterator[_Seen]:
+        """Yield what is seen of each file; one that is named twice is looked at once."""
+        known: set[Path] = set()
+        waiting: deque[_Seen | Future[_Seen]] = deque()
+        with ThreadPoolExecutor(min(_READERS, count_usable_cores())) as readers:
+            try:
+                for path in files:
+                    if path in known:
+                        continue
+                    known.add(path)
+                    waiting.append(self._find_unchanged(path) or readers.submit(self._read, path))
+                    while len(waiting) > _AHEAD or (waiting and isinstance(waiting[0], _Seen)):
+                        yield _await(waiting.popleft())
+                while waiting:
+                    yield _await(waiting.popleft())
+            finally:
+                readers.shutdown(cancel_futures=True)  # where the build is stopped
+
+    def _find_unchanged(self, path: Path) -> _Seen | None:
+        """Return what is known of a file without reading it; None where it has to be read."""
+        name = name_in(self._folder, path)
+        try:
+            name.encode()
+            status = path.stat()
+        except UnicodeEncodeError:
+            return _Seen(name, Reason("has a name that is not UTF-8; rename it", "", UNSURE))
+        except OSError as error:
+            return _Seen(name, Reason(error.strerror or str(error), "", UNSURE))
+        stamp = make_stamp(status)
+        sha256 = self._earlier.find_unchanged(name, stamp) if self._earlier else None
+        if sha256 is not None and sha256 in self._parts:
+            return _Seen(name, sha256=sha256, status=status)
+        if self._earlier and self._known.is_unchanged(name, stamp):
+            return _Seen(name, self._known.reasons[name])
+        return None
+
+    def _read(self, path: Path) -> _Seen:
+        """Read and decode a picture, or say why not; bytes that were left out once are not decoded again."""
+        name = name_in(self._folder, path)
+        try:
+            status, content = read_regular(path)
+        except InputInvalid as error:
+            return _Seen(name, Reason(str(error), "", UNSURE))
+        sha256, stamp = hashlib.sha256(content).hexdigest(), make_stamp(status)
+        if before := self._known.find_reason(name, sha256):
+            return _Seen(name, replace(before, stamp=stamp))
+        try:
+            picture = None if sha256 in self._parts else self._parts.prepare(content)
+        except InputInvalid as error:
+            return _Seen(name, Reason(str(error), sha256, stamp, isinstance(error, KindNotRead)))
+        return _Seen(name, sha256=sha256, status=status, picture=picture)
+
+
+def _await(seen: "_Seen | Future[_Seen]") -> _Seen:
+    return seen if isinstance(seen, _Seen) else seen.result()
 
 
 def judge(folder: Path, scan: FolderScan, listing: PictureListing, *, strict: bool, keeps: bool) -> None:

@@ -30,14 +30,23 @@ _IRREGULAR = {
 }  # fmt: skip
 _ENDINGS = (("ies", "y"), ("ves", "f"), ("ves", "fe"), ("es", ""), ("s", ""))
 _NAME, _FOLDER, _CAPTION = "name", "folder", "caption"
-_PLACE_OF = {_NAME: 1.0, _CAPTION: 0.8}  # how much a word counts in each; elsewhere _ELSEWHERE
+_PLACE_OF = {
+    _NAME: 1.0,
+    "title": 0.9,
+    "keywords": 0.9,
+    _CAPTION: 0.8,
+    "description": 0.8,
+}  # how much a word counts in each; elsewhere _ELSEWHERE
 _ELSEWHERE = 0.6
 _OTHER_FORM, _JOINED = 0.9, 0.9  # how much a word counts that is not written quite so
 _BEGUN = 0.1  # a word that only begins so; less than what any whole word counts
 _BEGUN_SHARE = 0.5
 _LENGTH, _LONGEST = 0.05, 20  # by which each further word of a name makes one of them count less, up to so many
 _LEAST_BEGUN = 3  # letters of a word that is still being typed
-_NOT_WRITTEN = frozenset(("picture_id", "path", "offset", "length", "sha256", "split", GROUP))
+# What no person wrote of one picture. Every photograph of a telephone is by "Apple", and half of all are "landscape".
+_NOT_WRITTEN = frozenset(
+    ("picture_id", "path", "offset", "length", "sha256", "split", GROUP, "camera", "lens", "zone", "orientation")
+)
 
 
 @dataclass(frozen=True)

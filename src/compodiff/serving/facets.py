@@ -6,7 +6,8 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 _HIDDEN = frozenset(
-    ("picture_id", "name", "path", "sha256", "offset", "length", "group", "split", "inode", "caption")
+    ("picture_id", "name", "path", "sha256", "offset", "length", "group", "split", "inode", "caption", "title",
+     "description", "sidecar", "zone")
 )  # fmt: skip
 _MOST_VALUES = 40
 

@@ -14,10 +14,12 @@ from tqdm import tqdm
 
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import CompoDiffError
-from compodiff.images import PictureListing, list_pictures
+from compodiff.images import PictureListing
 from compodiff.index.changes import has_changed
-from compodiff.index.folder import BuildPlan, build_folder_index, list_not_held
+from compodiff.index.comparing import list_not_held
+from compodiff.index.folder import BuildPlan, build_folder_index
 from compodiff.index.manifest import read_manifest
+from compodiff.index.sources import Sources
 from compodiff.index.stamp import stamp
 from compodiff.params import load_params
 from compodiff.project import find_params_file
@@ -56,7 +58,7 @@ class FolderIndexer:
         Raises:
             CompoDiffError: no picture can be read, or the index cannot be written.
         """
-        listing = list_pictures(self._folder)
+        listing = Sources.read_beside(self._index, self._folder).list_pictures()
         if stamp(self._index) == (0, 0):
             self._expect(len(listing.files))
             for files in self._divide(listing.files):
@@ -75,7 +77,7 @@ class FolderIndexer:
     def run(self) -> None:
         """Index what is left; what goes wrong is told, and the server goes on answering."""
         try:
-            listing = list_pictures(self._folder)
+            listing = Sources.read_beside(self._index, self._folder).list_pictures()
             left = list_not_held(self._index, self._folder, listing)
             self._expect(len(left))
             for files in self._divide(left):

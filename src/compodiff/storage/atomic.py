@@ -30,6 +30,7 @@ from compodiff.storage.ownership import (
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR)
 _FULL_IN_WORDS = r"No space left|\d+ requested and \d+ written"  # safetensors', NumPy's
 _WRONG = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
@@ -164,9 +165,13 @@ def _is_writing(process: int) -> bool:
 
 
 def _sync(path: Path) -> None:
+    """Have a file or a folder on the disk; some network file systems cannot be asked that of a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

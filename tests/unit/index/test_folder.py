@@ -10,7 +10,8 @@ from compodiff.errors import InputInvalid
 from compodiff.images import PictureTable, kinds, list_pictures
 from compodiff.index import INSIDE
 from compodiff.index import encoded as parts_module
-from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, list_not_held, remove_from_index
+from compodiff.index.comparing import compare_folder, list_not_held
+from compodiff.index.folder import BuildPlan, build_folder_index, remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.index.previous import make_stamp
@@ -64,6 +65,17 @@ def test_only_what_changed_is_encoded_again(folder, encoder):
     built = _build(folder, encoder)
     assert (built.pictures, built.encoded) == (12, 1)
     assert compare_folder(folder / INSIDE, folder) == type(status)([], [], [], {})
+
+
+def test_an_index_on_a_network_is_read_and_not_mapped(folder, encoder, monkeypatch):
+    built = _build(folder, encoder)
+    mapped = Index.load(built.index)
+    monkeypatch.setattr("compodiff.index.manifest.is_on_network", lambda place: place == built.index)
+    whole = Index.load(built.index)
+    assert [isinstance(each.embeddings, np.memmap) for each in (mapped, whole)] == [True, False]
+    query = whole.read_embedding("00.png")[None]
+    np.testing.assert_array_equal(whole.search(query, 5)[0], mapped.search(query, 5)[0])
+    assert _build(folder, encoder).encoded == 0
 
 
 def _aged(folder):
@@ -125,14 +137,17 @@ def test_a_build_that_was_killed_continues_and_ends_in_the_same_bytes(folder, en
     class Killed(BaseException):
         pass
 
-    def killed_after(count):
-        for number, path in enumerate(list_pictures(folder).files):
-            if number == count:
-                raise Killed
-            yield path
+    add, added = parts_module.EncodedPictures.add, []
 
+    def kill_after_ten(parts, *picture):
+        if len(added) == 10:
+            raise Killed
+        added.append(add(parts, *picture))
+
+    monkeypatch.setattr(parts_module.EncodedPictures, "add", kill_after_ten)
     with pytest.raises(Killed):
-        _build(folder, encoder, files=killed_after(10))
+        _build(folder, encoder)
+    monkeypatch.setattr(parts_module.EncodedPictures, "add", add)
     assert not (folder / INSIDE).exists()
     assert _build(folder, encoder).encoded == 12 - 8
 

@@ -12,7 +12,8 @@ from worlds.album import PARAMS, add, build
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images import list_pictures
 from compodiff.index import INSIDE
-from compodiff.index.folder import BuildPlan, build_folder_index, compare_folder, remove_from_index
+from compodiff.index.comparing import compare_folder
+from compodiff.index.folder import BuildPlan, build_folder_index, remove_from_index
 from compodiff.index.index import Index
 
 

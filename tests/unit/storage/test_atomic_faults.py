@@ -2,6 +2,8 @@
 
 import errno
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,22 @@ def test_content_is_synced_before_it_is_renamed_and_the_name_after(tmp_path, mon
     for descriptor, *_ in synced:
         with pytest.raises(OSError, match="Bad file descriptor"):  # it was closed
             os.fstat(descriptor)
+
+
+def test_a_file_system_that_syncs_no_folders_is_written_to_and_one_that_syncs_no_files_is_not(tmp_path, monkeypatch):
+    """SMB says EINVAL of a folder."""
+
+    def refuse(descriptor: int, kind: Callable[[int], bool]) -> None:
+        if kind(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: refuse(descriptor, stat.S_ISDIR))
+    with replace_path(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"
+    monkeypatch.setattr(os, "fsync", lambda descriptor: refuse(descriptor, stat.S_ISREG))
+    with pytest.raises(OSError, match="Invalid argument"), replace_path(tmp_path / "a") as temporary:
+        temporary.write_text("newer")
 
 
 def test_errors_that_say_their_way_out_pass_as_they_are(tmp_path):
