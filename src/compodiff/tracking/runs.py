@@ -152,9 +152,8 @@ class TrainingRun:
     def _note_gap(self) -> None:
         """Note in the run from when to when MLflow was away: it samples the machine itself, and keeps nothing."""
         if self._away_since is not None:
-            ends = (datetime.fromtimestamp(each / 1000, UTC) for each in (self._away_since, read_clock()))
-            gap = " to ".join(each.isoformat(timespec="seconds") for each in ends)
-            self._journal.add(tag=["system_metrics_missing", gap])
+            ends = [datetime.fromtimestamp(it / 1000, UTC) for it in (self._away_since, read_clock())]
+            self._journal.add(tag=["system_metrics_missing", f"{ends[0]:%FT%T+00:00} to {ends[1]:%FT%T+00:00}"])
             self._away_since = None
 
     def _watch_machine(self) -> None:
