@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from factories import encode_picture
+from factories import draw_noise, encode_picture
 from worlds.foreign import write_lines, write_parquet
 from worlds.operated import BIN, SMALL, change_values, environment
 from worlds.pages import LEFT_OUT, PAGES, REFUSED, Step, list_steps
@@ -121,17 +121,37 @@ def prepare_clone(clone: Path) -> None:
         query = {"reference": "cat.jpg", "relative_caption": "sleeping", "target": "cat-asleep.jpg", "group": "pose"}
         write_lines(clone / folder / "queries.jsonl", [query])
     red, blue = encode_picture("red", "JPEG"), encode_picture("blue", "JPEG")
-    rows = {"reference_image": [red] * 3, "target_image": [blue] * 3, "relative_caption": ["make it blue"] * 3}
-    write_parquet(clone / "my-triplets" / "0.parquet", rows | {"after": [blue] * 3})
+    noise = [encode_picture(draw_noise(seed)) for seed in range(6)]  # which no picture of the benchmark is like
+    rows = {"reference_image": noise[:3], "target_image": noise[3:], "relative_caption": ["make it blue"] * 3}
+    write_parquet(clone / "my-triplets" / "0.parquet", rows | {"after": noise[3:]})
     (clone / "photos").mkdir()
     for name, content in (("a.jpg", red), ("b.jpg", blue)):
         (clone / "photos" / name).write_bytes(content)
     edit = {"reference_image": "a.jpg", "target_image": "b.jpg", "relative_caption": "make it blue"}
     write_lines(clone / "edits.jsonl", [edit])
-    captions = [
-        f"a {colour} {thing} on a table" for colour in ("red", "blue", "green") for thing in ("cat", "dog", "cup")
+    things = [
+        "cat",
+        "dog",
+        "horse",
+        "cow",
+        "pig",
+        "sheep",
+        "lion",
+        "tiger",
+        "bear",
+        "wolf",
+        "car",
+        "bus",
+        "train",
+        "bicycle",
+        "boat",
+        "apple",
+        "pear",
+        "banana",
+        "cherry",
     ]
-    (clone / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions * 20))
+    captions = [f"a {colour} {thing} on a table" for colour in ("red", "blue", "green", "black") for thing in things]
+    (clone / "captions.txt").write_text("".join(f"{caption} {number}\n" for number in range(5) for caption in captions))
     (clone / "stars.csv").write_text("path,stars\ncat.jpg,5\n2026/garden.jpg,3\n")
 
 
