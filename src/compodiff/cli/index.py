@@ -144,9 +144,10 @@ def index_embeddings(
     from compodiff.index.segments.making import VectorsToIndex, index_vectors
     from compodiff.params import load_params
 
-    encoder = load_encoder(find_model_parts(choose_model(model)).encoder).manifest
+    chosen = choose_model(model, out if add else None)
+    encoder = load_encoder(find_model_parts(chosen).encoder).manifest
     root = pictures or (source if set_folder is None else find_project_root())
-    plan = SegmentPlan(kind, lists, recall, id_column, str(root.resolve()))
+    plan = SegmentPlan(kind, lists, recall, id_column, str(root.resolve()), chosen.to_json())
     params = load_params(find_params_file()).index
     made = index_vectors(out.resolve(), VectorsToIndex(source, encoder, plan, add, set_folder), params)
     echo(f"{made.count} pictures in {out}, {made.kind}")

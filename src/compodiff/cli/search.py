@@ -16,7 +16,7 @@ import typer
 from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage, WText, make_dial_option, open_reranking
 from compodiff.cli.output import Column, echo, print_files, print_table, show_work
 from compodiff.cli.served_search import ask_running_server
-from compodiff.cli.terminal_pictures import EDGE, count_columns, find_protocol, print_picture
+from compodiff.cli.terminal_pictures import EDGE, Protocol, count_columns, find_protocol, print_picture
 from compodiff.project import ATTRIBUTION
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def search(
     references = reference or [], weight or [], mask
     named = reference[0] if reference and len(reference) == 1 else reference
     given = {"reference": named, "weight": weight, "mask": mask, "model": model}
-    needs_pictures = open_page or print0 or html is not None or pictures not in ("auto", "never")
+    needs_pictures = open_page or print0 or html is not None or protocol is not None
     may_ask = rerank is None and not no_server and not needs_pictures
     if may_ask and (served := ask_running_server(model, index, references, asked)):
         if verbose:
@@ -129,7 +129,7 @@ def search(
     rows = [(it.rank, it.score, it.name, it.picture_id) for it in answer.ranking.hits]
     _print_answer(answer.ranking.notes, rows, _describe(answer, given) if as_json else None)
     if protocol and answer.ranking.hits:
-        print_picture(answer.ranking.draw(count_columns(EDGE), EDGE), protocol)
+        _show_pictures(answer.ranking, protocol, is_asked_for=pictures != "auto")
 
 
 def _print_answer(
@@ -209,13 +209,25 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
     hits = [{**vars(hit), "file": str(hit.path)} for hit in answer.ranking]
     return {
         "query": {**given, **said, **dials},
-        "index": str(searcher.index.folder),
+        "index": str(searcher.index.folder.resolve()),
         "results": [{key: value for key, value in hit.items() if key != "path"} for hit in hits],
         "is_guess": answer.ranking.is_guess,
         "notes": list(answer.ranking.notes),
         "seconds": answer.seconds,
         "served_by": None,
     }
+
+
+def _show_pictures(ranking: "Ranking", protocol: Protocol, *, is_asked_for: bool) -> None:
+    """Draw the answer below its table; without being asked for it, one that cannot be read is only named."""
+    from compodiff.errors import InputInvalid
+
+    try:
+        print_picture(ranking.draw(count_columns(EDGE), EDGE), protocol)
+    except InputInvalid as error:
+        if is_asked_for:
+            raise
+        echo(f"note: not drawn: {error}", err=True)
 
 
 def _print_files(hits: Sequence["Hit"]) -> None:
@@ -226,6 +238,8 @@ def _print_files(hits: Sequence["Hit"]) -> None:
             raise InputInvalid(
                 f"{hit.picture_id} lies inside {hit.path}; --print0 needs the index of a folder of files"
             )
+        if hit.path.is_dir():
+            raise InputInvalid(f"the index does not say where {hit.picture_id} lies; --print0 needs its table's path")
     print_files(hit.path for hit in hits)
 
 

@@ -1,8 +1,8 @@
 """The pictures behind an index: where their bytes are.
 
 A table of pictures has one row each: `picture_id`, `name` (for people), `path` (of the file or tar, relative to the
-pictures' root), `offset` and `length` (bytes within that file) and `sha256` (of those bytes), so that loose files and
-members of tars read alike.
+pictures' root), `offset` and `length` (bytes within that file; of length 0, all from there on) and `sha256` (of those
+bytes, "" where nobody knows), so that loose files and members of tars read alike.
 """
 
 import hashlib
@@ -42,6 +42,8 @@ class PictureTable:
         """
         name, offset, length = self._at[picture_id]
         path = self.find_path(picture_id)
+        if not name:
+            raise InputInvalid(f"the index does not say where the picture {picture_id} lies; give its table a path")
         if not is_inside(name):
             raise InputInvalid(f"the picture {picture_id} lies outside {self.root}; build the index again")
         if not is_regular(path):  # a pipe would be waited for
@@ -49,7 +51,7 @@ class PictureTable:
         try:
             with path.open("rb") as file:
                 file.seek(offset)
-                return file.read(length)
+                return file.read(length or -1)
         except OSError as error:
             raise InputInvalid(f"the picture {picture_id} is no longer at {path}; build the index again") from error
 

@@ -28,18 +28,9 @@ def find_reference(name: str, index: Index) -> str | Image.Image:
     path = Path(name)
     if is_regular(path):
         return _find_by_file(path, index) or read_picture(path)
-    return find_id(name, index, "neither a picture file nor in the index")
-
-
-def find_id(name: str, index: Index, otherwise: str) -> str:
-    """Return the id of the index that `name` is, or the id of the emoji that it is.
-
-    Raises:
-        InputInvalid: there is none; the message says `otherwise`.
-    """
     if (picture_id := find_known_id(name, index)) is not None:
         return picture_id
-    raise InputInvalid(f"{name} is {otherwise}, {_describe_nearest(name, index)}")
+    raise InputInvalid(f"{name} is neither a picture file nor in the index, {_describe_nearest(name, index)}")
 
 
 def find_known_id(name: str, index: Index) -> str | None:

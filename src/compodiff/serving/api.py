@@ -135,8 +135,8 @@ def _add_search(app: FastAPI, service: Service) -> None:
         responses=_describe_faults(400, 401, 422, 429),
         summary="The same as an address: what stands behind the # of a link of the page",
     )
-    async def search_by_link(link: Annotated[SearchLink, Query()]) -> Response:
-        return await _answer(await service.begin(link.to_form()))
+    async def search_by_link(request: Request, link: Annotated[SearchLink, Query()]) -> Response:
+        return await _answer(await service.begin(link.to_form(), name_client(request.scope)))
 
     async def _answer(begun: StartedSearch) -> Response:
         answer = await service.finish(begun)

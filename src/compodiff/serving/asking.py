@@ -53,7 +53,7 @@ def list_references(names: Iterable[str], weights: list[float]) -> list[Field]:
     for place, name in enumerate(names):
         is_file = _is_file(name)
         (files if is_file else others).append(
-            ("reference", Path(name).read_bytes()) if is_file else ("reference_name", name)
+            ("reference", Path(name).read_bytes()) if is_file else ("reference_id", name)
         )
         if place < len(weights):
             (of_files if is_file else of_others).append(("weight", weights[place]))

@@ -17,7 +17,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.index.index import Index
-from compodiff.search.naming import find_by_bytes, find_id, find_known_id
+from compodiff.search.naming import find_by_bytes, find_known_id
 from compodiff.search.query import Blend, Mode, Query, Reference, ReferencePart
 from compodiff.serving.limits import (
     MASK_CELLS,
@@ -64,9 +64,6 @@ class SearchFields(BaseModel):
     reference_embedding: list[Base64] = Field(
         default=[], max_length=MAX_REFERENCES, description="`embedding` or `reference_embedding` of an earlier answer"
     )
-    reference_name: list[Id] = Field(
-        default=[], max_length=MAX_REFERENCES, description="ids or emoji, as `compodiff search` takes them"
-    )
     exclude: list[Id] = Field(
         default=[], max_length=MAX_EXCLUDED, description="ids that must not be found; a reference by id never is"
     )
@@ -75,7 +72,7 @@ class SearchFields(BaseModel):
     weight: list[Weight] = Field(
         default=[],
         max_length=3 * MAX_REFERENCES,
-        description="one a reference (uploads, ids, embeddings, names), where there are several; equal if left out",
+        description="one a reference (uploads, ids, embeddings), where there are several; equal if left out",
     )
     text: str = Field(default="", max_length=MAX_TEXT, description="what is to be different", examples=["make it blue"])
     negative: str = Field(default="", max_length=MAX_TEXT, description="what the answer should not be like")
@@ -128,28 +125,23 @@ class Uploads:
 
 
 def name_known(form: SearchForm, uploads: Uploads, index: Index) -> tuple[SearchForm, Uploads]:
-    """Return form and uploads with ids for names, and for uploads that have the bytes of a picture of the index.
+    """Return form and uploads with ids for emoji, and for uploads that have the bytes of a picture of the index.
 
     Weights stay with their references.
-
-    Raises:
-        InputInvalid: a name is no picture of the index.
     """
     form = form.name_emoji(index)
     known = [find_by_bytes(content, index) for content in uploads.references]
-    names = [find_id(name, index, "not in the index") for name in form.reference_name]
-    if not names and not any(known):
+    if not any(known):
         return form, uploads
     weights = form.weight
-    if len(weights) == len(known) + len(form.reference_id) + len(form.reference_embedding) + len(names):
-        ends = len(weights) - len(names) - len(form.reference_embedding), len(weights) - len(names)
+    if len(weights) == len(known) + len(form.reference_id) + len(form.reference_embedding):
         first = weights[: len(known)]
         weights = [weight for weight, each in zip(first, known, strict=True) if each is None]
         weights += [weight for weight, each in zip(first, known, strict=True) if each is not None]
-        weights += [*form.weight[len(known) : ends[0]], *form.weight[ends[1] :], *form.weight[ends[0] : ends[1]]]
-    ids = [*(each for each in known if each is not None), *form.reference_id, *names]
+        weights += form.weight[len(known) :]
+    ids = [*(each for each in known if each is not None), *form.reference_id]
     kept = [place for place, each in enumerate(known) if each is None]
-    left = {"reference": [form.reference[place] for place in kept], "reference_id": ids, "reference_name": []}
+    left = {"reference": [form.reference[place] for place in kept], "reference_id": ids}
     contents = [uploads.references[place] for place in kept]
     return form.model_copy(update={**left, "weight": weights}), Uploads(contents, uploads.mask)
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Form, Query
+from fastapi import APIRouter, FastAPI, Form, Query, Request
 from pydantic import BaseModel, Field
 
 from compodiff.serving.bodies import JSON_BODY, FormOrJsonRoute
 from compodiff.serving.facets import FacetsReply, list_facets
 from compodiff.serving.form import Id, SearchForm
 from compodiff.serving.openings import ANYWHERE, list_changes
+from compodiff.serving.rate_limits import name_client
 from compodiff.serving.replies import PictureReply, make_picture_reply
 from compodiff.serving.service import Service
 
@@ -89,8 +90,10 @@ def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., 
         openapi_extra=JSON_BODY,
         summary="The nearest picture at every step of an answer",
     )
-    async def imagine(form: Annotated[SearchForm, Form(media_type="multipart/form-data")]) -> ImaginingReply:
-        live, rankings = await service.imagine(form)
+    async def imagine(
+        request: Request, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]
+    ) -> ImaginingReply:
+        live, rankings = await service.imagine(form, name_client(request.scope))
         row = live.searcher.index.row
         steps = [
             ImaginedStep(step=step, picture=make_picture_reply(live, row[hits[0].picture_id]), score=hits[0].score)

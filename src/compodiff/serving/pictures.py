@@ -11,6 +11,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images import PictureTable
 from compodiff.serving.champion import ServedModel
+from compodiff.storage.digests import digest_bytes
 
 
 class ThumbnailEdge(IntEnum):
@@ -43,13 +44,15 @@ def read_original(live: ServedModel, picture_id: str) -> ServedPicture:
     """Return a picture's own bytes.
 
     Raises:
-        InputInvalid: it is no longer there, lies outside the folder that is served, or is no picture any more.
+        InputInvalid: it is no longer there, lies outside the folder that is served, or is none that browsers show.
     """
     content = live.searcher.pictures.read_bytes(picture_id)
     for magic, at, media_type in _TYPES:
         if content[at : at + len(magic)] == magic:
             return ServedPicture(content, media_type, _make_etag(live, picture_id, 0))
-    raise InputInvalid(f"{picture_id} is no JPEG, PNG, WebP or GIF picture any more; build the index again")
+    raise InputInvalid(
+        f"{picture_id} is no JPEG, PNG, WebP or GIF, which every browser shows; /thumbnails has a copy of other kinds"
+    )
 
 
 class Thumbnails:
@@ -91,4 +94,6 @@ def _make_etag(live: ServedModel, picture_id: str, edge: int) -> str:
     """Make a tag of the content: a picture that changed has another."""
     index = live.searcher.index
     digest = index.read_text(index.row[picture_id], "sha256")
+    if not digest:  # of vectors that were made elsewhere nobody has read the pictures
+        digest = digest_bytes(f"{live.index_written} {picture_id}".encode())
     return f'"{digest[:32]}-{edge}"'

@@ -18,7 +18,7 @@ _EXAMPLE = "120/minute"
 
 
 class RateLimit:
-    """ASGI middleware that counts requests which run the model: what is posted, but for a session's opening."""
+    """ASGI middleware that counts requests which run the model: searches, and what else is posted but a session."""
 
     def __init__(self, app: ASGIApp, rate: str) -> None:
         """Let each client ask `rate`, such as 120/minute.
@@ -34,7 +34,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or say when the client may come again."""
-        counts = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] != "/session"
+        counts = scope["type"] == "http" and _runs_model(scope["method"], scope["path"])
         client = name_client(scope) if counts else ""
         if not counts or self._windows.hit(self._rate, client):
             await self._app(scope, receive, send)
@@ -42,6 +42,10 @@ class RateLimit:
         wait = max(1, math.ceil(self._windows.get_window_stats(self._rate, client).reset_time - time.time()))
         said = f"one client may ask {self._rate.amount} times in {_describe(self._rate)}; try again in {wait} s"
         await refuse(send, 429, said, {"Retry-After": str(wait)})
+
+
+def _runs_model(method: str, path: str) -> bool:
+    return path == "/search" or (method == "POST" and path != "/session")
 
 
 def name_client(scope: Scope) -> str:

@@ -188,6 +188,6 @@ class _Opening:
             address = address.replace(f"//{any_host}:", "//127.0.0.1:").replace(f"//[{any_host}]:", "//[::1]:")
         places, token = live.places, self.plan.token
         record = ServerRecord(
-            os.getpid(), address, token, places.identity, str(places.index), str(live.searcher.pictures.root)
+            os.getpid(), address, token, places.identity, str(places.index.resolve()), str(live.searcher.pictures.root)
         )
         write_record(record)

@@ -134,14 +134,14 @@ class Service:
         prepared = await asyncio.get_running_loop().run_in_executor(self._decoding, live.searcher.prepare, query)
         return (await self._batcher.submit(live, prepared))[0]
 
-    async def imagine(self, form: SearchForm) -> tuple[ServedModel, list[tuple[Hit, ...]]]:
-        """Return what is nearest to where the sampler stands, from the noise to a query's answer.
+    async def imagine(self, form: SearchForm, client: str = "") -> tuple[ServedModel, list[tuple[Hit, ...]]]:
+        """Return what is nearest to where the sampler stands, from the noise to a query's answer, by who answers it.
 
         Raises:
             InputInvalid: the query cannot be answered.
             HTTPException: 429, there are too many already.
         """
-        begun = await self.begin(form)
+        begun = await self.begin(form, client)
         with self._count_query():
             found = await self._batcher.run_alone(lambda: begun.live.searcher.imagine(begun.prepared))
         return begun.live, found

@@ -13,8 +13,10 @@ import pytest
 from factories import draw_patches
 from PIL import Image
 
+from compodiff.cli.search import _show_pictures
 from compodiff.cli.terminal_pictures import encode_iterm, encode_kitty, encode_sixel, find_protocol
 from compodiff.errors import InputInvalid
+from compodiff.search.ranking import Ranking
 
 PICTURE = draw_patches(3, 150, 100).convert("RGB")
 _SHOWN_BY = ("KITTY_WINDOW_ID", "TERM_PROGRAM", "LC_TERMINAL", "TMUX", "STY")
@@ -107,3 +109,11 @@ def test_a_terminal_says_what_it_can(says, answer, expected):
         assert process.wait(20) == 0
     os.close(ours)
     assert said.decode().replace("\x1b[c", "").split()[-1] == expected
+
+
+def test_a_picture_that_cannot_be_read_ends_no_search_that_did_not_ask_for_it(capsys):
+    answer = Ranking((), np.zeros(2, np.float32), None, None, {})  # without pictures
+    _show_pictures(answer, "sixel", is_asked_for=False)
+    assert capsys.readouterr().err.startswith("note: not drawn: ")
+    with pytest.raises(InputInvalid):
+        _show_pictures(answer, "sixel", is_asked_for=True)

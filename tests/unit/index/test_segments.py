@@ -222,14 +222,18 @@ def test_few_vectors_are_indexed_exactly_and_grow_into_segments(tmp_path):
     shutil.move(tmp_path / "flat" / "part-0.npy", folder / "img_emb" / "img_emb_0.npy")
     shutil.move(tmp_path / "flat" / "part-0.parquet", folder / "metadata" / "metadata_0.parquet")
     params = make_index_params(flat_up_to=400, kind="ivf_sq8")
-    asked = VectorsToIndex(folder, ENCODER, SegmentPlan("auto", lists=4))
+    asked = VectorsToIndex(
+        folder, ENCODER, SegmentPlan("auto", lists=4, pictures_root="/pictures", made_by={"model": "mine"})
+    )
     assert index_vectors(tmp_path / "index", asked, params).kind == "flat"
     index = Index.load(tmp_path / "index")
     rows, _ = index.search(vectors[:9], 10)
     assert rows.tolist() == _find_best(vectors[:9], vectors, 10).tolist()
     write_vectors(tmp_path / "more", 1)
-    more = VectorsToIndex(tmp_path / "more", ENCODER, asked.plan, adds=True)
+    more = VectorsToIndex(tmp_path / "more", ENCODER, SegmentPlan("auto", lists=4), adds=True)
     assert index_vectors(tmp_path / "index", more, params).kind == "ivf_rabitq"
+    grown = read_manifest(tmp_path / "index")
+    assert (grown.pictures_root, grown.made_by) == ("/pictures", {"model": "mine"})
     assert Index.load(tmp_path / "index").row["1/0002.jpg"] == 302
     other = VectorsToIndex(tmp_path / "more", make_wide_manifest(8), asked.plan, adds=True)
     with pytest.raises(EncoderMismatch, match="is 64 wide"):

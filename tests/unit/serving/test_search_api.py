@@ -228,18 +228,15 @@ def test_an_uploaded_copy_is_not_its_own_answer_and_its_query_sent_again_has_the
 
 
 def test_an_upload_with_the_bytes_of_a_picture_of_the_index_is_that_picture(client, small_catalogue):
-    """So is an emoji by its name; weights stay with their references."""
+    """Weights stay with their references."""
     files = {"reference": ("copy.png", small_catalogue.read_bytes(RED), "image/png")}
-    asked = {"text": "make it blue", "reference_id": BLUE, "weight": [3, 1, 2], "reference_name": "\N{DOG FACE}"}
+    asked = {"text": "make it blue", "reference_id": [BLUE, "\N{DOG FACE}"], "weight": [3, 1, 2]}
     answer = client.post("/search", data=asked, files=files).json()["query"]
     dog = answer["reference_id"][2]
     assert answer["reference_id"] == [RED, BLUE, dog]
     assert dog.endswith("1F436")
     assert answer["weight"] == [3, 1, 2]
     assert answer["reference_embedding"] == []
-    missing = client.post("/search", data={"reference_name": "/etc/hostname"})
-    assert missing.status_code == 422
-    assert "not in the index" in missing.json()["error"]
 
 
 def test_a_negative_text_without_effect_is_said(client):

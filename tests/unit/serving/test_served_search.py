@@ -41,7 +41,7 @@ def server(search_project, tmp_path_factory):
         port = running.servers[0].sockets[0].getsockname()[1]
         places, root = champion.live.places, champion.live.searcher.pictures.root
         yield ServerRecord(
-            os.getpid(), f"http://127.0.0.1:{port}", TOKEN, places.identity, str(places.index), str(root)
+            os.getpid(), f"http://127.0.0.1:{port}", TOKEN, places.identity, str(places.index.resolve()), str(root)
         )
         running.should_exit = True
         thread.join()

@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class SegmentPlan:
         recall: the least share of the 10 nearest that searches shall find.
         id_column: column of the tables that names pictures; "" for the first of those that usually do.
         pictures_root: folder that paths in the tables start from, relative to the index or absolute.
+        made_by: the model that the encoder is of, for whoever searches.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class SegmentPlan:
     recall: float = 0.95
     id_column: str = ""
     pictures_root: str = "."
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_segments(out: Path, shards: Sequence[Shard], encoder: EncoderManifest, plan: SegmentPlan) -> IndexManifest:
@@ -96,7 +98,7 @@ def build_segments(out: Path, shards: Sequence[Shard], encoder: EncoderManifest,
         files = _fingerprint(temporary, [TRAINED, *_list_names(segment, 0)])
         described = Segments([[shard.count for shard in shards]], 1, "", {})
         root, width = plan.pictures_root, encoder.embedding_dim
-        manifest = IndexManifest(plan.kind, width, count, 1, encoder, root, files, described)
+        manifest = IndexManifest(plan.kind, width, count, 1, encoder, root, files, described, dict(plan.made_by))
         manifest = measure(temporary, manifest, plan.recall)
         write_json(temporary / MANIFEST, manifest.to_json())
     delete_folder(work, _WORK)

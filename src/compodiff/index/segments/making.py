@@ -4,7 +4,7 @@ Shapes: N vectors, D embedding width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +72,11 @@ def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> Inde
         if asked.adds and read_manifest(out).segments is not None:
             return _tell_engine(out, add_segment(out, shards, asked.encoder, asked.plan.id_column))
         if asked.adds:
-            Index.load(out).require_encoder(asked.encoder)
+            held = Index.load(out)
+            held.require_encoder(asked.encoder)
             shards = [*list_shards(out, asked.encoder.embedding_dim), *shards]
+            made_by = held.manifest.made_by or asked.plan.made_by
+            asked = replace(asked, plan=replace(asked.plan, pictures_root=held.manifest.pictures_root, made_by=made_by))
         return _build(out, shards, asked, params)
 
 
@@ -82,7 +85,7 @@ def _build(out: Path, shards: Sequence[Shard], asked: VectorsToIndex, params: In
     if kind == AUTO:
         kind = FLAT if count <= params.flat_up_to else _AT_SIZE
     if kind != FLAT:
-        return build_segments(out, shards, asked.encoder, SegmentPlan(**{**vars(asked.plan), "kind": kind}))
+        return build_segments(out, shards, asked.encoder, replace(asked.plan, kind=kind))
     frames = [frame for shard in shards for frame in shard.read_tables(0, asked.plan.id_column or None)]
     build(
         out,
@@ -91,6 +94,7 @@ def _build(out: Path, shards: Sequence[Shard], asked: VectorsToIndex, params: In
         encoder=asked.encoder,
         params=params.model_copy(update={"flat_up_to": count}),
         pictures_root=asked.plan.pictures_root,
+        made_by=asked.plan.made_by,
     )
     return read_manifest(out)
 

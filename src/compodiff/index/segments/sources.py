@@ -138,14 +138,20 @@ def _count(table: Path) -> int:
 def complete_rows(rows: pd.DataFrame, id_column: str, first: int) -> pd.DataFrame:
     """Add the columns that every table of pictures has, and the number of each row."""
     ids = rows[id_column].astype(str)
-    path = rows["path"] if "path" in rows else rows.get("image_path", pd.Series("", rows.index)).fillna("")
+    nothing = pd.Series("", rows.index)
+    path = rows["path"] if "path" in rows else rows.get("image_path", nothing)
     own: dict[str, Any] = {
         "picture_id": ids,
-        "name": rows.get("name", ids),
-        "path": path.astype(str),
-        "offset": rows.get("offset", 0),
-        "length": rows.get("length", 0),
-        "sha256": rows.get("sha256", pd.Series("", rows.index)).fillna(""),
+        "name": rows.get("name", ids).fillna(ids),
+        "path": path.fillna("").astype(str),
+        "offset": _count_bytes(rows, "offset"),
+        "length": _count_bytes(rows, "length"),
+        "sha256": rows.get("sha256", nothing).fillna(""),
         "row#": np.arange(first, first + len(rows)),
     }
     return rows.assign(**own)
+
+
+def _count_bytes(rows: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column of bytes; 0 where nobody says."""
+    return rows.get(name, pd.Series(0, rows.index)).fillna(0).astype("int64")
