@@ -15,6 +15,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from rich.console import Console
 
+from compodiff.behaviour.cases import read_cases
 from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.machine import can_write
 from compodiff.params import load_params
@@ -46,6 +47,14 @@ def run_pipeline(force: Force = False, limit_seconds: Seconds = 24 * HOUR) -> St
     return conclude(outcomes)
 
 
+def _require_inputs(project: Path) -> None:
+    """Refuse a project that lacks what its params.yaml names: sets, benchmarks, the file of cases of behaviour."""
+    params = load_params(project / "params.yaml")
+    require_sources(project, params)
+    if params.promotion.behaviour is not None:
+        read_cases(project / params.promotion.behaviour)
+
+
 def main() -> int:
     """Run the pipeline, show what came of it and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description="The pipeline, as a flow.")
@@ -57,7 +66,7 @@ def main() -> int:
         _require_writable(Path.cwd())
         if preset is not None:
             enter_preset(Path.cwd(), preset)
-        require_sources(Path.cwd(), load_params(Path.cwd() / "params.yaml"))
+        _require_inputs(Path.cwd())
     except CompoDiffError as error:
         complaints.print(f"pipeline: {error}")
         return error.exit_code

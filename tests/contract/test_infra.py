@@ -112,6 +112,7 @@ def test_an_image_copies_what_exists_and_installs_what_is_pinned(dockerfile: Pat
             assert (ROOT / name).exists()
             assert name in let_in
     assert all((ROOT / name).exists() for name in let_in)
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["promotion"]["behaviour"] in let_in
     (extras,) = re.findall(r"--editable '\.\[(.+)\]'", text)
     assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
     assert "--constraint constraints.txt" in text

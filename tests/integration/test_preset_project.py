@@ -194,3 +194,15 @@ def test_the_whole_pipeline_of_a_preset_leaves_the_default_alone_and_goes_on(pro
     assert files_of(project) == before
     assert "up to date" in (second := run())
     assert " ran " not in second
+
+
+def test_the_cases_of_behaviour_come_along_and_are_read_before_anything_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "infra" / "params" / "tiny.yaml").write_text(TINY + "promotion: {behaviour: cases.yaml}\n")
+    (project / "cases.yaml").write_text("- {name: a, kind: minimum}\n")
+    assert (prepare_preset(project, "tiny") / "cases.yaml").read_bytes() == (project / "cases.yaml").read_bytes()
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "--preset", "tiny"])
+    assert main() == InputInvalid.exit_code
+    assert "cases.yaml: case 1, minimum, reference: Field required" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """The second gate of promotion: what stands against a challenger by the cases of a file."""
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from compodiff.behaviour.cases import read_cases
 from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.params import Params
+from compodiff.storage.atomic import write_json
 from compodiff.tracking.registry import RegisteredVersion, find_model_folder
 from compodiff.tracking.store import open_store, require_answers
 
@@ -61,7 +61,7 @@ class BehaviourGate:
         store = open_store(self.project)
         with tempfile.TemporaryDirectory() as temporary, require_answers(store.uri):
             table = Path(temporary) / TABLE
-            table.write_text(json.dumps([asdict(each) for each in outcomes], indent=2), encoding="utf-8")
+            write_json(table, [asdict(each) for each in outcomes])
             store.client.log_artifact(version.run_id, str(table))
 
 

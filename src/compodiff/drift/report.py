@@ -1,7 +1,6 @@
 """Compare the queries that a server kept with those of the benchmark that the champion was measured on."""
 
 import html
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -92,7 +91,7 @@ def write_drift_report(figures: DriftFigures, folder: Path) -> None:
         ResourceUnavailable: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FIGURES, json.loads(json.dumps(asdict(figures))))
+    write_json(folder / FIGURES, asdict(figures))
     with replace_path(folder / REPORT) as temporary:
         temporary.write_text(_draw_page(figures), encoding="utf-8")
 

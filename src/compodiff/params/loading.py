@@ -25,6 +25,7 @@ from compodiff.params.training import (
 PRESETS = Path("infra", "params")
 _NAMING = ("sets", "benchmarks")
 _SECTIONS_OF_0_1 = {"benchmark", "promotion", "scenes"}  # each is now part of `benchmarks` or `sets`
+_WHERE_KEYS_ARE = "copy what is missing from this release's params.yaml; compodiff init writes one into a new folder"
 _TRAININGS = ("prior", "composed", "distillation", "finetuning")
 
 
@@ -156,4 +157,6 @@ def _check(content: Any, where: str) -> Params:
             ": ".join((*filter(None, [".".join(map(str, fault["loc"]))]), fault["msg"].removeprefix("Value error, ")))
             for fault in error.errors()
         )
+        if any(fault["type"] == "missing" for fault in error.errors()):
+            faults += f"; {_WHERE_KEYS_ARE}"
         raise ParamsInvalid(f"{where}: {faults}") from error

@@ -58,7 +58,8 @@ def prepare_preset(project: Path, preset: str) -> Path:
         f"# Made of params.yaml and infra/params/{preset}.yaml: edit those, as the next run makes this file anew.\n"
     )
     _write(folder / "params.yaml", origin + yaml.safe_dump(params, sort_keys=False))
-    for name in _COPIED:
+    cases = params.get("promotion", {}).get("behaviour")
+    for name in (*_COPIED, *([cases] if cases else [])):
         if (project / name).is_file():
             _write(folder / name, (project / name).read_text(encoding="utf-8"))
     for name in _LINKED:

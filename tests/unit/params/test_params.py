@@ -27,7 +27,7 @@ def test_the_projects_params_load_and_are_frozen():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda c: c["data"].pop("seed"), "data.seed: Field required"),
+        (lambda c: c["data"].pop("seed"), "data.seed: Field required; copy what is missing from this release's params"),
         (lambda c: c["data"].update(sede=3), "data.sede: Extra inputs"),
         (lambda c: c["data"].update(picture_size="160"), "data.picture_size: Input should be a valid integer"),
         (lambda c: c["data"].update(picture_size=0), "data.picture_size: Input should be greater than 0"),

@@ -1,10 +1,12 @@
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from httpx import Response
 from safetensors.torch import load_file, save_file
 from worlds.search import places_in
 
@@ -142,16 +144,22 @@ def test_an_alias_that_moves_on_and_back_is_followed_without_a_dropped_request(p
 
     crown(numbers[0])
     champion = Champion(lambda: places.find_places(CHAMPION, None))
-    moves = {100: numbers[1], 400: numbers[0]}
-    with TestClient(create_app(champion, refresh_seconds=0.05)) as client:
+    answers: list[Response] = []
+    with TestClient(create_app(champion, refresh_seconds=0.05)) as client, ThreadPoolExecutor(4) as pool:
 
-        def asked(number):
-            if number in moves:
-                crown(moves[number])
+        def ask(_):
             return client.post("/search", data={"text": "a cat", "reference_id": "twemoji-1F534", "k": 5})
 
-        with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(asked, range(600)))
+        def ask_until(version):
+            end = time.monotonic() + 60
+            while not answers or answers[-1].json()["model"] != f"compodiff version {version}":
+                assert time.monotonic() < end
+                answers.extend(pool.map(ask, range(20)))
+
+        ask_until(1)
+        for number in reversed(numbers):
+            crown(number)
+            ask_until(number)
         assert {answer.status_code for answer in answers} == {200}
         rankings: dict[str, set[tuple[str, ...]]] = {}
         for answer in answers:
