@@ -7,9 +7,10 @@ from fastapi import APIRouter, FastAPI, Form, Query, Request
 from pydantic import BaseModel, Field
 
 from compodiff.serving.bodies import JSON_BODY, FormOrJsonRoute
+from compodiff.serving.champion import ServedModel
 from compodiff.serving.facets import FacetsReply, list_facets
 from compodiff.serving.form import Id, SearchForm
-from compodiff.serving.openings import ANYWHERE, list_changes
+from compodiff.serving.openings import ANYWHERE, Example, list_changes
 from compodiff.serving.rate_limits import name_client
 from compodiff.serving.replies import PictureReply, make_picture_reply
 from compodiff.serving.service import Service
@@ -62,16 +63,10 @@ def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., 
     async def get_openings() -> OpeningsReply:
         live = service.champion.live
         examples, rows = await service.openings.find(live)
-        shown = [
-            ExampleReply(
-                reference=make_picture_reply(live, each.reference),
-                text=each.text,
-                answer=make_picture_reply(live, each.answer),
-            )
-            for each in examples
-        ]
         return OpeningsReply(
-            examples=shown, pictures=[make_picture_reply(live, row) for row in rows], changes=list(ANYWHERE)
+            examples=[_make_example_reply(live, each) for each in examples],
+            pictures=[make_picture_reply(live, row) for row in rows],
+            changes=list(ANYWHERE),
         )
 
     @app.get("/changes", responses=faults, summary="Changes that fit a picture of the index")
@@ -103,3 +98,8 @@ def add_page_api(app: FastAPI, service: Service, describe_faults: Callable[..., 
         return ImaginingReply(steps=steps)
 
     app.include_router(router)
+
+
+def _make_example_reply(live: ServedModel, example: Example) -> ExampleReply:
+    reference, answer = (make_picture_reply(live, row) for row in (example.reference, example.answer))
+    return ExampleReply(reference=reference, text=example.text, answer=answer)
