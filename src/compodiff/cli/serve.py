@@ -8,6 +8,7 @@ import typer
 from compodiff.cli.options import Model, Rerank, RerankTop, open_reranking
 from compodiff.cli.output import echo, show_work
 from compodiff.errors import InputInvalid
+from compodiff.index import MANIFEST
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")]
 
@@ -53,11 +54,14 @@ def serve(
     from compodiff.serving.doorway import Doorway
     from compodiff.serving.running import ServePlan, run_server
     from compodiff.serving.trials import Trial
+    from compodiff.storage.ownership import is_marked
 
     if folder is not None and index is not None:
         raise InputInvalid(f"FOLDER {folder} is indexed, --index {index} is served as it is; give one of them")
     if folder is not None and not folder.is_dir():
         raise InputInvalid(f"{folder} is no folder; name one with pictures")
+    if folder is not None and is_marked(folder) and (folder / MANIFEST).is_file():
+        raise InputInvalid(f"{folder} is an index, which is served as it is: --index {folder}")
     pictures = None if folder is None else folder.resolve()
     with show_work("waking up") as show:
         plan = ServePlan(

@@ -63,10 +63,10 @@ def ask_running_server(
     from compodiff.serving.asking import ask_server, list_references
     from compodiff.serving.records import find_record, find_records_folder
 
-    if not find_records_folder().is_dir():
+    references, weights, mask = given
+    if not find_records_folder().is_dir() or (weights and len(weights) != len(references)):
         return None
     started = time.perf_counter()
-    references, weights, mask = given
     try:
         record = find_record(locate_search(model, index).identify())
         if record is None:

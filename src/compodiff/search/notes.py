@@ -3,6 +3,7 @@
 from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.query import SamplerOptions
 from compodiff.search.query import Query
+from compodiff.search.reranking import can_be_shown
 
 
 def explain_negative(query: Query, options: SamplerOptions) -> str | None:
@@ -28,6 +29,13 @@ def explain_nothing(query: Query, pictures: int, findable: int) -> str:
         return f"none of the {pictures} pictures fits the filter {query.where!r}; loosen it"
     those = "pictures that fit the filter" if query.where else "pictures of the index"
     return f"all {findable} {those} are the reference, look the same as it, or are excluded; nothing is left to find"
+
+
+def explain_unseen(query: Query | None) -> str | None:
+    """Say that the reranker did not look at an answer, where it could not."""
+    if query is None or can_be_shown(query):
+        return None
+    return "the reranker looks at pictures, and the reference is an embedding; the order is that of the embeddings"
 
 
 def explain_guess(best: float, least: float) -> str:

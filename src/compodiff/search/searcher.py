@@ -30,7 +30,7 @@ from compodiff.search.fusing import BY_PICTURE, WrittenFusion
 from compodiff.search.guesses import GuessLimit
 from compodiff.search.located import locate_search
 from compodiff.search.naming import find_reference
-from compodiff.search.notes import explain_guess, explain_negative, explain_nothing
+from compodiff.search.notes import explain_guess, explain_negative, explain_nothing, explain_unseen
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, PreparedQuery, Query, Reference, ReferencePart, SearchDials, list_parts
 from compodiff.search.ranking import Hit, Ranker, Ranking
@@ -281,7 +281,9 @@ class Searcher:
         nothing = None if hits else explain_nothing(prepared.asked, pictures, findable)
         guess = self._is_guess(prepared, hits)
         far = explain_guess(_find_best(hits), self._guesses.least_cosine) if guess else None
-        return tuple(note for note in (explain_negative(prepared.asked, prepared.options), nothing, far) if note)
+        unseen = explain_unseen(prepared.original) if self.reranking else None
+        notes = (explain_negative(prepared.asked, prepared.options), nothing, far, unseen)
+        return tuple(note for note in notes if note)
 
     def _is_guess(self, prepared: PreparedQuery, hits: Sequence[Hit]) -> bool:
         """Return whether nothing that was found fits the words of a query without a reference.

@@ -151,7 +151,7 @@ class _Opening:
         tell("waking up: opening the model and the index", 0.7)
         reranking = None if plan.reranking is None else plan.reranking()
         champion = Champion(lambda: find_places(plan.model, index), reranking)
-        watch = plan.trial.open(index)
+        watch = plan.trial.open(index, reranking)
         # Queries by words and ids are answered meanwhile.
         encoder = champion.live.searcher.composer.encoder
         threading.Thread(target=encoder.open_pictures, name="pictures", daemon=True).start()

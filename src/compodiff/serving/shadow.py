@@ -88,18 +88,18 @@ class Shadow:
         try:
             found = [hit.picture_id for hit in live.searcher.answer(answered.query).hits]
         except Exception as error:  # whatever a challenger does wrong is what its shadow is there to find
-            self.queries.labels("failed").inc()
             write_event(self._log, event | {"outcome": "failed", "error": type(error).__name__})
+            self.queries.labels("failed").inc()  # last: who sees the count finds the line
             return
         seconds = time.perf_counter() - started
         overlap = len({*found} & {*answered.found}) / max(len(found), len(answered.found), 1)
-        self.queries.labels("answered").inc()
         self.overlap.observe(overlap)
         self.seconds.labels("champion").observe(answered.seconds)
         self.seconds.labels("shadow").observe(seconds)
         agreement = {"overlap": round(overlap, 3), "same_first": found[:1] == [*answered.found[:1]]}
         taken = {"champion_seconds": round(answered.seconds, 4), "shadow_seconds": round(seconds, 4)}
         write_event(self._log, event | {"outcome": "answered"} | agreement | taken)
+        self.queries.labels("answered").inc()
 
 
 def _is_comparable(answered: AnsweredQuery, live: ServedModel) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from compodiff.encoders.reranking import Reranking
     from compodiff.serving.live_watch import LiveWatch
 
 
@@ -26,8 +27,8 @@ class Trial:
     log: str = ""
     keep_queries: Path | None = None
 
-    def open(self, index: Path | None) -> "LiveWatch":
-        """Open what was asked for, over the index that is served.
+    def open(self, index: Path | None, reranking: "Reranking | None" = None) -> "LiveWatch":
+        """Open what was asked for, over the index that is served, with what looks at the champion's answers again.
 
         Raises:
             CompoDiffError: a model cannot be opened, or the log cannot be written.
@@ -43,7 +44,7 @@ class Trial:
         log = open_json_log("compodiff.trial", self.log) if self.log else None
 
         def open_model(model: str) -> Champion:
-            return Champion(lambda: find_places(model, index))
+            return Champion(lambda: find_places(model, index), reranking)
 
         return LiveWatch(
             shadow=Shadow(open_model(self.shadow), self.share, log) if self.shadow else None,

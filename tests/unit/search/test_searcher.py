@@ -188,8 +188,9 @@ def test_a_reranker_orders_the_first_pictures_anew_and_is_timed(composer, index)
     assert "rerank" in found.seconds
     assert "rerank" not in plain.seconds
     assert searcher.imagine(searcher.prepare(Query("07.png", "blue", k=6)))[-1][0].picture_id == ids[3]
-    with pytest.raises(InputInvalid, match="as a picture or an id, not as an embedding"):
-        searcher.answer(Query(plain.embedding, "blue"))
+    of_embedding = searcher.answer(Query(index.read_embedding("07.png"), "blue", k=6))  # as the page asks
+    assert "the reference is an embedding" in of_embedding.notes[0]
+    assert [hit.rank for hit in of_embedding] == [1, 2, 3, 4, 5, 6]
 
 
 def test_fewer_pictures_than_asked_for_are_all_of_them(composer, index):

@@ -95,6 +95,8 @@ def test_what_the_server_refuses_is_said_as_it_is_here(server, records):
     write_record(server)
     with pytest.raises(InputInvalid, match="neither a picture file nor in the index"):
         search("--reference", "nobody knows this")
+    with pytest.raises(InputInvalid, match="1 --reference and 2 --weight"):
+        search("--reference", "🔴", "--weight", 1, "--weight", 2)
 
 
 def test_the_record_is_the_user_s_alone_and_follows_the_index(server, records, search_project):
@@ -124,3 +126,8 @@ def test_a_served_search_loads_no_torch(server, records, search_project):
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=search_project)
     assert done.stderr.splitlines()[-1] == "[]"
     assert f"answered by the server at {server.address}" in done.stderr
+
+
+def test_an_index_is_not_taken_for_a_folder_of_pictures(search_project):
+    with pytest.raises(InputInvalid, match="is an index, which is served as it is: --index "):
+        run_command("serve", search_project / "artifacts" / "index")

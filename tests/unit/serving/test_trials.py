@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from worlds.search import places_in
 
 from compodiff.drift.reservoir import QueryReservoir, read_kept_queries
+from compodiff.encoders.reranking import Reranking
 from compodiff.errors import InputInvalid
 from compodiff.serving.api import create_app
 from compodiff.serving.canary import Canary, CanaryBounds
@@ -23,6 +24,7 @@ from compodiff.serving.champion import Champion
 from compodiff.serving.json_log import open_json_log
 from compodiff.serving.live_watch import LiveWatch
 from compodiff.serving.shadow import Shadow
+from compodiff.serving.trials import Trial
 
 RED = "twemoji-1F534"
 
@@ -66,6 +68,21 @@ def test_a_shadow_answers_the_same_queries_and_its_faults_are_its_own(
     assert (answered["overlap"], answered["same_first"], answered["shadow"]) == (1.0, True, "the second")
     assert (failed["outcome"], failed["error"]) == ("failed", "ZeroDivisionError")
     assert "secret" not in (tmp_path / "trial.jsonl").read_text()
+
+
+class Backwards:
+    """Likes the last picture best."""
+
+    def score(self, _references: object, _text: str, pictures: Sequence[object]) -> np.ndarray:
+        return np.arange(len(pictures), dtype=np.float32)
+
+
+def test_what_looks_at_the_champions_answers_again_looks_at_a_challengers(search_project: Path) -> None:
+    again = Reranking(Backwards(), 3)
+    model = str(search_project / "artifacts")
+    watch = Trial(shadow=model, canary=model).open(search_project / "artifacts" / "index", again)
+    tried = [each.challenger.live.searcher.reranking for each in (watch.shadow, watch.canary) if each is not None]
+    assert tried == [again, again]
 
 
 def test_a_shadow_waits_for_idleness_and_drops_what_it_cannot_do(champion: Champion, challenger: Champion) -> None:
