@@ -125,3 +125,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in this process: a spawned one would not know the tiny CLIP, which open_clip was told of here."""
     monkeypatch.setenv("COMPODIFF_WORKERS", "1")
+
+
+@pytest.fixture(autouse=True)
+def outside_any_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the flow that an earlier test of this process ran here: what it names itself in is the environment."""
+    monkeypatch.delenv("COMPODIFF_PIPELINE", raising=False)

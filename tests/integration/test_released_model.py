@@ -196,7 +196,7 @@ def test_it_is_registered_promoted_and_searched_as_champion(
     assert "version 1 is challenger" in run_command("register", NAME, "--result", "emoji=emoji.json").output
     assert "version 1 is champion now" in run_command("promote").output
     parts = find_model_folder(project, CHAMPION)
-    assert {path.name for path in parts.iterdir()} == {"composed", "encoder", "index", "sampling.json"}
+    assert {path.name for path in parts.iterdir()} == {"chain.json", "composed", "encoder", "index", "sampling.json"}
     found = run_command("search", "--reference", "🔴", "--text", "make it blue", "--json").stdout
     assert len(json.loads(found)["results"]) == 10
     monkeypatch.setenv("MLFLOW_TRACKING_URI", open_store(project).uri)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from worlds.processes import BIN, Postgres, Server, Team, environment
 
 from compodiff.errors import ResourceUnavailable
@@ -43,6 +44,8 @@ def trained(search_project: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A project with all that `register` takes."""
     folder = tmp_path_factory.mktemp("trained") / "project"
     shutil.copytree(search_project, folder, ignore=shutil.ignore_patterns("mlruns"))
+    own = yaml.safe_load((folder / "params.yaml").read_text()) | {"promotion": {"behaviour": None}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(own))
     (folder / "artifacts" / "metrics").mkdir()
     for name in ("emoji", "scenes"):
         (folder / "artifacts" / "metrics" / f"{name}.json").write_text(json.dumps(FIGURES))

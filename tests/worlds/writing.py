@@ -32,6 +32,8 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "search": ("--text", "red", "--index", "{root}/indexed", *MODEL),
     "index build": ("{root}/pictures", *MODEL),
     "index add": ("{root}/pictures", "{root}/pictures/red.png", *MODEL),
+    "index from-embeddings": ("{root}/vectors", *MODEL),
+    "index to-engine": "it writes to the engine",
     "index remove": "it writes where an index of the same folder stands already",
     "index status": "it only reads",
     "benchmark run": ("triplets", "--root", "{root}/artifacts/benchmark", *MODEL, "--no-track"),
@@ -77,6 +79,12 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "promote": "it writes to MLflow",
     "register": "it writes to MLflow",
     "rollback": "it writes to MLflow",
+    "versions": "its page is claimed before anything is compared: tests/unit/inspection",
+    "behaviour": "it prints",
+    "sign": "it writes chain.json into a model's folder, and refuses another's: tests/unit/signing/test_model_chain.py",
+    "drift": "its folder is claimed before anything is read: tests/unit/drift/test_drift.py",
+    "bench index": "its folder is claimed before anything is made: tests/unit/speed",
+    "bench scale": "it prints",
     "bench denoiser": "it prints",
     "bench training": "it prints",
     "bench serve": "it prints",
@@ -95,6 +103,8 @@ def make_world(root: Path, encoder: Encoder) -> Path:
         (root / name).mkdir()
         for colour in ("red", "green", "blue"):
             drawn("disc", colour).save(root / name / f"{colour}.png")
+    (root / "vectors").mkdir()
+    np.save(root / "vectors" / "x.npy", np.eye(3, encoder.manifest.embedding_dim, dtype=np.float32))
     _write_triplets(root / "triplets")
     export_set(str(root / "triplets"), "webdataset", root / "exported")
     _write_cirr(root / "cirr")

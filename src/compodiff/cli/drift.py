@@ -26,12 +26,14 @@ def show_drift(
     to: Annotated[Path, typer.Option(help="Folder for report.html and drift.json.")] = Path("artifacts/drift"),
 ) -> None:
     """Compare embeddings of live queries with those of the benchmark's queries, and write a report."""
-    from compodiff.drift.report import REPORT, look_for_drift, write_drift_report
+    from compodiff.drift.report import KIND, REPORT, look_for_drift, write_drift_report
     from compodiff.drift.reservoir import read_kept_queries
     from compodiff.params import load_params
     from compodiff.search.searcher import Searcher
+    from compodiff.storage.ownership import require_replaceable_folder
     from compodiff.watching.textfiles import publish_drift
 
+    require_replaceable_folder(to, KIND)
     kept = read_kept_queries(queries)
     if benchmark is None:
         root = find_project_root()

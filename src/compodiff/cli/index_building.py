@@ -86,8 +86,11 @@ def find_sources(folder: Path, out: Path | None) -> tuple["Sources", Path]:
     from compodiff.index.manifest import read_manifest
     from compodiff.index.scanning import resolve
     from compodiff.index.sources import Sources
+    from compodiff.index.stamp import stamp
 
     folder = resolve(folder)
     index = resolve(out or choose_index_place(folder))
+    if stamp(index) == (0, 0):
+        return Sources(folder), index
     sources = Sources.read_beside(index, resolve(index / read_manifest(index).pictures_root))
     return (sources if sources.hold(folder) else Sources(folder)), index

@@ -18,6 +18,7 @@ from compodiff.cli.output import Column, echo, print_files, print_table, show_wo
 from compodiff.cli.served_search import ask_running_server
 from compodiff.cli.terminal_pictures import EDGE, Protocol, count_columns, find_protocol, print_picture
 from compodiff.project import ATTRIBUTION
+from compodiff.search.located import locate_search
 
 if TYPE_CHECKING:
     from compodiff.search.query import PreparedQuery, Query, Reference
@@ -109,7 +110,8 @@ def search(
     asked |= {"mode": mode, "exclude": tuple(exclude or ()), "where": where.strip()}
     references = reference or [], weight or [], mask
     named = reference[0] if reference and len(reference) == 1 else reference
-    given = {"reference": named, "weight": weight, "mask": mask, "model": model}
+    chosen = locate_search(model, index).chosen.name
+    given = {"reference": named, "weight": weight, "mask": mask, "model": chosen}
     needs_pictures = open_page or print0 or html is not None or protocol is not None
     may_ask = rerank is None and not no_server and not needs_pictures
     if may_ask and (served := ask_running_server(model, index, references, asked)):

@@ -15,9 +15,9 @@ from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
-from compodiff.storage.atomic import replace_path, write_json
+from compodiff.storage.atomic import replace_folder, write_json
 
-REPORT, FIGURES = "report.html", "drift.json"
+KIND, REPORT, FIGURES = "drift report", "report.html", "drift.json"
 LEAST_QUERIES = 100  # fewer say nothing
 _LEAST_JUDGED = 20
 _CHANCE = 0.01
@@ -85,15 +85,15 @@ def look_for_drift(searcher: Searcher, benchmark: Path, kept: KeptQueries, toler
 
 
 def write_drift_report(figures: DriftFigures, folder: Path) -> None:
-    """Write drift.json and report.html.
+    """Write drift.json and report.html as `folder`, whole or not at all.
 
     Raises:
-        ResourceUnavailable: the folder cannot be written.
+        InputInvalid: the folder is somebody's.
+        ResourceUnavailable: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FIGURES, asdict(figures))
-    with replace_path(folder / REPORT) as temporary:
-        temporary.write_text(_draw_page(figures), encoding="utf-8")
+    with replace_folder(folder, KIND) as temporary:
+        write_json(temporary / FIGURES, asdict(figures))
+        (temporary / REPORT).write_text(_draw_page(figures), encoding="utf-8")
 
 
 def _ask_benchmark(searcher: Searcher, benchmark: Path, seed: int) -> tuple[Floats, Floats]:

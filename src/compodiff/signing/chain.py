@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compodiff.errors import CheckpointMismatch
+from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.signing.keys import TRUSTED, find_signing_key, is_signed, read_trusted_keys
 from compodiff.signing.lineage import trace_lineage
 from compodiff.storage.digests import digest_file
@@ -69,11 +69,13 @@ def sign_folder(folder: Path) -> bool:
     What an earlier chain tells of the files' origin is kept where they are still those files.
 
     Raises:
-        InputInvalid: the key cannot be used, or the earlier chain is no JSON.
+        InputInvalid: the key cannot be used, or the file of that name is no chain.
     """
     parts, origin = list_parts(folder), {}
     if (folder / CHAIN).is_file():
         earlier = read_json(folder / CHAIN)
+        if not isinstance(earlier, dict) or not {"files", "origin"} <= earlier.keys():
+            raise InputInvalid(f"{folder / CHAIN} is no chain of compodiff; move it away to sign the model")
         if earlier.get("files") == _digest_parts(parts):
             origin = earlier["origin"]
     return len(write_chain(folder, parts, origin)) > 1

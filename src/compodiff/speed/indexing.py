@@ -22,9 +22,11 @@ from compodiff.speed.apart import Cost, measure, run_apart
 from compodiff.speed.figures import Figure
 from compodiff.speed.synthetic import MANIFEST
 from compodiff.speed.vectors import draw_shard, write_shard
+from compodiff.storage.atomic import open_work_folder
 from compodiff.storage.digests import digest_bytes
 
 _QUERIES, _NEAREST = 500, 10
+_OWN = ("shards", "added", "index")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,13 @@ class IndexSizes:
 
 
 def run(folder: Path, sizes: IndexSizes, kind: str) -> dict[str, Any]:
-    """Measure an index of `kind` in `folder`, which is filled: shards, added, index."""
-    shards, added, index = folder / "shards", folder / "added", folder / "index"
+    """Measure an index of `kind` in `folder`, which is filled and stays.
+
+    Raises:
+        InputInvalid: the folder holds something that is not ours.
+    """
+    folder = open_work_folder(folder, "measured index", _OWN)
+    shards, added, index = (folder / name for name in _OWN)
     for where in (shards, added):
         where.mkdir(parents=True, exist_ok=True)
     for number, count in enumerate(sizes.shards):

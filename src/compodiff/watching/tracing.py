@@ -1,14 +1,13 @@
 """Spans of OpenTelemetry, sent by OTLP over HTTP where OTEL_EXPORTER_OTLP_ENDPOINT names who takes them.
 
-Without it a span costs some microseconds and goes nowhere. Spans hold no texts, pictures or ids of pictures.
+Without it a span costs some microseconds and goes nowhere. Spans hold no texts, pictures or ids of pictures. This
+module imports nothing that an installation has yet to bring: flows begin with it.
 """
 
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-from opentelemetry import trace
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _NAME = "compodiff"
@@ -22,6 +21,7 @@ def start_tracing(service: str) -> bool:
     """
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         return False
+    from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -37,6 +37,8 @@ def start_tracing(service: str) -> bool:
 @contextmanager
 def trace_block(name: str, attributes: Mapping[str, str | int]) -> Iterator[None]:
     """Make the block a span; an exception that leaves it is noted there."""
+    from opentelemetry import trace
+
     with trace.get_tracer(_NAME).start_as_current_span(name, attributes=dict(attributes)):
         yield
 
@@ -49,6 +51,8 @@ def record_phases(name: str, phases: Mapping[str, float], attributes: Mapping[st
         phases: name -> seconds, one after the other.
         attributes: of the whole.
     """
+    from opentelemetry import trace
+
     tracer = trace.get_tracer(_NAME)
     ends = time.time_ns()
     begins = ends - int(sum(phases.values()) * 1e9)

@@ -102,3 +102,10 @@ def test_the_retraining_that_drift_asks_for_is_a_deployment_that_there_is() -> N
     deployments = yaml.safe_load((Path(__file__).parents[3] / "infra" / "prefect.yaml").read_text())["deployments"]
     trainings = [each["name"] for each in deployments if each["entrypoint"].endswith(".train_models")]
     assert RETRAINING in {f"{train_models.name}/{name}" for name in trainings}
+
+
+def test_a_report_takes_nobodys_folder(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(InputInvalid, match="which compodiff did not write"):
+        run_command("drift", tmp_path / "away.npz", "--to", tmp_path)
+    assert (tmp_path / "report.html").read_text() == "mine"

@@ -18,7 +18,7 @@ from worlds.search import places_in
 from compodiff import Searcher
 from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.serving.champion import Champion
-from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact, write_registered_chain
+from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact, sign_folder, write_registered_chain
 from compodiff.signing.keys import SIGNING, TRUSTED
 from compodiff.signing.lineage import compute_dvc_digest
 
@@ -170,3 +170,10 @@ def test_a_key_that_cannot_be_used_is_named(
         monkeypatch.setenv(variable, str(tmp_path / "key"))
         with pytest.raises(InputInvalid, match=f"{variable}="):
             run_command("sign", str(model)) if variable == SIGNING else require_intact(model)
+
+
+def test_a_file_that_is_no_chain_is_not_written_over(tmp_path):
+    (tmp_path / CHAIN).write_text('{"links": 3}')
+    with pytest.raises(InputInvalid, match="is no chain of compodiff; move it away"):
+        sign_folder(tmp_path)
+    assert (tmp_path / CHAIN).read_text() == '{"links": 3}'

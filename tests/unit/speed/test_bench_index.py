@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from compodiff.errors import InputInvalid
 from compodiff.index.segments.lists import choose_lists
 from compodiff.speed.indexing import IndexSizes, run
 from compodiff.speed.plans import MeasuredRates, Prices, plan
@@ -47,3 +48,10 @@ def test_rates_are_read_from_what_bench_index_prints():
     figures = ("build, processor minutes", "index, GB on the disk", "queries a processor second")
     printed = {"vectors": "1,000 x 64", "rows": [{"figure": figure, "measured": 2.0} for figure in figures]}
     assert MeasuredRates.of(printed, 0.5) == MeasuredRates(1000, 64, 120.0, 2e9, 2.0, 0.5)
+
+
+def test_a_folder_with_something_of_somebodys_is_refused(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(InputInvalid, match="which compodiff did not write"):
+        run(tmp_path, IndexSizes(rows=900, width=64), "flat")
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
