@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
+from selenium.common.exceptions import ElementClickInterceptedException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -83,10 +84,10 @@ def test_a_result_becomes_the_next_reference_and_the_way_can_be_gone_back(page):
     assert found(page) == second
     one(page, "#trail button").click()
     until(lambda: found(page)[:20] == first[:20])
-    one(page, "#grid .show").click()
+    _click_when_still(page, "#grid .show")
     page.find_element(By.XPATH, "//button[.='Use as reference']").click()
     found(page)
-    one(page, "#grid .show").click()
+    _click_when_still(page, "#grid .show")
     one(page, "#viewer [aria-label='Add to the references']").click()
     until(lambda: page.current_url.count("reference_id=") == 2)
     assert len(page.find_elements(By.CSS_SELECTOR, "#weights input[type=range]")) == 2
@@ -200,3 +201,16 @@ def test_the_page_is_usable_within_a_second(page, address):
     assert one(page, "#text").is_enabled()
     # A loaded machine is given twice the second that the page has on its own.
     assert time.perf_counter() - began < 2
+
+
+def _click_when_still(page, selector):
+    """Click what cards may glide over until they stand."""
+
+    def try_to_click():
+        try:
+            one(page, selector).click()
+        except ElementClickInterceptedException:
+            return False
+        return True
+
+    until(try_to_click)

@@ -140,6 +140,7 @@ def index_embeddings(
 ) -> None:
     """Index vectors that the model's encoder made, of any number, shard by shard; one that was killed continues."""
     from compodiff.encoders import load_encoder
+    from compodiff.index.scanning import resolve
     from compodiff.index.segments.building import SegmentPlan
     from compodiff.index.segments.making import VectorsToIndex, index_vectors
     from compodiff.params import load_params
@@ -147,9 +148,9 @@ def index_embeddings(
     chosen = choose_model(model, out if add else None)
     encoder = load_encoder(find_model_parts(chosen).encoder).manifest
     root = pictures or (source if set_folder is None else find_project_root())
-    plan = SegmentPlan(kind, lists, recall, id_column, str(root.resolve()), chosen.to_json())
+    plan = SegmentPlan(kind, lists, recall, id_column, str(resolve(root)), chosen.to_json())
     params = load_params(find_params_file()).index
-    made = index_vectors(out.resolve(), VectorsToIndex(source, encoder, plan, add, set_folder), params)
+    made = index_vectors(resolve(out), VectorsToIndex(source, encoder, plan, add, set_folder), params)
     echo(f"{made.count} pictures in {out}, {made.kind}")
     if made.segments is not None:
         echo(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in made.segments.measured.items()))
@@ -174,12 +175,12 @@ def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     FOLDER may be an index of embeddings; FILES are ids then.
     """
     from compodiff.index.folder import remove_from_index
-    from compodiff.index.scanning import find_path_inside
+    from compodiff.index.scanning import find_path_inside, resolve
     from compodiff.index.segments.making import is_of_segments, remove_pictures
     from compodiff.params import load_params
 
     if is_of_segments(folder):
-        left = remove_pictures(folder.resolve(), [str(file) for file in files or ()])
+        left = remove_pictures(resolve(folder), [str(file) for file in files or ()])
         echo(f"{left.count} pictures in {folder}, {len(set(files or ()))} removed")
         return
     sources, index = find_sources(folder, out)
