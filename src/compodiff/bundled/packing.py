@@ -5,7 +5,6 @@ another encoder of it, with a digest of its own: an index of the model as it was
 """
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,15 @@ from torch import Tensor
 
 from compodiff.bundled import DESCRIPTION, WEIGHTS
 from compodiff.bundled.packaged import read_packaged_tensors
-from compodiff.bundled.unpacking import COMPOSED, ENCODER, widen_tensors, write_encoder_weights
+from compodiff.bundled.unpacking import (
+    COMPOSED,
+    EDITS,
+    ENCODER,
+    SCALE,
+    widen_tensors,
+    write_edit_maps,
+    write_encoder_weights,
+)
 from compodiff.encoders.edit_maps import FILE as EDIT_MAPS
 from compodiff.encoders.edit_maps import RECORD as EDITS_DIGEST
 from compodiff.encoders.loading import MANIFEST as ENCODER_MANIFEST
@@ -33,6 +40,9 @@ from compodiff.storage.digests import digest_bytes, digest_file
 from compodiff.storage.json_files import read_json
 
 _LARGEST = float(torch.finfo(torch.float16).max)
+# Kept in eight bits and a scale for each row: what a text is compared with, and what edits do.
+_ROUGH = ("text.proj.descriptions", "text.proj.directions")
+_ROUGH_EDITS = ("down", "up")
 
 
 def pack_model(composed: Path, encoder: Path, folder: Path, *, version: str, demo: Mapping[str, Any]) -> str:
@@ -56,18 +66,21 @@ def pack_model(composed: Path, encoder: Path, folder: Path, *, version: str, dem
         raise InputInvalid(f"{encoder.parent} cannot be packed: it has another encoder than the default, or no dials")
     trained, towers = _divide_tensors(encoder / ENCODER_WEIGHTS)
     packed = _halve(ENCODER, trained) | _halve(COMPOSED, read_tensors(composed / MODEL_WEIGHTS))
+    if EDITS_DIGEST in manifest.record:
+        packed |= _round(EDITS, read_tensors(encoder / EDIT_MAPS), _ROUGH_EDITS)
     safetensors.torch.save_file(packed, folder / WEIGHTS)
     with tempfile.TemporaryDirectory() as temporary:
         rounded = Path(temporary) / ENCODER_WEIGHTS
         write_encoder_weights(rounded, widen_tensors(packed, ENCODER), towers)
         digest = digest_file(rounded)
+        edits = write_edit_maps(Path(temporary), packed)
     manifest = replace(
         manifest,
         picture=replace(manifest.picture, weights_digest=digest),
         texts=tuple(replace(part, weights_digest=digest) for part in manifest.texts),
     )
-    if EDITS_DIGEST in manifest.record:  # in half precision already; their digest is in the manifest
-        shutil.copyfile(encoder / EDIT_MAPS, folder / EDIT_MAPS)
+    if edits is not None:
+        manifest = replace(manifest, record={**manifest.record, EDITS_DIGEST: edits})
     said = {"encoder": manifest.to_json(), "towers": towers, "sampling": dials.model_dump()}
     said["card"] = replace(card, encoder=manifest.to_json()).to_json()
     content = json.dumps([said, digest_file(folder / WEIGHTS)], sort_keys=True)
@@ -84,17 +97,31 @@ def _divide_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _halve(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors in half precision under names with a prefix; those of whole numbers as they are.
+    """Return tensors in half precision under names with a prefix, some in eight bits; those of whole numbers as is.
 
     Raises:
         InputInvalid: a value is too large for it.
     """
-    halves = {}
+    halves = _round(prefix, {name: tensor for name, tensor in tensors.items() if name in _ROUGH}, _ROUGH)
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in _ROUGH}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and float(tensor.abs().max()) > _LARGEST:
             raise InputInvalid(f"{name} holds a value beyond {_LARGEST:g}, which half precision cannot hold")
         halves[f"{prefix}{name}"] = tensor.half() if tensor.is_floating_point() else tensor
     return halves
+
+
+def _round(prefix: str, tensors: Mapping[str, Tensor], rough: Sequence[str]) -> dict[str, Tensor]:
+    """Return tensors under names with a prefix: rough ones in eight bits with a scale a row, others as they are."""
+    packed = {}
+    for name, tensor in tensors.items():
+        packed[f"{prefix}{name}"] = tensor
+        if name in rough:
+            largest = tensor.float().abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float16).tiny)
+            scale = (largest / 127).half()
+            packed[f"{prefix}{name}"] = (tensor.float() / scale.float()).round().clamp(-127, 127).to(torch.int8)
+            packed[f"{prefix}{name}{SCALE}"] = scale
+    return packed
 
 
 def choose_demo(queries: Sequence[Mapping[str, Any]], names: Mapping[str, str], count: int) -> dict[str, Any]:

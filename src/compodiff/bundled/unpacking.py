@@ -1,6 +1,5 @@
 """Make the model folder of what the wheel holds and of the packages' towers: composed/, encoder/, sampling.json."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from compodiff.storage.atomic import replace_folder, write_json
 from compodiff.storage.digests import digest_file
 
 KIND = "bundled model"
-ENCODER, COMPOSED = "encoder.", "composed."  # what names of packed tensors begin with
+ENCODER, COMPOSED, EDITS = "encoder.", "composed.", "edits."  # what names of packed tensors begin with
+SCALE = ".scale"  # what the name of the scales of a tensor in eight bits ends with
 
 
 def unpack_model(home: Path, folder: Path = FOLDER) -> Path:
@@ -52,8 +52,7 @@ def unpack_model(home: Path, folder: Path = FOLDER) -> Path:
         trained = widen_tensors(packed, ENCODER)
         write_encoder_weights(temporary / "encoder" / ENCODER_WEIGHTS, trained, said["towers"])
         _require_same_towers(temporary / "encoder" / ENCODER_WEIGHTS, said)
-        if (folder / EDIT_MAPS).is_file():
-            shutil.copyfile(folder / EDIT_MAPS, temporary / "encoder" / EDIT_MAPS)
+        write_edit_maps(temporary / "encoder", packed)
         write_json(temporary / "encoder" / ENCODER_MANIFEST, said["encoder"])
         save_model(temporary / "composed", widen_tensors(packed, COMPOSED), ModelCard.from_json(said["card"]))
         write_json(temporary / DIALS, said["sampling"])
@@ -62,8 +61,30 @@ def unpack_model(home: Path, folder: Path = FOLDER) -> Path:
 
 def widen_tensors(packed: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the packed tensors of one part under their own names, in single precision."""
-    own = {name.removeprefix(prefix): tensor for name, tensor in packed.items() if name.startswith(prefix)}
+    own = _scale(packed, prefix)
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in own.items()}
+
+
+def write_edit_maps(folder: Path, packed: dict[str, Tensor]) -> str | None:
+    """Write the maps of edits into an encoder's folder; return their digest, None where none are packed."""
+    maps = {
+        name: tensor.half() if f"{EDITS}{name}{SCALE}" in packed else tensor
+        for name, tensor in _scale(packed, EDITS).items()
+    }
+    if not maps:
+        return None
+    safetensors.torch.save_file(maps, folder / EDIT_MAPS)
+    return digest_file(folder / EDIT_MAPS)
+
+
+def _scale(packed: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one part under their own names; those in eight bits as numbers again."""
+    own = {name.removeprefix(prefix): tensor for name, tensor in packed.items() if name.startswith(prefix)}
+    return {
+        name: tensor.float() * own[f"{name}{SCALE}"].float() if f"{name}{SCALE}" in own else tensor
+        for name, tensor in own.items()
+        if not (name.endswith(SCALE) and name.removesuffix(SCALE) in own)
+    }
 
 
 def write_encoder_weights(path: Path, trained: dict[str, Tensor], towers: Sequence[str]) -> None:
