@@ -177,7 +177,8 @@ def test_a_killed_flow_takes_its_stage_with_it_and_the_next_one_continues(projec
 
 def test_the_pipeline_told_to_stop_ends_all_that_it_started(project: Path) -> None:
     """What `make run` runs, with a server of its own."""
-    shutil.copy(ROOT / "params.yaml", project)
+    for name in ("params.yaml", "behaviour.yaml"):
+        shutil.copy(ROOT / name, project)
     (project / "train.sh").write_text("echo $$ > pid; sleep 300\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     command = [sys.executable, "-m", "flows.pipeline"]

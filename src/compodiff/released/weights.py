@@ -167,6 +167,12 @@ def _read_config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
             raise CheckpointMismatch(f"{name} has the shape {tuple(shape)}, not a matrix's; not a released checkpoint")
         return shape
 
+    def divide_side(name: str, side: int, by: int) -> int:
+        count = find_shape(name)[side] // by
+        if count < 1:
+            raise CheckpointMismatch(f"{name} has the shape {tuple(theirs[name].shape)}, which is too small")
+        return count
+
     width, token_dim = find_shape("net.to_text_embeds.0.weight")
     head_width = find_shape(f"{_name_layer(0)}0.null_kv")[1]
     layers = {found[1] for name in theirs if (found := LAYER.match(name))}
@@ -175,10 +181,10 @@ def _read_config(theirs: Mapping[str, Tensor]) -> DenoiserConfig:
         token_dims=(token_dim,),
         width=width,
         depth=len(layers),
-        heads=find_shape(f"{_name_layer(0)}{QUERY}")[0] // head_width,
-        cross_heads=find_shape(f"{_name_layer(0)}1.to_q.weight")[0] // head_width,
+        heads=divide_side(f"{_name_layer(0)}{QUERY}", 0, head_width),
+        cross_heads=divide_side(f"{_name_layer(0)}1.to_q.weight", 0, head_width),
         head_width=head_width,
-        feed_forward_factor=find_shape(f"{_name_layer(0)}2.5.weight")[1] // width,
+        feed_forward_factor=divide_side(f"{_name_layer(0)}2.5.weight", 1, width),
         mask_size=math.isqrt(find_shape("net.to_mask_embeds.1.net.0.0.weight")[1]),
         image_slots=1,
         residual=False,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,15 @@ def test_tensors_of_other_shapes_are_refused(released: Path, tmp_path: Path, dat
     tensors[data.draw(st.sampled_from(read))] = torch.zeros(data.draw(st.lists(st.integers(0, 5), max_size=3)))
     with pytest.raises(CheckpointMismatch):
         import_weights(tensors, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["0.to_q", "1.to_q", "2.5"])
+def test_a_matrix_too_small_for_one_head_or_one_width_is_named(released: Path, tmp_path: Path, part: str) -> None:
+    name = f"model.net.transformer.layers.0.{part}.weight"
+    with pytest.raises(
+        CheckpointMismatch, match=rf"layers\.0\.{re.escape(part)}\.weight has the shape \(1, 1\), which"
+    ):
+        import_weights(load_file(released / WEIGHTS) | {name: torch.zeros(1, 1)}, tmp_path)
 
 
 def import_weights(tensors: dict[str, Tensor], tmp_path: Path) -> None:
