@@ -32,7 +32,7 @@ class CanaryBounds:
         least_errors: fewer are no reason.
         more_errors: share of queries that may fail beyond the champion's share.
         doubt: the chance that this many fail though no more should; small, as it is looked at after each query.
-        least_queries: of each model, before their times are compared.
+        least_queries: that each model answered, before their times are compared.
         times_slower: bound of the 95th percentile of seconds, as a multiple of the champion's.
         slack_seconds: added to it, as short times vary.
     """
@@ -135,9 +135,10 @@ class Canary:
         usual = float(np.isinf(other).mean()) if len(other) else 0.0
         if failed >= bounds.least_errors and self._estimate_least_share(failed, len(own)) > usual + bounds.more_errors:
             return f"{failed} of {len(own)} queries failed, of the champion's {usual:.1%}"
+        own, other = (each[np.isfinite(each)] for each in (own, other))
         if min(len(own), len(other)) < bounds.least_queries:
             return ""
-        slow, most = (float(np.quantile(each[np.isfinite(each)], 0.95)) for each in (own, other))
+        slow, most = (float(np.quantile(each, 0.95)) for each in (own, other))
         limit = bounds.times_slower * most + bounds.slack_seconds
         return f"95 % of queries take up to {slow:.2f} s, the champion's {most:.2f} s" if slow > limit else ""
 

@@ -129,6 +129,7 @@ def test_a_client_stays_with_its_model_and_the_share_is_kept(champion: Champion,
         ([None] * 2 + [0.1] * 20, [0.1] * 22, ""),
         ([None, *[0.1] * 4] * 4, [None, *[0.1] * 4] * 4, ""),
         ([9.9] * 9, [0.1] * 20, ""),
+        ([0.1] * 12, [None] * 12, ""),
     ],
 )
 def test_a_canary_is_withdrawn_for_errors_or_latency_beyond_the_champions(
