@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compodiff.behaviour.cases import read_cases
+from compodiff.behaviour.cases import Case, read_cases
 from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.params import Params
 from compodiff.storage.atomic import write_json
@@ -35,17 +35,29 @@ class BehaviourGate:
             InputInvalid: the file of cases cannot be used.
             ResourceUnavailable: MLflow cannot be reached.
         """
-        from compodiff.behaviour.asking import ask_cases
-
         cases = read_cases(self.file)
         try:
-            outcomes = ask_cases(self._open(challenger), cases)
+            outcomes = self._ask(challenger, cases)
         except ResourceUnavailable:
             raise
         except CompoDiffError as error:
             return [f"the cases of {self.file.name} cannot be asked: {error}"]
         self._keep(challenger, outcomes)
-        return list_objections(outcomes, lambda: ask_cases(self._open(champion), cases) if champion else [], self.file)
+        return list_objections(outcomes, lambda: self._ask_champion(champion, cases), self.file)
+
+    def _ask_champion(self, champion: RegisteredVersion | None, cases: Sequence[Case]) -> "list[CaseOutcome]":
+        """Return the champion's outcomes; one whose files are gone or damaged passes none, and can be replaced."""
+        try:
+            return [] if champion is None else self._ask(champion, cases)
+        except ResourceUnavailable:
+            raise
+        except CompoDiffError:
+            return []
+
+    def _ask(self, version: RegisteredVersion, cases: Sequence[Case]) -> "list[CaseOutcome]":
+        from compodiff.behaviour.asking import ask_cases
+
+        return ask_cases(self._open(version), cases)
 
     def _open(self, version: RegisteredVersion) -> "Searcher":
         """Open a version with its own index.

@@ -8,8 +8,9 @@ import yaml
 from compodiff import Searcher
 from compodiff.behaviour.asking import CaseOutcome, ask_cases
 from compodiff.behaviour.cases import DirectionCase, InvarianceCase, MinimumCase, read_cases
-from compodiff.behaviour.gate import list_objections
+from compodiff.behaviour.gate import BehaviourGate, list_objections
 from compodiff.errors import InputInvalid
+from compodiff.tracking.registry import RegisteredVersion
 
 ROOT = Path(__file__).parents[3]
 RED, BLUE, GREEN = "twemoji-1F534", "twemoji-1F535", "twemoji-1F7E2"
@@ -75,6 +76,24 @@ def test_what_the_champion_fails_too_is_no_objection_but_a_minimum_always_is() -
     ]
     assert list_objections(new, list, file) == ["1 of 5 cases of behaviour.yaml fail: minimum1 (seen)"]
     assert list_objections(old[1:2], lambda: pytest.fail("the champion is asked for nothing"), file) == []
+
+
+def test_a_champion_whose_files_are_gone_passes_nothing_and_can_be_replaced(
+    searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_version(_: BehaviourGate, version: RegisteredVersion) -> Searcher:
+        if version.number == "1":
+            raise InputInvalid("version 1 holds no files")
+        return searcher
+
+    monkeypatch.setattr(BehaviourGate, "_open", open_version)
+    monkeypatch.setattr(BehaviourGate, "_keep", lambda *_: None)
+    case = {"name": "a", "kind": "direction", "reference": RED, "text": "x", "towards": RED}  # nothing passes it
+    (tmp_path / "cases.yaml").write_text(yaml.safe_dump([case]))
+    champion, challenger = (RegisteredVersion(number, "run", {}, "") for number in ("1", "2"))
+    gate = BehaviourGate(tmp_path, tmp_path / "cases.yaml")
+    assert gate(challenger, champion) == []
+    assert gate(champion, challenger) == ["the cases of cases.yaml cannot be asked: version 1 holds no files"]
 
 
 @pytest.mark.parametrize(
