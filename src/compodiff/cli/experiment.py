@@ -91,4 +91,4 @@ def _print(outcome: "ExperimentOutcome") -> None:
 
     heads, rows, settings = tabulate(outcome)
     columns: list[Column] = [(name, "left" if place < settings else "right") for place, name in enumerate(heads)]
-    print_table(columns, rows, title=outcome.question)
+    print_table(columns, rows, title=f"{outcome.question} (recall in per cent)")
