@@ -1,5 +1,6 @@
 """What several test rooms share: a small catalogue of real pictures with every relation, and a tiny real encoder."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compodiff.catalogue.build import build_catalogue
-from compodiff.catalogue.pictures import Catalogue
-from compodiff.params import DataParams
-
 if TYPE_CHECKING:
+    from compodiff.catalogue.pictures import Catalogue
     from compodiff.encoders import Encoder
     from compodiff.language.terms import Tagger
+    from compodiff.params import DataParams
 
 _PEOPLE = [
     f"{person}{tone}-200D-{job}"
@@ -34,26 +33,41 @@ SMALL_CODEPOINTS = frozenset(
 )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none; COMPODIFF_GPU_TESTS=cpu runs it on the processor all the same."""
+    if item.get_closest_marker("gpu") and os.environ.get("COMPODIFF_GPU_TESTS") != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+
+
 @pytest.fixture(scope="session")
-def data_params() -> DataParams:
+def data_params() -> "DataParams":
+    from compodiff.params import DataParams
+
     return DataParams(seed=17, picture_size=64, train_fraction=0.5, validation_fraction=0.25)
 
 
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory, data_params: DataParams) -> Path:
+def small_data(tmp_path_factory: pytest.TempPathFactory, data_params: "DataParams") -> Path:
     """A data/ folder of 168 pictures; read only: a test that damages it copies it first."""
+    from compodiff.catalogue.build import build_catalogue
+
     data = tmp_path_factory.mktemp("project") / "data"
     build_catalogue(data, data_params, codepoints=SMALL_CODEPOINTS)
     return data
 
 
 @pytest.fixture(scope="session")
-def small_catalogue(small_data: Path) -> Catalogue:
+def small_catalogue(small_data: Path) -> "Catalogue":
+    from compodiff.catalogue.pictures import Catalogue
+
     return Catalogue.load(small_data)
 
 
 @pytest.fixture(scope="session")
-def search_project(tmp_path_factory: pytest.TempPathFactory, small_data: Path, small_catalogue: Catalogue) -> Path:
+def search_project(tmp_path_factory: pytest.TempPathFactory, small_data: Path, small_catalogue: "Catalogue") -> Path:
     """A project with an encoder, a model of random weights and an index; read only: copy what is to change."""
     from worlds.search import make_project
 

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Protocol
 
 CPUINFO = Path("/proc/cpuinfo")
+PCI = Path("/sys/bus/pci/devices")
 CGROUP = Path("/sys/fs/cgroup")  # of a container: what it may use of the machine
 
 # What /proc/cpuinfo (x86, Arm) and sysctl (Apple) call hardware that multiplies bfloat16.
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16", "feat_bf16"})
+_NVIDIA, _DISPLAY = "0x10de", "0x03"  # as PCI numbers makers and kinds of devices
 _APPLE = "hw.optional.arm."
 _NO_FOLDER_LOCKS = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOTSUP)
 _LOCK_FILE = ".compodiff.lock"
@@ -66,6 +68,13 @@ def count_usable_cores() -> int:
     if quota.isdecimal() and period.strip().isdecimal():
         return max(1, min(cores, ceil(int(quota) / int(period))))
     return cores
+
+
+def has_nvidia_gpu() -> bool:
+    """Return whether an NVIDIA GPU is plugged in, with a driver or without; where the system does not say, no."""
+    return any(
+        _read(device / "vendor") == _NVIDIA and _read(device / "class").startswith(_DISPLAY) for device in PCI.glob("*")
+    )
 
 
 def is_alive(pid: int) -> bool:

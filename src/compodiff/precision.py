@@ -5,12 +5,15 @@ a flag of the processor says nothing of a library that was told not to use it.
 """
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 import torch
+
+from compodiff.machine import has_nvidia_gpu
 
 Precision = Literal["float32", "bfloat16"]
 AskedPrecision = Literal["auto", "float32", "bfloat16"]
@@ -19,6 +22,20 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ROWS, WIDTH_IN, WIDTH_OUT = 256, 256, 512
 ROUNDS = 5
 HOPELESS = 4  # times the seconds of float32: no further round would change the answer
+# Teraflops of dense bfloat16 products by a part of the GPU's name, of the makers' data sheets; the first match counts.
+PEAKS = {
+    "B200": 2250.0,
+    "H200": 989.4,
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
+    "H100": 989.4,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "L40": 181.0,
+    "L4": 121.0,
+    "A10G": 70.0,
+    "A10": 125.0,
+}
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +62,33 @@ def choose_device() -> torch.device:
 
     The processes of a training that share a machine have one each (training/engine.py).
     """
+    if (fault := explain_missing_gpu()) is not None:
+        log.warning("%s; everything runs on the processor", fault)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def explain_missing_gpu() -> str | None:
+    """Say in one line why torch cannot use the NVIDIA GPU that is in this machine; None where it can, or none is."""
+    if torch.cuda.is_available() or not has_nvidia_gpu() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        reason = "torch says no more"
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split(". ")[0].split())
+    return f"this machine has an NVIDIA GPU that torch {torch.__version__} cannot use ({reason})"
+
+
+def name_device(device: torch.device) -> str:
+    """Return the name of a GPU, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def find_peak(device: torch.device) -> float | None:
+    """Return the floating-point operations a second of `device` in bfloat16, of its data sheet; None if unknown."""
+    name = name_device(device)
+    return next((teraflops * 1e12 for part, teraflops in PEAKS.items() if part in name), None)
 
 
 def choose_precision(asked: AskedPrecision, device: torch.device) -> Precision:

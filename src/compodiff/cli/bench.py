@@ -139,6 +139,39 @@ def time_index(
     _show(bench.run(folder, bench.IndexSizes(rows, width), kind), as_json)
 
 
+@app.command("gpu")
+def time_gpu(
+    *,
+    as_json: Json = False,
+    to: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A part of the table; repeat it. Default: all.")] = None,
+    device: Annotated[str, typer.Option(help="cpu tries every part at a tiny size, without a GPU.")] = "cuda",
+) -> None:
+    """Measure training at the paper's size, sampling, encoding and indexing on the first GPU."""
+    from importlib.resources import files
+
+    from compodiff.errors import ResourceUnavailable
+    from compodiff.params import Params, compose_params
+    from compodiff.speed.gpu import report
+
+    if device not in ("cuda", "cpu"):
+        raise InputInvalid(f"--device {device} is neither cuda nor cpu")
+    params = Params.model_validate(compose_params(Path(str(files("compodiff") / "defaults")), "paper"))
+    sizes = report.TINY if device == "cpu" else report.FULL
+    rows = []
+    for row in report.run(params, sizes, only or (), on_cpu=device == "cpu"):
+        rows.append(row)
+        if not as_json:
+            value = f"{row.value:,.4g}" if isinstance(row.value, float) else row.value
+            echo(f"{row.part:<24}{row.what:<60}{value:>14} {row.unit}")
+        if to is not None:  # each time: who ends this early keeps what there is
+            to.write_text(json.dumps(report.to_json(rows), indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(report.to_json(rows), indent=2))
+    if failed := sorted({row.part for row in rows if row.what == report.FAILED}):
+        raise ResourceUnavailable(f"not measured: {', '.join(failed)}; the table says why")
+
+
 @app.command("scale")
 def plan_scale(
     *,

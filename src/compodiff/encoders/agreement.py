@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compodiff.errors import CheckpointMismatch
+from compodiff.precision import name_device
 
 if TYPE_CHECKING:
     from compodiff.encoders.encoder import Encoder
@@ -42,7 +43,7 @@ def measure_agreement(encoder: "Encoder") -> dict[str, Any]:
                 f"the weights of {encoder.manifest.parts[number].name} are damaged: its {what} are not finite; "
                 "fetch them again, or take other weights"
             )
-    found: dict[str, Any] = {"device": _name_device(encoder.device)}
+    found: dict[str, Any] = {"device": name_device(encoder.device)}
     for name in ("bfloat16", "float16"):
         with _cast([part.module for part in encoder.towers], DTYPES[name]):
             made = _encode_probes(encoder)
@@ -91,7 +92,3 @@ def _cast(modules: Sequence[nn.Module], dtype: torch.dtype) -> Iterator[None]:
     finally:
         for key, data in exact.items():
             tensors[key].data = data
-
-
-def _name_device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -136,7 +136,7 @@ def compare_peers(peers: Peers, inputs: TimedInputs) -> dict[str, float]:
     repeated = tuple(row.repeat_interleave(inputs.draws, 0) for row in rows)
     time = torch.full((len(inputs.x_t),), 500.0)
     network = plain.predict(weights, config, inputs.x_t, time, (repeated[0], repeated[1], repeated[2]))
-    unguided, options = _make_options(1, inputs.draws, 1, 1), _make_options(3, inputs.draws, W_IMAGE, W_TEXT)
+    unguided, options = make_options(1, inputs.draws, 1, 1), make_options(3, inputs.draws)
     ours = {name: make_our_predict(net, inputs, unguided)(inputs.x_t, 500) for name, net in peers.ours.items()}
     guided_plain = make_plain_predict(config, weights, inputs)
     guided_ours = make_our_predict(peers.ours["float32"], inputs, options)
@@ -171,7 +171,7 @@ def estimate_minimal_seconds(
 
 def _measure_row(peers: Peers, case: tuple[int, int, int], repeats: int, limits: dict[str, Any]) -> dict[str, Any]:
     batch, draws, steps = case
-    inputs, options = make_inputs(peers.config, batch, draws), _make_options(steps, draws, W_IMAGE, W_TEXT)
+    inputs, options = make_inputs(peers.config, batch, draws), make_options(steps, draws)
     timed: dict[str, Callable[[], object]] = {}
     for precision in peers.ours:
         timed[f"ours_{precision}"] = partial(_sample, peers.ours[precision], inputs, options)
@@ -194,7 +194,8 @@ def _sample(denoiser: Denoiser, inputs: TimedInputs, options: SamplerOptions) ->
     return sample(make_our_predict(denoiser, inputs, options), options, PROCESS, lambda: inputs.x_t)
 
 
-def _make_options(steps: int, draws: int, w_image: float, w_text: float) -> SamplerOptions:
+def make_options(steps: int, draws: int, w_image: float = W_IMAGE, w_text: float = W_TEXT) -> SamplerOptions:
+    """Return DDIM without noise on the trailing grid."""
     return SamplerOptions(steps, "ddim", "trailing", 0.0, w_image, w_text, draws, 0.0, 0.0)
 
 

@@ -20,8 +20,8 @@ from compodiff.index.segments.opened import open_stored
 from compodiff.index.segments.sources import list_shards
 from compodiff.speed.apart import Cost, measure, run_apart
 from compodiff.speed.figures import Figure
-from compodiff.speed.synthetic import MANIFEST
 from compodiff.speed.vectors import draw_shard, write_shard
+from compodiff.speed.wide_arrays import SMALL
 from compodiff.storage.atomic import open_work_folder
 from compodiff.storage.digests import digest_bytes
 
@@ -85,8 +85,10 @@ def run(folder: Path, sizes: IndexSizes, kind: str) -> dict[str, Any]:
 
 def make_manifest(width: int) -> EncoderManifest:
     """Return the manifest of an encoder that is not there, of a width."""
-    picture = replace(MANIFEST.picture, embedding_dim=width, weights_digest=digest_bytes(b"made vectors"))
-    return replace(MANIFEST, picture=picture)
+    picture = replace(
+        SMALL.describe_encoder().picture, embedding_dim=width, weights_digest=digest_bytes(b"made vectors")
+    )
+    return replace(SMALL.describe_encoder(), picture=picture)
 
 
 def _prepare_build(shards: Path, index: Path, width: int, kind: str) -> Callable[[], object]:

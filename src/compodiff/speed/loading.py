@@ -12,12 +12,10 @@ from compodiff.model.sampling.process import Process
 from compodiff.speed.apart import measure, run_apart
 from compodiff.speed.figures import Figure
 from compodiff.speed.stage_costs import BATCH, TimedStages, describe_training
-from compodiff.speed.synthetic import MANIFEST, WIDE, write_wide_arrays
 from compodiff.speed.timing import measure_medians
+from compodiff.speed.wide_arrays import SMALL, WIDE, open_material, write_wide_arrays
 from compodiff.training.batches import Batches
-from compodiff.training.curve import CurveQueries
-from compodiff.training.fit import TrainingMaterial, make_denoiser
-from compodiff.training.mixture import CURVE, load_mixture
+from compodiff.training.fit import make_denoiser
 
 STEPS, RANKS = 20, 8
 _MEANT = 10_000_000  # triplets
@@ -67,21 +65,16 @@ def _forget(path: Path) -> None:
         os.close(descriptor)
 
 
-def _open_material(home: Path) -> TrainingMaterial:
-    mixture = load_mixture(home / "mixture", home / "embeddings", home / "validation")
-    return TrainingMaterial(mixture, CurveQueries.load(home / "mixture" / CURVE))
-
-
 def open_batches(home: Path, stages: TimedStages) -> Batches:
     """Open what a rank reads its batches from."""
     params = describe_training(stages.params.composed, WIDE)
     process = Process(params.objective, stages.params.denoiser.num_train_timesteps)
-    return Batches(_open_material(home).mixture, params, process)
+    return Batches(open_material(home).mixture, params, process)
 
 
 def _start_training(home: Path, stages: TimedStages) -> Callable[[], object]:
     def work() -> None:
-        material, denoiser = _open_material(home), stages.params.denoiser
+        material, denoiser = open_material(home), stages.params.denoiser
         own: SetEmbeddings = material.mixture.sets[0].embeddings
         width, token_dims = own.encoder.learned_dim, own.encoder.token_dims
         config = DenoiserConfig.of(denoiser, embedding_dim=width, token_dims=token_dims)
@@ -105,5 +98,5 @@ def _load_batches(home: Path, stages: TimedStages, ranks: int = 1) -> Callable[[
 def _draw_noise() -> float:
     """Return the median processor seconds of a batch's noise; every rank draws all of it, and keeps its own rows."""
     generator = torch.Generator().manual_seed(17)
-    shape = BATCH, MANIFEST.embedding_dim
+    shape = BATCH, SMALL.embedding_dim
     return measure_medians({"noise": lambda: torch.randn(shape, generator=generator)}, STEPS)["noise"]

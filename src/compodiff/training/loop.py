@@ -5,24 +5,26 @@ one would have seen, and its losses are the same.
 """
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from compodiff.errors import ParamsInvalid
 from compodiff.params import TrainingParams
+from compodiff.training.batch import Batch
 from compodiff.training.batches import Batches
 from compodiff.training.curve import CurvePoint, write_curve
 from compodiff.training.engine import Engine
 from compodiff.training.reading import read_batches
 from compodiff.training.resume import Checkpoints
+from compodiff.training.throughput import Throughput
 
 
 @dataclass(frozen=True)
@@ -75,23 +77,25 @@ def train(training: Training) -> None:
     """
     params, engine, worker = training.params, training.engine, training.engine.worker
     progress = _resume(training)
-    timer = _Timer()
+    throughput = Throughput(worker.device, worker.world_size, params.batch_size)
     read = read_batches(training.batches, range(progress.step, params.steps), worker)
     with _make_progress_bar(training, progress.step) as bar, closing(read) as steps:
         for microbatches in steps:
             learning_rate = engine.learning_rate
-            losses = [engine.add_gradients(batch) / params.accumulation_steps for batch in microbatches]
-            loss = float(sum(losses))  # the one place of a step that waits for the device
+            losses = throughput.watch(partial(_add_gradients, engine, microbatches))
+            loss = float(
+                sum(each / params.accumulation_steps for each in losses)
+            )  # the one place of a step that waits for the device
             _require_finite(loss, progress.step, params)
             engine.step()  # clips, steps and zeroes the gradients
             average_weights(training.average, engine.objective, step=progress.step, decay=params.ema_decay)
             progress.step += 1
             progress.losses.append(loss)
-            timer.rows += params.batch_size
+            throughput.add_step()
             bar.update(params.batch_size)
             bar.set_postfix_str(f"step {progress.step}/{params.steps} loss {loss:.4f}", refresh=False)
             if progress.step % params.validate_every == 0 or progress.step == params.steps:
-                _log_point(training, progress, learning_rate, timer)
+                _log_point(training, progress, learning_rate, throughput)
             if progress.step % params.checkpoint_every == 0 and progress.step < params.steps:
                 training.checkpoints.save(engine, progress.step, _collect_state(training, progress))
 
@@ -103,23 +107,13 @@ def average_weights(average: nn.Module, network: nn.Module, *, step: int, decay:
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)
 
 
-class _Timer:
-    """Rows a second, validation and checkpoints left out."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self.rows, self._started = 0, time.perf_counter()
-
-    @property
-    def rows_per_second(self) -> float:
-        return self.rows / (time.perf_counter() - self._started)
+def _add_gradients(engine: Engine, microbatches: Sequence[Batch]) -> list[Tensor]:
+    return [engine.add_gradients(batch) for batch in microbatches]
 
 
-def _log_point(training: Training, progress: TrainingProgress, learning_rate: float, timer: _Timer) -> None:
+def _log_point(training: Training, progress: TrainingProgress, learning_rate: float, throughput: Throughput) -> None:
     """Measure the average network and add a point to the curve."""
-    speed = timer.rows_per_second
+    speed, measures = throughput.rows_per_second, throughput.list_metrics()
     loss = training.engine.average(sum(progress.losses) / len(progress.losses))
     progress.losses = []
     if training.engine.worker.is_main:
@@ -127,8 +121,8 @@ def _log_point(training: Training, progress: TrainingProgress, learning_rate: fl
         point = CurvePoint(progress.step, loss, learning_rate=learning_rate, samples_per_second=speed, **measured)
         progress.points.append(point)
         write_curve(training.curve, progress.points)
-        training.on_metrics(point.step, point.list_metrics())
-    timer.restart()
+        training.on_metrics(point.step, {**point.list_metrics(), **measures})
+    throughput.restart()
 
 
 def _collect_state(training: Training, progress: TrainingProgress) -> dict[str, Any]:

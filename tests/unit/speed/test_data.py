@@ -16,7 +16,8 @@ from compodiff.speed.figures import Figure
 from compodiff.speed.loading import open_batches
 from compodiff.speed.shards import measure_status
 from compodiff.speed.stage_costs import AGAIN, BATCH, WORKS, TimedStages, compare_sizes
-from compodiff.speed.synthetic import ASKING, SET, write_encoder, write_manifest, write_set, write_wide_arrays
+from compodiff.speed.synthetic import ASKING, SET, write_encoder, write_manifest, write_set
+from compodiff.speed.wide_arrays import write_wide_arrays
 from compodiff.stages.mix import mix
 from compodiff.stages.validate import validate
 

@@ -67,7 +67,8 @@ def test_a_step_that_cannot_be_read_stops_at_its_turn(batches: Batches) -> None:
         next(steps)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="has no meaning on the processor")
 def test_a_gpu_gets_them_copied_and_the_cpu_keeps_what_it_reads(batches: Batches) -> None:
     worker = TrainingProcess(0, 1, torch.device("cuda", 0))
     for step, microbatches in enumerate(read_batches(batches, range(3), worker)):

@@ -29,6 +29,11 @@ def choose_lists(count: int) -> int:
     return int(2 ** max(0, round(np.log2(1.3 * np.sqrt(count)))))
 
 
+def count_gpus() -> int:
+    """Return how many GPUs FAISS can use; none where it was built without."""
+    return int(getattr(faiss, "get_num_gpus", lambda: 0)())
+
+
 def train(kind: str, lists: int, sample: NDArray[np.float32], to: Path) -> None:
     """Learn lists and codes from a sample (N, D), on GPUs where FAISS has some, and write them as `to`.
 
@@ -116,7 +121,7 @@ def find_exactly(unit: Floats, chunks: Iterator[tuple[int, NDArray[Any]]], k: in
 def _move_to_gpus(quantizer: Any) -> Any:
     """Return a copy of a flat index on all GPUs; None where FAISS has none, or none answers."""
     try:
-        if not getattr(faiss, "get_num_gpus", lambda: 0)():
+        if not count_gpus():
             return None
         return faiss.index_cpu_to_all_gpus(quantizer)
     except (RuntimeError, AttributeError) as error:  # a GPU without a driver; a FAISS that was built without GPUs

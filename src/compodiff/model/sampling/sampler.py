@@ -14,6 +14,7 @@ from torch import Tensor
 from compodiff.errors import InputInvalid
 from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import NULL, ContextRows
+from compodiff.model.sampling.captured import Captured, pays
 from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.guidance import list_branches
 from compodiff.model.sampling.process import Process
@@ -121,10 +122,17 @@ def guide(
     known = denoiser.embed_time(torch.tensor(timesteps, device=coefficients.device))[:, None]
     times = dict(zip(timesteps, known, strict=True))
 
-    def predict(x_t: Tensor, timestep: float) -> Tensor:
-        time = times[timestep] if timestep in times else torch.tensor([timestep], device=x_t.device)
+    def call(x_t: Tensor, time: Tensor) -> Tensor:
         x0: Tensor = denoiser(x_t.repeat(len(chosen), 1), time, context)
         return (coefficients[:, None, None] * x0.view(len(chosen), *x_t.shape)).sum(0)
+
+    asked = len(conditions) * options.draws * len(chosen)
+    repeated = Captured(call) if pays(denoiser.device, len(timesteps), asked) else call
+
+    def predict(x_t: Tensor, timestep: float) -> Tensor:
+        if timestep in times:
+            return repeated(x_t, times[timestep])
+        return call(x_t, torch.tensor([timestep], device=x_t.device))
 
     return predict
 
