@@ -13,9 +13,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compodiff.embeddings.set_arrays import STORED
 from compodiff.embeddings.token_arrays import TextTokens, join_tokens
 from compodiff.errors import InputInvalid
 from compodiff.images.mask_cells import MASK_SIZE
+from compodiff.machine import count_usable_cores
 from compodiff.model.network.context import NULL, ContextRows, PackedText
 from compodiff.model.sampling.process import Process
 from compodiff.params import TrainingParams
@@ -25,6 +27,7 @@ from compodiff.training.mining import NegativeMiner
 from compodiff.training.stand_ins import CaptionStandIns
 
 Key = TypeVar("Key")
+_READERS = 4
 SET = 4  # the column after those of the examples: which set a row is of
 
 
@@ -111,6 +114,12 @@ class Batches:
         self._negatives = divide_rows(
             params.contrastive_negatives, {name: count / total for name, count in shares.items()}
         )
+
+    @property
+    def readers(self) -> int:
+        """How many threads read for a GPU, which takes a step faster than one reads; a text tower serves one alone."""
+        computes = any(of_set.embeddings.kept != STORED for of_set in self._mixture.sets)
+        return 1 if computes else min(_READERS, max(1, count_usable_cores() - 1))
 
     def make_microbatches(self, step: int, *, rank: int, world_size: int) -> list[Batch]:
         """The batches that process `rank` of `world_size` accumulates in `step`."""

@@ -13,9 +13,9 @@ from compodiff.training.engine import TrainingProcess
 def read_batches(batches: Batches, steps: range, worker: TrainingProcess) -> Generator[list[Batch], None, None]:
     """Yield the microbatches of each step on the device of `worker`.
 
-    For a GPU the next step's are made meanwhile, in a thread. A processor reads in turn: a thread beside its own would
-    take a core from each product. Nothing beyond the last step is read, and an error comes with the step whose
-    batches it spoils.
+    For a GPU those of the next steps are made meanwhile, in threads. A processor reads in turn: a thread beside its
+    own would take a core from each product. Nothing beyond the last step is read, and an error comes with the step
+    whose batches it spoils.
     """
 
     def read(step: int) -> list[Batch]:
@@ -33,7 +33,7 @@ def read_batches(batches: Batches, steps: range, worker: TrainingProcess) -> Gen
             stream.synchronize()  # blocks this thread alone
         return delivered
 
-    for microbatches in map_ahead(deliver, steps):
+    for microbatches in map_ahead(deliver, steps, threads=batches.readers):
         for batch in microbatches:
             batch.keep_for(torch.cuda.current_stream(worker.device))
         yield microbatches

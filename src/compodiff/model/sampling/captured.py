@@ -1,6 +1,8 @@
 """A guided network call that a GPU repeats from one recording, instead of hundreds of launches at every step."""
 
+import threading
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -39,9 +41,25 @@ class Captured:
         """Answer the first call as usual, which makes ready what a recording may not make, and record the next."""
         first = self._call(x_t, time)
         self._inputs = x_t.clone(), time.clone()
-        graph = torch.cuda.CUDAGraph()
-        # Another thread of a server may use the GPU meanwhile: only what this one does is recorded.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._x0 = self._call(*self._inputs)
+        graph, stream = torch.cuda.CUDAGraph(), _find_stream(x_t.device)
+        stream.wait_stream(torch.cuda.current_stream(x_t.device))
+        # Another thread of a server may use the GPU meanwhile: only what this one does is recorded. Not by
+        # torch.cuda.graph, which collects garbage and empties the caches each time.
+        with _recording, torch.cuda.stream(stream):
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self._x0 = self._call(*self._inputs)
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream(x_t.device).wait_stream(stream)
         self._graph = graph
         return first
+
+
+_recording = threading.Lock()  # one thread at a time uses the stream
+
+
+@cache
+def _find_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream that records: cuBLAS keeps working memory for each."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
