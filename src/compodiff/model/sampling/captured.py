@@ -1,7 +1,9 @@
 """A guided network call that a GPU repeats from one recording, instead of hundreds of launches at every step."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -9,14 +11,24 @@ from torch import Tensor
 
 Call = Callable[[Tensor, Tensor], Tensor]  # x_t (N, D), the timestep's token (1, W) -> x0 (N, D)
 
-# Fewer calls do not pay for the recording; with more rows the kernels take longer than their launches.
-FEWEST_CALLS = 4
-MOST_ROWS = 1024
+FEWEST_CALLS = 4  # fewer do not pay for the recording
+# Rows that are recorded at most; none until a card shows that it pays. `compodiff bench gpu` and tests/gpu allow it.
+_most_rows = ContextVar("most_rows", default=0)
+
+
+@contextmanager
+def allow_recording(most_rows: int) -> Iterator[None]:
+    """Let guided calls of up to so many rows be recorded on a GPU within the block."""
+    before = _most_rows.set(most_rows)
+    try:
+        yield
+    finally:
+        _most_rows.reset(before)
 
 
 def pays(device: torch.device, calls: int, rows: int) -> bool:
     """Return whether `calls` of a network on `rows` (N) rows are worth a recording."""
-    return device.type == "cuda" and calls >= FEWEST_CALLS and rows <= MOST_ROWS
+    return device.type == "cuda" and calls >= FEWEST_CALLS and rows <= _most_rows.get()
 
 
 class Captured:
