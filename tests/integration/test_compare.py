@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,18 @@ from compodiff.experiments import training
 from compodiff.experiments.compare import Answered, describe_point, merge_seeds
 from compodiff.experiments.methods import FREE, METHODS, TRAINED, choose_answerable, find_methods
 from compodiff.outcomes import Bootstrap
+
+# What a machine that only trains and measures may lack; fine_tuned_sum goes through both stages.
+NOT_INSTALLED = """
+import sys
+
+sys.modules.update(dict.fromkeys("prefect mlflow dvc dvc_data great_expectations duckdb faiss".split()))  # not there
+from compodiff.cli import app
+
+own = "--no-track --training-steps 1 --seeds 1 --benchmark".split()
+app([*"experiment conditions".split(), *own, "emoji"], standalone_mode=False)
+app([*"compare --methods fine_tuned_sum".split(), *own[:-1], "--benchmarks", "emoji"], standalone_mode=False)
+"""
 
 
 @pytest.fixture
@@ -51,6 +65,14 @@ def test_every_method_is_a_row_and_a_second_run_trains_nothing(project, monkeypa
     before = {point["method"]: point["recall_at_10"] for point in points}
     assert {point["method"]: point["recall_at_10"] for point in again}.items() < before.items()
     assert json.loads(told)["notes"]["sources"]["basic"] == FREE["basic"].source
+
+
+def test_untracked_experiments_need_no_tracking_pipeline_or_index(project):
+    answered = subprocess.run(
+        [sys.executable, "-c", NOT_INSTALLED], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert answered.returncode == 0, answered.stderr
+    assert "emoji validation, per cent" in answered.stdout
 
 
 def test_seeds_and_equal_time_are_trained_for(project, monkeypatch):

@@ -20,6 +20,7 @@ from compodiff.encoders import load_encoder
 from compodiff.errors import InputInvalid
 from compodiff.experiments.embedded_benchmark import EmbeddedBenchmark, load_field_benchmark
 from compodiff.params import Params, SamplingParams, load_params
+from compodiff.signing.lineage import compute_dvc_digest
 
 ARTIFACTS = "artifacts"
 MODELS = ("prior", "composed")
@@ -90,7 +91,7 @@ class ExperimentSetup:
 
     def digest_models(self) -> dict[str, str]:
         """Return the digests of the pipeline's prior and composed model, as dvc.lock has them."""
-        return {name: _digest_as_dvc(self.find_artifact(name)) for name in MODELS}
+        return {name: str(compute_dvc_digest(self.find_artifact(name))) for name in MODELS}
 
     @property
     def embeddings(self) -> Embeddings:
@@ -121,16 +122,6 @@ class ExperimentSetup:
     def change_sampling(self, **changes: float | int | str) -> SamplingParams:
         """Return the section `sampling` with some values changed."""
         return SamplingParams.model_validate(self.params.sampling.model_dump() | changes)
-
-
-def _digest_as_dvc(folder: Path) -> str:
-    from dvc_data.hashfile.build import build
-    from dvc_data.hashfile.db import HashFileDB
-    from dvc_objects.fs.local import LocalFileSystem
-
-    files = LocalFileSystem()  # type: ignore[no-untyped-call]
-    _, _, found = build(HashFileDB(files, str(folder)), str(folder), files, "md5", dry_run=True)
-    return str(found.hash_info.value)
 
 
 def _load_split(assembled: Assembled, split: str) -> list[Benchmark]:
