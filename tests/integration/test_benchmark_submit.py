@@ -5,14 +5,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import compute_cosines
+from factories import compute_cosines, write_tar
 from typer.testing import CliRunner
 from worlds.field import noise
 
+from compodiff.benchmarks import model_files
 from compodiff.cli import app
 from compodiff.embeddings import making
 from compodiff.errors import CompoDiffError, InputInvalid
@@ -69,6 +71,13 @@ def write_circo(root):
     return {str(item["id"]): None for item in items}, numbers
 
 
+def leave_out(path, name):
+    """Write a tar anew without one of its members."""
+    with tarfile.open(path) as tar:
+        kept = {member.name: tar.extractfile(member).read() for member in tar if member.name != name}
+    write_tar(path, kept)
+
+
 def rank(project, excluded):
     """The best 50 of each query by the embeddings of `embed`, as written down by hand."""
     with np.load(project / "G.npz") as gallery, np.load(project / "Q.npz") as queries:
@@ -113,6 +122,74 @@ def test_what_embed_writes_scores_as_run_does(models, project):
     for files, fault in ((("mine.npz", "Q.npz"), "did not write"), (("G.npz", "./G.npz"), "named for both")):
         with pytest.raises(InputInvalid, match=fault):
             benchmark("embed", *told, "--to", *files)
+
+
+def test_what_is_missing_is_counted_where_asked(models, project):
+    references, names = write_cirr(project / "cirr")
+    (project / f"cirr/img_raw/test1/{names[1]}.png").unlink()  # a reference
+    (project / f"cirr/img_raw/test1/{names[5]}.png").write_bytes(b"")
+    told = ("cirr", "--root", "cirr", "--model", models, "--steps", 1)
+    files, split = ("--to", "G.npz", "Q.npz"), ("--split", "test1")
+    with pytest.raises(InputInvalid, match=r"1 of 54 pictures of cirr are missing .*, or leave them out with --skip-m"):
+        benchmark("submit", *told, "--out", "sent")
+    missing = f"2 pictures missing ({names[1]}, {names[5]} ...), 1 queries "
+    assert f"{missing}left out" in benchmark("embed", *told, *split, "--skip-missing", *files)
+    sent = benchmark("submit", *told, "--skip-missing", "--out", "sent")
+    assert f"{missing}answered by the gallery's first pictures" in sent
+    record = json.loads((project / "sent/record.json").read_text())
+    assert (record["missing_picture_names"], record["queries_without_reference"]) == ([names[1], names[5]], 1)
+    for file in ("sent/recall.json", "sent/recall_subset.json"):
+        assert "is good" in benchmark("check-submission", "cirr", file, "--root", "cirr")
+    with np.load("G.npz") as gallery:
+        assert json.loads(Path("sent/recall.json").read_text())[[*references][1]] == gallery["ids"][:50].tolist()
+    own = ("submit", "cirr", "--root", "cirr", "--gallery", "G.npz", "--queries", "Q.npz", "--out", "by-files")
+    with pytest.raises(InputInvalid, match="1 of 3 queries have no answer; leave them out with --skip-missing"):
+        benchmark(*own)
+    benchmark(*own, "--skip-missing")
+    assert Path("by-files/recall.json").read_bytes() == Path("sent/recall.json").read_bytes()
+
+
+def test_scores_without_what_is_missing_are_those_of_the_run(models, project):
+    shutil.copytree(models / "benchmark", project / "benchmark")
+    leave_out(project / "benchmark/gallery/drawn.tar", "bar-red.png")
+    told = ("triplets", "--root", "benchmark", "--skip-missing")
+    benchmark("run", *told, "--model", models, "--no-track", "--json", "run.json")
+    benchmark("embed", *told, "--model", models, "--to", "G.npz", "Q.npz")
+    scored = json.loads(benchmark("score", *told, "--gallery", "G.npz", "--queries", "Q.npz", "--json"))
+    ran = json.loads((project / "run.json").read_text())
+    assert scored["metrics"] == ran["metrics"]
+    counted = ("queries", "skipped_queries", "queries_without_reference", "missing_pictures", "missing_picture_names")
+    assert {name: scored["record"][name] for name in counted} == {name: ran["record"][name] for name in counted}
+    assert scored["record"]["queries_without_reference"] > 0
+    with pytest.raises(InputInvalid, match="queries have no answer; leave them out with --skip-missing"):
+        benchmark("score", *told[:3], "--gallery", "G.npz", "--queries", "Q.npz")
+
+
+def test_of_two_files_neither_is_taken_for_another_runs(models, project, monkeypatch):
+    shutil.copytree(models / "benchmark", project / "benchmark")
+    told = ("triplets", "--root", "benchmark")
+    benchmark("embed", *told, "--model", models, "--to", "G.npz", "Q.npz")
+    before = {name: (project / name).read_bytes() for name in ("G.npz", "Q.npz")}
+    savez, saved = np.savez, []
+
+    def stop(file, **arrays):
+        saved.append(file)
+        if len(saved) == 2:
+            raise CompoDiffError("stopped")
+        savez(file, **arrays)
+
+    leave_out(project / "benchmark/gallery/drawn.tar", "ring-gray.png")
+    noise(1).save(project / "benchmark/gallery/ring-gray.png")
+    other = ("embed", *told, "--model", models, "--to", "G.npz", "Q.npz")
+    monkeypatch.setattr(model_files.np, "savez", stop)
+    with pytest.raises(CompoDiffError, match="stopped"):
+        benchmark(*other)
+    monkeypatch.setattr(model_files.np, "savez", savez)
+    assert {name: (project / name).read_bytes() for name in before} == before
+    benchmark(*other)
+    (project / "Q.npz").write_bytes(before["Q.npz"])  # as a kill between the two renamings leaves it
+    with pytest.raises(InputInvalid, match=r"G\.npz and Q\.npz were not written together; run `"):
+        benchmark("score", *told, "--gallery", "G.npz", "--queries", "Q.npz")
 
 
 def test_queries_of_several_embeddings_score_by_the_best(project, tmp_path):

@@ -61,6 +61,7 @@ class BenchmarkRun:
         settings: what the record gets beside the benchmark's own settings and the dials.
         skip_missing: score without pictures that have no embedding, and count them.
         regions: embeds what lies outside and inside of an edit; None: it is not looked at.
+        whole: the parts with the queries whose reference is missing.
     """
 
     parts: Sequence[Benchmark]
@@ -71,6 +72,7 @@ class BenchmarkRun:
     settings: Mapping[str, Any]
     skip_missing: bool = False
     regions: RegionEncoder | None = None
+    whole: Sequence[Benchmark] = ()
 
 
 def run_benchmark(run: BenchmarkRun) -> Comparison:
@@ -150,7 +152,8 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
         InputInvalid: the benchmark is not whole, a picture does not decode, or a dial of the model is out of its range.
         CheckpointMismatch, EncoderMismatch: the model's folder is damaged, or it works with another encoder.
     """
-    there = find_present(load_benchmark(it.name, it.root, it.split, it.choices), skip_missing=it.skip_missing)
+    whole = load_benchmark(it.name, it.root, it.split, it.choices)
+    there = find_present(whole, skip_missing=it.skip_missing)
     encoder = load_encoder(it.encoder).prepare_for_many()
     embeddings = embed_benchmark(there, encoder, it.cache, params.embedding)
     answering = _load_answering(it, embeddings, params.sampling, encoder.edits)
@@ -167,7 +170,7 @@ def prepare_run(it: Preparation, dials: BaselineDials, params: Params) -> Benchm
     models, source = {COMPOSED: answering}, EmbeddingSource(embeddings, make_masks(it.root, encoder))
     # What may be missing was decided when the pictures were looked for.
     regions = RegionEncoder(it.root, lambda: encoder)
-    return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, True, regions)
+    return BenchmarkRun(there.parts, source, models, dials, params.evaluation, settings, True, regions, whole)
 
 
 def make_masks(root: Path, encoder: Encoder) -> Callable[[Benchmark, BenchmarkQuery], tuple[Tensor, Floats]]:

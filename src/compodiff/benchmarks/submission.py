@@ -37,6 +37,8 @@ def write_submission(
     similarity: Similarity,
     chunk: int,
     record: Mapping[str, Any] | None = None,
+    *,
+    skip_missing: bool = False,
 ) -> list[Path]:
     """Write the files that a test server takes as the folder `out`, whole or not at all, each checked before.
 
@@ -48,11 +50,14 @@ def write_submission(
         similarity: row i belongs to query i of the benchmark.
         chunk: gallery rows scored at once; changes memory and speed only.
         record: all that the answers depend on, written beside as record.json where there is one.
+        skip_missing: pictures without an embedding are not listed, but the last of an image set.
 
     Raises:
         InputInvalid: counts or widths disagree, a picture has no embedding, or the server would refuse a file.
     """
-    lists = LISTERS[name](benchmark, pictures, similarity, chunk)
+    require_fit(benchmark, pictures, similarity)
+    gallery, _ = restrict(benchmark, pictures, skip_missing=skip_missing)
+    lists = LISTERS[name](benchmark, gallery, similarity, chunk)
     with replace_folder(out, _name_kind(benchmark.name, benchmark.split)) as folder:
         for file, content in lists.items():
             (folder / file).write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
@@ -71,13 +76,13 @@ def require_submission_folder(out: Path, name: str, split: str) -> None:
     require_replaceable_folder(out, _name_kind(name, split))
 
 
-def list_cirr(benchmark: Benchmark, pictures: Vectors, similarity: Similarity, chunk: int) -> dict[str, dict[str, Any]]:
+def list_cirr(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> dict[str, dict[str, Any]]:
     """Rank the gallery and each query's image set: the content of recall.json and recall_subset.json.
 
     Raises:
-        InputInvalid: counts or widths disagree, or a picture has no embedding.
+        InputInvalid: the gallery is too small.
     """
-    gallery, recall = _rank_gallery(benchmark, pictures, similarity, chunk)
+    recall = _rank_gallery(benchmark, gallery, similarity, chunk)
     subset = _rank_subsets(benchmark.queries, gallery, similarity)
     return {
         "recall.json": {"version": CIRR_VERSION, "metric": "recall", **recall},
@@ -86,17 +91,17 @@ def list_cirr(benchmark: Benchmark, pictures: Vectors, similarity: Similarity, c
 
 
 def list_circo(
-    benchmark: Benchmark, pictures: Vectors, similarity: Similarity, chunk: int
+    benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int
 ) -> dict[str, dict[str, list[int]]]:
     """Rank the gallery: the content of submission.json.
 
     Raises:
-        InputInvalid: counts or widths disagree, or a picture has no embedding.
+        InputInvalid: the gallery is too small, or a picture's id is no number.
     """
-    odd = next((name for name in benchmark.gallery or pictures.ids if not name.isdecimal()), None)
+    odd = next((name for name in gallery.ids if not name.isdecimal()), None)
     if odd is not None:
         raise InputInvalid(f"gallery id {odd!r} is not the number of a COCO picture")
-    _, best = _rank_gallery(benchmark, pictures, similarity, chunk)
+    best = _rank_gallery(benchmark, gallery, similarity, chunk)
     return {"submission.json": {key: [int(name) for name in names] for key, names in best.items()}}
 
 
@@ -190,12 +195,8 @@ def _name_kind(name: str, split: str) -> str:
     return f"{name} {split} submission"
 
 
-def _rank_gallery(
-    benchmark: Benchmark, pictures: Vectors, similarity: Similarity, chunk: int
-) -> tuple[Vectors, dict[str, list[str]]]:
-    """Return the benchmark's gallery, and the best of it for each query."""
-    require_fit(benchmark, pictures, similarity)
-    gallery, _ = restrict(benchmark, pictures, skip_missing=False)
+def _rank_gallery(benchmark: Benchmark, gallery: Vectors, similarity: Similarity, chunk: int) -> dict[str, list[str]]:
+    """Return the best of the gallery for each query."""
     removed = benchmark.protocol.excludes_reference
     if len(gallery.ids) < RECALL_LENGTH + removed:
         raise InputInvalid(
@@ -204,13 +205,13 @@ def _rank_gallery(
         )
     excluded = find_excluded(benchmark, benchmark.queries, gallery)
     rows = find_top_rows(similarity, gallery.embeddings, RECALL_LENGTH, excluded=excluded, chunk=chunk)
-    best = {each.key: [gallery.ids[row] for row in found] for each, found in zip(benchmark.queries, rows, strict=True)}
-    return gallery, best
+    return {each.key: [gallery.ids[row] for row in found] for each, found in zip(benchmark.queries, rows, strict=True)}
 
 
 def _rank_subsets(queries: Sequence[BenchmarkQuery], gallery: Vectors, similarity: Similarity) -> dict[str, list[str]]:
-    rows: Ints = np.array([[gallery.rows[name] for name in query.candidates] for query in queries])
-    order = np.argsort(-score_candidates(similarity, gallery.embeddings, rows), axis=1, kind="stable")
+    rows: Ints = np.array([[gallery.rows.get(name, -1) for name in query.candidates] for query in queries])
+    scores = np.where(rows < 0, -np.inf, score_candidates(similarity, gallery.embeddings, rows))
+    order = np.argsort(-scores, axis=1, kind="stable")
     return {
         query.key: [query.candidates[place] for place in places[:SUBSET_LENGTH]]
         for query, places in zip(queries, order, strict=True)

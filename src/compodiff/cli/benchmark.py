@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compodiff.cli.benchmark_tables import print_comparison, print_scores
+from compodiff.cli.benchmark_tables import print_comparison, print_missing, print_scores
 from compodiff.cli.options import Model, Steps, WImage, WText
 from compodiff.cli.options import Seed as SamplingSeed
 from compodiff.cli.output import echo
@@ -114,14 +114,14 @@ def score(
     from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry, load_benchmark
     from compodiff.benchmarks.scoring.results import score_embeddings
     from compodiff.benchmarks.scoring.scorer import Scorer
-    from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
+    from compodiff.benchmarks.scoring.vectors import load_embeddings
     from compodiff.outcomes import Bootstrap
 
     parts = load_benchmark(name, root, split, BenchmarkChoices(category=category, gallery_variant=gallery_variant))
-    pictures = load_gallery(gallery, find_entry(name).shorten_id)
+    given = load_embeddings(gallery, queries, find_entry(name).shorten_id)
     with tqdm(desc="scoring", unit=" pictures", unit_scale=True, disable=None) as bar:
         scorer = Scorer(chunk=chunk, skip_missing=skip_missing, progress=bar.update)
-        result = score_embeddings(parts, pictures, load_queries(queries), scorer, Bootstrap(draws, seed))
+        result = score_embeddings(parts, given, scorer, Bootstrap(draws, seed))
     if as_json:
         typer.echo(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -140,6 +140,7 @@ def embed(
     gallery_variant: Variant = None,
     template: Template = None,
     caption_order: Order = None,
+    skip_missing: SkipMissing = False,
     w_image: WImage = None,
     w_text: WText = None,
     steps: Steps = None,
@@ -153,9 +154,10 @@ def embed(
     require_embedding_files(*to)
     choices = BenchmarkChoices(category, gallery_variant, template, caption_order)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
-    prepared, _, _ = _prepare(name, root, split, choices, model, given, cache)
+    prepared, _, _ = _prepare(name, root, split, choices, model, given, cache, skip_missing=skip_missing)
     pictures, queries = write_embeddings(prepared, *to)
     echo(f"{to[0]}: {pictures:,} pictures; {to[1]}: {queries:,} queries")
+    print_missing(prepared.settings, "left out")
 
 
 @app.command("submit")
@@ -169,6 +171,7 @@ def submit(
     gallery: Annotated[Path | None, typer.Option(help="With --queries, in place of --model: as of `score`.")] = None,
     queries: Annotated[Path | None, typer.Option(help="Embeddings of any model, as of `score`.")] = None,
     template: Template = None,
+    skip_missing: SkipMissing = False,
     w_image: WImage = None,
     w_text: WText = None,
     steps: Steps = None,
@@ -180,23 +183,26 @@ def submit(
     from compodiff.benchmarks import submission
     from compodiff.benchmarks.datasets.loading import BenchmarkChoices, find_entry
     from compodiff.benchmarks.model_files import write_model_submission
-    from compodiff.benchmarks.scoring.vectors import load_gallery, load_queries
+    from compodiff.benchmarks.scoring.vectors import load_embeddings
 
     split = submission.choose_server_split(name, split)
     submission.require_submission_folder(out, name, split)
     given = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "seed": seed}
     if gallery is None and queries is None:
         choices = BenchmarkChoices(template=template)
-        prepared, _, _ = _prepare(name, root, split, choices, model, given, cache)
+        prepared, _, _ = _prepare(name, root, split, choices, model, given, cache, skip_missing=skip_missing)
         files = write_model_submission(prepared, name, out)
+        print_missing(prepared.settings, "answered by the gallery's first pictures")
     else:
         if gallery is None or queries is None:
             raise InputInvalid("give both --gallery and --queries, or neither for the answers of --model")
         if template is not None or any(value is not None for value in given.values()):
             raise InputInvalid("--gallery and --queries are answers already; leave out --template and the dials")
         benchmark = submission.load_server_benchmark(name, root, split)
-        pictures = load_gallery(gallery, find_entry(name).shorten_id)
-        files = submission.write_submission(name, out, benchmark, pictures, load_queries(queries), chunk)
+        own = load_embeddings(gallery, queries, find_entry(name).shorten_id)
+        own.choose_answered([benchmark], skip_missing=skip_missing)
+        every = own.fill(len(benchmark.queries))
+        files = submission.write_submission(name, out, benchmark, own.pictures, every, chunk, skip_missing=skip_missing)
     for path in files:
         echo(path)
 

@@ -30,8 +30,9 @@ def print_scores(title: str, result: dict[str, Any]) -> None:
         echo(f"{details['pictures_not_of_the_benchmark']} embeddings are of other pictures and were not ranked")
     _print_parts_left_out(details)
     _print_spread(result)
-    if details["missing_pictures"] or details["skipped_queries"]:
-        echo(f"{details['missing_pictures']} pictures missing, {details['skipped_queries']} queries left out")
+    left_out = details["skipped_queries"] + details.get("queries_without_reference", 0)
+    if details["missing_pictures"] or left_out:
+        echo(f"{details['missing_pictures']} pictures missing, {left_out} queries left out")
 
 
 def print_comparison(title: str, comparison: "Comparison") -> None:
@@ -58,6 +59,14 @@ def print_comparison(title: str, comparison: "Comparison") -> None:
         low, high = (100 * end for end in gaps[metric]["interval"])
         told = f"{100 * gaps[metric]['gap']:+.2f} ({low:+.2f} to {high:+.2f}) against {gaps[metric]['against']}"
         echo(f"composition gap, {metric.replace('_', ' ')}: {told.replace('_', ' ')}")
+
+
+def print_missing(record: Mapping[str, Any], instead: str) -> None:
+    """Print what was missing where embeddings or a submission were written, and what becomes of such queries."""
+    if missing := record["missing_pictures"]:
+        named = ", ".join(record["missing_picture_names"][:3])
+        echo(f"{missing} pictures missing ({named} ...), {record['queries_without_reference']} queries {instead}")
+    _print_parts_left_out(record)
 
 
 def _print_parts_left_out(record: Mapping[str, Any]) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 
 from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkProtocol
 from compodiff.benchmarks.scoring.metrics import average_groups, measure_spread
-from compodiff.benchmarks.scoring.ranking import Similarity
 from compodiff.benchmarks.scoring.scorer import Scored, Scorer
-from compodiff.benchmarks.scoring.vectors import Vectors
+from compodiff.benchmarks.scoring.vectors import GivenEmbeddings
 from compodiff.errors import InputInvalid
 from compodiff.outcomes import Bootstrap, QueryOutcomes
 from compodiff.storage.digests import digest_bytes
@@ -21,13 +20,15 @@ _DIGITS = 16  # of a query's digest
 
 
 def score_embeddings(
-    parts: Sequence[Benchmark], pictures: Vectors, queries: Similarity, scorer: Scorer, bootstrap: Bootstrap
+    parts: Sequence[Benchmark], given: GivenEmbeddings, scorer: Scorer, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Score embeddings of any model, those of the queries one part after the other: a summary and its record.
 
     Raises:
         InputInvalid: there are more or fewer query embeddings than queries, or a picture has no embedding.
     """
+    parts, unanswered = given.choose_answered(parts, skip_missing=scorer.skip_missing)
+    pictures, queries = given.pictures, given.queries
     sizes = [len(part.queries) for part in parts]
     if queries.queries != sum(sizes):
         named = " + ".join(f"{len(part.queries)} of {part.part or part.split}" for part in parts)
@@ -49,6 +50,7 @@ def score_embeddings(
     foreign = len(set(pictures.ids).difference(*galleries)) if len(galleries) == len(parts) else 0
     details = record(scored, bootstrap) | {"pictures_not_of_the_benchmark": foreign}
     details |= {"parts_left_out": left_out} if left_out else {}
+    details |= {"queries_without_reference": unanswered} if unanswered else {}
     return summarise_parts(scored, bootstrap, min_group_queries=1) | {"record": details}
 
 

@@ -1,16 +1,21 @@
-"""Embeddings that come from anywhere: G.npz with `ids` and `embeddings`, Q.npz with `embeddings`."""
+"""Embeddings that come from anywhere: G.npz with `ids` and `embeddings`, Q.npz with `embeddings`.
+
+What `benchmark embed` writes says more: `pair`, the same in both files, and in Q.npz, where queries were left out,
+`places`, which of the annotations' queries were answered.
+"""
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compodiff.benchmarks.datasets.benchmark import require_distinct
-from compodiff.benchmarks.scoring.ranking import Floats, Similarity
+from compodiff.benchmarks.datasets.benchmark import Benchmark, require_distinct
+from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity
 from compodiff.errors import InputInvalid
 
 _CHECKED_AT_ONCE = 8192
@@ -44,6 +49,71 @@ class Vectors:
         if tuple(rows) == self.ids and list(rows.values()) == list(range(len(self.ids))):
             return self
         return Vectors(tuple(rows), self.embeddings[list(rows.values())])
+
+
+@dataclass(frozen=True)
+class GivenEmbeddings:
+    """What any model makes of a benchmark.
+
+    Attributes:
+        pictures: of the gallery.
+        queries: row i belongs to query i, or to query places[i], one part after the other.
+        places: (Q,) rising; None where every query is answered.
+    """
+
+    pictures: Vectors
+    queries: Similarity
+    places: Ints | None = None
+
+    def choose_answered(self, parts: Sequence[Benchmark], *, skip_missing: bool) -> tuple[list[Benchmark], int]:
+        """Return the parts without the queries that have no answer, and how many these are.
+
+        Raises:
+            InputInvalid: there are any and `skip_missing` is false, or the answers are of another benchmark.
+        """
+        if self.places is None:
+            return list(parts), 0
+        total = sum(len(part.queries) for part in parts)
+        if len(self.places) != self.queries.queries or (self.places >= total).any():
+            raise InputInvalid(f"the places of {self.queries.queries} answers are not those of {total} queries")
+        left_out, answered, start = total - len(self.places), set(self.places.tolist()), 0
+        if left_out and not skip_missing:
+            raise InputInvalid(f"{left_out} of {total} queries have no answer; leave them out with --skip-missing")
+        chosen = []
+        for part in parts:
+            own = tuple(query for place, query in enumerate(part.queries, start) if place in answered)
+            start += len(part.queries)
+            chosen += [replace(part, queries=own)] if own else []
+        return chosen, left_out
+
+    def fill(self, total: int) -> Similarity:
+        """Return answers to `total` queries: to one without an answer zeros, to which all pictures are alike."""
+        return self.queries if self.places is None else fill_answers(self.queries, self.places, total)
+
+
+def fill_answers(queries: Similarity, places: Ints, total: int) -> Similarity:
+    """Return answers to `total` queries, of which `places` are answered: to the others zeros."""
+    parts = [np.zeros((total, queries.width), part.dtype) for part in queries.parts]
+    for filled, part in zip(parts, queries.parts, strict=True):
+        filled[places] = part
+    return replace(queries, parts=tuple(parts))
+
+
+def load_embeddings(gallery: Path, queries: Path, canonical: Callable[[str], str]) -> GivenEmbeddings:
+    """Read both files; see `load_gallery` and `load_queries`.
+
+    Raises:
+        InputInvalid: as these say, or `benchmark embed` wrote one of the files without the other.
+    """
+    pictures, answers = load_gallery(gallery, canonical), load_queries(queries)
+    pairs = [_load(path, (), optional=("pair", "places")) for path in (gallery, queries)]
+    first, second = (each.get("pair") for each in pairs)
+    if first is not None and second is not None and not np.array_equal(first, second):
+        raise InputInvalid(f"{gallery} and {queries} were not written together; run `compodiff benchmark embed` again")
+    places = pairs[1].get("places")
+    if places is not None and (places.ndim != 1 or places.dtype.kind != "i" or (np.diff(places, prepend=-1) < 1).any()):
+        raise InputInvalid(f"{queries}: places is no rising list of numbers; save it again")
+    return GivenEmbeddings(pictures, answers, None if places is None else places.astype(np.int64))
 
 
 def load_gallery(path: Path, canonical: Callable[[str], str]) -> Vectors:
@@ -92,8 +162,8 @@ def require_finite(embeddings: Floats, label: Callable[[int], str]) -> None:
             raise InputInvalid(f"{label(row)} has an embedding with NaN or infinity; embed it again")
 
 
-def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """Load arrays of an npz without unpickling anything."""
+def _load(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Load arrays of an npz, of `optional` those that are there, without unpickling anything."""
     if not path.is_file():
         raise InputInvalid(f"{path} is not there")
     if not zipfile.is_zipfile(path):
@@ -103,7 +173,7 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
             absent = [name for name in names if name not in archive]
             if absent:
                 raise InputInvalid(f"{path} has no array {absent[0]!r}; it holds: {', '.join(archive) or 'nothing'}")
-            return {name: archive[name] for name in names}
+            return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}
     except ValueError as error:
         raise InputInvalid(f"{path} cannot be read without unpickling; save ids as strings or integers") from error
     except (OSError, EOFError, zipfile.BadZipFile) as error:
