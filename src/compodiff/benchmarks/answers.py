@@ -3,6 +3,7 @@
 Q queries, P pairs of a query and one of its texts, D embedding width.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +21,13 @@ from compodiff.embeddings.set_arrays import NULL_TEXT
 from compodiff.encoders.edit_maps import EditMaps
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
+from compodiff.language.wishes import list_wished, read_wish
 from compodiff.model.checkpoint import ModelCard, load_model
 from compodiff.model.fusion import fuse_draws
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
 from compodiff.model.network.context import PackedText
-from compodiff.model.sampling.classes import ClassConditions, measure_gallery
+from compodiff.model.sampling.classes import ClassConditions, TextWishes, measure_gallery
 from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws, make_generators
@@ -45,6 +47,7 @@ class QueryArrays:
         query: (P,) the query of each pair, rising.
         text: (P,) row of its text.
         negative: (P,) row of its negative text, the empty text's where it has none.
+        said: its text, for each pair.
         masks: (Q, 64, 64) bool, or None where no query masks anything.
     """
 
@@ -53,6 +56,7 @@ class QueryArrays:
     query: Ints
     text: Ints
     negative: Ints
+    said: tuple[str, ...]
     masks: Tensor | None = None
 
     @classmethod
@@ -64,8 +68,11 @@ class QueryArrays:
         """
         try:
             rows = [[embeddings.picture_row[name] for name in query.references] for query in part.queries]
-            text = [embeddings.text_row[text] for query in part.queries for text in query.texts]
+            said = tuple(text for query in part.queries for text in query.texts)
+            text = [embeddings.text_row[text] for text in said]
             negative = [embeddings.text_row[query.negative] for query in part.queries for _ in query.texts]
+            for wished in list_wished(said) if embeddings.encoder.tells_classes else ():
+                embeddings.text_row[wished]
         except KeyError as error:
             raise InputInvalid(f"{error} of {part.label} has no embedding; run: dvc repro embed_benchmark") from error
         query = np.repeat(np.arange(len(part.queries)), [len(query.texts) for query in part.queries])
@@ -73,7 +80,7 @@ class QueryArrays:
         for place, of_query in enumerate(rows):
             if len(of_query) > 1:  # several pictures are asked by as search does: by the mean of their embeddings
                 references[place] = embeddings.pictures[of_query].mean(axis=0, dtype=np.float64)
-        return cls(embeddings, references, query, np.array(text), np.array(negative))
+        return cls(embeddings, references, query, np.array(text), np.array(negative), said)
 
     def mask_references(self, references: Floats, masks: Tensor) -> "QueryArrays":
         """Return the same queries where some mask a region of their reference."""
@@ -84,6 +91,10 @@ class QueryArrays:
         total = np.zeros((len(self.references), values.shape[1]))
         np.add.at(total, self.query, normalise(values, np.float64))
         return normalise(total, np.float64)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return the embeddings (n, D) of texts that the queries say, or want, among pictures."""
+        return torch.from_numpy(self.embeddings.texts_pooled[[self.embeddings.text_row[text] for text in texts]])
 
     @property
     def texts(self) -> Floats:
@@ -162,11 +173,14 @@ class RetrievalModel:
         null_text = negative[:1] if (negative == negative[0]).all() else negative
         image = torch.from_numpy(asked.references[query]).float().to(device) if self.has_reference else None
         masks = asked.masks[query].to(device) if self.has_reference and asked.masks is not None else None
-        encoder, texts = asked.embeddings.encoder, None
+        encoder, texts, wishes = asked.embeddings.encoder, None, None
         gallery = measure_gallery(asked.embeddings.pictures, encoder.learned_dim)
         if encoder.joint is not None:
             texts = torch.from_numpy(asked.embeddings.texts_pooled[asked.text[pairs]]).to(device)
-        learned, classes = ClassConditions.split(image, texts, encoder.learned_dim, gallery)
+        if texts is not None and texts.shape[1] > encoder.learned_dim:
+            read = [read_wish(asked.said[pair]) for pair in pairs]
+            wishes = TextWishes.embed(read, lambda named: asked.embed_texts(named).to(device), encoder.learned_dim)
+        learned, classes = ClassConditions.split(image, texts, encoder.learned_dim, gallery, wishes)
         return Conditions(
             null_text=PackedText.of_arrays(asked.embeddings.read_tokens(null_text)).place(device),
             text=PackedText.of_arrays(asked.embeddings.read_tokens(asked.text[pairs])).place(device),

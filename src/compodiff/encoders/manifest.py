@@ -93,6 +93,11 @@ class EncoderManifest:
         return self.picture.embedding_dim - self.picture.class_dimensions
 
     @property
+    def tells_classes(self) -> bool:
+        """Whether texts, and pictures, have dimensions for classes."""
+        return self.joint is not None and self.picture.class_dimensions > 0
+
+    @property
     def token_dims(self) -> tuple[int, ...]:
         """The width of each text part's token states."""
         return tuple(part.token_dim for part in self.texts)

@@ -5,6 +5,7 @@ those below; a caption in no such wording is wanted as a whole.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -99,6 +100,11 @@ def read_wish(caption: str) -> Wish:
             named = {name: words.strip(" ,;") for name, words in found.groupdict().items()}
             return Wish(named.get("target", ""), named.get("reference", ""), kind != REPLACE)
     return Wish(caption)
+
+
+def list_wished(captions: Iterable[str]) -> set[str]:
+    """Return the texts that say what captions want, which are embedded to answer them."""
+    return {text for wish in map(read_wish, captions) for text in (wish.there, wish.gone)}
 
 
 @cache

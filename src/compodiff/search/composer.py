@@ -24,7 +24,7 @@ from compodiff.model.checkpoint import WEIGHTS, ModelCard, load_model
 from compodiff.model.dials import read_dials
 from compodiff.model.inference import prepare_for_inference
 from compodiff.model.network.composing import ComposingNetwork
-from compodiff.model.sampling.classes import ClassConditions, TextWishes, scale_texts
+from compodiff.model.sampling.classes import ClassConditions, TextWishes
 from compodiff.model.sampling.edits import EditConditions
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
@@ -197,7 +197,9 @@ class Composer:
         pooled = [each.pooled for each in encoded[len(queries) :] if each.pooled is not None] if has_text else []
         texts = torch.stack(pooled) if pooled else None
         learned_dim = self.encoder.manifest.learned_dim
-        wishes = self._read_wishes(said) if texts is not None and texts.shape[1] > learned_dim else None
+        wishes = None
+        if texts is not None and texts.shape[1] > learned_dim:
+            wishes = TextWishes.embed([read_wish(caption) for caption in said], self._embed_texts, learned_dim)
         learned, classes = ClassConditions.split(references, texts, learned_dim, gallery, wishes)
         edits = self._find_edits(queries, references, texts)
         return Conditions(pack_texts(null_text), text, image=learned, mask=masks, classes=classes, edits=edits)
@@ -212,17 +214,6 @@ class Composer:
         found = self.encoder.edits.find(references, texts, may)
         return None if found is None else EditConditions(references, found.change, found.asked, found.shared)
 
-    def _read_wishes(self, captions: Sequence[str]) -> TextWishes:
-        """Return what relative captions ask for, read off their wording and embedded."""
-        wishes = [read_wish(caption) for caption in captions]
-        named = [text for wish in wishes for text in (wish.there, wish.gone)]
-        embedded = torch.stack([cast(Tensor, each.pooled) for each in self._texts.encode(named)])
-        said = torch.tensor([[bool(text)] for text in named], device=embedded.device)
-        scaled = scale_texts(embedded, self.encoder.manifest.learned_dim) * said
-        return TextWishes(
-            scaled[::2], scaled[1::2], torch.tensor([wish.keeps for wish in wishes], device=embedded.device)
-        )
-
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
         if not query.subtract:
@@ -233,7 +224,11 @@ class Composer:
 
     def _embed_text(self, text: str) -> Tensor:
         """Return the embedding (D,) of a text in the pictures' space, which `prepare` has seen that there is."""
-        return cast(Tensor, self._texts.encode([text])[0].pooled)
+        return self._embed_texts([text])[0]
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return the embeddings (n, D) of texts in the pictures' space."""
+        return torch.stack([cast(Tensor, each.pooled) for each in self._texts.encode(texts)])
 
     def _convert_reference(self, reference: Reference) -> Reference:
         if isinstance(reference, Blend):

@@ -26,7 +26,7 @@ def asked(draw) -> QueryArrays:
     names = {f"picture {row}": row for row in range(PICTURES)}
     texts = {str(row): row for row in each}
     embeddings = Embeddings(make_encoder_manifest(), pictures, names, draw(QUERIES, DIM), texts, ())
-    return QueryArrays(embeddings, pictures[:QUERIES], each, each, np.zeros_like(each))
+    return QueryArrays(embeddings, pictures[:QUERIES], each, each, np.zeros_like(each), ("",) * QUERIES)
 
 
 def test_slerp_walks_the_sphere_from_reference_to_text(asked: QueryArrays) -> None:

@@ -11,8 +11,9 @@ from PIL import Image
 from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.datasets.pictures import BenchmarkPictures
 from compodiff.embeddings import EmbeddingMaterial, Embeddings, make_embeddings
-from compodiff.encoders import Encoder
+from compodiff.encoders import Encoder, EncoderManifest
 from compodiff.errors import InputInvalid
+from compodiff.language.wishes import list_wished
 from compodiff.params import EmbeddingParams
 
 # In a project. Apart from artifacts/benchmark_embeddings, on which stages depend: a score would make them run again.
@@ -103,17 +104,21 @@ def embed_parts(folder: Path, there: PresentPictures, encoder: Encoder, params: 
     def read(name: str) -> Image.Image:
         return there.pictures[name].read(name)
 
-    material = EmbeddingMaterial(list(there.pictures), read, _digest_present(there, encoder), _list_texts(there))
+    texts = _list_texts(there, encoder.manifest)
+    material = EmbeddingMaterial(list(there.pictures), read, _digest_present(there, encoder), texts)
     make_embeddings(folder, encoder, material, params)
 
 
-def _list_texts(there: PresentPictures) -> list[str]:
+def _list_texts(there: PresentPictures, encoder: EncoderManifest) -> list[str]:
+    """List what queries say, and what of it they want where the encoder tells classes by it."""
     queries = [query for part in there.parts for query in part.queries]
-    return sorted({text for query in queries for text in (*query.texts, query.negative)})
+    said = {text for query in queries for text in query.texts}
+    wished = list_wished(said) if encoder.tells_classes else set()
+    return sorted(said | wished | {query.negative for query in queries})
 
 
 def _digest_present(there: PresentPictures, encoder: Encoder) -> str:
     """Return what changes whenever a picture, a text or the encoder does."""
     stamps = [(name, pictures.stamp(name)) for name, pictures in there.pictures.items()]
-    identity = json.dumps([stamps, _list_texts(there), encoder.manifest.identify()]).encode()
+    identity = json.dumps([stamps, _list_texts(there, encoder.manifest), encoder.manifest.identify()]).encode()
     return hashlib.sha256(identity).hexdigest()

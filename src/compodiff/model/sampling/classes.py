@@ -8,7 +8,9 @@ turned away from hats. Without a reference class dimensions are the text's.
 Legend: B queries, S draws, N pictures of a gallery, D learned dimensions, K dimensions for classes.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from compodiff.params import ClassSamplingParams
+
+if TYPE_CHECKING:
+    from compodiff.language.wishes import Wish
 
 _MEASURED = 1000  # pictures of a gallery
 _CHANGED = 3.0  # lengths of a reference by which it is moved towards words, which lie farther away than pictures do
@@ -40,6 +45,23 @@ class TextWishes:
     def as_said(cls, texts: Tensor) -> "TextWishes":
         """Return what texts (B, D + K) ask for that are to be seen as a whole."""
         return cls(texts, torch.zeros_like(texts), torch.zeros(len(texts), dtype=torch.bool, device=texts.device))
+
+    @classmethod
+    def embed(
+        cls, wishes: "Sequence[Wish]", embed: Callable[[Sequence[str]], Tensor], learned_dim: int
+    ) -> "TextWishes":
+        """Return what B relative captions ask for.
+
+        Args:
+            wishes: that were read off their wording.
+            embed: returns the embeddings (n, D + K), among pictures, of n texts, those of `list_wished`.
+            learned_dim: D.
+        """
+        named = [text for wish in wishes for text in (wish.there, wish.gone)]
+        embedded = embed(named)  # (2 B, D + K)
+        said = torch.tensor([[bool(text)] for text in named], device=embedded.device)
+        scaled = scale_texts(embedded, learned_dim) * said
+        return cls(scaled[::2], scaled[1::2], torch.tensor([wish.keeps for wish in wishes], device=embedded.device))
 
 
 @dataclass(frozen=True)
