@@ -12,11 +12,14 @@ from compodiff.benchmarks.answers import QueryArrays, RetrievalModel, read_galle
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.scoring.ranking import normalise, score_candidates
 from compodiff.embeddings import Embeddings
+from compodiff.errors import InputInvalid
+from compodiff.language.wishes import list_wished
 from compodiff.model.checkpoint import load_model
 from compodiff.model.network.context import PackedText
 from compodiff.model.network.denoiser import Denoiser
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose_draws
+from compodiff.params import ClassSamplingParams
 
 DRAWS = 3
 
@@ -94,3 +97,26 @@ def test_a_negative_text_changes_the_answer(asked_and_model, tmp_path):
         answers.append(guided.answer(part, "negative").parts[0])
     np.testing.assert_array_equal(answers[0], answers[1])
     assert not np.allclose(answers[0], answers[2], atol=1e-4)
+
+
+def test_a_caption_is_asked_by_what_it_wants(asked_and_model, tmp_path):
+    """Where pictures are unlike all that was learned, an answer is the embedding of what the caption wants."""
+    asked, model = asked_and_model
+    caption = "replace the bar with a ring"
+    query = {"reference": "bar-red", "relative_caption": caption, "target": "ring-red"}
+    (tmp_path / "queries.jsonl").write_text(json.dumps(query))
+    (part,) = load_triplets(tmp_path, "test")
+    own = asked.embeddings.encoder
+    encoder = replace(own, picture=replace(own.picture, class_dimensions=own.embedding_dim // 4))
+    embeddings = replace(asked.embeddings, encoder=encoder, text_row={"": 0, caption: 1})
+    with pytest.raises(InputInvalid, match=r"of triplets test has no embedding; run: dvc repro embed_benchmark"):
+        QueryArrays.of(part, embeddings)
+    rows = {text: row for row, text in enumerate(["", caption, *sorted(list_wished([caption]))])}
+    shape = replace(model.card.denoiser, embedding_dim=encoder.learned_dim)
+    unlike = ClassSamplingParams(unlike=1e-6, blur=1e-9, named=1e-9, kept=0.0)
+    answering = replace(
+        model, denoiser=Denoiser(shape).eval(), sampling=model.sampling.model_copy(update={"classes": unlike})
+    )
+    (answer,) = answering.answer(QueryArrays.of(part, replace(embeddings, text_row=rows)), "asked").parts[0]
+    wanted = normalise(embeddings.texts_pooled[[rows["a ring"]]], np.float64)[0]
+    np.testing.assert_allclose(answer, wanted, atol=1e-6)
