@@ -23,6 +23,7 @@ Reals = NDArray[np.float64]
 TIE = 1e-9
 UNRANKED = 2**52  # later than every rank, and exact as a float
 _PAIRS = 1024
+_IN_CACHE = 64  # queries, whose scores of a chunk stay in the processor's cache
 
 
 def normalise(vectors: Floats, dtype: type[np.floating]) -> Floats:
@@ -129,23 +130,36 @@ def count_at_least(
     for start in range(0, len(gallery), chunk):
         block = np.asarray(gallery[start : start + chunk])
         scores = compute_block_scores(rough, normalise(block, np.float32))
-        for t, n in enumerate(having):
-            counts[:n, t] += _count_exactly(scores[:n], limit[:n, t], block, exact)
+        unsure = [(np.empty(0, np.int64),) * 3]
+        for low in range(0, len(scores), _IN_CACHE):  # a part of the scores is compared with all thresholds at once
+            for t, n in enumerate(having):
+                own = slice(low, min(n, low + _IN_CACHE))
+                if n > low:
+                    sure, query, row = _count_surely(scores[own], limit[own, t], exact.slack)
+                    counts[own, t] += sure
+                    unsure.append((low + query, np.full(len(query), t), row))
+        query, of, row = (np.concatenate(each) for each in zip(*unsure, strict=True))
+        reaches = score_pairs(exact, block, query, row) >= limit[query, of]
+        np.add.at(counts, (query[reaches], of[reaches]), 1)
         progress(len(block))
     unordered = np.empty_like(counts)
     unordered[order] = counts
     return unordered
 
 
-def _count_exactly(scores: Floats, limit: Reals, block: Floats, exact: Similarity) -> Ints:
-    """Count per row the scores (n, rows) that reach `limit` (n,), asking float64 where float32 cannot tell."""
-    slack = exact.slack
-    surely = scores > (limit + slack).astype(np.float32)[:, None]
-    perhaps = scores >= (limit - slack).astype(np.float32)[:, None]
-    counted: Ints = np.bitwise_count(np.packbits(surely, axis=1)).sum(axis=1, dtype=np.int64)
-    query, row = _find_nonzero(np.logical_xor(perhaps, surely, out=perhaps))
-    reaches = score_pairs(exact, block, query, row) >= limit[query]
-    return counted + np.bincount(query[reaches], minlength=len(scores))
+def _count_surely(scores: Floats, limit: Reals, slack: float) -> tuple[Ints, Ints, Ints]:
+    """Count per query the scores (n, rows) that surely reach `limit` (n,).
+
+    Returns:
+        The counts (n,), and query and row of the scores of which float32 cannot tell.
+    """
+    surely = np.packbits(scores > (limit + slack).astype(np.float32)[:, None], axis=1)  # (n, rows / 8)
+    perhaps = np.packbits(scores >= (limit - slack).astype(np.float32)[:, None], axis=1)
+    counted: Ints = np.bitwise_count(surely).sum(axis=1, dtype=np.int64)
+    unsure = np.bitwise_xor(perhaps, surely, out=perhaps)
+    query, byte = _find_nonzero(unsure != 0)
+    place, bit = np.nonzero(np.unpackbits(unsure[query, byte][:, None], axis=1))
+    return counted, query[place], 8 * byte[place] + bit
 
 
 def score_candidates(similarity: Similarity, gallery: Floats, rows: Ints) -> Reals:
@@ -173,10 +187,13 @@ def find_top_rows(similarity: Similarity, gallery: Floats, k: int, *, excluded: 
         scores = compute_block_scores(queries, normalise(np.asarray(gallery[start : start + chunk]), np.float32))
         inside, slot = np.nonzero((excluded >= start) & (excluded < start + scores.shape[1]))
         scores[inside, excluded[inside, slot] - start] = -np.inf
-        highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
-        best = np.partition(np.concatenate([best, highest], axis=1), -k, axis=1)[:, -k:]
+        is_full = best.min() > -np.inf
+        if not is_full:
+            best = _keep_best(best, scores)
         query, row = _find_nonzero(scores >= _bound_reachable(best, similarity.slack)[:, None])
         pools.append((query, start + row, scores[query, row]))
+        if is_full:  # only what reaches the k best so far can be among them: a few of each chunk
+            best = _keep_best(best, _spread(query, scores[query, row], len(best)))
     query, row, rough = (np.concatenate(columns) for columns in zip(*pools, strict=True))
     kept = (rough >= _bound_reachable(best, similarity.slack)[query]) & (rough > -np.inf)
     query, row = query[kept], row[kept]
@@ -194,6 +211,22 @@ def _bound_reachable(best: Floats, slack: float) -> Floats:
     """Return the lowest score (Q,) with which a row may still belong to the k best, given those so far (Q, k)."""
     lowest: Floats = best.min(axis=1) - np.float32(2 * slack)
     return lowest
+
+
+def _keep_best(best: Floats, scores: Floats) -> Floats:
+    """Return the k best (Q, k) of `best` and of further scores (Q, n)."""
+    k = best.shape[1]
+    highest = np.partition(scores, -k, axis=1)[:, -k:] if scores.shape[1] > k else scores
+    kept: Floats = np.partition(np.concatenate([best, highest], axis=1), -k, axis=1)[:, -k:]
+    return kept
+
+
+def _spread(query: Ints, scores: Floats, queries: int) -> Floats:
+    """Return scores (M,) by their query, which rises, as (Q, n), with -inf where a query has fewer than n."""
+    counts = np.bincount(query, minlength=queries)
+    spread = np.full((queries, max(1, counts.max())), -np.inf, dtype=scores.dtype)
+    spread[query, np.arange(len(query)) - (np.cumsum(counts) - counts)[query]] = scores
+    return spread
 
 
 def _find_nonzero(flags: Bools) -> tuple[Ints, Ints]:
