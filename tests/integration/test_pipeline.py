@@ -12,6 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -102,6 +106,19 @@ def test_a_target_brings_only_what_it_needs(project: Path) -> None:
     assert run("index")[1] == {"data": "up to date", "draw": "ran", "index": "ran"}
     with pytest.raises(InputInvalid, match=r"dvc\.yaml has no stage 'indexes'"):
         run_graph(["indexes"], force=False, limit_seconds=1)
+
+
+def test_flow_task_and_the_process_of_a_stage_are_one_trace(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)  # what set_tracer_provider sets, once for all tests
+    (project / "train.sh").write_text('echo "$TRACEPARENT" > trace; cp drawn trained\n')
+    assert run("train")[0].is_completed()
+    spans = {each.name: each for each in exporter.get_finished_spans()}
+    task, flow_id = spans["train"], spans["train"].parent.span_id
+    assert flow_id in {each.context.span_id for each in spans.values() if each.parent is None}
+    _, trace_id, parent_id, _ = (project / "trace").read_text().strip().split("-")
+    assert (int(trace_id, 16), int(parent_id, 16)) == (task.context.trace_id, task.context.span_id)
 
 
 def test_a_failed_stage_is_named_with_its_cause_and_the_independent_ones_finish(project: Path) -> None:

@@ -81,6 +81,16 @@ def sign_folder(folder: Path) -> bool:
     return len(write_chain(folder, parts, origin)) > 1
 
 
+def read_origin(folder: Path) -> Mapping[str, Any]:
+    """Return what the chain of a model folder says of where the model comes from; nothing where it says nothing."""
+    try:
+        stated = read_json(folder / CHAIN)
+    except InputInvalid:
+        return {}
+    origin = stated.get("origin") if isinstance(stated, dict) else None
+    return origin if isinstance(origin, dict) else {}
+
+
 def list_parts(folder: Path) -> dict[str, Path]:
     """Return the parts of a model folder that a chain covers, of those that are there."""
     return {name: folder / name for name in (*_PARTS, *_FILES) if (folder / name).exists()}

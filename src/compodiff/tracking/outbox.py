@@ -46,8 +46,12 @@ class Heading:
     @property
     def identity(self) -> str:
         """The name and a digest of the params, fit for a file's name."""
-        digest = hashlib.sha256(json.dumps(self.params, sort_keys=True).encode()).hexdigest()
-        return f"{self.name}-{digest[:16]}"
+        return f"{self.name}-{digest_params(self.params)}"
+
+
+def digest_params(params: Mapping[str, str]) -> str:
+    """Return a digest of a run's params, sixteen characters long."""
+    return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Journal:
