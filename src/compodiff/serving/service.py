@@ -65,7 +65,7 @@ class Service:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            self.watch.save()
+            self.watch.end()
 
     async def begin(self, form: SearchForm, client: str = "") -> StartedSearch:
         """Decode, look up and check; what is wrong with a query comes out here.
