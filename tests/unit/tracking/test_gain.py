@@ -51,6 +51,13 @@ def test_of_equal_models_less_than_one_in_fifty_is_promoted_and_of_better_ones_m
     assert count_promotions(10, 0.1) >= 8
 
 
+@pytest.mark.slow
+def test_of_two_thousand_equal_models_less_than_two_percent_are_promoted() -> None:
+    promoted = count_promotions(2000, 0.0)
+    print(f"\n{promoted} of 2,000 equal models promoted")  # noqa: T201
+    assert promoted < 40
+
+
 def test_compared_query_by_query_a_small_gain_is_beyond_doubt() -> None:
     """Ten of four hundred queries more, none less: too little for two intervals that are taken for independent."""
     old = (np.random.default_rng(0).random(400) < 0.5).astype(float)

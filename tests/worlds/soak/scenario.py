@@ -117,7 +117,7 @@ def _settle(team: Team, person: Person, report: Report) -> None:
     waited = wait_for(is_quiet, _LEASE_SECONDS)
     report.figures["seconds until nothing ran any more"] = waited
     person.set_params()
-    for deployment in ("training/weekly", "champion/daily", "index-refresh/watch", "dataset/nightly"):
+    for deployment in ("training/weekly", "champion/daily", "index-refresh/watch", "dataset/nightly", "drift/drift"):
         try:
             _require_completed(team, person, deployment, 600)
         except AssertionError as error:

@@ -130,7 +130,11 @@ def _describe_services(
             f"http://127.0.0.1:{prefect}/api/health",
         ),
         "worker": ([str(BIN / "prefect"), "worker", "start", "--pool", "compodiff"], {}, ""),
-        "serve": ([str(BIN / "compodiff"), "serve", "--port", str(served)], {}, f"{team.address}/health"),
+        "serve": (
+            [str(BIN / "compodiff"), "serve", "--port", str(served), "--keep-queries", "queries.npz"],
+            {},
+            f"{team.address}/health",
+        ),
     }
 
 
