@@ -114,8 +114,7 @@ def _settle(team: Team, person: Person, report: Report) -> None:
 
     def is_quiet() -> bool:
         try:
-            with team.prefect as client:
-                states = [run.state for run in client.read_flow_runs(limit=200)]
+            states = [run.state for run in team.list_flow_runs()]
         except httpx.HTTPError:
             return False
         return all(state is None or state.is_final() for state in states)
@@ -142,8 +141,7 @@ def _measure(team: Team, clients: Clients, person: Person, report: Report) -> No
         report.figures[f"memory of {name}"] = said
     recovered = [each.recovered for each in report.outcomes if each.recovered is not None]
     report.figures["slowest recovery, seconds"] = round(max(recovered, default=0.0), 1)
-    with team.prefect as client:
-        ends = Counter((run.name.split(",")[0], run.state_name) for run in client.read_flow_runs(limit=200))
+    ends = Counter((run.name.split(",")[0], run.state_name) for run in team.list_flow_runs())
     report.figures["flow runs"] = {f"{name}: {state}": number for (name, state), number in sorted(ends.items())}
 
 
