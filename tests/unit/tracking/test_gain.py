@@ -54,6 +54,7 @@ def test_of_equal_models_less_than_one_in_fifty_is_promoted_and_of_better_ones_m
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_of_two_thousand_equal_models_less_than_two_percent_are_promoted() -> None:
     asked = load_params(ROOT / "params.yaml").gates
     promoted = count_promotions(2000, 0.0, {name: asked[name].model_copy(update={"floor": 0.0}) for name in GATES})
