@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compodiff.watching.tracing import carry_trace
+
 _CHILD = Path(__file__).with_name("dvc_child.py")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECONDS_BETWEEN_PROGRESS = 15.0
@@ -145,7 +147,7 @@ def run_followed(command: list[str], follow: Callable[[str], None], *, limit_sec
         return CommandResult(1, ("the flow was stopped",), timed_out=False)
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 110))  # of a terminal without a width, no bar is drawn
-    environment = {**os.environ, "NO_COLOR": "1"}
+    environment = carry_trace({**os.environ, "NO_COLOR": "1"})
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=end, stderr=end, env=environment)
     os.close(end)
     _running.add(process)

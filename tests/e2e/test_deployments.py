@@ -17,7 +17,7 @@ from worlds.operated import Operation, make_project, operated, wait_until
 
 DEPLOYMENTS = {
     "dataset/nightly", "training/weekly", "champion/daily", "index-refresh/watch", "evaluation/on-demand",
-    "promotion/on-demand", "rollback/on-demand", "pipeline/on-demand",
+    "promotion/on-demand", "rollback/on-demand", "pipeline/on-demand", "drift/drift",
 }  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) 
     assert _completed(operation.run("champion/daily"))
     assert _completed(operation.run("index-refresh/watch"))
     assert _completed(operation.run("promotion/on-demand"))
+    assert_drift_asks_for_a_training(operation, inbox)
 
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["composed"]["seed"] += 1
@@ -134,6 +135,35 @@ def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) 
     if "promoted" in decided[-1]:
         assert _completed(operation.run("rollback/on-demand", reason="a test"))
         assert any("rolled back: version 1" in word for word in inbox.received)
+
+
+# As `compodiff serve --keep-queries` keeps them, all about one picture.
+KEEP_QUERIES = """
+from pathlib import Path
+from compodiff import Searcher
+from compodiff.drift.reservoir import QueryReservoir
+searcher, kept = Searcher.load("models:/compodiff@champion"), QueryReservoir(Path("queries.npz"))
+found = searcher.search(searcher.index.picture_ids[0], "in blue", k=1)
+for _ in range(120):
+    kept.note("compodiff version 1", found.embedding, found.reference, 0, 0)
+kept.save()
+"""
+
+
+def assert_drift_asks_for_a_training(operation: Operation, inbox: Inbox) -> None:
+    subprocess.run([sys.executable, "-c", KEEP_QUERIES], env=operation.settings, check=True, cwd=operation.project)
+    run = operation.run("drift/drift", retrain=True)
+    assert _completed(run)
+    assert run.state is not None
+    assert str(run.state.message).endswith("; training/weekly was asked for")
+    assert any("live queries drifted" in word for word in inbox.received)
+    assert "answers lie" in artifacts(operation, run)["drift"]
+    assert (operation.project / "artifacts" / "drift" / "report.html").is_file()
+    with operation.client as client:
+        training = client.read_deployment_by_name("training/weekly").id
+        asked = [each.id for each in client.read_flow_runs() if each.deployment_id == training]
+    assert len(asked) == 2
+    assert all(_completed(operation.ended(each)) for each in asked)
 
 
 def _completed(run: FlowRun) -> bool:

@@ -110,7 +110,7 @@ def test_artifacts_registry_and_indexes_of_0_1_are_read_and_0_1_reads_its_own_af
 
     code, _, err = compodiff("promote")
     assert (code, err) == (
-        5, "compodiff: version 2 of compodiff is not promoted: it was rolled back from; register another\n"
+        5, "compodiff: version 2 of compodiff is not promoted: it was rolled back from or withdrawn; register another\n"
     )  # fmt: skip
     for now, before in (("2", "1"), ("1", "2")):
         code, out, err = compodiff("rollback")

@@ -7,14 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.states import Pending
 from prefect.testing.utilities import prefect_test_harness
 
 import flows
@@ -22,6 +28,7 @@ from compodiff.errors import InputInvalid
 from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
+from flows.processes import open_runs
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
 from flows.tasks import StageOutcome, find_outcome, run_stage
 
@@ -102,6 +109,34 @@ def test_a_target_brings_only_what_it_needs(project: Path) -> None:
     assert run("index")[1] == {"data": "up to date", "draw": "ran", "index": "ran"}
     with pytest.raises(InputInvalid, match=r"dvc\.yaml has no stage 'indexes'"):
         run_graph(["indexes"], force=False, limit_seconds=1)
+
+
+def test_flow_task_and_the_process_of_a_stage_are_one_trace(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)  # what set_tracer_provider sets, once for all tests
+    (project / "train.sh").write_text('echo "$TRACEPARENT" > trace; cp drawn trained\n')
+    assert run("train")[0].is_completed()
+    spans = {each.name: each for each in exporter.get_finished_spans()}
+    task, flow_id = spans["train"], spans["train"].parent.span_id
+    assert flow_id in {each.context.span_id for each in spans.values() if each.parent is None}
+    _, trace_id, parent_id, _ = (project / "trace").read_text().strip().split("-")
+    assert (int(trace_id, 16), int(parent_id, 16)) == (task.context.trace_id, task.context.span_id)
+
+
+def test_a_run_that_a_worker_took_and_never_started_is_ended_by_a_later_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = flow(name="begins")(open_runs.begin_run)
+    with get_client(sync_client=True) as client:
+        lost = client.create_flow_run(begin, tags=["compodiff", "data"], state=Pending())
+        others = client.create_flow_run(begin, state=Pending())
+        begin()
+        assert client.read_flow_run(lost.id).state_name == "Pending", "its worker may be about to start it"
+        monkeypatch.setattr(open_runs, "_LONGEST_START", timedelta(0))
+        begin()
+        assert client.read_flow_run(lost.id).state_name == "Crashed"
+        assert client.read_flow_run(others.id).state_name == "Pending"
 
 
 def test_a_failed_stage_is_named_with_its_cause_and_the_independent_ones_finish(project: Path) -> None:

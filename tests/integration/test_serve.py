@@ -1,8 +1,12 @@
 """The served process under load and under fuzzing; minutes, so `make test-all`."""
 
+import http.client
 import importlib.util
 import subprocess
 import sys
+import time
+from contextlib import closing
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,6 +23,18 @@ def test_many_clients_with_partly_broken_requests_break_nothing(search_project):
     assert result["gain_by_cpu"] > 1.5  # the model of this project is tiny: most of a query is not the model's work
     memory = result["memory_mib"]
     assert memory["end"] < memory["settled"] + 60
+
+
+def test_a_connection_that_was_idle_for_longer_than_clients_keep_one_is_still_answered(search_project):
+    with (
+        serving.run_server(search_project, ["--model", "artifacts"]) as (address, _),
+        closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)) as connection,
+    ):
+        for wait in (0, 6.5):  # httpx keeps one for 5 s
+            time.sleep(wait)
+            connection.request("GET", "/health")
+            assert connection.getresponse().read()
+            assert connection.sock is not None, "the server asked to close it"
 
 
 @pytest.mark.skipif(

@@ -34,6 +34,7 @@ SMALL: dict[str, Any] = {
         "embedded": {"image_size": 64, "components": 24, "steps": 60, "batch_size": 48, "max_variants": 8}
         | {"maps": {"stride_8": {"grid": 2, "dimensions": 12}, "head": {"grid": 1, "dimensions": 12}}}
         | {"image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
+        | {"classes": {"vocabulary": "imagenet-1k"}}  # a tenth of the texts that the towers read
     },
     "sets": {
         "emoji": {"min_rows": 10},

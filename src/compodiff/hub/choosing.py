@@ -8,8 +8,8 @@ from compodiff.hub.known import Address
 
 _WEIGHTS = (".safetensors",)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-# What says how weights are read: configurations, tokenizers, templates.
-_SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.toml")
+# What says how weights are read: configurations, tokenizers, templates; and the signature of a model of ours.
+_SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.toml", "chain.sig")
 # Other frameworks' weights, and the same weights in another precision.
 _LEFT_OUT = ("onnx/*", "openvino/*", "*/onnx/*", "*.fp16.*", "*.bf16.*", "*.non_ema.*", "flax/*", "tf/*", "coreml/*")
 _OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")

@@ -16,6 +16,7 @@ from compodiff.publishing.model_card import render_card
 from compodiff.publishing.model_facts import ModelFacts
 from compodiff.search.locate import ModelParts
 from compodiff.sets import open_set
+from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact
 
 CARD = "README.md"
 SET = "compodiff.json"  # of a published set: which one it is
@@ -47,12 +48,14 @@ def parse_target(to: str, kind: str) -> Address:
 
 
 def push_model(parts: ModelParts, facts: ModelFacts, to: Address, *, is_private: bool) -> Pushed:
-    """Publish a model with its encoder, its dials, what was measured, and its card.
+    """Publish a model with its encoder, its dials, its chain and signature, what was measured, and its card.
 
     Raises:
+        CheckpointMismatch: the model is not what its chain says.
         InputInvalid: the place holds something else.
         ResourceUnavailable: hub, network or right is missing.
     """
+    require_intact(parts.folder)
     folders = {"composed": parts.composed, "encoder": parts.encoder}
     files: dict[str, Path | bytes] = {
         f"{name}/{path.relative_to(folder).as_posix()}": path
@@ -60,6 +63,7 @@ def push_model(parts: ModelParts, facts: ModelFacts, to: Address, *, is_private:
         for path in _list_files(folder)
     }
     files[DIALS] = _encode(facts.dials)
+    files |= {path.name: path for path in (parts.folder / name for name in (DIALS, CHAIN, SIGNATURE)) if path.is_file()}
     files |= {f"metrics/{name}.json": _encode(content) for name, content in facts.figures.items()}
     files[CARD] = render_card(facts).encode()
     return _upload(to, files, "composed/config.json", is_private=is_private)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from compodiff.search.query import PreparedQuery, Query
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.json_log import write_event
+from compodiff.serving.verdicts import Record, record_nowhere
 
 _log = logging.getLogger("compodiff.serving")
 CANARY, CHAMPION = "canary", "champion"
@@ -55,10 +56,11 @@ class Canary:
         share: float,
         log: logging.Logger | None,
         bounds: CanaryBounds = CanaryBounds(),  # frozen
+        record: Record = record_nowhere,
     ) -> None:
-        """Send the `share` of clients to `challenger`; `log` gets a line of JSON where it is withdrawn."""
+        """Send the `share` of clients to `challenger`; `log` and `record` are told where it is withdrawn."""
         self.challenger, self._share, self._log, self._bounds = challenger, share, log, bounds
-        self._lock = threading.Lock()
+        self._lock, self._record = threading.Lock(), record
         self._withdrawn: dict[str, str] = {}  # version -> why
         self._begin("")
         said = "Queries by who answered them, and what came of it, while a canary is tried."
@@ -110,9 +112,13 @@ class Canary:
             if not reason:
                 return
             self._withdrawn[version] = reason
+            seen = np.array(self._seconds[CANARY])
         self.active.set(0)
         _log.warning("the canary %s is withdrawn: %s; the champion answers all", version, reason)
         write_event(self._log, {"canary": version, "outcome": "withdrawn", "reason": reason})
+        figures = {"canary/queries": float(len(seen)), "canary/failed": float(np.isinf(seen).sum())}
+        # Nobody's answer waits for the registry.
+        threading.Thread(target=self._record, args=(version, reason, figures), name="verdict").start()
 
     def _begin(self, version: str) -> None:
         self._version = version

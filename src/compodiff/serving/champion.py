@@ -21,7 +21,8 @@ from compodiff.search.composer import Composer
 from compodiff.search.guesses import make_meaningless_texts
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
-from compodiff.signing.chain import require_intact
+from compodiff.signing.chain import read_origin, require_intact
+from compodiff.tracking.traces import TRAINED_IN
 
 _KNOWN_ELSEWHERE = frozenset(("picture_id", "name", "sha256", "offset", "length", "group"))
 log = logging.getLogger("compodiff.serving")
@@ -72,12 +73,13 @@ class Metadata:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model and an index, opened."""
+    """A model and an index, opened; `trained_in` names the trace of its training, if that was traced."""
 
     searcher: Searcher
     places: ServedPaths
     index_written: tuple[int, int]  # of its manifest: time and inode
     metadata: Metadata
+    trained_in: str = ""
 
 
 class Champion:
@@ -127,7 +129,8 @@ def _open_live(places: ServedPaths, composer: Composer, reranking: Reranking | N
     searcher = Searcher(composer, index, places.pictures_root, reranking)
     searcher.answer(Query(index.picture_ids[0], "warm", k=1))
     searcher.answer(Query(None, make_meaningless_texts(1)[0], k=1))  # reads names, and measures what a guess is
-    return ServedModel(searcher, places, written, Metadata(index.pictures, index.rows))
+    trained_in = str(read_origin(places.composed.parent).get(TRAINED_IN, ""))
+    return ServedModel(searcher, places, written, Metadata(index.pictures, index.rows), trained_in)
 
 
 def _convert_column(column: pd.Series) -> list[Any]:

@@ -79,6 +79,12 @@ class LiveWatch:
         except CompoDiffError as error:
             _log.warning("queries are not kept: %s", error)
 
+    def end(self) -> None:
+        """Write what is kept, and what came of the shadow; called once, when the server ends."""
+        self.save()
+        if self.shadow is not None:
+            self.shadow.conclude()
+
     async def _save_often(self) -> None:
         while True:
             await asyncio.sleep(_SAVE_SECONDS)

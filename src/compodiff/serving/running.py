@@ -27,6 +27,9 @@ _ANY = ("0.0.0.0", "::")  # noqa: S104
 # torch keeps compiled products by shape, a thousand of each kind, and batches of queries have thousands of shapes:
 # memory would grow by half a gigabyte. Read when torch is imported.
 _CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+# Longer than clients and proxies keep a connection that nobody uses (5 and 60 s are usual): where the server closes it
+# first, a request that is just on its way gets no answer. uvicorn's own is 5.
+_IDLE_SECONDS = 75
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,13 @@ def run_server(plan: ServePlan) -> None:
         waking = WakingServer(opening.make_app, token=token, hosts=hosts)
         served = plan.doorway.wrap(waking)
         # Headers of proxies are the doorway's.
-        settings = uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=10, proxy_headers=False)
+        settings = uvicorn.Config(
+            served,
+            log_level="warning",
+            timeout_graceful_shutdown=10,
+            timeout_keep_alive=_IDLE_SECONDS,
+            proxy_headers=False,
+        )
         server = uvicorn.Server(settings)
         waking.on_failure = lambda: setattr(server, "should_exit", True)
         waking.on_end = lambda: remove_record(os.getpid())

@@ -65,7 +65,7 @@ class Service:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            self.watch.save()
+            self.watch.end()
 
     async def begin(self, form: SearchForm, client: str = "") -> StartedSearch:
         """Decode, look up and check; what is wrong with a query comes out here.
@@ -115,7 +115,7 @@ class Service:
         for phase, spent in (*seconds.items(), ("whole", time.perf_counter() - begun.since)):
             self.metrics.seconds.labels(phase).observe(spent)
         asked: dict[str, str | int] = {"model": begun.live.places.version, "k": begun.query.k, "mode": begun.query.mode}
-        record_phases("answer", seconds, asked)
+        record_phases("answer", seconds, asked, begun.live.trained_in)
         return make_ranking_reply(begun.live, begun.form, begun.prepared, answer, seconds)
 
     async def _answer(self, begun: StartedSearch, listener: Listener | None) -> tuple[StartedSearch, Ranking, float]:

@@ -18,6 +18,7 @@ from compodiff.search.ranking import Ranking
 from compodiff.serving.champion import Champion, ServedModel
 from compodiff.serving.json_log import write_event
 from compodiff.serving.metrics import SECONDS
+from compodiff.serving.verdicts import Record, record_nowhere
 
 _WAITING = 32  # queries that may wait for the challenger; more are dropped
 _LOOK_AGAIN_SECONDS, _PATIENCE_SECONDS = 0.02, 5.0  # until nobody waits for the champion
@@ -34,12 +35,34 @@ class AnsweredQuery:
     seconds: float
 
 
+@dataclass
+class _Tally:
+    """Sums over the queries that one version was asked."""
+
+    version: str = ""
+    answered: int = 0
+    failed: int = 0
+    overlap: float = 0.0
+    champion_seconds: float = 0.0
+    seconds: float = 0.0
+
+
 class Shadow:
     """Asks the challenger when the server is idle, and counts how far the two agree."""
 
-    def __init__(self, challenger: Champion, share: float, log: logging.Logger | None) -> None:
-        """Ask `challenger` the `share` of live queries; `log` gets a line of JSON for each, without its text."""
-        self.challenger, self._share, self._log = challenger, share, log
+    def __init__(
+        self, challenger: Champion, share: float, log: logging.Logger | None, record: Record = record_nowhere
+    ) -> None:
+        """Ask `challenger` the `share` of live queries.
+
+        Args:
+            challenger: who is asked.
+            share: of live queries.
+            log: gets a line of JSON for each, without its text.
+            record: gets what came of a version, once it is another or the server ends.
+        """
+        self.challenger, self._share, self._log, self._record = challenger, share, log, record
+        self._tally = _Tally()
         self._queue: asyncio.Queue[AnsweredQuery] = asyncio.Queue(_WAITING)
         self._thread = ThreadPoolExecutor(1, "shadow", initializer=lower_priority)
         self._random = random.Random()
@@ -83,16 +106,24 @@ class Shadow:
         if not _is_comparable(answered, live):
             self.queries.labels("not comparable").inc()
             return
+        if live.places.version != self._tally.version:
+            self.conclude()
+            self._tally = _Tally(live.places.version)
         started = time.perf_counter()
         event = {"champion": answered.served.places.version, "shadow": live.places.version, "k": answered.query.k}
         try:
             found = [hit.picture_id for hit in live.searcher.answer(answered.query).hits]
         except Exception as error:  # whatever a challenger does wrong is what its shadow is there to find
             write_event(self._log, event | {"outcome": "failed", "error": type(error).__name__})
+            self._tally.failed += 1
             self.queries.labels("failed").inc()  # last: who sees the count finds the line
             return
         seconds = time.perf_counter() - started
         overlap = len({*found} & {*answered.found}) / max(len(found), len(answered.found), 1)
+        self._tally.answered += 1
+        self._tally.overlap += overlap
+        self._tally.champion_seconds += answered.seconds
+        self._tally.seconds += seconds
         self.overlap.observe(overlap)
         self.seconds.labels("champion").observe(answered.seconds)
         self.seconds.labels("shadow").observe(seconds)
@@ -100,6 +131,20 @@ class Shadow:
         taken = {"champion_seconds": round(answered.seconds, 4), "shadow_seconds": round(seconds, 4)}
         write_event(self._log, event | {"outcome": "answered"} | agreement | taken)
         self.queries.labels("answered").inc()
+
+    def conclude(self) -> None:
+        """Record what came of the version that was asked, if it was asked anything, and forget it."""
+        seen, self._tally = self._tally, _Tally()
+        if not (asked := seen.answered + seen.failed):
+            return
+        figures = {"shadow/queries": float(asked), "shadow/failed": float(seen.failed)}
+        said = f"{asked} live queries, {seen.failed} failed"
+        if seen.answered:
+            shares = (seen.overlap, seen.seconds, seen.champion_seconds)
+            overlap, own, other = (value / seen.answered for value in shares)
+            figures |= {"shadow/overlap": overlap, "shadow/seconds": own, "shadow/champion_seconds": other}
+            said += f"; {overlap:.0%} of the answers are the champion's; {own:.3f} s each, the champion {other:.3f} s"
+        self._record(seen.version, said, figures)
 
 
 def _is_comparable(answered: AnsweredQuery, live: ServedModel) -> bool:

@@ -14,7 +14,8 @@ class Trial:
     """What is tried, and on how much; nothing by default.
 
     Attributes:
-        shadow: a model that is asked a share of the queries when the server is idle; "" for none.
+        shadow: a model that is asked a share of the queries when the server is idle; "" for none. What comes of it, or
+            of a canary, also goes to the decision log, where it is a version of the registry.
         canary: a model that answers a share of the clients; "" for none.
         share: of queries or clients, for either.
         log: file of JSON lines on both; "-" for stdout, "" for none.
@@ -40,14 +41,17 @@ class Trial:
         from compodiff.serving.live_watch import LiveWatch
         from compodiff.serving.places import find_places
         from compodiff.serving.shadow import Shadow
+        from compodiff.serving.verdicts import choose_record
+        from compodiff.tracking.decision_log import SHADOWED, WITHDRAWN
 
         log = open_json_log("compodiff.trial", self.log) if self.log else None
 
         def open_model(model: str) -> Champion:
             return Champion(lambda: find_places(model, index), reranking)
 
+        shadow, canary = (open_model(model) if model else None for model in (self.shadow, self.canary))
         return LiveWatch(
-            shadow=Shadow(open_model(self.shadow), self.share, log) if self.shadow else None,
-            canary=Canary(open_model(self.canary), self.share, log) if self.canary else None,
+            shadow=Shadow(shadow, self.share, log, choose_record(self.shadow, SHADOWED)) if shadow else None,
+            canary=Canary(canary, self.share, log, record=choose_record(self.canary, WITHDRAWN)) if canary else None,
             kept=QueryReservoir(self.keep_queries) if self.keep_queries else None,
         )

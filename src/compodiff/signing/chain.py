@@ -16,7 +16,8 @@ from compodiff.storage.digests import digest_file
 from compodiff.storage.json_files import parse_json, read_json
 
 CHAIN, SIGNATURE = "chain.json", "chain.sig"
-_PARTS = ("composed", "encoder", "index")
+_INDEX = "index"
+_PARTS = ("composed", "encoder", _INDEX)
 _FILES = ("sampling.json",)
 
 
@@ -81,6 +82,16 @@ def sign_folder(folder: Path) -> bool:
     return len(write_chain(folder, parts, origin)) > 1
 
 
+def read_origin(folder: Path) -> Mapping[str, Any]:
+    """Return what the chain of a model folder says of where the model comes from; nothing where it says nothing."""
+    try:
+        stated = read_json(folder / CHAIN)
+    except InputInvalid:
+        return {}
+    origin = stated.get("origin") if isinstance(stated, dict) else None
+    return origin if isinstance(origin, dict) else {}
+
+
 def list_parts(folder: Path) -> dict[str, Path]:
     """Return the parts of a model folder that a chain covers, of those that are there."""
     return {name: folder / name for name in (*_PARTS, *_FILES) if (folder / name).exists()}
@@ -89,7 +100,8 @@ def list_parts(folder: Path) -> dict[str, Path]:
 def require_intact(folder: Path) -> None:
     """Refuse a model folder that is not what its chain says, or is not signed where COMPODIFF_TRUSTED_KEYS asks for it.
 
-    A folder without a chain is taken as it is where no key is trusted.
+    A folder without a chain is taken as it is where no key is trusted. The index may be missing as a whole: a model
+    that was fetched from a hub has none.
 
     Raises:
         CheckpointMismatch: a file was changed, added or taken away, or the signature is missing or another's.
@@ -123,6 +135,8 @@ def _require_files(folder: Path, content: bytes) -> None:
     if not isinstance(files, dict):
         raise CheckpointMismatch(f"{folder / CHAIN} names no files; sign the folder anew: compodiff sign {folder}")
     there = dict(_list_files(list_parts(folder)))
+    if not (folder / _INDEX).exists():
+        files = {name: digest for name, digest in files.items() if not name.startswith(f"{_INDEX}/")}
     way_out = f"fetch the model again, or, if you changed it: compodiff sign {folder}"
     for kind, names in (
         ("lacks", files.keys() - there.keys()),

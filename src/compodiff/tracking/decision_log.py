@@ -1,4 +1,4 @@
-"""Every promotion, refusal and rollback in one order: the truth about who is champion; the aliases are its copy.
+"""Every promotion, refusal, trial and rollback in one order: the truth about who is champion; the aliases are its copy.
 
 A decision is one version of the registered model `compodiff-decisions`: its tags are the record, its run holds the
 same as an artifact. MLflow numbers versions within a transaction, so all machines of a server see one order. A decision
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DECISIONS = "compodiff-decisions"
 PROMOTED, REFUSED, ROLLED_BACK = "promoted", "refused", "rolled back"
+SHADOWED, WITHDRAWN = "shadowed", "withdrawn"  # what came of a trial beside the champion, who stays it
 
 _NONE = "none"  # MLflow keeps no empty tags
 _LONGEST_TAG = 4000
@@ -41,7 +42,7 @@ class ChampionState:
         last: number of the last decision that counts; 0 before the first.
         champion: version number, or None.
         previous: version number of the champion before, or None.
-        fallen: versions that were rolled back from; they are not promoted again.
+        fallen: versions that were rolled back from, or withdrawn as a canary; they are not promoted again.
     """
 
     last: int
@@ -55,13 +56,13 @@ class Decision:
     """What is decided, by whom and why.
 
     Attributes:
-        verdict: promoted, refused or rolled back.
+        verdict: promoted, refused, rolled back, shadowed or withdrawn.
         by: who decided.
         at: when, in ISO 8601.
         about: the version that it is about.
         champion: version number of the champion from now on, or None.
         previous: version number of the one before, or None.
-        reasons: of a refusal all objections, of a rollback what was given as its reason.
+        reasons: of a refusal all objections, of a rollback what was given as its reason, of a trial what came of it.
         figures: what it was decided on, by version number.
     """
 
@@ -187,6 +188,8 @@ def _apply(standing: ChampionState, entry: "ModelVersion") -> ChampionState:
     fallen = standing.fallen
     if entry.tags["verdict"] == ROLLED_BACK:
         fallen = (fallen | {entry.tags["from"]}) - {entry.tags["to"], _NONE}
+    if entry.tags["verdict"] == WITHDRAWN:
+        fallen |= {entry.tags["about"]}
     return ChampionState(int(entry.version), champion, previous, fallen)
 
 

@@ -6,6 +6,7 @@ time stamps, so that MLflow takes a line told twice as one. The file leaves when
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ _METRICS_PER_REQUEST = 1000
 _PARAMS_PER_REQUEST = 100
 _DIGEST = 36  # characters that MLflow takes of a data set's digest
 _JOURNAL = "journal"  # tag of a run: the file that tells it
+_log = logging.getLogger(__name__)
 
 
 def read_clock() -> int:
@@ -46,8 +48,12 @@ class Heading:
     @property
     def identity(self) -> str:
         """The name and a digest of the params, fit for a file's name."""
-        digest = hashlib.sha256(json.dumps(self.params, sort_keys=True).encode()).hexdigest()
-        return f"{self.name}-{digest[:16]}"
+        return f"{self.name}-{digest_params(self.params)}"
+
+
+def digest_params(params: Mapping[str, str]) -> str:
+    """Return a digest of a run's params, sixteen characters long."""
+    return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Journal:
@@ -202,6 +208,15 @@ def _list_runs(journal: str, store: Store) -> list[str]:
     return [str(run.info.run_id) for run in found]
 
 
+def _send_artifact(run_id: str, path: Path, store: Store) -> None:
+    """Tell a file or a folder; one that is gone by now holds up neither metrics nor the run's end, and is named."""
+    if path.exists():
+        store.client.log_artifact(run_id, str(path))
+        return
+    _log.warning("%s is gone, and so not in MLflow, which was away until now", path)
+    store.client.set_tag(run_id, "missing_artifact", str(path))
+
+
 def _send(run_id: str, entries: list[dict[str, Any]], store: Store) -> None:
     from mlflow.entities import Metric
 
@@ -214,7 +229,7 @@ def _send(run_id: str, entries: list[dict[str, Any]], store: Store) -> None:
         ]
         store.client.log_batch(run_id, metrics=points)
     elif "artifact" in first:
-        store.client.log_artifact(run_id, first["artifact"])
+        _send_artifact(run_id, Path(first["artifact"]), store)
     elif "tag" in first:
         store.client.set_tag(run_id, *first["tag"])
     else:

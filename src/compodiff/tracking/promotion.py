@@ -1,9 +1,9 @@
-"""Promotion and rollback: the gate is asked, the decision is made (decisions.py), and the aliases follow."""
+"""Promotion and rollback: the gate is asked, the decision is made (decision_log.py), and the aliases follow."""
 
 import getpass
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,7 +97,7 @@ def promote(
             reasons = list_objections(new, old, asked, min_relation_queries=min_relation_queries)
             reasons += examine(challenger, champion) if examine else []
             if challenger.number in standing.fallen:
-                reasons.append("it was rolled back from; register another")
+                reasons.append("it was rolled back from or withdrawn; register another")
             if decide(store, project, standing, _make_verdict(standing, challenger, champion, reasons)):
                 break
         if reasons:
@@ -134,6 +134,29 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
             decision = _sign(ROLLED_BACK, standing.champion or previous, champions, why, figures)
             if decide(store, project, standing, decision):
                 return ChampionChange(standing.champion, previous)
+
+
+def note_trial(project: Path, number: str, verdict: str, reason: str, figures: Mapping[str, float]) -> None:
+    """Record what came of version `number` beside the champion, who stays it.
+
+    Args:
+        project: the folder that holds params.yaml.
+        number: of the version.
+        verdict: SHADOWED or WITHDRAWN; what was withdrawn is not promoted.
+        reason: in words.
+        figures: name -> value.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached, or has no such version.
+    """
+    store = open_store(project)
+    with _lock_decisions(project):
+        while True:
+            standing = settle_aliases(store)
+            champions = (standing.champion, standing.previous)
+            noted = _sign(verdict, number, champions, (reason,), {number: dict(figures)})
+            if decide(store, project, standing, noted):
+                return
 
 
 def _read_model(store: Store, version: RegisteredVersion, gates: Gates) -> Model:

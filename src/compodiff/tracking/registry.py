@@ -24,6 +24,7 @@ from compodiff.tracking.pipelines import update_pipeline
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params, record_at_once
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
 from compodiff.tracking.store import Store, open_store, remove_credentials, require_answers, say_how_to_show_runs
+from compodiff.tracking.traces import find_training_trace
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -77,10 +78,11 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
     deliver_kept(store, project, only_ended=True)
     figures = dict(list_numbers(candidate.figures))
     with require_answers(store.uri):
-        origin = describe_origin(project)
+        trained_with = read_card(candidate.folders["composed"])["trained_with"]
+        origin = describe_origin(project) | find_training_trace(store, dict(flatten_params(trained_with)))
         with record_at_once(store, project, "register", origin) as run_id:
             _log_run(store, run_id, candidate, figures)
-            source, model_id = _log_model(project, store, run_id, candidate)
+            source, model_id = _log_model(project, store, run_id, candidate, origin)
         update_pipeline(store, origin, "FINISHED", figures)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
         tags = origin | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
@@ -243,19 +245,16 @@ def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapp
 
     now = get_current_time_millis()
     trained_with = read_card(candidate.folders["composed"])["trained_with"]
-    store.client.log_batch(
-        run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in figures.items()],
-        params=[
-            Param(name, value)
-            for name, value in flatten_params(trained_with | {"sampling": read_json(candidate.dials)})
-        ],
-    )
+    given = flatten_params(trained_with | {"sampling": read_json(candidate.dials)})
+    metrics = [Metric(name, value, now, 0) for name, value in figures.items()]
+    store.client.log_batch(run_id, metrics=metrics, params=[Param(name, value) for name, value in given])
     for path in candidate.files:
         store.client.log_artifact(run_id, str(path))
 
 
-def _log_model(project: Path, store: Store, run_id: str, candidate: ModelCandidate) -> tuple[str, str]:
+def _log_model(
+    project: Path, store: Store, run_id: str, candidate: ModelCandidate, origin: Mapping[str, str]
+) -> tuple[str, str]:
     """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc
@@ -263,7 +262,7 @@ def _log_model(project: Path, store: Store, run_id: str, candidate: ModelCandida
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         parts = {**candidate.folders, candidate.dials.name: candidate.dials}
-        chain = write_registered_chain(Path(temporary), project, parts, describe_origin(project))
+        chain = write_registered_chain(Path(temporary), project, parts, origin)
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),

@@ -26,6 +26,7 @@ from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
 from compodiff.tracking.pipelines import describe_pipeline, mark_run
 from compodiff.tracking.store import Store, open_store
+from compodiff.tracking.traces import describe_trace
 from compodiff.watching.textfiles import publish_training
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ _log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_DELIVERIES = 5.0
 _SECONDS_BEFORE_TRYING_AGAIN = 60.0
-_ATTEMPTS_AT_THE_END = 3
-_SECONDS_BETWEEN_ATTEMPTS = 2.0
+_ATTEMPTS_AT_THE_END, _SECONDS_BETWEEN_ATTEMPTS = 3, 2.0
 _SECONDS_BETWEEN_SYSTEM_METRICS = 10
 
 
@@ -55,8 +55,7 @@ class TrainingRun:
 
     def __init__(self, name: str, journal: Journal, project: Path) -> None:
         self._name, self._step, self._last = name, 0, dict[str, float]()
-        self._journal = journal
-        self._project = project
+        self._journal, self._project = journal, project
         self._store: Store | None = None
         self._monitor: SystemMetricsMonitor | None = None
         self._deliver_at = 0.0
@@ -197,7 +196,8 @@ def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Itera
         yield SilentRun()
         return
     project = find_project_root(folder)
-    heading = Heading(name, read_clock(), dict(flatten_params(params)), describe_origin(project))
+    given = dict(flatten_params(params))
+    heading = Heading(name, read_clock(), given, describe_origin(project) | describe_trace(given))
     journal = open_journal(project / "mlruns" / "undelivered", heading)
     run = TrainingRun(name, journal, project)
     run.start()
@@ -278,7 +278,7 @@ def describe_origin(project: Path) -> dict[str, str]:
     """Return what a run in `project` is made from, as tags: git commit, digests of data and dvc.lock, pipeline."""
     tags = {"compodiff_version": version("compodiff"), **describe_pipeline()}
     if shutil.which("git"):
-        command = ["git", "-C", str(project), "rev-parse", "HEAD"]
+        command = ("git", "-C", str(project), "rev-parse", "HEAD")
         git = subprocess.run(command, capture_output=True, text=True, check=False)
         if git.returncode == 0:
             tags["mlflow.source.git.commit"] = git.stdout.strip()

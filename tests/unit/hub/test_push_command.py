@@ -9,11 +9,14 @@ import pytest
 import yaml
 from worlds.discs import write_discs
 from worlds.hub import LoopbackHub
+from worlds.key_pairs import make_key_pair
 
 from compodiff import Searcher
 from compodiff.errors import InputInvalid
 from compodiff.publishing.push import parse_target
 from compodiff.sets import open_set
+from compodiff.signing.chain import sign_folder
+from compodiff.signing.keys import SIGNING, TRUSTED
 from compodiff.storage.digests import digest_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -50,8 +53,17 @@ def read_front(card: bytes) -> dict:
 
 
 def test_what_was_pushed_is_fetched_and_searched_with(
-    hub: LoopbackHub, compodiff: Run, artifacts: Path, search_project: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub,
+    compodiff: Run,
+    artifacts: Path,
+    search_project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    own, public = make_key_pair(tmp_path, "ours")
+    monkeypatch.setenv(SIGNING, str(own))
+    shutil.copytree(search_project / "artifacts" / "index", artifacts / "index")
+    assert sign_folder(artifacts)
     code, out, err = compodiff("push", str(artifacts), "--to", "me/tiny", *LICENCE)
     assert (code, err.count("\n")) == (0, 1)
     assert "scenes.json measures other weights than these and is left out" in err
@@ -59,6 +71,8 @@ def test_what_was_pushed_is_fetched_and_searched_with(
     files = files_at(hub, "me/tiny")
     assert sorted(set(files) - {".gitattributes"}) == [
         "README.md",
+        "chain.json",
+        "chain.sig",
         "composed/config.json",
         "composed/model.safetensors",
         "encoder/manifest.json",
@@ -76,6 +90,12 @@ def test_what_was_pushed_is_fetched_and_searched_with(
     ]
     assert [hit.picture_id for hit in asked[0]] == [hit.picture_id for hit in asked[1]]
     assert [hit.score for hit in asked[0]] == [hit.score for hit in asked[1]]
+    monkeypatch.setenv(TRUSTED, str(public))
+    Searcher.load("me/tiny", index=index)  # as signed here
+    with (artifacts / "composed" / "config.json").open("a") as file:
+        file.write(" ")
+    code, _, err = compodiff("push", str(artifacts), "--to", "me/tiny", *LICENCE)
+    assert (code, "config.json was changed" in err) == (4, True)
 
 
 def test_the_card_says_what_was_measured_and_whose_it_is(hub: LoopbackHub, compodiff: Run, artifacts: Path) -> None:

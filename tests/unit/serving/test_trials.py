@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from compodiff.serving.json_log import open_json_log
 from compodiff.serving.live_watch import LiveWatch
 from compodiff.serving.shadow import Shadow
 from compodiff.serving.trials import Trial
+from compodiff.serving.verdicts import record_nowhere
 
 RED = "twemoji-1F534"
 
@@ -57,7 +59,9 @@ def test_a_shadow_answers_the_same_queries_and_its_faults_are_its_own(
     champion: Champion, challenger: Champion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = open_json_log("compodiff.trial", str(tmp_path / "trial.jsonl"))
-    with serve(champion, LiveWatch(shadow=Shadow(challenger, 1.0, log))) as client:
+    told: list[tuple[str, str, Mapping[str, float]]] = []
+    shadow = Shadow(challenger, 1.0, log, lambda *verdict: told.append(verdict))
+    with serve(champion, LiveWatch(shadow=shadow)) as client:
         client.post("/search", data={"reference_id": RED, "text": "a secret"})
         metrics = wait_for(client, 'compodiff_shadow_queries_total{outcome="answered"} 1.0')
         assert "compodiff_shadow_overlap_sum 1.0" in metrics
@@ -68,6 +72,9 @@ def test_a_shadow_answers_the_same_queries_and_its_faults_are_its_own(
     assert (answered["overlap"], answered["same_first"], answered["shadow"]) == (1.0, True, "the second")
     assert (failed["outcome"], failed["error"]) == ("failed", "ZeroDivisionError")
     assert "secret" not in (tmp_path / "trial.jsonl").read_text()
+    ((version, said, figures),) = told  # once, when the server ends
+    assert (version, said[:41]) == ("the second", "2 live queries, 1 failed; 100% of the ans")
+    assert (figures["shadow/queries"], figures["shadow/failed"], figures["shadow/overlap"]) == (2, 1, 1)
 
 
 class Backwards:
@@ -107,7 +114,7 @@ BOUNDS = CanaryBounds(least_queries=10)
 
 
 def make_canary(challenger: Champion, share: float = 0.3, **how: Any) -> Canary:
-    return Canary(challenger, share, how.get("log"), BOUNDS)
+    return Canary(challenger, share, how.get("log"), BOUNDS, how.get("record", record_nowhere))
 
 
 def test_a_client_stays_with_its_model_and_the_share_is_kept(champion: Champion, challenger: Champion) -> None:
@@ -146,13 +153,17 @@ def test_a_canary_is_withdrawn_for_errors_or_latency_beyond_the_champions(
 def test_what_was_withdrawn_stays_so_and_another_version_is_tried(
     champion: Champion, challenger: Champion, tmp_path: Path
 ) -> None:
-    canary = make_canary(challenger, share=1.0, log=open_json_log("compodiff.trial", str(tmp_path / "log")))
+    told: queue.Queue[tuple[str, str, Mapping[str, float]]] = queue.Queue()
+    log = open_json_log("compodiff.trial", str(tmp_path / "log"))
+    canary = make_canary(challenger, share=1.0, log=log, record=lambda *verdict: told.put(verdict))
     assert canary._choose("a", champion.live) is challenger.live
     for seconds in (None, None, None, *[0.1] * 200):
         canary.note(challenger.live, seconds)
     assert canary._choose("a", champion.live) is champion.live
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert json.loads(line)["outcome"] == "withdrawn"
+    version, _, figures = told.get(timeout=20)  # from a thread, and once
+    assert (version, figures["canary/failed"], told.empty()) == ("the second", 3, True)
     newer = replace(challenger.live, places=replace(challenger.live.places, version="the third"))
     canary.challenger = type("Followed", (), {"live": newer})()  # type: ignore[assignment]
     assert canary._choose("a", champion.live) is newer

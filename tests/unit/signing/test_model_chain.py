@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 from worlds.command import run_command
+from worlds.key_pairs import make_key_pair
 from worlds.search import places_in
 
 from compodiff import Searcher
@@ -21,14 +20,6 @@ from compodiff.serving.champion import Champion
 from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact, sign_folder, write_registered_chain
 from compodiff.signing.keys import SIGNING, TRUSTED
 from compodiff.signing.lineage import compute_dvc_digest
-
-
-def make_key(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a key pair as openssl does; return the private and the public file."""
-    key, own, public = Ed25519PrivateKey.generate(), folder / f"{name}.pem", folder / f"{name}.pub"
-    own.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return own, public
 
 
 @pytest.fixture
@@ -46,7 +37,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_signed_folder_is_intact_to_who_trusts_the_key_and_to_nobody_else(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (own, public), (_, foreign) = make_key(tmp_path, "ours"), make_key(tmp_path, "theirs")
+    (own, public), (_, foreign) = make_key_pair(tmp_path, "ours"), make_key_pair(tmp_path, "theirs")
     monkeypatch.setenv(SIGNING, str(own))
     assert run_command("sign", str(model)).output == f"{model / CHAIN}: signed\n"
     require_intact(model)
@@ -72,7 +63,7 @@ def test_a_signed_folder_is_intact_to_who_trusts_the_key_and_to_nobody_else(
 def test_openssl_confirms_the_signature(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not shutil.which("openssl"):
         pytest.skip("there is no openssl")
-    own, public = make_key(tmp_path, "ours")
+    own, public = make_key_pair(tmp_path, "ours")
     monkeypatch.setenv(SIGNING, str(own))
     run_command("sign", str(model))
     command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", public, "-rawin", "-in", model / CHAIN]
@@ -95,6 +86,15 @@ def test_what_was_changed_is_named(model: Path, damage, message: str) -> None:
     require_intact(model)
     damage(model)
     with pytest.raises(CheckpointMismatch, match=message):
+        require_intact(model)
+
+
+def test_a_model_may_come_without_its_index(model: Path) -> None:
+    sign_folder(model)
+    shutil.rmtree(model / "index")
+    require_intact(model)
+    (model / "index").mkdir()
+    with pytest.raises(CheckpointMismatch, match=r"lacks index/index\.faiss"):
         require_intact(model)
 
 
@@ -164,7 +164,7 @@ def test_the_digest_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
 def test_a_key_that_cannot_be_used_is_named(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    for content in (None, b"no key", make_key(tmp_path, "k")[variable == SIGNING].read_bytes()):
+    for content in (None, b"no key", make_key_pair(tmp_path, "k")[variable == SIGNING].read_bytes()):
         if content is not None:
             (tmp_path / "key").write_bytes(content)
         monkeypatch.setenv(variable, str(tmp_path / "key"))

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from factories import make_benchmark_gate
+from worlds.operated import ROOT
 
 from compodiff.errors import InputInvalid
 from compodiff.outcomes import Bootstrap, QueryOutcomes, estimate_gain
-from compodiff.tracking.gate import Model, list_objections
+from compodiff.params import load_params
+from compodiff.tracking.gate import Gates, Model, list_objections
 
 GATES = {name: make_benchmark_gate(floor=0.0, margin=0.0, max_plausible_loss=0.05) for name in ("emoji", "scenes")}
 BOOTSTRAP = Bootstrap(draws=200, seed=1)
@@ -40,15 +42,24 @@ def draw(generator: np.random.Generator, gain: float = 0.0) -> tuple[Model, Mode
     return new, old
 
 
-def count_promotions(repetitions: int, gain: float) -> int:
+def count_promotions(repetitions: int, gain: float, gates: Gates = GATES) -> int:
     generator = np.random.default_rng(5)
     pairs = (draw(generator, gain) for _ in range(repetitions))
-    return sum(not list_objections(new, old, GATES, min_relation_queries=50) for new, old in pairs)
+    return sum(not list_objections(new, old, gates, min_relation_queries=50) for new, old in pairs)
 
 
 def test_of_equal_models_less_than_one_in_fifty_is_promoted_and_of_better_ones_most() -> None:
     assert count_promotions(100, 0.0) <= 2
     assert count_promotions(10, 0.1) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_of_two_thousand_equal_models_less_than_two_percent_are_promoted() -> None:
+    asked = load_params(ROOT / "params.yaml").gates
+    promoted = count_promotions(2000, 0.0, {name: asked[name].model_copy(update={"floor": 0.0}) for name in GATES})
+    print(f"\n{promoted} of 2,000 equal models promoted")  # noqa: T201
+    assert promoted < 40
 
 
 def test_compared_query_by_query_a_small_gain_is_beyond_doubt() -> None:

@@ -15,7 +15,8 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
-from compodiff.tracking.decision_log import DECISIONS, Decision, settle_aliases
+from compodiff.serving.verdicts import choose_record
+from compodiff.tracking.decision_log import DECISIONS, SHADOWED, WITHDRAWN, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_model_folder, find_version_at
@@ -141,9 +142,32 @@ def test_what_was_rolled_back_from_is_not_promoted_again(project: Path) -> None:
         decide(project)
     roll_back(project, "answers in the wrong style")
     assert decisions(project)[-1].tags["reasons"] == "answers in the wrong style"
-    with pytest.raises(PromotionRefused, match="it was rolled back from; register another"):
+    with pytest.raises(PromotionRefused, match="it was rolled back from or withdrawn; register another"):
         decide(project)
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
+
+
+def test_what_comes_of_a_trial_is_decided_too_and_a_withdrawn_canary_is_not_promoted(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(project)
+    register(project, 0.5)
+    decide(project)
+    register(project, 0.6)
+    place = "models:/compodiff@challenger"
+    choose_record(place, SHADOWED)("compodiff version 2", "4 live queries, 0 failed", {"shadow/overlap": 0.75})
+    choose_record(place, WITHDRAWN)("compodiff version 2", "3 of 9 queries failed", {"canary/failed": 3.0})
+    _, shadowed, withdrawn = (each.tags for each in decisions(project))
+    assert (shadowed["verdict"], shadowed["about"], shadowed["to"]) == ("shadowed", "2", "1")
+    assert shadowed["figures"] == "shadow/overlap 0.7500 (version 2)"
+    assert (withdrawn["verdict"], withdrawn["reasons"]) == ("withdrawn", "3 of 9 queries failed")
+    assert aliases(project) == {CHAMPION: "1", PREVIOUS: None}
+    with pytest.raises(PromotionRefused, match="withdrawn; register another"):
+        decide(project)
+    choose_record(str(project), WITHDRAWN)("a folder", "slow", {})
+    assert len(decisions(project)) == 4
+    choose_record(place, WITHDRAWN)("compodiff version 9", "slow", {})  # which MLflow does not have
+    assert "version 9 is withdrawn (slow), which the decision log does not have" in caplog.text
 
 
 def test_aliases_moved_by_hand_follow_the_decisions_again(project: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from factories import make_denoiser_config, make_random_denoiser
 from mlflow.entities.model_registry import ModelVersion
+from opentelemetry.sdk.trace import TracerProvider
 from PIL import Image
 
 from compodiff.encoders import Encoder, save_encoder
@@ -22,7 +23,7 @@ from compodiff.model.sampling.process import Process
 from compodiff.params import load_params
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
-from compodiff.signing.chain import require_intact
+from compodiff.signing.chain import read_origin, require_intact
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
 from compodiff.tracking import registry
@@ -36,6 +37,7 @@ from compodiff.tracking.registry import (
     find_version_at,
     make_challenger,
 )
+from compodiff.tracking.runs import record_training
 from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
 
@@ -74,7 +76,12 @@ def parts(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def registered(project: Path, parts: Path) -> Path:
+    """The model of a training that was traced."""
     artifacts = shutil.copytree(parts, project / "artifacts")
+    with TracerProvider().get_tracer("prefect").start_as_current_span("train_composed") as span:
+        with record_training("train_composed", {"composed": {"steps": 2000}}, project):
+            pass
+        (project / "trace").write_text(format(span.get_span_context().trace_id, "032x"))
     register(
         encoder=artifacts / "encoder",
         composed=artifacts / "composed",
@@ -117,6 +124,9 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
     parts = ["chain.json", "composed", "encoder", "index", "sampling.json"]
     assert sorted(part.name for part in folder.iterdir()) == parts
     require_intact(folder)  # as it was registered
+    trained_in = read_origin(folder)["trained_in"]
+    assert trained_in.split("-")[1] == (registered / "trace").read_text()
+    assert store.client.get_model_version(MODEL, challenger.number).tags["trained_in"] == trained_in
     assert folder.is_relative_to(registered / "mlruns" / "artifacts")
     written = json.loads((registered / "artifacts" / "registration.json").read_text())
     assert written == {"model": "compodiff", "version": "1", "run_id": challenger.run_id}

@@ -93,13 +93,18 @@ def test_a_runs_end_is_delivered_by_whatever_writes_to_mlflow_next(
     with pytest.raises(KeyboardInterrupt), record_training("train_prior", PARAMS, project):
         raise KeyboardInterrupt
     monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_PORT)
-    with record_training("train_composed", PARAMS, project):
-        pass
+    curve = project / "curve.csv"
+    curve.write_text("step,loss\n")
+    with record_training("train_composed", PARAMS, project) as run:
+        run.log_artifact(curve)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    curve.unlink()
     with pytest.raises(InputInvalid, match="no previous champion"):
         roll_back(project)
-    states = {found.info.run_name: found.info.status for found in runs_of(project)}
+    found = {each.info.run_name: each for each in runs_of(project)}
+    states = {name: each.info.status for name, each in found.items()}
     assert states == {"train_prior": "KILLED", "train_composed": "FINISHED"}  # the first may go on
+    assert found["train_composed"].data.tags["missing_artifact"] == str(curve)
     assert len(kept(project)) == 1
 
 

@@ -25,7 +25,7 @@ from compodiff.serving.metrics import ServiceMetrics
 from compodiff.serving.shadow import Shadow
 from compodiff.tracking.runs import TrainingRun, record_training
 from compodiff.watching.textfiles import TEXTFILES, publish_drift, publish_flow, publish_training
-from compodiff.watching.tracing import record_phases
+from compodiff.watching.tracing import carry_trace, record_phases
 
 ROOT = Path(__file__).parents[3]
 
@@ -126,13 +126,16 @@ def test_the_alert_on_schedules_names_the_flows_that_have_one() -> None:
     assert {flow for flow, active in scheduled.items() if active} <= named <= {*scheduled}
 
 
+TRAINED_IN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 @pytest.fixture
 def spans() -> InMemorySpanExporter:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(trace, "get_tracer", provider.get_tracer)
-        record_phases("answer", {"encode": 0.25, "sample": 0.5}, {"model": "m", "k": 3})
+        record_phases("answer", {"encode": 0.25, "sample": 0.5}, {"model": "m", "k": 3}, TRAINED_IN)
     return exporter
 
 
@@ -143,6 +146,14 @@ def test_phases_are_spans_below_the_whole_one_after_the_other(spans: InMemorySpa
     assert encode.end_time == sample.start_time
     assert sample.end_time - sample.start_time == pytest.approx(5e8)
     assert dict(whole.attributes or {}) == {"model": "m", "k": 3}
+
+
+def test_an_answer_is_linked_to_the_trace_of_its_models_training(spans: InMemorySpanExporter) -> None:
+    whole = spans.get_finished_spans()[-1]
+    (link,) = whole.links
+    assert format(link.context.trace_id, "032x") == TRAINED_IN.split("-")[1]
+    assert whole.context is not None
+    assert link.context.trace_id != whole.context.trace_id
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -180,9 +191,13 @@ def test_a_process_sends_its_spans_where_the_environment_says(
         "assert start_tracing('compodiff-stages')\n"
         "with trace_block('stage embed@emoji', {'stage': 'embed@emoji'}): pass"
     )
-    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    given = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
+    with TracerProvider().get_tracer("prefect").start_as_current_span("embed@emoji") as task:
+        subprocess.run([sys.executable, "-c", code], env=carry_trace(given), check=True)
     (resource,) = (each for request in received for each in request.resource_spans)
-    assert [span.name for scope in resource.scope_spans for span in scope.spans] == ["stage embed@emoji"]
+    (span,) = (each for scope in resource.scope_spans for each in scope.spans)
+    assert span.name == "stage embed@emoji"
+    asked_by = task.get_span_context()
+    assert (int.from_bytes(span.trace_id), int.from_bytes(span.parent_span_id)) == (asked_by.trace_id, asked_by.span_id)
     named = {each.key: each.value.string_value for each in resource.resource.attributes}
     assert named["service.name"] == "compodiff-stages"

@@ -14,7 +14,7 @@ _TEXTS = ("in blue", "a woman", "with dark skin", "smiling", "pointing left", "a
 
 @dataclass(frozen=True)
 class Reply:
-    """What one search came to: HTTP's status, 0 where there was no answer at all."""
+    """What one search came to: HTTP's status, 0 where there was no answer at all, and `model` says why."""
 
     at: float
     status: int
@@ -54,7 +54,7 @@ class Clients:
         began = time.monotonic()
         try:
             answer = client.post("/search", data=asked)
-        except httpx.HTTPError:
-            return Reply(began, 0, time.monotonic() - began, "")
+        except httpx.HTTPError as error:
+            return Reply(began, 0, time.monotonic() - began, type(error).__name__)
         model = answer.json()["model"] if answer.status_code == 200 else answer.text[:200]
         return Reply(began, answer.status_code, time.monotonic() - began, model)

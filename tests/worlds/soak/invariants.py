@@ -72,10 +72,9 @@ def _check_runs(client: MlflowClient, team: Team) -> Iterator[str]:
 
 def check_flows(team: Team) -> Iterator[str]:
     """No run of Prefect is under way when nothing is."""
-    with team.prefect as client:
-        for run in client.read_flow_runs(limit=200):
-            if run.state is not None and not run.state.is_final() and not run.state.is_scheduled():
-                yield f"flow run {run.name} is left {run.state.name}"
+    for run in team.list_flow_runs():
+        if run.state is not None and not run.state.is_final():
+            yield f"flow run {run.name} is left {run.state.name}"
 
 
 def check_left_over(team: Team) -> Iterator[str]:

@@ -5,6 +5,7 @@ import random
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ import httpx
 import yaml
 from PIL import Image
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled
 
 from worlds.soak.team import Team
 
@@ -67,12 +70,19 @@ class Person:
                 client.create_deployment_schedules(found.id, [(every, True)])
 
     def unschedule(self) -> None:
-        """Take the schedules away, and with them the runs that they have planned."""
+        """Take the schedules away with the runs that they have planned, and cancel what waits for its turn.
+
+        On a busy machine that would be an hour's work.
+        """
         with self.team.prefect as client:
             for name in SCHEDULES:
                 found = client.read_deployment_by_name(name)
                 for each in client.read_deployment_schedules(found.id):
                     client.delete_deployment_schedule(found.id, each.id)
+            for run in self.team.list_flow_runs():
+                if run.state is not None and run.state.is_scheduled():
+                    with suppress(ObjectNotFound):  # it went with its schedule
+                        client.set_flow_run_state(run.id, Cancelled(message="no longer wanted"), force=True)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._act, daemon=True)

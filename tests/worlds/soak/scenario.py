@@ -1,11 +1,13 @@
 """The whole soak: a first run, the month, a quiet end, and what was found."""
 
+import os
 import random
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -19,7 +21,8 @@ from worlds.soak.services import wait_for
 from worlds.soak.strikes import Outcome, Striker
 from worlds.soak.team import Team, make_team
 
-_FIRST_RUN_SECONDS = 1500.0
+_RUN_SECONDS = 1500.0  # of a deployment that has to complete; minutes on a busy machine
+_PAUSE = 2.0  # between questions to Prefect, which would keep it busy
 _LEASE_SECONDS = 420.0  # Prefect's, 300, which a killed flow holds; and what is on its way then
 
 
@@ -71,10 +74,10 @@ def _run_first(team: Team, person: Person) -> None:
     person.add_pictures(random.Random(person.seed))
     worker = team.services["worker"].start()
     wait_until(worker.answers)
-    _require_completed(team, person, "pipeline/on-demand", _FIRST_RUN_SECONDS)
+    _require_completed(team, person, "pipeline/on-demand")
 
 
-def _require_completed(team: Team, person: Person, deployment: str, seconds: float) -> None:
+def _require_completed(team: Team, person: Person, deployment: str) -> None:
     """Run a deployment to its end; it has to complete."""
     asked = person.ask(deployment)
     assert asked is not None, f"{deployment} cannot be asked for"
@@ -84,7 +87,7 @@ def _require_completed(team: Team, person: Person, deployment: str, seconds: flo
             state = client.read_flow_run(asked).state
         return state is not None and state.is_final()
 
-    assert wait_for(has_ended, seconds) is not None, f"{deployment} did not end within {seconds:.0f} s"
+    assert wait_for(has_ended, _RUN_SECONDS, pause=_PAUSE) is not None, f"{deployment} did not end in time"
     with team.prefect as client:
         state = client.read_flow_run(asked).state
     assert state is not None
@@ -92,14 +95,17 @@ def _require_completed(team: Team, person: Person, deployment: str, seconds: flo
 
 
 def _strike(striker: Striker, report: Report, seed: int, seconds: float, say: Callable[[str], None]) -> None:
-    began = time.monotonic()
+    began, loads = time.monotonic(), list[float]()
     for fault in plan_faults(seed, seconds, striker.list_possible()):
         time.sleep(max(0.0, began + fault.at - time.monotonic()))
         if time.monotonic() > began + seconds:
             break
         report.outcomes.append(outcome := striker.strike(fault))
         say(f"{fault.at:6.0f} s  {fault.kind} for {fault.seconds:.0f} s: {outcome.target}; {outcome.recovered}")
+        loads.append(os.getloadavg()[0])
     time.sleep(max(0.0, began + seconds - time.monotonic()))
+    if loads:
+        report.figures["load of the machine, median and highest"] = f"{median(loads):.1f}, {max(loads):.1f}"
 
 
 def _settle(team: Team, person: Person, report: Report) -> None:
@@ -108,18 +114,17 @@ def _settle(team: Team, person: Person, report: Report) -> None:
 
     def is_quiet() -> bool:
         try:
-            with team.prefect as client:
-                states = [run.state for run in client.read_flow_runs(limit=200)]
+            states = [run.state for run in team.list_flow_runs()]
         except httpx.HTTPError:
             return False
         return all(state is None or state.is_final() for state in states)
 
-    waited = wait_for(is_quiet, _LEASE_SECONDS)
+    waited = wait_for(is_quiet, _LEASE_SECONDS, pause=_PAUSE)
     report.figures["seconds until nothing ran any more"] = waited
     person.set_params()
-    for deployment in ("training/weekly", "champion/daily", "index-refresh/watch", "dataset/nightly"):
+    for deployment in ("training/weekly", "champion/daily", "index-refresh/watch", "dataset/nightly", "drift/drift"):
         try:
-            _require_completed(team, person, deployment, 600)
+            _require_completed(team, person, deployment)
         except AssertionError as error:
             report.violations.append(f"after the faults: {error}")
 
@@ -136,8 +141,7 @@ def _measure(team: Team, clients: Clients, person: Person, report: Report) -> No
         report.figures[f"memory of {name}"] = said
     recovered = [each.recovered for each in report.outcomes if each.recovered is not None]
     report.figures["slowest recovery, seconds"] = round(max(recovered, default=0.0), 1)
-    with team.prefect as client:
-        ends = Counter((run.name.split(",")[0], run.state_name) for run in client.read_flow_runs(limit=200))
+    ends = Counter((run.name.split(",")[0], run.state_name) for run in team.list_flow_runs())
     report.figures["flow runs"] = {f"{name}: {state}": number for (name, state), number in sorted(ends.items())}
 
 

@@ -120,11 +120,11 @@ class Service:
                 continue
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> float | None:
+def wait_for(condition: Callable[[], bool], seconds: float, *, pause: float = 0.2) -> float | None:
     """Return after how many seconds `condition` held, or None where it did not within `seconds`."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if condition():
             return time.monotonic() - began
-        time.sleep(0.2)
+        time.sleep(pause)
     return None

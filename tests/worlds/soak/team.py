@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 
 from worlds.operated import BIN, ROOT, change_values, environment, free_port, make_project, wait_until
 from worlds.processes import MLFLOW_PASSWORD, PREFECT_PASSWORD, Postgres, postgres_binaries
@@ -44,6 +46,14 @@ class Team:
     @property
     def prefect(self) -> SyncPrefectClient:
         return SyncPrefectClient(api=self.variables["PREFECT_API_URL"])
+
+    def list_flow_runs(self) -> list[FlowRun]:
+        """Return every run that Prefect knows, of which it gives 200 at a time."""
+        found: list[FlowRun] = []
+        with self.prefect as client:
+            while page := client.read_flow_runs(limit=200, offset=len(found), sort=FlowRunSort.ID_DESC):
+                found += page
+        return found
 
     def run(self, *command: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment, or of the machine, in the project."""
@@ -130,7 +140,11 @@ def _describe_services(
             f"http://127.0.0.1:{prefect}/api/health",
         ),
         "worker": ([str(BIN / "prefect"), "worker", "start", "--pool", "compodiff"], {}, ""),
-        "serve": ([str(BIN / "compodiff"), "serve", "--port", str(served)], {}, f"{team.address}/health"),
+        "serve": (
+            [str(BIN / "compodiff"), "serve", "--port", str(served), "--keep-queries", "queries.npz"],
+            {},
+            f"{team.address}/health",
+        ),
     }
 
 
