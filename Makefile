@@ -58,11 +58,13 @@ docs: $(INSTALLED)  ## the site of guides, tutorials and API, in build/site; a b
 # By itself MLflow begins with its pages for language models; the address is that of the runs.
 RUNS := http://127.0.0.1:5000/\#/experiments/1?workflowType=machine_learning
 
-ui: $(INSTALLED)  ## runs, models and who is champion, on http://127.0.0.1:5000; says how to see Prefect's history
+ui: $(INSTALLED)  ## runs, models and who is champion, and beside them Prefect's history, until Ctrl-C
 	@echo "runs and models: $(RUNS)"
-	@echo "history of the flows, on http://127.0.0.1:4200:" \
-	  "PREFECT_HOME=$$PWD/$(if $(PRESET),presets/$(PRESET)/).prefect $(BIN)/prefect server start"
+	@echo "history of the flows: http://127.0.0.1:4200"
 	@(sleep 6; $(BIN)/python -m webbrowser "$(RUNS)") > /dev/null 2>&1 &
+	@PREFECT_HOME="$$PWD/$(if $(PRESET),presets/$(PRESET)/).prefect" PREFECT_SERVER_ANALYTICS_ENABLED=false \
+	  $(BIN)/prefect server start --host 127.0.0.1 --port 4200 > /dev/null & prefect=$$!; \
+	trap 'kill $$prefect 2> /dev/null' EXIT; trap exit INT TERM; \
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(if $(PRESET),presets/$(PRESET)/)mlruns/mlflow.db --host 127.0.0.1
 
 doctor:  ## this machine, what is installed and what is wrong with it; works without an installation

@@ -15,14 +15,15 @@ import typer
 
 from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage, WText, make_dial_option, open_reranking
 from compodiff.cli.output import Column, echo, print_files, print_table, show_work
-from compodiff.cli.served_search import ask_running_server
+from compodiff.cli.served_search import ask_running_server, can_draw
 from compodiff.cli.terminal_pictures import EDGE, Protocol, count_columns, find_protocol, print_picture
 from compodiff.project import ATTRIBUTION
 from compodiff.search.located import locate_search
 
 if TYPE_CHECKING:
+    from compodiff.search.html_page import ShownAnswer
     from compodiff.search.query import PreparedQuery, Query, Reference
-    from compodiff.search.ranking import Hit, Ranking
+    from compodiff.search.ranking import Ranking
     from compodiff.search.searcher import Searcher
 
 References = Annotated[
@@ -64,6 +65,54 @@ class _Answer:
     prepared: "PreparedQuery"
     ranking: "Ranking"
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How an answer is shown besides its table: as a page, and as pictures in the terminal."""
+
+    html: Path | None
+    protocol: Protocol | None
+    is_opened: bool
+    is_asked_for: bool
+    attribution: str
+
+    @property
+    def needs_pictures(self) -> bool:
+        return self.is_opened or self.html is not None or self.protocol is not None
+
+    def show(self, read: "Callable[[], ShownAnswer]") -> None:
+        """Write and draw what `read` returns; a drawing that nobody asked for and that cannot be is only named."""
+        from compodiff.errors import InputInvalid
+
+        if not self.needs_pictures:
+            return
+        try:
+            shown = read()
+        except InputInvalid as error:
+            if self.is_asked_for or self.is_opened or self.html is not None:
+                raise
+            echo(f"note: not drawn: {error}", err=True)
+            return
+        if self.is_opened or self.html is not None:
+            _write_page(self.html, shown, self.attribution, is_opened=self.is_opened)
+        if self.protocol and shown.results:
+            from compodiff.search.sheet import draw_sheet
+
+            print_picture(draw_sheet(shown, count_columns(EDGE), EDGE), self.protocol)
+
+
+def _write_page(html: Path | None, shown: "ShownAnswer", attribution: str, *, is_opened: bool) -> None:
+    """Write the answer as a page; one that is only opened goes to the folder of temporary files."""
+    import tempfile
+    import webbrowser
+
+    from compodiff.search.html_page import write_result_page
+
+    path = html or Path(tempfile.mkdtemp(prefix="compodiff-")) / "answer.html"
+    write_result_page(path, shown, attribution)
+    if is_opened and not webbrowser.open(path.resolve().as_uri()):
+        echo(f"no browser is found here; the page is {path}", err=True)
 
 
 @app.command("search")
@@ -112,26 +161,31 @@ def search(
     named = reference[0] if reference and len(reference) == 1 else reference
     chosen = locate_search(model, index).chosen.name
     given = {"reference": named, "weight": weight, "mask": mask, "model": chosen}
-    needs_pictures = open_page or print0 or html is not None or protocol is not None
-    may_ask = rerank is None and not no_server and not needs_pictures
+    shown = _Shown(
+        html, protocol, is_opened=open_page, is_asked_for=pictures != "auto", attribution="" if index else ATTRIBUTION
+    )
+    may_ask = rerank is None and not no_server and (not shown.needs_pictures or can_draw(references))
     if may_ask and (served := ask_running_server(model, index, references, asked)):
         if verbose:
-            echo(f"answered by the server at {served.address}", err=True)
-        _print_answer(served.reply["notes"], served.rows, served.describe(given, asked) if as_json else None)
+            echo(f"answered by the server at {served.record.address}", err=True)
+        if print0:
+            _print_files(served.files)
+            return
+        content = served.describe(given, asked) if as_json else None
+        _print_answer(served.reply["notes"], served.rows, content)
+        shown.show(lambda: served.read_pictures(references[0]))
         return
     with show_work("opening the model and the index", is_quiet=as_json):
         answer = _answer(lambda: _open(model, index, rerank, rerank_top), references, asked)
-    if html is not None or open_page:
-        _write_page(html, answer.ranking, attribution="" if index else ATTRIBUTION, is_opened=open_page)
     if verbose:
         echo(f"answered here, in {sum(answer.seconds.values()):.1f} s", err=True)
+    hits = answer.ranking.hits
     if print0:
-        _print_files(answer.ranking.hits)
+        _print_files([(hit.picture_id, hit.path) for hit in hits])
         return
-    rows = [(it.rank, it.score, it.name, it.picture_id) for it in answer.ranking.hits]
+    rows = [(it.rank, it.score, it.name, it.picture_id) for it in hits]
     _print_answer(answer.ranking.notes, rows, _describe(answer, given) if as_json else None)
-    if protocol and answer.ranking.hits:
-        _show_pictures(answer.ranking, protocol, is_asked_for=pictures != "auto")
+    shown.show(answer.ranking.read_pictures)
 
 
 def _print_answer(
@@ -220,37 +274,12 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _show_pictures(ranking: "Ranking", protocol: Protocol, *, is_asked_for: bool) -> None:
-    """Draw the answer below its table; without being asked for it, one that cannot be read is only named."""
+def _print_files(found: Sequence[tuple[str, Path]]) -> None:
     from compodiff.errors import InputInvalid
 
-    try:
-        print_picture(ranking.draw(count_columns(EDGE), EDGE), protocol)
-    except InputInvalid as error:
-        if is_asked_for:
-            raise
-        echo(f"note: not drawn: {error}", err=True)
-
-
-def _print_files(hits: Sequence["Hit"]) -> None:
-    from compodiff.errors import InputInvalid
-
-    for hit in hits:
-        if hit.path.suffix == ".tar":
-            raise InputInvalid(
-                f"{hit.picture_id} lies inside {hit.path}; --print0 needs the index of a folder of files"
-            )
-        if hit.path.is_dir():
-            raise InputInvalid(f"the index does not say where {hit.picture_id} lies; --print0 needs its table's path")
-    print_files(hit.path for hit in hits)
-
-
-def _write_page(html: Path | None, ranking: "Ranking", *, attribution: str, is_opened: bool) -> None:
-    """Write the answer as a page; one that is only opened goes to the folder of temporary files."""
-    import tempfile
-    import webbrowser
-
-    path = html or Path(tempfile.mkdtemp(prefix="compodiff-")) / "answer.html"
-    ranking.save_page(path, attribution)
-    if is_opened and not webbrowser.open(path.resolve().as_uri()):
-        echo(f"no browser is found here; the page is {path}", err=True)
+    for picture_id, path in found:
+        if path.suffix == ".tar":
+            raise InputInvalid(f"{picture_id} lies inside {path}; --print0 needs the index of a folder of files")
+        if path.is_dir():
+            raise InputInvalid(f"the index does not say where {picture_id} lies; --print0 needs its table's path")
+    print_files(path for _, path in found)

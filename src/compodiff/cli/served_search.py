@@ -4,10 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compodiff.dials import DIALS
 from compodiff.errors import CompoDiffError
+
+if TYPE_CHECKING:
+    from compodiff.search.html_page import ShownAnswer
+    from compodiff.serving.records import ServerRecord
 
 _NAMES = {"relative_caption": "text", "negative_text": "negative", "where": "filter"}  # of a query -> of the form
 _DIALS = ("subtract_weight", "w_image", "w_text", "steps", "draws", "seed", "k", "w_names")
@@ -17,9 +21,7 @@ _DIALS = ("subtract_weight", "w_image", "w_text", "steps", "draws", "seed", "k",
 class ServedAnswer:
     """The answer of a server, as the shell says it."""
 
-    address: str
-    index: str
-    pictures_root: str
+    record: "ServerRecord"
     reply: Mapping[str, Any]
     seconds: dict[str, float]
 
@@ -28,6 +30,39 @@ class ServedAnswer:
         """Rank, score, name and id of each result."""
         return [(it["rank"], it["score"], it["name"], it["picture_id"]) for it in self.reply["results"]]
 
+    @property
+    def files(self) -> list[tuple[str, Path]]:
+        """Id of each result, and the file that holds it."""
+        root = Path(self.record.pictures_root)
+        return [(it["picture_id"], root / it["metadata"].get("path", "")) for it in self.reply["results"]]
+
+    def read_pictures(self, references: Sequence[str]) -> "ShownAnswer":
+        """Read the pictures of the query and of the results; `references` are those of `can_draw`.
+
+        Raises:
+            InputInvalid: one can no longer be read.
+        """
+        from compodiff.images import read_picture
+        from compodiff.search.html_page import CaptionedPicture, ShownAnswer
+        from compodiff.serving.asking import is_picture_file, list_pictures, read_thumbnail
+
+        query = self.reply["query"]
+        if references and is_picture_file(references[0]):
+            shown = [CaptionedPicture(read_picture(Path(each)), Path(each).name) for each in references]
+        else:
+            known = list_pictures(self.record, query["reference_id"])
+            shown = [CaptionedPicture(read_thumbnail(self.record, it["thumbnail"]), it["name"]) for it in known]
+        return ShownAnswer(
+            references=shown,
+            relative_caption=query["text"],
+            negative_text=query["negative"],
+            dials=f"w_image {query['w_image']:g}, w_text {query['w_text']:g}, {query['steps']} steps",
+            results=[
+                (CaptionedPicture(read_thumbnail(self.record, hit["thumbnail"]), hit["name"]), hit["score"])
+                for hit in self.reply["results"]
+            ],
+        )
+
     def describe(self, given: Mapping[str, object], asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return it as the JSON of a search in the shell."""
         query = self.reply["query"]
@@ -35,18 +70,26 @@ class ServedAnswer:
         said = {_NAMES.get(name, name): asked[name] for name in asked if name not in DIALS}
         kept = ("rank", "picture_id", "name", "score", "duplicates", "found_by")
         results = [
-            {**{key: hit[key] for key in kept}, "file": str(Path(self.pictures_root) / hit["metadata"]["path"])}
-            for hit in self.reply["results"]
+            {**{key: hit[key] for key in kept}, "file": str(file)}
+            for hit, (_, file) in zip(self.reply["results"], self.files, strict=True)
         ]
         return {
             "query": {**given, **said, **dials},
-            "index": self.index,
+            "index": self.record.index,
             "results": results,
             "is_guess": self.reply["is_guess"],
             "notes": self.reply["notes"],
             "seconds": self.seconds,
-            "served_by": self.address,
+            "served_by": self.record.address,
         }
+
+
+def can_draw(given: tuple[Sequence[str], Sequence[float], Path | None]) -> bool:
+    """Whether a served answer can be shown as pictures: without a mask, references all files, or none of them."""
+    from compodiff.serving.asking import is_picture_file
+
+    references, _, mask = given
+    return mask is None and len({is_picture_file(each) for each in references}) < 2
 
 
 def ask_running_server(
@@ -81,7 +124,7 @@ def ask_running_server(
     if reply is None:
         return None
     seconds = {"load": round(located - started, 4), "search": round(time.perf_counter() - located, 4)}
-    return ServedAnswer(record.address, record.index, record.pictures_root, reply, seconds)
+    return ServedAnswer(record, reply, seconds)
 
 
 def _list_fields(asked: Mapping[str, Any]) -> list[tuple[str, object]]:

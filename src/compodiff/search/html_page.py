@@ -5,9 +5,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from PIL import Image
 
+from compodiff.storage.atomic import replace_path
 from compodiff.storage.ownership import PAGE, make_signature
 
 _THUMBNAIL = 160  # pixels, longer edge
@@ -60,6 +62,13 @@ class ShownAnswer:
     negative_text: str
     dials: str
     results: Sequence[tuple[CaptionedPicture, float]]
+
+
+def write_result_page(path: Path, shown: ShownAnswer, attribution: str) -> None:
+    """Write an answer as a page, whole or not at all; see `render_result_page`."""
+    page = render_result_page(shown, attribution)
+    with replace_path(path, PAGE) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def render_result_page(shown: ShownAnswer, attribution: str) -> str:

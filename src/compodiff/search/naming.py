@@ -1,6 +1,7 @@
 """What a person means by the name of a reference: a picture file, an id of the index, or an emoji."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,7 +69,17 @@ def find_by_bytes(content: bytes, index: Index) -> str | None:
 
 
 def _describe_nearest(name: str, index: Index) -> str:
-    """Say which ids look most like a name."""
+    """Say which pictures have the name as a word in theirs, or else which ids look most like it."""
     ids: Sequence[str] = index.picture_ids
-    near = get_close_matches(name[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
+    near = _list_called(name, index) or get_close_matches(name[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
     return f"which holds {', '.join(near)}" if near else f"whose ids look like {ids[0]}"
+
+
+def _list_called(name: str, index: Index) -> list[str]:
+    """Return the ids of pictures whose names have all of `name` as words, the shortest names first, with the names."""
+    if index.rows is not None or not name.strip() or len(name) > _COMPARED:
+        return []
+    whole = rf"\b{re.escape(name.strip())}\b"
+    rows = np.flatnonzero(index.pictures["name"].str.contains(whole, case=False, regex=True, na=False))
+    shortest = sorted(rows.tolist(), key=lambda row: len(index.names[row]))[:_NEAREST]
+    return [f"{index.picture_ids[row]} ({index.names[row]})" for row in shortest]

@@ -15,10 +15,10 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images import PictureTable
 from compodiff.index.index import GROUP, NO_PICTURE, Floats, Index, Rows
-from compodiff.search.drawing import AnswerPictures, draw_sheet
+from compodiff.search.drawing import AnswerPictures
 from compodiff.search.fusing import BY_PICTURE, FusedRow, WrittenFusion
-from compodiff.search.html_page import ShownAnswer, render_result, render_result_page
-from compodiff.storage.atomic import replace_path
+from compodiff.search.html_page import ShownAnswer, render_result, write_result_page
+from compodiff.search.sheet import draw_sheet
 from compodiff.storage.ownership import PAGE, require_replaceable_file
 
 _PRINTED = 24  # pictures of a ranking that is printed
@@ -97,7 +97,7 @@ class Ranking(Sequence[Hit]):
         Raises:
             InputInvalid: the ranking came without pictures, or one can no longer be read.
         """
-        return draw_sheet(self._read(), columns, edge)
+        return draw_sheet(self.read_pictures(), columns, edge)
 
     def show(self) -> None:
         """Open the drawn answer with what this machine shows pictures by.
@@ -114,11 +114,14 @@ class Ranking(Sequence[Hit]):
             InputInvalid: see `draw`; or the file is there, and is no page of ours.
         """
         require_replaceable_file(Path(path), PAGE)
-        page = render_result_page(self._read(), attribution)
-        with replace_path(Path(path), PAGE) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        write_result_page(Path(path), self.read_pictures(), attribution)
 
-    def _read(self) -> ShownAnswer:
+    def read_pictures(self) -> ShownAnswer:
+        """Read the pictures of the query and of the answer.
+
+        Raises:
+            InputInvalid: see `draw`.
+        """
         if self.drawn_from is None:
             raise InputInvalid("this ranking came without pictures; ask Searcher.search for one")
         return self.drawn_from.read(self.hits)

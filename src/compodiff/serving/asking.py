@@ -3,15 +3,20 @@
 import http.client
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
+from compodiff.errors import InputInvalid
 from compodiff.serving.records import ServerRecord, remove_record
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _SECONDS = 60.0  # that an answer may take; else the shell answers itself
 _OK = 200
+_EDGE = 320  # pixels of a thumbnail, which a page shows at half of that
 
 Field = tuple[str, object]  # a name of the form, and a value, or the bytes of a file
 
@@ -21,25 +26,62 @@ def ask_server(record: ServerRecord, fields: Iterable[Field]) -> dict[str, Any] 
 
     A server that nothing listens at has ended: its record is removed.
     """
-    address = urlsplit(record.address)
     boundary = uuid.uuid4().hex
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    if record.token:
-        headers["Authorization"] = f"Bearer {record.token}"
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_SECONDS)
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    content = _request(record, "POST", "/search", b"".join(_encode_form(fields, boundary)), kind)
+    return _read_object(content)
+
+
+def list_pictures(record: ServerRecord, picture_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return name and addresses of pictures of the server's index; those that it does not know are left out."""
+    if not picture_ids:
+        return []
+    asked = urlencode([("picture_id", each) for each in picture_ids])
+    answer = _read_object(_request(record, "GET", f"/pictures?{asked}"))
+    return [] if answer is None else list(answer["pictures"])
+
+
+def read_thumbnail(record: ServerRecord, address: str) -> "Image.Image":
+    """Return a server's small copy of a picture, by the address that an answer has.
+
+    Raises:
+        InputInvalid: the picture can no longer be read, or the server no longer answers.
+    """
+    from compodiff.images import decode
+
+    content = _request(record, "GET", f"{address}?edge={_EDGE}")
+    if content is None:
+        raise InputInvalid(f"the server at {record.address} gives no picture at {address}; --no-server reads it here")
+    return decode(content)
+
+
+def _read_object(content: bytes | None) -> dict[str, Any] | None:
     try:
-        connection.request("POST", "/search", b"".join(_encode_form(fields, boundary)), headers)
+        answer = json.loads(content or b"null")
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _request(
+    record: ServerRecord, method: str, address: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> bytes | None:
+    """Return what a server answers; None where that is no success."""
+    place = urlsplit(record.address)
+    own = {"Authorization": f"Bearer {record.token}"} if record.token else {}
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=_SECONDS)
+    try:
+        connection.request(method, address, body, {**own, **(headers or {})})
         response = connection.getresponse()
         content = response.read()
-        answer = json.loads(content) if response.status == _OK else None
     except ConnectionRefusedError:
         remove_record(record.pid)
         return None
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return answer if isinstance(answer, dict) else None
+    return content if response.status == _OK else None
 
 
 def list_references(names: Iterable[str], weights: list[float]) -> list[Field]:
@@ -51,7 +93,7 @@ def list_references(names: Iterable[str], weights: list[float]) -> list[Field]:
     files, others = list[Field](), list[Field]()
     of_files, of_others = list[Field](), list[Field]()
     for place, name in enumerate(names):
-        is_file = _is_file(name)
+        is_file = is_picture_file(name)
         (files if is_file else others).append(
             ("reference", Path(name).read_bytes()) if is_file else ("reference_id", name)
         )
@@ -60,7 +102,8 @@ def list_references(names: Iterable[str], weights: list[float]) -> list[Field]:
     return [*files, *others, *of_files, *of_others]
 
 
-def _is_file(name: str) -> bool:
+def is_picture_file(name: str) -> bool:
+    """Whether a reference is a file, and no id or emoji."""
     try:
         return Path(name).is_file()
     except (OSError, ValueError):

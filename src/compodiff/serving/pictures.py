@@ -11,6 +11,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.images import PictureTable
 from compodiff.serving.champion import ServedModel
+from compodiff.serving.emoji_drawings import draw_sharp
 from compodiff.storage.digests import digest_bytes
 
 
@@ -23,6 +24,7 @@ class ThumbnailEdge(IntEnum):
 
 
 _KEPT = 64 * 2**20  # bytes of thumbnails
+_AS_IT_IS = 200  # pixels
 _TYPES = (
     (b"\xff\xd8\xff", 0, "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
@@ -83,10 +85,12 @@ class Thumbnails:
 
 
 def _make_webp(pictures: PictureTable, picture_id: str, edge: int) -> bytes:
-    picture = pictures.read(picture_id)
+    drawn = draw_sharp(picture_id, pictures.read_bytes(picture_id), edge) if edge > ThumbnailEdge.SMALL else None
+    picture = drawn or pictures.read(picture_id)
+    is_small = max(picture.size) <= _AS_IT_IS  # an icon: nothing of it is lost, and its edges stay sharp
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=82, method=2)
+    picture.save(stream, "WEBP", quality=82, method=2, lossless=is_small)
     return stream.getvalue()
 
 

@@ -13,7 +13,7 @@ import pytest
 from factories import draw_patches
 from PIL import Image
 
-from compodiff.cli.search import _show_pictures
+from compodiff.cli.search import _Shown
 from compodiff.cli.terminal_pictures import encode_iterm, encode_kitty, encode_sixel, find_protocol
 from compodiff.errors import InputInvalid
 from compodiff.search.ranking import Ranking
@@ -113,7 +113,7 @@ def test_a_terminal_says_what_it_can(says, answer, expected):
 
 def test_a_picture_that_cannot_be_read_ends_no_search_that_did_not_ask_for_it(capsys):
     answer = Ranking((), np.zeros(2, np.float32), None, None, {})  # without pictures
-    _show_pictures(answer, "sixel", is_asked_for=False)
+    _Shown(None, "sixel", is_opened=False, is_asked_for=False, attribution="").show(answer.read_pictures)
     assert capsys.readouterr().err.startswith("note: not drawn: ")
     with pytest.raises(InputInvalid):
-        _show_pictures(answer, "sixel", is_asked_for=True)
+        _Shown(None, "sixel", is_opened=False, is_asked_for=True, attribution="").show(answer.read_pictures)

@@ -111,6 +111,7 @@ def test_many_threads_get_the_answers_of_one(searcher):
     [
         ({}, "neither a reference nor a text"),
         ({"reference": "nowhere.png"}, "nowhere.png is neither a picture file nor in the index"),
+        ({"reference": "blue circle"}, r"which holds \w+-1F535 \(blue circle \(\w+\)\), \w+-1F535 "),
         ({"text": "a", "k": 0}, "k is 0"),
         ({"text": "a", "where": "height > 3"}, 'column "height" not found'),
         ({"reference": [RED, BLUE], "text": "a", "mask": np.ones((64, 64), bool)}, "a mask needs one reference"),

@@ -31,6 +31,8 @@ def test_pictures_come_as_they_are_and_small(client, small_catalogue):
     assert max(Image.open(io.BytesIO(small.content)).size) <= 160
     again = client.get(f"/thumbnails/{RED}", params={"edge": 160}, headers={"If-None-Match": small.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    large = Image.open(io.BytesIO(client.get(f"/thumbnails/{RED}", params={"edge": 640}).content))
+    assert large.size == (640, 640), "an emoji was not drawn anew from its SVG"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,11 +83,26 @@ def test_columns_become_facets():
         "tags": [["red"], ["blue", "old"], ["red"]],
     })  # fmt: skip
     facets = {facet.name: facet for facet in list_facets(table)}
-    assert list(facets) == ["folder", "stars", "taken", "kept"]
+    assert list(facets) == ["folder", "stars", "taken", "month_taken", "kept"]
     assert [(each.value, each.count) for each in facets["folder"].values] == [("summer", 2), ("winter", 1)]
     assert (facets["stars"].kind, facets["stars"].least, facets["stars"].most) == ("number", 1, 5)
     assert (facets["taken"].least, facets["taken"].most) == ("2025-01-01", "2026-11-27")
     assert [each.value for each in facets["kept"].values] == ["False", "True"]
+
+
+def test_folders_are_counted_with_what_lies_below_and_dates_by_month():
+    table = pd.DataFrame({
+        "folder": ["", "2025/sea", "2025/sea", "2025/o'hara", "2025", "2026/x_y", "2026/x_y", "20255"],
+        "taken": pd.to_datetime(["2025-07-31", *["2025-08-01"] * 3, *["2026-01-05"] * 4]),
+    })  # fmt: skip
+    facets = {facet.name: facet for facet in list_facets(table)}
+    folders = {each.value: each for each in facets["folder"].values}
+    assert {name: each.count for name, each in folders.items()} == {
+        "": 1, "2025": 4, "2025/o'hara": 1, "2025/sea": 2, "2026": 2, "2026/x_y": 2, "20255": 1
+    }  # fmt: skip
+    assert [each.value for each in facets["month_taken"].values] == ["2025-07", "2025-08", "2026-01"]
+    for each in [*folders.values(), *facets["month_taken"].values]:
+        assert len(duckdb.sql(f'SELECT 1 FROM "table" WHERE {each.condition}').fetchall()) == each.count  # noqa: S608
 
 
 def test_imagining_goes_from_noise_to_the_answer(client):

@@ -1,7 +1,10 @@
 """A search in the shell that a running server answers: the same answer as here, and none where the server is gone."""
 
+import base64
+import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -9,6 +12,7 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import uvicorn
 from factories import draw_box_mask
@@ -79,6 +83,31 @@ def test_the_answer_of_a_server_is_the_answer_here(server, records, tmp_path, as
     scores = [[hit.pop("score") for hit in answer["results"]] for answer in (served, here)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
     assert served == here
+
+
+@pytest.mark.parametrize("reference", ["🔴", "{picture}"])
+def test_pictures_and_pages_of_a_served_answer_are_drawn_without_the_model(
+    server, records, tmp_path, monkeypatch, reference
+):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "picture.png")
+    write_record(server)
+    reference = reference.format(picture=tmp_path / "picture.png")
+    asked = ("search", "--model", "artifacts", "--reference", reference, "--text", "in blue", "-k", 4, "--seed", 1)
+    here = run_command(*asked, "--no-server", "--pictures", "kitty", "--html", tmp_path / "here.html").stdout
+    monkeypatch.setattr("compodiff.cli.search._open", None)  # whoever opens a model here fails
+    served = run_command(*asked, "--pictures", "kitty", "--html", tmp_path / "served.html").stdout
+    tables, sheets = zip(*((out.partition("\x1b_G")[::2]) for out in (here, served)), strict=True)
+    assert tables[0] == tables[1]
+    drawn = [_read_kitty(sheet) for sheet in sheets]
+    assert drawn[0].shape == drawn[1].shape
+    assert np.abs(drawn[0].astype(int) - drawn[1]).mean() < 3  # thumbnails are small, and not without loss
+    pages = [re.sub('src="[^"]*"', "", (tmp_path / f"{each}.html").read_text()) for each in ("here", "served")]
+    assert pages[1].replace("picture.png", "reference") == pages[0]
+
+
+def _read_kitty(sheet):
+    content = "".join(re.findall(r"m=[01];([^\x1b]*)\x1b", sheet))
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
 
 
 def test_a_server_that_is_gone_or_has_another_index_is_passed_over_and_its_record_goes(server, records):

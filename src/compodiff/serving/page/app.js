@@ -13,6 +13,7 @@ import { wireKeys } from "./keys.js";
 import { asked, copied } from "./link.js";
 import { fail, page, say } from "./page.js";
 import { ofId, thumbnailOf } from "./references.js";
+import { keepSearch, showKept } from "./saved.js";
 import { begin, follow, grow, makeLink, onUnreachable, open, run, settle, startOver } from "./searching.js";
 import { Unreachable, getJson, onTokenWanted } from "./server.js";
 import { showStart } from "./start.js";
@@ -20,6 +21,8 @@ import { switchTheme } from "./theme.js";
 import { addStep } from "./trail.js";
 import { view, wireViewer } from "./viewer.js";
 import { onGrown, waitUntilAwake } from "./waking.js";
+
+let showSearches = () => {};
 
 const acts = {
   use: (found) => {
@@ -82,8 +85,10 @@ function wire() {
     $("api").href = `/docs${makeLink()}`;
     putBelow($("kept"), $("keep"));
   });
-  for (const id of ["link", "json", "csv", "curl", "python"]) on(id, "click", () => { $("kept").hidePopover(); share(id); });
-  wireAnswer(acts, { take: (words) => { $("text").value = words; run(); }, follow: (hash) => { history.pushState(null, "", hash); guard(open); } });
+  for (const id of ["link", "save", "json", "csv", "curl", "python"]) on(id, "click", () => { $("kept").hidePopover(); share(id); });
+  const go = (hash) => { history.pushState(null, "", hash); guard(open); };
+  wireAnswer(acts, { take: (words) => { $("text").value = words; run(); }, follow: go });
+  showSearches = showKept(go);
   wireBar((fresh) => { if (fresh) forgetBesides(); run(); }, () => page.served?.limits.upload_bytes, fail);
   wireViewer(acts);
   wireKeys({ "/": () => $("text").focus(), f: toggleDrawer, g: browse, w: watch });
@@ -118,6 +123,7 @@ function toggleDrawer() {
 
 async function share(what) {
   const { answer } = page;
+  if (what === "save") return keep();
   if (what === "json") return download("compodiff.json", "application/json", JSON.stringify(answer, null, 2));
   if (what === "csv") return download("compodiff.csv", "text/csv", makeCsv(answer));
   const [name, text] = {
@@ -126,6 +132,14 @@ async function share(what) {
     python: () => ["Program", makePython(answer.query, page.served.wants_token)],
   }[what]();
   say((await copied(text)) ? `${name} copied: it asks the same again.` : "This browser lets no page copy; the link is in the address bar.");
+}
+
+function keep() {
+  const [one] = references.all;
+  const thumbnail = one?.small || (one?.thumbnail.startsWith("blob:") ? "" : one?.thumbnail);
+  const kept = keepSearch({ link: makeLink(), text: $("text").value.trim(), thumbnail });
+  showSearches();
+  say(kept ? "Kept in this browser: it stands on the first screen." : "This browser keeps nothing; copy the link instead.");
 }
 
 // ---- beginning
@@ -156,7 +170,7 @@ function recover(pause = 0) {
     await new Promise((done) => setTimeout(done, pause));
     await waitUntilAwake();
     await greet();
-    await run({ history: false });
+    await (isEmpty() && asked(location.hash) ? open() : run()); // a link that could not be opened, or what was typed
   });
 }
 

@@ -4,11 +4,13 @@ import { $, element, icon, iconButton } from "./elements.js";
 import { shrink } from "./link.js";
 import { Mask } from "./mask.js";
 import { References, ofFile, thumbnailOf } from "./references.js";
+import { notify } from "./waking.js";
 
 const LONGER = 2048; // pixels: a picture too large to be sent is made as small as this
 
 let changed = () => {};
 let previewed = null;
+let taken = 0; // pictures that were dropped, pasted or chosen
 export const references = new References(showReferences);
 export const mask = new Mask($("mask"), () => {
   if (references.only) references.only.known = null; // it was of the picture as it was masked before
@@ -32,14 +34,16 @@ export function wireBar(told, most, fail) {
 /** Put a popover below the button that opens it, inside the window. */
 export function putBelow(popover, button) {
   const { left, bottom } = button.getBoundingClientRect();
-  const most = innerWidth - popover.offsetWidth - 8;
-  Object.assign(popover.style, { left: `${Math.max(8, Math.min(left, most))}px`, top: `${bottom + 6}px` });
+  const most = `calc(100vw - ${popover.offsetWidth + 8}px)`; // of the window as it is then
+  Object.assign(popover.style, { left: `max(8px, min(${left}px, ${most}))`, top: `${bottom + 6}px` });
 }
 
 async function takeFile(file, most, fail) {
   if (!file) return;
   fail("");
+  const own = ++taken;
   const sent = most && file.size > most ? await makeSmaller(file) : file;
+  if (own !== taken) return; // another was taken meanwhile
   if (!sent) {
     fail(`${file.name || "The picture"} has ${size(file.size)}; the server takes ${size(most)}. Make it smaller.`);
     return;
@@ -53,6 +57,7 @@ async function takeFile(file, most, fail) {
 
 /** The picture as a JPEG that the server takes; null where this browser cannot read it. */
 async function makeSmaller(file) {
+  notify("Making the picture smaller ...");
   try {
     const whole = await createImageBitmap(file);
     const scale = Math.min(1, LONGER / Math.max(whole.width, whole.height));
@@ -64,6 +69,8 @@ async function makeSmaller(file) {
     return await sheet.convertToBlob({ type: "image/jpeg", quality: 0.9 });
   } catch {
     return null;
+  } finally {
+    notify("");
   }
 }
 

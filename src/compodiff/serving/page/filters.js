@@ -4,7 +4,7 @@ import { $, element } from "./elements.js";
 
 let facets = [];
 
-/** Show a field for every column: `known` is [{name, kind: "choice" | "number" | "date", values, least, most}]. */
+/** Show a field for every column: `known` is [{name, kind: "choice" | "number" | "date", values: [{value, count, condition}], least, most}]. */
 export function showFacets(known) {
   facets = known.map((facet) => ({ ...facet, fields: makeFields(facet) }));
   $("facets").replaceChildren(...facets.map(({ name, fields }) => {
@@ -35,9 +35,9 @@ export function readFilter() {
   return said.join(" and ");
 }
 
-function readFacet({ name, kind, fields }) {
+function readFacet({ name, kind, values, fields }) {
+  if (kind === "choice") return values.filter((each) => each.value === fields[0].value).map((each) => each.condition);
   const column = `"${name.replaceAll('"', '""')}"`;
-  if (kind === "choice") return fields[0].value ? [`${column} = '${fields[0].value.replaceAll("'", "''")}'`] : [];
   const [asked, quote] = kind === "date" ? [`${column}::date`, "'"] : [column, ""]; // the last day counts to its end
   return [">=", "<="].flatMap((sign, end) => (fields[end].value ? [`${asked} ${sign} ${quote}${fields[end].value}${quote}`] : []));
 }
@@ -47,12 +47,10 @@ export function takeFilter(filter) {
   clearFacets();
   let rest = filter;
   for (const facet of facets.filter((each) => each.kind === "choice")) {
-    const column = `"${facet.name.replaceAll('"', '""')}" = '`;
-    if (!rest.startsWith(column)) continue;
-    const value = facet.values.find((each) => isFirst(rest, `${column}${each.value.replaceAll("'", "''")}'`));
-    if (!value) break;
-    facet.fields[0].value = value.value;
-    rest = rest.slice(`${column}${value.value.replaceAll("'", "''")}'`.length).replace(/^ and /, "");
+    const known = facet.values.find((each) => isFirst(rest, each.condition));
+    if (!known) continue;
+    facet.fields[0].value = known.value;
+    rest = rest.slice(known.condition.length).replace(/^ and /, "");
   }
   $("filter").value = /^\([^()]*\)$/.test(rest) ? rest.slice(1, -1) : rest;
   if ($("filter").value) $("more").open = true;

@@ -9,9 +9,11 @@ import { clearFacets } from "./filters.js";
 import { asked, linkOf } from "./link.js";
 import { fail, page, say } from "./page.js";
 import { Unreachable, search } from "./server.js";
+import { isGone } from "./waking.js";
 
 const PAUSE = 20; // milliseconds in which keys and drags are gathered
 const PATIENCE = 250; // milliseconds that a live search has before a newer one takes its place
+const WATCHED = 2500; // milliseconds between looks whether the server of a search is still there
 const SLOW = 400; // milliseconds after which a search says what it does
 const PHASES = { wait: "Waiting for the model", encode: "Looking and reading", sample: "Imagining", search: "Searching" };
 
@@ -51,6 +53,7 @@ export async function run({ live = false, history = true, more = false } = {}) {
   }
   if (!more) page.wanted = countFirst();
   const slow = setTimeout(() => say("Searching ..."), SLOW);
+  const watch = watchOver(own);
   try {
     const began = performance.now();
     const answers = await askAll(own.signal);
@@ -61,13 +64,19 @@ export async function run({ live = false, history = true, more = false } = {}) {
     if (history) keep(live);
     recoveries = 0;
   } catch (error) {
-    if (error.name !== "AbortError") fail(error.message);
-    if (error instanceof Unreachable && page.running === own && recoveries < 3) recover(2 ** recoveries++ * 500);
+    if (error instanceof Unreachable && page.running === own && recoveries < 3) {
+      document.body.classList.add("stale"); // the line of `waking.js` says why
+      recover(2 ** recoveries++ * 500);
+    } else if (error.name !== "AbortError") fail(error.message);
   } finally {
     clearTimeout(slow);
+    clearInterval(watch);
     settle(own);
   }
 }
+
+/** Give a search up whose server is gone without a word, as it is when a network goes. */
+const watchOver = (own) => setInterval(async () => { if (await isGone()) own.abort(new Unreachable()); }, WATCHED);
 
 /** Take the place of whatever is under way. */
 export function begin() {

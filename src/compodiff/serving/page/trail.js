@@ -35,7 +35,8 @@ export function showTrail(now, follow) {
   $("trail").scrollLeft = $("trail").scrollWidth;
 }
 
-function makeStep(thumbnail, text, act) {
+/** A step of the trail, or a kept search: a picture and words that `act` goes to; null where we are. */
+export function makeStep(thumbnail, text, act) {
   const picture = thumbnail ? element("img", { src: thumbnail, alt: "" }) : icon("search");
   const button = element("button", { type: "button", onclick: act }, picture, text ? `“${text}”` : "like this");
   return element("li", {}, button, act ? icon("right") : "");

@@ -5,6 +5,7 @@ import { copied } from "./link.js";
 
 const NAMED = { size: "file", modified: "changed", picture_id: "id" };
 const UNSAID = new Set(["sha256", "offset", "length", "group", "split", "inode"]);
+const SMALL = 200; // pixels
 let shown = []; // the answer whose pictures are looked through
 let at = 0;
 let acts = {};
@@ -50,7 +51,9 @@ function show() {
   const found = shown[at];
   $("viewer-title").textContent = found.name;
   const picture = element("img", { src: found.picture, alt: found.name, className: "shown-large" });
-  picture.addEventListener("error", () => (picture.src = `${found.thumbnail}?edge=640`), { once: true });
+  const large = () => (picture.src = `${found.thumbnail}?edge=640`);
+  picture.addEventListener("error", large, { once: true });
+  picture.addEventListener("load", () => picture.naturalWidth < SMALL && large(), { once: true }); // an emoji is drawn anew
   const steps = [["left", "The one before", -1], ["right", "The next one", 1]].map(([name, label, by]) => {
     const button = iconButton(name, label, () => step(by), "round step");
     button.disabled = !shown[at + by];

@@ -3,6 +3,7 @@
 import { $ } from "./elements.js";
 
 const EVERY = 700; // milliseconds between looks
+const PATIENCE = 10_000; // milliseconds after which a server that says nothing is gone
 
 /** Say something in the notice line; "" hides it. `progress` from 0 to 1 shows a bar. */
 export function notify(message, progress = null) {
@@ -36,6 +37,9 @@ export async function waitUntilAwake() {
   }
 }
 
+/** Whether the server cannot be reached now. */
+export const isGone = async () => (await readState()).state === "gone";
+
 const wait = () => new Promise((done) => setTimeout(done, EVERY));
 let following = false;
 
@@ -58,7 +62,7 @@ async function followWork(state) {
 /** {state: "ready" | "waking" | "failed" | "gone", message, progress}; a server that does not say is ready. */
 async function readState() {
   try {
-    const response = await fetch("/api/state", { cache: "no-store" });
+    const response = await fetch("/api/state", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     if (response.ok) return await response.json();
     return { state: response.status >= 500 ? "waking" : "ready" };
   } catch {

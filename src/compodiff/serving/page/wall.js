@@ -185,6 +185,7 @@ function makeCard(found, learned) {
   const card = element("figure", { className: "card" }, show, words, element("span", { className: "near" }));
   card.dataset.id = address(found.picture_id);
   card.drawn = 0;
+  picture.addEventListener("error", () => (card.drawn = 0)); // asked for again with the next answer
   picture.addEventListener("load", () => {
     const shape = picture.naturalWidth / picture.naturalHeight;
     if (isCutOut(picture)) card.classList.add("cut");
