@@ -16,6 +16,8 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from compodiff.errors import CompoDiffError
+from compodiff.execution.on_slurm import runs_as_job
+from compodiff.params import TimeLimits
 from flows.processes.dvc import CommandResult, is_up_to_date, list_changes, run_dvc, run_followed, stopping
 
 HOUR = 3600.0
@@ -53,8 +55,9 @@ def should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,  # DVC is the cache
 )
 def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[StageOutcome]:
-    """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds`."""
+    """Bring one stage up to date with `dvc repro --single-item`, within `limit_seconds` and its own limit."""
     started = time.monotonic()
+    limit_seconds = find_limit(name, limit_seconds)
     if not force and is_up_to_date(Path.cwd(), name):
         return Completed(data=StageOutcome(name, "up to date", 0.0), message="up to date")
     if advice := None if force else advise_on_code(name, list_changes(Path.cwd(), name)):
@@ -95,6 +98,18 @@ def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> S
     reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
     refused = ended.code in USERS_FAULTS and not ended.timed_out
     return Failed(name=REFUSED if refused else "Failed", message=f"{name}: {reason}")
+
+
+def find_limit(stage: str, limit_seconds: float) -> float:
+    """Return the seconds that a stage may take: of a flow's limit and that of params.yaml, the smaller.
+
+    A job of Slurm has the limit of params.yaml itself, and here the time that it waits for its turn counts too.
+    """
+    path = Path("params.yaml")
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not values or "time_limits" not in values or runs_as_job(stage):
+        return limit_seconds
+    return min(limit_seconds, HOUR * TimeLimits.model_validate(values["time_limits"]).find_hours(stage))
 
 
 def find_outcome(name: str, state: State[Any]) -> StageOutcome:

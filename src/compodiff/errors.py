@@ -57,3 +57,17 @@ class ResourceUnavailable(CompoDiffError):
     """Disk, network, memory or a server that is needed is not there."""
 
     exit_code = 6
+
+
+class TrainingStopped(CompoDiffError):
+    """A training was told to stop and has its checkpoint: run again, it goes on from there."""
+
+    exit_code = 75  # sysexits.h calls it EX_TEMPFAIL: try again later
+
+
+class ProcessFailed(CompoDiffError):
+    """A process that did the work of this one ended with an error; it said which."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -32,10 +32,10 @@ WANTED = [
     Requirement(text)
     for group in (
         PROJECT["dependencies"],
-        *(PROJECT["optional-dependencies"][name] for name in (*EXTRAS, "docs", "engine")),
+        *(PROJECT["optional-dependencies"][name] for name in (*EXTRAS, "docs", "engine", "slurm")),
     )
     for text in group
-    if not text.startswith("compodiff[")  # `test` needs those groups, to build the site and to ask an engine
+    if not text.startswith("compodiff[")  # `test` needs those groups, for the site, an engine and Slurm
 ]
 
 

@@ -18,7 +18,16 @@ from safetensors.torch import load_file
 from worlds import training as training_world
 from worlds.training import train_in
 
-from compodiff.errors import CheckpointMismatch, ParamsInvalid, ResourceUnavailable
+from compodiff.errors import (
+    CheckpointMismatch,
+    CompoDiffError,
+    ParamsInvalid,
+    ProcessFailed,
+    ResourceUnavailable,
+    TrainingStopped,
+)
+from compodiff.execution import training_processes
+from compodiff.execution.training_processes import train_together
 from compodiff.model.checkpoint import load_model
 
 TESTS = Path(__file__).parents[1]
@@ -155,16 +164,69 @@ def test_more_steps_under_a_schedule_that_ends_are_another_training(world: Path,
         train_in(world, "model", cosine | {"steps": steps + 2})
 
 
-def test_it_goes_on_on_another_number_of_processes(world: Path, processes: ForkServerContext) -> None:
+def test_it_goes_on_in_two_processes_and_after_one_of_them_is_killed(
+    world: Path, processes: ForkServerContext, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert in_process(processes, _train_until, 5, world, "killed") == -signal.SIGKILL
     straight = train_in(world, "straight")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--module"]
-    training = ["worlds.training", str(world), "killed", "{}"]
-    subprocess.run([*command, *training], check=True, cwd=TESTS, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    train_together(["-m", "worlds.training", str(world), "killed", "{}", "7"], TESTS, count=2)
+    assert "killed by signal 9; all go on from the last checkpoint, and 2 times more" in capfd.readouterr().err
     resumed = pd.read_csv(world / "killed.csv")
     assert resumed["step"].tolist() == straight["step"].tolist()
     assert resumed["loss"].to_numpy() == pytest.approx(straight["loss"], rel=1e-5)
     assert not (world / "killed.partial").exists()
+
+
+def _train_until_told_to_stop(step: int, world: Path, out: str) -> None:
+    """Train, and get SIGTERM once the curve has reached `step`; end with the code of the error that comes of it."""
+    try:
+        train_in(world, out, on_metrics=lambda at, _: os.kill(os.getpid(), signal.SIGTERM) if at == step else None)
+    except TrainingStopped as stopped:
+        sys.exit(stopped.exit_code if f"told to stop at step {step} of" in str(stopped) else 1)
+
+
+def test_one_that_is_told_to_stop_keeps_its_last_step_and_says_so_by_its_exit_code(
+    world: Path, processes: ForkServerContext
+) -> None:
+    assert in_process(processes, _train_until_told_to_stop, 5, world, "stopped") == TrainingStopped.exit_code
+    assert json.loads((world / "stopped.partial" / "latest.json").read_text())["tag"] == "step-5"
+    assert losses(train_in(world, "stopped")) == losses(train_in(world, "straight"))
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_told_to_stop_end_after_the_same_step(world: Path) -> None:
+    """As Slurm tells the launcher, which tells both."""
+    long = {"steps": 400, "validate_every": 10, "checkpoint_every": 1000}
+    code = "import sys; from pathlib import Path; from compodiff.execution.training_processes import train_together; "
+    code += f"train_together(['-m', 'worlds.training', {str(world)!r}, 'stopped', {json.dumps(long)!r}], Path('.'), 2)"
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=TESTS, stderr=subprocess.PIPE, text=True)
+    while not (world / "stopped.csv").exists():
+        assert launcher.poll() is None
+    launcher.terminate()
+    said = launcher.communicate()[1]
+    assert "TrainingStopped: the training was told to stop; run it again" in said
+    step = int(json.loads((world / "stopped.partial" / "latest.json").read_text())["tag"].removeprefix("step-"))
+    assert 10 <= step < 400
+    assert said.count(f"told to stop at step {step} of 400") == 2
+
+
+@pytest.mark.parametrize(
+    ("codes", "error", "says"),
+    [
+        ([-9, 75, -15], ResourceUnavailable, "a process of 2 was killed 4 times, at last by signal 9"),
+        ([3, -15], ProcessFailed, "ended with code 3"),
+        ([75, 75], TrainingStopped, "told to stop"),
+        ([-15, -15], TrainingStopped, "told to stop"),
+    ],
+)
+def test_how_processes_ended_is_one_line_and_one_exit_code(
+    monkeypatch: pytest.MonkeyPatch, codes: list[int], error: type[CompoDiffError], says: str
+) -> None:
+    monkeypatch.setattr(training_processes, "_launch", lambda *_: codes)
+    with pytest.raises(error, match=says) as raised:
+        train_together(["train"], TESTS, count=2)
+    assert raised.value.exit_code == {ResourceUnavailable: 6, ProcessFailed: 3, TrainingStopped: 75}[error]
 
 
 def test_a_full_disk_is_named_and_the_checkpoint_before_stays(world: Path, processes: ForkServerContext) -> None:

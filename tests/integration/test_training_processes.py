@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from worlds.operated import BIN, ROOT, environment
+from worlds.slurm import install_slurm
 
 from compodiff.errors import InputInvalid
 from compodiff.execution import local
@@ -62,6 +63,24 @@ def test_each_way_to_train_takes_two_processes_and_learns_the_same(project: Path
     assert "training in 2 processes on this machine, one for each GPU where there are any" in said
     assert "2 processes take 5 rows of each batch" in said
     assert two["loss"].to_numpy() == pytest.approx(one["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_stage_that_the_flow_starts_is_a_job_of_slurm_and_dvc_notes_what_it_made(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in install_slurm(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMPODIFF_JOBS", "slurm")
+    _, said = train(project, [sys.executable, "-c", BY_FLOW.format(arguments=[*DVC, "--force"])], 1)
+    assert "train_prior is job " in said
+    assert "train_prior computes in float32" in said  # by the job's log
+    assert (project / "dvc.lock").exists()
+    monkeypatch.delenv("COMPODIFF_JOBS")
+    status = subprocess.run(
+        [BIN / "dvc", "status"], cwd=project, env=environment(project), capture_output=True, check=True
+    )
+    assert b"up to date" in status.stdout
 
 
 def test_there_is_a_process_for_each_gpu_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

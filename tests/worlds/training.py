@@ -2,10 +2,12 @@
 
 Colours weigh twice, so that the nearest pictures are those of the same colour and not the answer. "make it COLOUR"
 moves a reference to the picture of the same shape in that colour; the shapes of validation queries never train.
-As a program, in tests/, it trains in this world: `torchrun --module worlds.training FOLDER OUT '{"steps": 8}'`.
+As a program, in tests/, it trains here: `torchrun --module worlds.training FOLDER OUT '{"steps": 8}' [DIE-AT]`.
 """
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -141,5 +143,17 @@ def train_in(
     return pd.read_csv(curve)
 
 
+def die_once(step: int, folder: Path) -> Callable[[int, Mapping[str, float]], None]:
+    """Return what kills this process the first time that the curve reaches `step`."""
+
+    def die(at: int, _: Mapping[str, float]) -> None:
+        if at == step and not (folder / "died").exists():
+            (folder / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
 if __name__ == "__main__":
-    train_in(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))
+    home, name, given, *at = sys.argv[1:]
+    train_in(Path(home), name, json.loads(given), die_once(int(at[0]) if at else -1, Path(home)))

@@ -176,17 +176,22 @@ def time_gpu(
 def plan_scale(
     *,
     figures: Annotated[Path, typer.Argument(help="What `compodiff bench index --json` printed.")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="What `compodiff bench data --only stages --json` printed: pairs too.", show_default=False),
+    ] = None,
     model: Model = None,
     as_json: Json = False,
     gpu_pictures: Annotated[float, typer.Option(min=1, help="Pictures a second that a GPU encodes.")] = 1000.0,
+    gpu_rows: Annotated[float, typer.Option(min=1, help="Rows a second that a GPU trains on.")] = 2000.0,
     core_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 0.05,
     gpu_hour: Annotated[float, typer.Option(min=0, help="Price.")] = 2.0,
     gigabyte_month: Annotated[float, typer.Option(min=0, help="Price.")] = 0.1,
 ) -> None:
-    """Say what an index over 10^5, 10^7 and 10^9 pictures takes, and what of it is measured, computed or assumed."""
+    """Say what 10^5, 10^7 and 10^9 pictures, and pairs, take, and what of it is measured, computed or assumed."""
     from compodiff.encoders import load_encoder
     from compodiff.search.locate import choose_model, find_model_parts
-    from compodiff.speed import plans
+    from compodiff.speed import pair_plans, plans
     from compodiff.storage.json_files import read_json
 
     picture = plans.measure_picture(load_encoder(find_model_parts(choose_model(model)).encoder).prepare_for_many())
@@ -195,7 +200,15 @@ def plan_scale(
     except (KeyError, TypeError, ValueError) as error:
         raise InputInvalid(f"{figures} is not what `compodiff bench index --json` prints") from error
     prices = plans.Prices(gpu_pictures, core_hour, gpu_hour, gigabyte_month)
-    _show({"vectors": f"{rates.rows:,} x {rates.width}", "rows": plans.plan(rates, prices)}, as_json)
+    rows = plans.plan(rates, prices)
+    if pairs is not None:
+        try:
+            of_pairs = pair_plans.PairRates.of(read_json(pairs))
+        except (KeyError, TypeError, ValueError) as error:
+            said = "is not what `compodiff bench data --only stages --json` prints"
+            raise InputInvalid(f"{pairs} {said}") from error
+        rows += pair_plans.plan_pairs(of_pairs, prices, rates.width, gpu_rows)
+    _show({"vectors": f"{rates.rows:,} x {rates.width}", "rows": rows}, as_json)
 
 
 def _import_manifest(manifest: Path, pictures: Path, to: Path) -> None:

@@ -1,6 +1,7 @@
 """`compodiff run STAGE` and `compodiff data`: the steps of the pipeline, one at a time."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,6 @@ from compodiff.search.locate import CHAMPION
 
 if TYPE_CHECKING:
     from compodiff.params import Params
-
-TRAININGS = ("train_prior", "train_composed", "distill", "finetune")  # stages that use every GPU of the machine
 
 _COLUMNS: tuple[Column, ...] = (
     ("benchmark", "left"),
@@ -39,7 +38,9 @@ def run(
     # A training step is thousands of short products: threads that spin for some 20 microseconds at their ends before
     # they sleep make it 1.4 times as fast on two cores. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    from compodiff.execution.training_processes import start_workers
+    from compodiff.execution.on_slurm import run_as_job, runs_as_job
+    from compodiff.execution.training_processes import TRAININGS, start_workers
+    from compodiff.params import load_params
     from compodiff.stages.declaration import run_stage
     from compodiff.watching.tracing import start_tracing, trace_block
 
@@ -48,6 +49,10 @@ def run(
         from compodiff.stages.preset import enter_preset
 
         project = enter_preset(project, preset)
+    if runs_as_job(stage):
+        hours = load_params(project / "params.yaml").time_limits.find_hours(stage)
+        run_as_job([sys.executable, "-m", "compodiff.cli", "run", stage], project, name=stage, hours=hours)
+        return
     if stage.partition("@")[0] in TRAININGS and start_workers(["run", stage], project):
         return
     start_tracing("compodiff-stages")

@@ -31,12 +31,14 @@ class PictureListing:
         left_out: path from the folder -> why it is not among `files`, although its name or place says that it should.
         others: suffix -> how many files are of another kind.
         passed: why -> how many files and folders were not looked at: by patterns, or left by other systems.
+        beside: suffix -> how many files may say something of a picture, such as its caption.
     """
 
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
+    beside: Counter[str] = field(default_factory=Counter)
 
 
 def list_pictures(
@@ -158,8 +160,8 @@ class _Walk:
             self._twins.append(entry.path)
         elif is_picture:
             self.listing.files.append(Path(entry.path))
-        elif not fault and suffix not in _OUR_INPUTS:
-            self.listing.others[suffix] += 1
+        elif not fault:
+            (self.listing.beside if suffix in _OUR_INPUTS else self.listing.others)[suffix] += 1
 
     def _find_fault_of_link(self, below: str) -> str:
         """Return why a link to a folder is not followed."""

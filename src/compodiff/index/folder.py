@@ -18,6 +18,7 @@ from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images import COLUMNS, PictureListing
 from compodiff.images.files import is_gone
 from compodiff.index import index, metadata
+from compodiff.index.changes import is_as_built
 from compodiff.index.comparing import open_index
 from compodiff.index.duplicates import NEW, group_duplicates
 from compodiff.index.encoded import EncodedPictures, stack
@@ -25,7 +26,7 @@ from compodiff.index.index import GROUP, Beside, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
 from compodiff.index.own_columns import OwnColumns
-from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows
+from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, read_params
 from compodiff.index.scanning import FolderScan, judge, scan_files
 from compodiff.index.sources import Sources
 from compodiff.machine import can_write, lock_folder
@@ -120,6 +121,9 @@ def build_folder_index(folder: Path, out: Path, encoder: Encoder, params: IndexP
     staging = out.with_name(f"{out.name}.parts")
     with lock_index(out):
         earlier = _open_earlier(out, folder)
+        if earlier is not None and _is_needless(todo, earlier, encoder.manifest, params, folder):
+            passed, others = todo.listing.passed, todo.listing.others
+            return FolderBuild(out, earlier.index.manifest.count, 0, others=others, passed=passed)
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = EncodedPictures(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.read_beside(out)
@@ -142,6 +146,20 @@ def build_folder_index(folder: Path, out: Path, encoder: Encoder, params: IndexP
     unmet = None if given is None else given.describe_unmatched(names)
     passed = todo.listing.passed
     return FolderBuild(out, len(whole.table), parts.encoded, unreadable, others=others, unmet=unmet, passed=passed)
+
+
+def _is_needless(
+    todo: BuildPlan, earlier: EarlierIndex, encoder: EncoderManifest, params: IndexParams, folder: Path
+) -> bool:
+    """Return whether a build would make the index that is there, as a look at the files' times shows."""
+    beside, manifest = earlier.index.folder, earlier.index.manifest
+    asks_for_more = todo.keep or todo.checksum or todo.no_columns or todo.columns is not None
+    is_of_same = earlier.has_encoder(encoder) and (not todo.made_by or dict(todo.made_by) == manifest.made_by)
+    if asks_for_more or not is_of_same or todo.files is not todo.listing.files:
+        return False
+    if todo.sources not in (None, Sources.read_beside(beside, folder)) or LeftOut.read_beside(beside).reasons:
+        return False
+    return read_params(earlier.index) == params.model_dump_json() and is_as_built(earlier, folder, todo.listing)
 
 
 def _open_earlier(out: Path, folder: Path) -> EarlierIndex | None:
@@ -225,7 +243,7 @@ def _write(
         encoder=encoder,
         params=params,
         pictures_root=".." if out.parent == root else str(root.resolve()),
-        beside={**pictures.make_arrays(cosine), **kept.make_files()},
+        beside={**pictures.make_arrays(cosine, params), **kept.make_files()},
         earlier=same.index if same else None,
         made_by=kept.made_by or (same.index.manifest.made_by if same else None),
     )

@@ -25,7 +25,7 @@ COLUMNS_OF_FILES = (
 )
 _DTYPES = {"taken": "datetime64[us]", "latitude": "float64", "longitude": "float64", "rating": "Int64"}
 _CAPTION_CHARACTERS = 10_000
-_BESIDE = (".txt", ".xmp")
+BESIDE = (".txt", ".xmp")
 
 NamesBeside = Mapping[str, str]  # in small letters -> as it is written
 
@@ -153,7 +153,7 @@ def _make_times(nanoseconds: Sequence[int]) -> "pd.Series[pd.Timestamp]":
 
 def _list_beside(folder: Path) -> NamesBeside:
     try:
-        found = [each for each in os.listdir(folder) if each.lower().endswith(_BESIDE)]
+        found = [each for each in os.listdir(folder) if each.lower().endswith(BESIDE)]
     except OSError:
         return {}
     return {each.casefold(): each for each in sorted(found, reverse=True)}

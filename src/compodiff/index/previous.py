@@ -21,11 +21,13 @@ from compodiff.index.duplicates import NEW
 from compodiff.index.index import GROUP, Floats, Index
 from compodiff.index.manifest import open_array
 from compodiff.index.own_columns import OwnColumns
+from compodiff.params import IndexParams
 
 Stamp = tuple[int, int, int]
 
 UNSURE: Stamp = (0, 0, 0)
 _LOOKS, _STAMPS, _COSINE = "looks.npy", "stamps.npy", "duplicate_cosine.npy"
+_PARAMS = "params.npy"
 _COARSEST_CLOCK = 2 * 10**9  # ns: a file that was just written may be written again within the same tick (FAT: 2 s)
 
 
@@ -59,9 +61,10 @@ class IndexRows:
             np.concatenate([self.stamps, more.stamps]),
         )
 
-    def make_arrays(self, duplicate_cosine: float) -> dict[str, NDArray[np.generic]]:
+    def make_arrays(self, duplicate_cosine: float, params: IndexParams) -> dict[str, NDArray[np.generic]]:
         """Return the arrays that stand beside an index for the next one."""
-        return {_LOOKS: self.looks, _STAMPS: self.stamps, _COSINE: np.array(duplicate_cosine)}
+        beside = {_COSINE: np.array(duplicate_cosine), _PARAMS: np.array(params.model_dump_json())}
+        return {_LOOKS: self.looks, _STAMPS: self.stamps, **beside}
 
 
 class EarlierIndex:
@@ -97,6 +100,10 @@ class EarlierIndex:
         if row is None or stamp == UNSURE or tuple(self._stamps[row].tolist()) != stamp:
             return None
         return self._sha256[row]
+
+    def has_stamps(self, stamps: NDArray[np.int64]) -> bool:
+        """Return whether all files, (N, 3) in the order of the rows, are as they were when they were read."""
+        return np.array_equal(self._stamps, stamps) and not (stamps == UNSURE).all(1).any()
 
     def remove(self, gone: set[str]) -> IndexRows:
         """Return the pictures but those that are `gone`.
@@ -135,6 +142,12 @@ def read_cosine(index: Index) -> float | None:
     """Return from which cosine pictures of an index may be near-duplicates; None where it has none."""
     cosine = _open_array(index.folder / _COSINE, ())
     return None if cosine is None else float(cosine)
+
+
+def read_params(index: Index) -> str | None:
+    """Return the params that an index of a folder was made with, as JSON; None where it does not say."""
+    params = _open_array(index.folder / _PARAMS, ())
+    return None if params is None else str(params)
 
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> Any:

@@ -30,7 +30,7 @@ from compodiff.params.data import (
     Vocabulary,
 )
 from compodiff.params.loading import Params, compose_params, list_presets, load_params
-from compodiff.params.section import Section
+from compodiff.params.section import Section, TimeLimits
 from compodiff.params.sets import (
     AnySetParams,
     DiffusionParams,
@@ -112,6 +112,7 @@ __all__ = [
     "SplitPictures",
     "SynthesisParams",
     "TaskShares",
+    "TimeLimits",
     "TrainingParams",
     "ValidationParams",
     "Vocabulary",

@@ -12,7 +12,7 @@ from compodiff.params.answering import EvaluationParams, IndexParams, SamplingPa
 from compodiff.params.benchmarks import AnyBenchmarkParams, BenchmarkGate, PromotionParams
 from compodiff.params.captions import CaptionParams
 from compodiff.params.data import DataParams, EmbeddingParams, EncoderParams
-from compodiff.params.section import Section
+from compodiff.params.section import Section, TimeLimits
 from compodiff.params.sets import AnySetParams, Name, SynthesisParams, ValidationParams
 from compodiff.params.training import (
     AdaptationParams,
@@ -49,8 +49,9 @@ class Params(Section):
     validation: ValidationParams
     index: IndexParams
     evaluation: EvaluationParams
-    # With a default, because params.yaml of projects begun before release 0.9 lacks it.
+    # With defaults, because params.yaml of projects begun before release 0.9 lacks them.
     promotion: PromotionParams = PromotionParams(behaviour=None)
+    time_limits: TimeLimits = TimeLimits(hours=24, stages={})
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -1,9 +1,24 @@
-"""What all sections of params.yaml share."""
+"""What all sections of params.yaml share, and the section that is of all stages."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Hours = Annotated[float, Field(gt=0, le=31 * 24)]
 
 
 class Section(BaseModel):
     """One section of params.yaml: frozen, strictly typed, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TimeLimits(Section):
+    """Hours after which a stage is told to stop, by a flow or as a job of a cluster; a training keeps a checkpoint."""
+
+    hours: Hours = Field(description="of any stage")
+    stages: dict[str, Hours] = Field(description="of those named here: train_composed, or embed for all of embed@")
+
+    def find_hours(self, stage: str) -> float:
+        """Return the hours that a stage may take."""
+        return self.stages.get(stage, self.stages.get(stage.partition("@")[0], self.hours))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from compodiff.errors import ResourceUnavailable
+from compodiff.errors import ResourceUnavailable, TrainingStopped
 from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
 from compodiff.tracking.pipelines import describe_pipeline, mark_run
@@ -203,11 +203,11 @@ def record_training(name: str, params: Mapping[str, Any], folder: Path) -> Itera
     run.start()
     try:
         yield run
-    except Exception:
-        run.end("FAILED")
-        raise
-    except BaseException:  # interrupted: the same training goes on later, and so does its run
-        run.pause()
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, TrainingStopped):
+            run.end("FAILED")
+        else:  # interrupted: the same training goes on later, and so does its run
+            run.pause()
         raise
     run.end("FINISHED")
 

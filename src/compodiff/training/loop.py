@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from compodiff.errors import ParamsInvalid
+from compodiff.errors import ParamsInvalid, TrainingStopped
+from compodiff.execution.stopping import await_stop
 from compodiff.params import TrainingParams
 from compodiff.training.batch import Batch
 from compodiff.training.batches import Batches
@@ -24,6 +25,7 @@ from compodiff.training.curve import CurvePoint, write_curve
 from compodiff.training.engine import Engine
 from compodiff.training.reading import read_batches
 from compodiff.training.resume import Checkpoints
+from compodiff.training.stopping import is_stop_due, name_lost_process
 from compodiff.training.throughput import Throughput
 
 
@@ -74,12 +76,18 @@ def train(training: Training) -> None:
         ParamsInvalid: the loss is not finite.
         CheckpointMismatch: the checkpoint is of another training.
         ResourceUnavailable: the disk is full.
+        TrainingStopped: SIGTERM came, and a checkpoint is written; or another process of the training has ended.
     """
+    with name_lost_process(training.engine):
+        _train(training)
+
+
+def _train(training: Training) -> None:
     params, engine, worker = training.params, training.engine, training.engine.worker
     progress = _resume(training)
     throughput = Throughput(worker.device, worker.world_size, params.batch_size)
     read = read_batches(training.batches, range(progress.step, params.steps), worker)
-    with _make_progress_bar(training, progress.step) as bar, closing(read) as steps:
+    with await_stop() as stop, _make_progress_bar(training, progress.step) as bar, closing(read) as steps:
         for microbatches in steps:
             learning_rate = engine.learning_rate
             losses = throughput.watch(partial(_add_gradients, engine, microbatches))
@@ -96,8 +104,15 @@ def train(training: Training) -> None:
             bar.set_postfix_str(f"step {progress.step}/{params.steps} loss {loss:.4f}", refresh=False)
             if progress.step % params.validate_every == 0 or progress.step == params.steps:
                 _log_point(training, progress, learning_rate, throughput)
-            if progress.step % params.checkpoint_every == 0 and progress.step < params.steps:
+            if progress.step == params.steps:
+                break
+            is_last = is_stop_due(stop, engine, progress.step)
+            if is_last or progress.step % params.checkpoint_every == 0:
                 training.checkpoints.save(engine, progress.step, _collect_state(training, progress))
+            if is_last:
+                raise TrainingStopped(
+                    f"told to stop at step {progress.step} of {params.steps}; run it again, and it goes on from there"
+                )
 
 
 def average_weights(average: nn.Module, network: nn.Module, *, step: int, decay: float) -> None:
@@ -126,7 +141,12 @@ def _log_point(training: Training, progress: TrainingProgress, learning_rate: fl
 
 
 def _collect_state(training: Training, progress: TrainingProgress) -> dict[str, Any]:
-    return {**asdict(progress), "average": training.average.state_dict()}
+    """Collect what a checkpoint holds; all processes call it, as all go on with the losses of the first."""
+    state = {**asdict(progress), "average": training.average.state_dict()}
+    if progress.losses and training.engine.worker.world_size > 1:
+        mean = training.engine.average(sum(progress.losses) / len(progress.losses))
+        state["losses"] = [mean] * len(progress.losses)
+    return state
 
 
 def _resume(training: Training) -> TrainingProgress:

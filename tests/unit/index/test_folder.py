@@ -46,6 +46,35 @@ def test_the_index_holds_what_the_encoder_makes_of_each_file(folder, encoder):
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [INSIDE]
 
 
+def test_an_index_stays_as_it_is_where_a_look_at_the_times_of_files_finds_nothing_new(folder, encoder):
+    """Its folder would be another one after a build."""
+    for path in list_pictures(folder).files:
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    def build_again(**how):
+        listing = list_pictures(folder)
+        params = how.pop("params", FLAT)
+        before = (folder / INSIDE).stat().st_ino if (folder / INSIDE).exists() else None
+        built = build_folder_index(folder, folder / INSIDE, encoder, params, BuildPlan(listing.files, listing, **how))
+        return built.pictures, built.encoded, (folder / INSIDE).stat().st_ino != before
+
+    assert build_again() == (12, 12, True)
+    assert build_again() == (12, 0, False)
+    assert build_again(checksum=True) == (12, 0, True)
+    assert build_again(params=make_index_params(rerank=7)) == (12, 0, True)
+    assert build_again() == (12, 0, True)
+    assert build_again() == (12, 0, False)
+    (folder / "00.txt").write_text("a caption")
+    assert build_again() == (12, 0, True)
+    (folder / "00.txt").unlink()
+    assert build_again() == (12, 0, True)
+    assert build_again() == (12, 0, False)
+    os.utime(folder / "03.png", (1_000_000_001, 1_000_000_001))
+    assert build_again() == (12, 0, True)
+    (folder / "03.png").unlink()
+    assert build_again() == (11, 0, True)
+
+
 def test_only_what_changed_is_encoded_again(folder, encoder):
     _build(folder, encoder)
     before = {file.name: file.read_bytes() for file in (folder / INSIDE).iterdir()}

@@ -6,6 +6,7 @@ import pytest
 from compodiff.errors import InputInvalid
 from compodiff.index.segments.lists import choose_lists
 from compodiff.speed.indexing import IndexSizes, run
+from compodiff.speed.pair_plans import PairRates, plan_pairs
 from compodiff.speed.plans import MeasuredRates, Prices, plan
 from compodiff.speed.vectors import draw_shard
 
@@ -30,6 +31,21 @@ def test_an_index_is_measured_step_by_step(tmp_path, monkeypatch):
     assert rows["recall@10"]["measured"] > 0.9
     assert rows["add 100, seconds"]["verdict"] == "holds"
     assert sorted(file.name for file in (tmp_path / "shards").glob("*.npy")) == ["shard-00000.npy", "shard-00001.npy"]
+
+
+def test_a_plan_of_pairs_grows_with_them_and_says_how_it_is_known():
+    rows = [
+        {"figure": f"{stage}, processor seconds at 50,000 rows", "measured": 5 * number}
+        for number, stage in enumerate(("import", "clean", "embed", "validate", "mix"), 1)
+    ]
+    found = plan_pairs(PairRates.of({"rows": rows}), Prices(), 256, gpu_rows=2000)
+    told = {row["figure"]: row for row in found}
+    assert told["pairs: clean, core hours"]["1e+07"] == pytest.approx(10 / 50_000 * 1e7 / 3600)
+    assert told["pairs: clean, core hours"]["known"] == "computed (0.2 ms a row measured)"
+    assert told["pairs: embeddings on the disk, GB"]["1e+09"] == pytest.approx(1024)
+    assert told["pairs: train on each once, GPU hours"]["1e+05"] == pytest.approx(50 / 3600)
+    with pytest.raises(ValueError, match="stages are missing"):
+        PairRates.of({"rows": rows[1:]})
 
 
 def test_a_plan_says_of_each_figure_how_it_is_known():
