@@ -6,7 +6,7 @@
 # From a plain checkout: Python 3.12 with torch 2.11 or newer, NumPy and pydantic is enough to begin. What else is not
 # installed is left out, and the table says so. PYTHON names another Python; PYTHONPATH may lead to more packages.
 # COMPODIFF_GPU_DEVICE=cpu tries the same on the processor, at a tiny size.
-set -u
+set -euo pipefail
 cd "$(dirname "$0")/.."
 FOLDER=${1:-build/gpu}
 PYTHON=${PYTHON:-python3}

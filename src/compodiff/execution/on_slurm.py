@@ -22,7 +22,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-import compodiff
 from compodiff.errors import InputInvalid, ProcessFailed, ResourceUnavailable, TrainingStopped
 from compodiff.execution.stopping import StopRequest, await_stop
 from compodiff.execution.training_processes import MEETING, NODES, TRAININGS
@@ -203,7 +202,7 @@ def _require_success(job: Any, name: str, log: Path) -> None:
 
 def _digest_origin(project: Path) -> str:
     """Digest the params and the code that a job runs with."""
-    sources = sorted(Path(compodiff.__file__).parent.rglob("*.py"))
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     contents = (path.read_bytes() for path in (project / "params.yaml", *sources))
     return hashlib.sha256(b"".join(contents)).hexdigest()
 
