@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from worlds.exact_edits import FEW_PICTURES
+from worlds.exact_edits import make_exact_edits_params
 
 from compodiff.catalogue.pictures import Catalogue
 from compodiff.embeddings import SetEmbeddings
@@ -41,7 +41,7 @@ def small_params() -> dict[str, Any]:
         own["min_rows"] = 1
         own["floors"] = None if own["floors"] is None else ALL_THROUGH
     params["sets"]["scenes"]["families"] = {"train": 3, "validation": 1}
-    params["sets"]["exact_edits"]["pictures"] = {"train": FEW_PICTURES, "validation": FEW_PICTURES}
+    params["sets"]["exact_edits"] = make_exact_edits_params(min_rows=1).model_dump()
     params["benchmarks"]["scenes"]["families"] = {"validation": 1, "test": 1}
     params["synthesis"]["rows_per_shard"] = 100
     params["validation"]["max_rejected_fraction"] = 0.2  # of few pictures, many look alike

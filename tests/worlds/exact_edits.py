@@ -4,7 +4,6 @@ from typing import Any
 
 from compodiff.params import ExactEditsParams, FolderEditsParams
 
-FEW_PICTURES = {"objects": 2, "scenes": 1, "collages": 1}
 _USUAL = {"min_rows": 1, "floors": None, "seed": 17, "edits_per_picture": 4}
 
 

@@ -21,7 +21,6 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from worlds.exact_edits import FEW_PICTURES
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -40,7 +39,6 @@ SMALL: dict[str, Any] = {
         "emoji": {"min_rows": 10},
         "emoji_edits": {"min_rows": 10, "floors": None, "max_pairs_per_relation": 40},
         "scenes": {"min_rows": 10, "floors": None, "families": {"train": 20, "validation": 4}},
-        "exact_edits": {"min_rows": 10, "pictures": {"train": FEW_PICTURES, "validation": FEW_PICTURES}},
     },
     "benchmarks": {
         "emoji": {"max_queries_per_relation": 30, "gate": {"floor": 0.0}},

@@ -184,7 +184,7 @@ async function greet() {
   showFacets(facets);
 }
 
-const DRAWN = ["emoji", "emoji_edits", "exact_edits", "scenes"]; // the sets of the default pipeline
+const DRAWN = ["emoji", "emoji_edits", "scenes"]; // the sets of the default pipeline
 
 function sayWhatItKnows({ pictures, version, trained_on: sets }) {
   const known = sets.length ? ` The model learned from ${sets.join(", ").replaceAll("_", " ")}.` : "";
