@@ -21,7 +21,6 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
