@@ -1,14 +1,22 @@
 """Training on a GPU: in bfloat16, at each ZeRO stage, resumed, and read through pinned memory."""
 
 import importlib.util
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.nn import functional
 from worlds import training as world
 
-from compodiff.precision import choose_device
+from compodiff.precision import choose_device, find_peak
+from compodiff.training.fit import make_denoiser
 
 pytestmark = [
     pytest.mark.gpu,
@@ -55,16 +63,27 @@ def test_a_killed_training_goes_on_where_it_was(home: Path, stage: int) -> None:
 def test_the_share_of_the_peak_is_told_where_the_peak_is_known(home: Path) -> None:
     told: list[dict[str, float]] = []
     world.train_in(home, "told", {"precision": "bfloat16"}, on_metrics=lambda _, metrics: told.append(dict(metrics)))
-    from compodiff.precision import find_peak
-
     known = find_peak(choose_device()) is not None
     assert all(("mfu" in metrics) is known for metrics in told)
     assert all(0 < metrics.get("mfu", 0.5) < 1 for metrics in told)
 
 
-def test_the_weights_of_a_gpu_are_those_of_the_processor(home: Path) -> None:
-    from safetensors.torch import load_file
-
-    world.train_in(home, "one", {"steps": 4})
-    weights = load_file(home / "one" / "model.safetensors")
-    assert all(bool(torch.isfinite(weight).all()) for weight in weights.values())
+def test_a_gpu_moves_the_weights_where_the_processor_does(home: Path) -> None:
+    changes = {"steps": 4, "validate_every": 2}
+    there = world.train_in(home, "there", changes)
+    tests = Path(world.__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-m", "worlds.training", home, "here", json.dumps(changes)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])},
+        check=True,
+    )
+    np.testing.assert_allclose(there["loss"], pd.read_csv(home / "here.csv")["loss"], rtol=1e-3)
+    begun = make_denoiser(
+        world.NETWORK, world.material(home / "embeddings"), standardise=True, seed=world.PARAMS.seed
+    ).state_dict()
+    moved = [
+        torch.cat([(weights[name].float() - begun[name]).flatten() for name in sorted(weights)])
+        for weights in (load_file(home / out / "model.safetensors") for out in ("there", "here"))
+    ]
+    assert all(float(each.norm()) > 0 for each in moved)
+    assert float(functional.cosine_similarity(*moved, dim=0)) > 0.95

@@ -47,9 +47,14 @@ def judge_disk(project: Path) -> Answer:
 
 
 def judge_gpu() -> Answer:
-    """Name the GPUs that torch can use."""
+    """Name the GPUs that torch can use, or say why it cannot use the one that there is."""
     import torch
 
+    from compodiff.precision import explain_missing_gpu
+
+    if (fault := explain_missing_gpu()) is not None:
+        remedy = "install or update NVIDIA's driver, or a torch for the CUDA that it has"
+        return "note", f"{fault}; everything runs on the processor", remedy
     if not torch.cuda.is_available():
         return "well", "none that torch can use; everything runs without"
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

@@ -12,6 +12,8 @@ from typing import Any
 
 from compodiff.execution.crew import WorkerLost
 
+DEVICES = Path("/dev")
+
 
 class LocalWorker:
     """A process of this machine: a pool of one, so that it is known which item a killed process was at."""
@@ -44,11 +46,17 @@ class LocalWorker:
 
 
 def list_visible_gpus() -> list[str]:
-    """Return the names by which CUDA_VISIBLE_DEVICES lets a process see one GPU each."""
+    """Return the names by which CUDA_VISIBLE_DEVICES lets a process see one GPU each; none where torch can use none."""
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is not None:
-        return [name for name in told.split(",") if name.strip() not in ("", "-1")]
-    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+        names = [name for name in told.split(",") if name.strip() not in ("", "-1")]
+    else:
+        names = [str(number) for number, _ in enumerate(DEVICES.glob("nvidia[0-9]*"))]
+    if names:
+        from compodiff.precision import explain_missing_gpu  # imports torch, which takes seconds
+
+        return names if explain_missing_gpu() is None else []
+    return names
 
 
 _function: Callable[[Any], Any]  # of a worker process, set once when it starts
