@@ -6,7 +6,7 @@ export const DIALS = ["w_image", "w_text", "steps"];
 export const NUMBERS = ["seed", "draws", "reference_mixing", "subtract_weight", "w_names"];
 const MOST_WORDS = 4; // at the right end, times the model's own w_text
 
-let own = { w_image: 1, w_text: 1.5, steps: 2 }; // the dials that the model was chosen with
+let own = { w_image: 1.2, w_text: 1.75, steps: 2 }; // the dials that the model was chosen with
 
 export function showDials() {
   for (const name of DIALS) document.querySelector(`output[for=${name}]`).textContent = $(name).value;
