@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class StageJob:
             with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.process_id, signal.SIGTERM)
                 os.waitid(os.P_PID, self.process_id, os.WEXITED | os.WNOWAIT)  # `wait` above, interrupted, reaps it
-        return None if self.withdrawn.exists() else DelayedSubmission(self)
+        return None if self.withdrawn.exists() else DelayedSubmission(replace(self, process_id=0))
 
 
 def run_as_job(command: Sequence[str], project: Path, *, name: str, hours: float) -> None:
