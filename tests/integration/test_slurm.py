@@ -73,6 +73,16 @@ def test_a_job_is_awaited_and_what_it_says_is_said(project: Path, capfd: pytest.
     assert raised.value.exit_code == 3
 
 
+@pytest.mark.parametrize(("stage", "nodes"), [("train_prior", 2), ("embed@emoji", 1)])
+def test_only_trainings_get_several_nodes(
+    project: Path, monkeypatch: pytest.MonkeyPatch, stage: str, nodes: int
+) -> None:
+    monkeypatch.setenv("COMPODIFF_JOB", '{"nodes": 2}')
+    (folder := project / "artifacts" / ".jobs" / stage).mkdir(parents=True)
+    job, _ = on_slurm._submit([sys.executable, "-c", ""], project, folder, stage, 1)
+    assert f"#SBATCH --nodes={nodes}\n" in read(job.job_id, "sh")
+
+
 def test_a_job_that_slurm_tells_to_stop_goes_on_from_its_checkpoint(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

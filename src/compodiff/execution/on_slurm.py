@@ -128,6 +128,8 @@ def _submit(command: Sequence[str], project: Path, folder: Path, name: str, hour
             slurm_additional_parameters={"requeue": True},
             **given,
         )
+        if name.partition("@")[0] not in TRAININGS:  # only trainings divide their work among nodes
+            executor.update_parameters(slurm_nodes=1)
     except RuntimeError as error:
         raise ResourceUnavailable(f"{JOBS} is {SLURM}, but there is no Slurm here: {error}") from error
     except (NameError, TypeError, ValueError) as error:
