@@ -6,6 +6,7 @@ a flag of the processor says nothing of a library that was told not to use it.
 
 import logging
 import os
+import re
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -88,7 +89,9 @@ def name_device(device: torch.device) -> str:
 def find_peak(device: torch.device) -> float | None:
     """Return the floating-point operations a second of `device` in bfloat16, of its data sheet; None if unknown."""
     name = name_device(device)
-    return next((teraflops * 1e12 for part, teraflops in PEAKS.items() if part in name), None)
+    known = (teraflops for part, teraflops in PEAKS.items() if re.search(rf"{part}(?!\d)", name))  # an A1000 is no A100
+    peak = next(known, None)
+    return None if peak is None else peak * 1e12
 
 
 def choose_precision(asked: AskedPrecision, device: torch.device) -> Precision:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compodiff import precision
-from compodiff.precision import SelfCheck, choose_precision, describe_choice, measure_precisions
+from compodiff.precision import SelfCheck, choose_precision, describe_choice, find_peak, measure_precisions
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -89,3 +89,22 @@ def test_every_fast_path_holds_on_a_processor_without_it() -> None:
         command, cwd=ROOT, env={**os.environ, **HELD_DOWN}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA A10", 125.0),
+        ("NVIDIA A10G", 70.0),
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA RTX A1000", None),
+        ("cpu", None),
+    ],
+)
+def test_the_peak_is_that_of_the_card_itself(
+    monkeypatch: pytest.MonkeyPatch, name: str, teraflops: float | None
+) -> None:
+    monkeypatch.setattr(precision, "name_device", lambda _: name)
+    assert find_peak(CPU) == (None if teraflops is None else pytest.approx(teraflops * 1e12))
