@@ -33,7 +33,7 @@ from compodiff.tracking.registry import (
     find_version_at,
 )
 from compodiff.tracking.runs import deliver_kept
-from compodiff.tracking.store import Store, open_store
+from compodiff.tracking.store import Store, open_store, require_answers
 
 # Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
 REGISTER = "make run, or dvc repro --single-item --force register"
@@ -150,6 +150,8 @@ def note_trial(project: Path, number: str, verdict: str, reason: str, figures: M
         ResourceUnavailable: MLflow cannot be reached, or has no such version.
     """
     store = open_store(project)
+    with require_answers(store.uri):
+        store.client.get_model_version(MODEL, number)
     with _lock_decisions(project):
         while True:
             standing = settle_aliases(store)

@@ -168,6 +168,7 @@ def test_what_comes_of_a_trial_is_decided_too_and_a_withdrawn_canary_is_not_prom
     assert len(decisions(project)) == 4
     choose_record(place, WITHDRAWN)("compodiff version 9", "slow", {})  # which MLflow does not have
     assert "version 9 is withdrawn (slow), which the decision log does not have" in caplog.text
+    assert len(decisions(project)) == 4
 
 
 def test_aliases_moved_by_hand_follow_the_decisions_again(project: Path, caplog: pytest.LogCaptureFixture) -> None:
