@@ -104,7 +104,7 @@ def test_every_state_at_every_width_in_both_colours(chromium, champion):
         until(lambda: door.text == "That was not it. Try again.")
         chromium.find_element(By.ID, "token").send_keys(TOKEN, Keys.ENTER)
         until(lambda: len(chromium.find_elements(By.CSS_SELECTOR, "#starters .card")) > 10)
-        assert chromium.find_element(By.ID, "w_text").get_attribute("value") == "1.5", "the model's dials were not set"
+        assert chromium.find_element(By.ID, "w_text").get_attribute("value") == "1.75", "the model's dials were not set"
         _require_good_layout(chromium, "first screen")
 
         chromium.find_element(By.CSS_SELECTOR, "#starters .show").click()
