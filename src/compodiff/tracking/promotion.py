@@ -1,6 +1,7 @@
 """Promotion and rollback: the gate is asked, the decision is made (decision_log.py), and the aliases follow."""
 
 import getpass
+import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -187,8 +188,16 @@ def _sign(
     figures: dict[str, dict[str, float]],
 ) -> Decision:
     """Make a decision of whoever runs this, now; `champions` are the one from now on and the one before."""
-    person, now = f"{getpass.getuser()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
+    person, now = f"{_name_user()}@{socket.gethostname()}", datetime.now(UTC).isoformat(timespec="seconds")
     return Decision(verdict, person, now, about, *champions, reasons, figures)
+
+
+def _name_user() -> str:
+    """Return who runs this; the number of a user without a name, as a container's may be."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13
+        return str(os.getuid())
 
 
 @contextmanager

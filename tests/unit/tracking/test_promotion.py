@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,15 @@ def test_each_decision_is_recorded_with_who_when_from_to_figures_and_reasons(pro
     assert (refused["verdict"], refused["from"], refused["to"], refused["after"]) == ("refused", "1", "1", "1")
     assert "does not beat the champion's 0.500" in refused["reasons"]
     assert "emoji/composed/recall_at_10 0.4500 (version 2)" in refused["figures"]
+
+
+def test_a_user_without_a_name_decides_under_its_number(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    register(project, 0.5)
+    decide(project)
+    assert decisions(project)[0].tags["by"].startswith(f"{2**31 - 7}@")
 
 
 def test_the_record_is_also_a_file_and_a_tag_of_the_version(project: Path) -> None:
