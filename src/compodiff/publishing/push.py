@@ -62,7 +62,8 @@ def push_model(parts: ModelParts, facts: ModelFacts, to: Address, *, is_private:
         for name, folder in folders.items()
         for path in _list_files(folder)
     }
-    files[DIALS] = _encode(facts.dials)
+    if not (parts.folder / CHAIN).is_file():  # which names all files that there may be
+        files[DIALS] = _encode(facts.dials)
     files |= {path.name: path for path in (parts.folder / name for name in (DIALS, CHAIN, SIGNATURE)) if path.is_file()}
     files |= {f"metrics/{name}.json": _encode(content) for name, content in facts.figures.items()}
     files[CARD] = render_card(facts).encode()

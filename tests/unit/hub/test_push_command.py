@@ -15,7 +15,7 @@ from compodiff import Searcher
 from compodiff.errors import InputInvalid
 from compodiff.publishing.push import parse_target
 from compodiff.sets import open_set
-from compodiff.signing.chain import sign_folder
+from compodiff.signing.chain import require_intact, sign_folder
 from compodiff.signing.keys import SIGNING, TRUSTED
 from compodiff.storage.digests import digest_file
 
@@ -136,6 +136,22 @@ def test_a_second_push_takes_out_what_the_model_has_no_longer(
     assert compodiff("push", str(artifacts), "--to", "me/tiny", *LICENCE)[0] == 0
     assert "encoder/more.json" not in files_at(hub, "me/tiny")
     assert files_at(hub, "me/tiny")["notes.txt"] == b"mine"
+
+
+def test_a_signed_model_with_its_dials_in_its_card_arrives_intact(
+    hub: LoopbackHub, compodiff: Run, artifacts: Path, tmp_path: Path
+) -> None:
+    config, dials = artifacts / "composed" / "config.json", artifacts / "sampling.json"
+    card = json.loads(config.read_text())
+    card["trained_with"]["sampling"] = json.loads(dials.read_text())
+    config.write_text(json.dumps(card))
+    dials.unlink()
+    sign_folder(artifacts)
+    assert compodiff("push", str(artifacts), "--to", "me/tiny", *LICENCE)[0] == 0
+    for name, content in files_at(hub, "me/tiny").items():
+        (arrived := tmp_path / "arrived" / name).parent.mkdir(parents=True, exist_ok=True)
+        arrived.write_bytes(content)
+    require_intact(tmp_path / "arrived")
 
 
 def test_models_that_an_encoder_is_made_of_are_fetched_too(hub: LoopbackHub, compodiff: Run) -> None:
