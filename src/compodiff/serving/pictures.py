@@ -85,8 +85,9 @@ class Thumbnails:
 
 
 def _make_webp(pictures: PictureTable, picture_id: str, edge: int) -> bytes:
-    drawn = draw_sharp(picture_id, pictures.read_bytes(picture_id), edge) if edge > ThumbnailEdge.SMALL else None
-    picture = drawn or pictures.read(picture_id)
+    picture = pictures.read(picture_id)
+    if edge > ThumbnailEdge.SMALL:
+        picture = draw_sharp(picture_id, pictures.read_bytes(picture_id), edge) or picture
     is_small = max(picture.size) <= _AS_IT_IS  # an icon: nothing of it is lost, and its edges stay sharp
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

@@ -8,10 +8,13 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from compodiff.errors import InputInvalid
+from compodiff.images import PictureTable
+from compodiff.images.table import tabulate
 from compodiff.search.query import Query
 from compodiff.serving.api import create_app
 from compodiff.serving.batching import Batcher
 from compodiff.serving.limits import Limits
+from compodiff.serving.pictures import ThumbnailEdge, _make_webp
 
 RED = "twemoji-1F534"
 
@@ -33,6 +36,14 @@ def test_pictures_come_as_they_are_and_small(client, small_catalogue):
     assert (again.status_code, again.content) == (304, b"")
     large = Image.open(io.BytesIO(client.get(f"/thumbnails/{RED}", params={"edge": 640}).content))
     assert large.size == (640, 640), "an emoji was not drawn anew from its SVG"
+
+
+def test_a_damaged_emoji_is_one_line_at_every_size(small_catalogue, tmp_path):
+    (tmp_path / "red.png").write_bytes(small_catalogue.read_bytes(RED)[:40])
+    pictures = PictureTable(tmp_path, tabulate(tmp_path, {RED: (tmp_path / "red.png", 0, 40)}))
+    for edge in ThumbnailEdge:
+        with pytest.raises(InputInvalid, match=RED):
+            _make_webp(pictures, RED, edge)
 
 
 @pytest.mark.parametrize(
