@@ -5,12 +5,12 @@ work/                    removed when the pairs are written
 """
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
@@ -25,9 +25,11 @@ from compodiff.captions.caption_sets import (
     stamp_files,
 )
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit
+from compodiff.captions.edit_writers import EditWriter, LazyWriter, choose_engine, count_copies
 from compodiff.captions.edits import CaptionEdit
-from compodiff.captions.language_model import LanguageModelWriter, load_language_model
+from compodiff.captions.language_model import load_tokenizer
 from compodiff.errors import InputInvalid
+from compodiff.execution import map_shards
 from compodiff.hub import find_model_folder
 from compodiff.pairs.caption_file import KIND, open_pair_writer
 from compodiff.params import CaptionParams
@@ -41,11 +43,28 @@ BATCHES_PER_PART = 16
 OUTCOMES = ("sampled", "malformed", "unchanged", "duplicate", "other_split", "kept")
 
 
-class EditWriter(Protocol):
-    """What writes edits; `language_model.LanguageModelWriter` does."""
+@dataclass(frozen=True)
+class _Part:
+    """A group of captions, in the order of the set."""
 
-    def answer(self, captions: Sequence[str], number: int) -> list[str]:
-        """Return one answer for each caption of batch `number`."""
+    number: int
+    captions: Sequence[str]
+    is_done: bool
+
+
+@dataclass(frozen=True)
+class _PartWriter:
+    """Answers the captions of a part, `size` at a time; a worker has one copy for all its parts."""
+
+    writer: EditWriter
+    size: int
+
+    def __call__(self, part: _Part) -> list[str]:
+        if part.is_done:
+            return []
+        batches = [part.captions[first : first + self.size] for first in range(0, len(part.captions), self.size)]
+        numbered = enumerate(batches, start=part.number * BATCHES_PER_PART)
+        return [answer for number, batch in numbered for answer in self.writer.answer(batch, number)]
 
 
 @dataclass(frozen=True)
@@ -56,13 +75,15 @@ class WritingRun:
         captions: the caption set.
         work: folder for the parts.
         params: section `captions`.
-        model: what tells the model from others (JSON types).
+        model: what tells the model and its engine from others (JSON types).
+        workers: how many processes answer, each with a copy of the model.
     """
 
     captions: Path
     work: Path
     params: CaptionParams
     model: Mapping[str, Any]
+    workers: int = 1
 
     def write(self, writer: EditWriter, to: Path, wanted: int, progress: Callable[[int], object]) -> dict[str, Any]:
         """Write up to `wanted` caption pairs, one of a caption at most; parts that are done are not made again.
@@ -98,20 +119,33 @@ class WritingRun:
         return {"pairs": pairs.written, "rows": dict(outcomes), "captions": dict(tally)}
 
     def _answer_captions(self, writer: EditWriter, tally: Counter[str]) -> Iterator[tuple[str, str]]:
-        """Yield every usable caption with what the model wrote, part by part."""
-        it = self.params.keywords
+        """Yield every usable caption with what the model wrote, in the order of the set; parts end in any order."""
+        it, read = self.params.keywords, Counter(tally)
+        size = self.params.language_model.sampling_batch_size
         usable = select_captions(
-            read_captions(self.captions), tally, min_english=it.min_english, max_characters=it.max_characters
+            read_captions(self.captions), read, min_english=it.min_english, max_characters=it.max_characters
         )
-        size, number = self.params.language_model.sampling_batch_size, 0
-        while part := list(islice(usable, BATCHES_PER_PART * size)):
-            path = self.work / f"part-{number:05d}.json"
-            if not path.exists():
-                batches = [part[first : first + size] for first in range(0, len(part), size)]
-                numbered = enumerate(batches, start=number * BATCHES_PER_PART)
-                write_json(path, [answer for count, batch in numbered for answer in writer.answer(batch, count)])
-            yield from zip(part, json.loads(path.read_text(encoding="utf-8")), strict=True)
-            number += 1
+        waiting: deque[tuple[_Part, Counter[str]]] = deque()  # with the tally up to each: parts are read ahead
+
+        def read_parts() -> Iterator[_Part]:
+            for number in count():
+                if not (captions := list(islice(usable, BATCHES_PER_PART * size))):
+                    return
+                part = _Part(number, captions, self._locate(number).exists())
+                waiting.append((part, read.copy()))
+                yield part
+
+        for part, answers in map_shards(_PartWriter(writer, size), read_parts(), workers=self.workers):
+            if not part.is_done:
+                write_json(self._locate(part.number), answers)
+            while waiting and (path := self._locate(waiting[0][0].number)).exists():
+                first, counted = waiting.popleft()
+                _replace_counts(tally, counted)
+                yield from zip(first.captions, json.loads(path.read_text(encoding="utf-8")), strict=True)
+        _replace_counts(tally, read)
+
+    def _locate(self, number: int) -> Path:
+        return self.work / f"part-{number:05d}.json"
 
     def _split(self, row: EditRow) -> str:
         return choose_split(digest_caption(row.caption), self.params.validation_fraction)
@@ -137,14 +171,24 @@ def write_pairs(captions: Path, to: Path, params: CaptionParams, *, model: str, 
 
     Raises:
         InputInvalid: `to` or its work folder is somebody's, or nothing was kept.
-        ResourceUnavailable: there is no such model.
+        ResourceUnavailable: there is no such model, or no vLLM where it is asked for.
     """
     work = to.with_name(f"{to.name}.work")
     require_replaceable_file(to, KIND)
     claims.require_claimable(work, WORK)
-    network, tokenizer = load_language_model(model, to_train=False)
+    load_tokenizer(model)  # a wrong model shows before captions are read
+    engine = choose_engine(params.language_model)
     weights = sorted(find_model_folder(model).glob("*.safetensors"))
-    identity = {"name": model, "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights]}
-    writer = LanguageModelWriter(network, tokenizer, params.language_model, seed=params.seed)
+    identity = {
+        "name": model,
+        "engine": engine,
+        "files": [[it.name, it.stat().st_size, it.stat().st_mtime_ns] for it in weights],
+    }
+    writer = LazyWriter(model, engine, params.language_model, params.seed)
     with tqdm(total=wanted, desc="writing", unit=" pairs", disable=None) as bar:
-        return WritingRun(captions, work, params, identity).write(writer, to, wanted, bar.update)
+        return WritingRun(captions, work, params, identity, count_copies()).write(writer, to, wanted, bar.update)
+
+
+def _replace_counts(tally: Counter[str], by: Counter[str]) -> None:
+    tally.clear()
+    tally.update(by)

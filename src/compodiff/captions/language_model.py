@@ -1,4 +1,4 @@
-"""A causal language model that writes edits: fine-tuning on (caption, edit, edited caption), and sampling.
+"""A causal language model that writes edits: fine-tuning on (caption, edit, edited caption).
 
     compodiff captions fine-tune ROWS.jsonl --model facebook/opt-6.7b --to artifacts/editor
     compodiff captions write CAPTIONS --model artifacts/editor --to pairs.parquet -n 1000000
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from compodiff.captions.edit_rows import EditRow, make_prompt, read_edit_rows
+from compodiff.captions.edit_rows import EditRow, read_edit_rows
 from compodiff.captions.tuning_checkpoint import LANGUAGE_MODEL, TuningCheckpoint
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.execution.gpu_memory import MemoryBound
@@ -42,21 +42,42 @@ def load_language_model(name: str | Path, *, to_train: bool) -> tuple[Any, Any]:
         ResourceUnavailable: the hub id is not on this machine, or there are no safetensors.
         InputInvalid: it is neither a folder nor a hub id, or its tokenizer has no end-of-text token.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     folder = find_model_folder(name)
     precision = torch.bfloat16 if torch.cuda.is_available() and not to_train else torch.float32
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+    _, tokenizer = load_tokenizer(name)
+    with _name_faults(name):
         model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=precision)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ResourceUnavailable(f"no language model could be loaded from {name}: {reason}") from error
+    return model.to(choose_device()), tokenizer
+
+
+def load_tokenizer(name: str | Path) -> tuple[Any, Any]:
+    """Return a model's configuration and its tokenizer, of a folder or a hub id.
+
+    Raises:
+        ResourceUnavailable: the hub id is not on this machine, or the folder holds no model.
+        InputInvalid: it is neither a folder nor a hub id, or its tokenizer has no end-of-text token.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = find_model_folder(name)
+    with _name_faults(name):
+        config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     if tokenizer.eos_token_id is None:
         raise InputInvalid(f"the tokenizer of {name} has no end-of-text token; take a model whose tokenizer has one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(choose_device()), tokenizer
+    return config, tokenizer
+
+
+@contextmanager
+def _name_faults(name: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ResourceUnavailable(f"no language model could be loaded from {name}: {reason}") from error
 
 
 class RowTokens:
@@ -119,7 +140,7 @@ def fine_tune(
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * _compute_rate(step, total, params.warmup_steps)
         batch = rows.make_batch(_order_rows(len(rows.rows), step, params, seed))
-        with _seed_generators(seed, step):
+        with seed_generators(seed, step):
             loss = memory.call(partial(_accumulate_gradients, model, batch), params.batch_size)
         nn.utils.clip_grad_norm_([it for _, it in trained], params.clip_norm)
         optimizer.step()
@@ -144,9 +165,9 @@ def _accumulate_gradients(model: nn.Module, batch: dict[str, Tensor], size: int)
     return total
 
 
-def find_longest_row(model: Any, params: LanguageModelParams) -> int:
-    """Return how many tokens a row may have: `max_tokens`, or what the model has positions for."""
-    positions = getattr(model.config, "max_position_embeddings", None)
+def find_longest_row(config: Any, params: LanguageModelParams) -> int:
+    """Return how many tokens a row may have: `max_tokens`, or what a model so configured has positions for."""
+    positions = getattr(config, "max_position_embeddings", None)
     return min(params.max_tokens, positions or params.max_tokens)
 
 
@@ -169,7 +190,7 @@ def add_lora(model: Any, rank: int, *, seed: int) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=LORA_SCALE * rank)
-    with _seed_generators(seed, 0), warnings.catch_warnings():
+    with seed_generators(seed, 0), warnings.catch_warnings():
         # PEFT asks transformers by a name that it calls deprecated.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return get_peft_model(model, config)
@@ -200,11 +221,11 @@ def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: s
     numbers = params.language_model
     network, tokenizer = load_language_model(model, to_train=True)
     reading = tqdm(read_edit_rows(rows), desc="reading", unit=" rows", disable=None)
-    tokenized = RowTokens(reading, tokenizer, find_longest_row(network, numbers))
+    tokenized = RowTokens(reading, tokenizer, find_longest_row(network.config, numbers))
     if lora:
         network = add_lora(network, numbers.lora_rank, seed=params.seed)
     training = {"model": model, "lora": lora, "rows": tokenized.digest()}
-    training |= {"seed": params.seed, "params": numbers.model_dump()}
+    training |= {"seed": params.seed, "params": numbers.model_dump(exclude={"engine"})}
     checkpoint = TuningCheckpoint(to.with_name(f"{to.name}.checkpoint"), training)
     steps, losses = count_steps(tokenized, numbers), []
     with tqdm(total=steps, desc="fine-tuning", unit=" steps", disable=None) as bar:
@@ -217,47 +238,6 @@ def tune_language_model(rows: Path, to: Path, params: CaptionParams, *, model: s
     last = losses[-20:]
     counts = {"rows": len(tokenized.rows), "rows_too_long": tokenized.too_long, "steps": steps}
     return counts | {"loss": round(sum(last) / len(last), 4)}
-
-
-class LanguageModelWriter:
-    """Samples answers of a language model."""
-
-    def __init__(self, model: Any, tokenizer: Any, params: LanguageModelParams, *, seed: int) -> None:
-        self._model = model.eval()
-        self._tokenizer = tokenizer
-        self._params = params
-        self._seed = seed
-        self._memory = MemoryBound("captions that it answers", "take a smaller model or max_tokens")
-
-    def answer(self, captions: Sequence[str], number: int) -> list[str]:
-        """Return one answer for each caption, as it is; `number` of the batch is part of the seed.
-
-        Raises:
-            ResourceUnavailable: the GPU's memory does not hold one caption.
-        """
-        with _seed_generators(self._seed, number):
-            return [answer for some in self._memory.run_by_parts(self._generate, captions) for answer in some]
-
-    @torch.inference_mode()
-    def _generate(self, captions: Sequence[str]) -> list[str]:
-        self._tokenizer.padding_side = "left"
-        limit = find_longest_row(self._model, self._params)
-        prompts = self._tokenizer(
-            list(map(make_prompt, captions)), return_tensors="pt", padding=True, truncation=True, max_length=limit - 1
-        ).to(choose_device())
-        prompts.pop("token_type_ids", None)
-        tokens = self._model.generate(
-            **prompts,
-            do_sample=True,
-            temperature=self._params.temperature,
-            top_p=self._params.top_p,
-            max_new_tokens=limit - prompts["input_ids"].shape[1],
-            pad_token_id=self._tokenizer.pad_token_id,
-            eos_token_id=self._tokenizer.eos_token_id,
-        )
-        new = tokens[:, prompts["input_ids"].shape[1] :]
-        answers: list[str] = self._tokenizer.batch_decode(new, skip_special_tokens=True)
-        return answers
 
 
 def _order_rows(rows: int, step: int, params: LanguageModelParams, seed: int) -> list[int]:
@@ -277,7 +257,7 @@ def _compute_rate(step: int, total: int, warmup: int) -> float:
 
 
 @contextmanager
-def _seed_generators(seed: int, number: int) -> Iterator[None]:
+def seed_generators(seed: int, number: int) -> Iterator[None]:
     """Seed PyTorch's own generators, which dropout and sampling draw from; afterwards they are as before."""
     with torch.random.fork_rng():
         torch.manual_seed(seed * 1_000_003 + number)

@@ -1,5 +1,7 @@
 """Section `captions`: how caption pairs are made of captions, by keywords and by a language model."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from compodiff.params.section import Section
@@ -43,6 +45,9 @@ class KeywordParams(Section):
 class LanguageModelParams(Section):
     """Fine-tuning of a causal language model on edits, and sampling from it."""
 
+    engine: Literal["auto", "transformers", "vllm"] = Field(
+        default="auto", description="what samples; auto: vllm where it is installed and a GPU is there"
+    )
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     learning_rate: float = Field(gt=0)

@@ -10,8 +10,8 @@ from worlds.captions import ANIMALS, PLACES, ROWS, tiny_model, tiny_tokenizer
 
 from compodiff.captions.by_language_model import WritingRun
 from compodiff.captions.edit_rows import EditRow, is_change, parse_edit, read_edit_rows
+from compodiff.captions.edit_writers import LanguageModelWriter
 from compodiff.captions.language_model import (
-    LanguageModelWriter,
     RowTokens,
     add_lora,
     fine_tune,
@@ -130,6 +130,19 @@ def test_the_same_seed_writes_the_same_pairs_after_a_kill_too(editor, captions, 
     making.write(CountedWriter(), tmp_path / "resumed.parquet", 1000, lambda _: None)
     assert asked[0] == 16
     assert (tmp_path / "resumed.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_parts_that_end_in_another_order_give_the_same_pairs(editor, captions, tmp_path, monkeypatch):
+    def map_backwards(function, items, *, workers):
+        return [(item, function(item)) for item in reversed(list(items))]
+
+    whole, writer = run(captions, tmp_path / "work", editor, sampling_batch_size=1)
+    expected = whole.write(writer, tmp_path / "in-order.parquet", 5, lambda _: None)
+    monkeypatch.setattr("compodiff.captions.by_language_model.map_shards", map_backwards)
+    summary = whole.write(writer, tmp_path / "backwards.parquet", 5, lambda _: None)
+    assert summary == expected
+    assert summary["pairs"] == 5
+    assert (tmp_path / "backwards.parquet").read_bytes() == (tmp_path / "in-order.parquet").read_bytes()
 
 
 def test_a_model_that_writes_nothing_parseable_ends_with_the_reason(untrained, captions, tmp_path):
