@@ -33,6 +33,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "index build": ("{root}/pictures", *MODEL),
     "index add": ("{root}/pictures", "{root}/pictures/red.png", *MODEL),
     "index from-embeddings": ("{root}/vectors", *MODEL),
+    "index near-duplicates": ("{root}/indexed",),
     "index to-engine": "it writes to the engine",
     "index remove": "it writes where an index of the same folder stands already",
     "index status": "it only reads",

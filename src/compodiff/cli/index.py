@@ -168,6 +168,24 @@ def send_to_engine(
     echo(f"{sent.count} pictures of {index} are searched by {address}")
 
 
+@app.command("near-duplicates")
+def find_near_duplicates(
+    index: Annotated[Path, typer.Argument(help="An index of any kind and size.")],
+    *,
+    to: Annotated[Path, typer.Option("--to", help="Parquet: picture_id, other_id, cosine.")],
+    cosine: Annotated[float, typer.Option(min=-1, max=1, help="Of two near-duplicates, at least.")] = 0.95,
+    neighbours: Annotated[int, typer.Option(min=1, help="Nearest pictures that each is compared with.")] = 16,
+) -> None:
+    """Write pairs of near-duplicates, found by the index's own search; the index stays as it is."""
+    from compodiff.index.index import Index
+    from compodiff.index.near_pairs import write_near_pairs
+
+    said = write_near_pairs(Index.load(index), to, least_cosine=cosine, neighbours=neighbours)
+    echo(f"{said['pairs']} pairs in {to}")
+    if said["full"]:
+        echo(f"{said['full']} pictures have {neighbours} near-duplicates or more; raise --neighbours for all of them")
+
+
 @app.command("remove")
 def remove(folder: Folder, files: Files = None, out: Out = None) -> None:
     """Take pictures out of the index of FOLDER, not off the disk. Default: all that are no longer there.
