@@ -10,7 +10,9 @@ from statistics import median
 
 import psutil
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 
+from compodiff.tracking.decision_log import DECISIONS, PROMOTED, REFUSED, ROLLED_BACK
 from worlds.soak.clients import Reply
 from worlds.soak.person import Person
 from worlds.soak.services import Sample, Service
@@ -26,11 +28,9 @@ _LEFT_OVER = re.compile(r"\.(partial|retired|tmp)\b|\.new$|\.unlocked")
 def check_registry(team: Team, person: Person) -> Iterator[str]:
     """One champion; every decision that was acknowledged is there once; no run is left running, no metric lost."""
     client = MlflowClient(team.variables["MLFLOW_TRACKING_URI"])
-    decisions = sorted(client.search_model_versions("name = 'compodiff-decisions'"), key=lambda each: int(each.version))
-    last, champion = 0, "none"
-    for each in decisions:
-        if int(each.tags["after"]) == last:
-            last, champion = int(each.version), each.tags["to"]
+    decisions = _list_decisions(client)
+    counting = _select_counting(decisions)
+    champion = counting[-1].tags["to"] if counting else "none"
     found = client.get_registered_model("compodiff").aliases.get("champion")
     if found != champion:
         yield f"the alias champion stands for version {found}, the decisions say {champion}"
@@ -43,6 +43,33 @@ def check_registry(team: Team, person: Person) -> Iterator[str]:
         if reasons[reason] > 1:
             yield f"rollback {reason!r} was decided {reasons[reason]} times"
     yield from _check_runs(client, team)
+
+
+def count_changes(team: Team) -> dict[str, int]:
+    """Return how many decisions made another one champion, refused to, or went back; the first champion is none."""
+    decisions = _select_counting(_list_decisions(MlflowClient(team.variables["MLFLOW_TRACKING_URI"])))
+    found = Counter(each.tags["verdict"] for each in decisions if each.tags["from"] != "none")
+    return {verdict: found[verdict] for verdict in (PROMOTED, REFUSED, ROLLED_BACK)}
+
+
+def _list_decisions(client: MlflowClient) -> list[ModelVersion]:
+    """Return all decisions, of which MLflow gives a page at a time, in their order."""
+    found, token = [], None
+    while True:
+        page = client.search_model_versions(f"name = '{DECISIONS}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda each: int(each.version))
+
+
+def _select_counting(decisions: Sequence[ModelVersion]) -> list[ModelVersion]:
+    """Leave out what was decided after a decision that another one was made after already."""
+    counting: list[ModelVersion] = []
+    for each in decisions:
+        if int(each.tags["after"]) == (int(counting[-1].version) if counting else 0):
+            counting.append(each)
+    return counting
 
 
 def _check_runs(client: MlflowClient, team: Team) -> Iterator[str]:

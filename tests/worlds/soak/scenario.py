@@ -22,6 +22,7 @@ from worlds.soak.strikes import Outcome, Striker
 from worlds.soak.team import Team, make_team
 
 _RUN_SECONDS = 1500.0  # of a deployment that has to complete; minutes on a busy machine
+_DAILY = ("champion/daily", "index-refresh/watch", "dataset/nightly", "drift/drift")
 _PAUSE = 2.0  # between questions to Prefect, which would keep it busy
 _LEASE_SECONDS = 420.0  # Prefect's, 300, which a killed flow holds; and what is on its way then
 
@@ -77,9 +78,9 @@ def _run_first(team: Team, person: Person) -> None:
     _require_completed(team, person, "pipeline/on-demand")
 
 
-def _require_completed(team: Team, person: Person, deployment: str) -> None:
+def _require_completed(team: Team, person: Person, deployment: str, **parameters: Any) -> None:
     """Run a deployment to its end; it has to complete."""
-    asked = person.ask(deployment)
+    asked = person.ask(deployment, **parameters)
     assert asked is not None, f"{deployment} cannot be asked for"
 
     def has_ended() -> bool:
@@ -122,9 +123,10 @@ def _settle(team: Team, person: Person, report: Report) -> None:
     waited = wait_for(is_quiet, _LEASE_SECONDS, pause=_PAUSE)
     report.figures["seconds until nothing ran any more"] = waited
     person.set_params()
-    for deployment in ("training/weekly", "champion/daily", "index-refresh/watch", "dataset/nightly", "drift/drift"):
+    why = {"rollback/on-demand": {"reason": person.make_reason()}}
+    for deployment in ("training/weekly", *why, *_DAILY):
         try:
-            _require_completed(team, person, deployment)
+            _require_completed(team, person, deployment, **why.get(deployment, {}))
         except AssertionError as error:
             report.violations.append(f"after the faults: {error}")
 
@@ -149,6 +151,10 @@ def _check(team: Team, clients: Clients, person: Person, report: Report) -> None
     report.violations += invariants.check_serving(clients.replies, team.services["serve"], report.outcomes)
     report.violations += invariants.check_memory(team)
     report.violations += invariants.check_registry(team, person)
+    changes = invariants.count_changes(team)
+    report.figures["decisions: another champion, a refusal, a rollback"] = changes
+    if 0 in (changes["promoted"], changes["rolled back"]):
+        report.violations.append(f"no promotion over a champion, or no rollback: {changes}")
     report.violations += invariants.check_flows(team)
     report.violations += invariants.check_stores(team)
     report.violations += invariants.check_left_over(team)
