@@ -85,6 +85,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "sign": "it writes chain.json into a model's folder, and refuses another's: tests/unit/signing/test_model_chain.py",
     "drift": "its folder is claimed before anything is read: tests/unit/drift/test_drift.py",
     "bench index": "its folder is claimed before anything is made: tests/unit/speed",
+    "bench gpu": ("--device", "cpu", "--only", "sampling"),
     "bench scale": "it prints",
     "bench denoiser": "it prints",
     "bench training": "it prints",

@@ -22,6 +22,7 @@ from compodiff.embeddings.token_arrays import TokenTable
 from compodiff.encoders import Encoder
 from compodiff.index.index import Index
 from compodiff.language.templates import choose_article
+from compodiff.language.wishes import list_wished
 from compodiff.pairs.caption_file import read_caption_pairs
 from compodiff.params import Params
 
@@ -66,7 +67,9 @@ class Measurement:
         return run_benchmark(run).describe_recalls(RECALLS)
 
     def _embed_texts(self, encoder: Encoder) -> Embeddings:
-        texts = ["", *sorted({query.relative_caption for query in self.queries})]
+        said = {query.relative_caption for query in self.queries}
+        wished = list_wished(said) if encoder.manifest.tells_classes else set[str]()
+        texts = ["", *sorted((said | wished) - {""})]
         pooled, tokens = encode_texts(encoder, texts, TEXTS_AT_ONCE)
         return Embeddings(
             encoder.manifest,

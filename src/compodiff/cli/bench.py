@@ -153,7 +153,10 @@ def time_gpu(
     from compodiff.errors import ResourceUnavailable
     from compodiff.params import Params, compose_params
     from compodiff.speed.gpu import report
+    from compodiff.storage.atomic import write_json
+    from compodiff.storage.ownership import require_replaceable_file
 
+    require_replaceable_file(to, report.KIND)
     if device not in ("cuda", "cpu"):
         raise InputInvalid(f"--device {device} is neither cuda nor cpu")
     params = Params.model_validate(compose_params(Path(str(files("compodiff") / "defaults")), "paper"))
@@ -165,7 +168,7 @@ def time_gpu(
             value = f"{row.value:,.4g}" if isinstance(row.value, float) else row.value
             echo(f"{row.part:<24}{row.what:<60}{value:>14} {row.unit}")
         if to is not None:  # each time: who ends this early keeps what there is
-            to.write_text(json.dumps(report.to_json(rows), indent=2) + "\n", encoding="utf-8")
+            write_json(to, report.to_json(rows), report.KIND)
     if as_json:
         typer.echo(json.dumps(report.to_json(rows), indent=2))
     if failed := sorted({row.part for row in rows if row.what == report.FAILED}):

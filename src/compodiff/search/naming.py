@@ -79,7 +79,7 @@ def _list_called(name: str, index: Index) -> list[str]:
     """Return the ids of pictures whose names have all of `name` as words, the shortest names first, with the names."""
     if index.rows is not None or not name.strip() or len(name) > _COMPARED:
         return []
-    whole = rf"\b{re.escape(name.strip())}\b"
+    whole = rf"\b{re.escape(name.strip().encode(errors='replace').decode())}\b"  # of a shell that is not UTF-8
     rows = np.flatnonzero(index.pictures["name"].str.contains(whole, case=False, regex=True, na=False))
     shortest = sorted(rows.tolist(), key=lambda row: len(index.names[row]))[:_NEAREST]
     return [f"{index.picture_ids[row]} ({index.names[row]})" for row in shortest]

@@ -11,6 +11,7 @@ from compodiff.bundled import read_description
 from compodiff.catalogue.drawing import STYLES, draw
 from compodiff.catalogue.relations import make_picture_id
 from compodiff.errors import CompoDiffError
+from compodiff.images.decoding import read_size
 from compodiff.serving.demonstration import make_file_name
 
 
@@ -25,8 +26,7 @@ def draw_sharp(picture_id: str, content: bytes, edge: int) -> Image.Image | None
     svg = _list_drawings().get(strip_suffix(picture_id))
     if svg is None:
         return None
-    with Image.open(io.BytesIO(content)) as picture:
-        own = picture.width
+    own, _ = read_size(content)
     if own >= edge or draw(svg, own).png != content:
         return None
     return Image.open(io.BytesIO(draw(svg, edge).png))

@@ -18,7 +18,7 @@ def test_it_prints_and_writes_what_it_measures(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*COMMAND, "--to", str(tmp_path / "gpu.json")])
     assert done.exit_code == 0, done.output
     table = json.loads(done.stdout)
-    assert table == json.loads((tmp_path / "gpu.json").read_text())
+    assert {**table, "written_by": "compodiff:figures of a GPU"} == json.loads((tmp_path / "gpu.json").read_text())
     assert {row["part"] for row in table["rows"]} == {"card", "sampling"}
     answered = [row for row in table["rows"] if row["unit"] == "queries/s"]
     assert len(answered) == 2

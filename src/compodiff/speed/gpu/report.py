@@ -19,6 +19,7 @@ from compodiff.precision import explain_missing_gpu, find_peak, name_device
 from compodiff.speed.gpu.timing import Row, measure_product
 from compodiff.speed.wide_arrays import PAPER, Widths, write_wide_arrays
 
+KIND = "figures of a GPU"
 LEFT_OUT, FAILED = "left out", "failed"
 CARD, COMPILED = "card", "training, compiled"
 
