@@ -13,9 +13,9 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from compodiff.errors import CompoDiffError
+from compodiff.errors import CompoDiffError, ParamsInvalid
 from compodiff.execution.on_slurm import runs_as_job
 from compodiff.params import TimeLimits
 from flows.processes.dvc import CommandResult, is_up_to_date, list_changes, run_dvc, run_followed, stopping
@@ -23,7 +23,7 @@ from flows.processes.dvc import CommandResult, is_up_to_date, list_changes, run_
 HOUR = 3600.0
 PROGRAM = str(Path(sys.executable).with_name("compodiff"))
 
-Seconds = Annotated[float, Field(gt=0, le=7 * 24 * HOUR, description="time that each stage may take, in seconds")]
+Seconds = Annotated[float, Field(gt=0, le=366 * 24 * HOUR, description="time that each stage may take, in seconds")]
 Force = Annotated[bool, Field(strict=True, description="run also what is up to date")]
 
 # Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
@@ -104,12 +104,21 @@ def find_limit(stage: str, limit_seconds: float) -> float:
     """Return the seconds that a stage may take: of a flow's limit and that of params.yaml, the smaller.
 
     A job of Slurm has the limit of params.yaml itself, and here the time that it waits for its turn counts too.
+
+    Raises:
+        ParamsInvalid: time_limits of params.yaml says no hours.
     """
     path = Path("params.yaml")
     values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
     if not values or "time_limits" not in values or runs_as_job(stage):
         return limit_seconds
-    return min(limit_seconds, HOUR * TimeLimits.model_validate(values["time_limits"]).find_hours(stage))
+    try:
+        limits = TimeLimits.model_validate(values["time_limits"])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, ("time_limits", *fault["loc"])))
+        raise ParamsInvalid(f"params.yaml: {key}: {fault['msg']}") from error
+    return min(limit_seconds, HOUR * limits.find_hours(stage))
 
 
 def find_outcome(name: str, state: State[Any]) -> StageOutcome:

@@ -24,13 +24,13 @@ from prefect.states import Pending
 from prefect.testing.utilities import prefect_test_harness
 
 import flows
-from compodiff.errors import InputInvalid
+from compodiff.errors import InputInvalid, ParamsInvalid
 from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.processes import open_runs
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
-from flows.tasks import StageOutcome, find_outcome, run_stage
+from flows.tasks import StageOutcome, find_limit, find_outcome, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -275,3 +275,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_the_smaller_limit_counts_and_a_wrong_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_limit("embed@emoji", 60.0) == 60.0  # no params.yaml
+    Path("params.yaml").write_text("time_limits: {hours: 2, stages: {embed: 1}}")
+    assert [find_limit(name, 7200.0) for name in ("embed@emoji", "train_prior")] == [3600.0, 7200.0]
+    assert find_limit("train_prior", 60.0) == 60.0
+    Path("params.yaml").write_text("time_limits: {hours: soon, stages: {}}")
+    with pytest.raises(ParamsInvalid, match=r"params\.yaml: time_limits\.hours: "):
+        find_limit("train_prior", 60.0)
