@@ -170,9 +170,9 @@ def search(
             echo(f"answered by the server at {served.record.address}", err=True)
         if print0:
             _print_files(served.files)
-            return
-        content = served.describe(given, asked) if as_json else None
-        _print_answer(served.reply["notes"], served.rows, content)
+        else:
+            content = served.describe(given, asked) if as_json else None
+            _print_answer(served.reply["notes"], served.rows, content)
         shown.show(lambda: served.read_pictures(references[0]))
         return
     with show_work("opening the model and the index", is_quiet=as_json):
@@ -182,9 +182,9 @@ def search(
     hits = answer.ranking.hits
     if print0:
         _print_files([(hit.picture_id, hit.path) for hit in hits])
-        return
-    rows = [(it.rank, it.score, it.name, it.picture_id) for it in hits]
-    _print_answer(answer.ranking.notes, rows, _describe(answer, given) if as_json else None)
+    else:
+        rows = [(it.rank, it.score, it.name, it.picture_id) for it in hits]
+        _print_answer(answer.ranking.notes, rows, _describe(answer, given) if as_json else None)
     shown.show(answer.ranking.read_pictures)
 
 

@@ -28,13 +28,15 @@ from compodiff.experiments.setup import ExperimentSetup
 from compodiff.experiments.training import Trained, find_pipeline_model, open_all_data, plan_steps, train_both_stages
 from compodiff.experiments.variants import VariantData
 from compodiff.outcomes import Bootstrap
+from compodiff.params import SamplingParams
 from compodiff.speed.apart import measure
 from compodiff.training.examples import TARGET, TEXT
 
-GUIDANCE = (1.0, 1.5, 2.0, 3.0)  # weights of the text that are tried for a trained network
+GUIDANCE = (1.0, 1.5, 2.0, 3.0)  # weights of the text that are tried for a trained network, beside the params' own
 KNOWN = 4096  # pictures and texts at most that BASIC knows beforehand
 QUESTION = "Which method composes best?"
 Ask = Callable[[QueryArrays, Vectors], Answer]
+Dial = tuple[float, ...]  # of a trained network: w_image and w_text
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Answered:
     concepts: Sequence[Sequence[str]]
     spread: Mapping[str, float]
     costs: Mapping[str, float]
-    dials: Sequence[float]
+    dials: Sequence[Dial]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -145,10 +147,13 @@ def answer_trained(
 ) -> list[Answered]:
     """Ask a trained model with the guidance that is best on validation queries; then as `ask` says."""
 
-    def guide(weight: float) -> RetrievalModel:
-        return trained.model.sample_with(chosen_on.change_sampling(w_text=weight))
+    def guide(dial: Dial) -> RetrievalModel:
+        return trained.model.sample_with(chosen_on.change_sampling(w_image=dial[0], w_text=dial[1]))
 
-    best = max(GUIDANCE, key=lambda weight: _rate(chosen_on.benchmark.answer(guide(weight), f"w_text {weight:g}")))
+    def rate(dial: Dial) -> tuple[float, ...]:
+        return _rate(chosen_on.benchmark.answer(guide(dial), "w_image {:g}, w_text {:g}".format(*dial)))
+
+    best = max(list_guidance(chosen_on.params.sampling), key=rate)
     parameters = sum(each.numel() for each in trained.model.denoiser.parameters())
     costs = {"parameters": parameters, "training_seconds": trained.seconds}
     return [
@@ -160,6 +165,11 @@ def answer_trained(
             reranking,
         )
     ]
+
+
+def list_guidance(own: SamplingParams) -> list[Dial]:
+    """Return the weights of image and text that are tried for a trained network."""
+    return [(image, text) for image in sorted({1.0, own.w_image}) for text in sorted({*GUIDANCE, own.w_text})]
 
 
 def answer_free(
@@ -177,15 +187,15 @@ def answer_free(
     values = method.list_values(reported.params.evaluation)
     best = values[0]
     if len(values) > 1:
-        best = max(values, key=lambda value: _rate(ask(chosen_on.benchmark, ask_with(value), value)[0].metrics))
+        best = max(values, key=lambda value: _rate(ask(chosen_on.benchmark, ask_with(value), (value,))[0].metrics))
     costs = {"parameters": 0, "training_seconds": 0.0}
     return [
         replace(answered, costs={**costs, **answered.costs})
-        for answered in ask(reported.benchmark, ask_with(best), best, reranking)
+        for answered in ask(reported.benchmark, ask_with(best), (best,), reranking)
     ]
 
 
-def ask(benchmark: EmbeddedBenchmark, answer: Ask, dial: float, reranking: Reranking | None = None) -> list[Answered]:
+def ask(benchmark: EmbeddedBenchmark, answer: Ask, dial: Dial, reranking: Reranking | None = None) -> list[Answered]:
     """Ask every part of a benchmark, score the answers and measure what answering takes; then what reranking adds."""
     scorer, answers = Scorer(chunk=benchmark.chunk, skip_missing=True), list[Answer]()
     gallery = read_gallery_vectors(benchmark.source.embeddings)
@@ -243,7 +253,7 @@ def describe_point(
         values |= {f"{name}_spread": answered.spread[name]} if answered.spread else {}
         low, high = differences[name]
         values |= {f"{name}_gain": value - reference[name], f"{name}_gain_low": low, f"{name}_gain_high": high}
-    dial = float(np.mean(answered.dials))
+    dial = ", ".join(f"{np.mean(each):g}" for each in zip(*answered.dials, strict=True))
     return Measurement({**settings, "dial": dial, "seeds": len(answered.dials)}, values | dict(answered.costs))
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -30,25 +31,31 @@ TOKEN = "secret"  # noqa: S105
 GONE = 2**22 + 1  # a process that cannot be: beyond the largest id of Linux
 
 
-@pytest.fixture(scope="module")
-def server(search_project, tmp_path_factory):
+@contextmanager
+def serve(index):
     """A server over the project's model, with a token, in a thread; its record, which is not put down yet."""
+    champion = Champion(lambda: find_places("artifacts", index))
+    app = create_app(champion, token=TOKEN, refresh_seconds=600)
+    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    port = running.servers[0].sockets[0].getsockname()[1]
+    places, root = champion.live.places, champion.live.searcher.pictures.root
+    yield ServerRecord(
+        os.getpid(), f"http://127.0.0.1:{port}", TOKEN, places.identity, str(places.index.resolve()), str(root)
+    )
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(search_project):
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(search_project)
-        champion = Champion(lambda: find_places("artifacts", None))
-        app = create_app(champion, token=TOKEN, refresh_seconds=600)
-        running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-        thread = threading.Thread(target=running.run, daemon=True)
-        thread.start()
-        while not running.started:
-            time.sleep(0.01)
-        port = running.servers[0].sockets[0].getsockname()[1]
-        places, root = champion.live.places, champion.live.searcher.pictures.root
-        yield ServerRecord(
-            os.getpid(), f"http://127.0.0.1:{port}", TOKEN, places.identity, str(places.index.resolve()), str(root)
-        )
-        running.should_exit = True
-        thread.join()
+        with serve(None) as record:
+            yield record
 
 
 @pytest.fixture
@@ -103,6 +110,35 @@ def test_pictures_and_pages_of_a_served_answer_are_drawn_without_the_model(
     assert np.abs(drawn[0].astype(int) - drawn[1]).mean() < 3  # thumbnails are small, and not without loss
     pages = [re.sub('src="[^"]*"', "", (tmp_path / f"{each}.html").read_text()) for each in ("here", "served")]
     assert pages[1].replace("picture.png", "reference") == pages[0]
+
+
+def test_files_of_a_served_answer_go_to_xargs_and_its_page_to_the_browser(records, tmp_path, monkeypatch):
+    album = tmp_path / "an album"
+    album.mkdir()
+    for name in ("red", "green", "dark blue"):
+        Image.new("RGB", (40, 40), name.replace(" ", "")).save(album / f"{name}.png")
+    run_command("index", "build", album, "--model", "artifacts")
+    asked = ("search", "--model", "artifacts", "--index", album, "--text", "green", "--print0")
+    here = run_command(*asked, "--no-server").stdout
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    with serve(album) as record:
+        write_record(record)
+        monkeypatch.setattr("compodiff.cli.search._open", None)  # whoever opens a model here fails
+        served = run_command(*asked, "--open", "--html", tmp_path / "answer.html").stdout
+    assert served == here
+    assert sorted(served.split("\0")) == ["", *(str(album / f"{each}.png") for each in ("dark blue", "green", "red"))]
+    assert opened == [(tmp_path / "answer.html").as_uri()]
+    assert (tmp_path / "answer.html").read_text().count("<img") == 3
+
+
+def test_files_inside_a_tar_are_refused_to_xargs_in_the_same_words(server, records):
+    asked = ("search", "--model", "artifacts", "--text", "circle", "--print0")
+    for is_served in (False, True):
+        if is_served:
+            write_record(server)
+        with pytest.raises(InputInvalid, match=r"lies inside .*; --print0 needs the index of a folder of files"):
+            run_command(*asked)
 
 
 def _read_kitty(sheet):
