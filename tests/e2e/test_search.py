@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import webbrowser
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from factories import draw_box_mask
 from worlds.search import search_by_shell
 
 from compodiff import Blend, Searcher
+from compodiff.search.words import split_words
 
 COOK, DARK_COOK = "👩‍🍳", "twemoji-1F469-1F3FF-200D-1F373"
 
@@ -44,6 +46,17 @@ def test_dials_say_how_much_the_text_counts(project, compodiff):
         for more in (("--text", "with dark skin", "--w-text", "0"), (), ("--text", "with dark skin", "--w-text", "9"))
     ]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_word_that_stands_in_a_name_finds_it_first(project, monkeypatch):
+    """Under a model of random weights, which knows no word; what stands in most names tells nothing apart."""
+    monkeypatch.chdir(project)
+    searcher = Searcher.load("artifacts")
+    names = [split_words(name) for name in searcher.index.pictures["name"]]
+    held = Counter(word for name in names for word in set(name) if len(word) > 3)
+    words = [word for word, times in held.items() if times < len(names) / 4]
+    assert len(words) > 40
+    assert [word for word in words if word not in split_words(searcher.search(text=word, k=1)[0].name)] == []
 
 
 def test_the_shell_asks_all_that_python_can(project, compodiff, monkeypatch):
