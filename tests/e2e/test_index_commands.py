@@ -106,7 +106,7 @@ def test_broken_pictures_are_named_and_left_out_unless_the_build_is_strict(proje
         code, out, err = compodiff("index", "build", str(album), "--model", "artifacts", *flags)
         assert code == 0
         assert "left out: broken\\n.png (not a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or JPEG 2000 picture)" in err
-        assert "1 files of other kinds left out: 1 .mov" in err
+        assert "1 file of another kind left out: 1 .mov" in err
         assert "5 pictures" in out
     code, out, _ = compodiff("index", "status", str(album))
     assert (code, [line.split(" (")[0] for line in out.splitlines()[2:]]) == (0, ["left out: broken\\n.png"])

@@ -264,7 +264,10 @@ def test_a_process_killed_between_two_files_leaves_none(project):
     ("options", "fault"),
     [
         (("--gallery", "G.npz"), "give both --gallery and --queries"),
-        (("--gallery", "G.npz", "--queries", "Q.npz", "--steps", "2"), "leave out --template and the dials"),
+        (
+            ("--gallery", "G.npz", "--queries", "Q.npz", "--steps", "2"),
+            "leave out --model, --cache, --template and the dials",
+        ),
     ],
 )
 def test_what_cannot_be_sent_is_refused_first(project, options, fault):

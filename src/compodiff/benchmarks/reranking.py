@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from compodiff.benchmarks.scoring.ranking import Reals, Similarity, find_top_rows
-from compodiff.benchmarks.scoring.scorer import Scored, find_excluded, list_outcomes, restrict
+from compodiff.benchmarks.scoring.scorer import Scored, find_excluded, restrict, score_lists
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.encoders.reranking import Reranking
 from compodiff.errors import InputInvalid
@@ -49,4 +49,4 @@ def rerank(scored: Scored, pictures: Vectors, similarity: Similarity, how: Reran
 
 def score_reranked(scored: Scored, lists: list[list[str]]) -> Mapping[str, Reals]:
     """Return the outcomes of reranked lists: those recalls and precisions that a list decides."""
-    return list_outcomes(replace(scored.benchmark, queries=scored.kept), lists)
+    return score_lists(replace(scored.benchmark, queries=scored.kept), lists)

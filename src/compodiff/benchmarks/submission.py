@@ -11,7 +11,7 @@ from compodiff.benchmarks.datasets.benchmark import Benchmark, BenchmarkQuery
 from compodiff.benchmarks.datasets.circo import VAL_QUERIES
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.benchmarks.scoring.ranking import Ints, Similarity, find_top_rows, score_candidates
-from compodiff.benchmarks.scoring.scorer import find_excluded, list_outcomes, require_fit, restrict
+from compodiff.benchmarks.scoring.scorer import find_excluded, require_fit, restrict, score_lists
 from compodiff.benchmarks.scoring.vectors import Vectors
 from compodiff.errors import InputInvalid
 from compodiff.storage.atomic import replace_folder, write_json
@@ -187,7 +187,7 @@ def check_circo(lists: Mapping[str, Any], benchmark: Benchmark, where: str) -> s
     what = f"mAP of {benchmark.label}"
     if benchmark.hides_targets:
         return what
-    scored = list_outcomes(benchmark, [[str(name) for name in lists[query.key]] for query in benchmark.queries])
+    scored = score_lists(benchmark, [[str(name) for name in lists[query.key]] for query in benchmark.queries])
     return f"{what} ({', '.join(f'{name} {values.mean():.4f}' for name, values in scored.items())})"
 
 

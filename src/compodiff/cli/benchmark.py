@@ -196,8 +196,11 @@ def submit(
     else:
         if gallery is None or queries is None:
             raise InputInvalid("give both --gallery and --queries, or neither for the answers of --model")
-        if template is not None or any(value is not None for value in given.values()):
-            raise InputInvalid("--gallery and --queries are answers already; leave out --template and the dials")
+        of_models = {"--model": model, "--cache": cache, "--template": template, **given}
+        if any(value is not None for value in of_models.values()):
+            raise InputInvalid(
+                "--gallery and --queries are answers already; leave out --model, --cache, --template and the dials"
+            )
         benchmark = submission.load_server_benchmark(name, root, split)
         own = load_embeddings(gallery, queries, find_entry(name).shorten_id)
         own.choose_answered([benchmark], skip_missing=skip_missing)
@@ -223,15 +226,18 @@ def check_submission(
 
 @app.command("doctor")
 def examine_benchmark(name: Name, root: Root) -> None:
-    """Say what is there, what is missing and where to get it."""
+    """Say what is there, what is missing and where to get it; ends with 1 where something is missing."""
     from compodiff.benchmarks.datasets.doctor import examine, list_sources
 
-    for finding in examine(name, root):
+    findings = list(examine(name, root))
+    for finding in findings:
         echo(f"{'ok     ' if finding.is_good else 'missing'}  {finding.what}")
     typer.echo()
     echo("where to get it")
     for line in list_sources(name):
         echo(f"  {line}")
+    if not all(finding.is_good for finding in findings):
+        raise typer.Exit(1)
 
 
 def _prepare(

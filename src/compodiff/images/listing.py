@@ -67,7 +67,8 @@ def list_pictures(
 def name_others(others: Counter[str]) -> str:
     """Say how many files of other kinds there are, and what would read them; "" where there is none."""
     named = {f"{suffix or 'without a suffix'}{_suggest_way_out(suffix)}": count for suffix, count in others.items()}
-    return f"{others.total():,} files of other kinds left out: {_name_counts(Counter(named))}" if others else ""
+    files = "1 file of another kind" if others.total() == 1 else f"{others.total():,} files of other kinds"
+    return f"{files} left out: {_name_counts(Counter(named))}" if others else ""
 
 
 def name_passed(passed: Counter[str]) -> str:

@@ -145,7 +145,7 @@ def restrict(benchmark: Benchmark, pictures: Vectors, *, skip_missing: bool) -> 
     return pictures.take({name: row for name, row in known.items() if row >= 0}), missing
 
 
-def list_outcomes(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[str, Reals]:
+def score_lists(benchmark: Benchmark, lists: Sequence[Sequence[str]]) -> dict[str, Reals]:
     """Score ranked lists of ids, such as a submission's, the best first; a short list keeps its denominator.
 
     Raises:
