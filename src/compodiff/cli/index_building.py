@@ -30,10 +30,16 @@ def _load_builder(folder: Path, index: Path, model: str | None) -> Callable[["Bu
 
     require_replaceable_index(index)
     chosen = choose_model(model, index)
+    encoder_folder = find_model_parts(chosen).encoder
     with show_work("opening the encoder"):
-        encoder = load_encoder(find_model_parts(chosen).encoder).prepare_for_many()
+        encoder = load_encoder(encoder_folder).prepare_for_many()
     params, made_by = load_params(find_params_file()).index, chosen.to_json()
-    return lambda todo: _tell(build_folder_index(folder, index, encoder, params, replace(todo, made_by=made_by)))
+
+    def build(todo: "BuildPlan") -> None:
+        todo = replace(todo, made_by=made_by, encoder_folder=encoder_folder)
+        _tell(build_folder_index(folder, index, encoder, params, todo))
+
+    return build
 
 
 def _tell(built: "FolderBuild") -> None:

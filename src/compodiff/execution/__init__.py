@@ -43,6 +43,15 @@ def count_workers() -> int:
     return int(text)
 
 
+def is_spread() -> bool:
+    """Return whether the environment asks for more than this process: by workers, by Ray or by several GPUs.
+
+    Raises:
+        InputInvalid: COMPODIFF_EXECUTION is no engine.
+    """
+    return WORKERS in os.environ or _choose_engine() == RAY or len(list_visible_gpus()) > 1
+
+
 def map_shards(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, on_gpu: bool = True
 ) -> Iterator[tuple[Item, Result]]:

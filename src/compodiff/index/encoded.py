@@ -41,21 +41,41 @@ class EncodedPicture:
 class EncodedPictures:
     """Parts of an earlier index, of a build that was killed, and those that are encoded now."""
 
-    def __init__(self, folder: Path, earlier: EarlierIndex | None, encoder: Encoder) -> None:
-        """Collect what `encoder` has made: in the parts at `folder` and in an earlier index."""
+    def __init__(
+        self, folder: Path, earlier: EarlierIndex | None, encoder: Encoder, *, held: frozenset[str] = frozenset()
+    ) -> None:
+        """Collect what `encoder` has made: in the parts at `folder` and in an earlier index.
+
+        Pictures whose bytes have a digest of `held` are somebody else's work.
+        """
         identity = json.dumps([encoder.manifest.identify(), LOOK_SHAPE], sort_keys=True).encode()
         self._encoder = encoder
         self._folder = folder / hashlib.sha256(identity).hexdigest()[:16]
         self._known = _take_over(earlier) if earlier and earlier.has_encoder(encoder.manifest) else {}
+        self._held = held
         self._pending: dict[str, PreparedPicture] = {}
         self.encoded = 0
-        for part in sorted(self._folder.glob("*.npz")):
-            with np.load(part, allow_pickle=False) as arrays:
-                self._take(arrays)
+        self._read_parts()
 
     def __contains__(self, sha256: str) -> bool:
         """Return whether the picture with these bytes is encoded, or about to be."""
-        return sha256 in self._known or sha256 in self._pending
+        return sha256 in self._known or sha256 in self._pending or sha256 in self._held
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of the bytes of every picture that is encoded."""
+        return frozenset(self._known)
+
+    def read_what_others_encoded(self) -> None:
+        """Take what others have put down meanwhile."""
+        before = len(self._known)
+        self._read_parts()
+        self.encoded += len(self._known) - before
+
+    def _read_parts(self) -> None:
+        for part in sorted(self._folder.glob("*.npz")):
+            with np.load(part, allow_pickle=False) as arrays:
+                self._take(arrays)
 
     def prepare(self, content: bytes) -> PreparedPicture:
         """Decode a picture; safe to use from many threads.

@@ -15,6 +15,7 @@ import pandas as pd
 from compodiff.encoders import Encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.execution import is_spread
 from compodiff.images import COLUMNS, PictureListing
 from compodiff.images.files import is_gone
 from compodiff.index import index, metadata
@@ -27,8 +28,9 @@ from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder, require_replaceable_index
 from compodiff.index.own_columns import OwnColumns
 from compodiff.index.previous import UNSURE, EarlierIndex, IndexRows, read_params
-from compodiff.index.scanning import FolderScan, judge, scan_files
+from compodiff.index.scanning import FileReading, FolderScan, judge, scan_files
 from compodiff.index.sources import Sources
+from compodiff.index.spreading import FileEncoder, read_ahead
 from compodiff.machine import can_write, lock_folder
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import open_work_folder
@@ -52,6 +54,7 @@ class BuildPlan:
         made_by: the model that the encoder is of, for whoever searches; empty for that of the earlier index.
         is_quiet: show no progress.
         sources: where the pictures of the next build are looked for; None for where the earlier index has them from.
+        encoder_folder: of the encoder, for other processes to open; None: this process encodes alone.
     """
 
     files: Iterable[Path]
@@ -64,6 +67,7 @@ class BuildPlan:
     made_by: Mapping[str, str] = field(default_factory=dict)
     is_quiet: bool = False
     sources: Sources | None = None
+    encoder_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,11 @@ def build_folder_index(folder: Path, out: Path, encoder: Encoder, params: IndexP
         given = None if todo.columns is None else OwnColumns.read(todo.columns)
         parts = EncodedPictures(open_work_folder(staging, _PARTS, (f"{'?' * 16}/*.npz",)), earlier, encoder)
         known = LeftOut.read_beside(out)
-        scan = scan_files(folder, todo.files, parts, None if todo.checksum else earlier, known, is_quiet=todo.is_quiet)
+        trusted = None if todo.checksum else earlier
+        reading = FileReading(folder, parts, trusted, known)
+        if todo.encoder_folder is not None and is_spread():
+            read_ahead(reading, todo.files, FileEncoder(folder, staging, todo.encoder_folder), is_quiet=todo.is_quiet)
+        scan = scan_files(reading, todo.files, is_quiet=todo.is_quiet)
         keeps = earlier is not None and todo.keep
         judge(folder, scan, todo.listing, strict=todo.strict, keeps=keeps)
         whole = _collect_pictures(folder, scan, parts, encoder.manifest.embedding_dim, earlier)

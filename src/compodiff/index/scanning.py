@@ -59,20 +59,12 @@ class FolderScan:
         return Counter(os.path.splitext(name)[1].lower() for name in names)
 
 
-def scan_files(
-    folder: Path,
-    files: Iterable[Path],
-    parts: EncodedPictures,
-    earlier: EarlierIndex | None,
-    known: LeftOut,
-    *,
-    is_quiet: bool = False,
-) -> FolderScan:
-    """Encode the files that have not been; those that are as `earlier` saw them, or left them out, are not read.
+def scan_files(reading: "FileReading", files: Iterable[Path], *, is_quiet: bool = False) -> FolderScan:
+    """Encode the files that have not been.
 
     Some are read and decoded by threads while others are encoded; they are taken in their order.
     """
-    scan, reading = FolderScan(), _Reading(folder, parts, earlier, known)
+    scan = FolderScan()
     with warnings.catch_warnings():  # a thread cannot set what is warned of for itself alone
         warnings.simplefilter("ignore")
         total = len(files) if isinstance(files, Sized) else None
@@ -81,15 +73,14 @@ def scan_files(
             if seen.reason is not None:
                 scan.left_out[seen.name] = seen.reason
                 continue
-            if seen.picture is not None and seen.sha256 not in parts:
-                parts.add(seen.sha256, seen.picture)
+            reading.encode(seen)
             scan.take(seen.name, seen.sha256, seen.status)
-    parts.flush()
+    reading.parts.flush()
     return scan
 
 
 @dataclass(frozen=True)
-class _Seen:
+class SeenFile:
     """One file: why it is left out, or else its bytes' digest, its status and, if it was read, the picture."""
 
     name: str
@@ -99,67 +90,83 @@ class _Seen:
     picture: PreparedPicture | None = None
 
 
-class _Reading:
-    """Files that are looked at in their order, some of them ahead of time."""
+class FileReading:
+    """Files that are looked at in their order, some of them ahead of time.
+
+    Those that are as an earlier index saw them, or left them out, are not read, nor those that others have seen.
+
+    Attributes:
+        parts: what is encoded.
+        seen: by others, by name.
+    """
 
     def __init__(self, folder: Path, parts: EncodedPictures, earlier: EarlierIndex | None, known: LeftOut) -> None:
-        self._folder, self._parts, self._earlier, self._known = folder, parts, earlier, known
+        """Take the folder that files are named from, what is encoded, and what was left out before."""
+        self.parts, self.seen = parts, dict[str, SeenFile]()
+        self._folder, self._earlier, self._known = folder, earlier, known
 
-    def look_at(self, files: Iterable[Path]) -> Iterator[_Seen]:
+    def look_at(self, files: Iterable[Path]) -> Iterator[SeenFile]:
         """Yield what is seen of each file; one that is named twice is looked at once."""
         known: set[Path] = set()
-        waiting: deque[_Seen | Future[_Seen]] = deque()
+        waiting: deque[SeenFile | Future[SeenFile]] = deque()
         with ThreadPoolExecutor(min(_READERS, count_usable_cores())) as readers:
             try:
                 for path in files:
                     if path in known:
                         continue
                     known.add(path)
-                    waiting.append(self._find_unchanged(path) or readers.submit(self._read, path))
-                    while len(waiting) > _AHEAD or (waiting and isinstance(waiting[0], _Seen)):
+                    waiting.append(self.find_unchanged(path) or readers.submit(self._read, path))
+                    while len(waiting) > _AHEAD or (waiting and isinstance(waiting[0], SeenFile)):
                         yield _await(waiting.popleft())
                 while waiting:
                     yield _await(waiting.popleft())
             finally:
                 readers.shutdown(cancel_futures=True)  # where the build is stopped
 
-    def _find_unchanged(self, path: Path) -> _Seen | None:
+    def encode(self, seen: SeenFile) -> None:
+        """Encode the picture of a file that was read, unless one with its bytes is encoded."""
+        if seen.picture is not None and seen.sha256 not in self.parts:
+            self.parts.add(seen.sha256, seen.picture)
+
+    def find_unchanged(self, path: Path) -> SeenFile | None:
         """Return what is known of a file without reading it; None where it has to be read."""
         name = name_in(self._folder, path)
         try:
             name.encode()
             status = path.stat()
         except UnicodeEncodeError:
-            return _Seen(name, Reason("has a name that is not UTF-8; rename it", "", UNSURE))
+            return SeenFile(name, Reason("has a name that is not UTF-8; rename it", "", UNSURE))
         except OSError as error:
-            return _Seen(name, Reason(error.strerror or str(error), "", UNSURE))
-        stamp = make_stamp(status)
+            return SeenFile(name, Reason(error.strerror or str(error), "", UNSURE))
+        stamp, seen = make_stamp(status), self.seen.get(name)
+        if seen is not None and (seen.status is None or make_stamp(seen.status) == stamp != UNSURE):
+            return seen
         sha256 = self._earlier.find_unchanged(name, stamp) if self._earlier else None
-        if sha256 is not None and sha256 in self._parts:
-            return _Seen(name, sha256=sha256, status=status)
+        if sha256 is not None and sha256 in self.parts:
+            return SeenFile(name, sha256=sha256, status=status)
         if self._earlier and self._known.is_unchanged(name, stamp):
-            return _Seen(name, self._known.reasons[name])
+            return SeenFile(name, self._known.reasons[name])
         return None
 
-    def _read(self, path: Path) -> _Seen:
+    def _read(self, path: Path) -> SeenFile:
         """Read and decode a picture, or say why not; bytes that were left out once are not decoded again."""
         name = name_in(self._folder, path)
         try:
             status, content = read_regular(path)
         except InputInvalid as error:
-            return _Seen(name, Reason(str(error), "", UNSURE))
+            return SeenFile(name, Reason(str(error), "", UNSURE))
         sha256, stamp = hashlib.sha256(content).hexdigest(), make_stamp(status)
         if before := self._known.find_reason(name, sha256):
-            return _Seen(name, replace(before, stamp=stamp))
+            return SeenFile(name, replace(before, stamp=stamp))
         try:
-            picture = None if sha256 in self._parts else self._parts.prepare(content)
+            picture = None if sha256 in self.parts else self.parts.prepare(content)
         except InputInvalid as error:
-            return _Seen(name, Reason(str(error), sha256, stamp, isinstance(error, KindNotRead)))
-        return _Seen(name, sha256=sha256, status=status, picture=picture)
+            return SeenFile(name, Reason(str(error), sha256, stamp, isinstance(error, KindNotRead)))
+        return SeenFile(name, sha256=sha256, status=status, picture=picture)
 
 
-def _await(seen: "_Seen | Future[_Seen]") -> _Seen:
-    return seen if isinstance(seen, _Seen) else seen.result()
+def _await(seen: "SeenFile | Future[SeenFile]") -> SeenFile:
+    return seen if isinstance(seen, SeenFile) else seen.result()
 
 
 def judge(folder: Path, scan: FolderScan, listing: PictureListing, *, strict: bool, keeps: bool) -> None:
