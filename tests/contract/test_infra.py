@@ -4,9 +4,10 @@ That the servers work together is shown with processes, by tests/servers.
 """
 
 import re
+import signal
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,23 +169,47 @@ def test_a_script_is_bash_that_stops_at_the_first_failure(script: Path) -> None:
     assert "set -euo pipefail" in script.read_text()
 
 
-def test_the_slurm_job_starts_the_launcher_that_training_is_tested_with(tmp_path: Path) -> None:
-    """Slurm's commands are replaced by ones that print what they are given."""
-    tools = {"srun": 'echo srun "$@"', "scontrol": "printf 'node7\\nnode8\\n'"}
-    for name, body in tools.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "activate").touch()
-    env = {
-        "PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_NODELIST": "node[7-8]",
-        "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4", "SLURM_JOB_ID": "9",
-    }  # fmt: skip
-    command = ["bash", INFRA / "slurm" / "train.sbatch", "train_prior"]
+@pytest.fixture
+def slurm(tmp_path: Path) -> Callable[[str], tuple[list[Any], dict[str, str]]]:
+    """Slurm's commands, replaced by ones that print what they are given; what starts the job, by what srun does."""
+
+    def make(launched: str) -> tuple[list[Any], dict[str, str]]:
+        hosts = "printf 'node7\\nnode8\\n'"
+        tools = {"srun": launched, "scontrol": f'[ "$1" = show ] && {hosts} || echo scontrol "$@"'}
+        for name, body in tools.items():
+            (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+            (tmp_path / name).chmod(0o755)
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / ".venv" / "bin" / "activate").touch()
+        env = {
+            "PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_NODELIST": "node[7-8]",
+            "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4", "SLURM_JOB_ID": "9",
+        }  # fmt: skip
+        return ["bash", INFRA / "slurm" / "train.sbatch", "train_prior"], env
+
+    return make
+
+
+def test_the_slurm_job_starts_the_launcher_that_training_is_tested_with(
+    slurm: Callable[[str], tuple[list[Any], dict[str, str]]],
+) -> None:
+    command, env = slurm('echo srun "$@"')
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     launched = "srun --kill-on-bad-exit=1 torchrun --nnodes 2 --nproc-per-node 4 --rdzv-id 9 --rdzv-backend c10d"
     assert said.strip() == f"{launched} --rdzv-endpoint node7:29500 -m compodiff.cli run train_prior"
     assert subprocess.run(command[:2], env=env, capture_output=True, check=False).returncode != 0
+
+
+def test_a_slurm_job_whose_time_is_up_queues_again_after_the_checkpoint(
+    slurm: Callable[[str], tuple[list[Any], dict[str, str]]],
+) -> None:
+    command, env = slurm("trap 'echo checkpoint; exit 75' TERM; echo begun; while :; do sleep 0.05; done")
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "begun\n"
+        job.send_signal(signal.SIGTERM)
+        said, _ = job.communicate(timeout=20)
+    assert said.splitlines() == ["checkpoint", "scontrol requeue 9"]
 
 
 @pytest.mark.parametrize("page", ["docs/operating.md", "docs/tutorials/operate-it.md", "infra/prefect.yaml"])
