@@ -103,7 +103,7 @@ def ask_running_server(
     What is wrong with the query is then found by the search here, and said in its words.
     """
     from compodiff.search.located import locate_search
-    from compodiff.serving.asking import ask_server, list_references
+    from compodiff.serving.asking import ask_server, list_references, read_message
     from compodiff.serving.records import find_record, find_records_folder
 
     references, weights, mask = given
@@ -123,6 +123,8 @@ def ask_running_server(
     reply = ask_server(record, fields)
     if reply is None:
         return None
+    if message := read_message(record):
+        reply["notes"] = [*reply["notes"], message]
     seconds = {"load": round(located - started, 4), "search": round(time.perf_counter() - located, 4)}
     return ServedAnswer(record, reply, seconds)
 

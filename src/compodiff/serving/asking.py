@@ -32,6 +32,12 @@ def ask_server(record: ServerRecord, fields: Iterable[Field]) -> dict[str, Any] 
     return _read_object(content)
 
 
+def read_message(record: ServerRecord) -> str:
+    """Return what a server says that it does besides answering, such as how much of a folder is indexed; else ""."""
+    state = _read_object(_request(record, "GET", "/api/state"))
+    return "" if state is None else str(state.get("message", ""))
+
+
 def list_pictures(record: ServerRecord, picture_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return name and addresses of pictures of the server's index; those that it does not know are left out."""
     if not picture_ids:

@@ -22,6 +22,7 @@ from worlds.command import run_command
 
 from compodiff.errors import InputInvalid
 from compodiff.search.located import locate_search
+from compodiff.serving import asking
 from compodiff.serving.api import create_app
 from compodiff.serving.champion import Champion
 from compodiff.serving.places import find_places
@@ -144,6 +145,22 @@ def test_files_inside_a_tar_are_refused_to_xargs_in_the_same_words(server, recor
 def _read_kitty(sheet):
     content = "".join(re.findall(r"m=[01];([^\x1b]*)\x1b", sheet))
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
+
+
+def test_a_server_that_is_still_indexing_says_so_beside_its_answer(server, records, monkeypatch):
+    told = {"message": "indexing: 32 of 640 pictures, about 9 s left"}
+    asked = []
+
+    def request(record, method, address, *more, ask=asking._request):
+        asked.append(address)
+        return json.dumps(told).encode() if address == "/api/state" else ask(record, method, address, *more)
+
+    monkeypatch.setattr(asking, "_request", request)
+    write_record(server)
+    assert search("--text", "circle")["notes"][-1] == told["message"]
+    assert asked == ["/search", "/api/state"]
+    told["message"] = ""
+    assert told["message"] not in search("--text", "circle")["notes"]
 
 
 def test_a_server_that_is_gone_or_has_another_index_is_passed_over_and_its_record_goes(server, records):
