@@ -4,8 +4,9 @@ Each target's are found once, when it is first drawn, among some thousand pictur
 Legend: n targets, P pictures that are looked at, H negatives of a target, D embedding width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +28,25 @@ class NegativeMiner:
 
     examples: SetExamples
     count: int
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def find(self, targets: Rows) -> Rows:
-        """Return the images (k,) that lie nearest to targets (n,), H for each where there are as many."""
-        missing = np.unique(targets[self._found[targets, 0] == NOTHING])
-        if len(missing):
-            pool, vectors = self._pool
-            scores = _normalise(self.examples.embeddings.read_images(missing)) @ vectors.T  # (n, P)
-            scores[scores > SAME] = -np.inf
-            nearest = np.argpartition(-scores, self._taken - 1, axis=1)[:, : self._taken]
-            self._found[missing] = pool[nearest]
-        return np.unique(self._found[targets])
+        """Return the images (k,) that lie nearest to targets (n,), H for each where there are as many.
+
+        Safe to use from many threads: on a GPU several read batches ahead.
+        """
+        with self._lock:
+            missing = np.unique(targets[self._found[targets, 0] == NOTHING])
+            if len(missing):
+                self._found[missing] = self._search(missing)
+            return np.unique(self._found[targets])
+
+    def _search(self, images: Rows) -> Rows:
+        """Return the negatives (n, H) of images (n,)."""
+        pool, vectors = self._pool
+        scores = _normalise(self.examples.embeddings.read_images(images)) @ vectors.T  # (n, P)
+        scores[scores > SAME] = -np.inf
+        return pool[np.argpartition(-scores, self._taken - 1, axis=1)[:, : self._taken]]
 
     @property
     def _taken(self) -> int:

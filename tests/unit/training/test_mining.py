@@ -1,5 +1,8 @@
 """Hard negatives that are looked for: the nearest pictures that are not the target, in every batch that draws it."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 from worlds import training as training_world
@@ -30,6 +33,22 @@ def test_finds_the_nearest_targets_again_and_again(material: TrainingMaterial) -
         assert sorted(miner.find(np.array([target]))) == sorted(pool[np.argsort(-scores)[1:4]])
     together = miner.find(np.array([pool[5], pool[40], pool[5]]))
     assert set(together) == {int(each) for target in (5, 40) for each in miner.find(pool[[target]])}
+
+
+def test_several_readers_of_batches_find_the_same(material: TrainingMaterial) -> None:
+    (examples,) = material.mixture.sets
+    pool = np.unique(examples.open_table("triplet")[:, TARGET])
+    expected = NegativeMiner(examples, 3).find(pool)
+    for _ in range(10):
+        miner, together = NegativeMiner(examples, 3), Barrier(4)
+
+        def find(miner: NegativeMiner = miner, together: Barrier = together) -> np.ndarray:
+            together.wait()
+            return miner.find(pool)
+
+        with ThreadPoolExecutor(4) as readers:
+            found = [reader.result() for reader in [readers.submit(find) for _ in range(4)]]
+        assert all(np.array_equal(each, expected) for each in found)
 
 
 def test_a_batch_has_them_among_its_wrong_answers_and_is_else_the_same(material: TrainingMaterial) -> None:
