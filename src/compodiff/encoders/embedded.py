@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compodiff.encoders.digests import digest_weights
+from compodiff.encoders.efficientnet import EfficientNetLite0
 from compodiff.encoders.embedded_towers import HuggingFaceTexts, StagedPictures
 from compodiff.encoders.encoder import Encoder
 from compodiff.encoders.manifest import EMBEDDED, EMBEDDED_NAME, EncoderManifest, PicturePart, TextPart
@@ -22,8 +23,6 @@ from compodiff.encoders.staged import StagedTower
 CONTEXT_LENGTH = 32  # the catalogue's longest caption has 24 tokens
 PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # the packaged weights expect (x - 127) / 128
 
-
-_TRUNK = "tf_efficientnet_lite0"
 HEAD_ALONE: Mapping[str, int] = {"head": 1}
 
 
@@ -89,7 +88,7 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
     model = open_clip.CustomTextCLIP(
         embed_dim=embedding_dim - class_dimensions,
         vision_cfg={
-            "timm_model_name": _TRUNK,
+            "timm_model_name": "tf_efficientnet_lite0",
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": "linear",
@@ -108,13 +107,9 @@ def build_model(*, embedding_dim: int, image_size: int, grids: Mapping[str, int]
 
 
 def build_picture_model(*, embedding_dim: int, grids: Mapping[str, int], class_dimensions: int = 0) -> nn.Module:
-    """Return the picture side of `build_model` without open_clip; its weights have the same names."""
-    import timm
-
-    trunk = timm.create_model(_TRUNK, pretrained=False)
-    trunk.reset_classifier(0, global_pool="avg")
+    """Return the picture side of `build_model` without open_clip and timm; its weights have the same names."""
     model = nn.Module()
-    model.visual = StagedTower(trunk, grids, embedding_dim, class_dimensions)
+    model.visual = StagedTower(EfficientNetLite0(), grids, embedding_dim, class_dimensions)
     return model
 
 

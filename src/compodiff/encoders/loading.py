@@ -240,10 +240,11 @@ def _load_embedded_texts(weights: Path, manifest: EncoderManifest) -> Encoder:
     model.load_state_dict(state, assign=True)
 
     def load_pictures() -> StagedPictures:
-        pictures = embedded.build_picture_model(
-            embedding_dim=picture.embedding_dim, grids=picture.grids, class_dimensions=picture.class_dimensions
-        )
-        pictures.load_state_dict(_read_side(file, "visual."))
+        with torch.device("meta"):
+            pictures = embedded.build_picture_model(
+                embedding_dim=picture.embedding_dim, grids=picture.grids, class_dimensions=picture.class_dimensions
+            )
+        pictures.load_state_dict(_read_side(file, "visual."), assign=True)
         return StagedPictures(pictures, picture)
 
     texts = HuggingFaceTexts(model, embedded.build_quick_tokenizer(), manifest.texts[0])

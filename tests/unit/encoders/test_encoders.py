@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from compodiff.encoders import (
     require_same,
     save_encoder,
 )
-from compodiff.encoders.preprocessing import make_transform
 from compodiff.encoders.staged import MAPS, StagedTower
 from compodiff.errors import EncoderMismatch, InputInvalid, ResourceUnavailable
 
@@ -70,25 +68,6 @@ def test_preprocessing_is_the_one_the_weights_expect(embedded: Encoder) -> None:
     grey = embedded.preprocess(Image.new("RGB", (64, 64), (127, 255, 0)))
     expected = torch.tensor([(level - 127) / 128 for level in (127, 255, 0)])
     torch.testing.assert_close(grey[:, 10, 10], expected, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("mode", ["longest", "squash"])
-@pytest.mark.parametrize("size", [(64, 64), (301, 97), (40, 333), (20, 7)])
-def test_preprocessing_without_open_clip_is_open_clip_s_bit_for_bit(
-    embedded: Encoder, mode: str, size: tuple[int, int]
-) -> None:
-    part = replace(embedded.manifest.picture, resize_mode=mode)
-    config = open_clip.transform.PreprocessCfg(
-        size=part.image_size,
-        mean=part.mean,
-        std=part.std,
-        interpolation=part.interpolation,
-        resize_mode=mode,
-        fill_color=255,
-    )
-    theirs = open_clip.transform.image_transform_v2(config, is_train=False)
-    drawn = draw_noise(5, *size)
-    assert torch.equal(make_transform(part)(drawn), theirs(drawn))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
