@@ -17,6 +17,7 @@ from compodiff.params import Params
 TREE: Any = typer.main.get_command(app)
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 TOLD = [told for path in (*DOCUMENTS, *FORMS) for told in told_commands(path, "compodiff")]
+REPRODUCTION = ROOT / "docs" / "reproduction.md"
 # Pages keep to 120 columns; tables, pictures and code cannot be broken.
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 NARROW = DOCUMENTS
@@ -136,6 +137,15 @@ def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
         found = [re.findall(figures, line) for line in re.findall(rf"^\| {name} \|.*$", results, re.MULTILINE)]
         assert len(found) == 3
         assert re.findall(figures, told) == [figure for recalls in found for figure in (recalls[0], recalls[2])]
+
+
+def test_the_figures_of_experiments_are_of_the_models_of_dvc_lock() -> None:
+    told = re.findall(r"Of the models of dvc.lock: prior\s+`(\S+)`,\s+composed\s+`(\S+)`", REPRODUCTION.read_text())
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
+    assert told == [(made["artifacts/prior"], made["artifacts/composed"])], (
+        "run: compodiff experiment all --document docs/reproduction.md"
+    )
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
