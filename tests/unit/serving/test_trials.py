@@ -19,6 +19,7 @@ from worlds.search import places_in
 from compodiff.drift.reservoir import QueryReservoir, read_kept_queries
 from compodiff.encoders.reranking import Reranking
 from compodiff.errors import InputInvalid
+from compodiff.search.query import Query
 from compodiff.serving.api import create_app
 from compodiff.serving.canary import Canary, CanaryBounds
 from compodiff.serving.champion import Champion
@@ -167,6 +168,33 @@ def test_what_was_withdrawn_stays_so_and_another_version_is_tried(
     newer = replace(challenger.live, places=replace(challenger.live.places, version="the third"))
     canary.challenger = type("Followed", (), {"live": newer})()  # type: ignore[assignment]
     assert canary._choose("a", champion.live) is newer
+
+
+def test_a_challenger_that_was_promoted_is_not_withdrawn_as_it_reigns(
+    champion: Champion, challenger: Champion, tmp_path: Path
+) -> None:
+    promoted = replace(challenger.live, places=replace(challenger.live.places, model="the champion's alias"))
+    canary, kept = make_canary(challenger, share=1.0), QueryReservoir(tmp_path / "kept")
+    watch = LiveWatch(canary=canary, kept=kept)
+    answer = champion.live.searcher.search(RED, "in blue", k=1)
+    query = Query(RED, "in blue")
+    assert watch.prepare(query, "a", champion.live)[0] is challenger.live
+    assert watch.prepare(query, "a", promoted)[0] is promoted
+    for _ in range(9):
+        assert not watch.can_fall_back(promoted)
+    watch.note(query, answer, promoted, 0.1)
+    assert (canary.withdrawn, kept._seen) == ("", 1)
+
+
+def test_queries_that_the_canary_answers_are_not_kept_beside_the_champions(
+    champion: Champion, challenger: Champion, tmp_path: Path
+) -> None:
+    kept = QueryReservoir(tmp_path / "kept")
+    watch = LiveWatch(canary=make_canary(challenger), kept=kept)
+    answer = champion.live.searcher.search(RED, "in blue", k=1)
+    for live in (champion.live, challenger.live, champion.live, challenger.live, champion.live):
+        watch.note(Query(RED, "in blue"), answer, live, 0.1)
+    assert (kept._version, kept._seen) == ("the first", 3)
 
 
 @pytest.mark.parametrize("method", ["prepare", "answer_all"])
