@@ -79,6 +79,8 @@ class LiveWatch:
                 self.kept.save()
         except CompoDiffError as error:
             _log.warning("queries are not kept: %s", error)
+        except Exception:  # a loop that ends would keep none of the later ones, and tell nobody
+            _log.exception("queries are not kept")
 
     def end(self) -> None:
         """Write what is kept, and what came of the shadow; called once, when the server ends."""
