@@ -48,7 +48,8 @@ def refresh_index(
     place = ["--out", str(out)] if out else []
     reading = [str(folder), *place, "--model", model]
     whole = thorough or not (out or folder / INSIDE).is_dir()
-    steps = {"build": reading} if whole else {"add": reading, "remove": [str(folder), *place]}
+    build = [*reading, *(["--checksum"] if thorough else [])]
+    steps = {"build": build} if whole else {"add": reading, "remove": [str(folder), *place]}
     said = []
     for step, arguments in steps.items():
         state = run_compodiff(

@@ -8,8 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 from prefect import Flow
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ParameterTypeError
+from prefect.states import Completed
 
+from flows import index_refresh
 from flows.index_refresh import refresh_index
 from flows.notices import note_success, tell_failure
 from flows.promotion import run_rollback
@@ -42,6 +45,23 @@ def test_a_deployment_runs_a_flow_that_exists(deployment: dict[str, Any]) -> Non
 def test_parameters_of_other_types_or_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(ParameterTypeError):
         refresh_index.validate_parameters(parameters)
+
+
+@pytest.mark.parametrize(("thorough", "run"), [(True, ["build", "--checksum"]), (False, ["add", "remove"])])
+def test_a_thorough_refresh_reads_every_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thorough: bool, run: list[str]
+) -> None:
+    said: list[str] = []
+
+    def note(_: str, command: list[str], **_more: object) -> State[str]:
+        said.extend(word for word in command if word in ("build", "add", "remove", "--checksum"))
+        return Completed(message="done", data="done")
+
+    for name, stand_in in (("begin_run", lambda: None), ("run_compodiff", note)):
+        monkeypatch.setattr(index_refresh, name, stand_in)
+    monkeypatch.setattr(index_refresh, "create_markdown_artifact", lambda *_, **_more: None)
+    refresh_index.fn(tmp_path, out=tmp_path, thorough=thorough)
+    assert said == run
 
 
 def test_every_flow_can_be_deployed() -> None:

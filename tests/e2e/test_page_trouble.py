@@ -1,5 +1,7 @@
 """What goes wrong around the page: a huge picture in the clipboard, two tabs, a network that goes and comes back."""
 
+import time
+
 import pytest
 
 pytest.importorskip("selenium", reason="selenium drives the browser; pip install '.[test]'")
@@ -32,6 +34,35 @@ def test_a_picture_of_50_mb_from_the_clipboard_is_made_smaller_or_refused_in_one
     assert not fault.is_displayed()
     assert not one(page, "#notice").is_displayed()
     assert one(page, ".references .shown").get_attribute("title").startswith("image.png")
+
+
+def test_more_pictures_of_the_gallery_come_once_though_it_is_pressed_twice(page):
+    one(page, "#add").click()
+    one(page, "#browse").click()
+    listed = "return [...document.querySelectorAll('#gallery-grid .pick')].map((each) => each.title)"
+    until(lambda: len(page.execute_script(listed)) == 60)
+    for count in (120, 157):
+        page.execute_script("arguments[0].click(); arguments[0].click()", one(page, "#gallery-more"))
+        until(lambda count=count: len(page.execute_script(listed)) >= count)
+        time.sleep(0.3)  # a second answer would come
+        names = page.execute_script(listed)
+        assert len(names) == len(set(names)) == count
+
+
+def test_the_page_works_where_the_browser_keeps_nothing(chromium, address):
+    forbid = (
+        """Object.defineProperty(window, "localStorage", {get() { throw new DOMException("no", "SecurityError"); }})"""
+    )
+    script = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": forbid})
+    try:
+        chromium.get("about:blank")
+        open_page(chromium, f"{address}#text=a+cat")
+        assert len(found(chromium)) >= 24
+        before = one(chromium, "html").get_attribute("data-theme")
+        chromium.execute_script("document.querySelector('#theme').click()")
+        assert one(chromium, "html").get_attribute("data-theme") != before
+    finally:
+        chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
 def test_two_tabs_ask_beside_each_other_and_share_the_searches_that_are_kept(chromium, address):

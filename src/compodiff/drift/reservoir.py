@@ -19,6 +19,7 @@ from compodiff.storage.atomic import replace_path
 SIZE = 2000  # queries: 5 MB with 640 dimensions
 
 Floats = NDArray[np.float32]
+_Kept = tuple[Floats, Floats | None, int, int]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class QueryReservoir:
         self._path, self._size = path, size
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
-        self._kept: list[tuple[Floats, Floats | None, int, int]] = []
+        self._kept: list[_Kept] = []
         self._version, self._seen, self._changed = "", 0, False
         if path.is_file():
             self._take_up(read_kept_queries(path))
@@ -81,13 +82,20 @@ class QueryReservoir:
 
         Raises:
             ResourceUnavailable: the disk is full, or the folder cannot be written.
+            InputInvalid: the path is a folder, or below a file.
         """
         with self._lock:
             if not self._changed:
                 return
             kept, version, seen, self._changed = [*self._kept], self._version, self._seen, False
+        try:
+            self._write(kept, version, seen)
+        except Exception:
+            self._changed = True  # it is tried again
+            raise
+
+    def _write(self, kept: list[_Kept], version: str, seen: int) -> None:
         nothing = np.full(len(kept[0][0]), np.nan, np.float32)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         with replace_path(self._path) as temporary:
             temporary.touch(0o600)
             with temporary.open("wb") as file:

@@ -1,13 +1,13 @@
 """Conditions on the pictures' metadata, as in SQL: `folder = 'summer' and size > 100000`. The only user of DuckDB.
 
 A condition may come from a stranger. It is parsed first, and everything but comparisons, arithmetic and a list of
-functions is refused; DuckDB itself has no access to files or the network.
+functions is refused; DuckDB itself has no access to files or the network, and is interrupted where it takes long.
 """
 
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 
+_MOST_SECONDS = 20.0  # of one condition
 _KEPT_BYTES = 2**28  # of rows that conditions found and that are remembered
 _CLASSES = frozenset(
     ("CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "FUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "TYPE")
@@ -31,7 +32,8 @@ _CLASSES = frozenset(
 _FUNCTIONS = frozenset(
     ("+", "-", "*", "/", "%", "//", "~~", "!~~", "~~*", "!~~*", "||", "~", "abs", "round", "floor", "ceil", "lower",
      "upper", "trim", "length", "contains", "starts_with", "prefix", "ends_with", "suffix", "regexp_matches",
-     "regexp_full_match", "year", "month", "day", "hour", "dayofweek", "date_part", "date_trunc", "coalesce")
+     "regexp_full_match", "year", "month", "day", "hour", "dayofweek", "date_part", "date_trunc", "strftime",
+     "coalesce")
 )  # fmt: skip
 _SETTINGS: dict[str, Any] = {
     "threads": 1,
@@ -83,12 +85,13 @@ class Filters:
                 database.execute("set allowed_paths = $1", [self._files])
             for name, value in _SETTINGS.items():
                 database.execute(f"set {name} = $1", [value])
-            self._require_harmless(database, condition)
-            if self._files:
-                database.read_parquet(self._files).create_view("pictures")
-            else:
-                database.register("pictures", self._table)
-            return self._run_condition(database, condition)
+            with _interrupt_late(database):
+                self._require_harmless(database, condition)
+                if self._files:
+                    database.read_parquet(self._files).create_view("pictures")
+                else:
+                    database.register("pictures", self._table)
+                return self._run_condition(database, condition)
 
     def _run_condition(self, database: "duckdb.DuckDBPyConnection", condition: str) -> Rows:
         import duckdb
@@ -96,6 +99,9 @@ class Filters:
         try:
             found = database.execute(f'select "{_ROW}" from pictures where (\n{condition}\n) order by 1')  # noqa: S608
             return np.asarray(found.fetchnumpy()[_ROW], dtype=np.int64)
+        except duckdb.InterruptException as error:
+            said = f"the filter {_quote(condition)} takes more than {_MOST_SECONDS:g} s; ask for less"
+            raise InputInvalid(said) from error
         except duckdb.BinderException as error:
             known = ", ".join(self.columns)
             raise InputInvalid(
@@ -118,26 +124,47 @@ class Filters:
             )
         if "COLUMN_REF" not in classes:
             raise InputInvalid(f"the filter {_quote(condition)} names no column; columns are {', '.join(self.columns)}")
+        # Where a ) of the condition ends the ( that stands before it, it does not parse without that.
+        if _parse_select(database, condition, condition)["error"]:
+            raise InputInvalid(f"the filter {_quote(condition)} is not one condition; join several by and")
 
 
 def _parse(database: "duckdb.DuckDBPyConnection", condition: str) -> Mapping[str, Any]:
     """Return the only select of `select (condition)`, which has nothing but its list."""
-    import duckdb
-
-    try:
-        (answer,) = database.execute("select json_serialize_sql(?)", [f"select (\n{condition}\n)"]).fetchall()
-    except duckdb.Error as error:
-        raise InputInvalid(f"the filter {_quote(condition)} does not parse: {_shorten_error(error)}") from error
-    tree = json.loads(answer[0])
+    tree, plain = _parse_select(database, f"(\n{condition}\n)", condition), _parse_select(database, "true", condition)
     if tree["error"]:
         reason = " ".join(str(tree["error_message"]).split())
         raise InputInvalid(f"the filter {_quote(condition)} does not parse: {reason}; columns are {_COMMON}, ...")
-    statements = [statement["node"] for statement in tree["statements"]]
-    alone = len(statements) == 1 and statements[0]["type"] == "SELECT_NODE"
-    if not alone or len(statements[0]["select_list"]) != 1 or statements[0]["from_table"]["type"] != "EMPTY":
+    nodes, (empty,) = ([each["node"] for each in parsed["statements"]] for parsed in (tree, plain))
+    is_alone = [{**node, "select_list": []} for node in nodes] == [{**empty, "select_list": []}]
+    if not is_alone or len(nodes[0]["select_list"]) != 1:
         raise InputInvalid(f"the filter {_quote(condition)} is not one condition; join several by and")
-    node: Mapping[str, Any] = statements[0]
+    node: Mapping[str, Any] = nodes[0]
     return node
+
+
+def _parse_select(database: "duckdb.DuckDBPyConnection", listed: str, condition: str) -> Mapping[str, Any]:
+    import duckdb
+
+    try:
+        (answer,) = database.execute("select json_serialize_sql(?)", [f"select {listed}"]).fetchall()
+    except duckdb.Error as error:
+        raise InputInvalid(f"the filter {_quote(condition)} does not parse: {_shorten_error(error)}") from error
+    tree: Mapping[str, Any] = json.loads(answer[0])
+    return tree
+
+
+@contextmanager
+def _interrupt_late(database: "duckdb.DuckDBPyConnection") -> Iterator[None]:
+    """Interrupt what the block asks the database where it takes more than `_MOST_SECONDS`."""
+    timer = threading.Timer(_MOST_SECONDS, database.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # no connection is closed while another thread holds it
 
 
 def _walk_nodes(tree: Any) -> Iterator[dict[str, Any]]:

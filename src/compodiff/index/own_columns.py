@@ -94,10 +94,18 @@ class OwnColumns:
         return list(self.table.columns)
 
     def join(self, more: "OwnColumns") -> "OwnColumns":
-        """Return both as one; of a path that both have, the row of `more`."""
+        """Return both as one; where both know a value, that of `more`. An empty cell leaves a value as it was.
+
+        Raises:
+            InputInvalid: they have columns that filters do not tell apart.
+        """
         if not self.names:
             return more
-        return OwnColumns(pd.concat([self.table[~self.table.index.isin(more.table.index)], more.table]))
+        names = list(dict.fromkeys([*self.names, *more.names]))
+        _require_names("the index's table and yours", names)
+        paths = self.table.index.union(more.table.index, sort=False)
+        columns = {name: _join_column(self.table.get(name), more.table.get(name)).reindex(paths) for name in names}
+        return OwnColumns(pd.DataFrame(columns, index=paths.rename(_KEY)).apply(_make_storable))
 
     def select(self, names: Sequence[str]) -> pd.DataFrame:
         """Return the columns for the pictures at `names`, in their order; empty where there is no row."""
@@ -138,7 +146,16 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputInvalid(f"{path} cannot be read as {path.suffix or 'CSV'}: {reason}") from error
 
 
-def _require_names(path: Path, names: Sequence[str]) -> None:
+def _join_column(before: "pd.Series[Any] | None", given: "pd.Series[Any] | None") -> "pd.Series[Any]":
+    """Return the values of both, those that were `given` in place of others; of their type if they have one."""
+    new = [] if given is None else [given.dropna()]
+    old = [] if before is None else [before.dropna()]
+    kept = [each[~each.index.isin(new[0].index)] if new else each for each in old]
+    known = [each for each in (*kept, *new) if len(each)]
+    return pd.concat(known) if known else (*old, *new)[0]
+
+
+def _require_names(path: Path | str, names: Sequence[str]) -> None:
     """Refuse names that a filter cannot ask for, or that it would take for one another."""
     seen: dict[str, str] = {}
     for number, name in enumerate(names, 1):

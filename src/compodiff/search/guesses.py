@@ -25,9 +25,9 @@ _QUANTILE = 0.8  # a picture is near if it is nearer than what this share of mea
 class GuessLimit:
     """How near a picture must be to what words ask for; below, it is a guess."""
 
-    def __init__(self, composer: Composer, index: Index) -> None:
-        """Take a model and an index."""
-        self._composer, self._index = composer, index
+    def __init__(self, composer: Composer, index: Index, gallery: float | None) -> None:
+        """Take a model and an index; `gallery`, see `measure_gallery`, as answers are composed for it."""
+        self._composer, self._index, self._gallery = composer, index, gallery
 
     @cached_property
     def least_cosine(self) -> float:
@@ -43,7 +43,7 @@ class GuessLimit:
 
     def _measure(self) -> float:
         queries = [self._composer.prepare(Query(None, text, k=1)) for text in make_meaningless_texts(_TEXTS)]
-        compositions = self._composer.compose_all(queries, PhaseTimer())
+        compositions = self._composer.compose_all(queries, PhaseTimer(), self._gallery)
         fusion = self._composer.sampling.fusion
         vectors = [fuse_draws(each.draws, fusion).cpu().numpy() for each in compositions]  # S times D each
         best = [float(self._index.search(each, 1)[1].max()) for each in vectors]
@@ -57,7 +57,8 @@ class GuessLimit:
         composer = self._composer
         if composer.weights is None:
             return ""
-        asked = [composer.sampling.model_dump(), self._index.manifest.to_json(), digest_once(composer.weights)]
+        index = self._index.manifest.to_json()
+        asked = [composer.sampling.model_dump(), index, digest_once(composer.weights), self._gallery]
         return digest_bytes(json.dumps(asked, sort_keys=True).encode())
 
 

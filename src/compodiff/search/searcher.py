@@ -73,8 +73,8 @@ class Searcher:
         self._recognition = Recognition(index, self.pictures)
         self._ranker = Ranker(index, self.pictures)
         self._words = WrittenWords(index.pictures)
-        self._guesses = GuessLimit(composer, index)
         self._gallery = measure_gallery(index.sample_vectors(), composer.encoder.manifest.learned_dim)
+        self._guesses = GuessLimit(composer, index, self._gallery)
         self._alone = threading.Lock()  # torch gains nothing from two queries at once; FAISS and pictures need none
 
     @classmethod

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
 from compodiff.search.query import PreparedQuery, Query
-from compodiff.serving.champion import Champion, ServedModel
+from compodiff.serving.champion import Champion, ServedModel, ServedPaths
 from compodiff.serving.json_log import write_event
 from compodiff.serving.verdicts import Record, record_nowhere
 
@@ -62,6 +62,7 @@ class Canary:
         self.challenger, self._share, self._log, self._bounds = challenger, share, log, bounds
         self._lock, self._record = threading.Lock(), record
         self._withdrawn: dict[str, str] = {}  # version -> why
+        self._reigning: ServedPaths | None = None  # the champion of the last query
         self._begin("")
         said = "Queries by who answered them, and what came of it, while a canary is tried."
         self.queries = Counter("compodiff_canary_queries", said, ("model", "outcome"), registry=None)
@@ -96,11 +97,16 @@ class Canary:
             return champion, prepared
 
     def is_answering(self, live: ServedModel) -> bool:
-        """Return whether `live` is the challenger."""
-        return live.places.version == self.challenger.live.places.version
+        """Return whether `live` is the challenger, and not the champion that it became."""
+        return live.places.composed == self.challenger.live.places.composed and not self._is_promoted
 
     def note(self, live: ServedModel, seconds: float | None) -> None:
-        """Take note of a query that `live` answered within `seconds`, or failed to (None); withdraw where it is due."""
+        """Take note of a query that `live` answered within `seconds`, or failed to (None); withdraw where it is due.
+
+        A challenger that was promoted is not judged: all queries are its own.
+        """
+        if self._is_promoted:
+            return
         side = CANARY if self.is_answering(live) else CHAMPION
         self.queries.labels(side, "failed" if seconds is None else "answered").inc()
         version = self.challenger.live.places.version
@@ -120,6 +126,11 @@ class Canary:
         # Nobody's answer waits for the registry.
         threading.Thread(target=self._record, args=(version, reason, figures), name="verdict").start()
 
+    @property
+    def _is_promoted(self) -> bool:
+        reigning = self._reigning
+        return reigning is not None and reigning.composed == self.challenger.live.places.composed
+
     def _begin(self, version: str) -> None:
         self._version = version
         self._seconds: dict[str, deque[float]] = {
@@ -127,9 +138,9 @@ class Canary:
         }
 
     def _choose(self, client: str, champion: ServedModel) -> ServedModel:
-        live = self.challenger.live
-        if live.places.composed == champion.places.composed:
-            return champion  # it was promoted
+        live, self._reigning = self.challenger.live, champion.places
+        if self._is_promoted:
+            return champion
         self.active.set(0 if self.withdrawn else 1)
         place = int.from_bytes(hashlib.sha256(f"{live.places.version} {client}".encode()).digest()[:8]) / 2**64
         return champion if self.withdrawn or place >= self._share else live

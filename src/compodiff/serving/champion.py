@@ -112,10 +112,12 @@ class Champion:
             composer = old.searcher.composer if same_model else Composer.load(places.composed, places.encoder)
             self.live = _open_live(places, composer, self._reranking)
             self.on_change(self.live)
-        except (CompoDiffError, OSError) as error:
-            if str(error) != self.fault:
-                log.warning("still serving %s: %s", old.places.version, error)
-            self.fault = str(error)
+        except Exception as error:  # whatever it is, also a GPU without memory: who follows an alias goes on
+            said = str(error) or type(error).__name__
+            if said != self.fault:
+                unforeseen = not isinstance(error, CompoDiffError | OSError)
+                log.warning("still serving %s: %s", old.places.version, said, exc_info=unforeseen)
+            self.fault = said
             return
         self.fault = ""
         self.reloads += 1

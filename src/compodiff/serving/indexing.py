@@ -3,6 +3,7 @@
 Each step adds pictures to the index that stands, so a server that is killed goes on at the next start.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ from compodiff.project import find_params_file
 from compodiff.search.locate import ChosenModel, find_model_parts
 from compodiff.serving.waking import Tell
 
+_log = logging.getLogger("compodiff.serving")
 FIRST = 32  # pictures, before the server answers
 _LARGEST = 4_096  # pictures of a step
 _MANY = 1_000  # pictures, from which on compiling the encoder takes less time than it saves
@@ -85,8 +87,10 @@ class FolderIndexer:
             if has_changed(self._index, self._folder, listing):
                 self._tell("indexing what has changed", 0.99)
                 self._build(BuildPlan(listing.files, listing))
-        except (CompoDiffError, OSError) as error:
-            self._tell(f"indexing has stopped: {error}", 1.0)
+        except Exception as error:  # whatever it is, also a GPU without memory: the thread ends, and the page says why
+            if not isinstance(error, CompoDiffError | OSError):
+                _log.exception("indexing has stopped")
+            self._tell(f"indexing has stopped: {str(error) or type(error).__name__}", 1.0)
         else:
             self._tell("", 1.0)
         finally:

@@ -53,10 +53,11 @@ class LiveWatch:
         """Take note of a query that was answered."""
         if self.canary is not None:
             self.canary.note(live, seconds)
-        if self.kept is not None:
+        is_canary = self.canary is not None and self.canary.is_answering(live)
+        if self.kept is not None and not is_canary:  # of one model: another one's begin anew
             fed = len(query.more), len(query.less)
             self.kept.note(live.places.version, answer.embedding, answer.reference, *fed)
-        if self.shadow is not None and not (self.canary is not None and self.canary.is_answering(live)):
+        if self.shadow is not None and not is_canary:
             self.shadow.offer(query, answer, live, seconds)
 
     def refresh(self) -> None:
@@ -78,6 +79,8 @@ class LiveWatch:
                 self.kept.save()
         except CompoDiffError as error:
             _log.warning("queries are not kept: %s", error)
+        except Exception:  # a loop that ends would keep none of the later ones, and tell nobody
+            _log.exception("queries are not kept")
 
     def end(self) -> None:
         """Write what is kept, and what came of the shadow; called once, when the server ends."""

@@ -1,6 +1,7 @@
 """A search from its form to its answer, and all that lives as long as the application."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from compodiff.serving.replies import RankingReply, make_ranking_reply
 from compodiff.watching.tracing import record_phases
 
 _RETRY_SECONDS = 1
+_log = logging.getLogger("compodiff.serving")
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,13 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-            self.watch.end()
+            try:
+                await asyncio.wait(tasks)
+                for task in tasks:
+                    with suppress(asyncio.CancelledError):
+                        task.result()
+            finally:
+                self.watch.end()
 
     async def begin(self, form: SearchForm, client: str = "") -> StartedSearch:
         """Decode, look up and check; what is wrong with a query comes out here.
@@ -160,7 +166,10 @@ class Service:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._refresh_seconds)
-            await asyncio.to_thread(self.champion.refresh)
-            await asyncio.to_thread(self.watch.refresh)
+            for refresh in (self.champion.refresh, self.watch.refresh):
+                try:
+                    await asyncio.to_thread(refresh)
+                except Exception:  # a loop that ends would keep the server at this version, and tell nobody
+                    _log.exception("a newer version cannot be looked for; tried again")
             self.metrics.reloads.set(self.champion.reloads)
             self.metrics.stale.set(bool(self.champion.fault))

@@ -20,6 +20,7 @@ from compodiff.serving.json_log import write_event
 from compodiff.serving.metrics import SECONDS
 from compodiff.serving.verdicts import Record, record_nowhere
 
+_log = logging.getLogger("compodiff.serving")
 _WAITING = 32  # queries that may wait for the challenger; more are dropped
 _LOOK_AGAIN_SECONDS, _PATIENCE_SECONDS = 0.02, 5.0  # until nobody waits for the champion
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -97,7 +98,10 @@ class Shadow:
             while not is_idle() and loop.time() < until:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             if is_idle():
-                await loop.run_in_executor(self._thread, self._answer, answered)
+                try:
+                    await loop.run_in_executor(self._thread, self._answer, answered)
+                except Exception:  # a loop that ends would ask the challenger nothing more, and tell nobody
+                    _log.exception("the shadow's answer is not counted")
             else:
                 self.queries.labels("dropped").inc()
 

@@ -6,6 +6,7 @@ says what goes on while it answers.
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,7 +30,7 @@ PAGE = Path(__file__).with_name("page")
 STATE = "/api/state"
 _RETRY_SECONDS = 1
 _SHOWN_SECONDS = 1.5  # that a failure can be read on an open page before the server ends
-_BODY_BYTES = 1 << 16  # nothing is sent to a server that wakes
+_BODY_BYTES = sys.maxsize  # who uploads is told to come again, whatever the size: no body is read
 
 
 @dataclass(frozen=True)

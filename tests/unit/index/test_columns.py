@@ -13,6 +13,7 @@ from compodiff.index import INSIDE
 from compodiff.index.folder import remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
+from compodiff.index.own_columns import OwnColumns
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
 
@@ -90,6 +91,36 @@ def test_columns_are_kept_until_others_are_given_or_they_are_dropped(album, enco
     assert _stars(album, composer) == {"b/2.png": 1}
     build(album, encoder, no_columns=True)
     assert "stars" not in Index.load(album / INSIDE).pictures
+
+
+def test_columns_that_are_added_leave_others_and_values_of_another_kind_make_texts(album, encoder, composer, tmp_path):
+    big = 2**53 + 1  # no float is this
+    (tmp_path / "one.csv").write_text(f"path,stars,note,number\na/1.png,5,quilt,{big}\nb/2.png,2,,{big}\n")
+    build(album, encoder, columns=tmp_path / "one.csv")
+    (tmp_path / "two.csv").write_text("path,stars,seen,note\na/1.png,good,True,\nb/0.png,,False,new\n")
+    add(album, encoder, columns=tmp_path / "two.csv")
+    assert _stars(album, composer) == {"a/1.png": "good", "b/2.png": "2"}
+    own = pd.read_parquet(album / INSIDE / "columns.parquet").set_index("path")
+    assert own["note"].dropna().to_dict() == {"a/1.png": "quilt", "b/0.png": "new"}
+    assert own["seen"].dropna().to_dict() == {"a/1.png": True, "b/0.png": False}
+    (tmp_path / "three.csv").write_text("path,stars\na/1.png,7\n")
+    add(album, encoder, columns=tmp_path / "three.csv")
+    assert _stars(album, composer) == {"a/1.png": "7", "b/2.png": "2"}
+    (tmp_path / "four.csv").write_text("path,Stars\na/1.png,7\n")
+    with pytest.raises(InputInvalid, match="stars and Stars of the index's table and yours cannot be told apart"):
+        add(album, encoder, columns=tmp_path / "four.csv")
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "bool", "datetime64[us]", "str"])
+def test_a_column_that_is_added_to_keeps_its_type(dtype):
+    values = pd.Series([2**53 + 1, 0, 1] if dtype == "int64" else [0, 1, 1]).astype(dtype)
+    before, given = (
+        OwnColumns(pd.DataFrame({"own": values.iloc[rows].to_list()}, index=list(paths)).astype(dtype))
+        for rows, paths in (([0, 1], "ab"), ([1, 2], "bc"))
+    )
+    joined = before.join(given).table["own"]
+    assert joined.dtype == dtype
+    assert joined[["a", "b", "c"]].tolist() == values.tolist()
 
 
 def test_columns_of_an_index_of_an_earlier_make_are_kept(album, encoder, composer, tmp_path):

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,17 @@ TABLE = pd.DataFrame(
         "modified": pd.to_datetime(["2020-01-01", "2021-06-01 18:00", "2022-01-01", "2023-01-01"], format="ISO8601"),
         "rating of mine": [5.0, np.nan, 1.0, 3.0],
     }
+)
+
+CLAUSES = (
+    "qualify ((select sum(a.range + b.range) from range(9) a, range(9) b) > 1 and row_number() over () < 2",
+    "where (exists (select 1)",
+    "group by (size",
+    "having (count(*) > 1",
+    "order by (random()",
+    "limit (select 1",
+    "window w as (order by size",
+    "using sample (3",
 )
 
 
@@ -57,6 +70,8 @@ def test_a_condition_chooses_its_rows(filters, condition, rows):
         ("exists (select 1)", "holds a subquery"),
         ("size > 1) union (select 1", "is not one condition"),
         ("size) from (select 1 as size", "is not one condition"),
+        ("size > 1) or (size < 0", "is not one condition"),
+        *((f"folder = 'a') {clause}", "is not one condition") for clause in CLAUSES),
         ("size > 1; drop table pictures", "does not parse"),
         ("size > 1); drop table pictures; select (1", "is not one condition|does not parse"),
         ("size, folder", "calls row"),
@@ -81,3 +96,14 @@ def test_what_is_no_condition_is_refused(filters, condition, message):
 def test_deeply_nested_conditions_are_refused_without_a_crash(filters):
     with pytest.raises(InputInvalid):
         filters.find_rows("(" * 5000 + "size" + ")" * 5000)
+
+
+def test_a_condition_that_takes_long_is_given_up(monkeypatch):
+    monkeypatch.setattr("compodiff.index.filters._MOST_SECONDS", 0.05)
+    many = Filters(pd.DataFrame({"caption": [f"{number} " * 20 for number in range(200_000)]}))
+    slow = " or ".join(f"regexp_matches(caption, '(a|{number})+b.*c$')" for number in range(100))
+    started = time.monotonic()
+    with pytest.raises(InputInvalid, match=r"takes more than 0\.05 s; ask for less"):
+        many.find_rows(slow)
+    assert time.monotonic() - started < 5
+    assert len(many.find_rows("starts_with(caption, '7 ')")) == 1  # the next one is answered

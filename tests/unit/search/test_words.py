@@ -134,7 +134,26 @@ def test_the_limit_of_guesses_is_kept_for_the_model_and_the_index(searcher, comp
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
     monkeypatch.setattr(composer, "weights", weights)
-    first = GuessLimit(composer, searcher.index).least_cosine
+    first = GuessLimit(composer, searcher.index, None).least_cosine
     monkeypatch.setattr(GuessLimit, "_measure", lambda _: pytest.fail("measured again"))
-    assert GuessLimit(composer, searcher.index).least_cosine == first
+    assert GuessLimit(composer, searcher.index, None).least_cosine == first
     assert np.isfinite(first)
+
+
+def test_the_limit_of_guesses_is_measured_for_the_gallery_that_answers_are_composed_for(
+    searcher, composer, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(composer, "weights", tmp_path / "model.safetensors")
+    compose_all, galleries = composer.compose_all, []
+
+    def compose_noted(queries, watch, gallery=None):
+        galleries.append(gallery)
+        return compose_all(queries, watch)
+
+    monkeypatch.setattr(composer, "compose_all", compose_noted)
+    for gallery in (None, 0.25, 0.25, 0.5):
+        assert np.isfinite(GuessLimit(composer, searcher.index, gallery).least_cosine)
+    assert galleries == [None, 0.25, 0.5]  # what is kept is another gallery's no more
+    assert searcher._guesses._gallery == searcher._gallery

@@ -91,3 +91,11 @@ def test_a_fault_on_the_way_is_told_and_ends_nothing(album, told):
     shutil.rmtree(album / ".compodiff")
     work.run()
     assert told[-1][0].startswith("indexing has stopped: there is no index at ")
+
+
+def test_whatever_stops_the_thread_is_told(album, told, monkeypatch):
+    work = indexer(album, told)
+    work.begin()
+    monkeypatch.setattr(work, "_build", lambda _: next(iter([])))
+    work.run()
+    assert told[-1] == ("indexing has stopped: StopIteration", 1.0)

@@ -80,6 +80,16 @@ def test_what_cannot_be_opened_leaves_the_old_one_answering_and_says_why(artifac
     assert champion.fault == ""
 
 
+def test_a_gpu_without_memory_leaves_the_old_one_answering(search_project):
+    def run_out():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    champion = Champion(lambda: places_in(search_project / "artifacts", "version 1"))
+    champion._locate = run_out
+    champion.refresh()
+    assert (champion.live.places.version, champion.fault) == ("version 1", "CUDA out of memory")
+
+
 def test_an_index_that_is_replaced_is_taken_over_and_one_half_there_is_not(artifacts):
     champion = Champion(lambda: places_in(artifacts))
     old = champion.live

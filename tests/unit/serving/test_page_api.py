@@ -3,11 +3,11 @@
 import asyncio
 import dataclasses
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
+from compodiff.index.filters import Filters
 from compodiff.search.query import Query
 from compodiff.search.ranking import Ranking
 from compodiff.serving.champion import ServedModel
@@ -101,8 +101,9 @@ def test_folders_are_counted_with_what_lies_below_and_dates_by_month():
         "": 1, "2025": 4, "2025/o'hara": 1, "2025/sea": 2, "2026": 2, "2026/x_y": 2, "20255": 1
     }  # fmt: skip
     assert [each.value for each in facets["month_taken"].values] == ["2025-07", "2025-08", "2026-01"]
+    filters = Filters(table)
     for each in [*folders.values(), *facets["month_taken"].values]:
-        assert len(duckdb.sql(f'SELECT 1 FROM "table" WHERE {each.condition}').fetchall()) == each.count  # noqa: S608
+        assert len(filters.find_rows(each.condition)) == each.count
 
 
 def test_imagining_goes_from_noise_to_the_answer(client):

@@ -18,7 +18,8 @@ from worlds.search import places_in
 
 from compodiff.drift.reservoir import QueryReservoir, read_kept_queries
 from compodiff.encoders.reranking import Reranking
-from compodiff.errors import InputInvalid
+from compodiff.errors import CompoDiffError, InputInvalid
+from compodiff.search.query import Query
 from compodiff.serving.api import create_app
 from compodiff.serving.canary import Canary, CanaryBounds
 from compodiff.serving.champion import Champion
@@ -169,6 +170,33 @@ def test_what_was_withdrawn_stays_so_and_another_version_is_tried(
     assert canary._choose("a", champion.live) is newer
 
 
+def test_a_challenger_that_was_promoted_is_not_withdrawn_as_it_reigns(
+    champion: Champion, challenger: Champion, tmp_path: Path
+) -> None:
+    promoted = replace(challenger.live, places=replace(challenger.live.places, model="the champion's alias"))
+    canary, kept = make_canary(challenger, share=1.0), QueryReservoir(tmp_path / "kept")
+    watch = LiveWatch(canary=canary, kept=kept)
+    answer = champion.live.searcher.search(RED, "in blue", k=1)
+    query = Query(RED, "in blue")
+    assert watch.prepare(query, "a", champion.live)[0] is challenger.live
+    assert watch.prepare(query, "a", promoted)[0] is promoted
+    for _ in range(9):
+        assert not watch.can_fall_back(promoted)
+    watch.note(query, answer, promoted, 0.1)
+    assert (canary.withdrawn, kept._seen) == ("", 1)
+
+
+def test_queries_that_the_canary_answers_are_not_kept_beside_the_champions(
+    champion: Champion, challenger: Champion, tmp_path: Path
+) -> None:
+    kept = QueryReservoir(tmp_path / "kept")
+    watch = LiveWatch(canary=make_canary(challenger), kept=kept)
+    answer = champion.live.searcher.search(RED, "in blue", k=1)
+    for live in (champion.live, challenger.live, champion.live, challenger.live, champion.live):
+        watch.note(Query(RED, "in blue"), answer, live, 0.1)
+    assert (kept._version, kept._seen) == ("the first", 3)
+
+
 @pytest.mark.parametrize("method", ["prepare", "answer_all"])
 def test_a_query_that_the_canary_fails_is_answered_by_the_champion(
     champion: Champion, challenger: Champion, monkeypatch: pytest.MonkeyPatch, method: str
@@ -201,6 +229,66 @@ def test_queries_are_kept_as_embeddings_alone(champion: Champion, tmp_path: Path
     assert path.stat().st_mode & 0o077 == 0
     assert b"secret" not in path.read_bytes()
     assert QueryReservoir(path)._seen == 2
+
+
+def test_what_goes_wrong_in_the_background_is_logged_and_the_loops_go_on(
+    champion: Champion,
+    challenger: Champion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Restless(Champion):
+        def __init__(self) -> None:
+            self.live, self.fault, self.reloads, self.looks = champion.live, "", 0, 0
+
+        def refresh(self) -> None:
+            self.looks += 1
+            raise RuntimeError("out of memory")
+
+    restless, kept = Restless(), QueryReservoir(tmp_path / "kept")
+    shadow = Shadow(challenger, 1.0, None)
+    monkeypatch.setattr("compodiff.serving.live_watch._SAVE_SECONDS", 0.05)
+    monkeypatch.setattr(kept, "save", lambda: 1 / 0)
+    monkeypatch.setattr(shadow, "_answer", lambda _: 1 / 0)
+    watch = LiveWatch(shadow=shadow, canary=make_canary(restless), kept=kept)
+    with TestClient(create_app(restless, refresh_seconds=0.05, watch=watch)) as client:
+        for _ in range(2):
+            client.post("/search", data={"reference_id": RED, "text": "in blue"})
+        until = time.monotonic() + 20
+        said: Counter[str] = Counter()
+        while min(said.values(), default=0) < 2 or len(said) < 3:
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+            said = Counter(record.message for record in caplog.records if record.exc_info)
+    assert restless.looks > 3  # as champion and as challenger
+
+
+def test_kept_queries_are_written_at_the_end_though_a_loop_ended(
+    champion: Champion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(LiveWatch, "run", fail)
+    with (
+        pytest.raises(RuntimeError, match="foresaw"),
+        serve(champion, LiveWatch(kept=QueryReservoir(tmp_path / "kept"))) as client,
+    ):
+        client.post("/search", data={"reference_id": RED, "text": "in blue"})
+    assert read_kept_queries(tmp_path / "kept").seen == 1
+
+
+def test_queries_that_cannot_be_written_are_written_later(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    reservoir = QueryReservoir(tmp_path / "file" / "kept")
+    fill(reservoir, "one", 1)
+    for _ in range(2):
+        with pytest.raises(CompoDiffError, match="cannot be written"):
+            reservoir.save()
+    (tmp_path / "file").unlink()
+    reservoir.save()
+    assert read_kept_queries(tmp_path / "file" / "kept").seen == 1
 
 
 def fill(reservoir: QueryReservoir, version: str, count: int) -> None:

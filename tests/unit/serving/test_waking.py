@@ -40,6 +40,8 @@ def test_the_page_comes_at_once_and_queries_when_the_model_is_open(champion):
         refused = client.post("/search", data={"text": "a cat"})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert list(refused.json()) == ["error"]
+        uploaded = client.post("/search", files={"reference": b"a picture" * 100_000})
+        assert (uploaded.status_code, uploaded.headers["retry-after"]) == (503, "1")
         assert client.get("/health").status_code == 503
         assert client.get("/", headers={"Host": "elsewhere"}).status_code == 400
         state = client.get("/api/state").json()

@@ -4,6 +4,7 @@ import { $, element, isPhone } from "./elements.js";
 import { page, milli, say } from "./page.js";
 import { references } from "./bar.js";
 import { showChanges } from "./start.js";
+import { keep, readKept } from "./store.js";
 import { showTrail } from "./trail.js";
 import { Wall } from "./wall.js";
 
@@ -16,10 +17,10 @@ let deeds = {};
 /** `found`: what a picture's buttons do; `around`: {take(words), follow(hash)} of chips and trail. */
 export function wireAnswer(found, around) {
   [acts, deeds] = [found, around];
-  wall = new Wall($("grid"), acts, { rowHeight: Number(localStorage.getItem("size")) || (isPhone() ? 118 : 190) });
+  wall = new Wall($("grid"), acts, { rowHeight: Number(readKept("size")) || (isPhone() ? 118 : 190) });
   $("size").value = wall.rowHeight;
   $("size").addEventListener("input", () => {
-    localStorage.setItem("size", $("size").value);
+    keep("size", $("size").value);
     wall.resize(Number($("size").value));
   });
 }

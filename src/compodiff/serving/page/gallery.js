@@ -4,28 +4,34 @@ import { $, element } from "./elements.js";
 import { getJson } from "./server.js";
 
 let listed = 0;
+let asked = 0; // times
+let isWaiting = false;
 
 /** Open the gallery; `chosen` gets the picture that is pressed. */
 export function openGallery(chosen, failed) {
   const more = (fresh) => list(fresh, chosen).catch((error) => failed(error.message));
   $("contains").oninput = () => more(true);
-  $("gallery-more").onclick = () => more(false);
+  $("gallery-more").onclick = () => isWaiting || more(false);
   $("gallery").showModal();
   more(true);
 }
 
 async function list(fresh, chosen) {
-  if (fresh) listed = 0;
-  const wanted = $("contains").value;
-  const page = await getJson(`/pictures?contains=${encodeURIComponent(wanted)}&offset=${listed}&limit=60`);
-  if (wanted !== $("contains").value) return; // typed on in the meantime
+  const [turn, from] = [++asked, fresh ? 0 : listed];
+  const wanted = encodeURIComponent($("contains").value);
+  isWaiting = true;
+  const ended = () => {
+    if (turn === asked) isWaiting = false;
+  };
+  const page = await getJson(`/pictures?contains=${wanted}&offset=${from}&limit=60`).finally(ended);
+  if (turn !== asked) return; // typed on in the meantime
   if (fresh) $("gallery-grid").replaceChildren();
   const choose = (picture) => {
     $("gallery").close();
     chosen(picture);
   };
   $("gallery-grid").append(...page.pictures.map((each) => makePick(each, choose)));
-  listed += page.pictures.length;
+  listed = from + page.pictures.length;
   $("gallery-more").hidden = listed >= page.count;
   $("gallery-count").textContent = `${page.count.toLocaleString("en")} pictures`;
 }

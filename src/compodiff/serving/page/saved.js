@@ -1,6 +1,7 @@
 // Searches that a person keeps: links in this browser's own store, shown on the first screen.
 
 import { $, iconButton } from "./elements.js";
+import { keep, readKept } from "./store.js";
 import { makeStep } from "./trail.js";
 
 const NAME = "searches";
@@ -32,7 +33,7 @@ export function showKept(follow) {
 
 function read() {
   try {
-    const kept = JSON.parse(localStorage.getItem(NAME) ?? "[]");
+    const kept = JSON.parse(readKept(NAME) ?? "[]");
     return Array.isArray(kept) ? kept.filter((each) => typeof each?.link === "string") : [];
   } catch {
     return [];
@@ -40,10 +41,5 @@ function read() {
 }
 
 function write(searches) {
-  try {
-    localStorage.setItem(NAME, JSON.stringify(searches));
-    return true;
-  } catch {
-    return false;
-  }
+  return keep(NAME, JSON.stringify(searches));
 }
