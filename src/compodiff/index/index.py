@@ -177,15 +177,23 @@ class Index:
 
     def read_sample(self) -> pd.DataFrame:
         """Return the table of pictures, or some rows from all over it where it is too large for memory."""
-        return self.pictures if self.rows is None else self.rows.sample()
+        return self.pictures if self.rows is None else self.rows.sample(self.drop_removed)
 
     def list_rows(self) -> Sequence[int]:
         """Return the rows of all pictures that can be found."""
         return range(self.manifest.count)
 
+    def drop_removed(self, rows: Rows) -> Rows:
+        """Return those of some rows whose pictures can be found."""
+        return rows
+
+    def sample_rows(self) -> Sequence[int]:
+        """Return the rows of all pictures that can be found, or the first where they are too many for memory."""
+        return self.list_rows() if self.rows is None else self.list_rows()[:_SAMPLED]
+
     def sample_vectors(self) -> Floats:
-        """Return all embeddings (N, D), or the first where they are too many for memory."""
-        return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[:_SAMPLED]
+        """Return the embeddings (n, D) of `sample_rows`."""
+        return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[self.sample_rows()]
 
     def read_embedding(self, picture_id: str) -> Floats:
         """Return the stored embedding (D,) of a picture, as the encoder made it.

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def find_named(part: str, index: Index, filters: Filters) -> Sequence[int]:
         return index.list_rows()
     if index.rows is not None:
         quoted = part.replace("'", "''")
-        rows: list[int] = filters.find_rows(f"contains(lower(name), lower('{quoted}'))").tolist()
+        rows: list[int] = index.drop_removed(filters.find_rows(f"contains(lower(name), lower('{quoted}'))")).tolist()
         return rows
     names = index.pictures["name"].str.contains(part, case=False, regex=False)
     found: list[int] = np.flatnonzero(names).tolist()
@@ -70,8 +71,8 @@ def find_by_bytes(content: bytes, index: Index) -> str | None:
 
 def _describe_nearest(name: str, index: Index) -> str:
     """Say which pictures have the name as a word in theirs, or else which ids look most like it."""
-    ids: Sequence[str] = index.picture_ids
-    near = _list_called(name, index) or get_close_matches(name[:_COMPARED], ids[:_LOOKED_THROUGH], n=_NEAREST)
+    ids = list(islice(index.row, _LOOKED_THROUGH))
+    near = _list_called(name, index) or get_close_matches(name[:_COMPARED], ids, n=_NEAREST)
     return f"which holds {', '.join(near)}" if near else f"whose ids look like {ids[0]}"
 
 

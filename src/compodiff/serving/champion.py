@@ -129,7 +129,7 @@ def _open_live(places: ServedPaths, composer: Composer, reranking: Reranking | N
     written = stamp(places.index)
     index = Index.load(places.index)
     searcher = Searcher(composer, index, places.pictures_root, reranking)
-    searcher.answer(Query(index.picture_ids[0], "warm", k=1))
+    searcher.answer(Query(next(iter(index.row)), "warm", k=1))
     searcher.answer(Query(None, make_meaningless_texts(1)[0], k=1))  # reads names, and measures what a guess is
     trained_in = str(read_origin(places.composed.parent).get(TRAINED_IN, ""))
     return ServedModel(searcher, places, written, Metadata(index.pictures, index.rows), trained_in)

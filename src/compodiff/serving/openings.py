@@ -62,7 +62,9 @@ class Openings:
         async with self._alone:
             if self._made is None or self._made[0]() is not live:
                 index = live.searcher.index
-                rows = await asyncio.to_thread(choose_different, index.sample_vectors(), _PICTURES)
+                places = await asyncio.to_thread(choose_different, index.sample_vectors(), _PICTURES)
+                sampled = index.sample_rows()
+                rows = [int(sampled[place]) for place in places]
                 self._made = ref(live), (await self._try_queries(live), rows)
         return self._made[1]
 

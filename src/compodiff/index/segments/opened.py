@@ -95,13 +95,15 @@ class SegmentedIndex(Index):
         size = len(self.embeddings)
         return range(size) if self.removed is None else np.flatnonzero(~self.removed).tolist()
 
+    def drop_removed(self, rows: Rows) -> Rows:
+        """Return those of some rows whose pictures can be found."""
+        return rows if self.removed is None else rows[~self.removed[rows]]
+
     def search(
         self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
     ) -> tuple[Rows, Floats]:
         """Return the k pictures nearest to each query by cosine (see `Index.search`)."""
-        if allowed is not None and self.removed is not None:
-            allowed = allowed[~self.removed[allowed]]
-        return super().search(queries, k, exclude, allowed)
+        return super().search(queries, k, exclude, None if allowed is None else self.drop_removed(allowed))
 
 
 class NearestInSegments:

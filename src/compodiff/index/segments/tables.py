@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
@@ -79,14 +79,16 @@ class PictureRows:
         """Return where the bytes of each picture are, by id."""
         return PicturePlaces(row, self)
 
-    def sample(self) -> pd.DataFrame:
-        """Return some rows from all over the table."""
+    def sample(self, choose: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> pd.DataFrame:
+        """Return some rows from all over the table; `choose` gets their numbers and returns those that are wanted."""
         with self._alone:
             opened = [self._open(file)[0] for file in range(len(self.files))]
             places = [(file, group) for file in opened for group in range(file.num_row_groups)]
             step = max(1, len(places) * _GROUP // _SAMPLED)
-            parts = [file.read_row_group(group, self.columns) for file, group in places[::step]]
-        frame: pd.DataFrame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+            parts = [file.read_row_group(group, [*self.columns, ROW]) for file, group in places[::step]]
+        table = pa.concat_tables(parts, promote_options="permissive")
+        numbers = table[ROW].to_numpy()
+        frame: pd.DataFrame = table.filter(np.isin(numbers, choose(numbers))).drop_columns(ROW).to_pandas()
         return frame
 
     def _read_row(self, row: int, columns: tuple[str, ...]) -> pa.Table:

@@ -39,7 +39,7 @@ class StoredVectors:
         for file in np.unique(files).tolist():
             own = np.flatnonzero(files == file)
             found[own] = self._map(file)[flat[own] - self._starts[file]]
-        picked: Floats = found.reshape(*asked.shape, -1)[..., columns]
+        picked: Floats = found.reshape(*asked.shape, self.shape[1])[..., columns]
         return picked
 
     def iterate(self, first: int = 0) -> Iterator[tuple[int, NDArray[np.float16]]]:
