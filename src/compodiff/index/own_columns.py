@@ -105,7 +105,7 @@ class OwnColumns:
         _require_names("the index's table and yours", names)
         paths = self.table.index.union(more.table.index, sort=False)
         columns = {name: _join_column(self.table.get(name), more.table.get(name)).reindex(paths) for name in names}
-        return OwnColumns(pd.DataFrame(columns, index=paths.rename(_KEY)).apply(_make_storable))
+        return OwnColumns(pd.DataFrame(columns, index=paths).rename_axis(_KEY).apply(_make_storable))
 
     def select(self, names: Sequence[str]) -> pd.DataFrame:
         """Return the columns for the pictures at `names`, in their order; empty where there is no row."""

@@ -5,7 +5,7 @@ import json
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from worlds.search import places_in
 
 from compodiff.drift.reservoir import QueryReservoir, read_kept_queries
 from compodiff.encoders.reranking import Reranking
-from compodiff.errors import CompoDiffError, InputInvalid
 from compodiff.search.query import Query
 from compodiff.serving.api import create_app
 from compodiff.serving.canary import Canary, CanaryBounds
@@ -277,42 +276,3 @@ def test_kept_queries_are_written_at_the_end_though_a_loop_ended(
     ):
         client.post("/search", data={"reference_id": RED, "text": "in blue"})
     assert read_kept_queries(tmp_path / "kept").seen == 1
-
-
-def test_queries_that_cannot_be_written_are_written_later(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    reservoir = QueryReservoir(tmp_path / "file" / "kept")
-    fill(reservoir, "one", 1)
-    for _ in range(2):
-        with pytest.raises(CompoDiffError, match="cannot be written"):
-            reservoir.save()
-    (tmp_path / "file").unlink()
-    reservoir.save()
-    assert read_kept_queries(tmp_path / "file" / "kept").seen == 1
-
-
-def fill(reservoir: QueryReservoir, version: str, count: int) -> None:
-    for number in range(count):
-        reservoir.note(version, np.full(3, number, np.float32), None, 0, 0)
-
-
-def test_every_query_has_the_same_chance_and_another_model_begins_anew(tmp_path: Path) -> None:
-    drawn = np.zeros(60)
-    for seed in range(300):
-        reservoir = QueryReservoir(tmp_path / "none", size=20, seed=seed)
-        fill(reservoir, "one", 60)
-        assert len(reservoir._kept) == 20
-        drawn[[int(answer[0]) for answer, *_ in reservoir._kept]] += 1
-    assert np.abs(drawn / 300 - 1 / 3).max() < 0.12
-    fill(reservoir, "two", 5)
-    reservoir.save()
-    assert len(read_kept_queries(tmp_path / "none").answers) == 5
-
-
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"PK\x03\x04"), lambda path: np.savez(path, a=1)])
-def test_a_file_that_is_no_kept_queries_is_named(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    with pytest.raises(InputInvalid, match="is not there; `compodiff serve --keep-queries"):
-        read_kept_queries(tmp_path / "q.npz")
-    damage(tmp_path / "q.npz")
-    with pytest.raises(InputInvalid, match="holds no kept queries"):
-        read_kept_queries(tmp_path / "q.npz")
