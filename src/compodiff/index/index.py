@@ -187,13 +187,11 @@ class Index:
         """Return those of some rows whose pictures can be found."""
         return rows
 
-    def sample_rows(self) -> Sequence[int]:
-        """Return the rows of all pictures that can be found, or the first where they are too many for memory."""
-        return self.list_rows() if self.rows is None else self.list_rows()[:_SAMPLED]
-
     def sample_vectors(self) -> Floats:
-        """Return the embeddings (n, D) of `sample_rows`."""
-        return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[self.sample_rows()]
+        """Return the embeddings (n, D) of the pictures that can be found, of the first where all are too many."""
+        return (
+            self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[self.list_rows()[:_SAMPLED]]
+        )
 
     def read_embedding(self, picture_id: str) -> Floats:
         """Return the stored embedding (D,) of a picture, as the encoder made it.

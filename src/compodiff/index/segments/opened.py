@@ -56,7 +56,8 @@ def open_stored(folder: Path, manifest: IndexManifest) -> tuple[PictureRows, Sto
     """Return the table and the vectors of an index, by row."""
     parts = list_parts(folder, manifest)
     counts = [count for _, _, count in parts]
-    rows = PictureRows([segment / name_pictures(shard) for segment, shard, _ in parts], counts)
+    files = [segment / name_pictures(shard) for segment, shard, _ in parts]
+    rows = PictureRows(files, counts, [file for file, (_, shard, _) in zip(files, parts, strict=True) if not shard])
     vectors = StoredVectors([segment / name_vectors(shard) for segment, shard, _ in parts], counts, manifest.dim)
     return rows, vectors
 
@@ -73,17 +74,18 @@ class SegmentedIndex(Index):
         """
         self.folder, self.manifest, self.described = folder, manifest, require_segments(manifest)
         try:
-            self.rows, self.embeddings = open_stored(folder, manifest)
+            self.stored, self.embeddings = open_stored(folder, manifest)
+            self.rows = self.stored
             self.removed = read_removed(folder, manifest, len(self.embeddings))
             self._nearest = nearest or NearestInSegments(folder, manifest, self.removed)
-            self.pictures = self.rows.read([])
+            self.pictures = self.stored.read([])
             folders = [folder / name_segment(number) for number in range(len(self.described.parts))]
             hashes = [(_map(each / HASHES), _map(each / ROWS)) for each in folders]
         except (OSError, ValueError, KeyError) as error:
             raise make_damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
-        self.ids = RowById(hashes, self.rows, self.removed)
+        self.ids = RowById(hashes, self.stored, self.removed)
         self.row = self.ids
-        self.picture_ids, self.names = TextColumn(self.rows, "picture_id"), TextColumn(self.rows, "name")
+        self.picture_ids, self.names = TextColumn(self.stored, "picture_id"), TextColumn(self.stored, "name")
 
     @property
     def lists(self) -> int:
