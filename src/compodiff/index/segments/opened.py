@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from compodiff.index.index import Index
@@ -18,6 +19,7 @@ from compodiff.index.segments.tables import PictureRows, RowById, TextColumn
 from compodiff.index.segments.vectors import StoredVectors
 
 HASHES, ROWS = "id_hashes.npy", "id_rows.npy"
+_SAMPLED = 4096  # vectors that stand for all
 Mask = NDArray[np.bool_]
 
 
@@ -100,6 +102,14 @@ class SegmentedIndex(Index):
     def drop_removed(self, rows: Rows) -> Rows:
         """Return those of some rows whose pictures can be found."""
         return rows if self.removed is None else rows[~self.removed[rows]]
+
+    def read_sample(self) -> pd.DataFrame:
+        """Return some rows from all over the table of pictures."""
+        return self.stored.sample(self.drop_removed)
+
+    def sample_vectors(self) -> Floats:
+        """Return the embeddings (n, D) of the first of `list_rows`."""
+        return self.embeddings[self.list_rows()[:_SAMPLED]]
 
     def search(
         self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None
