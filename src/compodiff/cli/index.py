@@ -148,9 +148,9 @@ def index_embeddings(
     chosen = choose_model(model, out if add else None)
     encoder = load_encoder(find_model_parts(chosen).encoder).manifest
     root = pictures or (source if set_folder is None else find_project_root())
-    plan = SegmentPlan(kind, lists, recall, id_column, str(resolve(root)), chosen.to_json())
+    plan = SegmentPlan(kind, lists, recall, str(resolve(root)), chosen.to_json())
     params = load_params(find_params_file()).index
-    made = index_vectors(resolve(out), VectorsToIndex(source, encoder, plan, add, set_folder), params)
+    made = index_vectors(resolve(out), VectorsToIndex(source, encoder, plan, add, set_folder, id_column), params)
     echo(f"{made.count} pictures in {out}, {made.kind}")
     if made.segments is not None:
         echo(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in made.segments.measured.items()))

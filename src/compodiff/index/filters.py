@@ -88,7 +88,7 @@ class Filters:
             with _interrupt_late(database):
                 self._require_harmless(database, condition)
                 if self._files:
-                    database.read_parquet(self._files).create_view("pictures")
+                    database.read_parquet(self._files, union_by_name=True).create_view("pictures")
                 else:
                     database.register("pictures", self._table)
                 return self._run_condition(database, condition)

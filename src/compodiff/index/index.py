@@ -49,7 +49,6 @@ _LISTS = "the lists of a segment"
 GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
 _GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
 _CHUNK = 65_536  # vectors normalised at a time
-_SAMPLED = 4096  # vectors of an index that is not held in memory
 _SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored one by one
 _TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
 
@@ -177,23 +176,15 @@ class Index:
 
     def read_sample(self) -> pd.DataFrame:
         """Return the table of pictures, or some rows from all over it where it is too large for memory."""
-        return self.pictures if self.rows is None else self.rows.sample(self.drop_removed)
+        return self.pictures
 
     def list_rows(self) -> Sequence[int]:
         """Return the rows of all pictures that can be found."""
         return range(self.manifest.count)
 
-    def drop_removed(self, rows: Rows) -> Rows:
-        """Return those of some rows whose pictures can be found."""
-        return rows
-
-    def sample_rows(self) -> Sequence[int]:
-        """Return the rows of all pictures that can be found, or the first where they are too many for memory."""
-        return self.list_rows() if self.rows is None else self.list_rows()[:_SAMPLED]
-
     def sample_vectors(self) -> Floats:
-        """Return the embeddings (n, D) of `sample_rows`."""
-        return self.embeddings if isinstance(self.embeddings, np.ndarray) else self.embeddings[self.sample_rows()]
+        """Return all embeddings (N, D), or of the first of `list_rows` where they are too many for memory."""
+        return self.embeddings[:]
 
     def read_embedding(self, picture_id: str) -> Floats:
         """Return the stored embedding (D,) of a picture, as the encoder made it.

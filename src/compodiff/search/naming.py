@@ -15,6 +15,7 @@ from compodiff.images import read_picture
 from compodiff.images.files import is_regular, read_regular
 from compodiff.index.filters import Filters
 from compodiff.index.index import Index
+from compodiff.index.segments.opened import SegmentedIndex
 
 _STYLES = ("twemoji", "openmoji")
 _NEAREST = 3  # ids that an error names
@@ -46,7 +47,7 @@ def find_named(part: str, index: Index, filters: Filters) -> Sequence[int]:
     """Return the rows of the pictures in whose names `part` stands, in capitals or not; all for ""."""
     if not part:
         return index.list_rows()
-    if index.rows is not None:
+    if isinstance(index, SegmentedIndex):
         quoted = part.replace("'", "''")
         rows: list[int] = index.drop_removed(filters.find_rows(f"contains(lower(name), lower('{quoted}'))")).tolist()
         return rows

@@ -63,7 +63,7 @@ class Openings:
             if self._made is None or self._made[0]() is not live:
                 index = live.searcher.index
                 places = await asyncio.to_thread(choose_different, index.sample_vectors(), _PICTURES)
-                sampled = index.sample_rows()
+                sampled = index.list_rows()  # the vectors are of the first of these
                 rows = [int(sampled[place]) for place in places]
                 self._made = ref(live), (await self._try_queries(live), rows)
         return self._made[1]

@@ -96,7 +96,7 @@ def _prepare_build(shards: Path, index: Path, width: int, kind: str) -> Callable
 
 
 def _prepare_growth(added: Path, index: Path, width: int) -> Callable[[], object]:
-    return lambda: add_segment(index, list_shards(added, width), make_manifest(width), "")
+    return lambda: add_segment(index, list_shards(added, width), make_manifest(width))
 
 
 def _prepare_opening(index: Path) -> Callable[[], object]:

@@ -102,8 +102,8 @@ def _shorten_error(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def iterate_table(path: Path, *, remedy: str) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a parquet file, some thousands at a time; `remedy` is the way out that an error names.
+def iterate_batches(path: Path, *, remedy: str) -> Iterator[Any]:
+    """Yield the rows of a parquet file as tables of Arrow's, some thousands at a time; see `iterate_table`.
 
     Raises:
         InputInvalid: the file is missing, cut short or not parquet.
@@ -111,23 +111,37 @@ def iterate_table(path: Path, *, remedy: str) -> Iterator[pd.DataFrame]:
     read_column_names(path, remedy=remedy)
     try:
         with pq.ParquetFile(path) as file:
-            yield from (batch.to_pandas() for batch in file.iter_batches(ROWS_PER_GROUP))
+            yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(ROWS_PER_GROUP))
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputInvalid(f"{path} is damaged ({_shorten_error(error)}); {remedy}") from error
 
 
+def iterate_table(path: Path, *, remedy: str) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a parquet file, some thousands at a time; `remedy` is the way out that an error names.
+
+    Raises:
+        InputInvalid: the file is missing, cut short or not parquet.
+    """
+    return (batch.to_pandas() for batch in iterate_batches(path, remedy=remedy))
+
+
 @contextmanager
-def open_frame_writer(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Yield what appends rows to a new parquet file, a group each time; the first group says of what types they are."""
+def open_frame_writer(
+    path: Path, *, group: int | None = None, compression: str = "snappy"
+) -> Iterator[Callable[[Any], None]]:
+    """Yield what appends rows, of pandas' or Arrow's, to a new parquet file; the first say of what types they are.
+
+    Each time is a group of its own, or several of `group` rows.
+    """
     with ExitStack() as opened:
         writer: pq.ParquetWriter | None = None
 
-        def append(rows: pd.DataFrame) -> None:
+        def append(rows: Any) -> None:
             nonlocal writer
-            table = pa.Table.from_pandas(rows, preserve_index=False)
+            table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
             if writer is None:
-                writer = opened.enter_context(pq.ParquetWriter(path, table.schema))
-            writer.write_table(table.cast(writer.schema), row_group_size=max(1, len(table)))
+                writer = opened.enter_context(pq.ParquetWriter(path, table.schema, compression=compression))
+            writer.write_table(table.cast(writer.schema), row_group_size=group or max(1, len(table)))
 
         yield append
 

@@ -34,7 +34,7 @@ def planted(tmp_path_factory):
     write_shard(folder / "more", 4000, stored[4000:])
     plan = SegmentPlan("ivf_rabitq", lists=16, recall=0.9)
     build_segments(folder / "index", list_shards(folder / "first", WIDTH), make_wide_manifest(), plan)
-    add_segment(folder / "index", list_shards(folder / "more", WIDTH), make_wide_manifest(), "")
+    add_segment(folder / "index", list_shards(folder / "more", WIDTH), make_wide_manifest())
     remove_rows(folder / "index", [str(copies[0, 0])])
     return folder / "index", stored.astype(np.float32), int(copies[0, 0])
 

@@ -38,7 +38,7 @@ def grown(made, tmp_path):
     folder, vectors = made
     shutil.copytree(folder / "index", tmp_path / "index")
     more = write_vectors(tmp_path / "more", 2)
-    add_segment(tmp_path / "index", list_shards(tmp_path / "more", WIDTH), ENCODER, "")
+    add_segment(tmp_path / "index", list_shards(tmp_path / "more", WIDTH), ENCODER)
     return tmp_path / "index", np.concatenate([vectors, more])
 
 
@@ -101,7 +101,7 @@ def test_what_is_removed_is_found_no_more_and_may_come_back(grown, tmp_path):
     (tmp_path / "again").mkdir()
     again.to_parquet(tmp_path / "again" / "x.parquet")
     np.save(tmp_path / "again" / "x.npy", vectors[607:608])
-    add_segment(folder, list_shards(tmp_path / "again", WIDTH), ENCODER, "")
+    add_segment(folder, list_shards(tmp_path / "again", WIDTH), ENCODER)
     assert Index.load(folder).row["2/0007.jpg"] == 900
 
 
@@ -202,7 +202,7 @@ def test_ids_that_repeat_are_refused(tmp_path, grown):
     with pytest.raises(InputInvalid, match="is given twice"):
         build_segments(tmp_path / "other", list_shards(tmp_path / "shards", WIDTH), ENCODER, PLAN)
     with pytest.raises(InputInvalid, match=r"holds '2/0000\.jpg' already"):
-        add_segment(grown[0], list_shards(tmp_path / "more", WIDTH), ENCODER, "")
+        add_segment(grown[0], list_shards(tmp_path / "more", WIDTH), ENCODER)
     assert Index.load(grown[0]).manifest.count == 900
 
 
@@ -230,7 +230,9 @@ def test_few_vectors_are_indexed_exactly_and_grow_into_segments(tmp_path):
     rows, _ = index.search(vectors[:9], 10)
     assert rows.tolist() == _find_best(vectors[:9], vectors, 10).tolist()
     write_vectors(tmp_path / "more", 1)
-    more = VectorsToIndex(tmp_path / "more", ENCODER, SegmentPlan("auto", lists=4), adds=True)
+    more = VectorsToIndex(
+        tmp_path / "more", ENCODER, SegmentPlan("auto", lists=4, pictures_root="/pictures"), adds=True
+    )
     assert index_vectors(tmp_path / "index", more, params).kind == "ivf_rabitq"
     grown = read_manifest(tmp_path / "index")
     assert (grown.pictures_root, grown.made_by) == ("/pictures", {"model": "mine"})

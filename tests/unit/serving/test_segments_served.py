@@ -58,7 +58,7 @@ def test_it_is_searched_and_served_and_what_is_added_is_taken_up(places, tmp_pat
         assert client.get("/model").json()["pictures"] == 30
         _write_shard(tmp_path / "more", tmp_path / "album", range(30, 34), encoder)
         add_segment(
-            tmp_path / "index", list_shards(tmp_path / "more", encoder.manifest.embedding_dim), encoder.manifest, ""
+            tmp_path / "index", list_shards(tmp_path / "more", encoder.manifest.embedding_dim), encoder.manifest
         )
         remove_rows(tmp_path / "index", ["5.png"])
         champion.refresh()

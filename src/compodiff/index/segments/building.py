@@ -28,6 +28,7 @@ from compodiff.index.manifest import (
     make_fingerprint,
     require_replaceable_index,
 )
+from compodiff.index.segments.columns import Schema, unite
 from compodiff.index.segments.lists import LISTS, PER_LIST, choose_lists, fill, merge, train
 from compodiff.index.segments.measuring import measure
 from compodiff.index.segments.opened import (
@@ -59,7 +60,6 @@ class SegmentPlan:
         kind: codes of its lists, one of `lists.KINDS`.
         lists: inverted lists; 0 for as many as suit the number of vectors.
         recall: the least share of the 10 nearest that searches shall find.
-        id_column: column of the tables that names pictures; "" for the first of those that usually do.
         pictures_root: folder that paths in the tables start from, relative to the index or absolute.
         made_by: the model that the encoder is of, for whoever searches.
     """
@@ -67,7 +67,6 @@ class SegmentPlan:
     kind: str
     lists: int = 0
     recall: float = 0.95
-    id_column: str = ""
     pictures_root: str = "."
     made_by: Mapping[str, str] = field(default_factory=dict)
 
@@ -83,13 +82,14 @@ def build_segments(out: Path, shards: Sequence[Shard], encoder: EncoderManifest,
     work = out.with_name(f"{out.name}.parts")
     count = sum(shard.count for shard in shards)
     lists = plan.lists or choose_lists(count)
-    made_with = [encoder.identify(), plan.kind, lists, plan.id_column]
+    schema = unite((shard.place, shard.read_schema()) for shard in shards)
+    made_with = [encoder.identify(), plan.kind, lists, str(schema)]
     _claim(work, shards, made_with)
     if not (work / TRAINED).exists():
         log.info("learning %d lists", lists)
         with replace_path(work / TRAINED) as temporary:
             train(plan.kind, lists, sample_vectors(shards, PER_LIST * lists, _SEED), temporary)
-    _code_shards(work, shards, 0, plan.id_column)
+    _code_shards(work, shards, 0, schema)
     with replace_folder(out, KIND) as temporary:
         _link(work / TRAINED, temporary / TRAINED)
         segment = temporary / name_segment(0)
@@ -105,11 +105,11 @@ def build_segments(out: Path, shards: Sequence[Shard], encoder: EncoderManifest,
     return manifest
 
 
-def add_segment(out: Path, shards: Sequence[Shard], encoder: EncoderManifest, id_column: str) -> IndexManifest:
+def add_segment(out: Path, shards: Sequence[Shard], encoder: EncoderManifest) -> IndexManifest:
     """Add the vectors of `shards` to the index at `out` as a segment of its own; nothing else is rewritten.
 
     Raises:
-        InputInvalid: as of `build_segments`, or the index holds one of the ids.
+        InputInvalid: as of `build_segments`, or the index holds one of the ids, or a column of another type.
         IndexMismatch: the index is another encoder's, or damaged.
         ResourceUnavailable: the disk is full; the index stays as it was.
     """
@@ -120,10 +120,11 @@ def add_segment(out: Path, shards: Sequence[Shard], encoder: EncoderManifest, id
     described = index.described
     work = out.with_name(f"{out.name}.parts")
     first, number = len(index.embeddings), len(described.parts)
-    _claim(work, shards, [encoder.identify(), index.manifest.files[TRAINED]["sha256"], first, id_column])
+    schema = unite(((shard.place, shard.read_schema()) for shard in shards), (str(out), index.stored.schema))
+    _claim(work, shards, [encoder.identify(), index.manifest.files[TRAINED]["sha256"], first, str(schema)])
     if not (work / TRAINED).exists():
         _link(out / TRAINED, work / TRAINED)
-    _code_shards(work, shards, first, id_column)
+    _code_shards(work, shards, first, schema)
     _require_new(work, shards, index)
     mark_folder(out, KIND, _GROWN)
     with replace_folder(out / name_segment(number), _SEGMENT) as temporary:
@@ -178,7 +179,7 @@ def _claim(work: Path, shards: Sequence[Shard], made_with: Sequence[Any]) -> Non
     claim_folder(work, {"given": json.loads(given)}, _WORK, patterns)
 
 
-def _code_shards(work: Path, shards: Sequence[Shard], first_row: int, id_column: str) -> None:
+def _code_shards(work: Path, shards: Sequence[Shard], first_row: int, schema: Schema) -> None:
     """Write vectors, rows and, last, codes of each shard that has none."""
     within = 0
     for number, shard in enumerate(shards):
@@ -188,7 +189,7 @@ def _code_shards(work: Path, shards: Sequence[Shard], first_row: int, id_column:
             with replace_path(work / name_vectors(number)) as temporary, temporary.open("wb") as file:
                 _write_halves(shard, file)
             with replace_path(work / name_pictures(number)) as temporary:
-                write_rows(temporary, shard.read_tables(first_row + within, id_column or None))
+                write_rows(temporary, shard.read_tables(first_row + within, schema))
             with replace_path(block) as temporary:
                 try:
                     fill(work / TRAINED, _read_chunks(shard), within, temporary)

@@ -3,12 +3,12 @@
 Shapes: N vectors, D embedding width.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid
@@ -17,6 +17,7 @@ from compodiff.index.folder import lock_index
 from compodiff.index.index import Index, build
 from compodiff.index.manifest import IndexManifest, read_manifest, require_segments
 from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
+from compodiff.index.segments.columns import make_frame, unite
 from compodiff.index.segments.engine import send_to_engine
 from compodiff.index.segments.lists import KINDS
 from compodiff.index.segments.set_source import list_set_shards
@@ -38,6 +39,7 @@ class VectorsToIndex:
         encoder: that made the vectors.
         plan: how it is built; of kind AUTO, FLAT or one of `lists.KINDS`.
         adds: they are added to the index that is there.
+        id_column: column of the tables that names pictures; "" for the first of those that usually do.
         set_folder: the set that they are embeddings of, if they are.
     """
 
@@ -46,12 +48,34 @@ class VectorsToIndex:
     plan: SegmentPlan
     adds: bool = False
     set_folder: Path | None = None
+    id_column: str = ""
 
     def list_shards(self) -> list[Shard]:
         """Return the shards of the source (see `list_shards`, `list_set_shards`)."""
         if self.set_folder is not None:
             return list_set_shards(self.source, self.set_folder, self.encoder, Path(self.plan.pictures_root))
-        return list_shards(self.source, self.encoder.embedding_dim)
+        return list_shards(self.source, self.encoder.embedding_dim, self.id_column)
+
+    def list_added_shards(self, out: Path, held_root: str) -> list[Shard]:
+        """Return the shards of the source, with paths that start from the folder of pictures of the index at `out`.
+
+        Raises:
+            InputInvalid: that does not hold the folder that they start from.
+        """
+        held, own = (Path(os.path.normpath(out / root)) for root in (held_root, self.plan.pictures_root))
+        if self.set_folder is not None:
+            return replace(self, plan=replace(self.plan, pictures_root=str(held))).list_shards()
+        shards = self.list_shards()
+        if own == held:
+            return shards
+        if own.is_relative_to(held):
+            return [replace(shard, below=own.relative_to(held).as_posix()) for shard in shards]
+        if named := next((shard for shard in shards if shard.names_paths()), None):
+            raise InputInvalid(
+                f"the paths of {named.place} start from {own}, those of {out} from {held}, which does not hold it; "
+                f"if they start from there, too: --pictures {held}"
+            )
+        return shards
 
 
 def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> IndexManifest:
@@ -65,18 +89,19 @@ def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> Inde
     if asked.plan.kind not in (AUTO, FLAT, *KINDS):
         raise InputInvalid(f"--kind {asked.plan.kind} is not one of: {', '.join((AUTO, FLAT, *KINDS))}")
     require_apart(out, asked.source)
-    shards = asked.list_shards()
+    root = read_manifest(out).pictures_root if asked.adds else ""
+    shards = asked.list_added_shards(out, root) if asked.adds else asked.list_shards()
     if not shards:
         raise InputInvalid(f"the arrays of {asked.source} hold no vector; nothing is indexed")
     with lock_index(out):
         if asked.adds and read_manifest(out).segments is not None:
-            return _tell_engine(out, add_segment(out, shards, asked.encoder, asked.plan.id_column))
+            return _tell_engine(out, add_segment(out, shards, asked.encoder))
         if asked.adds:
             held = Index.load(out)
             held.require_encoder(asked.encoder)
-            shards = [*list_shards(out, asked.encoder.embedding_dim), *shards]
+            shards = [*list_shards(out, asked.encoder.embedding_dim, "picture_id"), *shards]
             made_by = held.manifest.made_by or asked.plan.made_by
-            asked = replace(asked, plan=replace(asked.plan, pictures_root=held.manifest.pictures_root, made_by=made_by))
+            asked = replace(asked, plan=replace(asked.plan, pictures_root=root, made_by=made_by))
         return _build(out, shards, asked, params)
 
 
@@ -86,11 +111,12 @@ def _build(out: Path, shards: Sequence[Shard], asked: VectorsToIndex, params: In
         kind = FLAT if count <= params.flat_up_to else _AT_SIZE
     if kind != FLAT:
         return build_segments(out, shards, asked.encoder, replace(asked.plan, kind=kind))
-    frames = [frame for shard in shards for frame in shard.read_tables(0, asked.plan.id_column or None)]
+    schema = unite((shard.place, shard.read_schema()) for shard in shards)
+    rows = make_frame(table for shard in shards for table in shard.read_tables(0, schema))
     build(
         out,
         embeddings=np.concatenate([shard.read(slice(None)).astype(np.float32) for shard in shards]),
-        pictures=pd.concat(frames, ignore_index=True).drop(columns=ROW),
+        pictures=rows.drop(columns=ROW),
         encoder=asked.encoder,
         params=params.model_copy(update={"flat_up_to": count}),
         pictures_root=asked.plan.pictures_root,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from compodiff.index.index import Index
@@ -18,6 +19,7 @@ from compodiff.index.segments.tables import PictureRows, RowById, TextColumn
 from compodiff.index.segments.vectors import StoredVectors
 
 HASHES, ROWS = "id_hashes.npy", "id_rows.npy"
+_SAMPLED = 4096  # vectors that stand for all
 Mask = NDArray[np.bool_]
 
 
@@ -56,7 +58,8 @@ def open_stored(folder: Path, manifest: IndexManifest) -> tuple[PictureRows, Sto
     """Return the table and the vectors of an index, by row."""
     parts = list_parts(folder, manifest)
     counts = [count for _, _, count in parts]
-    rows = PictureRows([segment / name_pictures(shard) for segment, shard, _ in parts], counts)
+    files = [segment / name_pictures(shard) for segment, shard, _ in parts]
+    rows = PictureRows(files, counts, [file for file, (_, shard, _) in zip(files, parts, strict=True) if not shard])
     vectors = StoredVectors([segment / name_vectors(shard) for segment, shard, _ in parts], counts, manifest.dim)
     return rows, vectors
 
@@ -73,17 +76,18 @@ class SegmentedIndex(Index):
         """
         self.folder, self.manifest, self.described = folder, manifest, require_segments(manifest)
         try:
-            self.rows, self.embeddings = open_stored(folder, manifest)
+            self.stored, self.embeddings = open_stored(folder, manifest)
+            self.rows = self.stored
             self.removed = read_removed(folder, manifest, len(self.embeddings))
             self._nearest = nearest or NearestInSegments(folder, manifest, self.removed)
-            self.pictures = self.rows.read([])
+            self.pictures = self.stored.read([])
             folders = [folder / name_segment(number) for number in range(len(self.described.parts))]
             hashes = [(_map(each / HASHES), _map(each / ROWS)) for each in folders]
         except (OSError, ValueError, KeyError) as error:
             raise make_damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
-        self.ids = RowById(hashes, self.rows, self.removed)
+        self.ids = RowById(hashes, self.stored, self.removed)
         self.row = self.ids
-        self.picture_ids, self.names = TextColumn(self.rows, "picture_id"), TextColumn(self.rows, "name")
+        self.picture_ids, self.names = TextColumn(self.stored, "picture_id"), TextColumn(self.stored, "name")
 
     @property
     def lists(self) -> int:
@@ -98,6 +102,14 @@ class SegmentedIndex(Index):
     def drop_removed(self, rows: Rows) -> Rows:
         """Return those of some rows whose pictures can be found."""
         return rows if self.removed is None else rows[~self.removed[rows]]
+
+    def read_sample(self) -> pd.DataFrame:
+        """Return some rows from all over the table of pictures."""
+        return self.stored.sample(self.drop_removed)
+
+    def sample_vectors(self) -> Floats:
+        """Return the embeddings (n, D) of the first of `list_rows`."""
+        return self.embeddings[self.list_rows()[:_SAMPLED]]
 
     def search(
         self, queries: Floats, k: int, exclude: Sequence[Sequence[str]] = (), allowed: Rows | None = None

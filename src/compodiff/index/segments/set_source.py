@@ -18,13 +18,15 @@ from compodiff.embeddings.set_arrays import READ, SCORED_TARGET, SetEmbeddings
 from compodiff.embeddings.set_pass import plan_rows
 from compodiff.encoders import EncoderManifest
 from compodiff.errors import InputInvalid
-from compodiff.index.segments.sources import Shard, complete_rows
+from compodiff.index.segments.columns import Schema, Table, make_table, name_texts
+from compodiff.index.segments.sources import Shard, complete_schema
 from compodiff.index.segments.tables import hash_ids
 from compodiff.params import EmbeddingParams
 from compodiff.sets import TrainingSet, open_set
 from compodiff.sets.addresses import is_address, join_address
 
 _CAPTIONS = ("texts", "target_caption")  # column that describes a picture, of pairs and of triplets
+_SAID = name_texts("caption", "split")
 _NO_MASKS = EmbeddingParams.model_construct(masks_per_picture=0)
 
 
@@ -46,12 +48,16 @@ class SetShard(Shard):
         """Return some vectors (n, D), as they are."""
         return super().read(self.first + self.kept[rows])
 
-    def read_tables(self, first: int, id_column: str | None) -> Iterator[pd.DataFrame]:
-        """Yield the table of the pictures, with the columns that every index has."""
+    def read_schema(self) -> Schema:
+        """Return the columns that its rows will have, and their types."""
+        return complete_schema(_SAID)
+
+    def _read_rows(self) -> Iterator[Table]:
+        """Yield the table of the pictures."""
         table = _tabulate(self.of_set, self.number).iloc[self.kept].reset_index(drop=True)
         files = {name: self._find_path(name) for name in table["path"].unique()}
         table["path"] = table["path"].map(files)
-        yield complete_rows(table, id_column or "picture_id", first)
+        yield make_table(table)
 
     def _find_path(self, name: str) -> str:
         where = join_address(self.of_set.address, name)

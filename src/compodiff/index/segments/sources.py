@@ -5,31 +5,46 @@ metadata/metadata_0.parquet), or an index, whose vectors are one shard. Shapes: 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from compodiff.errors import EncoderMismatch, InputInvalid
-from compodiff.storage.tables import count_rows, iterate_table
+from compodiff.index.segments.columns import fit, read_types
+from compodiff.index.segments.tables import ROW
+from compodiff.storage.tables import count_rows, iterate_batches, read_column_names
 
 _ARRAYS, _TABLES = "img_emb", "metadata"
 _IDS = ("picture_id", "key", "image_path")  # columns that may name a picture, the best first
+_OWN = pa.schema(
+    [(name, pa.string()) for name in ("picture_id", "name", "path", "sha256")]
+    + [(name, pa.int64()) for name in ("offset", "length", ROW)]
+)  # columns that every table of pictures has
 _TYPES = (np.float16, np.float32)
 _REMEDY = "write the shard again"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One array of vectors (N, D) and the parquet file of what is known of its rows; None where nothing is."""
+    """One array of vectors (N, D) and the parquet file of what is known of its rows; None where nothing is.
+
+    Attributes:
+        id_column: column of the table that names pictures; "" for the first of those that usually do.
+        below: folder that its paths start from, seen from that of the index; "" for the same.
+    """
 
     vectors: Path
     table: Path | None
     count: int
     width: int
+    id_column: str = field(default="", kw_only=True)
+    below: str = field(default="", kw_only=True)
 
     @classmethod
     def open(cls, vectors: Path, table: Path | None) -> "Shard":
@@ -50,34 +65,63 @@ class Shard:
     def identify(self) -> list[Any]:
         """Return what changes when the shard does."""
         files = [self.vectors, *([self.table] if self.table else [])]
-        return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        return [*known, self.id_column, self.below]
 
     def read(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return some vectors (n, D), as they are."""
         return np.array(_map(self.vectors)[rows])
 
-    def read_tables(self, first: int, id_column: str | None) -> Iterator[pd.DataFrame]:
-        """Yield what is known of the rows, some thousands at a time, with the columns that every index has.
+    @property
+    def place(self) -> str:
+        """The file that errors name."""
+        return str(self.table or self.vectors)
+
+    def names_paths(self) -> bool:
+        """Return whether the table says where pictures lie, seen from a folder."""
+        tables = self.read_tables(0, self.read_schema())
+        return any(_is_relative(path) for table in tables for path in table["path"].to_pylist())
+
+    def read_schema(self) -> pa.Schema:
+        """Return the columns that its rows will have, and their types.
 
         Raises:
-            InputInvalid: the table is damaged, has no column of that name, or a row has no id.
+            InputInvalid: the table is damaged.
         """
         if self.table is None:
-            names = [f"{self.vectors.stem}-{row:09d}" for row in range(self.count)]
-            yield complete_rows(pd.DataFrame({"picture_id": names}), "picture_id", first)
-            return
-        for rows in iterate_table(self.table, remedy=_REMEDY):
-            column = id_column or next((name for name in _IDS if name in rows), "")
-            if column not in rows:
-                raise InputInvalid(f"{self.table} has no column {column or 'picture_id'}; name one: --id COLUMN")
-            if rows[column].isna().any():
-                raise InputInvalid(f"{self.table} has rows without {column}; name another column: --id COLUMN")
-            yield complete_rows(rows, column, first)
+            return _OWN
+        read_column_names(self.table, remedy=_REMEDY)
+        return complete_schema(read_types(pq.read_schema(self.table)))
+
+    def read_tables(self, first: int, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield what is known of the rows, some thousands at a time, with the columns of `schema`.
+
+        Raises:
+            InputInvalid: the table is damaged, has no column of ids, a row has no id, or a value is of another type.
+        """
+        for rows in self._read_rows():
+            yield fit(complete_rows(rows, self._find_ids(rows), first, self.below), schema, self.place)
             first += len(rows)
 
+    def _read_rows(self) -> Iterator[pa.Table]:
+        if self.table is not None:
+            yield from iterate_batches(self.table, remedy=_REMEDY)
+        else:
+            yield pa.table({"picture_id": [f"{self.vectors.stem}-{row:09d}" for row in range(self.count)]})
 
-def list_shards(folder: Path, width: int) -> list[Shard]:
-    """Return the shards of a folder, in the order of their names.
+    def _find_ids(self, rows: pa.Table) -> str:
+        names = rows.column_names
+        column = self.id_column if self.table else "picture_id"
+        column = column or next((name for name in _IDS if name in names), "")
+        if column not in names:
+            raise InputInvalid(f"{self.table} has no column {column or 'picture_id'}; name one: --id COLUMN")
+        if rows[column].null_count:
+            raise InputInvalid(f"{self.table} has rows without {column}; name another column: --id COLUMN")
+        return column
+
+
+def list_shards(folder: Path, width: int, id_column: str = "") -> list[Shard]:
+    """Return the shards of a folder, in the order of their names; their pictures are named by `id_column`.
 
     Raises:
         InputInvalid: there is none, or one cannot be used (see `Shard.open`).
@@ -95,7 +139,7 @@ def list_shards(folder: Path, width: int) -> list[Shard]:
                 f"{shard.vectors} is {shard.width} wide, the model's encoder makes {width}; "
                 "name the model whose encoder made it: --model"
             )
-    return [shard for shard in shards if shard.count]
+    return [replace(shard, id_column=id_column) for shard in shards if shard.count]
 
 
 def sample_vectors(shards: Sequence[Shard], count: int, seed: int) -> NDArray[np.float32]:
@@ -135,23 +179,51 @@ def _count(table: Path) -> int:
         raise InputInvalid(f"{table} is cut short or not parquet; {_REMEDY}") from error
 
 
-def complete_rows(rows: pd.DataFrame, id_column: str, first: int) -> pd.DataFrame:
-    """Add the columns that every table of pictures has, and the number of each row."""
-    ids = rows[id_column].astype(str)
-    nothing = pd.Series("", rows.index)
-    path = rows["path"] if "path" in rows else rows.get("image_path", nothing)
-    own: dict[str, Any] = {
+def complete_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a table with those that every table of pictures has."""
+    given = [_OWN.field(field.name) if field.name in _OWN.names else field for field in schema]
+    return pa.schema([*given, *(field for field in _OWN if field.name not in schema.names)])
+
+
+def complete_rows(rows: pa.Table, id_column: str, first: int, below: str = "") -> pa.Table:
+    """Add the columns that every table of pictures has, and the number of each row; paths start `below` a folder."""
+    count = len(rows)
+    ids = rows[id_column].to_pandas().astype(str)
+    path = _read_text(rows, "path" if "path" in rows.column_names else "image_path", "")
+    own = {
         "picture_id": ids,
-        "name": rows.get("name", ids).fillna(ids),
-        "path": path.fillna("").astype(str),
+        "name": _read_text(rows, "name", ids),
+        "path": [join_below(below, each) for each in path] if below else path,
         "offset": _count_bytes(rows, "offset"),
         "length": _count_bytes(rows, "length"),
-        "sha256": rows.get("sha256", nothing).fillna(""),
-        "row#": np.arange(first, first + len(rows)),
+        "sha256": _read_text(rows, "sha256", ""),
+        ROW: np.arange(first, first + count),
     }
-    return rows.assign(**own)
+    others = {name: rows[name] for name in rows.column_names if name not in own}
+    made = {name: pa.array(values, type=_OWN.field(name).type, from_pandas=True) for name, values in own.items()}
+    return pa.table(made | others)
 
 
-def _count_bytes(rows: pd.DataFrame, name: str) -> pd.Series:
-    """Return a column of bytes; 0 where nobody says."""
-    return rows.get(name, pd.Series(0, rows.index)).fillna(0).astype("int64")
+def join_below(folder: str, path: str) -> str:
+    """Return a path that starts from `folder`; an absolute one, an address or "" stays as it is."""
+    return (PurePosixPath(folder) / path).as_posix() if _is_relative(path) else path
+
+
+def _is_relative(path: str) -> bool:
+    return bool(path) and "://" not in path and not path.startswith("/")
+
+
+def _read_text(rows: pa.Table, name: str, otherwise: "str | pd.Series[str]") -> "pd.Series[str]":
+    """Return a column of texts; `otherwise` where a row has none."""
+    if name not in rows.column_names:
+        column = pd.Series([None] * len(rows), dtype=object)
+    else:
+        column = rows[name].to_pandas().astype(object)
+    return column.where(column.notna(), otherwise).astype(str)
+
+
+def _count_bytes(rows: pa.Table, name: str) -> NDArray[np.int64]:
+    """Return a column of bytes (n,); 0 where nobody says."""
+    if name not in rows.column_names:
+        return np.zeros(len(rows), np.int64)
+    return np.asarray(rows[name].fill_null(0).cast(pa.int64()))

@@ -14,24 +14,19 @@ import pyarrow.parquet as pq
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from compodiff.storage.tables import open_frame_writer
+
 ROW = "row#"
 _GROUP = 2048  # rows that are read for one of them
 _KEPT = 256  # groups of rows that are remembered, by the columns that were asked for
 _SAMPLED = 8192
 
 
-def write_rows(path: Path, frames: Iterator[pd.DataFrame]) -> None:
+def write_rows(path: Path, tables: Iterator[pa.Table]) -> None:
     """Write rows of pictures, in groups that are small enough to be read for a single row."""
-    writer: pq.ParquetWriter | None = None
-    try:
-        for frame in frames:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            if writer is None:
-                writer = pq.ParquetWriter(path, table.schema, compression="zstd")
-            writer.write_table(table.cast(writer.schema), row_group_size=_GROUP)
-    finally:
-        if writer is not None:
-            writer.close()
+    with open_frame_writer(path, group=_GROUP, compression="zstd") as append:
+        for table in tables:
+            append(table)
 
 
 def read_ids(path: Path) -> pd.Series:
@@ -43,14 +38,16 @@ def read_ids(path: Path) -> pd.Series:
 class PictureRows:
     """The table of pictures, in files one after the other; safe to use from many threads."""
 
-    def __init__(self, files: Sequence[Path], counts: Sequence[int]) -> None:
-        """Take files and how many rows each has; none is opened before it is asked for."""
+    def __init__(self, files: Sequence[Path], counts: Sequence[int], heads: Sequence[Path]) -> None:
+        """Take files and how many rows each has, and those of them that together have all columns."""
         self.files = list(files)
         self._starts = [0, *accumulate(counts)]
         self._opened: dict[int, tuple[pq.ParquetFile, list[int]]] = {}
         self._alone = threading.Lock()
         self._groups: LRUCache[tuple[int, int, tuple[str, ...]], pa.Table] = LRUCache(_KEPT)
-        self.columns: list[str] = [name for name in pq.read_schema(files[0]).names if name != ROW]
+        schemas = [pq.read_schema(file).remove_metadata() for file in heads]
+        self.schema: pa.Schema = pa.unify_schemas(schemas, promote_options="permissive")
+        self.columns: list[str] = [name for name in self.schema.names if name != ROW]
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -58,12 +55,9 @@ class PictureRows:
     def read(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return rows by their numbers, in the order in which they are named."""
         names = tuple(columns or self.columns)
-        if not len(rows):
-            empty: pd.DataFrame = pq.read_schema(self.files[0]).empty_table().select(list(names)).to_pandas()
-            return empty
         with self._alone:
             parts = [self._read_row(int(row), names) for row in rows]
-        frame: pd.DataFrame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+        frame: pd.DataFrame = self._join(names, parts).to_pandas(integer_object_nulls=True)
         return frame
 
     def read_text(self, row: int, column: str) -> str:
@@ -86,10 +80,14 @@ class PictureRows:
             places = [(file, group) for file in opened for group in range(file.num_row_groups)]
             step = max(1, len(places) * _GROUP // _SAMPLED)
             parts = [file.read_row_group(group, [*self.columns, ROW]) for file, group in places[::step]]
-        table = pa.concat_tables(parts, promote_options="permissive")
+        table = self._join((*self.columns, ROW), parts)
         numbers = table[ROW].to_numpy()
         frame: pd.DataFrame = table.filter(np.isin(numbers, choose(numbers))).drop_columns(ROW).to_pandas()
         return frame
+
+    def _join(self, names: Sequence[str], parts: Sequence[pa.Table]) -> pa.Table:
+        """Return tables one after the other; a column that one lacks is null there."""
+        return pa.concat_tables([self.schema.empty_table().select(names), *parts], promote_options="permissive")
 
     def _read_row(self, row: int, columns: tuple[str, ...]) -> pa.Table:
         file = bisect_right(self._starts, row) - 1
