@@ -125,7 +125,7 @@ def test_a_folder_of_somebody_is_refused_before_anything_is_trained(project, mon
 def test_a_gain_that_every_query_has_is_certain_however_far_the_methods_scatter():
     hits = np.random.default_rng(0).random(200)
     concepts = [[f"concept {row % 20}" for row in range(200)]]
-    first, better = (Answered([{"recall_at_1": hits + more}], concepts, {}, {}, (0.0,)) for more in (0.0, 0.1))
+    first, better = (Answered([{"recall_at_1": hits + more}], concepts, {}, {}, ((0.0,),)) for more in (0.0, 0.1))
     found = describe_point({"method": "better"}, better, first, Bootstrap(200, 1)).metrics
     assert found["recall_at_1_high"] - found["recall_at_1_low"] > 0.02
     assert found["recall_at_1_gain_low"] == pytest.approx(0.1) == found["recall_at_1_gain_high"]

@@ -174,7 +174,7 @@ def test_odd_queries_galleries_and_embeddings_are_scored_or_named(run: Run, good
     files = ("--gallery", tmp_path / "G.npz", "--queries", tmp_path / "Q.npz")
     for name, content in odd_lines().items():
         (root / "queries.jsonl").write_bytes(content)
-        assert run("benchmark", "doctor", "triplets", "--root", root)[0] == 0, name
+        assert run("benchmark", "doctor", "triplets", "--root", root)[0] in (0, 1), name  # 1: something is missing
         run("benchmark", "score", "triplets", "--root", root, *files)
     for name in ("away", "G.npz", "cut"):
         (tmp_path / "cut").write_bytes((tmp_path / "G.npz").read_bytes()[:200])
