@@ -26,7 +26,8 @@ from compodiff.training.resume import digest
 FILE = "mixture.json"
 CURVE = "curve.npz"
 _MEASURED = 256  # embeddings of a set, about
-_MOST_LONGER = 2.0  # of one encoder, lengths differ by a few percent
+_MOST_LONGER = 2.0  # times; odd or small sets of one encoder differ as much, but not each picture alike
+_ALIKE = 0.01  # share of their length by which those of normalised embeddings differ at most, in float16
 
 
 def describe_mixture(tasks: TaskShares, embeddings: Path, validated: Path) -> dict[str, Any]:
@@ -91,13 +92,15 @@ def _open_mixture(content: Mapping[str, Any], embeddings: Path, validated: Path,
 
 def _require_like_lengths(sets: Mapping[str, SetExamples]) -> None:
     """Refuse sets of which some hold embeddings of unit length, as clip-retrieval writes them, and others as made."""
-    lengths = {}
+    lengths, alike = dict[str, float](), set[str]()
     for name, examples in sets.items():
         images = examples.embeddings.images  # (N, D)
-        some = np.asarray(images[:: max(1, len(images) // _MEASURED)], np.float32)
-        lengths[name] = float(np.median(np.linalg.norm(some, axis=1))) if len(some) else 0.0
+        some = np.linalg.norm(np.asarray(images[:: max(1, len(images) // _MEASURED)], np.float32), axis=1)
+        lengths[name] = float(np.median(some)) if len(some) else 0.0
+        if len(some) and np.ptp(some) <= _ALIKE * lengths[name]:
+            alike.add(name)
     short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
-    if lengths[short] * _MOST_LONGER < lengths[long]:
+    if lengths[short] * _MOST_LONGER < lengths[long] and alike & {short, long}:
         raise InputInvalid(
             f"pictures of the set {short} have embeddings of length {lengths[short]:.3g}, those of {long} of "
             f"{lengths[long]:.3g}: one was normalised; import it with --length {lengths[long]:.3g}"

@@ -35,3 +35,11 @@ def test_sets_whose_embeddings_were_normalised_are_not_mixed_with_others(sets):
     np.save(path, (images / np.linalg.norm(images, axis=1, keepdims=True)).astype(np.float16))
     with pytest.raises(InputInvalid, match=r"the set unit have embeddings of length 1, those of raw of .*--length"):
         describe(sets)
+
+
+def test_sets_whose_pictures_differ_in_length_by_themselves_are_mixed(sets):
+    path = sets / "embeddings" / "unit" / "images.npy"
+    images = np.load(path).astype(np.float32)
+    lengths = np.linspace(0.2, 0.4, len(images))[:, None]
+    np.save(path, (images * lengths).astype(np.float16))
+    assert describe(sets)["tasks"]["text_to_image"]["unit"]["share"] == 0.25
