@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int64]
 
 _MOST_SECONDS = 20.0  # of one condition
+_BETWEEN_INTERRUPTS = 0.05  # seconds
 _KEPT_BYTES = 2**28  # of rows that conditions found and that are remembered
 _CLASSES = frozenset(
     ("CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "FUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "TYPE")
@@ -157,14 +158,21 @@ def _parse_select(database: "duckdb.DuckDBPyConnection", listed: str, condition:
 @contextmanager
 def _interrupt_late(database: "duckdb.DuckDBPyConnection") -> Iterator[None]:
     """Interrupt what the block asks the database where it takes more than `_MOST_SECONDS`."""
-    timer = threading.Timer(_MOST_SECONDS, database.interrupt)
-    timer.daemon = True
-    timer.start()
+    is_done = threading.Event()
+
+    def interrupt() -> None:
+        ended = is_done.wait(_MOST_SECONDS)
+        while not ended:  # again and again: an interrupt between two statements of the block is forgotten
+            database.interrupt()
+            ended = is_done.wait(_BETWEEN_INTERRUPTS)
+
+    watcher = threading.Thread(target=interrupt, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()  # no connection is closed while another thread holds it
+        is_done.set()
+        watcher.join()  # no connection is closed while another thread holds it
 
 
 def _walk_nodes(tree: Any) -> Iterator[dict[str, Any]]:
