@@ -8,6 +8,8 @@ import pytest
 from prefect import Flow
 from prefect.testing.utilities import prefect_test_harness
 
+from compodiff.drift.report import FIGURES, KIND
+from compodiff.storage.ownership import mark_folder
 from flows.champion import score_champion
 from flows.drift import look_for_drift
 from flows.index_refresh import refresh_index
@@ -32,6 +34,10 @@ def test_a_flow_fails_with_the_reason_of_its_command(
     of: Flow[..., Any], parameters: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    earlier = tmp_path / "artifacts" / "drift"
+    earlier.mkdir(parents=True)
+    (earlier / FIGURES).write_text('{"found": []}')
+    mark_folder(earlier, KIND)
     state = of(**parameters, return_state=True)
     assert state.is_failed()
     assert f"FailedRun: {reason}" in str(state.message)
