@@ -52,10 +52,7 @@ def refresh_index(
     steps = {"build": build} if whole else {"add": reading, "remove": [str(folder), *place]}
     said = []
     for step, arguments in steps.items():
-        state = run_compodiff(
-            f"index {step}", ["index", step, *arguments], limit_seconds=limit_seconds, return_state=True
-        )
-        state.result()  # raises where it failed
-        said.append(f"{step}: {state.message}")
+        last = run_compodiff(f"index {step}", ["index", step, *arguments], limit_seconds=limit_seconds)
+        said.append(f"{step}: {last}")
     create_markdown_artifact("\n".join(f"- {line}" for line in said), key="index", description=f"Index of {folder}")
     return Completed(message="; ".join(said), data=said[-1])

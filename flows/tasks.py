@@ -83,15 +83,26 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[StageOut
     )
 
 
+def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> str:
+    """Run `compodiff ARGUMENTS` in the project as a task and return the last line that it wrote.
+
+    Raises:
+        FailedRun: the command was refused, failed or took too long.
+    """
+    state = _run_command(name, arguments, limit_seconds=limit_seconds, return_state=True)
+    state.result()  # a task that returns a failed state raises nothing where it is called
+    return state.message or ""
+
+
 @task(
+    name="run_compodiff",
     task_run_name="{name}",
     retries=2,
     retry_delay_seconds=[10.0, 60.0],
     retry_condition_fn=should_retry,
     cache_policy=NO_CACHE,
 )
-def run_compodiff(name: str, arguments: list[str], *, limit_seconds: float) -> State[CommandResult]:
-    """Run `compodiff ARGUMENTS` in the project; its last line is the state's message."""
+def _run_command(name: str, arguments: list[str], *, limit_seconds: float) -> State[CommandResult]:
     ended = run_followed([PROGRAM, *arguments], get_run_logger().info, limit_seconds=limit_seconds)
     if ended.code == 0:
         return Completed(data=ended, message=ended.lines[-1] if ended.lines else "")

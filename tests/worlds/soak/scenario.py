@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from compodiff.drift.report import LEAST_QUERIES
+from compodiff.drift.reservoir import read_kept_queries
 from worlds.operated import wait_until
 from worlds.soak import invariants
 from worlds.soak.clients import Clients
@@ -24,6 +26,7 @@ from worlds.soak.team import Team, make_team
 _RUN_SECONDS = 1500.0  # of a deployment that has to complete; minutes on a busy machine
 _DAILY = ("champion/daily", "index-refresh/watch", "dataset/nightly", "drift/drift")
 _PAUSE = 2.0  # between questions to Prefect, which would keep it busy
+_KEPT_SECONDS = 180.0  # three times what `serve` lets pass between writing kept queries
 _LEASE_SECONDS = 420.0  # Prefect's, 300, which a killed flow holds; and what is on its way then
 
 
@@ -125,10 +128,18 @@ def _settle(team: Team, person: Person, report: Report) -> None:
     person.set_params()
     why = {"rollback/on-demand": {"reason": person.make_reason()}}
     for deployment in ("training/weekly", *why, *_DAILY):
+        if deployment == "drift/drift":  # of a champion that has just changed, few queries are kept
+            wait_for(lambda: _are_queries_kept(team), _KEPT_SECONDS, pause=_PAUSE)
         try:
             _require_completed(team, person, deployment, **why.get(deployment, {}))
         except AssertionError as error:
             report.violations.append(f"after the faults: {error}")
+
+
+def _are_queries_kept(team: Team) -> bool:
+    """Return whether `serve` has written down as many queries of its model as a look for drift needs."""
+    kept = team.project / "queries.npz"
+    return kept.is_file() and len(read_kept_queries(kept).answers) >= LEAST_QUERIES
 
 
 def _measure(team: Team, clients: Clients, person: Person, report: Report) -> None:

@@ -6,6 +6,7 @@ What this machine does not allow (a file system, a network, PostgreSQL, a false 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from worlds.processes import MLFLOW_PASSWORD, PREFECT_PASSWORD, Postgres, postgr
 from worlds.soak.services import Service
 
 MARK = "COMPODIFF_SOAK"  # variable of every process that the soak starts, and of all that those start
+_PREFECT = Path(__file__).with_name("held_memory.py")  # whose memory can be compared
 _DISK_MEGABYTES = 3072
 _GATE = {"figure": "recall_at_10", "floor": 0.0, "margin": 0.0, "max_relation_drop": 1.0, "max_plausible_loss": 1.0}
 # One benchmark and two sets of the pipeline's: a training with its evaluation takes seconds.
@@ -139,7 +141,7 @@ def _describe_services(
             flows,
             f"http://127.0.0.1:{prefect}/api/health",
         ),
-        "worker": ([str(BIN / "prefect"), "worker", "start", "--pool", "compodiff"], {}, ""),
+        "worker": ([sys.executable, "-P", str(_PREFECT), "worker", "start", "--pool", "compodiff"], {}, ""),
         "serve": (
             [str(BIN / "compodiff"), "serve", "--port", str(served), "--keep-queries", "queries.npz"],
             {},
