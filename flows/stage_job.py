@@ -25,6 +25,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags, Log
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Completed, Failed
 
 from compodiff.errors import CompoDiffError, InputInvalid, ProcessFailed, ResourceUnavailable, TrainingStopped
@@ -45,6 +46,7 @@ from flows.tasks import HOUR, PROGRAM
 
 DEPLOYMENT = "stage/job"
 _SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_TO_LAST_LINES = 4.0  # Prefect sends lines every 2 seconds, also after the run has ended
 _SECONDS_TO_BE_PLANNED_ANEW = 60.0  # a lost pod may be seen before the run is planned anew
 
 
@@ -77,30 +79,30 @@ def submit_stage(stage: str, hours: float, project: Path) -> None:
 
     Raises:
         InputInvalid: COMPODIFF_JOB is no JSON object.
-        ResourceUnavailable: Prefect has no server or no such deployment, or the job was lost.
+        ResourceUnavailable: there is no server of Prefect or no such deployment, or the job was lost.
         TrainingStopped: SIGTERM came; the job is cancelled, with a checkpoint.
         ProcessFailed: the stage failed.
     """
     variables = make_job_variables(hours)
     origin = f"origin-{digest_origin(project)[:16]}"
+    if get_current_settings().api.url is None:
+        raise ResourceUnavailable(f"{JOBS} is kubernetes, but PREFECT_API_URL names no server; set it")
     try:
-        with get_client(sync_client=True) as client:
-            if client.server_type.value == "ephemeral":
-                raise ResourceUnavailable(f"{JOBS} is kubernetes, but PREFECT_API_URL names no server; set it")
+        with get_client(sync_client=True) as client, await_stop() as stop:
             run = _find_run(client, stage, origin) or _ask_for_run(client, stage, origin, variables)
             sys.stderr.write(f"{stage} is the run {run.name} ({run.id}) of {DEPLOYMENT}\n")
-            with await_stop() as stop:
-                ended = _await_end(client, run.id, stop)
-                if stop.came:
-                    client.set_flow_run_state(run.id, Cancelling(message="who waited for it was told to stop"))
+            ended = _await_end(client, run.id, stop)
             if ended is None:
+                client.set_flow_run_state(run.id, Cancelling(message="who waited for it was told to stop"))
                 raise TrainingStopped(f"told to stop: the job of {stage} is cancelled; run it again, and it goes on")
     except ObjectNotFound as error:
         said = "deploy it: prefect deploy --all --prefect-file infra/kubernetes/stage.yaml"
         raise ResourceUnavailable(f"Prefect has no deployment {DEPLOYMENT}; {said}") from error
     except httpx.HTTPError as error:
-        said = f"Prefect's server was lost ({type(error).__name__}) while {stage} ran as a job"
-        raise ResourceUnavailable(f"{said}, which goes on; run it again, and it is waited for") from error
+        said = f"Prefect's server does not answer ({type(error).__name__})"
+        raise ResourceUnavailable(
+            f"{said}; a job of {stage} that is under way goes on, run it again to wait"
+        ) from error
     _require_success(ended, stage)
 
 
@@ -145,18 +147,27 @@ def _name_tag(stage: str) -> str:
 
 def _await_end(client: SyncPrefectClient, run_id: UUID, stop: StopRequest) -> State[Any] | None:
     """Say what a run says until it has ended, and return how; None where this process is told to stop."""
-    of_run, said, crashed = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), 0, 0.0
+    said, crashed = 0, 0.0
     while not stop.came:
         state = client.read_flow_run(run_id).state
-        while lines := client.read_logs(of_run, limit=200, offset=said):
-            said += len(lines)
-            sys.stderr.writelines(f"{line.message}\n" for line in lines)
+        said += _say_logs(client, run_id, said)
         crashed = (crashed or time.monotonic()) if state is not None and state.is_crashed() else 0.0
         may_go_on = crashed and time.monotonic() - crashed < _SECONDS_TO_BE_PLANNED_ANEW
         if state is not None and state.is_final() and not may_go_on:
+            time.sleep(_SECONDS_TO_LAST_LINES)
+            _say_logs(client, run_id, said)
             return state
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return None
+
+
+def _say_logs(client: SyncPrefectClient, run_id: UUID, offset: int) -> int:
+    """Say what a run has said after its first `offset` lines; return how many lines that were."""
+    of_run, said = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), 0
+    while lines := client.read_logs(of_run, limit=200, offset=offset + said):
+        said += len(lines)
+        sys.stderr.writelines(f"{line.message}\n" for line in lines)
+    return said
 
 
 def _require_success(ended: State[Any], stage: str) -> None:

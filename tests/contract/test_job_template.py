@@ -107,4 +107,5 @@ def test_the_deployment_is_the_one_that_stages_ask_for_in_the_pool_that_the_work
     assert deployment["entrypoint"] == "flows.stage_job.run_stage_job"
     assert deployment["work_pool"]["name"] == worker["config"]["workPool"]
     assert worker["config"]["type"] == "kubernetes"
-    assert worker["image"]["prefectTag"].endswith("-kubernetes")
+    server = yaml.safe_load((FOLDER / "prefect-server.yaml").read_text())["global"]["prefect"]["image"]
+    assert worker["image"] == server | {"prefectTag": f"{server['prefectTag']}-kubernetes"}
