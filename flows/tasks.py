@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field, ValidationError
 
 from compodiff.errors import CompoDiffError, ParamsInvalid
-from compodiff.execution.on_slurm import runs_as_job
+from compodiff.execution.jobs import find_cluster
 from compodiff.params import TimeLimits
 from flows.processes.dvc import CommandResult, is_up_to_date, list_changes, run_dvc, run_followed, stopping
 
@@ -114,14 +114,14 @@ def _run_command(name: str, arguments: list[str], *, limit_seconds: float) -> St
 def find_limit(stage: str, limit_seconds: float) -> float:
     """Return the seconds that a stage may take: of a flow's limit and that of params.yaml, the smaller.
 
-    A job of Slurm has the limit of params.yaml itself, and here the time that it waits for its turn counts too.
+    A job of a cluster has the limit of params.yaml itself, and here the time that it waits for its turn counts too.
 
     Raises:
         ParamsInvalid: time_limits of params.yaml says no hours.
     """
     path = Path("params.yaml")
     values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
-    if not values or "time_limits" not in values or runs_as_job(stage):
+    if not values or "time_limits" not in values or find_cluster(stage):
         return limit_seconds
     try:
         limits = TimeLimits.model_validate(values["time_limits"])

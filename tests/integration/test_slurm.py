@@ -13,7 +13,8 @@ from worlds.slurm import install_slurm, read, tell
 
 from compodiff.errors import CompoDiffError, InputInvalid, ProcessFailed, ResourceUnavailable, TrainingStopped
 from compodiff.execution import on_slurm
-from compodiff.execution.on_slurm import run_as_job, runs_as_job
+from compodiff.execution.jobs import find_cluster
+from compodiff.execution.on_slurm import run_as_job
 
 WORK = """
 import signal, sys, time
@@ -144,17 +145,17 @@ def test_what_cannot_be_submitted_is_one_line(
 
 
 def test_trainings_are_jobs_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not runs_as_job("train_prior")
+    assert not find_cluster("train_prior")
     monkeypatch.setenv("COMPODIFF_JOBS", "slurm")
-    assert runs_as_job("train_prior")
-    assert not runs_as_job("embed@emoji")
+    assert find_cluster("train_prior")
+    assert not find_cluster("embed@emoji")
     monkeypatch.setenv("COMPODIFF_JOB_STAGES", "embed, make_set@drawn")
     assert [
-        name for name in ("embed@emoji", "make_set@drawn", "make_set@emoji", "train_prior") if runs_as_job(name)
+        name for name in ("embed@emoji", "make_set@drawn", "make_set@emoji", "train_prior") if find_cluster(name)
     ] == [
         "embed@emoji",
         "make_set@drawn",
     ]
     monkeypatch.setenv("COMPODIFF_JOBS", "pbs")
-    with pytest.raises(InputInvalid, match="COMPODIFF_JOBS is 'pbs'; set it to slurm"):
-        runs_as_job("train_prior")
+    with pytest.raises(InputInvalid, match="COMPODIFF_JOBS is 'pbs'; set it to slurm or kubernetes"):
+        find_cluster("train_prior")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from compodiff.embeddings.lengths import shorten_rows
 from compodiff.params import AdaptationParams
 
 Floats = NDArray[np.float32]
@@ -34,20 +35,20 @@ class Gap:
     @classmethod
     def measure(cls, texts: Floats, pictures: Floats, *, moved: bool) -> "Gap":
         """Measure the gap between texts (n, D) and pictures (m, D), both as the encoder makes them; m may be 0."""
-        own = shorten(texts)
+        own = shorten_rows(texts)
         mean = own.mean(axis=0)
-        there = shorten(pictures).mean(axis=0) if moved and len(pictures) else mean
+        there = shorten_rows(pictures).mean(axis=0) if moved and len(pictures) else mean
         length = np.linalg.norm(pictures if len(pictures) else texts, axis=1).mean()
         return cls(mean, there, float(length), float(np.linalg.norm(own - mean, axis=1).mean()))
 
     def move(self, texts: Floats) -> Floats:
         """Return texts (n, D) where pictures of the same would be."""
-        moved: Floats = np.float32(self.length) * (self.pictures + shorten(texts) - self.texts)
+        moved: Floats = np.float32(self.length) * (self.pictures + shorten_rows(texts) - self.texts)
         return moved
 
     def place_targets(self, texts: Floats, params: AdaptationParams) -> Floats:
         """Return texts (n, D) as what is to be found: where they are, at the length of pictures, or moved."""
-        return np.float32(self.length) * shorten(texts) if params.target == "text" else self.move(texts)
+        return np.float32(self.length) * shorten_rows(texts) if params.target == "text" else self.move(texts)
 
     def draw_noise(self, count: int, size: float, rng: Generator) -> Floats:
         """Draw noise (count, D), each row of about `size` mean distances of texts from their mean."""
@@ -71,12 +72,6 @@ def make_ends(
     """Return references and targets (n, D) for texts (n, D); references are moved and blurred by noise."""
     noise = gap.draw_noise(len(reference), params.noise, rng)
     return gap.move(reference) + noise, gap.place_targets(target, params)
-
-
-def shorten(vectors: Floats) -> Floats:
-    """Return vectors (n, D) at length 1."""
-    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return unit
 
 
 def widen(learned: Floats, width: int) -> Floats:

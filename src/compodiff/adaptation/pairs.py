@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from compodiff.adaptation.gap import shorten
 from compodiff.captions.by_keywords import make_keyword_pairs
 from compodiff.captions.caption_sets import (
     TALLY,
@@ -26,6 +25,7 @@ from compodiff.captions.caption_sets import (
 )
 from compodiff.captions.everyday import EverydayGrammar
 from compodiff.captions.everyday_words import KINDS
+from compodiff.embeddings.lengths import shorten_rows
 from compodiff.encoders import Encoder
 from compodiff.encoders.named_classes import read_class_names
 from compodiff.errors import InputInvalid
@@ -120,7 +120,7 @@ def _fit_keywords(encoder: Encoder, params: Params) -> CaptionParams:
         encoder.embed_texts(names[start : start + 64], "terms are compared by meaning").float().cpu().numpy()
         for start in range(0, len(names), 64)
     ]
-    unit = shorten(np.concatenate(embedded)[:, : encoder.manifest.learned_dim])
+    unit = shorten_rows(np.concatenate(embedded)[:, : encoder.manifest.learned_dim])
     cosines = (unit @ unit.T)[np.triu_indices(len(names), 1)]
     own = params.adaptation
     low, high = np.quantile(cosines, (own.least_similarity, own.most_similarity)).tolist()

@@ -19,6 +19,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 from PIL import Image
 
+from compodiff.embeddings.lengths import shorten_rows
 from compodiff.errors import InputInvalid
 from compodiff.images import decode
 from compodiff.images.decoding import paint_on_white
@@ -200,9 +201,7 @@ class Survey:
 def embed_as_units(encoder: "Encoder", pictures: Iterable[Image.Image], batch_size: int) -> NDArray[np.float16]:
     """Embed pictures, (N, D) of unit length."""
     embeddings = encoder.encode_images(pictures, batch_size).cpu().numpy()
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit: NDArray[np.float16] = (embeddings / np.maximum(norms, 1e-12)).astype(np.float16)
-    return unit
+    return shorten_rows(embeddings).astype(np.float16)
 
 
 def _identify(place: Place) -> tuple[str, int]:

@@ -38,7 +38,8 @@ def run(
     # A training step is thousands of short products: threads that spin for some 20 microseconds at their ends before
     # they sleep make it 1.4 times as fast on two cores. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    from compodiff.execution.on_slurm import run_as_job, runs_as_job
+    from compodiff.execution.jobs import KUBERNETES, find_cluster
+    from compodiff.execution.on_slurm import run_as_job
     from compodiff.execution.training_processes import TRAININGS, start_workers
     from compodiff.params import load_params
     from compodiff.stages.declaration import run_stage
@@ -49,8 +50,11 @@ def run(
         from compodiff.stages.preset import enter_preset
 
         project = enter_preset(project, preset)
-    if runs_as_job(stage):
+    if cluster := find_cluster(stage):
         hours = load_params(project / "params.yaml").time_limits.find_hours(stage)
+        if cluster == KUBERNETES:  # Prefect submits it and waits, in this process's place
+            os.chdir(project)
+            os.execv(sys.executable, [sys.executable, "-m", "flows.stage_job", stage, str(hours)])  # noqa: S606
         run_as_job([sys.executable, "-m", "compodiff.cli", "run", stage], project, name=stage, hours=hours)
         return
     if stage.partition("@")[0] in TRAININGS and start_workers(["run", stage], project):

@@ -1,11 +1,10 @@
 """A stage as a job of Slurm that is awaited: submitted through submitit, and queued again where it was cut off.
 
-COMPODIFF_JOBS=slurm says so; COMPODIFF_JOB_STAGES names other stages than the trainings, and COMPODIFF_JOB is JSON with
-what submitit calls a job's parameters: {"nodes": 2, "gpus_per_node": 8, "slurm_partition": "gpu"}. The time limit is
-that of params.yaml. Whoever started the stage waits for its job: DVC notes what it made, as if it had run here.
+COMPODIFF_JOBS=slurm says so (jobs.py), and COMPODIFF_JOB holds what submitit calls a job's parameters:
+{"nodes": 2, "gpus_per_node": 8, "slurm_partition": "gpu"}. Whoever started the stage waits for its job: DVC notes what
+it made, as if it had run here.
 """
 
-import hashlib
 import json
 import os
 import signal
@@ -23,30 +22,22 @@ from typing import Any
 from tqdm import tqdm
 
 from compodiff.errors import InputInvalid, ProcessFailed, ResourceUnavailable, TrainingStopped
+from compodiff.execution.jobs import (
+    JOBS,
+    PARAMETERS,
+    SECONDS_FOR_A_CHECKPOINT,
+    SLURM,
+    TIMES_CUT_OFF,
+    digest_origin,
+    read_job_parameters,
+)
 from compodiff.execution.stopping import StopRequest, await_stop
 from compodiff.execution.training_processes import MEETING, NODES, TRAININGS
 
-JOBS, STAGES, PARAMETERS = "COMPODIFF_JOBS", "COMPODIFF_JOB_STAGES", "COMPODIFF_JOB"
-SLURM = "slurm"
-SECONDS_FOR_A_CHECKPOINT = 120  # between SIGTERM and the end of a job
-TIMES_CUT_OFF = 100  # that a job may reach its time limit and go on
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_BETWEEN_QUESTIONS = 30.0  # to sacct
 _RECORD = "job.json"
 _UNDER_WAY = ("PENDING", "CONFIGURING", "RUNNING", "REQUEUED", "SUSPENDED", "PREEMPTED")
-
-
-def runs_as_job(stage: str) -> bool:
-    """Return whether a stage is to be a job: COMPODIFF_JOBS is slurm, and it is one of COMPODIFF_JOB_STAGES.
-
-    Raises:
-        InputInvalid: COMPODIFF_JOBS is something else.
-    """
-    engine = os.environ.get(JOBS, "")
-    if engine not in ("", SLURM):
-        raise InputInvalid(f"{JOBS} is {engine!r}; set it to {SLURM}, or leave it out for stages that run here")
-    named = os.environ.get(STAGES, ",".join(TRAININGS)).replace(" ", "").split(",")
-    return engine == SLURM and (stage in named or stage.partition("@")[0] in named)
 
 
 @dataclass
@@ -117,7 +108,7 @@ def _submit(command: Sequence[str], project: Path, folder: Path, name: str, hour
     submitit = _import_submitit()
     withdrawn = folder / f"withdrawn-{uuid.uuid4().hex}"
     try:
-        given = json.loads(os.environ.get(PARAMETERS, "{}"))
+        given = read_job_parameters()
         executor = submitit.AutoExecutor(folder=folder, cluster=SLURM, slurm_max_num_timeout=TIMES_CUT_OFF)
         executor.update_parameters(
             name=f"compodiff-{name}",
@@ -139,7 +130,7 @@ def _submit(command: Sequence[str], project: Path, folder: Path, name: str, hour
         job = executor.submit(StageJob(tuple(command), project.absolute(), withdrawn))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise ResourceUnavailable(f"Slurm takes no job of {name}: {' '.join(str(error).split())[-300:]}") from error
-    record = {"job": job.job_id, "tasks": job.num_tasks, "withdrawn": withdrawn.name, "origin": _digest_origin(project)}
+    record = {"job": job.job_id, "tasks": job.num_tasks, "withdrawn": withdrawn.name, "origin": digest_origin(project)}
     (folder / f"{_RECORD}.new").write_text(json.dumps(record), encoding="utf-8")
     (folder / f"{_RECORD}.new").replace(folder / _RECORD)
     return job, withdrawn
@@ -156,7 +147,7 @@ def _find_job(folder: Path, project: Path) -> tuple[Any, Path] | None:
         return None
     if job.watcher.get_state(job.job_id, mode="force") not in _UNDER_WAY:
         return None
-    if record["origin"] == _digest_origin(project):
+    if record["origin"] == digest_origin(project):
         return job, withdrawn
     _withdraw(job, withdrawn)
     return None
@@ -200,13 +191,6 @@ def _require_success(job: Any, name: str, log: Path) -> None:
         raise TrainingStopped(f"job {job.job_id} of {name} was told to stop; run it again, and it goes on")
     if code:
         raise ProcessFailed(f"job {job.job_id} of {name} ended with code {code}; its log is {log}", code)
-
-
-def _digest_origin(project: Path) -> str:
-    """Digest the params and the code that a job runs with."""
-    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
-    contents = (path.read_bytes() for path in (project / "params.yaml", *sources))
-    return hashlib.sha256(b"".join(contents)).hexdigest()
 
 
 def _import_submitit() -> Any:

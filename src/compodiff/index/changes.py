@@ -12,7 +12,7 @@ from compodiff.images import PictureListing
 from compodiff.images.ignoring import BY_PATTERN
 from compodiff.index.comparing import open_index
 from compodiff.index.metadata import BESIDE, FACTS, SIDECAR
-from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, make_stamp
+from compodiff.index.previous import UNSURE, EarlierIndex, stamp_file
 from compodiff.index.scanning import name_in
 
 _READERS, _AT_ONCE = 4, 8192
@@ -26,7 +26,7 @@ def has_changed(index_folder: Path, folder: Path, listing: PictureListing) -> bo
     earlier = EarlierIndex(open_index(index_folder, folder))
     names = {name_in(folder, path): path for path in listing.files}
     return any(
-        name not in names or earlier.find_unchanged(name, _stamp(names[name])) is None
+        name not in names or earlier.find_unchanged(name, stamp_file(names[name])) is None
         for name in earlier.index.picture_ids
     )
 
@@ -56,11 +56,4 @@ def _read_stamps(files: Sequence[Path]) -> NDArray[np.int64]:
 
 
 def _stamp_all(files: Sequence[Path]) -> NDArray[np.int64]:
-    return np.array([_stamp(path) for path in files], np.int64)
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        return make_stamp(path.stat())
-    except OSError:
-        return UNSURE
+    return np.array([stamp_file(path) for path in files], np.int64)

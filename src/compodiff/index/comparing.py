@@ -12,7 +12,7 @@ from compodiff.index.index import GROUP, Index
 from compodiff.index.left_out import LeftOut
 from compodiff.index.manifest import require_folder
 from compodiff.index.metadata import SIDECAR
-from compodiff.index.previous import UNSURE, EarlierIndex, Stamp, make_stamp
+from compodiff.index.previous import EarlierIndex, stamp_file
 from compodiff.index.scanning import name_in
 from compodiff.index.sources import Sources
 
@@ -78,21 +78,14 @@ def list_not_held(index_folder: Path, folder: Path, listing: PictureListing) -> 
     """Return the files of `folder` that its index neither holds nor left out as they are now."""
     held, known = open_index(index_folder, folder).row, LeftOut.read_beside(index_folder)
     names = {path: name_in(folder, path) for path in listing.files}
-    return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, _stamp(path))]
+    return [path for path, name in names.items() if name not in held and not known.is_unchanged(name, stamp_file(path))]
 
 
 def list_changed(index_folder: Path, folder: Path, files: Iterable[Path]) -> list[Path]:
     """Return those of `files` that the index of `folder` does not know as they are now."""
     held, known = EarlierIndex(open_index(index_folder, folder)), LeftOut.read_beside(index_folder)
-    seen = {path: (name_in(folder, path), _stamp(path)) for path in files}
+    seen = {path: (name_in(folder, path), stamp_file(path)) for path in files}
     return [path for path, it in seen.items() if held.find_unchanged(*it) is None and not known.is_unchanged(*it)]
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        return make_stamp(path.stat())
-    except OSError:
-        return UNSURE
 
 
 def _digest(path: Path) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.embeddings.lengths import shorten_rows
 from compodiff.images.looks import Looks, look_the_same, may_look_the_same
 
 Floats = NDArray[np.float32]
@@ -45,7 +46,7 @@ class _Grouping:
     """Groups so far. `leaders` are the first pictures of groups; `fresh` are those that were not when last compared."""
 
     def __init__(self, embeddings: Floats, looks: Looks, known: Rows, order: Rows, least_cosine: float) -> None:
-        self._unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        self._unit = shorten_rows(embeddings)
         self._looks, self._known, self._least = looks, known, least_cosine
         self._place = np.empty(len(order), np.int64)
         self._place[order] = np.arange(len(order))

@@ -38,6 +38,14 @@ def make_stamp(status: os.stat_result) -> Stamp:
     return tuple(map(clip_to_64_bits, (status.st_size, status.st_mtime_ns, status.st_ino)))  # type: ignore[return-value]
 
 
+def stamp_file(path: Path) -> Stamp:
+    """Return the stamp of a file; UNSURE of one that cannot be looked up."""
+    try:
+        return make_stamp(path.stat())
+    except OSError:
+        return UNSURE
+
+
 def clip_to_64_bits(number: int) -> int:
     """Return a number as an array holds it: times after 2262 and inodes of network file systems may be beyond."""
     return min(max(number, -(2**63)), 2**63 - 1)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.embeddings.lengths import shorten_rows
 from compodiff.errors import EncoderMismatch, InputInvalid
 from compodiff.interchange.faults import DAMAGED_FILE, Fault
 from compodiff.interchange.importing import ROWS_PER_SHARD
@@ -119,7 +120,7 @@ def describe_vectors(parts: list[tuple[Path, Path]], encoder: str, length: float
     captions, known = _sample_texts(*parts[0])
     if len(captions):
         again = own.embed_texts(captions, "the check of an import's encoder").cpu().numpy()
-        cosine = float(np.mean(np.sum(_shorten(again) * _shorten(known), axis=1)))
+        cosine = float(np.mean(np.sum(shorten_rows(again) * shorten_rows(known), axis=1)))
         if not cosine >= _LEAST_COSINE:
             raise EncoderMismatch(
                 f"{encoder} did not make the embeddings of {parts[0][0].parent.parent}: it embeds their captions "
@@ -146,11 +147,6 @@ def _sample_texts(table: Path, array: Path) -> tuple[list[str], NDArray[np.float
         known = np.frombuffer(file.read(len(captions) * header.stride), header.dtype).reshape(-1, header.width)
     said = [number for number, text in enumerate(captions) if text and number < len(known)]
     return [str(captions[number]) for number in said], known[said].astype(np.float32)
-
-
-def _shorten(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit
 
 
 def _try_header(array: Path) -> _Header | None:

@@ -43,12 +43,11 @@ class FolderIndexer:
         index: Path,
         model: ChosenModel,
         tell: Tell,
-        first: int = FIRST,
         *,
         is_quiet: bool = False,
     ) -> None:
         """Take the folder, where its index stands or will, and the model; `tell`, and a bar, are told how far it is."""
-        self._folder, self._index, self._model, self._tell, self._first = folder, index, model, tell, first
+        self._folder, self._index, self._model, self._tell = folder, index, model, tell
         self._params = load_params(find_params_file()).index
         self._started = time.monotonic()
         self._done, self._todo, self._bar = 0, 0, tqdm(disable=True)
@@ -107,7 +106,7 @@ class FolderIndexer:
         at = 0
         while at < len(files):
             held = 0 if stamp(self._index) == (0, 0) else read_manifest(self._index).count
-            size = min(max(self._first, held // _SHARE), _LARGEST)
+            size = min(max(FIRST, held // _SHARE), _LARGEST)
             yield files[at : at + size]
             at += size
 

@@ -52,11 +52,6 @@ class Openings:
         self._alone = asyncio.Lock()
         self._made: tuple[ref[ServedModel], tuple[list[Example], list[int]]] | None = None
 
-    @property
-    def are_made(self) -> bool:
-        """Whether the offers of a model were asked for."""
-        return self._made is not None
-
     async def find(self, live: ServedModel) -> tuple[list[Example], list[int]]:
         """Return worked examples, and rows of pictures that differ from each other."""
         async with self._alone:

@@ -11,6 +11,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.embeddings.lengths import shorten_rows
 from compodiff.training.examples import NOTHING, TARGET, Rows, SetExamples
 
 POOL = 16_384  # pictures of a set at most among which negatives are looked for
@@ -44,7 +45,7 @@ class NegativeMiner:
     def _search(self, images: Rows) -> Rows:
         """Return the negatives (n, H) of images (n,)."""
         pool, vectors = self._pool
-        scores = _normalise(self.examples.embeddings.read_images(images)) @ vectors.T  # (n, P)
+        scores = shorten_rows(self.examples.embeddings.read_images(images)) @ vectors.T  # (n, P)
         scores[scores > SAME] = -np.inf
         return pool[np.argpartition(-scores, self._taken - 1, axis=1)[:, : self._taken]]
 
@@ -62,9 +63,4 @@ class NegativeMiner:
         """Pictures (P,) at equal distances among the targets, and their embeddings of length 1 (P, D)."""
         targets = np.unique(self.examples.open_table("triplet")[:, TARGET])
         some = targets[:: -(-len(targets) // POOL)]
-        return some, _normalise(self.examples.embeddings.read_images(some))
-
-
-def _normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit
+        return some, shorten_rows(self.examples.embeddings.read_images(some))

@@ -68,6 +68,8 @@ def test_an_engine_that_cannot_be_used_is_named(sent, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_SECONDS", 0.5)
     with pytest.raises(ResourceUnavailable, match=r"the engine at http://127\.0\.0\.1:9 does not answer"):
         NearestInMilvus("http://127.0.0.1:9", "any", WIDTH)
+    with pytest.raises(InputInvalid, match=r"'http://127\.0\.0\.1:99999' is no address of an engine"):
+        NearestInMilvus("http://127.0.0.1:99999", "any", WIDTH)
     with pytest.raises(IndexMismatch, match="holds no collection other of this index and its encoder"):
         NearestInMilvus(address, "other", WIDTH)
     name = Index.load(folder / "index").described.engine["collection"]

@@ -8,6 +8,7 @@ from PIL import Image
 from compodiff.errors import InputInvalid
 from compodiff.index.index import Index
 from compodiff.search.locate import ChosenModel
+from compodiff.serving import indexing
 from compodiff.serving.indexing import FolderIndexer
 
 PICTURES = 11
@@ -16,6 +17,7 @@ PICTURES = 11
 @pytest.fixture
 def album(tmp_path, monkeypatch, search_project):
     monkeypatch.chdir(search_project)
+    monkeypatch.setattr(indexing, "FIRST", 3)
     folder = tmp_path / "album"
     folder.mkdir()
     for place in range(PICTURES):
@@ -28,11 +30,11 @@ def told():
     return []
 
 
-def indexer(album, told, first=3):
+def indexer(album, told):
     def tell(message, progress):
         told.append((message, progress))
 
-    return FolderIndexer(album, album / ".compodiff", ChosenModel("artifacts"), tell, first)
+    return FolderIndexer(album, album / ".compodiff", ChosenModel("artifacts"), tell)
 
 
 def names(album):
@@ -66,8 +68,9 @@ def test_one_that_was_killed_goes_on_and_what_is_new_or_changed_or_gone_is_picke
     assert after["02.png"] == before["02.png"]
 
 
-def test_the_index_says_the_model_and_where_nothing_changed_it_stays(album, told, search_project):
-    work = indexer(album, told, first=PICTURES)
+def test_the_index_says_the_model_and_where_nothing_changed_it_stays(album, told, search_project, monkeypatch):
+    monkeypatch.setattr(indexing, "FIRST", PICTURES)
+    work = indexer(album, told)
     work.begin()
     manifest = Index.load(album / ".compodiff").manifest
     assert manifest.made_by == {"model": str(search_project / "artifacts")}

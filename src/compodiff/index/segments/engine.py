@@ -181,9 +181,13 @@ def _connect(address: str) -> Any:
         from pymilvus import MilvusClient
     except ImportError as error:
         raise ResourceUnavailable("an index in an engine needs pymilvus: pip install 'compodiff[engine]'") from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # every error is raised as well
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # every error is raised as well
     with _name_faults(address):
-        client = MilvusClient(address, timeout=_SECONDS)
+        try:
+            client = MilvusClient(address, timeout=_SECONDS)
+        except ValueError as error:
+            raise InputInvalid(f"{address!r} is no address of an engine ({error}); http://HOST:PORT is one") from error
         version = client.get_server_version()
     if not _VERSIONS.match(version):
         raise IndexMismatch(f"the engine at {address} is Milvus {version}; 2.x or 3.x is needed")
