@@ -16,7 +16,7 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 app = typer.Typer(
     name="bench",
-    help="Measure the denoiser, synthesis, the data plane, an index at size, or the server.",
+    help="Measure the denoiser, synthesis, the data plane, an index at size, exact search, or the server.",
     no_args_is_help=True,
 )
 

@@ -83,20 +83,26 @@ class _Part:
         limit[~is_clear] = torch.inf
         # Of numbers above 0 the bits are in the order of the numbers, and integers are compared many times as fast.
         bits = (self._rounded @ rounded.T).view(torch.int16).view(len(least), -1, _GROUP)  # (Q, R / 64, 64)
-        lowest = limit.view(torch.int16)[:, None]
-        at, group = (bits.amax(2) >= lowest).nonzero(as_tuple=True)
+        lowest, most = limit.view(torch.int16)[:, None], len(block) // _SHARE
+        has_better = bits.amax(2) >= lowest  # (Q, R / 64)
+        has_many = ~is_clear | (has_better.sum(1) > most)
+        at, group = has_better.logical_and_(~has_many[:, None]).nonzero(as_tuple=True)
         place, inside = (bits[at, group] >= lowest[at]).nonzero(as_tuple=True)
         query, row = at[place], group[place] * _GROUP + inside  # (P,)
-        has_many = ~is_clear | (query.bincount(minlength=len(least)) > len(block) // _SHARE)
+        has_many |= query.bincount(minlength=len(least)) > most
         few = ~has_many[query]
         query, row = query[few], row[few]
         pairs = self._queries.index_select(0, query).numpy(), block.index_select(0, row).numpy()
         self._keep_best(query, torch.from_numpy(np.einsum("pd,pd->p", *pairs)), first + row)
-        if len(hard := has_many.nonzero()[:, 0]):
-            scores = self._queries[hard] @ block.T
-            near = scores.topk(min(self.best.shape[1], len(block))).indices.sort().values
-            query = hard.repeat_interleave(near.shape[1])
-            self._keep_best(query, scores.gather(1, near).flatten(), first + near.flatten())
+        if has_many.any():
+            self._compare_all(has_many.nonzero()[:, 0], first, block)
+
+    def _compare_all(self, hard: Tensor, first: int, block: Tensor) -> None:
+        """Look for better rows of the queries `hard` (H,) in block (R, D) by float32 alone."""
+        scores = self._queries[hard] @ block.T  # (H, R)
+        near = scores.topk(min(self.best.shape[1], len(block))).indices.sort().values  # (H, k)
+        query = hard.repeat_interleave(near.shape[1])
+        self._keep_best(query, scores.gather(1, near).flatten(), first + near.flatten())
 
     def _bound_error(self, norm: Tensor) -> Tensor:
         """Return how far off the rounded product of each query (Q,) with a row no longer than `norm` may be."""
