@@ -86,6 +86,7 @@ RECIPES: Mapping[str, tuple[str, ...] | str] = {
     "drift": "its folder is claimed before anything is read: tests/unit/drift/test_drift.py",
     "bench index": "its folder is claimed before anything is made: tests/unit/speed",
     "bench gpu": ("--device", "cpu", "--only", "sampling"),
+    "bench exact": "it prints",
     "bench scale": "it prints",
     "bench denoiser": "it prints",
     "bench training": "it prints",

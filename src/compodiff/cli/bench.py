@@ -16,7 +16,7 @@ Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 
 app = typer.Typer(
     name="bench",
-    help="Measure the denoiser, synthesis, the data plane, an index at size, or the server.",
+    help="Measure the denoiser, synthesis, the data plane, an index at size, exact search, or the server.",
     no_args_is_help=True,
 )
 
@@ -137,6 +137,21 @@ def time_index(
     from compodiff.speed import indexing as bench
 
     _show(bench.run(folder, bench.IndexSizes(rows, width), kind), as_json)
+
+
+@app.command("exact")
+def time_exact_search(
+    *,
+    as_json: Json = False,
+    repeats: Repeats = 3,
+    rows: Annotated[int, typer.Option(min=1000, help="Vectors, which are made for it and held in memory.")] = 200_000,
+    width: Annotated[int, typer.Option(min=8, help="Of a vector.")] = 768,
+    queries: Annotated[int, typer.Option(min=1, help="Asked at once.")] = 512,
+) -> None:
+    """Search exactly for the 10 nearest, by bfloat16 and float32, and by FAISS's flat index in turns."""
+    from compodiff.speed import exact_search as bench
+
+    _show(bench.run(rows, width, queries, repeats), as_json)
 
 
 @app.command("gpu")

@@ -69,6 +69,12 @@ class FaissFile:
 
     def search(self, unit: Floats, k: int, allowed: Rows | None) -> tuple[Floats, Rows]:
         """Return the rows nearest to each query (see `Nearest`)."""
+        from compodiff.index.exact import NearestSoFar, pays
+
+        if self._is_flat and allowed is None and pays(len(unit), self.size, k):
+            nearest = NearestSoFar(unit, k)
+            nearest.add(0, faiss.rev_swig_ptr(self._index.get_xb(), self.size * self.width).reshape(-1, self.width))
+            return nearest.get()
         scores, rows = self._index.search(unit, k, params=self._select_rows(allowed))
         return scores, rows
 
@@ -81,6 +87,12 @@ class FaissFile:
             return faiss.SearchParameters(**settings)
         settings["nprobe"] = self._index.nprobe
         return faiss.SearchParametersIVF(**settings)
+
+
+def compare_all(unit: Floats, vectors: Floats, k: int) -> tuple[Floats, Rows]:
+    """Return scores and rows (B, k) of the vectors (N, D) nearest to each query, all products by FAISS."""
+    scores, rows = faiss.knn(unit, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return scores, rows
 
 
 def normalise(vectors: NDArray[np.floating[Any]]) -> Floats:

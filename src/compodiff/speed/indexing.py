@@ -112,7 +112,7 @@ def _search(folder: Path, sizes: IndexSizes) -> dict[str, float]:
     queries = normalise(draw_shard(0, sizes.shards[0], sizes.width, _QUERIES)[1])
     index = Index.load(folder)
     _, vectors = open_stored(folder, index.manifest)
-    truth = find_exactly(queries, vectors.iterate(), _NEAREST)
+    truth = find_exactly(queries, vectors, _NEAREST)
     found, _ = index.search(queries, _NEAREST)  # what it touches is in memory afterwards
     hits = [len(set(ours) & set(exact)) for ours, exact in zip(found.tolist(), truth.tolist(), strict=True)]
     began, worked = time.perf_counter(), time.process_time()

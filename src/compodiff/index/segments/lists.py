@@ -4,7 +4,7 @@ Shapes: N vectors, D their width, B queries, k results.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
-from compodiff.index.nearest import NO_PICTURE, Floats, Rows, normalise
+from compodiff.index.exact import NearestSoFar, pays
+from compodiff.index.nearest import NO_PICTURE, Floats, Rows, compare_all, normalise
+from compodiff.index.segments.vectors import StoredVectors
 
 LISTS = "lists.faiss"
 _CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8", "ivf_fp16": "SQfp16"}
@@ -107,11 +109,16 @@ class MappedLists:
         return scores, rows
 
 
-def find_exactly(unit: Floats, chunks: Iterator[tuple[int, NDArray[Any]]], k: int) -> Rows:
-    """Return the k rows nearest to each query, (B, k), by comparing all: chunks of vectors with their first rows."""
+def find_exactly(unit: Floats, vectors: StoredVectors, k: int) -> Rows:
+    """Return the k rows (B, k) nearest to each query, by comparing all vectors."""
+    if pays(len(unit), len(vectors), k):
+        nearest = NearestSoFar(unit, k)
+        for first, chunk in vectors.iterate():
+            nearest.add(first, normalise(chunk))
+        return nearest.get()[1]
     heap: Any = faiss.ResultHeap(len(unit), k, keep_max=True)
-    for first, chunk in chunks:
-        scores, rows = faiss.knn(unit, normalise(chunk), min(k, len(chunk)), metric=faiss.METRIC_INNER_PRODUCT)
+    for first, chunk in vectors.iterate():
+        scores, rows = compare_all(unit, normalise(chunk), min(k, len(chunk)))
         heap.add_result(scores, np.where(rows == NO_PICTURE, NO_PICTURE, rows + first))
     heap.finalize()
     found: Rows = heap.I

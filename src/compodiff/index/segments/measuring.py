@@ -30,7 +30,7 @@ def measure(folder: Path, manifest: IndexManifest, recall: float) -> IndexManife
     noise = generator.standard_normal((len(rows), manifest.dim))
     queries = normalise(normalise(vectors[rows]) + _MOVED * normalise(noise))
     k = min(_NEAREST, len(vectors))
-    truth = find_exactly(queries, vectors.iterate(), k)
+    truth = find_exactly(queries, vectors, k)
     probes = _FIRST_PROBES
     while True:
         reached = 0.0
