@@ -16,7 +16,7 @@ from PIL import Image
 from compodiff.encoders import Encoder
 from compodiff.images import decode
 from compodiff.index.encoded import encode_pixels
-from compodiff.index.segments.lists import PER_LIST, choose_lists
+from compodiff.index.segments.lists import PER_LIST, RABITQ_BITS, choose_lists
 
 COUNTS = (10**5, 10**7, 10**9)
 _MEASURED, _COMPUTED, _ASSUMED = "measured", "computed", "assumed"
@@ -99,7 +99,7 @@ def _plan_one(rates: MeasuredRates, prices: Prices, count: int) -> dict[str, tup
     grown = count / rates.rows
     # All of a build is taken for looking up lists, which is the part that grows faster than the vectors.
     build = rates.build * grown * choose_lists(count) / choose_lists(rates.rows)
-    codes = count * (rates.width / 8 + 16)
+    codes = count * (max(RABITQ_BITS, rates.width) / 8 + 16)
     sample = 2 * 4 * rates.width * PER_LIST * choose_lists(count)
     disk = rates.size * grown
     encode_cores, encode_gpus = rates.picture * count / 3600, count / prices.gpu_pictures / 3600

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from compodiff.index.index import NO_PICTURE, Index
 from compodiff.index.manifest import list_damaged_files, read_manifest
 from compodiff.index.segments import building
 from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
+from compodiff.index.segments.lists import train
 from compodiff.index.segments.making import VectorsToIndex, index_vectors
 from compodiff.index.segments.sources import list_shards
 from compodiff.storage.atomic import write_json
@@ -48,6 +50,12 @@ def _find_best(queries, vectors, k):
 
 def _measure_recall(found, best):
     return np.mean([len(set(ours) & set(exact)) / len(exact) for ours, exact in zip(found.tolist(), best, strict=True)])
+
+
+@pytest.mark.parametrize(("width", "bits"), [(16, 8), (64, 4), (100, 3), (256, 1), (768, 1)])
+def test_narrow_vectors_have_more_bits_a_dimension(tmp_path, width, bits):
+    train("ivf_rabitq", 2, np.random.default_rng(0).standard_normal((100, width), np.float32), tmp_path / "trained")
+    assert faiss.read_index(str(tmp_path / "trained")).code_size >= bits * width / 8
 
 
 def test_it_finds_what_comparing_all_finds_and_says_how_well(made):

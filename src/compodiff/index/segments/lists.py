@@ -20,6 +20,7 @@ from compodiff.index.segments.vectors import StoredVectors
 LISTS = "lists.faiss"
 _CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8", "ivf_fp16": "SQfp16"}
 KINDS = tuple(_CODES)
+RABITQ_BITS = 256  # of a vector at least: a bit for each of 64 dimensions tells too few vectors apart
 PER_LIST = 50  # vectors of the sample for each list; FAISS asks for 39 at least
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def train(kind: str, lists: int, sample: NDArray[np.float32], to: Path) -> None:
     """
     if len(sample) < lists:
         raise InputInvalid(f"{lists} lists need as many vectors, there are {len(sample)}; give fewer: --lists")
-    index: Any = faiss.index_factory(sample.shape[1], f"IVF{lists},{_CODES[kind]}", faiss.METRIC_INNER_PRODUCT)
+    width = sample.shape[1]
+    index: Any = faiss.index_factory(width, f"IVF{lists},{_name_codes(kind, width)}", faiss.METRIC_INNER_PRODUCT)
     index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, 1
     if (on_gpus := _move_to_gpus(index.quantizer)) is not None:
         index.clustering_index = on_gpus
@@ -123,6 +125,12 @@ def find_exactly(unit: Floats, vectors: StoredVectors, k: int) -> Rows:
     heap.finalize()
     found: Rows = heap.I
     return found
+
+
+def _name_codes(kind: str, width: int) -> str:
+    """Return the codes as FAISS's factory names them; RaBitQ takes more bits a dimension where there are few."""
+    bits = min(8, -(-RABITQ_BITS // width))
+    return f"{_CODES[kind]}{bits}" if kind == "ivf_rabitq" and bits > 1 else _CODES[kind]
 
 
 def _move_to_gpus(quantizer: Any) -> Any:
