@@ -88,7 +88,7 @@ def environment(project: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_TRACKING"))}
     return kept | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
-        "PYTHONPATH": str(project),
+        "PYTHONPATH": f"{project}:{ROOT / 'src'}",  # of this checkout, whichever one the environment was made for
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "DVC_NO_ANALYTICS": "1",
