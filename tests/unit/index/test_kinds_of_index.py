@@ -1,12 +1,15 @@
 """The kind of an index of vectors: chosen by number, width and memory, said, kept, and refused where it changes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from factories import make_index_params
+from typer.testing import CliRunner
 from worlds.shards import WIDTH, make_wide_manifest, write_vectors
 
+from compodiff.cli.index import app
 from compodiff.errors import InputInvalid
 from compodiff.index.index import Index
 from compodiff.index.manifest import read_manifest
@@ -99,3 +102,17 @@ def test_an_index_of_an_earlier_version_says_no_reason_and_opens(tmp_path, monke
     assert "chosen" not in replace(made, chosen="").to_json()
     rows, _ = Index.load(tmp_path / "index").search(np.eye(3, WIDTH, dtype=np.float32), 2)
     assert rows.shape == (3, 2)
+
+
+def test_the_commands_say_what_was_chosen_and_why(tmp_path, monkeypatch):
+    loaded = SimpleNamespace(encoder=tmp_path, manifest=make_wide_manifest(), to_json=dict)
+    for name in ("cli.index.choose_model", "cli.index.find_model_parts", "encoders.load_encoder"):
+        monkeypatch.setattr(f"compodiff.{name}", lambda *_: loaded)
+    write_vectors(tmp_path / "0", 0)
+    shell, out = CliRunner(), str(tmp_path / "index")
+    built = shell.invoke(app, ["from-embeddings", str(tmp_path / "0"), "--out", out])
+    assert built.exit_code == 0, built.output
+    assert f"300 pictures in {out}, flat: 300 vectors are at most index.flat_up_to (200,000), and" in built.output
+    _index(tmp_path, GB, monkeypatch, params=make_index_params(flat_up_to=10))
+    told = shell.invoke(app, ["status", out]).output
+    assert "ivf_sq8: 300 vectors are more than index.flat_up_to (10); at width 64, codes of 8 bits find more" in told
