@@ -127,7 +127,7 @@ def index_embeddings(
     out: Annotated[Path, typer.Option("--out", help="Where the index stands.")],
     model: Model = None,
     add: Annotated[bool, typer.Option("--add", help="Add them to the index that is there.")] = False,
-    kind: Annotated[str, typer.Option(help="flat, ivf_rabitq, ivf_sq8 or ivf_fp16. auto: by size.")] = "auto",
+    kind: Annotated[str, typer.Option(help="flat, ivf_rabitq, ivf_sq8, ivf_fp16, cagra. auto: what suits.")] = "auto",
     lists: Annotated[int, typer.Option(min=0, help="Inverted lists. 0: by size.")] = 0,
     recall: Annotated[float, typer.Option(min=0, max=1, help="Least share of the 10 nearest that are found.")] = 0.95,
     id_column: Annotated[str, typer.Option("--id", help="Column that names pictures. Default: the usual.")] = "",
@@ -151,7 +151,7 @@ def index_embeddings(
     plan = SegmentPlan(kind, lists, recall, str(resolve(root)), chosen.to_json())
     params = load_params(find_params_file()).index
     made = index_vectors(resolve(out), VectorsToIndex(source, encoder, plan, add, set_folder, id_column), params)
-    echo(f"{made.count} pictures in {out}, {made.kind}")
+    echo(f"{made.count} pictures in {out}, {made.kind}: {made.chosen}")
     if made.segments is not None:
         echo(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in made.segments.measured.items()))
 
@@ -232,6 +232,8 @@ def show_status(folder: Folder, out: Out = None, as_json: AsJson = False) -> Non
         return
     shape = f"{manifest.kind}, {manifest.dim}-d vectors of {manifest.encoder.describe()}"
     echo(f"{manifest.count} pictures in {index}, {shape}")
+    if manifest.chosen:
+        echo(f"{manifest.kind}: {manifest.chosen}")
     for name in damaged:
         echo(f"damaged: {name}; remove the index and build it again")
     if sources is not None:

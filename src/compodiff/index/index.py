@@ -12,11 +12,10 @@ One at size, made of segments, is described in index/segments.
 Shapes: N pictures, D embedding width, B queries, k results.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -24,6 +23,8 @@ from numpy.typing import NDArray
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import IndexMismatch, InputInvalid
 from compodiff.index import MANIFEST
+from compodiff.index.filling import write_filled
+from compodiff.index.gpus import GRAPH
 from compodiff.index.manifest import (
     KIND,
     IndexManifest,
@@ -47,10 +48,7 @@ Beside = Mapping[str, NDArray[Any] | pd.DataFrame]  # file name -> content
 _INDEX, _EMBEDDINGS, _PICTURES = "index.faiss", "embeddings.npy", "pictures.parquet"
 _LISTS = "the lists of a segment"
 GROUP = "group"  # column of the pictures' table: the id of the first of the near-duplicates that a picture is one of
-_GROWTH = 2  # inverted lists learned on half as many pictures still divide them well
-_CHUNK = 65_536  # vectors normalised at a time
 _SCORED_AT_ONCE = 20_000  # rows that a filter lets through and that are scored one by one
-_TRAINING_VECTORS_PER_CENTROID = 64  # FAISS asks for 39 at least and stops gaining at 256
 
 
 def build(  # noqa: PLR0913
@@ -64,6 +62,7 @@ def build(  # noqa: PLR0913
     beside: Beside | None = None,
     earlier: "Index | None" = None,
     made_by: Mapping[str, str] | None = None,
+    chosen: str = "",
 ) -> None:
     """Build an index over a gallery and put it at `folder`, in place of an earlier one.
 
@@ -77,29 +76,32 @@ def build(  # noqa: PLR0913
         beside: file name -> array or table, kept for the next build.
         earlier: an index over nearly the same pictures, whose inverted lists are used again instead of learned anew.
         made_by: the model that made it, where it is to be found again by the index alone.
+        chosen: why it is of its kind, where that is to be kept.
 
     Raises:
         InputInvalid: there is no picture, ids repeat, a value is not finite, the gallery is too small for the kind, or
             `folder` holds something that is no index.
+        ResourceUnavailable: the kind cannot be built on this machine.
     """
     require_replaceable_index(folder)
     count, dim = embeddings.shape
     if count == 0 or len(pictures) != count or not pictures["picture_id"].is_unique:
         raise InputInvalid(f"an index needs one unique picture_id per vector; got {len(pictures)} ids, {count} vectors")
     kind = "flat" if count <= params.flat_up_to else params.kind
-    index = _fill(kind, earlier, embeddings, params)
     vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
     own: dict[str, pd.DataFrame | NDArray[Any]] = {_EMBEDDINGS: vectors, _PICTURES: pictures}
     with replace_folder(folder, KIND) as temporary:
-        faiss.write_index(index, str(temporary / _INDEX))
+        learned = None if earlier is None else (earlier.folder / _INDEX, earlier.manifest)
+        write_filled(temporary / _INDEX, kind, vectors, params, learned)
         for name, content in {**own, **(beside or {})}.items():
             if isinstance(content, pd.DataFrame):
                 content.to_parquet(temporary / name, index=False)
             else:
                 np.save(temporary / name, content)
         files = {file.name: make_fingerprint(file) for file in sorted(temporary.iterdir())}
-        rerank = 0 if kind == "flat" else params.rerank
-        manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files, made_by=dict(made_by or {}))
+        rerank = 0 if kind in ("flat", GRAPH) else params.rerank
+        said: dict[str, Any] = {"made_by": dict(made_by or {}), "chosen": chosen}
+        manifest = IndexManifest(kind, dim, count, rerank, encoder, pictures_root, files, **said)
         write_json(temporary / MANIFEST, manifest.to_json())
 
 
@@ -249,51 +251,3 @@ class Index:
         rows, scores = np.where(dropped, NO_PICTURE, rows), np.where(dropped, np.float32(-np.inf), scores)
         order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def _fill(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
-    """Return a FAISS index of the kind that holds the embeddings (N, D)."""
-    index = _copy_untrained(kind, earlier, embeddings, params) or _train(kind, embeddings, params)
-    for chunk in _split_into_units(embeddings):
-        index.add(chunk)
-    return index
-
-
-def _copy_untrained(kind: str, earlier: "Index | None", embeddings: Floats, params: IndexParams) -> Any:
-    """Return an empty index with what `earlier` learned; None where that does not fit."""
-    if earlier is None or kind == "flat" or earlier.manifest.kind != kind:
-        return None
-    if earlier.manifest.dim != embeddings.shape[1] or len(embeddings) > _GROWTH * earlier.manifest.count:
-        return None
-    index: Any = faiss.read_index(str(earlier.folder / _INDEX))
-    if index.nlist != params.lists or (kind == "ivf_pq" and params.code_bytes != index.pq.M):
-        return None
-    index.reset()
-    index.nprobe = params.probes
-    return index
-
-
-def _train(kind: str, embeddings: Floats, params: IndexParams) -> Any:
-    """Return an empty FAISS index of the kind, with its coarse lists and codes learned where it has any."""
-    count, dim = embeddings.shape
-    if kind == "flat":
-        return faiss.IndexFlatIP(dim)
-    centroids = max(params.lists, 256 if kind == "ivf_pq" else 1)  # a byte of a code names one of 256
-    if count < centroids:
-        raise InputInvalid(f"index.kind {kind} needs {centroids} pictures, there are {count}; set it to flat")
-    if kind == "ivf_pq" and dim % params.code_bytes:
-        raise InputInvalid(f"index.code_bytes is {params.code_bytes}, which does not divide the width {dim}")
-    codes = "SQ8" if kind == "ivf_sq8" else f"PQ{params.code_bytes}"
-    index: Any = faiss.index_factory(dim, f"IVF{params.lists},{codes}", faiss.METRIC_INNER_PRODUCT)
-    index.nprobe = params.probes
-    index.cp.min_points_per_centroid = 1  # fewer than 39 is a warning on stderr otherwise
-    if kind == "ivf_pq":
-        index.pq.cp.min_points_per_centroid = 1
-        index.do_polysemous_training = False  # takes 5 s and serves a filter that is not used
-    index.train(normalise(embeddings[:: max(1, count // (centroids * _TRAINING_VECTORS_PER_CENTROID))]))
-    return index
-
-
-def _split_into_units(embeddings: Floats) -> Iterator[Floats]:
-    for start in range(0, len(embeddings), _CHUNK):
-        yield normalise(embeddings[start : start + _CHUNK])

@@ -56,12 +56,13 @@ class IndexManifest:
     files: dict[str, dict[str, Any]]
     segments: Segments | None = None  # None of an index that was made in memory
     made_by: dict[str, str] = field(default_factory=dict)  # the model, as `ChosenModel.to_json`; of a folder's index
+    chosen: str = ""  # why it is of its kind, where vectors were indexed (segments/choosing.py)
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON types."""
         content = {**vars(self), "encoder": self.encoder.to_json()}
         content |= {"segments": vars(self.segments) if self.segments else None}
-        optional = ("segments", MADE_BY)
+        optional = ("segments", MADE_BY, "chosen")
         return {key: value for key, value in content.items() if value or key not in optional}
 
 

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
+from compodiff.index.gpus import GRAPH, GpuCopies
 from compodiff.machine import is_on_network
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+_EXPLORED = 128  # pictures of a graph that a query looks at, at least
 NO_PICTURE = -1  # the row of a result that is not there: fewer than k pictures were found
 
 
@@ -50,12 +52,14 @@ class FaissFile:
 
         Raises:
             RuntimeError: FAISS's own; it cannot be read.
+            InputInvalid, ResourceUnavailable: see `GpuCopies`.
         """
-        # Only flat storage can be used where it lies; inverted lists are mapped list by list.
-        mapped = faiss.IO_FLAG_MMAP_IFC if kind == "flat" else faiss.IO_FLAG_MMAP
+        # Flat storage and graphs can be used where they lie; inverted lists are mapped list by list.
+        mapped = faiss.IO_FLAG_MMAP_IFC if kind in ("flat", GRAPH) else faiss.IO_FLAG_MMAP
         flags = 0 if is_on_network(path.parent) else mapped
         self._index: Any = faiss.read_index(str(path), flags)
-        self._is_flat = kind == "flat"
+        self._kind = kind
+        self._gpus = GpuCopies([] if kind == GRAPH else [self._index])
 
     @property
     def size(self) -> int:
@@ -71,22 +75,29 @@ class FaissFile:
         """Return the rows nearest to each query (see `Nearest`)."""
         from compodiff.index.exact import NearestSoFar, pays
 
-        if self._is_flat and allowed is None and pays(len(unit), self.size, k):
+        if allowed is None and (found := self._gpus.search(0, unit, k)) is not None:
+            return found
+        if self._kind == "flat" and allowed is None and pays(len(unit), self.size, k):
             nearest = NearestSoFar(unit, k)
             nearest.add(0, faiss.rev_swig_ptr(self._index.get_xb(), self.size * self.width).reshape(-1, self.width))
             return nearest.get()
-        scores, rows = self._index.search(unit, k, params=self._select_rows(allowed))
+        scores, rows = self._index.search(unit, k, params=self._choose_settings(k, allowed))
         return scores, rows
 
-    def _select_rows(self, allowed: Rows | None) -> Any:
-        """Return what tells FAISS to look at some rows only."""
+    def _choose_settings(self, k: int, allowed: Rows | None) -> Any:
+        """Return what tells FAISS to look at some rows only, and how far to look; None for what the index says."""
+        settings: dict[str, Any] = {} if allowed is None else {"sel": faiss.IDSelectorBatch(allowed)}
+        parameters: Any = faiss
+        if self._kind == GRAPH:
+            explored = max(_EXPLORED, 2 * k)
+            if allowed is not None:  # those that are not allowed are on the way to the others
+                explored = min(self.size, explored * self.size // len(allowed))
+            return parameters.SearchParametersHNSW(efSearch=explored, **settings)
         if allowed is None:
             return None
-        settings: dict[str, Any] = {"sel": faiss.IDSelectorBatch(allowed)}
-        if self._is_flat:
-            return faiss.SearchParameters(**settings)
-        settings["nprobe"] = self._index.nprobe
-        return faiss.SearchParametersIVF(**settings)
+        if self._kind == "flat":
+            return parameters.SearchParameters(**settings)
+        return parameters.SearchParametersIVF(nprobe=self._index.nprobe, **settings)
 
 
 def compare_all(unit: Floats, vectors: Floats, k: int) -> tuple[Floats, Rows]:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -241,7 +242,7 @@ def test_few_vectors_are_indexed_exactly_and_grow_into_segments(tmp_path):
     more = VectorsToIndex(
         tmp_path / "more", ENCODER, SegmentPlan("auto", lists=4, pictures_root="/pictures"), adds=True
     )
-    assert index_vectors(tmp_path / "index", more, params).kind == "ivf_rabitq"
+    assert index_vectors(tmp_path / "index", more, params).kind == "ivf_sq8"
     grown = read_manifest(tmp_path / "index")
     assert (grown.pictures_root, grown.made_by) == ("/pictures", {"model": "mine"})
     assert Index.load(tmp_path / "index").row["1/0002.jpg"] == 302
@@ -261,14 +262,15 @@ def test_more_probes_than_lists_are_all_lists(made, tmp_path):
 
 
 def test_a_gpu_that_cannot_be_used_is_said_and_done_without(tmp_path, monkeypatch, caplog):
-    def fail(_):
+    def fail(*_):
         raise RuntimeError("Error: CUDA driver version is insufficient")
 
     monkeypatch.setattr("faiss.get_num_gpus", lambda: 1)
+    monkeypatch.setattr("faiss.GpuMultipleClonerOptions", SimpleNamespace, raising=False)
     monkeypatch.setattr("faiss.index_cpu_to_all_gpus", fail)
     write_vectors(tmp_path / "shards", 0)
     build_segments(tmp_path / "index", list_shards(tmp_path / "shards", WIDTH), ENCODER, PLAN)
-    assert "the GPUs cannot be used" in caplog.text
+    assert "the GPUs cannot be used (Error: CUDA driver version is insufficient)" in caplog.text
     assert Index.load(tmp_path / "index").manifest.count == 300
 
 

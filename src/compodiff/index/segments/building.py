@@ -62,6 +62,7 @@ class SegmentPlan:
         recall: the least share of the 10 nearest that searches shall find.
         pictures_root: folder that paths in the tables start from, relative to the index or absolute.
         made_by: the model that the encoder is of, for whoever searches.
+        chosen: why it is of that kind.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class SegmentPlan:
     recall: float = 0.95
     pictures_root: str = "."
     made_by: Mapping[str, str] = field(default_factory=dict)
+    chosen: str = ""
 
 
 def build_segments(out: Path, shards: Sequence[Shard], encoder: EncoderManifest, plan: SegmentPlan) -> IndexManifest:
@@ -97,8 +99,8 @@ def build_segments(out: Path, shards: Sequence[Shard], encoder: EncoderManifest,
         _join_shards(work, segment, shards, 0)
         files = _fingerprint(temporary, [TRAINED, *_list_names(segment, 0)])
         described = Segments([[shard.count for shard in shards]], 1, "", {})
-        root, width = plan.pictures_root, encoder.embedding_dim
-        manifest = IndexManifest(plan.kind, width, count, 1, encoder, root, files, described, dict(plan.made_by))
+        root, width, said = plan.pictures_root, encoder.embedding_dim, (dict(plan.made_by), plan.chosen)
+        manifest = IndexManifest(plan.kind, width, count, 1, encoder, root, files, described, *said)
         manifest = measure(temporary, manifest, plan.recall)
         write_json(temporary / MANIFEST, manifest.to_json())
     delete_folder(work, _WORK)

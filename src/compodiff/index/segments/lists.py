@@ -3,7 +3,6 @@
 Shapes: N vectors, D their width, B queries, k results.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
 from compodiff.index.exact import NearestSoFar, pays
+from compodiff.index.gpus import copy_to_gpus
 from compodiff.index.nearest import NO_PICTURE, Floats, Rows, compare_all, normalise
 from compodiff.index.segments.vectors import StoredVectors
 
@@ -22,7 +22,6 @@ _CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8", "ivf_fp16": "SQfp16"}
 KINDS = tuple(_CODES)
 RABITQ_BITS = 256  # of a vector at least: a bit for each of 64 dimensions tells too few vectors apart
 PER_LIST = 50  # vectors of the sample for each list; FAISS asks for 39 at least
-log = logging.getLogger(__name__)
 
 _ROUNDS = 10  # of k-means
 
@@ -30,11 +29,6 @@ _ROUNDS = 10  # of k-means
 def choose_lists(count: int) -> int:
     """Return how many inverted lists divide `count` vectors well: a power of two near its square root."""
     return int(2 ** max(0, round(np.log2(1.3 * np.sqrt(count)))))
-
-
-def count_gpus() -> int:
-    """Return how many GPUs FAISS can use; none where it was built without."""
-    return int(getattr(faiss, "get_num_gpus", lambda: 0)())
 
 
 def train(kind: str, lists: int, sample: NDArray[np.float32], to: Path) -> None:
@@ -48,7 +42,7 @@ def train(kind: str, lists: int, sample: NDArray[np.float32], to: Path) -> None:
     width = sample.shape[1]
     index: Any = faiss.index_factory(width, f"IVF{lists},{_name_codes(kind, width)}", faiss.METRIC_INNER_PRODUCT)
     index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, 1
-    if (on_gpus := _move_to_gpus(index.quantizer)) is not None:
+    if (on_gpus := copy_to_gpus(index.quantizer)) is not None:
         index.clustering_index = on_gpus
     index.train(normalise(sample))
     faiss.write_index(index, str(to))
@@ -61,7 +55,7 @@ def fill(trained: Path, chunks: Iterable[NDArray[Any]], first: int, to: Path) ->
         InputInvalid: one holds a value that is not finite.
     """
     index: Any = faiss.read_index(str(trained))
-    finder = _move_to_gpus(index.quantizer) or index.quantizer
+    finder = copy_to_gpus(index.quantizer) or index.quantizer
     for chunk in chunks:
         unit = normalise(chunk)
         ids = np.arange(first, first + len(unit))
@@ -83,31 +77,33 @@ def merge(trained: Path, blocks: Sequence[Path], to: Path) -> None:
 class MappedLists:
     """The lists of one segment, memory-mapped."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open them.
+    def __init__(self, folder: Path, probes: int = 1) -> None:
+        """Open them, to visit so many for a query.
 
         Raises:
             RuntimeError: FAISS's own; they cannot be read.
         """
-        self._index: Any = faiss.read_index(str(folder / LISTS), faiss.IO_FLAG_MMAP)
+        index: Any = faiss.read_index(str(folder / LISTS), faiss.IO_FLAG_MMAP)
+        index.nprobe = min(probes, index.nlist)
+        self.index = index
 
     @property
     def shape(self) -> tuple[int, int]:
         """How many vectors there are, and how wide."""
-        return int(self._index.ntotal), int(self._index.d)
+        return int(self.index.ntotal), int(self.index.d)
 
     @property
     def lists(self) -> int:
         """How many lists there are."""
-        return int(self._index.nlist)
+        return int(self.index.nlist)
 
-    def search(self, unit: Floats, k: int, probes: int, bits: NDArray[np.uint8] | None) -> tuple[Floats, Rows]:
+    def search(self, unit: Floats, k: int, bits: NDArray[np.uint8] | None) -> tuple[Floats, Rows]:
         """Return the k nearest of those whose bit is set, all with None: estimated cosines and rows, (B, k) each."""
-        settings: dict[str, Any] = {"nprobe": min(probes, self.lists)}
+        settings: dict[str, Any] = {"nprobe": self.index.nprobe}
         if bits is not None:
             select: Any = faiss.IDSelectorBitmap
             settings["sel"] = select(bits)
-        scores, rows = self._index.search(unit, k, params=faiss.SearchParametersIVF(**settings))
+        scores, rows = self.index.search(unit, k, params=faiss.SearchParametersIVF(**settings))
         return scores, rows
 
 
@@ -131,14 +127,3 @@ def _name_codes(kind: str, width: int) -> str:
     """Return the codes as FAISS's factory names them; RaBitQ takes more bits a dimension where there are few."""
     bits = min(8, -(-RABITQ_BITS // width))
     return f"{_CODES[kind]}{bits}" if kind == "ivf_rabitq" and bits > 1 else _CODES[kind]
-
-
-def _move_to_gpus(quantizer: Any) -> Any:
-    """Return a copy of a flat index on all GPUs; None where FAISS has none, or none answers."""
-    try:
-        if not count_gpus():
-            return None
-        return faiss.index_cpu_to_all_gpus(quantizer)
-    except (RuntimeError, AttributeError) as error:  # a GPU without a driver; a FAISS that was built without GPUs
-        log.warning("the GPUs cannot be used (%s): the processor works alone", " ".join(str(error).split())[:200])
-        return None

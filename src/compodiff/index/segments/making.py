@@ -3,6 +3,7 @@
 Shapes: N vectors, D embedding width.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,20 +15,21 @@ from compodiff.encoders.manifest import EncoderManifest
 from compodiff.errors import InputInvalid
 from compodiff.index import MANIFEST
 from compodiff.index.folder import lock_index
+from compodiff.index.gpus import GRAPH, require_graphs
 from compodiff.index.index import Index, build
 from compodiff.index.manifest import IndexManifest, read_manifest, require_segments
 from compodiff.index.segments.building import SegmentPlan, add_segment, build_segments, remove_rows
+from compodiff.index.segments.choosing import AUTO, EVERY_KIND, FLAT, IN_MEMORY, NAMED, choose_kind
 from compodiff.index.segments.columns import make_frame, unite
 from compodiff.index.segments.engine import send_to_engine
-from compodiff.index.segments.lists import KINDS
 from compodiff.index.segments.set_source import list_set_shards
 from compodiff.index.segments.sources import Shard, list_shards
 from compodiff.index.segments.tables import ROW
+from compodiff.machine import read_memory
 from compodiff.params import IndexParams
 from compodiff.storage.ownership import require_apart
 
-AUTO, FLAT = "auto", "flat"
-_AT_SIZE = "ivf_rabitq"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class VectorsToIndex:
     Attributes:
         source: folder of shards (see `sources`), or embeddings of a set.
         encoder: that made the vectors.
-        plan: how it is built; of kind AUTO, FLAT or one of `lists.KINDS`.
+        plan: how it is built; of one of `choosing.EVERY_KIND`.
         adds: they are added to the index that is there.
         id_column: column of the tables that names pictures; "" for the first of those that usually do.
         set_folder: the set that they are embeddings of, if they are.
@@ -84,11 +86,15 @@ def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> Inde
     Raises:
         InputInvalid: there are none, a shard cannot be used, ids repeat, or `out` is no index.
         EncoderMismatch, IndexMismatch: they are not of the width of the encoder, or of the encoder of the index.
-        ResourceUnavailable: the disk is full, or another is writing there.
+        ResourceUnavailable: the disk is full, another is writing there, or the kind cannot be built here.
     """
-    if asked.plan.kind not in (AUTO, FLAT, *KINDS):
-        raise InputInvalid(f"--kind {asked.plan.kind} is not one of: {', '.join((AUTO, FLAT, *KINDS))}")
+    if asked.plan.kind not in EVERY_KIND:
+        raise InputInvalid(f"--kind {asked.plan.kind} is not one of: {', '.join(EVERY_KIND)}")
     require_apart(out, asked.source)
+    if asked.adds:
+        asked = _keep_kind(asked, out)
+    if asked.plan.kind == GRAPH:
+        require_graphs()
     root = read_manifest(out).pictures_root if asked.adds else ""
     shards = asked.list_added_shards(out, root) if asked.adds else asked.list_shards()
     if not shards:
@@ -105,12 +111,30 @@ def index_vectors(out: Path, asked: VectorsToIndex, params: IndexParams) -> Inde
         return _build(out, shards, asked, params)
 
 
+def _keep_kind(asked: VectorsToIndex, out: Path) -> VectorsToIndex:
+    """Return what is asked, of the kind of the index that it is added to.
+
+    One in memory is written anew when it grows: its kind stays where somebody named it, and else is chosen again.
+
+    Raises:
+        InputInvalid: another kind is asked for, of an index of segments.
+    """
+    held, kind = read_manifest(out), asked.plan.kind
+    if held.segments is None:
+        kind = held.kind if kind == AUTO and held.chosen == NAMED else kind
+    elif kind not in (AUTO, held.kind):
+        raise InputInvalid(f"{out} is {held.kind} and stays so as it grows; leave --kind out, or build it again")
+    return replace(asked, plan=replace(asked.plan, kind=kind))
+
+
 def _build(out: Path, shards: Sequence[Shard], asked: VectorsToIndex, params: IndexParams) -> IndexManifest:
-    count, kind = sum(shard.count for shard in shards), asked.plan.kind
+    count, kind, chosen = sum(shard.count for shard in shards), asked.plan.kind, NAMED
     if kind == AUTO:
-        kind = FLAT if count <= params.flat_up_to else _AT_SIZE
-    if kind != FLAT:
-        return build_segments(out, shards, asked.encoder, replace(asked.plan, kind=kind))
+        width, memory = asked.encoder.embedding_dim, read_memory().total
+        kind, chosen = choose_kind(count, width, flat_up_to=params.flat_up_to, memory=memory)
+        log.info("%s: %s", kind, chosen)
+    if kind not in IN_MEMORY:
+        return build_segments(out, shards, asked.encoder, replace(asked.plan, kind=kind, chosen=chosen))
     schema = unite((shard.place, shard.read_schema()) for shard in shards)
     rows = make_frame(table for shard in shards for table in shard.read_tables(0, schema))
     build(
@@ -118,9 +142,10 @@ def _build(out: Path, shards: Sequence[Shard], asked: VectorsToIndex, params: In
         embeddings=np.concatenate([shard.read(slice(None)).astype(np.float32) for shard in shards]),
         pictures=rows.drop(columns=ROW),
         encoder=asked.encoder,
-        params=params.model_copy(update={"flat_up_to": count}),
+        params=params.model_copy(update={"kind": kind, "flat_up_to": count if kind == FLAT else 0}),
         pictures_root=asked.plan.pictures_root,
         made_by=asked.plan.made_by,
+        chosen=chosen,
     )
     return read_manifest(out)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from compodiff.index.gpus import GpuCopies
 from compodiff.index.index import Index
 from compodiff.index.manifest import IndexManifest, make_damage_error, require_segments
 from compodiff.index.nearest import NO_PICTURE, Floats, Nearest, Rows
@@ -127,11 +128,13 @@ class NearestInSegments:
         Raises:
             IndexMismatch: lists hold another number of vectors than the manifest says.
             RuntimeError: FAISS's own; they cannot be read.
+            InputInvalid, ResourceUnavailable: see `GpuCopies`.
         """
         described = require_segments(manifest)
         counts = [sum(shards) for shards in described.parts]
-        self._starts, self._probes = [0, *np.cumsum(counts).tolist()], described.probes
-        self._lists = [MappedLists(folder / name_segment(number)) for number in range(len(counts))]
+        self._starts = [0, *np.cumsum(counts).tolist()]
+        self._lists = [MappedLists(folder / name_segment(number), described.probes) for number in range(len(counts))]
+        self._gpus = GpuCopies([lists.index for lists in self._lists])
         for number, (lists, count) in enumerate(zip(self._lists, counts, strict=True)):
             if lists.shape != (count, manifest.dim):
                 found = f"{name_segment(number)} holds {lists.shape[0]} x {lists.shape[1]}"
@@ -151,13 +154,19 @@ class NearestInSegments:
             mask[allowed] = True
             bits = self._cut_bits(mask)
         scores, rows = [], []
-        for number, lists in enumerate(self._lists):
-            near, found = lists.search(unit, k, self._probes, None if bits is None else bits[number])
+        for number in range(len(self._lists)):
+            near, found = self._search_one(number, unit, k, None if bits is None else bits[number])
             scores.append(np.where(found == NO_PICTURE, np.float32(-np.inf), near))
             rows.append(np.where(found == NO_PICTURE, NO_PICTURE, found + self._starts[number]))
         every, all_rows = np.concatenate(scores, axis=1), np.concatenate(rows, axis=1)
         order = np.argsort(-every, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(every, order, axis=1), np.take_along_axis(all_rows, order, axis=1)
+
+    def _search_one(self, number: int, unit: Floats, k: int, bits: NDArray[np.uint8] | None) -> tuple[Floats, Rows]:
+        """Search one segment, on GPUs where that can be: they look at all rows."""
+        if bits is None and (found := self._gpus.search(number, unit, k)) is not None:
+            return found
+        return self._lists[number].search(unit, k, bits)
 
     def _cut_bits(self, mask: Mask) -> list[NDArray[np.uint8]]:
         """Return the bits of each segment, as FAISS reads them."""

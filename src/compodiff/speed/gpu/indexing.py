@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compodiff.index.segments.lists import choose_lists, count_gpus, fill, train
+from compodiff.index.gpus import count_gpus
+from compodiff.index.segments.lists import choose_lists, fill, train
 from compodiff.speed.gpu.timing import Row
 
 
