@@ -113,7 +113,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def prepare_home(home: Path) -> None:
     """What the pages say that a reader has: pictures."""
     (home / "Pictures" / "2026").mkdir(parents=True)
-    for name, colour in (("cat.jpg", "red"), ("dog.jpg", "blue"), ("2026/garden.jpg", "green")):
+    (home / "Downloads").mkdir()
+    colours = {"cat.jpg": "red", "dog.jpg": "blue", "2026/garden.jpg": "green", "../Downloads/boat.jpg": "white"}
+    for name, colour in colours.items():
         (home / "Pictures" / name).write_bytes(encode_picture(colour, "JPEG"))
 
 

@@ -30,7 +30,7 @@ LEFT_OUT = {
     "source .venv/bin/activate": "every command is run with its path",
 }
 # Begins of commands that run until they are stopped.
-SERVERS = ("compodiff serve", "prefect server start", "prefect worker start")
+SERVERS = ("compodiff serve", "compodiff index add ~/Pictures --watch", "prefect server start", "prefect worker start")
 
 
 # What a newcomer is told, and why.
