@@ -16,7 +16,7 @@ import pytest
 import yaml
 from factories import draw_noise, encode_picture
 from worlds.foreign import write_lines, write_parquet
-from worlds.operated import BIN, SMALL, change_values, environment
+from worlds.operated import BIN, SMALL, change_values, environment, healthy
 from worlds.pages import LEFT_OUT, PAGES, REFUSED, Step, list_steps
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +66,19 @@ class Reader:
                     start_new_session=True,
                 )
             )  # fmt: skip
-        ready = {"compodiff": "pictures, ", "prefect server": "Check out the dashboard", "prefect worker": "started!"}
-        word = next(said for begin, said in ready.items() if command.startswith(begin))
         deadline = time.monotonic() + 300
-        while word not in log.read_text():
+        while not self.is_ready(command, log.read_text()):
             assert self.servers[-1].poll() is None, f"{command}: {log.read_text()[-1500:]}"
             assert time.monotonic() < deadline, f"{command} is not up: {log.read_text()[-1500:]}"
             time.sleep(0.5)
+        if command.endswith("--watch"):
+            self.stop("--watch")  # as by Ctrl-C: what follows changes the index itself
+
+    def is_ready(self, command: str, said: str) -> bool:
+        if command.startswith("prefect server"):  # which shows its address when the port is free, before it listens
+            return "Check out the dashboard" in said and healthy("http://127.0.0.1:4200/api")
+        ready = {"compodiff serve": "pictures, ", "compodiff index": "watching ", "prefect worker": "started!"}
+        return next(word for begin, word in ready.items() if command.startswith(begin)) in said
 
     def stop(self, program: str = "") -> None:
         for server in self.servers:
@@ -107,7 +113,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def prepare_home(home: Path) -> None:
     """What the pages say that a reader has: pictures."""
     (home / "Pictures" / "2026").mkdir(parents=True)
-    for name, colour in (("cat.jpg", "red"), ("dog.jpg", "blue"), ("2026/garden.jpg", "green")):
+    (home / "Downloads").mkdir()
+    colours = {"cat.jpg": "red", "dog.jpg": "blue", "2026/garden.jpg": "green", "../Downloads/boat.jpg": "white"}
+    for name, colour in colours.items():
         (home / "Pictures" / name).write_bytes(encode_picture(colour, "JPEG"))
 
 

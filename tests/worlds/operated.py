@@ -34,6 +34,7 @@ SMALL: dict[str, Any] = {
         | {"image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
         | {"classes": {"vocabulary": "imagenet-1k"}}  # a tenth of the texts that the towers read
     },
+    "captions": {"keywords": {"min_similarity": -1.0, "max_similarity": 1.0}},  # hardly trained, it has 0.7 and more
     "sets": {
         "emoji": {"min_rows": 10},
         "emoji_edits": {"min_rows": 10, "floors": None, "max_pairs_per_relation": 40},
