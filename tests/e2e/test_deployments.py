@@ -101,6 +101,7 @@ def test_a_scheduled_run_comes_by_itself_and_finishes(operation: Operation, inbo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) -> None:
     """In the order of a first week, each with the pipeline's own stages."""
     if not operation.workers:
@@ -161,7 +162,8 @@ def assert_drift_asks_for_a_training(operation: Operation, inbox: Inbox) -> None
     assert (operation.project / "artifacts" / "drift" / "report.html").is_file()
     with operation.client as client:
         training = client.read_deployment_by_name("training/weekly").id
-        asked = [each.id for each in client.read_flow_runs() if each.deployment_id == training]
+        runs = [each for each in client.read_flow_runs() if each.deployment_id == training]
+    asked = [each.id for each in runs if not each.auto_scheduled]  # by hand and by drift; the schedule plans more
     assert len(asked) == 2
     assert all(_completed(operation.ended(each)) for each in asked)
 

@@ -146,8 +146,8 @@ class Operation:
         with self.client as client:
             return client.read_flow_run(run_id)
 
-    def ended(self, run_id: UUID, seconds: float = 300) -> FlowRun:
-        """Wait for a run's end."""
+    def ended(self, run_id: UUID, seconds: float = 900) -> FlowRun:
+        """Wait for a run's end; dataset/nightly took four minutes on two cores."""
         wait_until(lambda: (state := self.run_of(run_id).state) is not None and state.is_final(), seconds)
         return self.run_of(run_id)
 
