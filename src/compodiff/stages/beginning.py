@@ -7,6 +7,7 @@ the code: the stage `installed` writes it, and every other stage depends on it.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,9 @@ def _compose_params(preset: str) -> str:
 
 def _choose_text(name: str, value: Any, above: Mapping[str, str], below: Mapping[str, str]) -> str:
     for text in (above.get(name, ""), below[name]):
-        if "<<" not in text and text and yaml.safe_load(text) == {name: value}:
-            return text
+        with suppress(yaml.YAMLError):  # it uses what another section names
+            if "<<" not in text and text and yaml.safe_load(text) == {name: value}:
+                return text
     return yaml.safe_dump({name: value}, sort_keys=False, width=120)
 
 

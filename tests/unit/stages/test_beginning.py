@@ -54,6 +54,16 @@ def test_params_are_the_defaults_with_the_preset_and_keep_comments(begun: Path) 
     assert "emoji" not in {*load_params(begun / "params.yaml").sets, *load_params(begun / "params.yaml").benchmarks}
 
 
+def test_a_section_that_uses_what_another_names_is_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = shutil.copytree(DEFAULTS, tmp_path / "defaults")
+    text = yaml.safe_dump(yaml.safe_load((defaults / "params.yaml").read_text(encoding="utf-8")))
+    assert "tasks: *id" in text
+    (defaults / "params.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("compodiff.stages.beginning.DEFAULTS", defaults)
+    begin_project(tmp_path / "mine", "own")
+    assert load_params(tmp_path / "mine" / "params.yaml") == Params.model_validate(compose_params(ROOT, "own"))
+
+
 def test_the_graph_has_every_stage_and_watches_the_version_for_the_code(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
