@@ -133,7 +133,7 @@ def test_every_deployment_completes_by_hand(operation: Operation, inbox: Inbox) 
     assert _completed(operation.run("pipeline/on-demand"))
     decided = [word for word in inbox.received if "version 2" in word]
     assert decided
-    if "promoted" in decided[-1]:
+    if "promoted: version 2" in decided[-1]:  # a refusal says "not promoted"
         assert _completed(operation.run("rollback/on-demand", reason="a test"))
         assert any("rolled back: version 1" in word for word in inbox.received)
 

@@ -88,7 +88,8 @@ def test_artifacts_registry_and_indexes_of_0_1_are_read_and_0_1_reads_its_own_af
     code, _, err = compodiff("search", *query)
     assert (code, err.count("\n")) == (2, 1)
     assert "params.yaml is of release 0.1" in err
-    shutil.copy(ROOT / "params.yaml", project)
+    for name in ("params.yaml", "behaviour.yaml"):
+        shutil.copy(ROOT / name, project)
     code, _, err = compodiff("search", *query)
     assert code == 1
     assert err.endswith("run: dvc repro assemble_benchmark@emoji\n")

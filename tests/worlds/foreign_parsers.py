@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import list_tar_members
+from compodiff.benchmarks.scoring.vectors import load_embeddings
 from compodiff.captions.caption_sets import read_captions
 from compodiff.encoders import load_encoder
 from compodiff.encoders.manifest import EncoderManifest
@@ -20,6 +21,7 @@ from compodiff.images.decoding import decode, read_size
 from compodiff.index.filters import Filters
 from compodiff.index.index import Index, build
 from compodiff.index.own_columns import OwnColumns
+from compodiff.index.segments.sources import list_shards, sample_vectors
 from compodiff.model.checkpoint import ModelCard, load_model, read_tensors, save_model
 from compodiff.model.sampling.process import Process
 from compodiff.pairs.caption_file import open_pair_writer, read_caption_pairs
@@ -192,6 +194,20 @@ def _read_tensors(folder: Path) -> None:
     read_tensors(folder / "model.safetensors")
 
 
+def _make_vectors(folder: Path) -> None:
+    embeddings = np.random.default_rng(5).standard_normal((3, 8)).astype(np.float32)
+    np.savez(folder / "G.npz", ids=np.array(["a", "b", "c"]), embeddings=embeddings, pair=np.array("1"))
+    np.savez_compressed(folder / "Q.npz", embeddings=embeddings, places=np.arange(3))
+
+
+def _make_shards(folder: Path) -> None:
+    vectors = np.random.default_rng(5).standard_normal((12, 8)).astype(np.float16)
+    for place, form in enumerate(((1, 0), (2, 0))):
+        with (folder / f"{place}.npy").open("wb") as file:
+            np.lib.format.write_array(file, vectors, form)
+        pd.DataFrame({"picture_id": [f"{place}-{row}" for row in range(12)]}).to_parquet(folder / f"{place}.parquet")
+
+
 PARSERS = {
     "pictures": Parser(_make_pictures, _read_pictures),
     "tar of triplets": Parser(_make_triplet_tar, _import("webdataset")),
@@ -203,6 +219,12 @@ PARSERS = {
     "captions": Parser(_make_captions, lambda folder: list(read_captions(folder))),
     "pairs": Parser(_make_pairs, lambda folder: list(read_caption_pairs(folder / "pairs.parquet"))),
     "index": Parser(_make_index, _read_index),
+    "vectors": Parser(
+        _make_vectors, lambda folder: load_embeddings(folder / "G.npz", folder / "Q.npz", lambda name: name)
+    ),
+    "shards of vectors": Parser(
+        _make_shards, lambda folder: sample_vectors(list_shards(folder, 8, "picture_id"), 20, 5), ("*.npy",)
+    ),
     "model": Parser(_make_model, lambda folder: load_model(folder / "model"), ("*.safetensors", "config.json")),
     "safetensors": Parser(_make_tensors, _read_tensors, ("*.safetensors",)),
     "torch file": Parser(_make_tensors, lambda folder: read_torch_file(folder / "model.bin"), ("*.bin",)),

@@ -25,6 +25,7 @@ from compodiff.params import AdaptationParams
 from compodiff.recipes.made import describe_pair
 from compodiff.sets import SPLITS, TRIPLETS, Place, Vectors
 from compodiff.sets.writing import KIND, PATTERNS, finish_set, open_shard
+from compodiff.storage.arrays import read_header
 from compodiff.storage.atomic import open_work_folder, replace_path
 
 NAME = "captions"  # of the set
@@ -135,6 +136,5 @@ def _write_split(folder: Path, split: str, numbered: Iterator[tuple[int, Caption
 def _find_first_row(file: Path) -> int:
     """Return where the first row of an array begins in its file."""
     with file.open("rb") as opened:
-        np.lib.format.read_magic(opened)
-        np.lib.format.read_array_header_1_0(opened)
+        read_header(opened)
         return opened.tell()

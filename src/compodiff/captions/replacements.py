@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.storage.arrays import open_array
 from compodiff.storage.atomic import replace_path
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ def embed_terms(terms: Sequence[str], encoder: "Encoder", cache: Path, progress:
             progress(len(rows))
         with replace_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
-    mapped: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped
+    return open_array(path)
 
 
 def _normalise(vectors: Vectors) -> Vectors:

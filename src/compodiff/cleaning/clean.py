@@ -27,6 +27,7 @@ from compodiff.sets import PATTERNS, SetDescription, TrainingSet, finish_set, op
 from compodiff.sets.addresses import is_address
 from compodiff.sets.form import DESCRIPTION
 from compodiff.storage import claims
+from compodiff.storage.arrays import open_array
 from compodiff.storage.atomic import replace_path, write_json
 from compodiff.storage.digests import digest_file
 from compodiff.storage.ownership import delete_inside, require_apart
@@ -98,7 +99,7 @@ class _Referrer:
 
     def __call__(self, task: ShardTask) -> None:
         kind = self._set.description.kind
-        left_out = np.load(self.left_out, mmap_mode="r", allow_pickle=False)[task.first :]
+        left_out = open_array(self.left_out)[task.first :]
         with open_shard(self.to, task.shard.split, task.number, kind) as shard:
             for row, is_gone in zip(self._set.read_rows(task.shard).to_pylist(), left_out, strict=False):
                 if not is_gone:

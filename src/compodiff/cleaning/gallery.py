@@ -16,6 +16,7 @@ from compodiff.benchmarks.datasets.pictures import BenchmarkPictures, GalleryFol
 from compodiff.cleaning.survey import embed_as_units
 from compodiff.encoders import Encoder, load_encoder
 from compodiff.errors import InputInvalid
+from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.names import make_printable
 from compodiff.storage.ownership import is_signed, make_signature
@@ -55,7 +56,7 @@ class BenchmarkGallery:
         """Read what `save` kept for the same identity; None where there is nothing of it."""
         if not path.is_file() or not is_signed(path, GALLERY):
             return None
-        with np.load(path, allow_pickle=False) as kept:
+        with open_archive(path) as kept:
             if str(kept["identity"]) != identity:
                 return None
             return cls(tuple(kept["names"].tolist()), kept["embeddings"])

@@ -25,6 +25,7 @@ from compodiff.images import decode
 from compodiff.images.decoding import paint_on_white
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.sets import PAIRS, TRIPLETS, Place, Shard, TrainingSet, open_set
+from compodiff.storage.arrays import open_array
 from compodiff.storage.atomic import replace_path
 from compodiff.storage.tables import open_table_writer
 
@@ -194,7 +195,7 @@ class Survey:
     def _map(self, kind: str, shard: Shard) -> NDArray[Any]:
         path = _name_facts(self.facts, shard, f"{kind}.npy")
         if path not in self._maps:
-            self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._maps[path] = open_array(path)
         return self._maps[path]
 
 

@@ -8,12 +8,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.errors import InputInvalid
+from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_path
 
 SIZE = 2000  # queries: 5 MB with 640 dimensions
@@ -126,7 +126,7 @@ def read_kept_queries(path: Path) -> KeptQueries:
         InputInvalid: it is missing or damaged.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_archive(path) as file:
             held = KeptQueries(
                 str(file["version"]),
                 int(file["seen"]),
@@ -134,7 +134,7 @@ def read_kept_queries(path: Path) -> KeptQueries:
             )
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {path}` writes it") from error
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputInvalid(f"{path} holds no kept queries ({error}); remove it, and serve writes it anew") from error
     if not (held.answers.ndim == 2 and held.answers.shape == held.references.shape and len(held.answers)):
         raise InputInvalid(f"{path} holds no kept queries; remove it, and serve writes it anew")

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.embeddings.set_arrays import NOTHING, ONLINE, TEXT_ARRAYS, Arrays, SetEmbeddings, create_array
 from compodiff.embeddings.token_arrays import name_array
+from compodiff.storage.arrays import open_archive, open_array, read_header
 
 # Array of a shard -> by which counts each of its columns is moved where parts are joined ("" for none).
 _MOVED: dict[str, tuple[str, ...]] = {
@@ -58,7 +60,7 @@ def join_parts(folder: Path, parts: Sequence["Part"], kept: str, text_parts: int
             joined[begin : begin + len(array)] = array
             begin += len(array)
     for number in range(_count_token_arrays(kept, text_parts)):
-        lengths = np.load(folder / f"{name_array('lengths', number)}.npy", mmap_mode="r", allow_pickle=False)
+        lengths = open_array(folder / f"{name_array('lengths', number)}.npy")
         path = folder / f"{name_array(TEXT_ARRAYS[kept][1], number)}.npy"
         offsets = create_array(path, np.dtype(np.int64), (len(lengths) + 1,))
         np.cumsum(lengths, out=offsets[1:])  # the first is 0, as a new file is
@@ -93,16 +95,14 @@ class Part:
 
     def open_array(self, name: str) -> NDArray[Any]:
         """Read an array."""
-        with np.load(self._path, allow_pickle=False) as arrays:
+        with open_archive(self._path) as arrays:
             loaded: NDArray[Any] = arrays[name]
         return loaded
 
     def count_rows(self, name: str) -> int:
         """Return the number of rows of an array."""
-        with np.load(self._path, allow_pickle=False) as arrays, arrays.zip.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, _ = read(file)
+        with ZipFile(self._path) as packed, packed.open(f"{name}.npy") as file:
+            shape, _, _ = read_header(file)
         return int(shape[0])
 
     def count_kinds(self) -> dict[str, int]:

@@ -22,6 +22,7 @@ from compodiff.embeddings.token_arrays import TokenArrays, find_offsets, join_to
 from compodiff.encoders import Encoder, TokenStates
 from compodiff.execution.prefetch import map_ahead
 from compodiff.params import EmbeddingParams
+from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_folder, replace_path, write_json
 from compodiff.storage.claims import claim_folder
 from compodiff.storage.ownership import delete_folder, is_marked, mark_folder, require_replaceable_folder
@@ -152,7 +153,7 @@ def _split_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _load(chunk: Path, name: str) -> NDArray[Any]:
-    with np.load(chunk, allow_pickle=False) as arrays:
+    with open_archive(chunk) as arrays:
         loaded: NDArray[Any] = arrays[name]
     return loaded
 

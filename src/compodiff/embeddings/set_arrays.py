@@ -29,6 +29,7 @@ from compodiff.embeddings.token_arrays import TextTokens, TokenTable, name_array
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
 from compodiff.images.mask_cells import MASK_SIZE
+from compodiff.storage.arrays import open_array
 
 Arrays = dict[str, NDArray[Any]]
 NOTHING = -1
@@ -94,12 +95,11 @@ class SetEmbeddings:
         """
         path = self.folder / f"{name}.npy"
         try:
-            mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return open_array(path)
         except FileNotFoundError as error:
             raise InputInvalid(f"{path} is not there; {_REMAKE}") from error
-        except (ValueError, EOFError, OSError) as error:
+        except (OSError, ValueError) as error:
             raise InputInvalid(f"{path} is truncated or damaged ({error}); {_REMAKE}") from error
-        return mapped
 
     @cached_property
     def images(self) -> NDArray[np.float16]:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from compodiff.embeddings.token_arrays import TextTokens, TokenTable, name_array
 from compodiff.encoders.manifest import EncoderManifest, require_same
 from compodiff.errors import InputInvalid
+from compodiff.storage.arrays import open_array
 
 _REMAKE = "run: dvc repro --single-item --force embed_benchmark@NAME"
 
@@ -90,12 +91,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _open_array(folder: Path, name: str) -> NDArray[Any]:
     path = folder / f"{name}.npy"
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return open_array(path)
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; {_REMAKE}") from error
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise InputInvalid(f"{path} is truncated or damaged ({error}); {_REMAKE}") from error
-    return array
 
 
 def _open_rows(folder: Path, name: str, count: int) -> NDArray[Any]:

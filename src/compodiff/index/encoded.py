@@ -20,6 +20,7 @@ from compodiff.images import decode, read_full_size
 from compodiff.images.looks import LOOK_SHAPE, Looks, compute_look
 from compodiff.index.index import Floats
 from compodiff.index.previous import EarlierIndex
+from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_path
 
 BATCH = 64  # pictures put down at a time
@@ -74,7 +75,7 @@ class EncodedPictures:
 
     def _read_parts(self) -> None:
         for part in sorted(self._folder.glob("*.npz")):
-            with np.load(part, allow_pickle=False) as arrays:
+            with open_archive(part) as arrays:
                 self._take(arrays)
 
     def prepare(self, content: bytes) -> PreparedPicture:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from compodiff.images.kinds import name_readable_kinds
 from compodiff.index.previous import UNSURE, Stamp
+from compodiff.storage.arrays import open_array
 
 _FILE = "left_out.npy"
 
@@ -41,9 +42,9 @@ class LeftOut:
     def read_beside(cls, index_folder: Path) -> "LeftOut":
         """Return what stands beside the index at `index_folder`; nothing if other kinds were read then than are now."""
         try:
-            rows = np.load(index_folder / _FILE, allow_pickle=False)
+            rows = open_array(index_folder / _FILE, mapped=False)
             kinds, found = rows["kinds"].tolist(), {row["name"].item(): _parse_reason(row) for row in rows}
-        except (OSError, ValueError, EOFError, IndexError):
+        except (OSError, ValueError, IndexError):
             return cls()
         return cls(found) if set(kinds) <= {name_readable_kinds()} else cls()
 

@@ -144,9 +144,9 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
 
 def open_array(path: Path) -> Any:
     """Open an array of an index, memory-mapped; read it whole where it lies on a network."""
-    import numpy as np
+    from compodiff.storage import arrays
 
-    return np.load(path, mmap_mode=None if is_on_network(path.parent) else "r", allow_pickle=False)
+    return arrays.open_array(path, mapped=not is_on_network(path.parent))
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from compodiff.errors import InputInvalid
 from compodiff.images import PictureListing, list_pictures
 from compodiff.index.scanning import resolve
+from compodiff.storage.arrays import open_array
 
 _FOLDERS, _PATTERNS = "folders.npy", "patterns.npy"
 _WHOLE = ("",)
@@ -86,6 +87,6 @@ class Sources:
 
 def _read_texts(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(np.load(path, allow_pickle=False).tolist())
-    except (OSError, ValueError, EOFError):
+        return tuple(open_array(path, mapped=False).tolist())
+    except (OSError, ValueError):
         return ()

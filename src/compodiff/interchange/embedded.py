@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from compodiff.interchange.records import RawRow
 from compodiff.interchange.tables import TableUnit, count_table_rows, cut_table, list_tables
 from compodiff.sets import Place, Vectors
 from compodiff.sets.addresses import as_path, is_file, locate, open_binary
+from compodiff.storage.arrays import read_header
 
 _FOLDERS = ("metadata", "img_emb", "text_emb")
 _TYPES = ("<f2", "<f4")
@@ -174,11 +174,9 @@ def _read_header(array: Path) -> _Header:
     size = array.stat().st_size
     with open_binary(array) as file:
         try:
-            version = np.lib.format.read_magic(file)
-            read: Any = np.lib.format.read_array_header_1_0
-            shape, is_fortran, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
-        except (ValueError, EOFError) as error:
-            raise Fault(DAMAGED_FILE, f"{array} is no array of NumPy ({' '.join(str(error).split())[:100]})") from error
+            shape, is_fortran, dtype = read_header(file)
+        except ValueError as error:
+            raise Fault(DAMAGED_FILE, f"{array} is no array of NumPy ({str(error)[:100]})") from error
         start = file.tell()
     if len(shape) != 2 or is_fortran or dtype.str not in _TYPES:
         raise Fault(DAMAGED_FILE, f"{array} holds {dtype} of the shape {shape}, not rows of float16 or float32")

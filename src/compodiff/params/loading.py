@@ -148,8 +148,8 @@ def _read(path: Path) -> Any:
 def _check(content: Any, where: str) -> Params:
     if isinstance(content, dict) and content.keys() >= _SECTIONS_OF_0_1 and "sets" not in content:
         raise ParamsInvalid(
-            f"{where} is of release 0.1; take this release's params.yaml (git checkout params.yaml, or compodiff init "
-            "in a new folder) and change its numbers: docs/installation.md says what moved where"
+            f"{where} is of release 0.1; take this release's params.yaml (git checkout params.yaml behaviour.yaml, or "
+            "compodiff init in a new folder) and change its numbers: docs/installation.md says what moved where"
         )
     try:
         return Params.model_validate(content)

@@ -96,9 +96,10 @@ def promote(
             new = _read_model(store, challenger, asked)
             old = _read_model(store, champion, asked) if champion else None
             reasons = list_objections(new, old, asked, min_relation_queries=min_relation_queries)
-            reasons += examine(challenger, champion) if examine else []
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from or withdrawn; register another")
+            elif examine:
+                reasons += examine(challenger, champion)
             if decide(store, project, standing, _make_verdict(standing, challenger, champion, reasons)):
                 break
         if reasons:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from compodiff.model.network.context import PackedText
 from compodiff.model.sampling.process import Process
 from compodiff.model.sampling.query import Conditions, SamplerOptions
 from compodiff.model.sampling.sampler import compose
+from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_path
 from compodiff.training.examples import IMAGE, NOTHING, NULL_TEXT, TARGET, TEXT, SetExamples
 
@@ -134,11 +134,11 @@ class CurveQueries:
             InputInvalid: the file is missing or damaged.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_archive(path) as arrays:
                 parts = range(sum(name.startswith("null_tokens") for name in arrays))
                 texts, null_text = zip(*(_read_texts(arrays, part) for part in parts), strict=True)
                 return cls(texts, null_text, **{name: arrays[name] for name in _OTHER_ARRAYS})
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise InputInvalid(f"{path} is missing or damaged ({error}); run: dvc repro") from error
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from compodiff.embeddings.set_arrays import NOTHING, NULL_TEXT, SetEmbeddings, create_array
 from compodiff.errors import InputInvalid
 from compodiff.sets import SPLITS
+from compodiff.storage.arrays import open_array
 
 __all__ = ["IMAGE", "MASK", "NOTHING", "NULL_TEXT", "TARGET", "TASKS", "TEXT", "Mixture", "Rows", "SetExamples"]
 
@@ -62,12 +63,11 @@ class SetExamples:
     def _open_array(self, name: str) -> Rows:
         path = self.folder / f"{name}.npy"
         try:
-            mapped: Rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            return open_array(path)
+        except (OSError, ValueError) as error:
             raise InputInvalid(
                 f"{path} is missing or damaged ({error}); run: dvc repro --single-item --force validate@{self.name}"
             ) from error
-        return mapped
 
 
 @dataclass(frozen=True)

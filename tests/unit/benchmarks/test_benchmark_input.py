@@ -90,7 +90,7 @@ def test_files_that_are_no_embeddings(root):
     given = ["score", "triplets", "--root", root, "--split", "test", "--queries", root / "Q.npz", "--gallery"]
     with pytest.raises(InputInvalid, match=r"nowhere\.npz is not there"):
         benchmark(*given, root / "nowhere.npz")
-    with pytest.raises(InputInvalid, match=r"has no array 'ids'; it holds: embeddings"):
+    with pytest.raises(InputInvalid, match=r"has no array 'ids'; it holds: 'embeddings'"):
         benchmark(*given, root / "Q.npz")
     (root / "half.npz").write_bytes((root / "G.npz").read_bytes()[:200])
     with pytest.raises(InputInvalid, match=r"half\.npz is not an npz file, or cut short"):

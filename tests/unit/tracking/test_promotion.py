@@ -152,9 +152,11 @@ def test_what_was_rolled_back_from_is_not_promoted_again(project: Path) -> None:
         decide(project)
     roll_back(project, "answers in the wrong style")
     assert decisions(project)[-1].tags["reasons"] == "answers in the wrong style"
+    asked = list[object]()
     with pytest.raises(PromotionRefused, match="it was rolled back from or withdrawn; register another"):
-        decide(project)
+        promote(project, GATES, min_relation_queries=ENOUGH, examine=lambda *them: asked.extend(them) or [])
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
+    assert asked == []  # whose answers would change nothing
 
 
 def test_what_comes_of_a_trial_is_decided_too_and_a_withdrawn_canary_is_not_promoted(

@@ -20,6 +20,7 @@ from compodiff.benchmarks.datasets.benchmark import Benchmark
 from compodiff.benchmarks.datasets.loading import BenchmarkChoices, load_benchmark
 from compodiff.errors import InputInvalid
 from compodiff.images.decoding import DIGEST_BYTES, digest_pixels
+from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
 
@@ -103,7 +104,7 @@ def read_held_out(folders: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[n
     scored, chosen = [np.empty((0, DIGEST_BYTES), np.uint8)], [np.empty((0, DIGEST_BYTES), np.uint8)]
     for folder in folders:
         try:
-            with np.load(folder / HELD_OUT, allow_pickle=False) as arrays:
+            with open_archive(folder / HELD_OUT) as arrays:
                 scored.append(arrays["scored"])
                 chosen.append(arrays["chosen"])
         except (OSError, ValueError, KeyError) as error:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from compodiff.benchmarks.datasets.benchmark import Benchmark, require_distinct
 from compodiff.benchmarks.scoring.ranking import Floats, Ints, Similarity
 from compodiff.errors import InputInvalid
+from compodiff.storage.arrays import open_archive
 
 _CHECKED_AT_ONCE = 8192
 
@@ -169,14 +170,15 @@ def _load(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dic
     if not zipfile.is_zipfile(path):
         raise InputInvalid(f"{path} is not an npz file, or cut short; save it with numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             absent = [name for name in names if name not in archive]
             if absent:
-                raise InputInvalid(f"{path} has no array {absent[0]!r}; it holds: {', '.join(archive) or 'nothing'}")
+                held = ", ".join(map(repr, archive)) or "nothing"
+                raise InputInvalid(f"{path} has no array {absent[0]!r}; it holds: {held}")
             return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}
-    except ValueError as error:
-        raise InputInvalid(f"{path} cannot be read without unpickling; save ids as strings or integers") from error
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
+        if "allow_pickle" in str(error):
+            raise InputInvalid(f"{path} cannot be read without unpickling; save ids as strings or integers") from error
         raise InputInvalid(f"{path} is damaged: {error}; save it again") from error
 
 

@@ -5,7 +5,6 @@ Shapes: N rows, D embedding width, B queries, k results.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from compodiff.index.nearest import NO_PICTURE, Floats, Nearest, Rows
 from compodiff.index.segments.lists import MappedLists
 from compodiff.index.segments.tables import PictureRows, RowById, TextColumn
 from compodiff.index.segments.vectors import StoredVectors
+from compodiff.storage.arrays import open_array
 
 HASHES, ROWS = "id_hashes.npy", "id_rows.npy"
 _SAMPLED = 4096  # vectors that stand for all
@@ -52,7 +52,7 @@ def list_parts(folder: Path, manifest: IndexManifest) -> list[tuple[Path, int, i
 def read_removed(folder: Path, manifest: IndexManifest, size: int) -> Mask | None:
     """Return which of `size` rows were taken out; None where none was."""
     name = require_segments(manifest).removed
-    return np.unpackbits(np.load(folder / name, allow_pickle=False), count=size).astype(np.bool_) if name else None
+    return np.unpackbits(open_array(folder / name, mapped=False), count=size).astype(np.bool_) if name else None
 
 
 def open_stored(folder: Path, manifest: IndexManifest) -> tuple[PictureRows, StoredVectors]:
@@ -83,7 +83,7 @@ class SegmentedIndex(Index):
             self._nearest = nearest or NearestInSegments(folder, manifest, self.removed)
             self.pictures = self.stored.read([])
             folders = [folder / name_segment(number) for number in range(len(self.described.parts))]
-            hashes = [(_map(each / HASHES), _map(each / ROWS)) for each in folders]
+            hashes = [(open_array(each / HASHES), open_array(each / ROWS)) for each in folders]
         except (OSError, ValueError, KeyError) as error:
             raise make_damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
         self.ids = RowById(hashes, self.stored, self.removed)
@@ -172,8 +172,3 @@ class NearestInSegments:
         """Return the bits of each segment, as FAISS reads them."""
         pairs = zip(self._starts[:-1], self._starts[1:], strict=True)
         return [np.packbits(mask[start:end], bitorder="little") for start, end in pairs]
-
-
-def _map(path: Path) -> NDArray[Any]:
-    mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped

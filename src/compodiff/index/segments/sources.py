@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from compodiff.errors import EncoderMismatch, InputInvalid
 from compodiff.index.segments.columns import fit, read_types
 from compodiff.index.segments.tables import ROW
+from compodiff.storage.arrays import open_array
 from compodiff.storage.tables import count_rows, iterate_batches, read_column_names
 
 _ARRAYS, _TABLES = "img_emb", "metadata"
@@ -166,10 +167,9 @@ def _find_table(folder: Path, array: Path) -> Path | None:
 
 def _map(path: Path) -> NDArray[Any]:
     try:
-        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return open_array(path)
+    except (OSError, ValueError) as error:
         raise InputInvalid(f"{path} cannot be read ({' '.join(str(error).split())}); {_REMEDY}") from error
-    return mapped
 
 
 def _count(table: Path) -> int:

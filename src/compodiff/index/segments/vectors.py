@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.storage.arrays import open_array
+
 Floats = NDArray[np.float32]
 _AT_ONCE = 65_536  # rows
 
@@ -50,5 +52,5 @@ class StoredVectors:
 
     def _map(self, file: int) -> NDArray[np.float16]:
         if file not in self._mapped:
-            self._mapped[file] = np.load(self._files[file], mmap_mode="r", allow_pickle=False)
+            self._mapped[file] = open_array(self._files[file])
         return self._mapped[file]
