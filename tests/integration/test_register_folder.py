@@ -50,7 +50,7 @@ def test_a_model_from_elsewhere_becomes_champion_over_the_projects_gallery(proje
         ({"weights_digest": "0" * 64}, "other.json measures other weights .000000000000. than the model's"),
         (
             {"sampling": result["record"]["sampling"] | {"draws": 7}},
-            "other.json was measured with draws 7, not 1; measure",
+            "other.json was measured with draws 7, not 4; measure",
         ),
         ({"sampling": None}, "other.json was measured with num_inference_steps None, not"),
     ):

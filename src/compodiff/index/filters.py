@@ -86,7 +86,7 @@ class Filters:
                 database.execute("set allowed_paths = $1", [self._files])
             for name, value in _SETTINGS.items():
                 database.execute(f"set {name} = $1", [value])
-            with _interrupt_late(database):
+            with _interrupt_late(database, condition):
                 self._require_harmless(database, condition)
                 if self._files:
                     database.read_parquet(self._files, union_by_name=True).create_view("pictures")
@@ -100,9 +100,6 @@ class Filters:
         try:
             found = database.execute(f'select "{_ROW}" from pictures where (\n{condition}\n) order by 1')  # noqa: S608
             return np.asarray(found.fetchnumpy()[_ROW], dtype=np.int64)
-        except duckdb.InterruptException as error:
-            said = f"the filter {_quote(condition)} takes more than {_MOST_SECONDS:g} s; ask for less"
-            raise InputInvalid(said) from error
         except duckdb.BinderException as error:
             known = ", ".join(self.columns)
             raise InputInvalid(
@@ -156,13 +153,20 @@ def _parse_select(database: "duckdb.DuckDBPyConnection", listed: str, condition:
 
 
 @contextmanager
-def _interrupt_late(database: "duckdb.DuckDBPyConnection") -> Iterator[None]:
-    """Interrupt what the block asks the database where it takes more than `_MOST_SECONDS`."""
-    is_done = threading.Event()
+def _interrupt_late(database: "duckdb.DuckDBPyConnection", condition: str) -> Iterator[None]:
+    """Interrupt what the block asks the database where it takes more than `_MOST_SECONDS`.
+
+    Raises:
+        InputInvalid: it did, whatever the database made of it.
+    """
+    import duckdb
+
+    is_done, was_late = threading.Event(), threading.Event()
 
     def interrupt() -> None:
         ended = is_done.wait(_MOST_SECONDS)
         while not ended:  # again and again: an interrupt between two statements of the block is forgotten
+            was_late.set()
             database.interrupt()
             ended = is_done.wait(_BETWEEN_INTERRUPTS)
 
@@ -170,6 +174,11 @@ def _interrupt_late(database: "duckdb.DuckDBPyConnection") -> Iterator[None]:
     watcher.start()
     try:
         yield
+    except (InputInvalid, duckdb.Error) as error:
+        if was_late.is_set():
+            said = f"the filter {_quote(condition)} takes more than {_MOST_SECONDS:g} s; ask for less"
+            raise InputInvalid(said) from error
+        raise
     finally:
         is_done.set()
         watcher.join()  # no connection is closed while another thread holds it
