@@ -89,7 +89,10 @@ def submit_stage(stage: str, hours: float, project: Path) -> None:
         raise ResourceUnavailable(f"{JOBS} is kubernetes, but PREFECT_API_URL names no server; set it")
     try:
         with get_client(sync_client=True) as client, await_stop() as stop:
-            run = _find_run(client, stage, origin) or _ask_for_run(client, stage, origin, variables)
+            run = _find_run(client, stage, origin, stop)
+            if stop.came:
+                raise TrainingStopped(f"told to stop before a job of {stage} was asked for; run it again")
+            run = run or _ask_for_run(client, stage, origin, variables)
             sys.stderr.write(f"{stage} is the run {run.name} ({run.id}) of {DEPLOYMENT}\n")
             ended = _await_end(client, run.id, stop)
             if ended is None:
@@ -121,7 +124,7 @@ def make_job_variables(hours: float) -> dict[str, Any]:
     return given | limits | {"env": {**given.get("env", {}), **carry_trace(passed)}}
 
 
-def _find_run(client: SyncPrefectClient, stage: str, origin: str) -> FlowRun | None:
+def _find_run(client: SyncPrefectClient, stage: str, origin: str, stop: StopRequest) -> FlowRun | None:
     """Return the stage's run that goes on though nobody waits for it; one of other params or code is cancelled."""
     mine = FlowRunFilter(tags=FlowRunFilterTags(all_=[_name_tag(stage)]))
     for run in client.read_flow_runs(flow_run_filter=mine):
@@ -130,7 +133,7 @@ def _find_run(client: SyncPrefectClient, stage: str, origin: str) -> FlowRun | N
         if origin in run.tags:
             return run
         client.set_flow_run_state(run.id, Cancelling(message="params or code have changed"))
-        _await_end(client, run.id, StopRequest())  # nothing may write beside its successor
+        _await_end(client, run.id, stop)  # nothing may write beside its successor
     return None
 
 

@@ -161,6 +161,31 @@ def test_a_job_whose_waiter_was_killed_is_awaited_by_the_next_which_takes_it_alo
     pod.wait(60)
 
 
+def test_a_waiter_can_be_told_to_stop_while_a_job_of_other_params_still_ends(operation: Operation) -> None:
+    waiting = begin_waiting(operation)
+    run = await_planned(operation)
+    pod = start_pod(operation, run)
+    os.killpg(waiting.pid, signal.SIGKILL)
+    end(waiting)
+    with (operation.project / "params.yaml").open("a") as params:
+        params.write("# changed\n")
+    os.killpg(pod.pid, signal.SIGSTOP)  # a pod that takes long to end
+    waiting = begin_waiting(operation)
+
+    def is_cancelling() -> bool:
+        state = operation.run_of(run.id).state
+        return state is not None and state.is_cancelling()
+
+    wait_until(is_cancelling, 120)
+    waiting.send_signal(signal.SIGTERM)
+    code, said = end(waiting)
+    os.killpg(pod.pid, signal.SIGCONT)
+    assert code == 75, said
+    assert "told to stop before a job of train_prior was asked for; run it again" in said
+    assert operation.ended(run.id).state.is_cancelled()
+    pod.wait(60)
+
+
 def test_without_a_server_or_a_deployment_it_is_one_line(operation: Operation, tmp_path: Path) -> None:
     without = {name: value for name, value in operation.settings.items() if name != "PREFECT_API_URL"}
     gone = operation.settings | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
