@@ -11,12 +11,14 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_TO_WRITE = 60.0
 
 
 def main() -> int:
@@ -28,6 +30,7 @@ def main() -> int:
         return 1
     threading.Thread(target=_stop_after, args=(flow,), daemon=True).start()
     _remove_torn_lock_file(Path(".dvc", "tmp"))
+    _remove_unfinished(Path(".dvc", "cache", "runs"))
     # DVC draws no bars of its own where stderr is no terminal; its stages write to the descriptor, which is one.
     sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
     from dvc.cli import main as dvc
@@ -66,6 +69,14 @@ def _remove_torn_lock_file(folder: Path) -> None:
             json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             path.unlink()
+
+
+def _remove_unfinished(runs: Path) -> None:
+    """Remove what a kill left of an entry of DVC's cache of runs, which DVC writes within a moment and renames."""
+    for path in runs.glob("*/*/.*.tmp"):
+        with suppress(FileNotFoundError):  # another was faster
+            if time.time() - path.stat().st_mtime > _SECONDS_TO_WRITE:
+                path.unlink()
 
 
 class _NoTerminal(io.TextIOWrapper):

@@ -234,6 +234,17 @@ def test_a_lock_file_that_a_kill_left_torn_is_no_obstacle(project: Path) -> None
     assert run_dvc(["repro", "--single-item", "draw"], lambda line: None, limit_seconds=60).code == 0
 
 
+def test_what_a_kill_left_of_an_entry_of_the_cache_of_runs_goes_and_what_is_being_written_stays(project: Path) -> None:
+    entries = project / ".dvc" / "cache" / "runs" / "ab" / "abcd"
+    entries.mkdir(parents=True)
+    left, written = entries / ".left.tmp", entries / ".written.tmp"
+    left.touch()
+    written.touch()
+    os.utime(left, (0, 0))
+    assert run_dvc(["repro", "--single-item", "draw"], lambda line: None, limit_seconds=60).code == 0
+    assert list(entries.iterdir()) == [written]
+
+
 def test_data_of_other_bytes_stop_the_flow(project: Path) -> None:
     (project / "data" / "words").write_text("a dog\n")
     state, outcomes = run()

@@ -1,6 +1,5 @@
 """The second gate of promotion: what stands against a challenger by the cases of a file."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from compodiff.behaviour.cases import Case, read_cases
 from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.params import Params
 from compodiff.storage.atomic import write_json
+from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.registry import RegisteredVersion, find_model_folder
 from compodiff.tracking.store import open_store, require_answers
 
@@ -71,8 +71,8 @@ class BehaviourGate:
 
     def _keep(self, version: RegisteredVersion, outcomes: Sequence["CaseOutcome"]) -> None:
         store = open_store(self.project)
-        with tempfile.TemporaryDirectory() as temporary, require_answers(store.uri):
-            table = Path(temporary) / TABLE
+        with open_scratch() as temporary, require_answers(store.uri):
+            table = temporary / TABLE
             write_json(table, [asdict(each) for each in outcomes])
             store.client.log_artifact(version.run_id, str(table))
 

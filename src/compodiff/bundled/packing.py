@@ -5,7 +5,6 @@ another encoder of it, with a digest of its own: an index of the model as it was
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from compodiff.model.dials import read_dials
 from compodiff.storage.atomic import write_json
 from compodiff.storage.digests import digest_bytes, digest_file
 from compodiff.storage.json_files import read_json
+from compodiff.storage.scratch import open_scratch
 
 _LARGEST = float(torch.finfo(torch.float16).max)
 # Kept in eight bits and a scale for each row: what a text is compared with, and what edits do.
@@ -69,11 +69,11 @@ def pack_model(composed: Path, encoder: Path, folder: Path, *, version: str, dem
     if EDITS_DIGEST in manifest.record:
         packed |= _round(EDITS, read_tensors(encoder / EDIT_MAPS), _ROUGH_EDITS)
     safetensors.torch.save_file(packed, folder / WEIGHTS)
-    with tempfile.TemporaryDirectory() as temporary:
-        rounded = Path(temporary) / ENCODER_WEIGHTS
+    with open_scratch() as temporary:
+        rounded = temporary / ENCODER_WEIGHTS
         write_encoder_weights(rounded, widen_tensors(packed, ENCODER), towers)
         digest = digest_file(rounded)
-        edits = write_edit_maps(Path(temporary), packed)
+        edits = write_edit_maps(temporary, packed)
     manifest = replace(
         manifest,
         picture=replace(manifest.picture, weights_digest=digest),

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from compodiff.storage.arrays import open_array
 from compodiff.storage.atomic import replace_path, write_json
 from compodiff.storage.digests import digest_file
 from compodiff.storage.ownership import delete_inside, require_apart
+from compodiff.storage.scratch import open_scratch
 
 FINDINGS, LEFT_OUT = "findings.parquet", "left_out.npy"
 KIND = "cleaned set"
@@ -117,8 +117,8 @@ def _find_anew(survey: Survey, gallery: BenchmarkGallery, rules: CleaningRules, 
         InputInvalid: nothing would be left.
     """
     path = to / FINDINGS
-    with TemporaryDirectory(prefix="compodiff-findings-") as folder:
-        found = Path(folder, FINDINGS)
+    with open_scratch() as folder:
+        found = folder / FINDINGS
         left_out, counts = find(survey, gallery, rules, found)
         if left_out.all():
             raise InputInvalid(

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.storage.scratch import open_scratch
 from compodiff.storage.tables import open_table_writer
 
 _MEMORY = "128MB"  # of the database; what is more is spilled
@@ -91,7 +91,7 @@ def open_rows(tables: Sequence[tuple[int, Path]], ends: Sequence[str]) -> Iterat
     """
     import duckdb
 
-    with TemporaryDirectory(prefix="compodiff-cleaning-") as folder:
+    with open_scratch() as folder:
         config: dict[str, Any] = {"temp_directory": f"{folder}/spilled", "memory_limit": _MEMORY, "threads": 1}
         with duckdb.connect(f"{folder}/rows.duckdb", config=config) as database:
             database.execute("CREATE TABLE rows (row BIGINT, key VARCHAR, asks VARCHAR)")
@@ -102,4 +102,4 @@ def open_rows(tables: Sequence[tuple[int, Path]], ends: Sequence[str]) -> Iterat
                 for end in ends:
                     lost = f"INSERT INTO lost SELECT ? + file_row_number, ?, lost_{end} {source} WHERE lost_{end} <> ''"
                     database.execute(lost, (first, end, str(path)))
-            yield Rows(database, Path(folder))
+            yield Rows(database, folder)

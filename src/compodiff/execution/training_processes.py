@@ -113,7 +113,7 @@ def _launch(arguments: Sequence[str], project: Path, count: int, nodes: int) -> 
     if nodes > 1 and MEETING not in os.environ:
         raise InputInvalid(f"{MEETING} is not set; set it to HOST:PORT of one of the {nodes} nodes, the same on each")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(project), _silence_launcher():
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(project), _silence_launcher():  # noqa: TID251  # empty
         config = LaunchConfig(
             min_nodes=nodes,
             max_nodes=nodes,

@@ -1,7 +1,6 @@
 """What `compodiff push` does: gather the files of a model or a set, write the card, and put all of it on the hub."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from compodiff.publishing.model_facts import ModelFacts
 from compodiff.search.locate import ModelParts
 from compodiff.sets import open_set
 from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact
+from compodiff.storage.scratch import open_scratch
 
 CARD = "README.md"
 SET = "compodiff.json"  # of a published set: which one it is
@@ -77,8 +77,8 @@ def push_set(dataset: Path, origin: DatasetOrigin, to: Address, *, validated: Pa
         InputInvalid: there is no set, a picture is missing or damaged, or the place holds something else.
         ResourceUnavailable: hub, network, right or disk space is missing.
     """
-    with tempfile.TemporaryDirectory(prefix="compodiff-push-") as temporary:
-        card, tars = Path(temporary) / "card", Path(temporary) / "tars"
+    with open_scratch() as temporary:
+        card, tars = temporary / "card", temporary / "tars"
         write_card(dataset, card, origin, validated)
         export_set(str(dataset), "webdataset", tars, validated)
         files: dict[str, Path | bytes] = {f"data/{path.name}": path for path in _list_files(tars)}

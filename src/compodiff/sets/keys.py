@@ -1,6 +1,5 @@
 """Keys of a whole set, out of core: which stand in two rows, and a set without the later one."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compodiff.storage.atomic import replace_path
+from compodiff.storage.scratch import open_scratch
 
 _REPEATED = "SELECT key FROM keys GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 3"
 _LATER = (
@@ -51,9 +51,9 @@ def _query(shards: Sequence[Path], query: str) -> pa.Table:
     import duckdb
 
     schema = pa.schema([("key", pa.string()), ("shard", pa.int32()), ("row", pa.int64())])
-    with tempfile.TemporaryDirectory(prefix="compodiff-keys-") as spilled:
+    with open_scratch() as spilled:
         config: dict[str, Any] = {
-            "temp_directory": spilled,
+            "temp_directory": str(spilled),
             "memory_limit": "512MB",
             "preserve_insertion_order": "false",
         }

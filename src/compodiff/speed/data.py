@@ -1,7 +1,6 @@
 """`compodiff bench data`: what the data plane costs, each figure beside its limit; all in a temporary folder."""
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from compodiff.speed.shards import measure_status
 from compodiff.speed.stage_costs import TimedStages, measure_stages
 from compodiff.speed.timing import describe_machine
 from compodiff.speed.workers import measure_workers
+from compodiff.storage.scratch import open_scratch
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def run(sizes: Sizes, stages: TimedStages, only: Sequence[str] = ()) -> dict[str
     """
     figures: list[Figure] = []
     for name in only or MEASURES:
-        with tempfile.TemporaryDirectory(prefix="compodiff-bench-", dir=Path.cwd()) as folder:
-            figures += MEASURES[name](Path(folder), sizes, stages)
+        with open_scratch(Path.cwd()) as folder:
+            figures += MEASURES[name](folder, sizes, stages)
     machine = describe_machine() | {"processors": os.cpu_count(), "load": psutil.getloadavg()[0]}
     return {"machine": machine, "rows": [figure.to_row() for figure in figures]}

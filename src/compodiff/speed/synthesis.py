@@ -1,7 +1,6 @@
 """What each step of making a set costs on this machine, by running the real ones; `scale` extrapolates from it."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -21,6 +20,7 @@ from compodiff.scenes.generator import SpriteGenerator, make_sprite_pairs
 from compodiff.sets import TRIPLETS, finish_set, open_set
 from compodiff.speed.scale import PlannedSynthesis, SynthesisCosts, describe_scale, predict
 from compodiff.speed.timing import describe_machine, use_one_thread
+from compodiff.storage.scratch import open_scratch
 from compodiff.validation import HeldOut, Judged
 from compodiff.validation.rows import frame_rows
 
@@ -50,8 +50,8 @@ def measure(data: Path, encoder: Path, params: EmbeddingParams, pairs: int) -> S
     Raises:
         InputInvalid: the catalogue has fewer pairs than to load code with.
     """
-    with use_one_thread(), tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
-        return _measure_costs(data, encoder, params, pairs, Path(folder))
+    with use_one_thread(), open_scratch() as folder:
+        return _measure_costs(data, encoder, params, pairs, folder)
 
 
 def _measure_costs(data: Path, encoder: Path, params: EmbeddingParams, pairs: int, folder: Path) -> SynthesisCosts:

@@ -1,6 +1,5 @@
 """A model that the pipeline did not train, registered as the stage register does with one that it did."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from compodiff.search.composer import Composer
 from compodiff.search.locate import ModelParts, find_gallery_of
 from compodiff.stages.build_index import index_gallery
 from compodiff.storage.digests import digest_file
+from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.figures import read_figures, require_figures_of
 from compodiff.tracking.registry import ModelCandidate, RegisteredVersion, register_model
 
@@ -38,10 +38,10 @@ def register_folder(project: Path, model: ModelParts, results: Mapping[str, Path
     composer = Composer.load(model.composed, model.encoder)  # what cannot answer is not registered
     for file in results.values():
         require_figures_of(file, digest_file(model.composed / WEIGHTS), composer.sampling)
-    with tempfile.TemporaryDirectory() as temporary:
+    with open_scratch() as temporary:
         index = model.index
         if not (index.is_dir() and find_gallery_of(model) is None):
-            index = Path(temporary) / "index"
+            index = temporary / "index"
             _index_gallery(project, composer.encoder, params, index)
         folders = {"composed": model.composed, "encoder": model.encoder, "index": index}
         files = list(results.values())

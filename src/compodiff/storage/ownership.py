@@ -39,6 +39,11 @@ def name_retired(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{_RETIRED}")
 
 
+def name_scratch() -> tuple[str, str]:
+    """Return how the name of a folder for what is needed only meanwhile begins, and how it ends."""
+    return ".scratch.", f".{_PARTIAL}"
+
+
 def find_partials(path: Path) -> list[tuple[Path, int]]:
     """Return what processes were writing as `path`, each with the process's id."""
     return _find_siblings(path, _PARTIAL)
@@ -230,9 +235,8 @@ def _read_marker(folder: Path) -> _Marker | None:
 
 
 def _is_partial(name: str) -> bool:
-    """Return whether this is what a kill left of a file that was being written."""
-    base = name.rpartition("/")[2]
-    return base.startswith(".") and base.endswith(f".{_PARTIAL}")
+    """Return whether this is what a kill left of a file or folder that was being written, or lies in such a folder."""
+    return any(step.startswith(".") and step.endswith(f".{_PARTIAL}") for step in name.split("/"))
 
 
 def _walk(folder: Path) -> Iterator[str]:

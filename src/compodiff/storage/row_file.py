@@ -7,7 +7,6 @@ disk: memory does not grow with the set.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from compodiff.storage.scratch import open_scratch
 from compodiff.storage.tables import open_frame_writer
 
 _MEMORY = "128MB"  # beyond it, DuckDB spills
@@ -66,6 +66,5 @@ class RowFile:
 @contextmanager
 def open_row_file(beside: Path) -> Iterator[RowFile]:
     """Yield a file of rows in a hidden folder in `beside`, which is deleted when the block ends."""
-    beside.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".rows-", dir=beside) as folder:
-        yield RowFile(Path(folder))
+    with open_scratch(beside) as folder:
+        yield RowFile(folder)

@@ -1,6 +1,5 @@
 """The figures of a model on a benchmark, and its outcomes query by query, as the gate of promotion reads them."""
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from compodiff.errors import InputInvalid
 from compodiff.outcomes import QueryOutcomes
 from compodiff.params import SamplingParams
 from compodiff.storage.json_files import read_json
+from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.registry import RegisteredVersion
 from compodiff.tracking.store import Store, require_answers
 
@@ -87,10 +87,10 @@ def read_outcomes(store: Store, version: RegisteredVersion, names: Iterable[str]
         ResourceUnavailable: MLflow cannot be reached.
     """
     found = {}
-    with tempfile.TemporaryDirectory() as temporary, require_answers(store.uri):
+    with open_scratch() as temporary, require_answers(store.uri):
         for name in names:
             path = f"reports/{name}/outcomes.json"
             if any(file.path == path for file in store.client.list_artifacts(version.run_id, f"reports/{name}")):
-                file = Path(store.client.download_artifacts(version.run_id, path, temporary))
+                file = Path(store.client.download_artifacts(version.run_id, path, str(temporary)))
                 found[name] = QueryOutcomes.from_json(read_json(file), f"{path} of version {version.number}")
     return found

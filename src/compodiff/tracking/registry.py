@@ -5,7 +5,6 @@ and its run the figures that the gate of promotion.py judges. Search and serving
 """
 
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from compodiff.errors import InputInvalid
 from compodiff.signing.chain import write_registered_chain
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
+from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.description import describe_version
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.pipelines import update_pipeline
@@ -259,10 +259,10 @@ def _log_model(
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc
 
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "model"
+    with open_scratch() as temporary:
+        folder = temporary / "model"
         parts = {**candidate.folders, candidate.dials.name: candidate.dials}
-        chain = write_registered_chain(Path(temporary), project, parts, origin)
+        chain = write_registered_chain(temporary, project, parts, origin)
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),

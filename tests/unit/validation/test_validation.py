@@ -140,7 +140,7 @@ def test_the_same_row_twice_is_quarantined_wherever_it_stands(make, tmp_path, ag
     twice = "expect_column_values_to_be_in_set(is_row_repeated)"
     assert quarantine.keys() == {"row-003", f"row-{again:03d}"}
     assert all(twice in failed for failed in quarantine.values())
-    assert not list(tmp_path.glob(".rows-*"))  # where all rows waited
+    assert not list(tmp_path.glob(".scratch.*"))  # where all rows waited
 
 
 def spoil_everything(rows: list[Row]) -> None:

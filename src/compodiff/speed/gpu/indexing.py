@@ -1,15 +1,14 @@
 """Vectors a second that find their list on GPUs, where a FAISS for GPUs is installed."""
 
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from compodiff.index.gpus import count_gpus
 from compodiff.index.segments.lists import choose_lists, fill, train
 from compodiff.speed.gpu.timing import Row
+from compodiff.storage.scratch import open_scratch
 
 
 def measure_lists(name: str, count: int, width: int) -> Iterator[Row]:
@@ -18,8 +17,8 @@ def measure_lists(name: str, count: int, width: int) -> Iterator[Row]:
         yield Row(name, "left out", "this FAISS is one for processors")
         return
     vectors = np.random.default_rng(17).standard_normal((count, width), np.float32)
-    with tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
-        trained, filled = Path(folder) / "trained", Path(folder) / "filled"
+    with open_scratch() as folder:
+        trained, filled = folder / "trained", folder / "filled"
         start = time.perf_counter()
         train("ivf_sq8", choose_lists(count), vectors, trained)
         learned = time.perf_counter()

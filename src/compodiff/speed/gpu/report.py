@@ -2,7 +2,6 @@
 
 import gc
 import platform
-import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from compodiff.params import Params
 from compodiff.precision import explain_missing_gpu, find_peak, name_device
 from compodiff.speed.gpu.timing import Row, measure_product
 from compodiff.speed.wide_arrays import PAPER, Widths, write_wide_arrays
+from compodiff.storage.scratch import open_scratch
 
 KIND = "figures of a GPU"
 LEFT_OUT, FAILED = "left out", "failed"
@@ -86,8 +86,8 @@ def run(params: Params, sizes: GpuSizes, only: Sequence[str] = (), *, on_cpu: bo
         InputInvalid: there is no such part.
     """
     device = torch.device("cpu") if on_cpu else _require_gpu()
-    with tempfile.TemporaryDirectory(prefix="compodiff-bench-") as folder:
-        parts = _list_parts(Path(folder) / "wide", device, params, sizes)
+    with open_scratch() as folder:
+        parts = _list_parts(folder / "wide", device, params, sizes)
         if unknown := next((name for name in only if name not in parts), None):
             raise InputInvalid(f"--only {unknown} is not one of: {', '.join(parts)}")
         for name, part in parts.items():
