@@ -63,11 +63,16 @@ def begin_run() -> None:
 
 
 def _end_unstarted_runs(client: SyncPrefectClient, own: UUID) -> None:
-    """Set to crashed what no worker has started for long, by the server's clock when this run began."""
+    """Set to crashed what no worker has started for long, by the server's clock when this run began.
+
+    A worker of processes starts at once what it took; a run in a cluster may wait for its node, and is left to that.
+    """
     now = client.read_flow_run(own).state
+    at_once = {pool.name for pool in client.read_work_pools() if pool.type == "process"}
     pending = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING]))
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[_TAG]), state=pending)):
-        if now is not None and run.state is not None and now.timestamp - run.state.timestamp > _LONGEST_START:
+        is_late = now is not None and run.state is not None and now.timestamp - run.state.timestamp > _LONGEST_START
+        if is_late and run.work_pool_name in at_once:
             client.set_flow_run_state(run.id, Crashed(message=_LOST), force=True)
 
 

@@ -26,7 +26,7 @@ _LEFT_OVER = re.compile(r"\.(partial|retired|tmp)\b|\.new$|\.unlocked")
 
 
 def check_registry(team: Team, person: Person) -> Iterator[str]:
-    """One champion; every decision that was acknowledged is there once; no run is left running, no metric lost."""
+    """One champion; each acknowledged decision is there, a rollback once; no run is left running, no metric lost."""
     client = MlflowClient(team.variables["MLFLOW_TRACKING_URI"])
     decisions = _list_decisions(client)
     counting = _select_counting(decisions)
@@ -42,6 +42,10 @@ def check_registry(team: Team, person: Person) -> Iterator[str]:
     for reason in person.tried:
         if reasons[reason] > 1:
             yield f"rollback {reason!r} was decided {reasons[reason]} times"
+    told_promotions = [(each.tags["from"], each.tags["to"]) for each in decisions if each.tags["verdict"] == PROMOTED]
+    for before, after in person.promoted:
+        if (before, after) not in told_promotions:
+            yield f"the promotion from {before} to {after} was acknowledged, and is not decided"
     yield from _check_runs(client, team)
 
 
@@ -97,11 +101,14 @@ def _check_runs(client: MlflowClient, team: Team) -> Iterator[str]:
         yield f"{path.name} is still undelivered"
 
 
-def check_flows(team: Team) -> Iterator[str]:
-    """No run of Prefect is under way when nothing is."""
-    for run in team.list_flow_runs():
+def check_flows(team: Team, person: Person) -> Iterator[str]:
+    """No run of Prefect is under way when nothing is, and none that was made is lost."""
+    runs = team.list_flow_runs()
+    for run in runs:
         if run.state is not None and not run.state.is_final():
             yield f"flow run {run.name} is left {run.state.name}"
+    for lost in set(person.asked) - {run.id for run in runs}:
+        yield f"flow run {lost} was made, and Prefect does not know it"
 
 
 def check_left_over(team: Team) -> Iterator[str]:
@@ -145,12 +152,14 @@ def _find_damaged(cache: Path) -> Iterator[Path]:
 
 
 def check_serving(replies: Sequence[Reply], serve: Service, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """No 5xx and no refusal but while the server was away; all servers were back in time after each fault."""
+    """No 5xx and no refusal but while the server was away, few slow answers; all servers came back after each fault."""
     for each in replies:
         ended = each.at + each.seconds
         away = any(since - 1 <= ended and each.at <= until + 1 for since, until in serve.away)
         if not away and (each.status == 0 or each.status >= 500):
             yield f"a search got {each.status} after {each.seconds:.1f} s while the server was up: {each.model}"
+    if not find_slow(replies) < SLOWEST:  # nor where none was answered
+        yield f"95 % of searches were answered within {find_slow(replies):.2f} s"
     for outcome in outcomes:
         if outcome.recovered is None or outcome.recovered > RECOVERY_SECONDS:
             yield f"{outcome.fault.kind} ({outcome.target}): recovered after {outcome.recovered} s"
@@ -183,10 +192,12 @@ def measure_growth(service: Service) -> tuple[float, float, int] | None:
     return after / before - 1, settled[-1].at - settled[0].at, opened
 
 
-def check_memory(team: Team) -> Iterator[str]:
-    """Memory and descriptors of server and worker do not grow."""
+def check_memory(team: Team, seconds: float) -> Iterator[str]:
+    """Memory and descriptors of server and worker do not grow, which ten minutes or more of a soak can tell."""
     for name in ("serve", "worker"):
         grown = measure_growth(team.services[name])
+        if grown is None and seconds >= 600:
+            yield f"{name}: no process lived long enough to compare its memory"
         if grown and (grown[0] > GROWTH or grown[2] > 20):
             yield f"{name}: memory grew by {100 * grown[0]:.1f} % and {grown[2]} descriptors in {grown[1]:.0f} s"
 

@@ -30,15 +30,22 @@ _STRONG = {"steps": 60, "learning_rate": 3.0e-3}
 _STRONG_DIALS = {"classes": None, "reference_mixing": 1.0}
 _BETWEEN = (10.0, 30.0)
 _BACK = re.compile(r"version (\d+) is champion again, instead of (\d+)")
+_PROMOTED = re.compile(r"version (\d+) is champion now; before it: (\d+|none)")
 
 
 @dataclass
 class Person:
-    """Acts until `stop`; `acknowledged` holds the decisions that a command said were made: reason -> from, to."""
+    """Acts until `stop`.
+
+    `acknowledged` holds the rollbacks that a command said were made: reason -> from, to; `promoted` the promotions:
+    from, to; `asked` the runs that Prefect said it has made.
+    """
 
     team: Team
     seed: int
     acknowledged: dict[str, tuple[str, str]] = field(default_factory=dict)
+    promoted: list[tuple[str, str]] = field(default_factory=list)
+    asked: list[UUID] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     trained: int = 0
@@ -103,9 +110,11 @@ class Person:
         try:
             with self.team.prefect as client:
                 found = client.read_deployment_by_name(deployment)
-                return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+                made = client.create_flow_run_from_deployment(found.id, parameters=parameters).id
         except httpx.HTTPError:
             return None
+        self.asked.append(made)
+        return made
 
     def _act(self) -> None:
         rng = random.Random(self.seed + 1)
@@ -134,7 +143,8 @@ class Person:
         self.ask("rollback/on-demand", reason=self.make_reason())
 
     def _promote(self, _: random.Random) -> None:
-        self._compodiff("promote")
+        if found := _PROMOTED.search(self._compodiff("promote")):
+            self.promoted.append((found[2], found[1]))
 
     def _ask_for_promotion(self, _: random.Random) -> None:
         self.ask("promotion/on-demand")

@@ -25,6 +25,7 @@ from worlds.soak.team import Team, make_team
 
 _RUN_SECONDS = 1500.0  # of a deployment that has to complete; minutes on a busy machine
 _DAILY = ("champion/daily", "index-refresh/watch", "dataset/nightly", "drift/drift")
+_FAULTS_PER_SECOND = 200 / 3600
 _PAUSE = 2.0  # between questions to Prefect, which would keep it busy
 _KEPT_SECONDS = 180.0  # three times what `serve` lets pass between writing kept queries
 _LEASE_SECONDS = 420.0  # Prefect's, 300, which a killed flow holds; and what is on its way then
@@ -67,7 +68,7 @@ def soak(data: Path, folder: Path, *, seed: int, seconds: float, say: Callable[[
         _settle(team, person, report)
         clients.stop()
         _measure(team, clients, person, report)
-        _check(team, clients, person, report)
+        _check(team, clients, person, report, seconds)
     report.violations += invariants.check_ended()
     return report
 
@@ -158,14 +159,16 @@ def _measure(team: Team, clients: Clients, person: Person, report: Report) -> No
     report.figures["flow runs"] = {f"{name}: {state}": number for (name, state), number in sorted(ends.items())}
 
 
-def _check(team: Team, clients: Clients, person: Person, report: Report) -> None:
+def _check(team: Team, clients: Clients, person: Person, report: Report, seconds: float) -> None:
+    if len(report.outcomes) < _FAULTS_PER_SECOND * seconds:
+        report.violations.append(f"{len(report.outcomes)} faults in {seconds:.0f} s are too few")
     report.violations += invariants.check_serving(clients.replies, team.services["serve"], report.outcomes)
-    report.violations += invariants.check_memory(team)
+    report.violations += invariants.check_memory(team, seconds)
     report.violations += invariants.check_registry(team, person)
     changes = invariants.count_changes(team)
     report.figures["decisions: another champion, a refusal, a rollback"] = changes
     if 0 in (changes["promoted"], changes["rolled back"]):
         report.violations.append(f"no promotion over a champion, or no rollback: {changes}")
-    report.violations += invariants.check_flows(team)
+    report.violations += invariants.check_flows(team, person)
     report.violations += invariants.check_stores(team)
     report.violations += invariants.check_left_over(team)
