@@ -7,9 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
 import psutil
 import pytest
@@ -19,10 +17,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.states import Pending
 from prefect.testing.utilities import prefect_test_harness
 
 import flows
@@ -30,7 +26,6 @@ from compodiff.errors import InputInvalid, ParamsInvalid
 from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
-from flows.processes import open_runs
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
 from flows.tasks import StageOutcome, find_limit, find_outcome, run_stage
 
@@ -124,30 +119,6 @@ def test_flow_task_and_the_process_of_a_stage_are_one_trace(project: Path, monke
     assert flow_id in {each.context.span_id for each in spans.values() if each.parent is None}
     _, trace_id, parent_id, _ = (project / "trace").read_text().strip().split("-")
     assert (int(trace_id, 16), int(parent_id, 16)) == (task.context.trace_id, task.context.span_id)
-
-
-def test_a_run_that_a_worker_took_and_never_started_is_ended_by_a_later_one(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin = flow(name="begins")(open_runs.begin_run)
-
-    def take(client: SyncPrefectClient, pool: str, kind: str, *tags: str) -> UUID:
-        """Return a run that a worker of a new pool has taken."""
-        client.create_work_pool(WorkPoolCreate(name=pool, type=kind))
-        deployment = client.create_deployment(client.create_flow(begin), name=pool, work_pool_name=pool)
-        return client.create_flow_run_from_deployment(deployment, tags=tags, state=Pending()).id
-
-    with get_client(sync_client=True) as client:
-        lost = take(client, "machine", "process", "compodiff", "data")
-        others = take(client, "of-others", "process")
-        in_cluster = take(client, "cluster", "kubernetes", "compodiff", "job")
-        begin()
-        assert client.read_flow_run(lost).state_name == "Pending", "its worker may be about to start it"
-        monkeypatch.setattr(open_runs, "_LONGEST_START", timedelta(0))
-        begin()
-        assert client.read_flow_run(lost).state_name == "Crashed"
-        assert client.read_flow_run(others).state_name == "Pending"
-        assert client.read_flow_run(in_cluster).state_name == "Pending", "it waits for a node"
 
 
 def test_a_failed_stage_is_named_with_its_cause_and_the_independent_ones_finish(project: Path) -> None:
