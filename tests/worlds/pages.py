@@ -58,12 +58,12 @@ class Step:
 def list_steps(page: str) -> list[Step]:
     """Return the commands of a page's shell blocks, in order; a block that begins with no command shows something.
 
-    A block of Python that writes files which a command reads is a step as well.
+    A block of Python is a step as well.
     """
     text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
     steps: list[Step] = []
     for kind, block in _BLOCK.findall(text):
-        if kind == "python" and "np.savez" in block:
+        if kind == "python":
             steps.append(Step(page, f"python -c {shlex.quote(block)}"))
         elif kind in ("", "sh") and block.startswith(_PROGRAMS):
             lines = (re.sub(r"\s+#\s.*", "", line).strip() for line in block.splitlines())
