@@ -116,18 +116,6 @@ def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(texts: Path
     assert unseen - shown == told_elsewhere | {"compodiff_flow_last_run_timestamp_seconds"}
 
 
-def test_the_alert_on_schedules_names_the_flows_that_have_one() -> None:
-    text = (ROOT / "infra" / "prometheus" / "alerts.yaml").read_text()
-    named = {flow for names in re.findall(r'flow=~?"([a-z|-]+)"', text) for flow in names.split("|")}
-    deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
-    scheduled = {
-        each["entrypoint"].split(".")[1]: any(schedule["active"] for schedule in each["schedules"])
-        for each in deployments
-        if "schedules" in each
-    }
-    assert {flow for flow, active in scheduled.items() if active} <= named <= {*scheduled}
-
-
 TRAINED_IN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
