@@ -1,12 +1,13 @@
 """Build the wheel that carries a model, into dist/: python infra/release.py [MODEL]. `make release` runs it.
 
 The model is the champion of the project around the current folder unless one is named. Its trained tensors go into a
-copy of the sources, never into the repository. Beside the wheel come what is installed with it (`make sbom`), licences,
-and sha256 sums.
+copy of the sources, never into the repository. Beside the wheel come what is installed with it (build/sbom.json, which
+`make release` makes anew first, by `make sbom`), licences, and sha256 sums.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ def main() -> None:
     from compodiff import __version__
     from compodiff.errors import CompoDiffError
 
+    if fault := find_sbom_fault():
+        sys.exit(f"release: {fault}; `make sbom` makes it, as `make release` does by itself")
     with tempfile.TemporaryDirectory(prefix="compodiff-release-") as work:
         try:
             wheel = build_wheel(sys.argv[1] if len(sys.argv) > 1 else None, Path(work))
@@ -42,8 +45,7 @@ def main() -> None:
     stem = f"compodiff-{__version__}"
     (OUT / f"{stem}-licences.json").write_text(json.dumps(list_licences(), indent=1) + "\n", encoding="utf-8")
     shutil.copy(ROOT / "constraints.txt", OUT / f"{stem}-constraints.txt")
-    if SBOM.is_file():
-        shutil.copy(SBOM, OUT / f"{stem}-sbom.json")
+    shutil.copy(SBOM, OUT / f"{stem}-sbom.json")
     files = sorted(path for path in OUT.glob(f"{stem}*") if path.suffix != ".sha256")
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (OUT / f"{stem}.sha256").write_text("".join(sums), encoding="utf-8")
@@ -95,6 +97,27 @@ def pack(model: str | None, folder: Path) -> None:
     demo = choose_demo(in_turn, names, PICTURES)
     name = pack_model(parts.composed, parts.encoder, folder, version=describe_version(chosen), demo=demo)
     print(f"{name}: {describe_version(chosen)}, {len(demo['pictures'])} pictures to draw, {len(in_turn)} queries")  # noqa: T201
+
+
+def find_sbom_fault() -> str:
+    """Return in one line why the SBOM does not list what is installed here; "" where it does."""
+    try:
+        listed = json.loads(SBOM.read_text(encoding="utf-8"))["components"]
+        there = {_normalise(each["name"]): each.get("version", "") for each in listed}
+    except OSError:
+        return f"there is no {SBOM}"
+    except (ValueError, KeyError, TypeError):
+        return f"{SBOM} is no CycloneDX"
+    installed = {_normalise(each.name): each.version for each in distributions()}
+    for name in sorted((there.keys() | installed.keys()) - {"compodiff"}):
+        if there.get(name) != installed.get(name):
+            lists, has = (versions.get(name, "none") for versions in (there, installed))
+            return f"{SBOM} is stale: of {name} it lists {lists}, installed is {has}"
+    return ""
+
+
+def _normalise(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def list_licences() -> dict[str, dict[str, str]]:

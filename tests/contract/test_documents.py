@@ -12,7 +12,7 @@ from worlds.documents import DOCUMENTS, FORMS, ROOT, Told, find_fault, find_misu
 
 from compodiff.cli import app
 from compodiff.interchange.formats import FORMATS
-from compodiff.params import Params
+from compodiff.params import Params, load_params
 
 TREE: Any = typer.main.get_command(app)
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -120,6 +120,13 @@ def test_targets_of_make_exist() -> None:
 def test_pages_keep_to_120_columns(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
+def test_the_readme_says_up_to_what_size_an_index_is_exact() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"`index\.flat_up_to` \(([\d,]+)\)", text)
+    assert int(said.replace(",", "")) == load_params(ROOT / "params.yaml").index.flat_up_to
+    assert "set `index.kind`" not in text, "it is chosen by itself"
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results() -> None:

@@ -138,6 +138,17 @@ def test_a_change_of_code_makes_shards_anew_where_dvc_makes_them_anew() -> None:
     assert set(ROOMS) == watched - {"make_set.py"}
 
 
+def test_how_a_model_is_asked_trains_nothing_anew() -> None:
+    behind: set[str] = set()
+    for name, needed in read_stage_graph(ROOT).items():  # those first that need none
+        stage = name.partition("@")[0]
+        sections = {param.partition(".")[0] for param in GRAPH[stage].get("params", [])}
+        if "sampling" in sections or behind & {each.partition("@")[0] for each in needed}:
+            behind.add(stage)
+    assert behind == {"set_dials", "evaluate", "register"}
+    assert not [name for name in OPTIONAL_STAGES if "sampling" in read_declaration(name).sections]
+
+
 def in_dvc_key(path: str) -> str:
     """Return a path of the stage mix for the composed model, which optional stages read."""
     return path.replace("${item}", "composed")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from worlds.installing import load_infra, write_sbom
 
 from compodiff.doctor.packages import read_pins
 
@@ -217,3 +218,27 @@ def test_a_prefect_server_is_started_without_telemetry_wherever_it_is_told_how(p
     before, start, _ = (ROOT / page).read_text(encoding="utf-8").partition("prefect server start")
     assert start
     assert "export PREFECT_SERVER_ANALYTICS_ENABLED=false" in before
+
+
+@pytest.mark.parametrize("versions", [{}, {"torch": "1.0"}, {"gone": "2.0"}], ids=["as installed", "changed", "gone"])
+def test_a_release_takes_a_list_of_what_is_installed_and_no_stale_one(
+    versions: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    release = load_infra("release")
+    monkeypatch.setattr("sys.argv", ["release.py", "no-such-model"])
+    with pytest.raises(SystemExit, match=r"^release: there is no build/sbom\.json; `make sbom` makes it"):
+        release.main()
+    write_sbom(tmp_path, **versions)
+    lists = [f"of {name} it lists {version}, installed is " for name, version in versions.items()]
+    with pytest.raises(SystemExit) as ended:
+        release.main()
+    assert str(ended.value).startswith(f"release: build/sbom.json is stale: {lists[0]}" if lists else "release: ")
+    assert ("sbom" in str(ended.value)) == bool(lists), "what is installed was refused"
+    assert not (tmp_path / "dist").exists()
+
+
+def test_make_makes_the_list_anew_before_each_release() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^release:.*\bsbom\b", makefile, re.MULTILINE)
+    assert re.search(r"^\.PHONY:.*\bsbom\b", makefile, re.MULTILINE)

@@ -21,18 +21,40 @@ RELEASES = [
 ]
 
 
-def test_the_workflow_runs_ci_run_and_nothing_else() -> None:
-    workflow: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+# What each workflow runs, of how many commits (0: all), and when.
+WORKFLOWS = {
+    "ci.yml": (".ci/run", 2, {"push", "pull_request"}),
+    "weekly.yml": ("make test-all", 0, {"schedule", "workflow_dispatch"}),
+}
+
+
+def test_there_are_no_other_workflows() -> None:
+    assert {path.name for path in (ROOT / ".github" / "workflows").iterdir()} == {*WORKFLOWS}
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_runs_one_command_and_nothing_else(name: str) -> None:
+    command, commits, events = WORKFLOWS[name]
+    workflow: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
     (job,) = workflow["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
-    assert {step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step} <= {
-        "actions/checkout", "actions/setup-python",
-    }  # fmt: skip
+    assert [step["run"] for step in job["steps"] if "run" in step] == [command]
+    uses = {step["uses"].partition("@")[0]: step["with"] for step in job["steps"] if "uses" in step}
+    assert uses.keys() == {"actions/checkout", "actions/setup-python"}
+    assert uses["actions/checkout"] == {"fetch-depth": commits, "persist-credentials": False}
     assert "run" in job["steps"][-1]
     assert workflow["permissions"] == {"contents": "read"}
     assert not {"env", "defaults"} & (workflow.keys() | job.keys() | job["steps"][-1].keys())
+    assert workflow[True].keys() == events  # YAML 1.1 reads `on` as true
+
+
+def test_actions_are_the_same_in_all_workflows() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").iterdir()]
+    assert len({tuple(re.findall(r"uses: (\S+)", text)) for text in texts}) == 1
+
+
+def test_what_the_workflows_run_is_there() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
-    assert {"push", "pull_request"} <= workflow[True].keys()  # YAML 1.1 reads `on` as true
+    assert re.search(r"^test-all:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_hooks_run_what_make_check_runs() -> None:

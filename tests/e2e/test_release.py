@@ -1,5 +1,6 @@
 """The released wheel: built, installed, and asked for the first time from a folder of no project, in an empty home."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from worlds.installing import write_sbom
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,7 @@ def wheel(search_project, tmp_path_factory):
     work = tmp_path_factory.mktemp("release")
     for name in ("params.yaml", "artifacts"):
         (work / name).symlink_to(search_project / name)
+    write_sbom(work)
     command = [sys.executable, str(ROOT / "infra" / "release.py"), "artifacts"]
     subprocess.run(command, cwd=work, check=True, env={**os.environ, **PYTHON})
     (built,) = (work / "dist").glob("*.whl")
@@ -79,6 +82,9 @@ def test_the_wheel_carries_a_model_but_neither_towers_nor_pictures(wheel):
     assert not [name for name in names if name.endswith((".png", ".faiss", ".npy", ".pth"))]
     sums = next(wheel.parent.glob("*.sha256")).read_text()
     assert wheel.name in sums
+    (sbom,) = wheel.parent.glob("*-sbom.json")
+    assert f"{hashlib.sha256(sbom.read_bytes()).hexdigest()}  {sbom.name}\n" in sums
+    assert "torch" in {each["name"] for each in json.loads(sbom.read_text())["components"]}
     assert "torch" in json.loads(next(wheel.parent.glob("*-licences.json")).read_text())
 
 

@@ -1,10 +1,12 @@
 """Stand-ins for the commands that an installation finds on the path."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -39,3 +41,12 @@ def python(path: Path, version: str, *, can_make_environments: bool = True) -> P
         f'[ "$1" = -V ] && echo Python {version}.0 && exit\n{refuse}\n'
         f'[ "$1" = -c ] && exec "{sys.executable}" -c "{say}; $2"\nexec "{sys.executable}" "$@"',
     )
+
+
+def write_sbom(folder: Path, **versions: str) -> None:
+    """Write what `make sbom` makes, in short: what is installed here, and of `versions` another version than that."""
+    installed = {each.name: each.version for each in distributions()} | versions
+    components = [{"type": "library", "name": name, "version": version} for name, version in installed.items()]
+    (folder / "build").mkdir(exist_ok=True)
+    content = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}
+    (folder / "build" / "sbom.json").write_text(json.dumps(content))

@@ -34,14 +34,19 @@ class AccessGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, self._upload_bytes)
+        body, counted = _Body(receive, self._upload_bytes), False
+
+        def count(status: int) -> None:
+            nonlocal counted
+            self._metrics.requests.labels(_find_route(scope), status).inc()
+            counted = True
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                self._metrics.requests.labels(_find_route(scope), message["status"]).inc()
+                count(message["status"])
             await send(message)
 
         headers = Headers(scope=scope)
@@ -50,7 +55,12 @@ class AccessGuard:
         elif _read_length(headers) > self._upload_bytes:
             await refuse(send_counted, 413, f"a request may have {self._upload_bytes:,} bytes; send smaller pictures")
         else:
-            await self._app(scope, body.receive, body._replace_answer(send_counted))
+            try:
+                await self._app(scope, body.receive, body._replace_answer(send_counted))
+            except Exception:
+                if not counted:
+                    count(500)  # which Starlette answers, further out than this
+                raise
 
     def _is_admitted(self, path: str, headers: Headers) -> bool:
         if not self._token or path in _OPEN or path.startswith("/page/"):

@@ -160,6 +160,8 @@ async def _stream_lines(service: Service, begun: StartedSearch) -> AsyncIterator
     except CompoDiffError as error:
         yield json.dumps({"event": "error", "error": str(error)}) + "\n"
     finally:
+        if answer.done() and not answer.cancelled() and answer.exception():
+            service.metrics.failed_streams.inc()
         answer.cancel()  # of a client that typed on in the meantime
 
 

@@ -16,6 +16,8 @@ class ServiceMetrics:
         self.requests = Counter(
             "compodiff_requests", "Requests, by route and status code.", ("route", "status"), registry=self.registry
         )
+        said = "Answers that failed by a fault of the server while they were streamed; their status is 200."
+        self.failed_streams = Counter("compodiff_failed_streams", said, registry=self.registry)
         said = "Seconds that a query takes, by phase; `whole` is what the client waits for."
         self.seconds = histogram("compodiff_query_seconds", said, ("phase",), buckets=SECONDS)
         said = "Queries that the model answered in one batch."

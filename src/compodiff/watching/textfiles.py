@@ -27,7 +27,7 @@ def publish_training(name: str, *, running: bool, step: int, metrics: Mapping[st
         name: of the training, such as train_composed.
         running: False once it has ended or was interrupted.
         step: that it has reached.
-        metrics: of its last point; loss, samples_per_second and recall_at_10 are told.
+        metrics: of its last point; loss, samples_per_second, mfu and recall_at_10 are told.
     """
     gauges = {
         "compodiff_training_running": ("1 while the training runs, 0 after its end.", float(running)),
@@ -37,6 +37,7 @@ def publish_training(name: str, *, running: bool, step: int, metrics: Mapping[st
     for known, metric, said in (
         ("loss", "compodiff_training_loss", "Mean loss since the point before."),
         ("samples_per_second", "compodiff_training_rows_per_second", "Rows a second since the point before."),
+        ("mfu", "compodiff_training_mfu", "Share of the GPU's peak, where that is known."),
         ("recall_at_10", "compodiff_training_recall_at_10", "Of the validation queries."),
     ):
         if known in metrics:

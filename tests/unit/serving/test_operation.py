@@ -101,6 +101,17 @@ def test_health_model_and_metrics_say_what_is_served(client, champion):
     assert "compodiff_queries_waiting 0.0" in metrics
 
 
+def test_a_query_that_fails_by_a_fault_of_ours_is_counted(champion, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    app = create_app(champion, refresh_seconds=600)
+    monkeypatch.setattr("compodiff.serving.service.Service.begin", fail)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert client.post("/search", data={"text": "a cat"}).status_code == 500
+        assert 'compodiff_requests_total{route="/search",status="500"} 1.0' in client.get("/metrics").text
+
+
 def test_the_page_loads_nothing_from_elsewhere(client):
     page = client.get("/")
     assert "default-src 'self'" in page.headers["content-security-policy"]

@@ -148,10 +148,16 @@ def test_a_fault_of_the_server_is_the_last_line_of_a_stream(client, champion, mo
     def refusing(*_):
         raise ResourceUnavailable("the disk is gone")
 
+    def count_failed_streams():
+        metrics = client.get("/metrics").text.splitlines()
+        return next(float(line.split()[1]) for line in metrics if line.startswith("compodiff_failed_streams_total "))
+
+    before = count_failed_streams()
     monkeypatch.setattr(champion.live.searcher, "answer_all", refusing)
     streamed = client.post("/search", data={"text": "a"}, headers={"Accept": "application/x-ndjson"})
     assert streamed.status_code == 200
     assert json.loads(streamed.text.splitlines()[-1]) == {"event": "error", "error": "the disk is gone"}
+    assert count_failed_streams() == before + 1
     assert client.post("/search", data={"text": "a"}).status_code == 503
 
 

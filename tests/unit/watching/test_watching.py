@@ -53,10 +53,11 @@ def test_a_training_tells_how_far_it_is_and_that_it_ended(
     (tmp_path / "params.yaml").write_text("data: {}\n")
     with record_training("train_prior", {"steps": 3}, tmp_path / "artifacts" / "prior") as run:
         assert read_all(texts)[("compodiff_training_running", "train_prior")] == 1
-        run.log_metrics(20, {"loss": 0.5, "samples_per_second": 90.0, "recall_at_10": 0.25, "cosine": 0.1})
+        run.log_metrics(20, {"loss": 0.5, "samples_per_second": 90.0, "mfu": 0.4, "recall_at_10": 0.25, "cosine": 0.1})
         told = read_all(texts)
         assert told[("compodiff_training_loss", "train_prior")] == 0.5
         assert told[("compodiff_training_rows_per_second", "train_prior")] == 90
+        assert told[("compodiff_training_mfu", "train_prior")] == 0.4
         assert told[("compodiff_training_step", "train_prior")] == 20
     assert read_all(texts)[("compodiff_training_running", "train_prior")] == 0
     assert read_all(texts)[("compodiff_training_loss", "train_prior")] == 0.5
@@ -85,7 +86,8 @@ def test_a_folder_that_cannot_be_written_stops_nothing(
 
 def list_exported(texts: Path) -> set[str]:
     """Return the names of all metrics that the code can show."""
-    publish_training("a", running=True, step=1, metrics={"loss": 1, "samples_per_second": 1, "recall_at_10": 1})
+    known = {"loss": 1, "samples_per_second": 1, "mfu": 0.4, "recall_at_10": 1}
+    publish_training("a", running=True, step=1, metrics=known)
     publish_flow("a", succeeded=True)
     publish_drift(found=True, distances={"answers": 0.1, "references": 0.1}, disliked=0.5)
     told = {name for name, _ in read_all(texts)}
@@ -112,18 +114,6 @@ def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(texts: Path
     shown = {name.removesuffix(end) for name in named for end in ("_sum", "_count", "_bucket")}
     told_elsewhere = {"compodiff_training_step", "compodiff_drift_timestamp_seconds"}
     assert unseen - shown == told_elsewhere | {"compodiff_flow_last_run_timestamp_seconds"}
-
-
-def test_the_alert_on_schedules_names_the_flows_that_have_one() -> None:
-    text = (ROOT / "infra" / "prometheus" / "alerts.yaml").read_text()
-    named = {flow for names in re.findall(r'flow=~?"([a-z|-]+)"', text) for flow in names.split("|")}
-    deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
-    scheduled = {
-        each["entrypoint"].split(".")[1]: any(schedule["active"] for schedule in each["schedules"])
-        for each in deployments
-        if "schedules" in each
-    }
-    assert {flow for flow, active in scheduled.items() if active} <= named <= {*scheduled}
 
 
 TRAINED_IN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
