@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun
 from prefect.states import Pending
 from prefect.testing.utilities import prefect_test_harness
 
@@ -30,7 +31,7 @@ from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.processes import open_runs
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
-from flows.tasks import StageOutcome, find_limit, find_outcome, run_stage
+from flows.tasks import StageOutcome, find_limit, find_outcome, run_compodiff, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -152,14 +153,32 @@ def test_a_failed_stage_is_named_with_its_cause_and_the_independent_ones_finish(
 def test_what_another_attempt_may_mend_is_tried_again(project: Path) -> None:
     (project / "train.sh").write_text("test -e tried || { touch tried; exit 6; }; cp drawn trained\n")
     assert run("draw")[0].is_completed()
+    assert train_without_delays(limit_seconds=60).outcome == "ran"
+    assert (project / "trained").read_text() == "a cat\n"
 
+
+def train_without_delays(limit_seconds: float) -> StageOutcome:
     @flow
     def once() -> StageOutcome:
         again = run_stage.with_options(retry_delay_seconds=0)
-        return find_outcome("train", again(name="train", force=False, limit_seconds=60, return_state=True))
+        return find_outcome("train", again(name="train", force=False, limit_seconds=limit_seconds, return_state=True))
 
-    assert once().outcome == "ran"
-    assert (project / "trained").read_text() == "a cat\n"
+    return once()
+
+
+def test_a_stage_at_its_limit_is_not_tried_again(project: Path) -> None:
+    (project / "train.sh").write_text("echo begun >> begun; sleep 300; cp drawn trained\n")
+    dvc("repro", "draw")
+    outcome = train_without_delays(limit_seconds=8)
+    assert (outcome.outcome, outcome.reason[:30]) == ("failed", "stopped at its limit of 8 s; r")
+    assert (project / "begun").read_text() == "begun\n"
+
+
+def test_a_command_at_its_limit_is_not_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.tasks.PROGRAM", "sh")
+    with pytest.raises(FailedRun, match="stopped at its limit of 1 s"):
+        flow(run_compodiff)("sleep", ["-c", "echo begun >> begun; exec sleep 300"], limit_seconds=1)
+    assert (project / "begun").read_text() == "begun\n"
 
 
 def test_a_stage_that_takes_too_long_is_stopped_with_all_that_it_started(project: Path) -> None:
