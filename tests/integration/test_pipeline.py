@@ -20,18 +20,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import FailedRun
 from prefect.states import Pending
 from prefect.testing.utilities import prefect_test_harness
 
 import flows
-from compodiff.errors import InputInvalid, ParamsInvalid
+from compodiff.errors import InputInvalid
 from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.processes import open_runs
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
-from flows.tasks import StageOutcome, find_limit, find_outcome, run_compodiff, run_stage
+from flows.tasks import StageOutcome, find_outcome, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -174,13 +173,6 @@ def test_a_stage_at_its_limit_is_not_tried_again(project: Path) -> None:
     assert (project / "begun").read_text() == "begun\n"
 
 
-def test_a_command_at_its_limit_is_not_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.tasks.PROGRAM", "sh")
-    with pytest.raises(FailedRun, match="stopped at its limit of 1 s"):
-        flow(run_compodiff)("sleep", ["-c", "echo begun >> begun; exec sleep 300"], limit_seconds=1)
-    assert (project / "begun").read_text() == "begun\n"
-
-
 def test_a_stage_that_takes_too_long_is_stopped_with_all_that_it_started(project: Path) -> None:
     (project / "train.sh").write_text("echo $$ > pid; sleep 300; cp drawn trained\n")
     dvc("repro", "draw")
@@ -305,14 +297,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def test_the_smaller_limit_counts_and_a_wrong_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert find_limit("embed@emoji", 60.0) == 60.0  # no params.yaml
-    Path("params.yaml").write_text("time_limits: {hours: 2, stages: {embed: 1}}")
-    assert [find_limit(name, 7200.0) for name in ("embed@emoji", "train_prior")] == [3600.0, 7200.0]
-    assert find_limit("train_prior", 60.0) == 60.0
-    Path("params.yaml").write_text("time_limits: {hours: soon, stages: {}}")
-    with pytest.raises(ParamsInvalid, match=r"params\.yaml: time_limits\.hours: "):
-        find_limit("train_prior", 60.0)

@@ -6,7 +6,7 @@ and its run the figures that the gate of promotion.py judges. Search and serving
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from compodiff.signing.chain import write_registered_chain
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.storage.scratch import open_scratch
-from compodiff.tracking.description import describe_version
+from compodiff.tracking.description import describe_version, list_numbers
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.pipelines import update_pipeline
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params, record_at_once
@@ -90,9 +90,9 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
             source, model_id = _log_model(project, store, run_id, candidate, origin)
         update_pipeline(store, origin, "FINISHED", figures)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        own = {_MADE_BY: candidate.made_by, _REGISTRATION: candidate.registration}
-        tags = origin | {name: value for name, value in own.items() if value}
+        tags = origin | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
         card = describe_version(candidate.figures, read_json(candidate.dials), tags)
+        tags |= {_REGISTRATION: candidate.registration} if candidate.registration else {}
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, description=card, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by)
@@ -297,14 +297,3 @@ def ensure_registered_model(store: Store, name: str, description: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def list_numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield each figure under its name, such as emoji/composed/recall_at_10."""
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from list_numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, list):  # the ends of an interval
-            yield from zip((f"{prefix}{name}/low", f"{prefix}{name}/high"), map(float, value), strict=True)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{name}", float(value)
