@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from compodiff.params import load_params
 from compodiff.storage.atomic import replace_path
 from flows.processes.dvc import CommandResult, compare_data, has_remote, run_dvc, run_followed
-from flows.tasks import PROGRAM, REFUSED, USERS_FAULTS, should_retry
+from flows.tasks import PROGRAM, REFUSED, describe_failure, should_retry
 
 _LIMIT_SECONDS = 3600.0
 
@@ -37,8 +37,8 @@ def provide_data() -> State[Any]:
     if changed or compare_data(project) == "absent":
         built = _build(follow)
         if built.code:
-            name = REFUSED if built.code in USERS_FAULTS else "Failed"
-            return Failed(name=name, message=f"data/ cannot be built: {built.reason}")
+            name, reason = describe_failure(built, built.code, _LIMIT_SECONDS)
+            return Failed(name=name, message=f"data/ cannot be built: {reason}")
     if changed:
         _record(project, follow)
     state = compare_data(project)

@@ -29,6 +29,7 @@ Force = Annotated[bool, Field(strict=True, description="run also what is up to d
 # Exit codes of compodiff that another attempt cannot mend: what was asked for is at fault (compodiff.errors).
 USERS_FAULTS = {1, 2, 3, 4, 5}
 REFUSED = "Refused"  # name of the failed state of a task that only its user can mend
+TIMED_OUT = "TimedOut"  # and of one that reached its limit, which Prefect names so too
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class StageOutcome:
 
 
 def should_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Return whether Prefect should try again: not where the user has to act first, or has stopped the flow."""
+    """Return whether Prefect should try again: not where the user has to act first, or has stopped the flow.
+
+    What reached its limit has had its time: begun anew it would take as long, and a training that went on from its
+    checkpoint would have three times its limit.
+    """
     users_fault = isinstance(state.data, CompoDiffError) and state.data.exit_code in USERS_FAULTS
-    return not (state.name == REFUSED or users_fault or stopping.is_set())
+    return not (state.name in (REFUSED, TIMED_OUT) or users_fault or stopping.is_set())
 
 
 @task(
@@ -74,10 +79,9 @@ def run_stage(name: str, *, force: bool, limit_seconds: float) -> State[StageOut
     seconds = round(time.monotonic() - started, 1)
     if ended.code == 0:
         return Completed(data=StageOutcome(name, _describe_dvc(ended), seconds), message=_describe_dvc(ended))
-    reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
-    refused = ended.stage_code in USERS_FAULTS and not ended.timed_out
+    state, reason = describe_failure(ended, ended.stage_code, limit_seconds)
     return Failed(
-        name=REFUSED if refused else "Failed",
+        name=state,
         data=StageOutcome(name, "failed", seconds, reason),
         message=f"stage {name} failed: {reason}",
     )
@@ -106,9 +110,15 @@ def _run_command(name: str, arguments: list[str], *, limit_seconds: float) -> St
     ended = run_followed([PROGRAM, *arguments], get_run_logger().info, limit_seconds=limit_seconds)
     if ended.code == 0:
         return Completed(data=ended, message=ended.lines[-1] if ended.lines else "")
-    reason = f"stopped at its limit of {limit_seconds:.0f} s" if ended.timed_out else ended.reason
-    refused = ended.code in USERS_FAULTS and not ended.timed_out
-    return Failed(name=REFUSED if refused else "Failed", message=f"{name}: {reason}")
+    state, reason = describe_failure(ended, ended.code, limit_seconds)
+    return Failed(name=state, message=f"{name}: {reason}")
+
+
+def describe_failure(ended: CommandResult, code: int | None, limit_seconds: float) -> tuple[str, str]:
+    """Return the name of the failed state of a task whose command ended with `code`, and the reason."""
+    if ended.timed_out:
+        return TIMED_OUT, f"stopped at its limit of {limit_seconds:.0f} s; raise it, or run again to go on"
+    return REFUSED if code in USERS_FAULTS else "Failed", ended.reason
 
 
 def find_limit(stage: str, limit_seconds: float) -> float:

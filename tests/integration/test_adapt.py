@@ -21,7 +21,7 @@ from compodiff.model.checkpoint import load_model
 from compodiff.params import Params, load_params
 from compodiff.search.searcher import Searcher
 from compodiff.storage.ownership import mark_folder
-from compodiff.tracking.registry import find_version_at
+from compodiff.tracking.registry import ModelCandidate, find_version_at, register_model
 from compodiff.tracking.store import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
@@ -68,6 +68,11 @@ def stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def register_and_stop(project: Path, candidate: ModelCandidate) -> None:
+    register_model(project, candidate)
+    raise KeyboardInterrupt
+
+
 def run(project: Path, *options: str) -> tuple[int, str, str]:
     """Run the command in the project; return exit code, stdout and the error's line."""
     with pytest.MonkeyPatch.context() as patched:
@@ -99,6 +104,24 @@ def test_captions_become_a_registered_model_that_answers_over_the_pictures(proje
         (first, *_) = searcher.search("dogs/0.png", "a red car instead", k=3)
     assert first.picture_id != "dogs/0.png"
     assert json.loads(run(project, "--pictures", "pictures", "--json")[1]) == content, "the second run makes nothing"
+
+
+def test_a_run_that_was_stopped_as_it_had_registered_finds_its_version(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("--pictures", "pictures", "--to", str(tmp_path / "to"), "--json")
+    with monkeypatch.context() as patched:
+        patched.setattr("compodiff.stages.register_folder.register_model", register_and_stop)
+        assert run(project, *asked)[0] != 0
+    store = open_store(project)
+    before = store.client.search_model_versions("name = 'compodiff'")
+    store.client.delete_registered_model_alias("compodiff", "challenger")
+    code, told, fault = run(project, *asked)
+    assert code == 0, fault
+    assert len(store.client.search_model_versions("name = 'compodiff'")) == len(before)
+    challenger = find_version_at(store, "challenger")
+    assert challenger is not None
+    assert challenger.number == json.loads(told)["version"] == str(max(int(it.version) for it in before))
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(

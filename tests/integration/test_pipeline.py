@@ -22,12 +22,12 @@ from prefect.client.schemas.objects import State
 from prefect.testing.utilities import prefect_test_harness
 
 import flows
-from compodiff.errors import InputInvalid, ParamsInvalid
+from compodiff.errors import InputInvalid
 from compodiff.machine import is_alive
 from compodiff.storage.ownership import mark_folder
 from flows.graph import TWO_AT_ONCE, conclude, run_graph
 from flows.processes.dvc import read_stage_graph, run_dvc, run_followed
-from flows.tasks import StageOutcome, find_limit, find_outcome, run_stage
+from flows.tasks import StageOutcome, find_outcome, run_stage
 
 ROOT = Path(flows.__file__).parents[1]
 DVC_YAML = """
@@ -134,14 +134,25 @@ def test_a_failed_stage_is_named_with_its_cause_and_the_independent_ones_finish(
 def test_what_another_attempt_may_mend_is_tried_again(project: Path) -> None:
     (project / "train.sh").write_text("test -e tried || { touch tried; exit 6; }; cp drawn trained\n")
     assert run("draw")[0].is_completed()
+    assert train_without_delays(limit_seconds=60).outcome == "ran"
+    assert (project / "trained").read_text() == "a cat\n"
 
+
+def train_without_delays(limit_seconds: float) -> StageOutcome:
     @flow
     def once() -> StageOutcome:
         again = run_stage.with_options(retry_delay_seconds=0)
-        return find_outcome("train", again(name="train", force=False, limit_seconds=60, return_state=True))
+        return find_outcome("train", again(name="train", force=False, limit_seconds=limit_seconds, return_state=True))
 
-    assert once().outcome == "ran"
-    assert (project / "trained").read_text() == "a cat\n"
+    return once()
+
+
+def test_a_stage_at_its_limit_is_not_tried_again(project: Path) -> None:
+    (project / "train.sh").write_text("echo begun >> begun; sleep 300; cp drawn trained\n")
+    dvc("repro", "draw")
+    outcome = train_without_delays(limit_seconds=8)
+    assert (outcome.outcome, outcome.reason[:30]) == ("failed", "stopped at its limit of 8 s; r")
+    assert (project / "begun").read_text() == "begun\n"
 
 
 def test_a_stage_that_takes_too_long_is_stopped_with_all_that_it_started(project: Path) -> None:
@@ -268,14 +279,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def test_the_smaller_limit_counts_and_a_wrong_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert find_limit("embed@emoji", 60.0) == 60.0  # no params.yaml
-    Path("params.yaml").write_text("time_limits: {hours: 2, stages: {embed: 1}}")
-    assert [find_limit(name, 7200.0) for name in ("embed@emoji", "train_prior")] == [3600.0, 7200.0]
-    assert find_limit("train_prior", 60.0) == 60.0
-    Path("params.yaml").write_text("time_limits: {hours: soon, stages: {}}")
-    with pytest.raises(ParamsInvalid, match=r"params\.yaml: time_limits\.hours: "):
-        find_limit("train_prior", 60.0)

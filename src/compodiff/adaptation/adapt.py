@@ -10,6 +10,7 @@ TO/work/            what a killed run goes on from; deleted when the model is th
 
 import shutil
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def adapt(asked: Adaptation) -> dict[str, Any]:
     if asked.pictures is not None:
         figures["pictures"] = measure_pictures(to / INDEX, model, encoder, params)
     measured = {name: own for name, own in figures.items() if own is not None}
-    content = {"made_of": described, "gap": gap.describe() | {"pictures": pictures.source}, "figures": measured}
+    of_gap = gap.describe() | {"pictures": pictures.source}
+    content = {"made_of": described, "gap": of_gap, "figures": measured, "registration": uuid.uuid4().hex}
     _put_in_place(work, to, params, content)
     return content
 
@@ -144,7 +146,9 @@ def register_adapted(asked: Adaptation) -> str | None:
         if not (asked.to / INDEX).is_dir() and not gallery.is_dir():
             tqdm.write("not registered: there is no gallery to index; --pictures FOLDER gives one", file=sys.stderr)
             return None
-        registered = register_folder(asked.project, ModelParts(asked.to), list_results(asked.to / METRICS))
+        results = list_results(asked.to / METRICS)
+        # A run that is killed here asks for the same registration again.
+        registered = register_folder(asked.project, ModelParts(asked.to), results, content.get("registration", ""))
         content["version"] = registered.number
         write_json(done, content)
     return str(content["version"])

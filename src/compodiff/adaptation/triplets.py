@@ -136,5 +136,5 @@ def _write_split(folder: Path, split: str, numbered: Iterator[tuple[int, Caption
 def _find_first_row(file: Path) -> int:
     """Return where the first row of an array begins in its file."""
     with file.open("rb") as opened:
-        read_header(opened)
+        read_header(file, opened)
         return opened.tell()

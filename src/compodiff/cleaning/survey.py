@@ -195,7 +195,7 @@ class Survey:
     def _map(self, kind: str, shard: Shard) -> NDArray[Any]:
         path = _name_facts(self.facts, shard, f"{kind}.npy")
         if path not in self._maps:
-            self._maps[path] = open_array(path)
+            self._maps[path] = open_array(path, remedy=f"remove {self.facts} and run again")
         return self._maps[path]
 
 

@@ -129,8 +129,8 @@ def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> 
     """Print each benchmark's figure before and after, and what the gate has against the model."""
     from compodiff.benchmarks.report.comparison import COMPOSED
     from compodiff.stages.finetuned import BEFORE
+    from compodiff.tracking.description import list_numbers
     from compodiff.tracking.gate import Model, list_objections
-    from compodiff.tracking.registry import list_numbers
 
     if not figures:
         return

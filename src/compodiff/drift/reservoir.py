@@ -125,17 +125,14 @@ def read_kept_queries(path: Path) -> KeptQueries:
     Raises:
         InputInvalid: it is missing or damaged.
     """
-    try:
-        with open_archive(path) as file:
-            held = KeptQueries(
-                str(file["version"]),
-                int(file["seen"]),
-                *(file[name] for name in ("answers", "references", "liked", "disliked")),
-            )
-    except FileNotFoundError as error:
-        raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {path}` writes it") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise InputInvalid(f"{path} holds no kept queries ({error}); remove it, and serve writes it anew") from error
+    if not path.exists():
+        raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {path}` writes it")
+    with open_archive(path, "remove it, and serve writes it anew") as file:
+        held = KeptQueries(
+            str(file["version"]),
+            int(file["seen"]),
+            *(file[name] for name in ("answers", "references", "liked", "disliked")),
+        )
     if not (held.answers.ndim == 2 and held.answers.shape == held.references.shape and len(held.answers)):
         raise InputInvalid(f"{path} holds no kept queries; remove it, and serve writes it anew")
     return held

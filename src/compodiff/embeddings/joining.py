@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.embeddings.set_arrays import NOTHING, ONLINE, TEXT_ARRAYS, Arrays, SetEmbeddings, create_array
 from compodiff.embeddings.token_arrays import name_array
-from compodiff.storage.arrays import open_archive, open_array, read_header
+from compodiff.storage.arrays import open_archive, open_array, read_archived_header
 
 # Array of a shard -> by which counts each of its columns is moved where parts are joined ("" for none).
 _MOVED: dict[str, tuple[str, ...]] = {
@@ -101,8 +100,7 @@ class Part:
 
     def count_rows(self, name: str) -> int:
         """Return the number of rows of an array."""
-        with ZipFile(self._path) as packed, packed.open(f"{name}.npy") as file:
-            shape, _, _ = read_header(file)
+        shape, _, _ = read_archived_header(self._path, name)
         return int(shape[0])
 
     def count_kinds(self) -> dict[str, int]:

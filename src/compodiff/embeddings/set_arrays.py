@@ -93,13 +93,7 @@ class SetEmbeddings:
         Raises:
             InputInvalid: its file is missing, truncated or damaged.
         """
-        path = self.folder / f"{name}.npy"
-        try:
-            return open_array(path)
-        except FileNotFoundError as error:
-            raise InputInvalid(f"{path} is not there; {_REMAKE}") from error
-        except (OSError, ValueError) as error:
-            raise InputInvalid(f"{path} is truncated or damaged ({error}); {_REMAKE}") from error
+        return open_array(self.folder / f"{name}.npy", remedy=_REMAKE)
 
     @cached_property
     def images(self) -> NDArray[np.float16]:

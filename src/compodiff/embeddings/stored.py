@@ -89,13 +89,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _open_array(folder: Path, name: str) -> NDArray[Any]:
-    path = folder / f"{name}.npy"
-    try:
-        return open_array(path)
-    except FileNotFoundError as error:
-        raise InputInvalid(f"{path} is not there; {_REMAKE}") from error
-    except ValueError as error:
-        raise InputInvalid(f"{path} is truncated or damaged ({error}); {_REMAKE}") from error
+    return open_array(folder / f"{name}.npy", remedy=_REMAKE)
 
 
 def _open_rows(folder: Path, name: str, count: int) -> NDArray[Any]:

@@ -40,6 +40,7 @@ from compodiff.index.segments.tables import PictureRows
 from compodiff.index.segments.vectors import StoredVectors
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import replace_folder, write_json
+from compodiff.storage.tables import read_frame
 
 __all__ = ["GROUP", "NO_PICTURE", "Beside", "Floats", "Index", "Rows", "build"]
 
@@ -117,7 +118,7 @@ class Index:
         """Join the parts; `Index.load` is the way in."""
         self.folder, self.manifest, self._nearest = folder, manifest, nearest
         self.rows: PictureRows | None = None
-        self.pictures = pd.read_parquet(folder / _PICTURES)
+        self.pictures = read_frame(folder / _PICTURES)
         self.picture_ids: Sequence[str] = self.pictures["picture_id"].tolist()
         self.names: Sequence[str] = self.pictures["name"].tolist() if "name" in self.pictures else self.picture_ids
         self.row: Mapping[str, int] = {picture_id: row for row, picture_id in enumerate(self.picture_ids)}

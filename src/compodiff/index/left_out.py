@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compodiff.errors import InputInvalid
 from compodiff.images.kinds import name_readable_kinds
 from compodiff.index.previous import UNSURE, Stamp
 from compodiff.storage.arrays import open_array
@@ -44,7 +45,7 @@ class LeftOut:
         try:
             rows = open_array(index_folder / _FILE, mapped=False)
             kinds, found = rows["kinds"].tolist(), {row["name"].item(): _parse_reason(row) for row in rows}
-        except (OSError, ValueError, IndexError):
+        except (InputInvalid, ValueError, IndexError):
             return cls()
         return cls(found) if set(kinds) <= {name_readable_kinds()} else cls()
 

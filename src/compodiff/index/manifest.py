@@ -21,6 +21,7 @@ KIND = "index"
 
 Opened = TypeVar("Opened")
 
+_REMEDY = "remove the folder and build it again"
 _REPLACED_WITHIN = 2.0  # seconds that a reader waits for an index that is just being replaced
 
 
@@ -126,7 +127,7 @@ def require_folder(index: Path, manifest: IndexManifest, folder: Path) -> None:
 
 def make_damage_error(folder: Path, fault: str) -> IndexMismatch:
     """Return the error of an index whose files are not what was written."""
-    return IndexMismatch(f"the index {folder} is damaged: {fault}; remove the folder and build it again")
+    return IndexMismatch(f"the index {folder} is damaged: {fault}; {_REMEDY}")
 
 
 def list_damaged_files(folder: Path) -> list[str]:
@@ -142,11 +143,19 @@ def make_fingerprint(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
-def open_array(path: Path) -> Any:
-    """Open an array of an index, memory-mapped; read it whole where it lies on a network."""
+def open_array(path: Path, *, mapped: bool | None = None) -> Any:
+    """Open an array of an index, memory-mapped; one on a network is read whole where `mapped` does not say.
+
+    Raises:
+        IndexMismatch: it is missing or damaged.
+    """
     from compodiff.storage import arrays
 
-    return arrays.open_array(path, mapped=not is_on_network(path.parent))
+    mapped = not is_on_network(path.parent) if mapped is None else mapped
+    try:
+        return arrays.open_array(path, mapped=mapped, remedy=_REMEDY)
+    except InputInvalid as error:
+        raise IndexMismatch(str(error)) from error
 
 
 def open_settled(folder: Path, opened: Callable[[], Opened]) -> Opened:

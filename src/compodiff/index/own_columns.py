@@ -16,6 +16,7 @@ import pandas as pd
 from compodiff.errors import InputInvalid
 from compodiff.index.metadata import COLUMNS_OF_FILES
 from compodiff.storage.names import make_printable
+from compodiff.storage.tables import read_frame
 
 KEYS = ("path", "picture_id", "file")  # one of these holds the picture's path from the folder
 _FILE, _KEY = "columns.parquet", "path"
@@ -70,7 +71,7 @@ class OwnColumns:
         path = index_folder / _FILE
         if path.is_file():
             try:
-                return cls(pd.read_parquet(path).set_index(_KEY))
+                return cls(read_frame(path).set_index(_KEY))
             except (OSError, ValueError, KeyError) as error:
                 raise InputInvalid(f"{path} is damaged; remove {index_folder} and build the index again") from error
         own = [name for name in pictures.columns if name not in COLUMNS_OF_FILES]
@@ -104,12 +105,14 @@ class OwnColumns:
         names = list(dict.fromkeys([*self.names, *more.names]))
         _require_names("the index's table and yours", names)
         paths = self.table.index.union(more.table.index, sort=False)
-        columns = {name: _join_column(self.table.get(name), more.table.get(name)).reindex(paths) for name in names}
+        columns = {name: _spread(_join_column(self.table.get(name), more.table.get(name)), paths) for name in names}
         return OwnColumns(pd.DataFrame(columns, index=paths).rename_axis(_KEY).apply(_make_storable))
 
     def select(self, names: Sequence[str]) -> pd.DataFrame:
         """Return the columns for the pictures at `names`, in their order; empty where there is no row."""
-        return self.table.reindex(list(names)).reset_index(drop=True)
+        paths = pd.Index(list(names))
+        columns = {name: _spread(column, paths) for name, column in self.table.items()}
+        return pd.DataFrame(columns, index=paths).reset_index(drop=True)
 
     def describe_unmatched(self, names: Collection[str]) -> str | None:
         """Say how many rows name no picture of `names`; None where every row does."""
@@ -130,7 +133,7 @@ def _read(path: Path) -> pd.DataFrame:
     is_parquet = path.suffix.lower() == ".parquet"
     try:
         if is_parquet:
-            content = pd.read_parquet(path)
+            content = read_frame(path)
             content.columns = [str(name) for name in content.columns]
             _require_names(path, list(content.columns))
             return content
@@ -140,10 +143,28 @@ def _read(path: Path) -> pd.DataFrame:
         keys = {name: str for name in names if name.casefold() in KEYS}  # 007.png may be called 007
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row has more values than there are columns
-            return pd.read_csv(path, dtype=keys, index_col=False, encoding="utf-8-sig")
+            content = pd.read_csv(path, dtype=keys, index_col=False, encoding="utf-8-sig")
+            return _read_whole_numbers(path, content)
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputInvalid(f"{path} cannot be read as {path.suffix or 'CSV'}: {reason}") from error
+
+
+def _read_whole_numbers(path: Path, content: pd.DataFrame) -> pd.DataFrame:
+    """Read the columns of whole numbers again of which some are missing: pandas has made floats of them."""
+    gaps = [str(name) for name, column in content.items() if column.dtype == float and column.hasnans and column.any()]
+    if gaps:
+        again = pd.read_csv(path, usecols=gaps, index_col=False, encoding="utf-8-sig", dtype_backend="numpy_nullable")
+        whole = [name for name in gaps if pd.api.types.is_integer_dtype(again[name])]
+        content[whole] = again[whole]
+    return content
+
+
+def _spread(column: "pd.Series[Any]", paths: "pd.Index[Any]") -> "pd.Series[Any]":
+    """Return the values of `paths`; whole numbers stay whole where one has none."""
+    if column.dtype.kind in "iu" and not paths.isin(column.index).all():
+        column = column.convert_dtypes()
+    return column.reindex(paths)
 
 
 def _join_column(before: "pd.Series[Any] | None", given: "pd.Series[Any] | None") -> "pd.Series[Any]":

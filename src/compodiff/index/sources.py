@@ -88,5 +88,5 @@ class Sources:
 def _read_texts(path: Path) -> tuple[str, ...]:
     try:
         return tuple(open_array(path, mapped=False).tolist())
-    except (OSError, ValueError):
+    except InputInvalid:
         return ()

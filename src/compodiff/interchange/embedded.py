@@ -174,9 +174,9 @@ def _read_header(array: Path) -> _Header:
     size = array.stat().st_size
     with open_binary(array) as file:
         try:
-            shape, is_fortran, dtype = read_header(file)
-        except ValueError as error:
-            raise Fault(DAMAGED_FILE, f"{array} is no array of NumPy ({str(error)[:100]})") from error
+            shape, is_fortran, dtype = read_header(array, file, "fetch it again")
+        except InputInvalid as error:
+            raise Fault(DAMAGED_FILE, str(error)) from error
         start = file.tell()
     if len(shape) != 2 or is_fortran or dtype.str not in _TYPES:
         raise Fault(DAMAGED_FILE, f"{array} holds {dtype} of the shape {shape}, not rows of float16 or float32")

@@ -18,7 +18,9 @@ from compodiff.tracking.figures import read_figures, require_figures_of
 from compodiff.tracking.registry import ModelCandidate, RegisteredVersion, register_model
 
 
-def register_folder(project: Path, model: ModelParts, results: Mapping[str, Path]) -> RegisteredVersion:
+def register_folder(
+    project: Path, model: ModelParts, results: Mapping[str, Path], registration: str = ""
+) -> RegisteredVersion:
     """Register a model that the pipeline did not train, as the challenger.
 
     It keeps its index over a person's own pictures where it has one, else it gets one of the project's gallery.
@@ -27,6 +29,7 @@ def register_folder(project: Path, model: ModelParts, results: Mapping[str, Path
         project: the folder that holds params.yaml.
         model: its folders.
         results: a file of figures by the name of the benchmark in params.yaml, of `compodiff benchmark run --json`.
+        registration: see `ModelCandidate`.
 
     Raises:
         CheckpointMismatch, EncoderMismatch: the model is damaged, or made of parts that do not fit.
@@ -45,7 +48,8 @@ def register_folder(project: Path, model: ModelParts, results: Mapping[str, Path
             _index_gallery(project, composer.encoder, params, index)
         folders = {"composed": model.composed, "encoder": model.encoder, "index": index}
         files = list(results.values())
-        return register_model(project, ModelCandidate(folders, model.folder / DIALS, figures, files))
+        dials = model.folder / DIALS
+        return register_model(project, ModelCandidate(folders, dials, figures, files, registration=registration))
 
 
 def _index_gallery(project: Path, encoder: Encoder, params: Params, index: Path) -> None:

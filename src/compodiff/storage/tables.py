@@ -40,6 +40,19 @@ class TableWriter:
             self._held = []
 
 
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a parquet file; whole numbers stay whole beside missing ones, where pandas would make floats of them.
+
+    Raises:
+        OSError, ValueError: it is not there or damaged.
+    """
+    frame: pd.DataFrame = pq.read_table(path).to_pandas(integer_object_nulls=True)
+    for name, column in list(frame.items()):
+        if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "integer":
+            frame[name] = column.astype("UInt64" if column.dropna().max() >= 2**63 else "Int64")
+    return frame
+
+
 @contextmanager
 def open_table_writer(path: Path, columns: Mapping[str, Any], kind: str = "") -> Iterator[TableWriter]:
     """Yield a writer; when the block ends well the table appears under `path`. Equal rows give equal bytes.

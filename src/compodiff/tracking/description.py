@@ -45,3 +45,14 @@ def _render_cells(figures: Mapping[str, Any], metrics: list[str]) -> Iterator[st
         ends = figures.get("intervals", {}).get(metric)
         interval = f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
         yield f"{100 * figures[metric]:.1f}{interval}" if metric in figures else ""
+
+
+def list_numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield each figure under its name, such as emoji/composed/recall_at_10."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from list_numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, list):  # the ends of an interval
+            yield from zip((f"{prefix}{name}/low", f"{prefix}{name}/high"), map(float, value), strict=True)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)

@@ -6,7 +6,7 @@ and its run the figures that the gate of promotion.py judges. Search and serving
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from compodiff.signing.chain import write_registered_chain
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.storage.scratch import open_scratch
-from compodiff.tracking.description import describe_version
+from compodiff.tracking.description import describe_version, list_numbers
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.pipelines import update_pipeline
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params, record_at_once
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MODEL = "compodiff"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 FINETUNED = "finetuned"  # who made a version, where its gate is not that of the pipeline's models
-_MADE_BY = "made_by"
+_MADE_BY, _REGISTRATION = "made_by", "registration"  # tags of a version
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _CODE = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
@@ -49,6 +49,7 @@ class ModelCandidate:
         figures: benchmark name -> what its metrics file holds.
         files: reports, plots and metrics files to keep with the run.
         made_by: FINETUNED, or "" for the pipeline; says which gates judge it.
+        registration: names this registration; who was killed and asks for it again gets the version that it made.
     """
 
     folders: Mapping[str, Path]
@@ -56,6 +57,7 @@ class ModelCandidate:
     figures: Mapping[str, Mapping[str, Any]]
     files: Sequence[Path]
     made_by: str = ""
+    registration: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class RegisteredVersion:
 
 
 def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersion:
-    """Register `candidate` as a new version of the model, the challenger.
+    """Register `candidate` as a version of the model, the challenger: a new one, but for a registration done before.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
@@ -78,6 +80,9 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
     deliver_kept(store, project, only_ended=True)
     figures = dict(list_numbers(candidate.figures))
     with require_answers(store.uri):
+        if found := _find_registered(store, candidate.registration):
+            store.client.set_registered_model_alias(MODEL, CHALLENGER, found.version)
+            return _add_figures(store, found)
         trained_with = read_card(candidate.folders["composed"])["trained_with"]
         origin = describe_origin(project) | find_training_trace(store, dict(flatten_params(trained_with)))
         with record_at_once(store, project, "register", origin) as run_id:
@@ -87,6 +92,7 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
         tags = origin | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
         card = describe_version(candidate.figures, read_json(candidate.dials), tags)
+        tags |= {_REGISTRATION: candidate.registration} if candidate.registration else {}
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, description=card, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
     return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by)
@@ -224,6 +230,11 @@ def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
     return next((each for each in found if str(each.version) == number), None)
 
 
+def _find_registered(store: Store, registration: str) -> "ModelVersion | None":
+    found = store.client.search_model_versions(f"name = '{MODEL}'") if registration else ()
+    return next((each for each in found if each.tags.get(_REGISTRATION) == registration), None)
+
+
 def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     from mlflow.artifacts import download_artifacts
 
@@ -286,14 +297,3 @@ def ensure_registered_model(store: Store, name: str, description: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def list_numbers(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield each figure under its name, such as emoji/composed/recall_at_10."""
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from list_numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, list):  # the ends of an interval
-            yield from zip((f"{prefix}{name}/low", f"{prefix}{name}/high"), map(float, value), strict=True)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{name}", float(value)

@@ -133,13 +133,10 @@ class CurveQueries:
         Raises:
             InputInvalid: the file is missing or damaged.
         """
-        try:
-            with open_archive(path) as arrays:
-                parts = range(sum(name.startswith("null_tokens") for name in arrays))
-                texts, null_text = zip(*(_read_texts(arrays, part) for part in parts), strict=True)
-                return cls(texts, null_text, **{name: arrays[name] for name in _OTHER_ARRAYS})
-        except (OSError, ValueError, KeyError) as error:
-            raise InputInvalid(f"{path} is missing or damaged ({error}); run: dvc repro") from error
+        with open_archive(path, "run: dvc repro") as arrays:
+            parts = range(sum(name.startswith("null_tokens") for name in arrays))
+            texts, null_text = zip(*(_read_texts(arrays, part) for part in parts), strict=True)
+            return cls(texts, null_text, **{name: arrays[name] for name in _OTHER_ARRAYS})
 
 
 _OTHER_ARRAYS = ("references", "gallery", "hits", "own")

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compodiff.embeddings.set_arrays import NOTHING, NULL_TEXT, SetEmbeddings, create_array
-from compodiff.errors import InputInvalid
 from compodiff.sets import SPLITS
 from compodiff.storage.arrays import open_array
 
@@ -61,13 +60,8 @@ class SetExamples:
         return self._open_array("negatives")
 
     def _open_array(self, name: str) -> Rows:
-        path = self.folder / f"{name}.npy"
-        try:
-            return open_array(path)
-        except (OSError, ValueError) as error:
-            raise InputInvalid(
-                f"{path} is missing or damaged ({error}); run: dvc repro --single-item --force validate@{self.name}"
-            ) from error
+        remedy = f"run: dvc repro --single-item --force validate@{self.name}"
+        return open_array(self.folder / f"{name}.npy", remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,27 @@ def test_other_rules_write_rows_again_and_look_at_no_picture_again(dataset, enco
     report = cleaned(dataset, to, encoder_folder, rules=CleaningRules(1.1, any_caption=False, contaminated=1.1))
     assert set(SHOWN) - set(kept(to)) == {"train-05"}
     assert report["accepted"] == 7
+
+
+def test_damaged_facts_are_named_with_a_way_out(dataset, encoder_folder, tmp_path):
+    to = tmp_path / "clean"
+    before = cleaned(dataset, to, encoder_folder)
+    for path in (to / "facts").glob("*embeddings.npy"):
+        path.write_bytes(path.read_bytes()[:90])
+    with pytest.raises(InputInvalid, match=r"embeddings\.npy is missing or damaged .*; remove .*facts and run again"):
+        cleaned(dataset, to, encoder_folder)
+    shutil.rmtree(to / "facts")
+    assert cleaned(dataset, to, encoder_folder) == before
+
+
+def test_a_damaged_gallery_of_the_last_run_is_named_with_a_way_out(tmp_path):
+    path = tmp_path / "gallery.npz"
+    NOTHING.save(path, "mine")
+    assert BenchmarkGallery.load(path, "mine") is not None
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"NUMPY", b"NUMPI"))
+    with pytest.raises(InputInvalid, match=r"gallery\.npz is missing or damaged .*; remove it and run again"):
+        BenchmarkGallery.load(path, "mine")
 
 
 def test_what_is_no_cleaned_set_is_never_overwritten(dataset, encoder_folder, tmp_path):

@@ -2,6 +2,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -100,6 +101,22 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert len(reads) == len(material.pictures) - 64, "the finished chunk of 8 batches is kept"
     assert digests(resumed) == digests(folder)
     assert list(tmp_path.iterdir()) == [resumed], "the chunks are gone"
+
+
+def test_a_damaged_chunk_is_named_with_a_way_out(
+    material: EmbeddingMaterial, tiny_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(material, pictures=material.pictures[:2], texts=["red"])
+    with monkeypatch.context() as patched:
+        patched.setattr("compodiff.embeddings.making._write_table", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make_embeddings(tmp_path / "embeddings", tiny_encoder, few, PARAMS)
+    (chunk,) = tmp_path.glob(".embeddings.work/pictures-*.npz")
+    chunk.write_bytes(chunk.read_bytes()[:-30])
+    with pytest.raises(InputInvalid, match=r"pictures-0+\.npz is missing or damaged .*; remove it and run again"):
+        make_embeddings(tmp_path / "embeddings", tiny_encoder, few, PARAMS)
+    chunk.unlink()
+    make_embeddings(tmp_path / "embeddings", tiny_encoder, few, PARAMS)
 
 
 def test_chunks_of_other_params_are_not_used(

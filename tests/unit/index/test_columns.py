@@ -10,12 +10,14 @@ from worlds.album import PARAMS, add, build
 from compodiff.errors import InputInvalid
 from compodiff.images import list_pictures
 from compodiff.index import INSIDE
+from compodiff.index.filters import Filters
 from compodiff.index.folder import remove_from_index
 from compodiff.index.index import Index
 from compodiff.index.manifest import MANIFEST
 from compodiff.index.own_columns import OwnColumns
 from compodiff.search.query import Query
 from compodiff.search.searcher import Searcher
+from compodiff.serving.champion import Metadata
 
 
 def test_metadata_of_files_captions_and_a_table_can_be_filtered_by(album, encoder, composer, tmp_path):
@@ -121,6 +123,25 @@ def test_a_column_that_is_added_to_keeps_its_type(dtype):
     joined = before.join(given).table["own"]
     assert joined.dtype == dtype
     assert joined[["a", "b", "c"]].tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("gaps", ["in the table", "beside it"])
+def test_whole_numbers_beyond_what_floats_hold_stay_exact_beside_gaps(album, encoder, composer, tmp_path, suffix, gaps):
+    numbers = [2**53 + 1, 2**53 + 3, *([None] if gaps == "in the table" else [])]
+    given = pd.DataFrame({"path": ["a/1.png", "b/2.png", "b/4.png"][: len(numbers)]})
+    given["number"] = pd.array(numbers, "Int64")
+    path = tmp_path / f"more.{suffix}"
+    given.to_csv(path, index=False) if suffix == "csv" else given.astype({"number": object}).to_parquet(path)
+    build(album, encoder, columns=path)
+    for _ in range(2):
+        index = Index.load(album / INSIDE)
+        row = index.row["a/1.png"]
+        assert Filters(index.pictures).find_rows(f"number = {2**53 + 1}").tolist() == [row]
+        assert Metadata(index.pictures).read_rows([row, index.row["b/0.png"]])[0]["number"] == 2**53 + 1
+        assert Metadata(index.pictures).read_rows([index.row["b/0.png"]])[0]["number"] is None
+        draw_patches(20).save(album / "20.png")
+        add(album, encoder, album / "20.png")
 
 
 def test_columns_of_an_index_of_an_earlier_make_are_kept(album, encoder, composer, tmp_path):

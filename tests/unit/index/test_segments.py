@@ -182,7 +182,7 @@ def test_a_full_disk_while_merging_costs_nothing_that_was_coded(tmp_path, monkey
         (lambda folder: np.save(folder / "part-1.npy", np.ones((300, 8), np.float16)), EncoderMismatch, "is 8 wide"),
         (lambda folder: np.save(folder / "part-1.npy", np.ones((9, WIDTH), np.float16)), InputInvalid, "has 9 rows"),
         (lambda folder: np.save(folder / "part-1.npy", np.ones(300, np.int64)), InputInvalid, "holds int64"),
-        (lambda folder: (folder / "part-1.npy").write_bytes(b"no array"), InputInvalid, "cannot be read"),
+        (lambda folder: (folder / "part-1.npy").write_bytes(b"no array"), InputInvalid, "missing or damaged"),
         (lambda folder: (folder / "part-1.parquet").write_bytes(b"no table"), InputInvalid, "not parquet"),
         (shutil.rmtree, InputInvalid, "holds no arrays"),
     ],

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compodiff.storage.arrays import open_archive, open_array, read_header
+from compodiff.errors import InputInvalid
+from compodiff.storage.arrays import open_archive, open_array, read_archived_header, read_header
 
 SOURCES = Path(__file__).parents[3] / "src" / "compodiff"
 ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -22,7 +23,7 @@ def test_what_was_saved_is_read(array: Path, mapped: bool) -> None:
     assert np.array_equal(open_array(array, mapped=mapped), ROWS)
     assert isinstance(open_array(array, mapped=mapped), np.memmap) == mapped
     with array.open("rb") as file:
-        assert read_header(file) == ((2, 3), False, np.dtype(np.float32))
+        assert read_header(array, file) == ((2, 3), False, np.dtype(np.float32))
         assert file.read() == ROWS.tobytes()
 
 
@@ -37,14 +38,15 @@ def test_what_was_saved_is_read(array: Path, mapped: bool) -> None:
         (b"\x93NUMPY", b"PK\x03\x04zz", "the magic string"),
     ],
 )
-def test_a_changed_header_is_a_value_error_of_one_line(
+def test_a_changed_header_is_named_in_one_line(
     array: Path, mapped: bool, before: bytes, after: bytes, fault: str
 ) -> None:
     content = array.read_bytes().replace(before, after)
     assert content != array.read_bytes()
     array.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^{fault}.*$") as raised:
-        open_array(array, mapped=mapped)
+    said = rf"^{re.escape(str(array))} is missing or damaged \({fault}.*\); run: make$"
+    with pytest.raises(InputInvalid, match=said) as raised:
+        open_array(array, mapped=mapped, remedy="run: make")
     assert "\n" not in str(raised.value)
 
 
@@ -52,29 +54,36 @@ def test_an_archive_is_no_array_and_an_array_no_archive(array: Path) -> None:
     np.savez(array.with_suffix(".npz"), rows=ROWS)
     with open_archive(array.with_suffix(".npz")) as arrays:
         assert np.array_equal(arrays["rows"], ROWS)
+    assert read_archived_header(array.with_suffix(".npz"), "rows") == ((2, 3), False, np.dtype(np.float32))
     array.with_suffix(".npz").rename(array.with_name("b.npy"))
-    with pytest.raises(ValueError, match="the magic string"):
+    with pytest.raises(InputInvalid, match="the magic string"):
         open_array(array.with_name("b.npy"))
-    with pytest.raises(ValueError, match="TypeError"), open_archive(array):
+    with pytest.raises(InputInvalid, match="TypeError"), open_archive(array):
         pass
+    with pytest.raises(InputInvalid, match=r"a\.npy is missing or damaged \(BadZipFile: .*\); remove it and run again"):
+        read_archived_header(array, "rows")
 
 
-def test_an_archive_cut_short_or_changed_is_a_value_error(tmp_path: Path) -> None:
+def test_an_archive_cut_short_or_changed_or_without_the_array_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, rows=np.zeros(9999))
     whole = path.read_bytes()
     for content, fault in (
         (b"", "EOFError"),
         (whole[:-30], "BadZipFile"),
+        (whole, "KeyError: 'cols"),
         (whole[:60] + bytes(8) + whole[68:], "error|BadZipFile"),
     ):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=fault), open_archive(path) as arrays:
-            assert len(arrays["rows"]) == 9999
+        said = rf"a\.npz is missing or damaged \(.*({fault})"
+        with pytest.raises(InputInvalid, match=said), open_archive(path) as arrays:
+            assert [len(arrays[name]) for name in ("rows", "cols")] == [9999, 9999]
 
 
-def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputInvalid, match=r"a\.npy is missing or damaged \(No such file or directory\); remove it and"
+    ):
         open_array(tmp_path / "a.npy")
 
 

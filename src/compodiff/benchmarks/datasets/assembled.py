@@ -103,12 +103,9 @@ def read_held_out(folders: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[n
     """
     scored, chosen = [np.empty((0, DIGEST_BYTES), np.uint8)], [np.empty((0, DIGEST_BYTES), np.uint8)]
     for folder in folders:
-        try:
-            with open_archive(folder / HELD_OUT) as arrays:
-                scored.append(arrays["scored"])
-                chosen.append(arrays["chosen"])
-        except (OSError, ValueError, KeyError) as error:
-            raise InputInvalid(f"{folder / HELD_OUT} is missing or damaged ({error}); run: dvc repro") from error
+        with open_archive(folder / HELD_OUT, "run: dvc repro") as arrays:
+            scored.append(arrays["scored"])
+            chosen.append(arrays["chosen"])
     return np.concatenate(scored), np.concatenate(chosen)
 
 

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from compodiff.index.gpus import GpuCopies
 from compodiff.index.index import Index
-from compodiff.index.manifest import IndexManifest, make_damage_error, require_segments
+from compodiff.index.manifest import IndexManifest, make_damage_error, open_array, require_segments
 from compodiff.index.nearest import NO_PICTURE, Floats, Nearest, Rows
 from compodiff.index.segments.lists import MappedLists
 from compodiff.index.segments.tables import PictureRows, RowById, TextColumn
 from compodiff.index.segments.vectors import StoredVectors
-from compodiff.storage.arrays import open_array
 
 HASHES, ROWS = "id_hashes.npy", "id_rows.npy"
 _SAMPLED = 4096  # vectors that stand for all
@@ -83,7 +82,7 @@ class SegmentedIndex(Index):
             self._nearest = nearest or NearestInSegments(folder, manifest, self.removed)
             self.pictures = self.stored.read([])
             folders = [folder / name_segment(number) for number in range(len(self.described.parts))]
-            hashes = [(open_array(each / HASHES), open_array(each / ROWS)) for each in folders]
+            hashes = [(open_array(it / HASHES, mapped=True), open_array(it / ROWS, mapped=True)) for it in folders]
         except (OSError, ValueError, KeyError) as error:
             raise make_damage_error(folder, f"its tables cannot be read ({' '.join(str(error).split())})") from error
         self.ids = RowById(hashes, self.stored, self.removed)

@@ -166,10 +166,7 @@ def _find_table(folder: Path, array: Path) -> Path | None:
 
 
 def _map(path: Path) -> NDArray[Any]:
-    try:
-        return open_array(path)
-    except (OSError, ValueError) as error:
-        raise InputInvalid(f"{path} cannot be read ({' '.join(str(error).split())}); {_REMEDY}") from error
+    return open_array(path, remedy=_REMEDY)
 
 
 def _count(table: Path) -> int:

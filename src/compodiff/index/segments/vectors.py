@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compodiff.storage.arrays import open_array
+from compodiff.index.manifest import open_array
 
 Floats = NDArray[np.float32]
 _AT_ONCE = 65_536  # rows
@@ -52,5 +52,5 @@ class StoredVectors:
 
     def _map(self, file: int) -> NDArray[np.float16]:
         if file not in self._mapped:
-            self._mapped[file] = open_array(self._files[file])
+            self._mapped[file] = open_array(self._files[file], mapped=True)
         return self._mapped[file]
