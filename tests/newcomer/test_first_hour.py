@@ -1,8 +1,8 @@
 """A newcomer's first hour: the commands of README.md and the tutorials, as written, in a fresh clone.
 
-The clone's .venv is the environment of the tests: tests/install makes one from nothing. One `make run` of a smaller
-pipeline serves all pages, and each command finds the files that its page says the reader has.
-docs/tutorials/own-domain.md has a test of its own (tests/e2e/test_own_domain.py).
+The clone's .venv is the environment of the tests; that `make` makes one is tests/install's, by an installer that
+fetches nothing. One `make run` of a smaller pipeline serves all pages, and each command finds the files that its page
+says the reader has. docs/tutorials/own-domain.md has a test of its own (tests/e2e/test_own_domain.py).
 """
 
 import os
