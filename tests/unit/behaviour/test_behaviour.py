@@ -141,6 +141,9 @@ def test_a_champion_whose_files_are_gone_passes_nothing_and_can_be_replaced(
         ("- {name: a, kind: maximum}", "case 1: Input tag 'maximum' found"),
         ("a: b", "Input should be a valid list of cases"),
         ("- [", "is not YAML"),
+        ("[" * 999, "is not YAML"),
+        ("- 2024-99-99", "is not YAML"),
+        ('- {name: a, kind: "mini\\nmum"}', r"case 1: Input tag 'mini\\nmum' found"),
         (
             "- &a {name: a, kind: direction, reference: r, text: t, towards: f}\n- *a",
             "two cases of the name 'a'; give each",

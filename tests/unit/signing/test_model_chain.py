@@ -79,6 +79,8 @@ def test_openssl_confirms_the_signature(model: Path, tmp_path: Path, monkeypatch
         (lambda model: (model / "index" / "index.faiss").unlink(), "lacks index/index.faiss by its chain.json; fetch"),
         (lambda model: (model / "encoder" / "more.json").write_text(""), "besides what it should, encoder/more.json"),
         (lambda model: (model / CHAIN).write_text("[]"), "chain.json names no files; sign the folder anew: compodiff"),
+        (lambda model: (model / CHAIN).write_text('{"files": {"sampling.json": 9}}'), "chain.json names no files"),
+        (lambda model: (model / CHAIN).write_text('{"files": {"a\\nb": "%s"}}' % ("0" * 64)), r"lacks a\\nb by its"),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_named(model: Path, damage, message: str) -> None:
