@@ -4,6 +4,7 @@ A version holds all that a search needs (composed model, encoder, index of the d
 and its run the figures that the gate of promotion.py judges. Search and serving load by alias, never by number.
 """
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
-from compodiff.signing.chain import write_registered_chain
+from compodiff.signing.chain import read_origin, write_registered_chain
 from compodiff.storage.atomic import replace_folder
 from compodiff.storage.json_files import read_json
 from compodiff.storage.scratch import open_scratch
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
 MODEL = "compodiff"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 FINETUNED = "finetuned"  # who made a version, where its gate is not that of the pipeline's models
-_MADE_BY = "made_by"
+_MADE_BY, _BROKEN = "made_by", "chain_broken"  # tags of a version
+# Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
+REGISTER = "make run, or dvc repro --single-item --force register"
 
+CHAIN_IS_BROKEN = "its chain of digests from the data to its files is broken"
+LONGEST_TAG = 4000  # characters
+_log = logging.getLogger(__name__)
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _CODE = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
 _REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "open_clip_torch", "timm", "transformers")
@@ -60,16 +66,24 @@ class ModelCandidate:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One registered version; `figures` are metrics such as emoji/composed/recall_at_10; `made_by` as registered."""
+    """One registered version.
+
+    Attributes:
+        number, run_id: its number, and the run that registered it.
+        figures: metrics such as emoji/composed/recall_at_10.
+        made_by: as registered.
+        broken: where the chain of digests from the data to its files breaks, in words; "" where it does nowhere.
+    """
 
     number: str
     run_id: str
     figures: Mapping[str, float]
     made_by: str = ""
+    broken: str = ""
 
 
 def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersion:
-    """Register `candidate` as a new version of the model, the challenger.
+    """Register `candidate` as a new version of the model, the challenger; say where its chain of digests breaks.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
@@ -82,14 +96,17 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         origin = describe_origin(project) | find_training_trace(store, dict(flatten_params(trained_with)))
         with record_at_once(store, project, "register", origin) as run_id:
             _log_run(store, run_id, candidate, figures)
-            source, model_id = _log_model(project, store, run_id, candidate, origin)
+            source, model_id, broken = _log_model(project, store, run_id, candidate, origin)
         update_pipeline(store, origin, "FINISHED", figures)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        tags = origin | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
+        own = {_MADE_BY: candidate.made_by, _BROKEN: broken[:LONGEST_TAG]}
+        tags = origin | {name: value for name, value in own.items() if value}  # MLflow keeps no empty tags
         card = describe_version(candidate.figures, read_json(candidate.dials), tags)
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, description=card, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
-    return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by)
+    if broken:
+        _log.warning("version %s is registered, but %s: %s", made.version, CHAIN_IS_BROKEN, broken)
+    return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by, broken)
 
 
 def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
@@ -171,6 +188,26 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
     return folder
 
 
+def explain_missing_files(project: Path, number: str) -> str | None:
+    """Return in words that the files of version `number` are gone; None where they are there. Nothing is fetched.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached, or has no such version.
+    """
+    if find_stored_version(project, MODEL, number):
+        return None
+    store = open_store(project)
+    with require_answers(store.uri):
+        place = store.client.get_model_version_download_uri(MODEL, number)
+    address = urlsplit(place)
+    if address.scheme in ("", "file"):
+        is_there = (Path(unquote(address.path)) / "artifacts").is_dir()
+    else:
+        is_there = "artifacts" in _list_names(store, place)
+    way_out = f"bring them back from a backup, or register another: {REGISTER}"
+    return None if is_there else f"the files of {MODEL} version {number} are gone ({place}); {way_out}"
+
+
 def find_registry_page(project: Path) -> str:
     """Return where a person sees the models and their runs: the server's page, or the command that shows the store."""
     store = open_store(project)
@@ -191,7 +228,7 @@ def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
                 raise
             gone = f"run {run_id}, which holds the figures of {MODEL} version {number}, is gone from MLflow"
             raise InputInvalid(f"{gone}; bring it back from a backup, or delete that version there") from error
-    return RegisteredVersion(number, run_id, figures, found.tags.get(_MADE_BY, ""))
+    return RegisteredVersion(number, run_id, figures, found.tags.get(_MADE_BY, ""), found.tags.get(_BROKEN, ""))
 
 
 def _find(store: Store, alias: str) -> "ModelVersion | None":
@@ -224,6 +261,13 @@ def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
     return next((each for each in found if str(each.version) == number), None)
 
 
+def _list_names(store: Store, place: str) -> set[str]:
+    from mlflow.artifacts import list_artifacts
+
+    with require_answers(store.uri):
+        return {Path(found.path).name for found in list_artifacts(artifact_uri=place, tracking_uri=store.uri)}
+
+
 def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
     from mlflow.artifacts import download_artifacts
 
@@ -254,8 +298,12 @@ def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapp
 
 def _log_model(
     project: Path, store: Store, run_id: str, candidate: ModelCandidate, origin: Mapping[str, str]
-) -> tuple[str, str]:
-    """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
+) -> tuple[str, str, str]:
+    """Write the model as a pyfunc made of code, safetensors and JSON.
+
+    Returns:
+        Its address, its id, and where its chain of digests breaks ("": nowhere).
+    """
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc
 
@@ -263,6 +311,7 @@ def _log_model(
         folder = temporary / "model"
         parts = {**candidate.folders, candidate.dials.name: candidate.dials}
         chain = write_registered_chain(temporary, project, parts, origin)
+        broken = "; ".join(read_origin(temporary)["broken"])
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),
@@ -274,7 +323,7 @@ def _log_model(
         model = store.client.create_logged_model(store.experiment_id, MODEL, source_run_id=run_id)
         store.client.log_model_artifacts(model.model_id, str(folder))
     store.client.finalize_logged_model(model.model_id, "READY")
-    return str(model.artifact_location), str(model.model_id)
+    return str(model.artifact_location), str(model.model_id), broken
 
 
 def ensure_registered_model(store: Store, name: str, description: str) -> None:

@@ -1,8 +1,9 @@
-"""Promotion and rollback over a real registry; versions here have figures and no files."""
+"""Promotion and rollback over a real registry; versions here have figures, and an empty folder for their files."""
 
 import getpass
 import json
 import os
+import shutil
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,8 @@ def register(project: Path, recall: float, **relations: float) -> str:
     store.client.log_batch(run_id, metrics=points)
     if not store.client.search_registered_models(f"name = '{MODEL}'"):
         store.client.create_registered_model(MODEL)
-    version = store.client.create_model_version(MODEL, str(project), run_id).version
+    (project / "models" / run_id / "artifacts").mkdir(parents=True)
+    version = store.client.create_model_version(MODEL, str(project / "models" / run_id), run_id).version
     store.client.set_registered_model_alias(MODEL, CHALLENGER, version)
     return str(version)
 
@@ -222,6 +224,31 @@ def test_a_deleted_champion_is_rolled_back_from_to_what_is_there(project: Path) 
     client.delete_model_version(MODEL, "2")
     with pytest.raises(InputInvalid, match="no previous champion"):
         roll_back(project)
+
+
+def delete_files(project: Path, number: str) -> None:
+    shutil.rmtree(open_store(project).client.get_model_version(MODEL, number).source)
+
+
+def test_a_version_whose_files_are_gone_becomes_champion_neither_by_rollback_nor_by_promotion(project: Path) -> None:
+    for recall in (0.5, 0.6):
+        register(project, recall)
+        decide(project)
+    delete_files(project, "1")
+    said = r"the files of compodiff version 1 are gone \(.*\); bring them back from a backup, or register another: make"
+    with pytest.raises(InputInvalid, match=said):
+        roll_back(project)
+    assert aliases(project) == {CHAMPION: "2", PREVIOUS: "1"}
+    assert len(decisions(project)) == 2
+    delete_files(project, register(project, 0.7))
+    asked = list[object]()
+    with pytest.raises(PromotionRefused, match="is not promoted: the files of compodiff version 3 are gone"):
+        promote(project, GATES, min_relation_queries=ENOUGH, examine=lambda *them: asked.extend(them) or [])
+    assert aliases(project) == {CHAMPION: "2", PREVIOUS: "1"}
+    assert asked == []  # it could not answer
+    register(project, 0.8)
+    delete_files(project, "2")
+    assert decide(project) == ChampionChange("2", "4"), "a champion whose files are gone can be replaced"
 
 
 @pytest.mark.parametrize("cut", ["1", "2", "3", "all"])

@@ -10,13 +10,13 @@ import mlflow.pyfunc
 import numpy as np
 import pytest
 import yaml
-from factories import make_denoiser_config, make_random_denoiser
+from factories import make_benchmark_gate, make_denoiser_config, make_random_denoiser
 from mlflow.entities.model_registry import ModelVersion
 from opentelemetry.sdk.trace import TracerProvider
 from PIL import Image
 
 from compodiff.encoders import Encoder, save_encoder
-from compodiff.errors import InputInvalid
+from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.inspection.versions import compare_versions
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.sampling.process import Process
@@ -24,10 +24,12 @@ from compodiff.params import load_params
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 from compodiff.signing.chain import read_origin, require_intact
+from compodiff.signing.lineage import compute_dvc_digest
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
 from compodiff.tracking import registry
 from compodiff.tracking.own_store import find_stored_version
+from compodiff.tracking.promotion import promote
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -211,6 +213,31 @@ def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
     said = r"the files of compodiff version 1 are gone .* from a backup, or go to another version: compodiff rollback"
     with pytest.raises(InputInvalid, match=said):
         find_model_folder(registered, CHALLENGER)
+
+
+def test_a_version_whose_chain_of_digests_breaks_is_registered_with_a_warning_and_not_promoted(
+    registered: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifacts, gates = registered / "artifacts", {"emoji": make_benchmark_gate(floor=0.0)}
+    parts = {name: artifacts / name for name in ("encoder", "composed", "index", "metrics", "reports")}
+
+    def register_as_recorded(digest: str | None) -> None:
+        outs = [{"path": "artifacts/composed", "md5": digest}]
+        (registered / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train_composed": {"outs": outs}}}))
+        register(**parts, dials=artifacts / "sampling.json", registration=artifacts / "registration.json")
+
+    assert "chain" not in caplog.text  # of a project without dvc.lock
+    register_as_recorded("5.dir")
+    said = "its chain of digests from the data to its files is broken"
+    assert f"version 2 is registered, but {said}: artifacts/composed is not what dvc.lock records" in caplog.text
+    with pytest.raises(PromotionRefused, match=rf"{said} \(artifacts/composed is .*\); dvc repro makes"):
+        promote(registered, gates, min_relation_queries=1)
+    caplog.clear()
+    register_as_recorded(compute_dvc_digest(parts["composed"]))
+    assert said not in caplog.text
+    origin = read_origin(find_model_folder(registered, CHALLENGER))
+    assert (origin["broken"], "artifacts/encoder" in origin["unrecorded"]) == ([], True)
+    assert promote(registered, gates, min_relation_queries=1).after == "3"
 
 
 def test_promote_and_rollback_are_commands_with_exit_codes(registered: Path) -> None:
