@@ -6,24 +6,28 @@ import os
 import shutil
 import socket
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
+import yaml
 from factories import make_benchmark_gate
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.serving.verdicts import choose_record
+from compodiff.tracking import promotion
 from compodiff.tracking.decision_log import DECISIONS, SHADOWED, WITHDRAWN, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
 from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_model_folder, find_version_at
 from compodiff.tracking.store import open_store
 
+ROOT = Path(__file__).parents[3]
 LIMITS = make_benchmark_gate()
 GATES = {"emoji": LIMITS}
 ENOUGH = 50
@@ -272,20 +276,71 @@ def test_a_log_that_lost_a_decision_says_who_is_champion(
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
 
 
-def test_two_pipelines_on_one_registry_each_judge_the_version_that_they_registered(project: Path) -> None:
-    own, others = register(project, 0.5), register(project, 0.9)
-    assert promote(project, GATES, min_relation_queries=ENOUGH, number=own) == ChampionChange(None, own)
-    assert decide(project) == ChampionChange(own, others)
+def test_two_pipelines_on_one_registry_each_judge_the_version_that_they_registered(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two commits, whose gates differ: each registers, and the other does so before the gate is asked."""
+    from flows import promotion as flow
+
+    store, promote_in = open_store(project), promotion.promote
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    recalls, floors = {"strict": 0.9, "mild": 0.5}, {"strict": 0.95, "mild": 0.4}
+    numbers = {name: register(project, recall) for name, recall in recalls.items()}
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"promotion": {"behaviour": None}}
+    for name, number in numbers.items():
+        (tmp_path / name / "artifacts").mkdir(parents=True)
+        (tmp_path / name / "params.yaml").write_text(yaml.safe_dump(params))
+        written = {"version": number, "run_id": store.client.get_model_version(MODEL, number).run_id}
+        (tmp_path / name / "artifacts" / "registration.json").write_text(json.dumps(written))
+
+    def promote_by_floor(checkout: Path, _: object, *, number: str | None, **_others: object) -> ChampionChange:
+        gates = {"emoji": make_benchmark_gate(floor=floors[checkout.name])}
+        return promote_in(checkout, gates, min_relation_queries=ENOUGH, number=number)
+
+    def promote_after_the_other(number: str, **_: object) -> object:
+        (other,) = {*numbers.values()} - {number}
+        store.client.set_registered_model_alias(MODEL, CHALLENGER, other)
+        return promote_challenger(number)
+
+    promote_challenger = flow.promote_challenger.fn
+    monkeypatch.setattr(promotion, "promote", promote_by_floor)
+    monkeypatch.setattr(flow, "promote_challenger", promote_after_the_other)
+    monkeypatch.setattr(flow, "_make_known", lambda *_: None)  # which takes Prefect
+    outcomes = {}
+    for name in numbers:
+        monkeypatch.chdir(tmp_path / name)
+        (outcomes[name],) = flow.promote_registered()
+    assert {name: each.outcome for name, each in outcomes.items()} == {"strict": "refused", "mild": "promoted"}
+    assert "version 1 of compodiff is not promoted: emoji/composed/recall_at_10" in outcomes["strict"].reason
+    assert aliases(project) == {CHAMPION: numbers["mild"], PREVIOUS: None}
 
 
-def test_an_hour_behind_is_no_matter_to_the_order_of_decisions(project: Path) -> None:
+def test_a_clock_an_hour_behind_is_no_matter_to_the_order_of_decisions(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of another machine: our own times and those that MLflow writes."""
     for recall in (0.5, 0.6):
         register(project, recall)
-    store, hour = open_store(project), timedelta(hours=1)
-    decide(project)
-    late = Decision("rolled back", "a", (datetime.now(UTC) - hour).isoformat(), "2", "1", "2", (), {})
-    assert taken(store, project, settle_aliases(store), late)
-    assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
+        decide(project)
+    now = time.time
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(hours=1)
+
+    with monkeypatch.context() as behind:
+        behind.setattr(time, "time", lambda: now() - 3600)
+        behind.setattr(promotion, "datetime", Behind)
+        assert roll_back(project) == ChampionChange("2", "1")
+        register(project, 0.7)
+        assert decide(project) == ChampionChange("1", "3")
+    _, before, back, again = decisions(project)
+    assert datetime.fromisoformat(again.tags["at"]) < datetime.fromisoformat(before.tags["at"])
+    assert back.creation_timestamp <= again.creation_timestamp < before.creation_timestamp - 3_000_000
+    assert aliases(project) == {CHAMPION: "3", PREVIOUS: "1"}
+    assert roll_back(project) == ChampionChange("3", "1")
+    assert aliases(project) == {CHAMPION: "1", PREVIOUS: "3"}
 
 
 def test_figures_that_are_gone_are_named_with_the_way_out(project: Path) -> None:
