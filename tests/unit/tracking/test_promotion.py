@@ -315,6 +315,7 @@ def test_two_pipelines_on_one_registry_each_judge_the_version_that_they_register
     assert aliases(project) == {CHAMPION: numbers["mild"], PREVIOUS: None}
 
 
+@pytest.mark.timeout(120)  # decisions that are told apart by their times end in none
 def test_a_clock_an_hour_behind_is_no_matter_to_the_order_of_decisions(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
