@@ -31,13 +31,13 @@ from compodiff.tracking.registry import (
     MODEL,
     REGISTER,
     RegisteredVersion,
-    explain_missing_files,
     find_number_at,
     find_version,
     find_version_at,
 )
 from compodiff.tracking.runs import deliver_kept
 from compodiff.tracking.store import Store, open_store, require_answers
+from compodiff.tracking.version_files import explain_missing_files
 
 # Returns what stands against a challenger besides its figures, given it and the champion, if there is one.
 Examine = Callable[[RegisteredVersion, RegisteredVersion | None], list[str]]

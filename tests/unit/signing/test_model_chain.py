@@ -21,8 +21,9 @@ from compodiff.serving.champion import Champion
 from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact, sign_folder, write_registered_chain
 from compodiff.signing.keys import SIGNING, TRUSTED
 from compodiff.signing.lineage import compute_dvc_digest
-from compodiff.tracking.registry import CHAMPION, MODEL, ModelCandidate, find_model_folder, register_model
+from compodiff.tracking.registry import CHAMPION, MODEL, ModelCandidate, register_model
 from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from compodiff.signing.chain import read_origin, require_intact
 from compodiff.signing.lineage import compute_dvc_digest
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
-from compodiff.tracking import registry
+from compodiff.tracking import registry, version_files
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.promotion import promote
 from compodiff.tracking.registry import (
@@ -35,13 +35,13 @@ from compodiff.tracking.registry import (
     CHAMPION,
     MODEL,
     PREVIOUS,
-    find_model_folder,
     find_version_at,
     make_challenger,
 )
 from compodiff.tracking.runs import record_training
 from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
 
@@ -135,7 +135,7 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
 
 
 def test_the_project_s_own_store_is_read_without_the_client(registered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_client = registry._find(open_store(registered), CHALLENGER)
+    by_client = registry.find_model_version(open_store(registered), CHALLENGER)
     found = {name: find_stored_version(registered, MODEL, name) for name in (CHALLENGER, "1")}
     assert {each.number for each in found.values()} == {str(by_client.version)}
     assert {each.folder for each in found.values()} == {find_model_folder(registered, CHALLENGER)}
@@ -262,5 +262,5 @@ def test_a_run_id_of_the_server_that_is_no_hexadecimal_number_does_not_become_a_
     (tmp_path / "params.yaml").write_text("data: {}\n")
     told = ModelVersion(MODEL, "1", 0, run_id=run_id)
     with pytest.raises(InputInvalid, match="not hexadecimal digits"):
-        registry._fetch(tmp_path, open_store(tmp_path), told)
+        version_files._fetch(tmp_path, open_store(tmp_path), told)
     assert not (tmp_path / "mlruns" / "fetched").exists()
