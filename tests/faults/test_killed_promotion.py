@@ -45,6 +45,7 @@ def register(project: Path, recall: float) -> str:
     store.client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in points.items()])
     if not store.client.search_registered_models(f"name = '{MODEL}'"):
         store.client.create_registered_model(MODEL)
+    (project / "artifacts").mkdir(exist_ok=True)
     version = store.client.create_model_version(MODEL, str(project), run_id).version
     store.client.set_registered_model_alias(MODEL, CHALLENGER, version)
     return str(version)

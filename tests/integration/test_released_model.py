@@ -38,9 +38,10 @@ from compodiff.params import load_params
 from compodiff.released.model_folder import DIALS
 from compodiff.speed.serving import run_server
 from compodiff.stages.assemble_benchmark import assemble_benchmark
-from compodiff.tracking.registry import CHAMPION, find_model_folder
+from compodiff.tracking.registry import CHAMPION
 from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 NAME = "compodiff-aesthetic"
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -13,9 +13,10 @@ from worlds.processes import BIN, Postgres, Server, Team, environment
 
 from compodiff.errors import ResourceUnavailable
 from compodiff.stages.register import register
-from compodiff.tracking.registry import CHAMPION, find_model_folder, find_version_at
+from compodiff.tracking.registry import CHAMPION, find_version_at
 from compodiff.tracking.runs import record_training
 from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
 

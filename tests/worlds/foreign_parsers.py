@@ -11,10 +11,12 @@ import torch
 from factories import encode_picture, make_denoiser_config, make_encoder_manifest, make_random_denoiser
 from safetensors.torch import save_file
 
+from compodiff.behaviour.cases import read_cases
 from compodiff.benchmarks.datasets.own import load_triplets
 from compodiff.benchmarks.datasets.pictures import list_tar_members
 from compodiff.benchmarks.scoring.vectors import load_embeddings
 from compodiff.captions.caption_sets import read_captions
+from compodiff.drift.reservoir import QueryReservoir
 from compodiff.encoders import load_encoder
 from compodiff.encoders.manifest import EncoderManifest
 from compodiff.images.decoding import decode, read_size
@@ -30,6 +32,7 @@ from compodiff.params import IndexParams, load_params
 from compodiff.released.torch_file import read_torch_file
 from compodiff.serving.form import SearchForm, Uploads, encode_cells, encode_embedding, make_query
 from compodiff.sets import open_set
+from compodiff.signing.chain import list_parts, read_origin, require_intact, sign_folder, write_chain
 from worlds.foreign import BLUE, GREEN, RED, bring, downloaded, write_lines, write_parquet, write_tar
 from worlds.fuzzing import OUT, Parser
 
@@ -208,6 +211,36 @@ def _make_shards(folder: Path) -> None:
         pd.DataFrame({"picture_id": [f"{place}-{row}" for row in range(12)]}).to_parquet(folder / f"{place}.parquet")
 
 
+def _make_cases(folder: Path) -> None:
+    cases = (
+        "{name: a red one, kind: minimum, reference: r, text: in red, finds: f, k: 3}",
+        "{name: b, kind: invariance, reference: r, texts: [in red, make it red], k: 10, overlap: 0.5}",
+        "{name: c, kind: direction, reference: r, text: in red, towards: f}",
+    )
+    (folder / "behaviour.yaml").write_text("".join(f"- {case}\n" for case in cases))
+
+
+def _make_kept_queries(folder: Path) -> None:
+    kept = QueryReservoir(folder / "kept.npz", seed=5)
+    for place in range(3):
+        answer = np.full(8, place, np.float32)
+        kept.note("1", answer, answer if place else None, liked=place, disliked=0)
+    kept.save()
+
+
+def _make_chain(folder: Path) -> None:
+    for name in ("composed/model.safetensors", "encoder/manifest.json", "index/index.faiss"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(name.encode())
+    write_chain(folder, list_parts(folder), {"trained_in": "00-a-b-01", "stages": {"train": {"read": {"data": "1"}}}})
+
+
+def _read_chain(folder: Path) -> None:
+    read_origin(folder)
+    sign_folder(Path(shutil.copytree(folder, folder / OUT)))
+    require_intact(folder)
+
+
 PARSERS = {
     "pictures": Parser(_make_pictures, _read_pictures),
     "tar of triplets": Parser(_make_triplet_tar, _import("webdataset")),
@@ -239,4 +272,7 @@ PARSERS = {
         lambda folder: Path(shutil.copy(ROOT / "params.yaml", folder)).touch(),
         lambda folder: load_params(folder / "params.yaml"),
     ),
+    "behaviour.yaml": Parser(_make_cases, lambda folder: read_cases(folder / "behaviour.yaml")),
+    "kept queries": Parser(_make_kept_queries, lambda folder: QueryReservoir(folder / "kept.npz")),
+    "chain.json": Parser(_make_chain, _read_chain, ("chain.json",)),
 }

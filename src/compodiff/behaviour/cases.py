@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from compodiff.errors import InputInvalid
 from compodiff.params import Section
+from compodiff.storage.names import make_printable
 
 _PictureId = Annotated[str, Field(min_length=1)]
 _Text = Annotated[str, Field(min_length=1)]
@@ -69,12 +70,12 @@ def read_cases(path: Path) -> list[Case]:
         cases = _CASES.validate_python(content)
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; params.yaml names it as promotion.behaviour (null: none)") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputInvalid(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
+    except ValidationError as error:  # which is a ValueError
         raise InputInvalid(
             f"{path}: {'; '.join(_describe_fault(fault['loc'], fault['msg']) for fault in error.errors()[:5])}"
         ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also bytes that are no text, or a date that is none
+        raise InputInvalid(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     names = [case.name for case in cases]
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise InputInvalid(f"{path} has two cases of the name {twice[0]!r}; give each its own")
@@ -85,4 +86,4 @@ def _describe_fault(place: Sequence[int | str], said: str) -> str:
     """Return what is wrong with the file in one line: the case by its place from 1 on, the key, the reason."""
     if not place:
         return f"{said} of cases"
-    return f"case {int(place[0]) + 1}{''.join(f', {each}' for each in place[1:])}: {said}"
+    return make_printable(f"case {int(place[0]) + 1}{''.join(f', {each}' for each in place[1:])}: {said}")

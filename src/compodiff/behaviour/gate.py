@@ -10,8 +10,9 @@ from compodiff.errors import CompoDiffError, ResourceUnavailable
 from compodiff.params import Params
 from compodiff.storage.atomic import write_json
 from compodiff.storage.scratch import open_scratch
-from compodiff.tracking.registry import RegisteredVersion, find_model_folder
+from compodiff.tracking.registry import RegisteredVersion
 from compodiff.tracking.store import open_store, require_answers
+from compodiff.tracking.version_files import find_model_folder
 
 if TYPE_CHECKING:
     from compodiff.behaviour.asking import CaseOutcome

@@ -15,6 +15,19 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is fre
 app = typer.Typer()
 
 
+def _require_networks(proxies: list[str] | None) -> list[str] | None:
+    """Refuse a --proxy that is neither address nor network as a wrong use of the command."""
+    if proxies:
+        from compodiff.serving.doorway import require_network
+
+        try:
+            for proxy in proxies:
+                require_network(proxy)
+        except InputInvalid as error:
+            raise typer.BadParameter(str(error)) from error
+    return proxies
+
+
 @app.command("serve")
 def serve(
     folder: Annotated[
@@ -47,7 +60,8 @@ def serve(
     rate: Annotated[str, typer.Option(help="How often one client may ask, such as 120/minute.")] = "",
     access_log: Annotated[str, typer.Option(help="File of JSON lines, one a request; - for stdout.")] = "",
     proxy: Annotated[
-        list[str] | None, typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed.")
+        list[str] | None,
+        typer.Option(help="Proxy, or network of them, whose X-Forwarded-For is believed.", callback=_require_networks),
     ] = None,
 ) -> None:
     """Serve search over one index, or over FOLDER: an API and a page for people."""

@@ -110,7 +110,7 @@ def find_model_parts(model: str | ChosenModel) -> ModelParts:
                 f"{model} is no model of this project; "
                 "its models are models:/compodiff@ALIAS and models:/compodiff/NUMBER"
             )
-        from compodiff.tracking.registry import find_model_folder
+        from compodiff.tracking.version_files import find_model_folder
 
         return ModelParts(find_model_folder(chosen.find_project(), found["alias"] or found["number"]))
     parts = ModelParts(_find_folder(model))

@@ -22,9 +22,9 @@ _KNOWN_ID = re.compile(r"[\w-]{1,64}")
 class AccessLog:
     """ASGI middleware: gives each request an id, and writes its line where there is a log."""
 
-    def __init__(self, app: ASGIApp, log: logging.Logger | None, *, keeps_ids: bool) -> None:
-        """Write to `log` (None: nowhere); `keeps_ids`: a proxy that is trusted may have given a request its id."""
-        self._app, self._log, self._keeps_ids = app, log, keeps_ids
+    def __init__(self, app: ASGIApp, log: logging.Logger | None) -> None:
+        """Write to `log` (None: nowhere); an id that the request has already is kept, see `Doorway`."""
+        self._app, self._log = app, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and write down what came of it."""
@@ -33,7 +33,7 @@ class AccessLog:
             return
         started, status, sent = time.perf_counter(), 0, 0
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        name = given if self._keeps_ids and _KNOWN_ID.fullmatch(given) else uuid.uuid4().hex
+        name = given if _KNOWN_ID.fullmatch(given) else uuid.uuid4().hex
 
         async def send_noted(message: Message) -> None:
             nonlocal status, sent

@@ -1,11 +1,14 @@
 """What stands around the whole server, waking or ready: trusted proxies, the access log, rates of clients."""
 
-from collections.abc import Sequence
+import ipaddress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from compodiff.serving.access_log import AccessLog
+from compodiff.errors import InputInvalid
+from compodiff.serving.access_log import REQUEST_ID, AccessLog
 from compodiff.serving.json_log import open_json_log
 from compodiff.serving.rate_limits import RateLimit
 
@@ -17,7 +20,8 @@ class Doorway:
     Attributes:
         rate: how often one client may ask, such as 120/minute; "" for any number of times.
         access_log: file of JSON lines, "-" for stdout, "" for none.
-        proxies: addresses or networks whose X-Forwarded-For is believed; of all others it is ignored.
+        proxies: addresses or networks whose X-Forwarded-For and X-Request-ID are believed; of all others they are
+            ignored.
     """
 
     rate: str = ""
@@ -28,15 +32,41 @@ class Doorway:
         """Return the application behind this doorway.
 
         Raises:
-            InputInvalid: the rate is none.
+            InputInvalid: the rate is none, or a proxy is neither address nor network.
             ResourceUnavailable: the log cannot be written.
         """
         inner = RateLimit(app, self.rate) if self.rate else app
         log = open_json_log("compodiff.access", self.access_log) if self.access_log else None
-        logged: ASGIApp = AccessLog(inner, log, keeps_ids=bool(self.proxies))
+        logged = AccessLog(inner, log)
         if not self.proxies:
-            return logged
+            return _drop_foreign_ids(logged, lambda client: False)
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-        behind_proxy: ASGIApp = ProxyHeadersMiddleware(logged, trusted_hosts=[*self.proxies])  # type: ignore[arg-type, assignment]
-        return behind_proxy
+        for proxy in self.proxies:
+            require_network(proxy)  # the middleware takes anything else for a name, which no client has
+        behind_proxy = ProxyHeadersMiddleware(logged, trusted_hosts=[*self.proxies])  # type: ignore[arg-type]
+        return _drop_foreign_ids(behind_proxy, behind_proxy.trusted_hosts.__contains__)  # type: ignore[arg-type]
+
+
+def require_network(proxy: str) -> None:
+    """Check that `proxy` is an address or a network, such as 10.0.0.0/8.
+
+    Raises:
+        InputInvalid: it is neither.
+    """
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError as error:
+        raise InputInvalid(f"{proxy or 'nothing'} is no network such as 10.0.0.0/8") from error
+
+
+def _drop_foreign_ids(app: ASGIApp, is_trusted: Callable[[str], bool]) -> ASGIApp:
+    """Take the ids off requests of clients that are not trusted, before a proxy's header says who they come from."""
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not (scope.get("client") and is_trusted(scope["client"][0])):
+            scope = {**scope, "headers": [*scope["headers"]]}
+            del MutableHeaders(scope=scope)[REQUEST_ID]
+        await app(scope, receive, send)
+
+    return enter

@@ -73,7 +73,7 @@ def run_server(plan: ServePlan) -> None:
     """Serve until a signal ends the process; whatever keeps the model from opening is raised.
 
     Raises:
-        InputInvalid: the address can be reached by others and no token is set.
+        InputInvalid: the address can be reached by others and no token is set, or the doorway cannot be as it is told.
         ResourceUnavailable: the port cannot be listened on.
     """
     import uvicorn
@@ -92,10 +92,10 @@ def run_server(plan: ServePlan) -> None:
     # With the protocol named, asyncio sets TCP_NODELAY; else each answer waits 40 ms for an acknowledgement.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         address = _listen(listening, host, plan.port)
-        plan.say(f"waking the model: {address}")
         opening = _Opening(plan, address, hosts)
         waking = WakingServer(opening.make_app, token=token, hosts=hosts)
         served = plan.doorway.wrap(waking)
+        plan.say(f"waking the model: {address}")
         # Headers of proxies are the doorway's.
         settings = uvicorn.Config(
             served,

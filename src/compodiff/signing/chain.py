@@ -5,6 +5,7 @@ The signature is Ed25519, 64 bytes, so that others can check it as well:
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from compodiff.signing.keys import TRUSTED, find_signing_key, is_signed, read_tr
 from compodiff.signing.lineage import trace_lineage
 from compodiff.storage.digests import digest_file
 from compodiff.storage.json_files import parse_json, read_json
+from compodiff.storage.names import make_printable
 
 CHAIN, SIGNATURE = "chain.json", "chain.sig"
 _INDEX = "index"
 _PARTS = ("composed", "encoder", _INDEX)
 _FILES = ("sampling.json",)
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def write_chain(to: Path, parts: Mapping[str, Path], origin: Mapping[str, Any]) -> list[Path]:
@@ -132,7 +135,7 @@ def _require_signature(folder: Path, content: bytes, trusted: list[Any]) -> None
 def _require_files(folder: Path, content: bytes) -> None:
     stated = parse_json(content, str(folder / CHAIN))
     files = stated.get("files") if isinstance(stated, dict) else None
-    if not isinstance(files, dict):
+    if not isinstance(files, dict) or not all(_DIGEST.fullmatch(str(digest)) for digest in files.values()):
         raise CheckpointMismatch(f"{folder / CHAIN} names no files; sign the folder anew: compodiff sign {folder}")
     there = dict(_list_files(list_parts(folder)))
     if not (folder / _INDEX).exists():
@@ -143,7 +146,7 @@ def _require_files(folder: Path, content: bytes) -> None:
         ("has, besides what it should,", there.keys() - files.keys()),
     ):
         if names:
-            raise CheckpointMismatch(f"{folder} {kind} {min(names)} by its {CHAIN}; {way_out}")
+            raise CheckpointMismatch(f"{folder} {kind} {make_printable(min(names))} by its {CHAIN}; {way_out}")
     for name, digest in files.items():
         if (found := digest_file(there[name])) != digest:
             raise CheckpointMismatch(

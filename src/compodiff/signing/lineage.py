@@ -16,6 +16,7 @@ def trace_lineage(project: Path, made: Mapping[str, Path]) -> dict[str, Any]:
 
     A digest that one stage read must be the digest that another wrote, and those of `made` are computed from its files.
     Where one is not, `broken` says which: dvc.lock is then about other files than these, or a stage was run by hand.
+    What it says nothing of, such as a model that the pipeline did not make, is `unrecorded`.
 
     Args:
         project: the folder that holds dvc.lock.
@@ -23,20 +24,22 @@ def trace_lineage(project: Path, made: Mapping[str, Path]) -> dict[str, Any]:
     """
     lock = project / "dvc.lock"
     if not lock.is_file():
-        return {"stages": {}, "broken": ["there is no dvc.lock"]}
+        return {"stages": {}, "broken": [], "unrecorded": sorted(made)}
     content = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
     stages = {name: _read_stage(entry) for name, entry in content.get("stages", {}).items()}
+    recorded = {path: _find_written(stages, path) for path in made}
     broken = [
         f"{path} is not what dvc.lock records"
-        for path, place in made.items()
-        if compute_dvc_digest(place) != _find_written(stages, path)
+        for path, digest in recorded.items()
+        if digest and digest != compute_dvc_digest(made[path])
     ]
     needed = _find_needed(stages, [*made])
     for name, stage in needed.items():
         for path, digest in stage["read"].items():
             if (written := _find_written(stages, path)) and written != digest:
                 broken.append(f"{name} read another {path} than was written last")
-    return {"stages": needed, "broken": sorted(broken)}
+    unrecorded = sorted(path for path, digest in recorded.items() if not digest)
+    return {"stages": needed, "broken": sorted(broken), "unrecorded": unrecorded}
 
 
 def compute_dvc_digest(path: Path) -> str | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, ensure_registered_model, find_number_at
+from compodiff.tracking.registry import CHAMPION, LONGEST_TAG, MODEL, PREVIOUS, ensure_registered_model, find_number_at
 from compodiff.tracking.runs import record_at_once
 from compodiff.tracking.store import Store, require_answers
 
@@ -28,7 +28,6 @@ PROMOTED, REFUSED, ROLLED_BACK = "promoted", "refused", "rolled back"
 SHADOWED, WITHDRAWN = "shadowed", "withdrawn"  # what came of a trial beside the champion, who stays it
 
 _NONE = "none"  # MLflow keeps no empty tags
-_LONGEST_TAG = 4000
 _ABOUT = "decision"  # tag of a version: the last decision about it
 _NUMBERED = re.compile(r", decision (\d+)$")
 _log = logging.getLogger(__name__)
@@ -211,4 +210,4 @@ def _record(before: ChampionState, decision: Decision) -> dict[str, Any]:
         "figures": "; ".join(figures) or _NONE,
         "reasons": "; ".join(decision.reasons) or _NONE,
     }
-    return {key: value[:_LONGEST_TAG] for key, value in record.items()}
+    return {key: value[:LONGEST_TAG] for key, value in record.items()}

@@ -24,10 +24,12 @@ from compodiff.tracking.decision_log import (
 from compodiff.tracking.figures import read_outcomes
 from compodiff.tracking.gate import Gates, Model, list_objections
 from compodiff.tracking.registry import (
+    CHAIN_IS_BROKEN,
     CHALLENGER,
     CHAMPION,
     FINETUNED,
     MODEL,
+    REGISTER,
     RegisteredVersion,
     find_number_at,
     find_version,
@@ -35,11 +37,11 @@ from compodiff.tracking.registry import (
 )
 from compodiff.tracking.runs import deliver_kept
 from compodiff.tracking.store import Store, open_store, require_answers
+from compodiff.tracking.version_files import explain_missing_files
 
-# Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
-REGISTER = "make run, or dvc repro --single-item --force register"
 # Returns what stands against a challenger besides its figures, given it and the champion, if there is one.
 Examine = Callable[[RegisteredVersion, RegisteredVersion | None], list[str]]
+_MEND_CHAIN = "dvc repro makes it anew, dvc commit accepts what was made by hand; then register it again"
 _JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 
@@ -96,8 +98,12 @@ def promote(
             new = _read_model(store, challenger, asked)
             old = _read_model(store, champion, asked) if champion else None
             reasons = list_objections(new, old, asked, min_relation_queries=min_relation_queries)
+            if challenger.broken:
+                reasons.append(f"{CHAIN_IS_BROKEN} ({challenger.broken}); {_MEND_CHAIN}")
             if challenger.number in standing.fallen:
                 reasons.append("it was rolled back from or withdrawn; register another")
+            elif missing := explain_missing_files(project, challenger.number):
+                reasons.append(missing)
             elif examine:
                 reasons += examine(challenger, champion)
             if decide(store, project, standing, _make_verdict(standing, challenger, champion, reasons)):
@@ -116,7 +122,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
     that is tried again, given the champion to go back from, `instead_of`. `reason` is for the record.
 
     Raises:
-        InputInvalid: there is no previous champion.
+        InputInvalid: there is no previous champion, or its files are gone.
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
@@ -130,6 +136,8 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
             previous = standing.previous
             if previous is None:
                 raise InputInvalid(f"{MODEL} has no previous champion to go back to; see: make ui")
+            if missing := explain_missing_files(project, previous):
+                raise InputInvalid(missing)
             why = (reason,) if reason else ()
             figures = {previous: _select_judged(find_version(store, previous))}
             champions = (previous, standing.champion)

@@ -4,22 +4,19 @@ A version holds all that a search needs (composed model, encoder, index of the d
 and its run the figures that the gate of promotion.py judges. Search and serving load by alias, never by number.
 """
 
-import re
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
-from compodiff.signing.chain import write_registered_chain
-from compodiff.storage.atomic import replace_folder
+from compodiff.signing.chain import read_origin, write_registered_chain
 from compodiff.storage.json_files import read_json
 from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.description import describe_version, list_numbers
-from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.pipelines import update_pipeline
 from compodiff.tracking.runs import deliver_kept, describe_origin, flatten_params, record_at_once
 from compodiff.tracking.signature import make_input_example, make_signature, read_card
@@ -32,9 +29,13 @@ if TYPE_CHECKING:
 MODEL = "compodiff"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 FINETUNED = "finetuned"  # who made a version, where its gate is not that of the pipeline's models
-_MADE_BY, _REGISTRATION = "made_by", "registration"  # tags of a version
+_MADE_BY, _BROKEN, _REGISTRATION = "made_by", "chain_broken", "registration"  # tags of a version
+# Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
+REGISTER = "make run, or dvc repro --single-item --force register"
 
-_RUN_ID = re.compile("[0-9a-f]{32}")
+CHAIN_IS_BROKEN = "its chain of digests from the data to its files is broken"
+LONGEST_TAG = 4000  # characters
+_log = logging.getLogger(__name__)
 _CODE = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
 _REQUIREMENTS = (MODEL, "torch", "numpy", "pandas", "pillow", "safetensors", "open_clip_torch", "timm", "transformers")
 
@@ -62,16 +63,26 @@ class ModelCandidate:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One registered version; `figures` are metrics such as emoji/composed/recall_at_10; `made_by` as registered."""
+    """One registered version.
+
+    Attributes:
+        number, run_id: its number, and the run that registered it.
+        figures: metrics such as emoji/composed/recall_at_10.
+        made_by: as registered.
+        broken: where the chain of digests from the data to its files breaks, in words; "" where it does nowhere.
+    """
 
     number: str
     run_id: str
     figures: Mapping[str, float]
     made_by: str = ""
+    broken: str = ""
 
 
 def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersion:
     """Register `candidate` as a version of the model, the challenger: a new one, but for a registration done before.
+
+    Where its chain of digests breaks, that is said.
 
     Raises:
         ResourceUnavailable: MLflow cannot be reached, or the disk is full; the alias is then as it was.
@@ -87,15 +98,18 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
         origin = describe_origin(project) | find_training_trace(store, dict(flatten_params(trained_with)))
         with record_at_once(store, project, "register", origin) as run_id:
             _log_run(store, run_id, candidate, figures)
-            source, model_id = _log_model(project, store, run_id, candidate, origin)
+            source, model_id, broken = _log_model(project, store, run_id, candidate, origin)
         update_pipeline(store, origin, "FINISHED", figures)
         ensure_registered_model(store, MODEL, "Composed image retrieval: a picture and a change.")
-        tags = origin | ({_MADE_BY: candidate.made_by} if candidate.made_by else {})
+        own = {_MADE_BY: candidate.made_by, _BROKEN: broken[:LONGEST_TAG]}
+        tags = origin | {name: value for name, value in own.items() if value}  # MLflow keeps no empty tags
         card = describe_version(candidate.figures, read_json(candidate.dials), tags)
         tags |= {_REGISTRATION: candidate.registration} if candidate.registration else {}
         made = store.client.create_model_version(MODEL, source, run_id, tags=tags, description=card, model_id=model_id)
         store.client.set_registered_model_alias(MODEL, CHALLENGER, made.version)
-    return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by)
+    if broken:
+        _log.warning("version %s is registered, but %s: %s", made.version, CHAIN_IS_BROKEN, broken)
+    return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by, broken)
 
 
 def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
@@ -104,7 +118,7 @@ def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
     Raises:
         ResourceUnavailable: MLflow cannot be reached.
     """
-    found = _find(store, alias)
+    found = find_model_version(store, alias)
     if found is None:
         return None
     return _add_figures(store, found)
@@ -126,7 +140,7 @@ def find_number_at(store: Store, alias: str) -> str | None:
     Raises:
         ResourceUnavailable: MLflow cannot be reached.
     """
-    found = _find(store, alias)
+    found = find_model_version(store, alias)
     return None if found is None else str(found.version)
 
 
@@ -145,36 +159,6 @@ def make_challenger(project: Path, number: str, run_id: str) -> bool:
             return False
         store.client.set_registered_model_alias(MODEL, CHALLENGER, number)
         return True
-
-
-def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
-    """Return a folder with the parts of a version: composed/, encoder/, index/.
-
-    A store on this machine is read in place; from a server the version is fetched once.
-
-    Args:
-        project: whose store it is.
-        name: an alias, or the number of a version.
-
-    Raises:
-        InputInvalid: the alias stands for no version, or there is no such version.
-        ResourceUnavailable: MLflow cannot be reached, or the disk is full.
-    """
-    if stored := find_stored_version(project, MODEL, name):
-        return stored.folder
-    store = open_store(project)
-    found = _find_numbered(store, name) if name.isdecimal() else _find(store, name)
-    if found is None:
-        raise InputInvalid(f"no version of {MODEL} is {name}; run: {_advise_on_missing(store, name)}")
-    with require_answers(store.uri):
-        address = urlsplit(store.client.get_model_version_download_uri(MODEL, found.version))
-    if address.scheme in ("", "file"):
-        folder = Path(unquote(address.path)) / "artifacts"
-    else:
-        folder = _fetch(project, store, found)
-    if not folder.is_dir():
-        raise _describe_gone(found, folder)
-    return folder
 
 
 def find_registry_page(project: Path) -> str:
@@ -197,10 +181,15 @@ def _add_figures(store: Store, found: "ModelVersion") -> RegisteredVersion:
                 raise
             gone = f"run {run_id}, which holds the figures of {MODEL} version {number}, is gone from MLflow"
             raise InputInvalid(f"{gone}; bring it back from a backup, or delete that version there") from error
-    return RegisteredVersion(number, run_id, figures, found.tags.get(_MADE_BY, ""))
+    return RegisteredVersion(number, run_id, figures, found.tags.get(_MADE_BY, ""), found.tags.get(_BROKEN, ""))
 
 
-def _find(store: Store, alias: str) -> "ModelVersion | None":
+def find_model_version(store: Store, alias: str) -> "ModelVersion | None":
+    """Return the version that `alias` stands for as MLflow has it, or None where it stands for none.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached.
+    """
     from mlflow.exceptions import MlflowException
 
     with require_answers(store.uri):
@@ -213,41 +202,9 @@ def _find(store: Store, alias: str) -> "ModelVersion | None":
             raise
 
 
-def _advise_on_missing(store: Store, name: str) -> str:
-    if name == CHAMPION and find_number_at(store, PREVIOUS) is not None:
-        return "compodiff rollback, which goes back to the champion before"
-    return "make run, or dvc repro and compodiff promote"
-
-
-def _describe_gone(found: "ModelVersion", place: Path | str) -> InputInvalid:
-    way_out = "bring them back from a backup, or go to another version: compodiff rollback"
-    return InputInvalid(f"the files of {MODEL} version {found.version} are gone ({place}); {way_out}")
-
-
-def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
-    with require_answers(store.uri):
-        found = store.client.search_model_versions(f"name = '{MODEL}'")
-    return next((each for each in found if str(each.version) == number), None)
-
-
 def _find_registered(store: Store, registration: str) -> "ModelVersion | None":
     found = store.client.search_model_versions(f"name = '{MODEL}'") if registration else ()
     return next((each for each in found if each.tags.get(_REGISTRATION) == registration), None)
-
-
-def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    run_id = str(found.run_id)
-    if not _RUN_ID.fullmatch(run_id):  # the server's word, which is about to be a path
-        raise InputInvalid(f"{store.uri} names a run {run_id!r}, not hexadecimal digits; check MLFLOW_TRACKING_URI")
-    kept = project / "mlruns" / "fetched" / run_id
-    if not kept.is_dir():
-        with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
-            download_artifacts(f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri)
-            if not (temporary / "artifacts").is_dir():  # else an empty folder would be kept
-                raise _describe_gone(found, str(found.source))
-    return kept / "artifacts"
 
 
 def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapping[str, float]) -> None:
@@ -265,8 +222,12 @@ def _log_run(store: Store, run_id: str, candidate: ModelCandidate, figures: Mapp
 
 def _log_model(
     project: Path, store: Store, run_id: str, candidate: ModelCandidate, origin: Mapping[str, str]
-) -> tuple[str, str]:
-    """Write the model as a pyfunc made of code, safetensors and JSON; return its address and id."""
+) -> tuple[str, str, str]:
+    """Write the model as a pyfunc made of code, safetensors and JSON.
+
+    Returns:
+        Its address, its id, and where its chain of digests breaks ("": nowhere).
+    """
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow about its own type hints
         import mlflow.pyfunc
 
@@ -274,6 +235,7 @@ def _log_model(
         folder = temporary / "model"
         parts = {**candidate.folders, candidate.dials.name: candidate.dials}
         chain = write_registered_chain(temporary, project, parts, origin)
+        broken = "; ".join(read_origin(temporary)["broken"])
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(_CODE),
@@ -285,7 +247,7 @@ def _log_model(
         model = store.client.create_logged_model(store.experiment_id, MODEL, source_run_id=run_id)
         store.client.log_model_artifacts(model.model_id, str(folder))
     store.client.finalize_logged_model(model.model_id, "READY")
-    return str(model.artifact_location), str(model.model_id)
+    return str(model.artifact_location), str(model.model_id), broken
 
 
 def ensure_registered_model(store: Store, name: str, description: str) -> None:

@@ -1,7 +1,10 @@
 """Cases of behaviour, asked of a real model of random weights, and what of them stands against a promotion."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -10,6 +13,8 @@ from compodiff.behaviour.asking import CaseOutcome, ask_cases
 from compodiff.behaviour.cases import DirectionCase, InvarianceCase, MinimumCase, read_cases
 from compodiff.behaviour.gate import BehaviourGate, list_objections
 from compodiff.errors import InputInvalid
+from compodiff.search.query import Query
+from compodiff.search.ranking import Ranking
 from compodiff.tracking.registry import RegisteredVersion
 
 ROOT = Path(__file__).parents[3]
@@ -21,6 +26,18 @@ def searcher(search_project: Path) -> Searcher:
     with pytest.MonkeyPatch.context() as there:
         there.chdir(search_project)
         return Searcher.load("artifacts")
+
+
+class KnownSearcher(Searcher):
+    """A stand-in that knows the embeddings of its pictures, and one of the answer to each text; all (D,)."""
+
+    def __init__(self, pictures: Mapping[str, Sequence[float]], answers: Mapping[str, Sequence[float]]) -> None:
+        vectors = {name: np.array(each, np.float32) for name, each in pictures.items()}
+        self.index = SimpleNamespace(read_embedding=vectors.__getitem__)
+        self._answers = answers
+
+    def answer(self, query: Query) -> Ranking:
+        return Ranking((), np.array(self._answers[query.relative_caption], np.float32), None, None, {})
 
 
 def test_a_minimum_is_met_within_k_alone(searcher: Searcher) -> None:
@@ -41,18 +58,38 @@ def test_an_invariance_counts_the_wording_that_shares_least(searcher: Searcher) 
     texts = ["in blue", "in blue", "a large cat"]
     case = InvarianceCase(name="a", kind="invariance", reference=RED, texts=texts, k=k, overlap=1.0)
     (outcome,) = ask_cases(searcher, [case])
-    assert (outcome.passed, outcome.measured[:4]) == (False, f"{len({*first[:k]} & {*second[:k]}) / k:.2f}")
+    share = len({*first[:k]} & {*second[:k]}) / k
+    said = f"{share:.2f} of the first {k} are the same by 'a large cat', 1.00 asked"
+    assert (outcome.passed, outcome.measured) == (False, said)
     (same,) = ask_cases(searcher, [case.model_copy(update={"texts": ["in blue", "in blue"]})])
     assert same.passed
 
 
-def test_a_direction_passes_one_way_and_fails_the_other(searcher: Searcher) -> None:
+@pytest.mark.parametrize(
+    ("reference", "answer", "past", "passes"),
+    [
+        ((1, 0, 0), (1, 1, 0), GREEN, True),
+        ((1, 0, 0), (1, 0, 1), GREEN, False),  # towards the other
+        ((0, 0, 1), (0, 1, 2), GREEN, False),  # nearer than the reference, but still nearer to the other
+        ((1, 2, 0), (1, 1, 0), GREEN, False),  # away from where the reference is already
+        ((1, 0, 0), (1, 2, 0), None, True),
+        ((1, 0, 0), (2, 1, 0), None, False),  # nearer to the reference than to what is asked for
+    ],
+)
+def test_a_direction_is_nearer_to_its_target_and_more_so_than_the_reference(
+    reference: tuple[int, ...], answer: tuple[int, ...], past: str | None, passes: bool
+) -> None:
+    pictures = {RED: reference, BLUE: (0, 1, 0), GREEN: (0, 0, 1)}
+    case = DirectionCase(name="a", kind="direction", reference=RED, text="in blue", towards=BLUE, past=past)
+    (outcome,) = ask_cases(KnownSearcher(pictures, {"in blue": answer}), [case])
+    assert outcome.passed is passes
+
+
+def test_what_a_direction_measured_is_said() -> None:
+    pictures = {RED: (1, 0, 0), BLUE: (0, 1, 0), GREEN: (0, 0.6, 0.8)}
     case = DirectionCase(name="a", kind="direction", reference=RED, text="in blue", towards=BLUE, past=GREEN)
-    back = case.model_copy(update={"towards": GREEN, "past": BLUE})
-    assert sum(each.passed for each in ask_cases(searcher, [case, back])) <= 1
-    # The reference is as near to itself as anything can be.
-    (outcome,) = ask_cases(searcher, [DirectionCase(name="b", kind="direction", reference=RED, text="x", towards=RED)])
-    assert not outcome.passed
+    (outcome,) = ask_cases(KnownSearcher(pictures, {"in blue": (0, 3, 0)}), [case])
+    assert outcome.measured == f"nearer to {BLUE} than to {GREEN} by +0.400 of cosine, the reference by +0.000"
 
 
 def test_a_picture_that_the_gallery_lacks_fails_its_case_and_no_other(searcher: Searcher) -> None:
@@ -104,6 +141,9 @@ def test_a_champion_whose_files_are_gone_passes_nothing_and_can_be_replaced(
         ("- {name: a, kind: maximum}", "case 1: Input tag 'maximum' found"),
         ("a: b", "Input should be a valid list of cases"),
         ("- [", "is not YAML"),
+        ("[" * 999, "is not YAML"),
+        ("- 2024-99-99", "is not YAML"),
+        ('- {name: a, kind: "mini\\nmum"}', r"case 1: Input tag 'mini\\nmum' found"),
         (
             "- &a {name: a, kind: direction, reference: r, text: t, towards: f}\n- *a",
             "two cases of the name 'a'; give each",

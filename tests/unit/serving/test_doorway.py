@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from worlds.command import make_shell
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.serving.doorway import Doorway
@@ -55,10 +56,29 @@ def test_a_forwarded_address_is_believed_from_a_trusted_proxy_alone() -> None:
         client = open_client(Doorway(rate="1/minute", proxies=proxies))
         answered = client.post("/search", headers=forwarded)
         assert answered.text == ("198.51.100.7" if believed else "192.0.2.1")
+        assert (answered.headers["x-request-id"] == "abc") is believed
         another = client.post("/search", headers={"X-Forwarded-For": "198.51.100.8"})
         assert another.status_code == (200 if believed else 429)
-    assert answered.headers["x-request-id"] == "abc"
-    assert open_client(Doorway()).post("/search", headers=forwarded).headers["x-request-id"] != "abc"
+
+
+@pytest.mark.parametrize("proxy", ["10.0.0.0/88", "10.0.0.1/8", "nonsense", "*", ""])
+def test_a_proxy_that_is_no_network_is_a_wrong_use_of_serve(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = make_shell(monkeypatch, capsys)("serve", "--proxy", "10.0.0.0/8", "--proxy", proxy)
+    assert (code, out) == (2, "")
+    said = f"{proxy or 'nothing'} is no network such as 10.0.0.0/8"
+    assert f"Invalid value for '--proxy': {said}" in err  # in one line, within typer's frame
+    with pytest.raises(InputInvalid, match=re.escape(said)):
+        Doorway(proxies=(proxy,)).wrap(Starlette())
+
+
+def test_a_rate_that_is_none_is_refused_before_anything_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = make_shell(monkeypatch, capsys)("serve", "--port", "0", "--rate", "0/minute")
+    assert (code, out) == (1, "")
+    assert err == "compodiff: --rate 0/minute lets nobody ask; write one such as 120/minute\n"
 
 
 def test_one_subscriber_of_ipv6_is_one_client() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from compodiff.serving.champion import Champion
 from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact, sign_folder, write_registered_chain
 from compodiff.signing.keys import SIGNING, TRUSTED
 from compodiff.signing.lineage import compute_dvc_digest
+from compodiff.tracking.registry import CHAMPION, MODEL, ModelCandidate, register_model
+from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 
 @pytest.fixture
@@ -79,6 +83,8 @@ def test_openssl_confirms_the_signature(model: Path, tmp_path: Path, monkeypatch
         (lambda model: (model / "index" / "index.faiss").unlink(), "lacks index/index.faiss by its chain.json; fetch"),
         (lambda model: (model / "encoder" / "more.json").write_text(""), "besides what it should, encoder/more.json"),
         (lambda model: (model / CHAIN).write_text("[]"), "chain.json names no files; sign the folder anew: compodiff"),
+        (lambda model: (model / CHAIN).write_text('{"files": {"sampling.json": 9}}'), "chain.json names no files"),
+        (lambda model: (model / CHAIN).write_text('{"files": {"a\\nb": "%s"}}' % ("0" * 64)), r"lacks a\\nb by its"),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_named(model: Path, damage, message: str) -> None:
@@ -115,6 +121,23 @@ def test_a_changed_byte_is_found_by_search_and_by_serve(
         Champion(lambda: places_in(Path("artifacts").resolve()))
 
 
+@pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
+def test_a_changed_byte_of_a_registered_version_is_refused_in_one_line(search_project: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(search_project, tmp_path / "project"))
+    folders = {name: project / "artifacts" / name for name in ("composed", "encoder", "index")}
+    register_model(project, ModelCandidate(folders, project / "artifacts" / "sampling.json", {}, []))
+    open_store(project).client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    weights = find_model_folder(project) / "composed" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for command in (("search", "--text", "in blue"), ("serve", "--port", "0")):
+        program = [sys.executable, "-m", "compodiff.cli", *command, "--model", "models:/compodiff@champion"]
+        done = subprocess.run(program, cwd=project, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (CheckpointMismatch.exit_code, 1), done.stderr
+        assert f"compodiff: {weights} was changed: sha256 " in done.stderr
+
+
 def test_the_chain_reaches_from_the_model_to_the_data_or_says_where_it_breaks(model: Path, tmp_path: Path) -> None:
     digests = {name: compute_dvc_digest(model / name) for name in ("composed", "encoder")}
 
@@ -137,7 +160,7 @@ def test_the_chain_reaches_from_the_model_to_the_data_or_says_where_it_breaks(mo
         return json.loads((tmp_path / CHAIN).read_text())["origin"]
 
     whole = trace()
-    assert (whole["broken"], sorted(whole["stages"])) == ([], ["make_set", "train"])
+    assert (whole["broken"], whole["unrecorded"], sorted(whole["stages"])) == ([], [], ["make_set", "train"])
     assert whole["stages"]["train"]["code"] == {"src/compodiff": "3.dir"}
     assert whole["stages"]["make_set"]["read"]["data"] == whole["data_digest"]
     stages["make_set"]["outs"] = list_entries(sets="5.dir")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import mlflow.artifacts
 
-from compodiff.tracking.registry import CHAMPION, MODEL, find_model_folder
+from compodiff.tracking.registry import CHAMPION, MODEL
 from compodiff.tracking.runs import record_training
 from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 
 def test_a_moved_project_finds_its_models_and_runs_where_they_are_now(project: Path, tmp_path: Path) -> None:

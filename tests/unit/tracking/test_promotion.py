@@ -1,4 +1,4 @@
-"""Promotion and rollback over a real registry; versions here have figures and no files."""
+"""Promotion and rollback over a real registry; versions here have figures, and an empty folder for their files."""
 
 import getpass
 import json
@@ -11,58 +11,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import make_benchmark_gate
-from mlflow.entities import Metric
-from mlflow.entities.model_registry import ModelVersion
+from worlds.promotions import ENOUGH, GATES, aliases, decide, decisions, register
 
 from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.serving.verdicts import choose_record
 from compodiff.tracking.decision_log import DECISIONS, SHADOWED, WITHDRAWN, Decision, settle_aliases
 from compodiff.tracking.decision_log import decide as taken
 from compodiff.tracking.promotion import ChampionChange, promote, roll_back
-from compodiff.tracking.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, find_model_folder, find_version_at
+from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS
 from compodiff.tracking.store import open_store
-
-LIMITS = make_benchmark_gate()
-GATES = {"emoji": LIMITS}
-ENOUGH = 50
-
-
-def figures(recall: float, **relations: float) -> dict[str, float]:
-    found = {"emoji/composed/recall_at_10": recall}
-    found |= {"emoji/composed/intervals/recall_at_10/low": recall - 0.05}
-    found |= {"emoji/composed/intervals/recall_at_10/high": recall + 0.05}
-    for relation, value in relations.items():
-        found[f"emoji/composed/relations/{relation}/recall_at_10"] = value
-        found[f"emoji/composed/relations/{relation}/queries"] = 100.0
-    return found
-
-
-def register(project: Path, recall: float, **relations: float) -> str:
-    store = open_store(project)
-    run_id = store.client.create_run(store.experiment_id).info.run_id
-    points = [Metric(name, value, 0, 0) for name, value in figures(recall, **relations).items()]
-    store.client.log_batch(run_id, metrics=points)
-    if not store.client.search_registered_models(f"name = '{MODEL}'"):
-        store.client.create_registered_model(MODEL)
-    version = store.client.create_model_version(MODEL, str(project), run_id).version
-    store.client.set_registered_model_alias(MODEL, CHALLENGER, version)
-    return str(version)
-
-
-def aliases(project: Path) -> dict[str, str | None]:
-    store = open_store(project)
-    found = {alias: find_version_at(store, alias) for alias in (CHAMPION, PREVIOUS)}
-    return {alias: version.number if version else None for alias, version in found.items()}
-
-
-def decide(project: Path) -> ChampionChange:
-    return promote(project, GATES, min_relation_queries=ENOUGH)
-
-
-def decisions(project: Path) -> list[ModelVersion]:
-    found = open_store(project).client.search_model_versions(f"name = '{DECISIONS}'")
-    return sorted(found, key=lambda each: int(each.version))
+from compodiff.tracking.version_files import find_model_folder
 
 
 def test_the_first_champion_needs_only_the_floor_and_each_next_one_must_beat_it(project: Path) -> None:
@@ -242,22 +200,6 @@ def test_a_log_that_lost_a_decision_says_who_is_champion(
     assert (standing.champion, standing.previous) == ("2", "1")
     assert ("is gone from compodiff-decisions" in caplog.text) == (cut in ("3", "all"))
     assert roll_back(project) == ChampionChange("2", "1")
-    assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
-
-
-def test_two_pipelines_on_one_registry_each_judge_the_version_that_they_registered(project: Path) -> None:
-    own, others = register(project, 0.5), register(project, 0.9)
-    assert promote(project, GATES, min_relation_queries=ENOUGH, number=own) == ChampionChange(None, own)
-    assert decide(project) == ChampionChange(own, others)
-
-
-def test_an_hour_behind_is_no_matter_to_the_order_of_decisions(project: Path) -> None:
-    for recall in (0.5, 0.6):
-        register(project, recall)
-    store, hour = open_store(project), timedelta(hours=1)
-    decide(project)
-    late = Decision("rolled back", "a", (datetime.now(UTC) - hour).isoformat(), "2", "1", "2", (), {})
-    assert taken(store, project, settle_aliases(store), late)
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
 
 

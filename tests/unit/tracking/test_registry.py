@@ -10,13 +10,13 @@ import mlflow.pyfunc
 import numpy as np
 import pytest
 import yaml
-from factories import make_denoiser_config, make_random_denoiser
+from factories import make_benchmark_gate, make_denoiser_config, make_random_denoiser
 from mlflow.entities.model_registry import ModelVersion
 from opentelemetry.sdk.trace import TracerProvider
 from PIL import Image
 
 from compodiff.encoders import Encoder, save_encoder
-from compodiff.errors import InputInvalid
+from compodiff.errors import InputInvalid, PromotionRefused
 from compodiff.inspection.versions import compare_versions
 from compodiff.model.checkpoint import ModelCard, save_model
 from compodiff.model.sampling.process import Process
@@ -24,22 +24,24 @@ from compodiff.params import load_params
 from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 from compodiff.signing.chain import read_origin, require_intact
+from compodiff.signing.lineage import compute_dvc_digest
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
-from compodiff.tracking import registry
+from compodiff.tracking import registry, version_files
 from compodiff.tracking.own_store import find_stored_version
+from compodiff.tracking.promotion import promote
 from compodiff.tracking.registry import (
     CHALLENGER,
     CHAMPION,
     MODEL,
     PREVIOUS,
-    find_model_folder,
     find_version_at,
     make_challenger,
 )
 from compodiff.tracking.runs import record_training
 from compodiff.tracking.signature import make_input_example
 from compodiff.tracking.store import open_store
+from compodiff.tracking.version_files import find_model_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
 
@@ -133,7 +135,7 @@ def test_a_version_holds_figures_params_report_and_every_part_of_the_model(regis
 
 
 def test_the_project_s_own_store_is_read_without_the_client(registered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_client = registry._find(open_store(registered), CHALLENGER)
+    by_client = registry.find_model_version(open_store(registered), CHALLENGER)
     found = {name: find_stored_version(registered, MODEL, name) for name in (CHALLENGER, "1")}
     assert {each.number for each in found.values()} == {str(by_client.version)}
     assert {each.folder for each in found.values()} == {find_model_folder(registered, CHALLENGER)}
@@ -213,6 +215,31 @@ def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
         find_model_folder(registered, CHALLENGER)
 
 
+def test_a_version_whose_chain_of_digests_breaks_is_registered_with_a_warning_and_not_promoted(
+    registered: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifacts, gates = registered / "artifacts", {"emoji": make_benchmark_gate(floor=0.0)}
+    parts = {name: artifacts / name for name in ("encoder", "composed", "index", "metrics", "reports")}
+
+    def register_as_recorded(digest: str | None) -> None:
+        outs = [{"path": "artifacts/composed", "md5": digest}]
+        (registered / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train_composed": {"outs": outs}}}))
+        register(**parts, dials=artifacts / "sampling.json", registration=artifacts / "registration.json")
+
+    assert "chain" not in caplog.text  # of a project without dvc.lock
+    register_as_recorded("5.dir")
+    said = "its chain of digests from the data to its files is broken"
+    assert f"version 2 is registered, but {said}: artifacts/composed is not what dvc.lock records" in caplog.text
+    with pytest.raises(PromotionRefused, match=rf"{said} \(artifacts/composed is .*\); dvc repro makes"):
+        promote(registered, gates, min_relation_queries=1)
+    caplog.clear()
+    register_as_recorded(compute_dvc_digest(parts["composed"]))
+    assert said not in caplog.text
+    origin = read_origin(find_model_folder(registered, CHALLENGER))
+    assert (origin["broken"], "artifacts/encoder" in origin["unrecorded"]) == ([], True)
+    assert promote(registered, gates, min_relation_queries=1).after == "3"
+
+
 def test_promote_and_rollback_are_commands_with_exit_codes(registered: Path) -> None:
     params = yaml.safe_load(PARAMS.read_text()) | {"promotion": {"behaviour": None}}
     (registered / "params.yaml").write_text(yaml.safe_dump(params))
@@ -235,5 +262,5 @@ def test_a_run_id_of_the_server_that_is_no_hexadecimal_number_does_not_become_a_
     (tmp_path / "params.yaml").write_text("data: {}\n")
     told = ModelVersion(MODEL, "1", 0, run_id=run_id)
     with pytest.raises(InputInvalid, match="not hexadecimal digits"):
-        registry._fetch(tmp_path, open_store(tmp_path), told)
+        version_files._fetch(tmp_path, open_store(tmp_path), told)
     assert not (tmp_path / "mlruns" / "fetched").exists()

@@ -1,0 +1,106 @@
+"""The files of a registered version: the folder they are read from, and whether they are there at all."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from compodiff.errors import InputInvalid
+from compodiff.storage.atomic import replace_folder
+from compodiff.tracking.own_store import find_stored_version
+from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, REGISTER, find_model_version, find_number_at
+from compodiff.tracking.store import Store, open_store, require_answers
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+_RUN_ID = re.compile("[0-9a-f]{32}")
+
+
+def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
+    """Return a folder with the parts of a version: composed/, encoder/, index/.
+
+    A store on this machine is read in place; from a server the version is fetched once.
+
+    Args:
+        project: whose store it is.
+        name: an alias, or the number of a version.
+
+    Raises:
+        InputInvalid: the alias stands for no version, or there is no such version.
+        ResourceUnavailable: MLflow cannot be reached, or the disk is full.
+    """
+    if stored := find_stored_version(project, MODEL, name):
+        return stored.folder
+    store = open_store(project)
+    found = _find_numbered(store, name) if name.isdecimal() else find_model_version(store, name)
+    if found is None:
+        raise InputInvalid(f"no version of {MODEL} is {name}; run: {_advise_on_missing(store, name)}")
+    with require_answers(store.uri):
+        address = urlsplit(store.client.get_model_version_download_uri(MODEL, found.version))
+    if address.scheme in ("", "file"):
+        folder = Path(unquote(address.path)) / "artifacts"
+    else:
+        folder = _fetch(project, store, found)
+    if not folder.is_dir():
+        raise _describe_gone(found, folder)
+    return folder
+
+
+def explain_missing_files(project: Path, number: str) -> str | None:
+    """Return in words that the files of version `number` are gone; None where they are there. Nothing is fetched.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached, or has no such version.
+    """
+    if find_stored_version(project, MODEL, number):
+        return None
+    store = open_store(project)
+    with require_answers(store.uri):
+        place = store.client.get_model_version_download_uri(MODEL, number)
+    address = urlsplit(place)
+    if address.scheme in ("", "file"):
+        is_there = (Path(unquote(address.path)) / "artifacts").is_dir()
+    else:
+        is_there = "artifacts" in _list_names(store, place)
+    way_out = f"bring them back from a backup, or register another: {REGISTER}"
+    return None if is_there else f"the files of {MODEL} version {number} are gone ({place}); {way_out}"
+
+
+def _advise_on_missing(store: Store, name: str) -> str:
+    if name == CHAMPION and find_number_at(store, PREVIOUS) is not None:
+        return "compodiff rollback, which goes back to the champion before"
+    return "make run, or dvc repro and compodiff promote"
+
+
+def _describe_gone(found: "ModelVersion", place: Path | str) -> InputInvalid:
+    way_out = "bring them back from a backup, or go to another version: compodiff rollback"
+    return InputInvalid(f"the files of {MODEL} version {found.version} are gone ({place}); {way_out}")
+
+
+def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
+    with require_answers(store.uri):
+        found = store.client.search_model_versions(f"name = '{MODEL}'")
+    return next((each for each in found if str(each.version) == number), None)
+
+
+def _list_names(store: Store, place: str) -> set[str]:
+    from mlflow.artifacts import list_artifacts
+
+    with require_answers(store.uri):
+        return {Path(found.path).name for found in list_artifacts(artifact_uri=place, tracking_uri=store.uri)}
+
+
+def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    run_id = str(found.run_id)
+    if not _RUN_ID.fullmatch(run_id):  # the server's word, which is about to be a path
+        raise InputInvalid(f"{store.uri} names a run {run_id!r}, not hexadecimal digits; check MLFLOW_TRACKING_URI")
+    kept = project / "mlruns" / "fetched" / run_id
+    if not kept.is_dir():
+        with require_answers(store.uri), replace_folder(kept, "fetched model") as temporary:
+            download_artifacts(f"models:/{MODEL}/{found.version}", dst_path=str(temporary), tracking_uri=store.uri)
+            if not (temporary / "artifacts").is_dir():  # else an empty folder would be kept
+                raise _describe_gone(found, str(found.source))
+    return kept / "artifacts"
