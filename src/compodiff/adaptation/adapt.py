@@ -45,7 +45,7 @@ ADAPTED, METRICS, INDEX = "adapted.json", "metrics", "index"
 _OWN = (COMPOSED, "encoder", INDEX, f"{INDEX}.parts", "work", CURVE, DIALS, METRICS, ADAPTED)
 _IN_WORK = (
     *("encoder", f"{MEMO}*", CAPTIONS, COUNTED, PAIRS, TAGGED, VECTORS),
-    *("sets", "embeddings", "validation", COMPOSED, f"{COMPOSED}.partial", CURVE),
+    *("sets", "embeddings", "validation", COMPOSED, f"{COMPOSED}.partial*", CURVE),
 )
 
 

@@ -26,7 +26,7 @@ from compodiff.training.mixture import make_mixture
 
 KIND = "finetuned model"
 METRICS, REPORTS, CURVE = "metrics", "reports", "curve.csv"
-_OWN = ("composed", "composed.partial", "encoder", CURVE, DIALS, METRICS, REPORTS)
+_OWN = ("composed", "composed.partial*", "encoder", CURVE, DIALS, METRICS, REPORTS)
 
 
 def finetune(

@@ -2,11 +2,13 @@
 
 artifacts/prior.partial/step-200/...   what DeepSpeed writes
 artifacts/prior.partial/latest.json    which step is whole, and of what training; written last, by rename
+artifacts/prior.partial-1f0c9a2b...    the same of another training that was left; it goes on where its params come back
 """
 
 import errno
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ MARKER = "latest.json"
 KIND = "checkpoints"
 _NAMES = ("step-*", MARKER, "zero_to_*.py")  # the last, of DeepSpeed
 DIFFERENCES_NAMED = 3
+_OF_THE_MACHINE = ("precision", "processes")  # nobody asks for another training by another machine
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,30 @@ class Checkpoints:
     def load(self, engine: Engine) -> dict[str, Any] | None:
         """Restore the last whole checkpoint into `engine` and return its state, or None where there is none.
 
+        What another training left, of other params or data, is set aside: it comes back with them, until this one is
+        done. Of several, the last stays.
+
         Raises:
-            CheckpointMismatch: it is of another training, or of a file that cannot be read.
+            CheckpointMismatch: it is of this training on another machine, or of a file that cannot be read.
         """
-        marker = self.folder / MARKER
-        if engine.worker.is_main:
-            self._open_folder(is_ours=marker.exists())
+        left = _read_marker(self.folder)
+        differences = self._list_differences(left)
+        if left is not None and differences and all(key in _OF_THE_MACHINE for key in differences):
+            raise CheckpointMismatch(
+                f"{self.folder / left['tag']} is of another training ({_name(differences)}); put that back to go on "
+                f"with it, or start afresh: rm -r {self.folder}"
+            )
         engine.wait_for_all()
-        if not marker.exists():
-            return None
-        content = json.loads(marker.read_text(encoding="utf-8"))
-        self._require_same(content["training"], content["tag"])
-        return engine.load(self.folder, content["tag"])
+        if engine.worker.is_main:
+            if left is not None and differences:
+                self._set_aside(left, differences)
+            own = self._name_aside(self.training)
+            if own.is_dir() and not self.folder.exists():
+                own.replace(self.folder)
+            self._open_folder(is_ours=(self.folder / MARKER).exists())
+        engine.wait_for_all()
+        found = _read_marker(self.folder)
+        return None if found is None else engine.load(self.folder, found["tag"])
 
     def save(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint, then its marker, then remove the earlier ones. All processes call it.
@@ -81,8 +97,29 @@ class Checkpoints:
                     delete_inside(earlier)
 
     def remove(self) -> None:
-        """Remove the work folder: the training is done and its weights are elsewhere."""
+        """Remove the work folder, and what was set aside: the training is done and its weights are elsewhere."""
+        for aside in self._list_aside():
+            delete_folder(aside, KIND)
         delete_folder(self.folder, KIND)
+
+    def _set_aside(self, left: Mapping[str, Any], differences: Mapping[str, str]) -> None:
+        self._open_folder(is_ours=True)
+        aside, own = self._name_aside(left["training"]), self._name_aside(self.training)
+        for earlier in self._list_aside():
+            if earlier != own:
+                delete_folder(earlier, KIND)
+        self.folder.replace(aside)
+        log.warning(
+            "%s of another training (%s) is set aside as %s: put that back, and it goes on; it is removed when the "
+            "training that begins now is done", left["tag"], _name(differences), aside,
+        )  # fmt: skip
+
+    def _name_aside(self, training: Mapping[str, Any]) -> Path:
+        content = json.dumps(dict(training), sort_keys=True)
+        return self.folder.with_name(f"{self.folder.name}-{digest([content.encode()])}")
+
+    def _list_aside(self) -> list[Path]:
+        return [path for path in self.folder.parent.glob(f"{self.folder.name}-*") if is_marked(path)]
 
     def _open_folder(self, *, is_ours: bool) -> None:
         """Make the work folder; one of release 0.1, whose only mark is the marker of its checkpoint, is taken over."""
@@ -90,17 +127,28 @@ class Checkpoints:
             mark_folder(self.folder, KIND, _NAMES)
         open_work_folder(self.folder, KIND, _NAMES)
 
-    def _require_same(self, theirs: Mapping[str, Any], tag: str) -> None:
-        differences = [
-            f"{key} was {theirs.get(key)}, is {self.training.get(key)}"
-            for key in sorted({*theirs, *self.training})
+    def _list_differences(self, left: Mapping[str, Any] | None) -> dict[str, str]:
+        """Return what decides the losses and was otherwise in a checkpoint, in words; nothing where there is none."""
+        theirs = {} if left is None else left["training"]
+        keys = [] if left is None else sorted({*theirs, *self.training})
+        return {
+            key: f"{key} was {theirs.get(key)}, is {self.training.get(key)}"
+            for key in keys
             if theirs.get(key) != self.training.get(key)
-        ]
-        if differences:
-            raise CheckpointMismatch(
-                f"{self.folder / tag} is of another training ({'; '.join(differences[:DIFFERENCES_NAMED])}); "
-                f"put that back to go on with it, or start afresh: rm -r {self.folder}"
-            )
+        }
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    """Return what the marker of the last whole checkpoint says; None where there is none."""
+    path = folder / MARKER
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _name(differences: Mapping[str, str]) -> str:
+    return "; ".join([*differences.values()][:DIFFERENCES_NAMED])
 
 
 def digest(parts: Iterable[bytes]) -> str:
