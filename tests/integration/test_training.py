@@ -29,6 +29,8 @@ from compodiff.errors import (
 from compodiff.execution import training_processes
 from compodiff.execution.training_processes import train_together
 from compodiff.model.checkpoint import load_model
+from compodiff.storage.ownership import mark_folder
+from compodiff.training.resume import Checkpoints
 
 TESTS = Path(__file__).parents[1]
 CHANCE = 10 / 300  # ten of the gallery's pictures
@@ -144,10 +146,44 @@ def test_a_checkpoint_of_another_training_is_set_aside_and_comes_back_with_its_p
     assert in_process(processes, _train_until, 5, world, "model") == -signal.SIGKILL
     assert in_process(processes, _train_until, 5, world, "model", slower) == -signal.SIGKILL
     assert len(list(world.glob("model.partial-*"))) == 1
-    resumed = train_in(world, "model")
+    told: list[int] = []
+    resumed = train_in(world, "model", on_metrics=lambda at, _: told.append(at))
+    assert told[0] > 3  # it went on; had it begun afresh, the losses would be the same
     assert "step-3 of another training (learning_rate was 0.001, is 0.003) is set aside" in caplog.text
     assert losses(resumed) == losses(train_in(world, "straight"))
     assert list(world.glob("model.partial*")) == []
+
+
+def test_it_comes_back_past_a_training_that_was_killed_before_its_first_checkpoint(
+    world: Path, processes: ForkServerContext
+) -> None:
+    in_process(processes, _train_until, 5, world, "model")
+    in_process(processes, _train_until, 2, world, "model", {"learning_rate": 1e-3})
+    told: list[int] = []
+    train_in(world, "model", on_metrics=lambda at, _: told.append(at))
+    assert told[0] > 3
+    assert list(world.glob("model.partial*")) == []
+
+
+def test_a_kill_while_checkpoints_are_removed_leaves_none_that_passes_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "model.partial", {})
+    checkpoints.folder.mkdir()
+    mark_folder(checkpoints.folder, "checkpoints", ["step-*", "latest.json"])
+    (checkpoints.folder / "step-3").mkdir()
+    (checkpoints.folder / "latest.json").write_text("{}")
+
+    def stop(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.remove()
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == [".compodiff.json", "step-3"]
+    checkpoints.remove()
+    assert not checkpoints.folder.exists()
 
 
 def test_of_several_trainings_that_were_left_the_last_stays(world: Path, processes: ForkServerContext) -> None:
@@ -222,7 +258,7 @@ def test_two_processes_that_are_told_to_stop_end_after_the_same_step(world: Path
         assert launcher.poll() is None
     launcher.terminate()
     said = launcher.communicate()[1]
-    assert "TrainingStopped: the training was told to stop; run it again" in said
+    assert "TrainingStopped: the training was told to stop, or lost a process; run it again" in said
     step = int(json.loads((world / "stopped.partial" / "latest.json").read_text())["tag"].removeprefix("step-"))
     assert 10 <= step < 400
     assert said.count(f"told to stop at step {step} of 400") == 2

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,8 @@ from compodiff.model.network.linears import Linear
 from compodiff.params import TrainingParams
 from compodiff.precision import choose_precision
 from compodiff.training.batch import Batch
+
+Told = TypeVar("Told")
 
 # Modules of which ZeRO sends gradients in the precision of their products. DeepSpeed asks for the exact class.
 _SENT_IN_BFLOAT16 = ["torch.nn.Linear", f"{Linear.__module__}.{Linear.__qualname__}"]
@@ -118,6 +120,12 @@ class Engine:
     def wait_for_all(self) -> None:
         """Go on when all processes are here."""
         dist.barrier()
+
+    def tell_all(self, value: Told) -> Told:
+        """Return the main process's `value` in all processes, which call it together."""
+        told = [value]
+        dist.broadcast_object_list(told, src=0, device=self.worker.device)
+        return told[0]
 
     def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
         """Write weights, optimizer, learning-rate schedule and `state` into `folder`/`tag`; all processes call it."""

@@ -65,7 +65,7 @@ def fit(
     Raises:
         ParamsInvalid: the batch does not divide among the processes, or the loss is not finite.
         InputInvalid: a task has a share but no examples, an embedding is not finite, or `folder` holds something else.
-        CheckpointMismatch: there is a checkpoint of another training.
+        CheckpointMismatch: there is a checkpoint of this training on another machine.
         ResourceUnavailable: the disk is full.
     """
     require_replaceable_folder(folder, KIND)
@@ -125,7 +125,7 @@ def make_identity(
     params: TrainingParams,
     worker: TrainingProcess,
 ) -> dict[str, Any]:
-    """List all that decides the losses, flat; a checkpoint of another identity is refused."""
+    """List all that decides the losses, flat; a checkpoint of another identity is set aside."""
     given = params.model_dump(exclude=_NO_LOSS_DEPENDS_ON)
     if params.learning_rate_schedule == "constant":
         del given["steps"]  # a training may be lengthened where its learning rate does not depend on its length

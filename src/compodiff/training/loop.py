@@ -74,7 +74,7 @@ def train(training: Training) -> None:
 
     Raises:
         ParamsInvalid: the loss is not finite.
-        CheckpointMismatch: the checkpoint is of another training.
+        CheckpointMismatch: the checkpoint is of this training on another machine.
         ResourceUnavailable: the disk is full.
         TrainingStopped: SIGTERM came, and a checkpoint is written; or another process of the training has ended.
     """

@@ -19,7 +19,7 @@ from torch import nn
 
 from compodiff.errors import CheckpointMismatch, ResourceUnavailable
 from compodiff.storage.atomic import open_work_folder, write_json
-from compodiff.storage.ownership import delete_folder, delete_inside, is_marked, mark_folder
+from compodiff.storage.ownership import delete_folder, delete_inside, is_marked, mark_folder, require_replaceable_folder
 from compodiff.training.engine import Engine
 
 MARKER = "latest.json"
@@ -51,23 +51,24 @@ class Checkpoints:
         Raises:
             CheckpointMismatch: it is of this training on another machine, or of a file that cannot be read.
         """
-        left = _read_marker(self.folder)
+        is_main = engine.worker.is_main
+        # Only the main process looks: elsewhere a network's file system may show for long what was there before.
+        left = engine.tell_all(_read_marker(self.folder) if is_main else None)
         differences = self._list_differences(left)
         if left is not None and differences and all(key in _OF_THE_MACHINE for key in differences):
             raise CheckpointMismatch(
                 f"{self.folder / left['tag']} is of another training ({_name(differences)}); put that back to go on "
                 f"with it, or start afresh: rm -r {self.folder}"
             )
-        engine.wait_for_all()
-        if engine.worker.is_main:
+        if is_main:
             if left is not None and differences:
                 self._set_aside(left, differences)
             own = self._name_aside(self.training)
-            if own.is_dir() and not self.folder.exists():
+            if (own / MARKER).exists() and not (self.folder / MARKER).exists():
+                delete_folder(self.folder, KIND)  # of a training that has no checkpoint yet
                 own.replace(self.folder)
             self._open_folder(is_ours=(self.folder / MARKER).exists())
-        engine.wait_for_all()
-        found = _read_marker(self.folder)
+        found = engine.tell_all(_read_marker(self.folder) if is_main else None)
         return None if found is None else engine.load(self.folder, found["tag"])
 
     def save(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
@@ -99,15 +100,15 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove the work folder, and what was set aside: the training is done and its weights are elsewhere."""
         for aside in self._list_aside():
-            delete_folder(aside, KIND)
-        delete_folder(self.folder, KIND)
+            _delete(aside)
+        _delete(self.folder)
 
     def _set_aside(self, left: Mapping[str, Any], differences: Mapping[str, str]) -> None:
         self._open_folder(is_ours=True)
         aside, own = self._name_aside(left["training"]), self._name_aside(self.training)
         for earlier in self._list_aside():
             if earlier != own:
-                delete_folder(earlier, KIND)
+                _delete(earlier)
         self.folder.replace(aside)
         log.warning(
             "%s of another training (%s) is set aside as %s: put that back, and it goes on; it is removed when the "
@@ -145,6 +146,14 @@ def _read_marker(folder: Path) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def _delete(folder: Path) -> None:
+    """Delete a work folder; a kill meanwhile leaves no marker of a step that is gone, and no step without its mark."""
+    require_replaceable_folder(folder, KIND)
+    for path in (*folder.glob(MARKER), *folder.glob("step-*")):
+        delete_inside(path)
+    delete_folder(folder, KIND)
 
 
 def _name(differences: Mapping[str, str]) -> str:
