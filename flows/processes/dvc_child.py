@@ -74,7 +74,7 @@ def _remove_torn_lock_file(folder: Path) -> None:
 def _remove_unfinished(runs: Path) -> None:
     """Remove what a kill left of an entry of DVC's cache of runs, which DVC writes within a moment and renames."""
     for path in runs.glob("*/*/.*.tmp"):
-        with suppress(FileNotFoundError):  # another was faster
+        with suppress(OSError):  # another was faster, or it is somebody else's
             if time.time() - path.stat().st_mtime > _SECONDS_TO_WRITE:
                 path.unlink()
 

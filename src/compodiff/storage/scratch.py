@@ -30,7 +30,8 @@ def open_scratch(beside: Path | None = None) -> Iterator[Path]:
         with lock_folder(folder):
             yield folder
     finally:
-        delete_partial(folder)
+        with suppress(FileNotFoundError):  # another, who clears the place, saw it unlocked and was faster
+            delete_partial(folder)
 
 
 def _clear_what_a_kill_left(place: Path) -> None:

@@ -45,6 +45,11 @@ def test_it_is_gone_when_the_work_ends_or_fails(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_one_that_another_cleared_as_it_was_let_go_is_no_error(tmp_path: Path) -> None:
+    with open_scratch(tmp_path) as folder:
+        folder.rmdir()
+
+
 def test_it_lies_where_temporary_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with open_scratch() as folder:
