@@ -152,7 +152,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _read_whole_numbers(path: Path, content: pd.DataFrame) -> pd.DataFrame:
     """Read the columns of whole numbers again of which some are missing: pandas has made floats of them."""
-    gaps = [str(name) for name, column in content.items() if column.dtype == float and column.hasnans and column.any()]
+    gaps = [
+        str(name)
+        for name, column in content.items()
+        if column.dtype == float and column.hasnans and column.notna().any()
+    ]
     if gaps:
         again = pd.read_csv(path, usecols=gaps, index_col=False, encoding="utf-8-sig", dtype_backend="numpy_nullable")
         whole = [name for name in gaps if pd.api.types.is_integer_dtype(again[name])]

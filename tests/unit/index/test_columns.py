@@ -125,6 +125,14 @@ def test_a_column_that_is_added_to_keeps_its_type(dtype):
     assert joined[["a", "b", "c"]].tolist() == values.tolist()
 
 
+def test_zeros_alone_stay_whole_beside_gaps_and_a_column_of_gaps_is_none_of_whole_numbers(tmp_path):
+    path = tmp_path / "more.csv"
+    path.write_text("path,zeros,empty\na.png,0,\nb.png,,\n")
+    table = OwnColumns.read(path).table
+    assert table["zeros"].dtype == "Int64"
+    assert "empty" not in table or table["empty"].isna().all()
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize("gaps", ["in the table", "beside it"])
 def test_whole_numbers_beyond_what_floats_hold_stay_exact_beside_gaps(album, encoder, composer, tmp_path, suffix, gaps):
