@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
 
 from compodiff.serving.form import SearchFields, SearchForm, decode_base64
 from compodiff.serving.limits import MAX_REFERENCES
@@ -58,7 +59,11 @@ class FormOrJsonRoute(APIRoute):
         async def answer_either(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind == _JSON:
-                return await answer(_RequestWithForm(request, _read_body(await request.body())))
+                try:
+                    body = await request.body()
+                except ClientDisconnect as error:  # as FastAPI takes a form that is cut off: no fault of the server
+                    raise HTTPException(400, "the body is cut off") from error
+                return await answer(_RequestWithForm(request, _read_body(body)))
             if kind and kind not in _FORMS:
                 raise HTTPException(415, f"a search is a form or {_JSON}, not {kind[:80]}; GET /docs shows both")
             return await answer(request)

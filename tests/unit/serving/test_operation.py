@@ -136,13 +136,14 @@ def test_the_token_opens_the_api_by_header_and_by_cookie(guarded):
     assert guarded.get("/model").status_code == 200
 
 
-def test_a_body_that_hides_its_length_is_counted(client):
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])
+def test_a_body_that_hides_its_length_is_counted(client, kind):
     def endless() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="reference"; filename="a"\r\n\r\n'
         for _ in range(100):
             yield bytes(10_000)
 
-    answer = client.post("/search", content=endless(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    answer = client.post("/search", content=endless(), headers={"Content-Type": kind})
     assert answer.status_code == 413
     assert "a request may have 200,000 bytes" in answer.json()["error"]
 
