@@ -1,6 +1,7 @@
 """A folder for what is needed meanwhile goes with its work, and after a kill when the next one is opened."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,9 +46,17 @@ def test_it_is_gone_when_the_work_ends_or_fails(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_one_that_another_cleared_as_it_was_let_go_is_no_error(tmp_path: Path) -> None:
-    with open_scratch(tmp_path) as folder:
-        folder.rmdir()
+def test_one_that_another_clears_while_it_goes_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = shutil.rmtree
+
+    def remove_after_another(path: Path) -> None:
+        remove(path)
+        remove(path)
+
+    monkeypatch.setattr("shutil.rmtree", remove_after_another)
+    with open_scratch(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_lies_where_temporary_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
