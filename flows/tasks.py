@@ -117,7 +117,7 @@ def _run_command(name: str, arguments: list[str], *, limit_seconds: float) -> St
 def describe_failure(ended: CommandResult, code: int | None, limit_seconds: float) -> tuple[str, str]:
     """Return the name of the failed state of a task whose command ended with `code`, and the reason."""
     if ended.timed_out:
-        return TIMED_OUT, f"stopped at its limit of {limit_seconds:.0f} s; raise it, or run again to go on"
+        return TIMED_OUT, f"stopped at its limit of {limit_seconds:.0f} s; run again to go on, or give it longer"
     return REFUSED if code in USERS_FAULTS else "Failed", ended.reason
 
 

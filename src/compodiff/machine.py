@@ -27,8 +27,8 @@ CGROUP = Path("/sys/fs/cgroup")  # of a container: what it may use of the machin
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16", "feat_bf16"})
 _NVIDIA, _DISPLAY = "0x10de", "0x03"  # as PCI numbers makers and kinds of devices
 _APPLE = "hw.optional.arm."
-_NO_FOLDER_LOCKS = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOTSUP)
-_LOCK_FILE = ".compodiff.lock"
+_NO_FOLDER_LOCKS = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+LOCK_FILE = ".compodiff.lock"
 _NETWORKS = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "webdav", "ceph", "lustre", "fuse.sshfs", "fuse.rclone")
 )
@@ -177,7 +177,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_FOLDER_LOCKS:
             raise
-        descriptor = _lock_opened(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT)
+        descriptor = _lock_opened(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT)
     try:
         yield
     finally:

@@ -1,7 +1,10 @@
 """The settings of flows/ stand before any test here imports Prefect."""
 
+import multiprocessing
+import os
 from copy import copy
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,3 +37,21 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: "Encoder") ->
     root = tmp_path_factory.mktemp("models")
     make_models(root, tiny_encoder)
     return root
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Embeddings and examples of the small world in which composition can be learned."""
+    from worlds.training import write_embeddings
+
+    write_embeddings(tmp_path / "embeddings")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Fresh processes that need not import torch and DeepSpeed again."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["worlds.training", "deepspeed"])
+    return context

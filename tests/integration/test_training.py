@@ -1,7 +1,6 @@
 """Training for real, in a small world: it learns, survives kill -9 with identical losses, and divides its work."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,10 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from worlds import training as training_world
-from worlds.training import train_in
+from worlds.training import in_process, losses, train_in, train_until
 
 from compodiff.errors import (
-    CheckpointMismatch,
     CompoDiffError,
     ParamsInvalid,
     ProcessFailed,
@@ -29,38 +27,9 @@ from compodiff.errors import (
 from compodiff.execution import training_processes
 from compodiff.execution.training_processes import train_together
 from compodiff.model.checkpoint import load_model
-from compodiff.storage.ownership import mark_folder
-from compodiff.training.resume import Checkpoints
 
 TESTS = Path(__file__).parents[1]
 CHANCE = 10 / 300  # ten of the gallery's pictures
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
-    training_world.write_embeddings(tmp_path / "embeddings")
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Fresh processes that need not import torch and DeepSpeed again."""
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["worlds.training", "deepspeed"])
-    return context
-
-
-def in_process(context: ForkServerContext, target: Callable[..., Any], *arguments: Any) -> int | None:
-    """Run `target` in a process of its own; return its exit code, or minus the signal that killed it."""
-    process = context.Process(target=target, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
-
-
-def losses(curve: pd.DataFrame) -> list[tuple[float, ...]]:
-    return list(curve[["step", "loss", "cosine", "recall_at_10", "learning_rate"]].itertuples(index=False, name=None))
 
 
 @pytest.mark.parametrize("objective", ["diffusion", "regression", "flow_matching"])
@@ -73,11 +42,6 @@ def test_learns_to_compose_for_unseen_shapes(world: Path, objective: str) -> Non
     assert card.process.objective == objective
     assert denoiser.config == training_world.NETWORK
     assert not (world / "model.partial").exists()
-
-
-def _train_until(step: int, world: Path, out: str, changes: dict[str, Any] | None = None) -> None:
-    """Train, and die by SIGKILL once the curve has reached `step`."""
-    train_in(world, out, changes, on_metrics=lambda at, _: os.kill(os.getpid(), signal.SIGKILL) if at == step else None)
 
 
 def _train_until_half_of_a_checkpoint(world: Path, out: str) -> None:
@@ -112,8 +76,8 @@ def _train_until_before_the_marker(world: Path, out: str) -> None:
 @pytest.mark.parametrize(
     ("death", "steps_kept"),
     [
-        (lambda context, world: in_process(context, _train_until, 2, world, "killed"), 0),
-        (lambda context, world: in_process(context, _train_until, 5, world, "killed"), 3),
+        (lambda context, world: in_process(context, train_until, 2, world, "killed"), 0),
+        (lambda context, world: in_process(context, train_until, 5, world, "killed"), 3),
         (lambda context, world: in_process(context, _train_until_half_of_a_checkpoint, world, "killed"), 3),
         (lambda context, world: in_process(context, _train_until_before_the_marker, world, "killed"), 3),
     ],
@@ -135,81 +99,14 @@ def test_a_killed_run_goes_on_with_identical_losses(
 
 def test_so_does_a_sharded_one_in_bfloat16(world: Path, processes: ForkServerContext) -> None:
     changes = {"zero_stage": 2, "precision": "bfloat16", "accumulation_steps": 2, "noise_draws": 2}
-    assert in_process(processes, _train_until, 5, world, "killed", changes) == -signal.SIGKILL
+    assert in_process(processes, train_until, 5, world, "killed", changes) == -signal.SIGKILL
     assert losses(train_in(world, "killed", changes)) == losses(train_in(world, "straight", changes))
-
-
-def test_a_checkpoint_of_another_training_is_set_aside_and_comes_back_with_its_params(
-    world: Path, processes: ForkServerContext, caplog: pytest.LogCaptureFixture
-) -> None:
-    slower = {"learning_rate": 1e-3}
-    assert in_process(processes, _train_until, 5, world, "model") == -signal.SIGKILL
-    assert in_process(processes, _train_until, 5, world, "model", slower) == -signal.SIGKILL
-    assert len(list(world.glob("model.partial-*"))) == 1
-    told: list[int] = []
-    resumed = train_in(world, "model", on_metrics=lambda at, _: told.append(at))
-    assert told[0] > 3  # it went on; had it begun afresh, the losses would be the same
-    assert "step-3 of another training (learning_rate was 0.001, is 0.003) is set aside" in caplog.text
-    assert losses(resumed) == losses(train_in(world, "straight"))
-    assert list(world.glob("model.partial*")) == []
-
-
-def test_it_comes_back_past_a_training_that_was_killed_before_its_first_checkpoint(
-    world: Path, processes: ForkServerContext
-) -> None:
-    in_process(processes, _train_until, 5, world, "model")
-    in_process(processes, _train_until, 2, world, "model", {"learning_rate": 1e-3})
-    told: list[int] = []
-    train_in(world, "model", on_metrics=lambda at, _: told.append(at))
-    assert told[0] > 3
-    assert list(world.glob("model.partial*")) == []
-
-
-def test_a_kill_while_checkpoints_are_removed_leaves_none_that_passes_for_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoints = Checkpoints(tmp_path / "model.partial", {})
-    checkpoints.folder.mkdir()
-    mark_folder(checkpoints.folder, "checkpoints", ["step-*", "latest.json"])
-    (checkpoints.folder / "step-3").mkdir()
-    (checkpoints.folder / "latest.json").write_text("{}")
-
-    def stop(path: Path) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", stop)
-        with pytest.raises(KeyboardInterrupt):
-            checkpoints.remove()
-    assert sorted(path.name for path in checkpoints.folder.iterdir()) == [".compodiff.json", "step-3"]
-    checkpoints.remove()
-    assert not checkpoints.folder.exists()
-
-
-def test_of_several_trainings_that_were_left_the_last_stays(world: Path, processes: ForkServerContext) -> None:
-    for rate in (3e-3, 2e-3, 1e-3):
-        in_process(processes, _train_until, 5, world, "model", {"learning_rate": rate})
-    (aside,) = world.glob("model.partial-*")
-    assert json.loads((aside / "latest.json").read_text())["training"]["learning_rate"] == 2e-3
-    cosine = {"learning_rate_schedule": "cosine", "learning_rate": 1e-3}
-    in_process(processes, _train_until, 5, world, "model", cosine)
-    longer = cosine | {"steps": training_world.PARAMS.steps + 2}  # a rate that ends with the steps hangs on them
-    assert losses(train_in(world, "model", longer)) == losses(train_in(world, "straight", longer))
-
-
-def test_a_checkpoint_of_the_same_training_on_another_machine_is_refused(
-    world: Path, processes: ForkServerContext
-) -> None:
-    in_process(processes, _train_until, 5, world, "model")
-    with pytest.raises(CheckpointMismatch, match=r"precision was float32, is bfloat16.*rm -r .*model\.partial"):
-        train_in(world, "model", {"precision": "bfloat16"})
-    assert (world / "model.partial" / "step-3").is_dir()
 
 
 def test_it_goes_on_with_other_accumulation_and_more_steps(world: Path, processes: ForkServerContext) -> None:
     """Steps are no part of what decides a loss where the learning rate does not depend on them."""
     constant = {"learning_rate_schedule": "constant"}
-    assert in_process(processes, _train_until, 5, world, "killed", constant) == -signal.SIGKILL
+    assert in_process(processes, train_until, 5, world, "killed", constant) == -signal.SIGKILL
     longer = constant | {"steps": training_world.PARAMS.steps + 2}
     straight = train_in(world, "straight", longer)
     resumed = train_in(world, "killed", longer | {"accumulation_steps": 2})
@@ -220,7 +117,7 @@ def test_it_goes_on_with_other_accumulation_and_more_steps(world: Path, processe
 def test_it_goes_on_in_two_processes_and_after_one_of_them_is_killed(
     world: Path, processes: ForkServerContext, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert in_process(processes, _train_until, 5, world, "killed") == -signal.SIGKILL
+    assert in_process(processes, train_until, 5, world, "killed") == -signal.SIGKILL
     straight = train_in(world, "straight")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     train_together(["-m", "worlds.training", str(world), "killed", "{}", "7"], TESTS, count=2)
@@ -283,7 +180,7 @@ def test_how_processes_ended_is_one_line_and_one_exit_code(
 
 
 def test_a_full_disk_is_named_and_the_checkpoint_before_stays(world: Path, processes: ForkServerContext) -> None:
-    in_process(processes, _train_until, 5, world, "model")
+    in_process(processes, train_until, 5, world, "model")
     partial = world / "model.partial"
     (partial / "step-6").mkdir()
     (partial / "step-6" / "mp_rank_00_model_states.pt").symlink_to("/dev/full")

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,23 @@ def die_once(step: int, folder: Path) -> Callable[[int, Mapping[str, float]], No
             os.kill(os.getpid(), signal.SIGKILL)
 
     return die
+
+
+def in_process(context: ForkServerContext, target: Callable[..., Any], *arguments: Any) -> int | None:
+    """Run `target` in a process of its own; return its exit code, or minus the signal that killed it."""
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def losses(curve: pd.DataFrame) -> list[tuple[float, ...]]:
+    return list(curve[["step", "loss", "cosine", "recall_at_10", "learning_rate"]].itertuples(index=False, name=None))
+
+
+def train_until(step: int, world: Path, out: str, changes: dict[str, Any] | None = None) -> None:
+    """Train, and die by SIGKILL once the curve has reached `step`."""
+    train_in(world, out, changes, on_metrics=lambda at, _: os.kill(os.getpid(), signal.SIGKILL) if at == step else None)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def require_network(proxy: str) -> None:
     try:
         ipaddress.ip_network(proxy)
     except ValueError as error:
-        raise InputInvalid(f"{proxy or 'nothing'} is no network such as 10.0.0.0/8") from error
+        raise InputInvalid(f"{proxy or 'nothing'} is no network such as 10.0.0.0/8: {error}") from error
 
 
 def _drop_foreign_ids(app: ASGIApp, is_trusted: Callable[[str], bool]) -> ASGIApp:

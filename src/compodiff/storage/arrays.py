@@ -1,5 +1,6 @@
 """NumPy's files, read so that a missing one, or bytes that are no array, end in one line that names the file."""
 
+import errno
 import struct
 import zipfile
 import zlib
@@ -33,6 +34,7 @@ _FAULTS = (
     zlib.error,
     zipfile.BadZipFile,
 )
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
 _REMEDY = "remove it and run again"  # of what is kept for the next run, and made anew where it is not there
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, whether the order is Fortran's, and type
@@ -45,6 +47,8 @@ def expect_arrays(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
         yield
     except _FAULTS as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:300]
+        if isinstance(error, OSError) and error.errno not in (None, *_MISSING):  # it may be whole
+            raise InputInvalid(f"{path} cannot be read ({said}); see to that and run again") from error
         reason = said if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {said}"
         raise InputInvalid(f"{path} is missing or damaged ({reason}); {remedy}") from error
 

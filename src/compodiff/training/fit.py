@@ -84,11 +84,14 @@ def fit(
         curve=curve,
         on_metrics=on_metrics,
     )
-    train(training)
-    if worker.is_main:
-        save_model(folder, average.state_dict(), card)
-        training.checkpoints.remove()
-    training.engine.wait_for_all()
+    try:
+        train(training)
+        if worker.is_main:
+            save_model(folder, average.state_dict(), card)
+            training.checkpoints.remove()
+        training.engine.wait_for_all()
+    finally:
+        training.checkpoints.release()
 
 
 def make_denoiser(

@@ -11,22 +11,24 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from compodiff.errors import CheckpointMismatch, ResourceUnavailable
+from compodiff.machine import LOCK_FILE, lock_folder
 from compodiff.storage.atomic import open_work_folder, write_json
 from compodiff.storage.ownership import delete_folder, delete_inside, is_marked, mark_folder, require_replaceable_folder
 from compodiff.training.engine import Engine
 
 MARKER = "latest.json"
 KIND = "checkpoints"
-_NAMES = ("step-*", MARKER, "zero_to_*.py")  # the last, of DeepSpeed
+_NAMES = ("step-*", MARKER, LOCK_FILE, "zero_to_*.py")  # the last, of DeepSpeed
 DIFFERENCES_NAMED = 3
-_OF_THE_MACHINE = ("precision", "processes")  # nobody asks for another training by another machine
+_OF_THE_MACHINE = {"precision", "processes"}  # nobody asks for another training by another machine
 log = logging.getLogger(__name__)
 
 
@@ -41,35 +43,28 @@ class Checkpoints:
 
     folder: Path
     training: Mapping[str, Any]
+    _held: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def load(self, engine: Engine) -> dict[str, Any] | None:
         """Restore the last whole checkpoint into `engine` and return its state, or None where there is none.
 
         What another training left, of other params or data, is set aside: it comes back with them, until this one is
-        done. Of several, the last stays.
+        done. Of several, the last stays. The folder is this training's until `release`.
 
         Raises:
             CheckpointMismatch: it is of this training on another machine, or of a file that cannot be read.
+            ResourceUnavailable: another training writes there now.
         """
-        is_main = engine.worker.is_main
         # Only the main process looks: elsewhere a network's file system may show for long what was there before.
-        left = engine.tell_all(_read_marker(self.folder) if is_main else None)
-        differences = self._list_differences(left)
-        if left is not None and differences and all(key in _OF_THE_MACHINE for key in differences):
+        found = engine.tell_all(self._take_folder() if engine.worker.is_main else None)
+        if found is None:
+            return None
+        if differences := self._list_differences(found):
             raise CheckpointMismatch(
-                f"{self.folder / left['tag']} is of another training ({_name(differences)}); put that back to go on "
-                f"with it, or start afresh: rm -r {self.folder}"
+                f"{self.folder / found['tag']} is of this training on another machine ({_name(differences)}); put that "
+                f"back to go on with it, or start afresh: rm -r {self.folder}"
             )
-        if is_main:
-            if left is not None and differences:
-                self._set_aside(left, differences)
-            own = self._name_aside(self.training)
-            if (own / MARKER).exists() and not (self.folder / MARKER).exists():
-                delete_folder(self.folder, KIND)  # of a training that has no checkpoint yet
-                own.replace(self.folder)
-            self._open_folder(is_ours=(self.folder / MARKER).exists())
-        found = engine.tell_all(_read_marker(self.folder) if is_main else None)
-        return None if found is None else engine.load(self.folder, found["tag"])
+        return engine.load(self.folder, found["tag"])
 
     def save(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint, then its marker, then remove the earlier ones. All processes call it.
@@ -102,6 +97,35 @@ class Checkpoints:
         for aside in self._list_aside():
             _delete(aside)
         _delete(self.folder)
+        self.release()
+
+    def release(self) -> None:
+        """Let another training have the work folder."""
+        self._held.close()
+
+    def _take_folder(self) -> dict[str, Any] | None:
+        """Make the work folder this training's, and return what the marker in it says then."""
+        if self.folder.is_dir():
+            self._hold()  # before anything is moved
+        left = _read_marker(self.folder)
+        differences = self._list_differences(left)
+        if left is not None and not differences.keys() <= _OF_THE_MACHINE:
+            self._set_aside(left, differences)
+        own = self._name_aside(self.training)
+        if (own / MARKER).exists() and not (self.folder / MARKER).exists():
+            delete_folder(self.folder, KIND)  # of a training that has no checkpoint yet
+            own.replace(self.folder)
+        self._open_folder(is_ours=(self.folder / MARKER).exists())
+        self._hold()
+        return _read_marker(self.folder)
+
+    def _hold(self) -> None:
+        """Lock the work folder; the kernel frees it when the process ends."""
+        self._held.close()
+        try:
+            self._held.enter_context(lock_folder(self.folder))
+        except BlockingIOError as error:
+            raise ResourceUnavailable(f"another training writes {self.folder}; wait for its end, or stop it") from error
 
     def _set_aside(self, left: Mapping[str, Any], differences: Mapping[str, str]) -> None:
         self._open_folder(is_ours=True)
@@ -116,7 +140,8 @@ class Checkpoints:
         )  # fmt: skip
 
     def _name_aside(self, training: Mapping[str, Any]) -> Path:
-        content = json.dumps(dict(training), sort_keys=True)
+        asked = {key: value for key, value in training.items() if key not in _OF_THE_MACHINE}
+        content = json.dumps(asked, sort_keys=True)
         return self.folder.with_name(f"{self.folder.name}-{digest([content.encode()])}")
 
     def _list_aside(self) -> list[Path]:
