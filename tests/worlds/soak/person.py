@@ -81,18 +81,19 @@ class Person:
                 every = IntervalSchedule(interval=timedelta(seconds=seconds))
                 client.create_deployment_schedules(found.id, [(every, True)])
 
-    def unschedule(self) -> None:
-        """Take the schedules away with the runs that they have planned, and cancel what waits for its turn.
+    def unschedule(self, *kept: str) -> None:
+        """Take the schedules away, but those `kept`, with the runs that they planned; cancel what waits for its turn.
 
         On a busy machine that would be an hour's work.
         """
         with self.team.prefect as client:
-            for name in SCHEDULES:
+            for name in SCHEDULES.keys() - set(kept):
                 found = client.read_deployment_by_name(name)
                 for each in client.read_deployment_schedules(found.id):
                     client.delete_deployment_schedule(found.id, each.id)
+            spared = {client.read_deployment_by_name(name).id for name in kept}
             for run in self.team.list_flow_runs():
-                if run.state is not None and run.state.is_scheduled():
+                if run.state is not None and run.state.is_scheduled() and run.deployment_id not in spared:
                     with suppress(ObjectNotFound):  # it went with its schedule
                         client.set_flow_run_state(run.id, Cancelled(message="no longer wanted"), force=True)
 

@@ -28,7 +28,8 @@ _DAILY = ("champion/daily", "index-refresh/watch", "dataset/nightly", "drift/dri
 _FAULTS_PER_SECOND = 200 / 3600
 _PAUSE = 2.0  # between questions to Prefect, which would keep it busy
 _KEPT_SECONDS = 180.0  # three times what `serve` lets pass between writing kept queries
-_LEASE_SECONDS = 420.0  # Prefect's, 300, which a killed flow holds; and what is on its way then
+_WATCH = "index-refresh/watch"
+_QUIET_SECONDS = 600.0  # Prefect's lease, or what a run may take to start, 300; a turn of that schedule; their ends
 
 
 @dataclass
@@ -115,16 +116,17 @@ def _strike(striker: Striker, report: Report, seed: int, seconds: float, say: Ca
 
 def _settle(team: Team, person: Person, report: Report) -> None:
     """Let everything end that was begun, then run all of it once more without a fault."""
-    person.unschedule()
+    person.unschedule(_WATCH)  # a run that never started is ended by the next flow, which comes by its schedule
 
     def is_quiet() -> bool:
         try:
             states = [run.state for run in team.list_flow_runs()]
         except httpx.HTTPError:
             return False
-        return all(state is None or state.is_final() for state in states)
+        return all(state is None or state.is_final() or state.is_scheduled() for state in states)
 
-    waited = wait_for(is_quiet, _LEASE_SECONDS, pause=_PAUSE)
+    waited = wait_for(is_quiet, _QUIET_SECONDS, pause=_PAUSE)
+    person.unschedule()
     report.figures["seconds until nothing ran any more"] = waited
     person.set_params()
     why = {"rollback/on-demand": {"reason": person.make_reason()}}
