@@ -97,7 +97,7 @@ def test_the_first_release_changes_nothing_that_was_there() -> None:
 
 
 def test_images_are_named_by_the_newest_release() -> None:
-    files = [path for path in (ROOT / "infra").rglob("*") if path.is_file() and path.suffix != ".py"]
+    files = [path for path in (ROOT / "infra").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
     texts = [path.read_text(encoding="utf-8") for path in files]
     pattern = r"compodiff-(?:cpu|gpu|ray)(?::|, prefectTag: \")(\d[\w.]*)"
     named = [version for text in texts for version in re.findall(pattern, text)]

@@ -31,7 +31,11 @@ def project(tmp_path: Path, small_data: Path) -> Path:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     kept = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(folder / "presets"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if ".prefect" not in path.parts}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in kept
+        if not {".prefect", "__pycache__"} & {*path.parts}
+    }
 
 
 def test_a_preset_project_follows_its_files_and_keeps_what_was_run(project: Path) -> None:

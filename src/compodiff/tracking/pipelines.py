@@ -51,6 +51,20 @@ def update_pipeline(
     store.client.set_terminated(parent, status)
 
 
+def end_left_pipelines(store: Store) -> None:
+    """End as killed the runs of pipelines of which no stage runs: a kill left them, or a reply that was lost.
+
+    One that goes on stands as its next stage does; where MLflow is away, the next command ends them.
+    """
+    here = [store.experiment_id]
+    with suppress(ResourceUnavailable), require_answers(store.uri):
+        left = store.client.search_runs(here, f"attributes.status = 'RUNNING' and tags.{_PARENT} = 'true'")
+        for run_id in (str(run.info.run_id) for run in left):
+            stages = f"attributes.status = 'RUNNING' and tags.`{_CHILD_OF}` = '{run_id}'"
+            if not store.client.search_runs(here, stages, max_results=1):
+                store.client.set_terminated(run_id, "KILLED")
+
+
 def mark_run(store: Store, run_id: str, tags: Mapping[str, str], status: str) -> None:
     """Set the status of a run that has not ended for good; where MLflow is away, the run keeps the one it has."""
     with suppress(ResourceUnavailable), require_answers(store.uri):

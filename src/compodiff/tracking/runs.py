@@ -24,7 +24,7 @@ import yaml
 from compodiff.errors import ResourceUnavailable, TrainingStopped
 from compodiff.project import find_project_root
 from compodiff.tracking.outbox import Heading, Journal, open_journal, open_kept_journals, read_clock
-from compodiff.tracking.pipelines import describe_pipeline, mark_run
+from compodiff.tracking.pipelines import describe_pipeline, end_left_pipelines, mark_run
 from compodiff.tracking.store import Store, open_store
 from compodiff.tracking.traces import describe_trace
 from compodiff.watching.textfiles import publish_training
@@ -271,6 +271,7 @@ def deliver_kept(store: Store, project: Path, *, only_ended: bool = False) -> in
             _log.warning("%s is still not in MLflow: %s", journal.path, error)
         finally:
             journal.close()
+    end_left_pipelines(store)
     return delivered
 
 

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.project import find_project_root
-from compodiff.tracking.pipelines import PIPELINE
+from compodiff.tracking.pipelines import PIPELINE, join_pipeline
 from compodiff.tracking.promotion import roll_back
 from compodiff.tracking.runs import describe_origin, record_at_once, record_training
 from compodiff.tracking.store import open_store
@@ -138,6 +138,21 @@ def test_the_runs_of_one_pipeline_have_one_parent_that_stands_as_its_last_run(
     with record_training("train_composed", PARAMS, project):
         assert {found.info.status for found in runs_of(project)} == {"FINISHED", "RUNNING", "KILLED"}
     assert [found.info.status for found in runs_of(project)] == ["FINISHED"] * 3
+
+
+def test_the_run_of_a_pipeline_of_which_no_stage_runs_is_ended_by_the_next_command(project: Path) -> None:
+    """A kill came between the making of the run and the end of its first stage, or the run was made twice."""
+    store = open_store(project)
+    for pipeline, stage_ends in (("left", True), ("under way", False)):
+        stage = store.client.create_run(store.experiment_id, run_name=f"stage of {pipeline}").info.run_id
+        join_pipeline(store, stage, {"pipeline": pipeline})
+        if stage_ends:
+            store.client.set_terminated(stage, "KILLED")
+    with pytest.raises(InputInvalid, match="no previous champion"):
+        roll_back(project)
+    parents = [found for found in runs_of(project) if found.info.run_name.startswith("pipeline")]
+    states = {found.data.tags["pipeline"]: found.info.status for found in parents}
+    assert states == {"left": "KILLED", "under way": "RUNNING"}
 
 
 def test_a_run_whose_making_was_not_confirmed_is_made_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
