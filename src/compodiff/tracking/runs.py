@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 _log = logging.getLogger(__name__)
-
 _SECONDS_BETWEEN_DELIVERIES = 5.0
 _SECONDS_BEFORE_TRYING_AGAIN = 60.0
 _ATTEMPTS_AT_THE_END, _SECONDS_BETWEEN_ATTEMPTS = 3, 2.0
