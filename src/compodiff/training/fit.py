@@ -66,7 +66,7 @@ def fit(
         ParamsInvalid: the batch does not divide among the processes, or the loss is not finite.
         InputInvalid: a task has a share but no examples, an embedding is not finite, or `folder` holds something else.
         CheckpointMismatch: there is a checkpoint of this training on another machine.
-        ResourceUnavailable: the disk is full.
+        ResourceUnavailable: the disk is full, or another training writes there now.
     """
     require_replaceable_folder(folder, KIND)
     worker = join_workers()
