@@ -41,7 +41,9 @@ from compodiff.tracking.version_files import explain_missing_files
 
 # Returns what stands against a challenger besides its figures, given it and the champion, if there is one.
 Examine = Callable[[RegisteredVersion, RegisteredVersion | None], list[str]]
-_MEND_CHAIN = f"dvc repro makes it anew, dvc commit accepts what was made by hand; then register it: {REGISTER}"
+_MEND_CHAIN = (
+    "dvc repro makes it anew, dvc commit accepts what was made by hand; then: dvc repro --single-item --force register"
+)
 _JUDGED = re.compile(r"[^/]+/composed/(recall|map)_at_\d+")  # figures that the record of a decision keeps
 
 

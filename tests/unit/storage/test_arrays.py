@@ -96,3 +96,9 @@ def test_no_other_module_reads_arrays() -> None:
         if isinstance(node, ast.Call | ast.Attribute) and reading.fullmatch(ast.unparse(getattr(node, "func", node)))
     }
     assert found == {"storage/arrays.py"}
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_is_there_and_cannot_be_read_is_not_called_damaged(tmp_path: Path, mapped: bool) -> None:
+    with pytest.raises(InputInvalid, match=r"cannot be read \(Is a directory\); see to that and run again"):
+        open_array(tmp_path, mapped=mapped)
