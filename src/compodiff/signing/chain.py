@@ -36,7 +36,7 @@ def write_chain(to: Path, parts: Mapping[str, Path], origin: Mapping[str, Any]) 
         InputInvalid: the key cannot be used.
     """
     key = find_signing_key()
-    files = _digest_parts(parts)
+    files = digest_parts(parts)
     content = json.dumps({"files": files, "origin": origin}, indent=1, sort_keys=True).encode()
     (to / CHAIN).write_bytes(content)
     (to / SIGNATURE).unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def sign_folder(folder: Path) -> bool:
         earlier = read_json(folder / CHAIN)
         if not isinstance(earlier, dict) or not {"files", "origin"} <= earlier.keys():
             raise InputInvalid(f"{folder / CHAIN} is no chain of compodiff; move it away to sign the model")
-        if earlier.get("files") == _digest_parts(parts):
+        if earlier.get("files") == digest_parts(parts):
             origin = earlier["origin"]
     return len(write_chain(folder, parts, origin)) > 1
 
@@ -93,6 +93,11 @@ def read_origin(folder: Path) -> Mapping[str, Any]:
         return {}
     origin = stated.get("origin") if isinstance(stated, dict) else None
     return origin if isinstance(origin, dict) else {}
+
+
+def digest_parts(parts: Mapping[str, Path]) -> dict[str, str]:
+    """Return the sha256 of each file of `parts` (see `write_chain`) by its name in the model folder."""
+    return {name: digest_file(file) for name, file in sorted(_list_files(parts))}
 
 
 def list_parts(folder: Path) -> dict[str, Path]:
@@ -152,10 +157,6 @@ def _require_files(folder: Path, content: bytes) -> None:
             raise CheckpointMismatch(
                 f"{there[name]} was changed: sha256 {found[:12]}, by {CHAIN} {digest[:12]}; {way_out}"
             )
-
-
-def _digest_parts(parts: Mapping[str, Path]) -> dict[str, str]:
-    return {name: digest_file(file) for name, file in sorted(_list_files(parts))}
 
 
 def _list_files(parts: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
@@ -25,8 +26,10 @@ from compodiff.search.composer import Composer
 from compodiff.search.query import Query
 from compodiff.signing.chain import read_origin, require_intact
 from compodiff.signing.lineage import compute_dvc_digest
+from compodiff.stages import register as stage
 from compodiff.stages.register import register
 from compodiff.stages.set_dials import set_dials
+from compodiff.storage.atomic import write_json
 from compodiff.tracking import registry, version_files
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.promotion import promote
@@ -84,16 +87,13 @@ def registered(project: Path, parts: Path) -> Path:
         with record_training("train_composed", {"composed": {"steps": 2000}}, project):
             pass
         (project / "trace").write_text(format(span.get_span_context().trace_id, "032x"))
-    register(
-        encoder=artifacts / "encoder",
-        composed=artifacts / "composed",
-        dials=artifacts / "sampling.json",
-        index=artifacts / "index",
-        metrics=artifacts / "metrics",
-        reports=artifacts / "reports",
-        registration=artifacts / "registration.json",
-    )
+    register_parts(artifacts)
     return project
+
+
+def register_parts(artifacts: Path) -> None:
+    parts = {name: artifacts / name for name in ("encoder", "composed", "index", "metrics", "reports")}
+    register(**parts, dials=artifacts / "sampling.json", registration=artifacts / "registration.json")
 
 
 def test_a_version_holds_figures_params_report_and_every_part_of_the_model(registered: Path) -> None:
@@ -158,6 +158,40 @@ def test_an_earlier_version_can_challenge_again_but_not_one_of_another_store(reg
     assert find_version_at(store, CHALLENGER) is not None
 
 
+def test_a_registration_that_was_cut_off_makes_no_second_version(
+    registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = registered / "artifacts"
+
+    def cut_off(path: Path, content: Any) -> None:
+        write_json(path, content)
+        if path.name == "registration.begun":
+            return
+        path.unlink()
+        raise KeyboardInterrupt  # MLflow has the version, and DVC's output is not there
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "write_json", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            register_parts(artifacts)
+    register_parts(artifacts)
+    assert [each.version for each in list_versions(registered)] == [2, 1]
+    assert json.loads((artifacts / "registration.json").read_text())["version"] == "2"
+    register_parts(artifacts)
+    assert len(list_versions(registered)) == 3, "one that has ended is not gone on with"
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "write_json", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            register_parts(artifacts)
+    (artifacts / "reports" / "emoji" / "report.html").write_text("<h1>another</h1>")
+    register_parts(artifacts)
+    assert len(list_versions(registered)) == 5, "of other inputs it is another"
+
+
+def list_versions(project: Path) -> list[Any]:
+    return list(open_store(project).client.search_model_versions(f"name = '{MODEL}'"))
+
+
 def test_nothing_in_a_version_is_pickled(registered: Path) -> None:
     version = find_model_folder(registered, CHALLENGER).parent
     suffixes = {file.suffix for file in version.rglob("*") if file.is_file()}
@@ -174,8 +208,7 @@ def test_a_challenger_is_shown_against_the_champion(registered: Path) -> None:
     better = json.loads(json.dumps(FIGURES))
     better["composed"] |= {"recall_at_10": 0.7, "relations": {"style": {"recall_at_10": 0.3, "queries": 60}}}
     (artifacts / "metrics" / "emoji.json").write_text(json.dumps(better))
-    register(**{name: artifacts / name for name in ("encoder", "composed", "index", "metrics", "reports")},
-             dials=artifacts / "sampling.json", registration=artifacts / "registration.json")  # fmt: skip
+    register_parts(artifacts)
     emoji, scenes = compare_versions(registered, params, None, registered / "versions.html")
     assert emoji.figures == {"recall_at_10": (0.7, 0.6, None)}
     assert emoji.relations == {"style": (60, 0.3, 0.4)}
@@ -219,12 +252,11 @@ def test_a_version_whose_chain_of_digests_breaks_is_registered_with_a_warning_an
     registered: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     artifacts, gates = registered / "artifacts", {"emoji": make_benchmark_gate(floor=0.0)}
-    parts = {name: artifacts / name for name in ("encoder", "composed", "index", "metrics", "reports")}
 
     def register_as_recorded(digest: str | None) -> None:
         outs = [{"path": "artifacts/composed", "md5": digest}]
         (registered / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train_composed": {"outs": outs}}}))
-        register(**parts, dials=artifacts / "sampling.json", registration=artifacts / "registration.json")
+        register_parts(artifacts)
 
     assert "chain" not in caplog.text  # of a project without dvc.lock
     register_as_recorded("5.dir")
@@ -233,7 +265,7 @@ def test_a_version_whose_chain_of_digests_breaks_is_registered_with_a_warning_an
     with pytest.raises(PromotionRefused, match=rf"{said} \(artifacts/composed is .*\); dvc repro makes"):
         promote(registered, gates, min_relation_queries=1)
     caplog.clear()
-    register_as_recorded(compute_dvc_digest(parts["composed"]))
+    register_as_recorded(compute_dvc_digest(artifacts / "composed"))
     assert said not in caplog.text
     origin = read_origin(find_model_folder(registered, CHALLENGER))
     assert (origin["broken"], "artifacts/encoder" in origin["unrecorded"]) == ([], True)
