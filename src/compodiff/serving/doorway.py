@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from compodiff.errors import InputInvalid
 from compodiff.serving.access_log import REQUEST_ID, AccessLog
 from compodiff.serving.json_log import open_json_log
-from compodiff.serving.rate_limits import RateLimit
+from compodiff.serving.rate_limits import RateLimit, unmap_address
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Doorway:
         log = open_json_log("compodiff.access", self.access_log) if self.access_log else None
         logged = AccessLog(inner, log)
         if not self.proxies:
-            return _drop_foreign_ids(logged, lambda client: False)
+            return _enter(logged, lambda client: False)
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
         for proxy in self.proxies:
             require_network(proxy)  # the middleware takes anything else for a name, which no client has
         behind_proxy = ProxyHeadersMiddleware(logged, trusted_hosts=[*self.proxies])  # type: ignore[arg-type]
-        return _drop_foreign_ids(behind_proxy, behind_proxy.trusted_hosts.__contains__)  # type: ignore[arg-type]
+        return _enter(behind_proxy, behind_proxy.trusted_hosts.__contains__)  # type: ignore[arg-type]
 
 
 def require_network(proxy: str) -> None:
@@ -60,13 +60,19 @@ def require_network(proxy: str) -> None:
         raise InputInvalid(f"{proxy or 'nothing'} is no network such as 10.0.0.0/8: {error}") from error
 
 
-def _drop_foreign_ids(app: ASGIApp, is_trusted: Callable[[str], bool]) -> ASGIApp:
-    """Take the ids off requests of clients that are not trusted, before a proxy's header says who they come from."""
+def _enter(app: ASGIApp, is_trusted: Callable[[str], bool]) -> ASGIApp:
+    """Take the ids off requests of clients that are not trusted, before a proxy's header says who they come from.
+
+    A client of IPv4 is known by that address also where the socket is of both families.
+    """
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not (scope.get("client") and is_trusted(scope["client"][0])):
-            scope = {**scope, "headers": [*scope["headers"]]}
-            del MutableHeaders(scope=scope)[REQUEST_ID]
+        if scope["type"] == "http":
+            host, port = scope.get("client") or ("", 0)
+            host = unmap_address(host)
+            scope = {**scope, "client": (host, port) if host else None, "headers": [*scope["headers"]]}
+            if not is_trusted(host):
+                del MutableHeaders(scope=scope)[REQUEST_ID]
         await app(scope, receive, send)
 
     return enter

@@ -50,7 +50,7 @@ def _runs_model(method: str, path: str) -> bool:
 
 def name_client(scope: Scope) -> str:
     """Return by what a client is known: its address, or the network of one subscriber where it is IPv6."""
-    host = str(scope["client"][0]) if scope.get("client") else ""
+    host = unmap_address(scope["client"][0]) if scope.get("client") else ""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -58,6 +58,15 @@ def name_client(scope: Scope) -> str:
     if address.version == 4:
         return host
     return str(ipaddress.ip_network(f"{host}/{_NETWORK}", strict=False))
+
+
+def unmap_address(host: str) -> str:
+    """Return 192.0.2.1 for ::ffff:192.0.2.1, which a socket of both families calls it; any other host as it is."""
+    try:
+        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return str(mapped) if mapped else host
 
 
 def _parse(rate: str) -> "RateLimitItem":

@@ -88,6 +88,14 @@ def test_one_subscriber_of_ipv6_is_one_client() -> None:
     assert name_client({"client": ("testclient", 1)}) == "testclient"
 
 
+def test_a_client_of_ipv4_is_known_by_its_address_on_a_socket_of_both_families() -> None:
+    client = open_client(Doorway(rate="1/minute", proxies=("192.0.2.0/24",)), "::ffff:192.0.2.1")
+    asked = [client.post("/search", headers={"X-Forwarded-For": f"{prefix}198.51.100.7"}) for prefix in ("", "::ffff:")]
+    assert [each.status_code for each in asked] == [200, 429], "believed, and the same client twice"
+    others = [open_client(Doorway(), f"::ffff:192.0.2.{number}").post("/search").text for number in (1, 2)]
+    assert others == ["192.0.2.1", "192.0.2.2"]
+
+
 def test_a_line_says_who_asked_what_route_and_nothing_that_was_typed_or_looked_at(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "access.jsonl"
     client = open_client(Doorway(access_log=str(log)))
