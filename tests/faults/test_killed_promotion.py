@@ -46,6 +46,7 @@ def register(project: Path, recall: float) -> str:
     if not store.client.search_registered_models(f"name = '{MODEL}'"):
         store.client.create_registered_model(MODEL)
     (project / "artifacts").mkdir(exist_ok=True)
+    (project / "artifacts" / "sampling.json").write_text("{}")
     version = store.client.create_model_version(MODEL, str(project), run_id).version
     store.client.set_registered_model_alias(MODEL, CHALLENGER, version)
     return str(version)

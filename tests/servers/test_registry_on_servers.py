@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from compodiff.stages.register import register
 from compodiff.tracking.registry import CHAMPION, find_version_at
 from compodiff.tracking.runs import record_training
 from compodiff.tracking.store import open_store
-from compodiff.tracking.version_files import find_model_folder
+from compodiff.tracking.version_files import explain_missing_files, find_model_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning")  # MLflow's use of pandas
 
@@ -69,7 +70,26 @@ def points(project: Path, run_name: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in store.client.get_metric_history(run.info.run_id, "loss")]
 
 
-def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server: Team, trained: Path) -> None:
+def open_objects(s3: Server) -> Any:
+    import boto3
+    from worlds.processes import s3_client_variables
+
+    keys = s3_client_variables(s3)
+    return boto3.client(
+        "s3",
+        endpoint_url=keys["AWS_ENDPOINT_URL"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def list_objects(s3: Server) -> list[str]:
+    return [each["Key"] for each in open_objects(s3).list_objects_v2(Bucket="mlflow")["Contents"]]
+
+
+def test_a_model_is_registered_promoted_and_searched_by_its_alias(
+    on_the_server: Team, s3: Server, trained: Path
+) -> None:
     artifacts = trained / "artifacts"
     register(
         encoder=artifacts / "encoder",
@@ -92,10 +112,15 @@ def test_a_model_is_registered_promoted_and_searched_by_its_alias(on_the_server:
     found = compodiff(away, on_the_server, "search", "--reference", "👩‍🍳", "--text", "with dark skin", "--json")
     assert found.returncode == 0, found.stderr
     assert len(json.loads(found.stdout)["results"]) == 10
+    assert explain_missing_files(trained, champion.number) is None
     fetched = find_model_folder(away)
     assert (fetched / "composed" / "model.safetensors").read_bytes() == (
         artifacts / "composed" / "model.safetensors"
     ).read_bytes()
+    (weights,) = (name for name in list_objects(s3) if name.endswith("composed/model.safetensors"))
+    open_objects(s3).delete_object(Bucket="mlflow", Key=weights)
+    said = f"the file composed/model.safetensors of compodiff version {champion.number} is gone (mlflow-artifacts:"
+    assert str(explain_missing_files(trained, champion.number)).startswith(said)
 
 
 def test_a_database_that_crashes_while_training_loses_nothing(on_the_server: Team, project: Path) -> None:
@@ -177,15 +202,4 @@ def test_artifacts_go_to_s3_by_way_of_the_server(on_the_server: Team, s3: Server
     curve.write_text("step,loss\n0,1.5\n")
     with record_training("with-a-file", PARAMS, project) as run:
         run.log_artifact(curve)
-    import boto3
-    from worlds.processes import s3_client_variables
-
-    keys = s3_client_variables(s3)
-    objects = boto3.client(
-        "s3",
-        endpoint_url=keys["AWS_ENDPOINT_URL"],
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-    )
-    names = [each["Key"] for each in objects.list_objects_v2(Bucket="mlflow")["Contents"]]
-    assert any(name.startswith("artifacts/") and name.endswith("/curve.csv") for name in names)
+    assert any(name.startswith("artifacts/") and name.endswith("/curve.csv") for name in list_objects(s3))

@@ -34,6 +34,7 @@ def register(project: Path, recall: float, **relations: float) -> str:
     if not store.client.search_registered_models(f"name = '{MODEL}'"):
         store.client.create_registered_model(MODEL)
     (project / "models" / run_id / "artifacts").mkdir(parents=True)
+    (project / "models" / run_id / "artifacts" / "sampling.json").write_text("{}")
     version = store.client.create_model_version(MODEL, str(project / "models" / run_id), run_id).version
     store.client.set_registered_model_alias(MODEL, CHALLENGER, version)
     return str(version)

@@ -129,6 +129,20 @@ def require_intact(folder: Path) -> None:
     _require_files(folder, content)
 
 
+def parse_chain(content: bytes, folder: Path | str) -> dict[str, str]:
+    """Return the digests of a model's files by name, as chain.json in `folder` states them.
+
+    Raises:
+        CheckpointMismatch: it states none.
+        InputInvalid: it is not JSON.
+    """
+    stated = parse_json(content, f"{folder}/{CHAIN}")
+    files = stated.get("files") if isinstance(stated, dict) else None
+    if not isinstance(files, dict) or not all(_DIGEST.fullmatch(str(digest)) for digest in files.values()):
+        raise CheckpointMismatch(f"{folder}/{CHAIN} names no files; sign the folder anew: compodiff sign {folder}")
+    return files
+
+
 def _require_signature(folder: Path, content: bytes, trusted: list[Any]) -> None:
     signature = folder / SIGNATURE
     if not signature.is_file():
@@ -138,10 +152,7 @@ def _require_signature(folder: Path, content: bytes, trusted: list[Any]) -> None
 
 
 def _require_files(folder: Path, content: bytes) -> None:
-    stated = parse_json(content, str(folder / CHAIN))
-    files = stated.get("files") if isinstance(stated, dict) else None
-    if not isinstance(files, dict) or not all(_DIGEST.fullmatch(str(digest)) for digest in files.values()):
-        raise CheckpointMismatch(f"{folder / CHAIN} names no files; sign the folder anew: compodiff sign {folder}")
+    files = parse_chain(content, folder)
     there = dict(_list_files(list_parts(folder)))
     if not (folder / _INDEX).exists():
         files = {name: digest for name, digest in files.items() if not name.startswith(f"{_INDEX}/")}

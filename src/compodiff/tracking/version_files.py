@@ -1,12 +1,15 @@
 """The files of a registered version: the folder they are read from, and whether they are there at all."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from compodiff.errors import InputInvalid
+from compodiff.signing.chain import CHAIN, parse_chain
 from compodiff.storage.atomic import replace_folder
+from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.own_store import find_stored_version
 from compodiff.tracking.registry import CHAMPION, MODEL, PREVIOUS, REGISTER, find_model_version, find_number_at
 from compodiff.tracking.store import Store, open_store, require_answers
@@ -48,23 +51,30 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
 
 
 def explain_missing_files(project: Path, number: str) -> str | None:
-    """Return in words that the files of version `number` are gone; None where they are there. Nothing is fetched.
+    """Return in words that files of version `number` are gone; None where all that its chain names are there.
+
+    They are listed; only the chain is read.
 
     Raises:
+        CheckpointMismatch: its chain names no files.
         ResourceUnavailable: MLflow cannot be reached, or has no such version.
     """
-    if find_stored_version(project, MODEL, number):
-        return None
     store = open_store(project)
     with require_answers(store.uri):
-        place = store.client.get_model_version_download_uri(MODEL, number)
-    address = urlsplit(place)
-    if address.scheme in ("", "file"):
-        is_there = (Path(unquote(address.path)) / "artifacts").is_dir()
-    else:
-        is_there = "artifacts" in _list_names(store, place)
-    way_out = f"bring them back from a backup, or register another: {REGISTER}"
-    return None if is_there else f"the files of {MODEL} version {number} are gone ({place}); {way_out}"
+        place = f"{store.client.get_model_version_download_uri(MODEL, number)}/artifacts"
+        address = urlsplit(place)
+        if address.scheme in ("", "file"):
+            folder = Path(unquote(address.path))
+            names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+            chain = (folder / CHAIN).read_bytes() if CHAIN in names else b""
+        else:
+            names = set(_list_files(store, place))
+            chain = _read_file(store, f"{place}/{CHAIN}") if CHAIN in names else b""
+    missing = parse_chain(chain, place).keys() - names if chain else ()
+    if names and not missing:
+        return None
+    gone = f"file {min(missing)} of {MODEL} version {number} is" if names else f"files of {MODEL} version {number} are"
+    return f"the {gone} gone ({place}); bring them back from a backup, or register another: {REGISTER}"
 
 
 def _advise_on_missing(store: Store, name: str) -> str:
@@ -84,11 +94,24 @@ def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
     return next((each for each in found if str(each.version) == number), None)
 
 
-def _list_names(store: Store, place: str) -> set[str]:
+def _list_files(store: Store, place: str, below: str = "") -> Iterator[str]:
+    """Yield the names of the files at `place`, those in folders with the folder before them."""
     from mlflow.artifacts import list_artifacts
 
-    with require_answers(store.uri):
-        return {Path(found.path).name for found in list_artifacts(artifact_uri=place, tracking_uri=store.uri)}
+    for found in list_artifacts(artifact_uri=place, tracking_uri=store.uri):
+        name = Path(found.path).name
+        if found.is_dir:
+            yield from _list_files(store, f"{place}/{name}", f"{below}{name}/")
+        else:
+            yield f"{below}{name}"
+
+
+def _read_file(store: Store, place: str) -> bytes:
+    from mlflow.artifacts import download_artifacts
+
+    with open_scratch() as temporary:
+        fetched = download_artifacts(artifact_uri=place, dst_path=str(temporary), tracking_uri=store.uri)
+        return Path(fetched).read_bytes()
 
 
 def _fetch(project: Path, store: Store, found: "ModelVersion") -> Path:

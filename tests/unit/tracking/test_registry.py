@@ -165,24 +165,24 @@ def test_a_registration_that_was_cut_off_makes_no_second_version(
 
     def cut_off(path: Path, content: Any) -> None:
         write_json(path, content)
-        if path.name == "registration.begun":
-            return
-        path.unlink()
-        raise KeyboardInterrupt  # MLflow has the version, and DVC's output is not there
+        if path.name != "registration.begun":
+            path.unlink()
+            raise KeyboardInterrupt  # MLflow has the version, and DVC's output is not there
 
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "write_json", cut_off)
-        with pytest.raises(KeyboardInterrupt):
+    def register_and_be_killed() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(stage, "write_json", cut_off)
             register_parts(artifacts)
+
+    with pytest.raises(KeyboardInterrupt):
+        register_and_be_killed()
     register_parts(artifacts)
     assert [each.version for each in list_versions(registered)] == [2, 1]
     assert json.loads((artifacts / "registration.json").read_text())["version"] == "2"
     register_parts(artifacts)
     assert len(list_versions(registered)) == 3, "one that has ended is not gone on with"
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "write_json", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            register_parts(artifacts)
+    with pytest.raises(KeyboardInterrupt):
+        register_and_be_killed()
     (artifacts / "reports" / "emoji" / "report.html").write_text("<h1>another</h1>")
     register_parts(artifacts)
     assert len(list_versions(registered)) == 5, "of other inputs it is another"
@@ -242,6 +242,9 @@ def test_without_a_champion_the_way_to_one_is_named(registered: Path) -> None:
 
 
 def test_a_version_whose_files_are_gone_is_named(registered: Path) -> None:
+    (find_model_folder(registered, CHALLENGER) / "encoder" / "manifest.json").unlink()
+    with pytest.raises(PromotionRefused, match=r"the file encoder/manifest.json of compodiff version 1 is gone \("):
+        promote(registered, {"emoji": make_benchmark_gate(floor=0.0)}, min_relation_queries=1)
     shutil.rmtree(registered / "mlruns" / "artifacts")
     said = r"the files of compodiff version 1 are gone .* from a backup, or go to another version: compodiff rollback"
     with pytest.raises(InputInvalid, match=said):
