@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ def trace_lineage(project: Path, made: Mapping[str, Path]) -> dict[str, Any]:
     lock = project / "dvc.lock"
     if not lock.is_file():
         return {"stages": {}, "broken": [], "unrecorded": sorted(made)}
-    content = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
-    stages = {name: _read_stage(entry) for name, entry in content.get("stages", {}).items()}
+    is_there = _read_graph(project)  # DVC keeps what it noted of stages that were taken out of the graph
+    noted = _read_yaml(lock).get("stages", {})
+    stages = {name: _read_stage(entry) for name, entry in noted.items() if is_there(name)}
     recorded = {path: _find_written(stages, path) for path in made}
     broken = [
         f"{path} is not what dvc.lock records"
@@ -54,6 +55,28 @@ def compute_dvc_digest(path: Path) -> str | None:
     listing = [{"md5": _digest_md5(each), "relpath": each.relative_to(path).as_posix()} for each in files]
     text = json.dumps(listing, sort_keys=True).encode()
     return f"{hashlib.md5(text, usedforsecurity=False).hexdigest()}.dir"
+
+
+def _read_graph(project: Path) -> Callable[[str], bool]:
+    """Return whether a stage of a name, such as embed@emoji, is one of dvc.yaml; any is where dvc.yaml is not there."""
+    if not (project / "dvc.yaml").is_file():
+        return lambda name: True
+    keys: dict[str, Any] = {}
+    for group, entry in _read_yaml(project / "dvc.yaml").get("stages", {}).items():
+        keys[group] = over = entry.get("foreach")
+        if isinstance(over, str):  # ${sets}: a section of params.yaml
+            keys[group] = _read_yaml(project / "params.yaml").get(over.strip("${}"), {})
+
+    def is_there(name: str) -> bool:
+        group, is_one_of_several, key = name.partition("@")
+        return group in keys and (not is_one_of_several or key in (keys[group] or ()))
+
+    return is_there
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    content: Mapping[str, Any] | None = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content or {}
 
 
 def _read_stage(entry: Mapping[str, Any]) -> dict[str, _Digests]:

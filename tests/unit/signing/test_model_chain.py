@@ -20,7 +20,7 @@ from compodiff.errors import CheckpointMismatch, InputInvalid
 from compodiff.serving.champion import Champion
 from compodiff.signing.chain import CHAIN, SIGNATURE, require_intact, sign_folder, write_registered_chain
 from compodiff.signing.keys import SIGNING, TRUSTED
-from compodiff.signing.lineage import compute_dvc_digest
+from compodiff.signing.lineage import compute_dvc_digest, trace_lineage
 from compodiff.tracking.registry import CHAMPION, MODEL, ModelCandidate, register_model
 from compodiff.tracking.store import open_store
 from compodiff.tracking.version_files import find_model_folder
@@ -169,6 +169,33 @@ def test_the_chain_reaches_from_the_model_to_the_data_or_says_where_it_breaks(mo
         "model/composed is not what dvc.lock records",
         "train read another sets than was written last",
     ]
+
+
+def test_the_chain_passes_over_what_dvc_noted_of_stages_that_were_taken_out(tmp_path: Path) -> None:
+    """A set was dropped from params.yaml before the encoder was trained anew; mix reads what lies in embeddings/."""
+    (tmp_path / "model").mkdir()
+    stages = {
+        f"embed@{name}": {
+            "deps": [{"path": "encoder", "md5": by}],
+            "outs": [{"path": f"embeddings/{name}", "md5": "2"}],
+        }
+        for name, by in (("kept", "new"), ("dropped", "old"))
+    }
+    stages["train_encoder"] = {"outs": [{"path": "encoder", "md5": "new"}]}
+    stages["mix"] = {"deps": [{"path": "embeddings", "md5": "3"}], "outs": []}
+    stages["mix"]["outs"] = [{"path": "model", "md5": str(compute_dvc_digest(tmp_path / "model"))}]
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+
+    def find_broken(*sets: str) -> list[str]:
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"sets": {name: {} for name in sets}}))
+        return trace_lineage(tmp_path, {"model": tmp_path / "model"})["broken"]
+
+    said = ["embed@dropped read another encoder than was written last"]
+    assert find_broken("kept") == said, "without a graph every stage counts"
+    graph = {"embed": {"foreach": "${sets}", "do": {}}, "train_encoder": {}, "mix": {}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph}))
+    assert find_broken("kept") == []
+    assert find_broken("kept", "dropped") == said
 
 
 def test_the_digest_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
