@@ -3,18 +3,14 @@
 Run: compodiff run register. Whether it becomes champion is decided after, by flow or command, not by a stage.
 """
 
-import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from compodiff.project import find_project_root
-from compodiff.signing.chain import digest_parts
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
-from compodiff.storage.json_files import read_json
 from compodiff.tracking.figures import read_figures
-from compodiff.tracking.registry import MODEL, ModelCandidate, register_model
+from compodiff.tracking.registry import MODEL, ModelCandidate, name_registration, register_model
 
 
 def register(
@@ -41,17 +37,8 @@ def register(
         dials=dials,
         figures={file.stem: read_figures(file) for file in measured},
         files=[*measured, reports],
-        registration=_name_registration(begun, {**folders, "dials": dials, "metrics": metrics, "reports": reports}),
+        registration=name_registration(begun, {**folders, "dials": dials, "metrics": metrics, "reports": reports}),
     )
     version = register_model(find_project_root(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
     begun.unlink()
-
-
-def _name_registration(begun: Path, inputs: Mapping[str, Path]) -> str:
-    """Return a new name, or that of a registration of the same inputs that was killed and left the file `begun`."""
-    content = {"name": uuid.uuid4().hex, "inputs": digest_parts(inputs)}
-    if begun.is_file() and (left := read_json(begun))["inputs"] == content["inputs"]:
-        return str(left["name"])
-    write_json(begun, content)
-    return str(content["name"])

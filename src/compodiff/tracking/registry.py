@@ -5,6 +5,7 @@ and its run the figures that the gate of promotion.py judges. Search and serving
 """
 
 import logging
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compodiff.errors import InputInvalid
-from compodiff.signing.chain import read_origin, write_registered_chain
+from compodiff.signing.chain import digest_parts, read_origin, write_registered_chain
+from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
 from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.description import describe_version, list_numbers
@@ -110,6 +112,22 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
     if broken:
         _log.warning("version %s is registered, but %s: %s", made.version, CHAIN_IS_BROKEN, broken)
     return RegisteredVersion(str(made.version), run_id, figures, candidate.made_by, broken)
+
+
+def name_registration(begun: Path, inputs: Mapping[str, Path]) -> str:
+    """Return a new name, or that of a registration of the same inputs that was killed and left the file `begun`.
+
+    It is written there before the registration, and who has registered removes it.
+
+    Args:
+        begun: the file, which may not be there.
+        inputs: name -> folder or file that decides what is registered.
+    """
+    content = {"name": uuid.uuid4().hex, "inputs": digest_parts(inputs)}
+    if begun.is_file() and (left := read_json(begun))["inputs"] == content["inputs"]:
+        return str(left["name"])
+    write_json(begun, content)
+    return str(content["name"])
 
 
 def find_version_at(store: Store, alias: str) -> RegisteredVersion | None:
