@@ -47,7 +47,13 @@ class QueryReservoir:
     """Draws queries as they come (algorithm R, Vitter 1985) and writes them down now and then."""
 
     def __init__(self, path: Path, *, size: int = SIZE, seed: int | None = None) -> None:
-        """Keep up to `size` queries in the file `path`; what it holds of the same model is gone on with."""
+        """Keep up to `size` queries in the file `path`; what it holds of the same model is gone on with.
+
+        Raises:
+            InputInvalid: it is a folder, or a file of something else, or damaged.
+        """
+        if path.is_dir():
+            raise InputInvalid(f"{path} is a folder; name a file for the queries that are kept")
         self._path, self._size = path, size
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
