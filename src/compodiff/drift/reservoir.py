@@ -16,6 +16,7 @@ from compodiff.errors import InputInvalid
 from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_path
 
+_REMEDY = "name another file; if serve wrote this one, remove it, and it is written anew"
 SIZE = 2000  # queries: 5 MB with 640 dimensions
 
 Floats = NDArray[np.float32]
@@ -133,12 +134,12 @@ def read_kept_queries(path: Path) -> KeptQueries:
     """
     if not path.exists():
         raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {path}` writes it")
-    with open_archive(path, "remove it, and serve writes it anew") as file:
+    with open_archive(path, _REMEDY) as file:
         held = KeptQueries(
             str(file["version"]),
             int(file["seen"]),
             *(file[name] for name in ("answers", "references", "liked", "disliked")),
         )
     if not (held.answers.ndim == 2 and held.answers.shape == held.references.shape and len(held.answers)):
-        raise InputInvalid(f"{path} holds no kept queries; remove it, and serve writes it anew")
+        raise InputInvalid(f"{path} holds no kept queries; {_REMEDY}")
     return held

@@ -45,7 +45,7 @@ def test_a_file_that_is_no_kept_queries_is_named(tmp_path: Path, damage: Callabl
     with pytest.raises(InputInvalid, match="is not there; `compodiff serve --keep-queries"):
         read_kept_queries(tmp_path / "q.npz")
     damage(tmp_path / "q.npz")
-    with pytest.raises(InputInvalid, match=r"q\.npz is missing or damaged .*; remove it, and serve writes"):
+    with pytest.raises(InputInvalid, match=r"q\.npz is missing or damaged .*; name another file; if serve wrote this"):
         read_kept_queries(tmp_path / "q.npz")
 
 

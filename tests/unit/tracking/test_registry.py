@@ -203,6 +203,9 @@ def test_a_challenger_is_shown_against_the_champion(registered: Path) -> None:
     store, artifacts, params = open_store(registered), registered / "artifacts", load_params(PARAMS)
     with pytest.raises(InputInvalid, match="no two versions to compare"):
         compare_versions(registered, params, None, None)
+    for unknown in ("9", "champion"):
+        with pytest.raises(InputInvalid, match=f"no version of compodiff is {unknown}; name the number of one"):
+            compare_versions(registered, params, unknown, None)
     store.client.set_registered_model_alias(MODEL, CHAMPION, "1")
     better = json.loads(json.dumps(FIGURES))
     better["composed"] |= {"recall_at_10": 0.7, "relations": {"style": {"recall_at_10": 0.3, "queries": 60}}}
