@@ -68,4 +68,4 @@ def find_index_home(folder: Path) -> Path:
         place = folder.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
         raise InputInvalid(f"{folder} cannot be looked up: {error}") from error
-    return find_home() / "indexes" / f"{place.name or 'root'}-{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"
+    return find_home() / "indexes" / f"{place.name or 'root'}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"

@@ -96,6 +96,21 @@ def test_an_index_elsewhere_is_searched_by_its_own_path(project, compodiff, albu
     assert len(answer["results"]) == 5
 
 
+def test_a_folder_whose_name_is_not_utf_8_has_its_index_elsewhere(project, compodiff, album, tmp_path):
+    odd = album.rename(tmp_path / os.fsdecode(b"album\xff"))
+    code, _, err = compodiff("index", "build", str(odd), "--model", "artifacts")
+    assert code == 1
+    assert err.endswith(
+        "album\\udcff/.compodiff has a name that is not UTF-8; rename it, or name another place with --out\n"
+    )
+    assert compodiff("index", "build", str(odd), "--model", "artifacts", "--out", str(tmp_path / "there"))[0] == 0
+    answer = search_by_shell(compodiff, "--index", str(tmp_path / "there"), "--text", os.fsdecode(b"a cat\xff"))
+    assert answer["query"]["text"] == "a cat\udcff"
+    assert all(Path(hit["file"]).is_relative_to(odd) for hit in answer["results"])
+    moved = (tmp_path / "there").rename(tmp_path / os.fsdecode(b"there\xff"))
+    assert "not UTF-8; rename it" in compodiff("search", "--index", str(moved), "--text", "a cat")[2]
+
+
 def test_broken_pictures_are_named_and_left_out_unless_the_build_is_strict(project, compodiff, album):
     (album / "broken\n.png").write_bytes(b"no picture")
     (album / "film.mov").write_bytes(b"no picture")

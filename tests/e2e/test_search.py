@@ -155,6 +155,9 @@ def test_a_masked_reference_finds_other_pictures_than_the_whole_one(project, com
     ("arguments", "code", "message"),
     [
         ((), 1, "a query has neither a reference nor a text"),
+        (("--text", " "), 1, "a query has neither a reference nor a text"),
+        (("--reference", COOK, "--weight", "nan"), 1, "the weights of the references are (nan,)"),
+        (("--text", "red", "--json", "--print0"), 1, "--json and --print0 are two forms of one answer; give one"),
         (("--reference", "nowhere.png", "--text", "red"), 1, "nowhere.png is neither a picture file nor in the index"),
         (("--reference", "params.yaml", "--text", "red"), 1, "params.yaml: not a JPEG, PNG, "),
         (("--reference", "x" * 300, "--text", "red"), 1, "x" * 300 + " is neither a picture file nor in the index"),

@@ -100,6 +100,11 @@ def test_a_reranked_row_follows_each_and_says_what_it_takes(project, monkeypatch
 def test_what_is_unknown_is_named(project, monkeypatch):
     with pytest.raises(InputInvalid, match="there is no method 'transformer'; choose from: diffusion, "):
         run(project, monkeypatch, "--methods", "sum,transformer")
+    for option in ("--methods", "--benchmarks"):
+        with pytest.raises(InputInvalid, match=f"{option} is ' ,' and names none"):
+            run(project, monkeypatch, "--methods", "sum", option, " ,")
+    with pytest.raises(InputInvalid, match=r"params\.yaml has no benchmark other; it has: [^;]*$"):
+        run(project, monkeypatch, "--methods", "sum", "--benchmarks", "other")
     with pytest.raises(InputInvalid, match="give one of --training-steps and --training-seconds"):
         run(project, monkeypatch, "--training-steps", "2", "--training-seconds", "2")
 

@@ -9,6 +9,7 @@ import typer
 
 from compodiff.cli.options import Rerank, RerankTop, open_reranking
 from compodiff.cli.output import Column, echo, print_table
+from compodiff.errors import InputInvalid
 from compodiff.project import find_project_root
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ def compare(
     track: Annotated[bool, typer.Option("--track/--no-track", help="Record the points in MLflow.")] = True,
 ) -> None:
     """Train what is missing, ask all methods the same queries, and print recalls, costs and paired differences."""
-    from compodiff.errors import InputInvalid
     from compodiff.experiments.compare import CompareSetup, compare_methods, make_outcome
     from compodiff.experiments.methods import find_methods
     from compodiff.experiments.outcome import KIND
@@ -51,9 +51,9 @@ def compare(
     if training_steps is not None and training_seconds is not None:
         raise InputInvalid("give one of --training-steps and --training-seconds")
     project = find_project_root()
-    chosen, folder = find_methods(_split(methods)), out or project / OUT
+    chosen, folder = find_methods(_split("--methods", methods)), out or project / OUT
     require_replaceable_folder(folder, KIND)
-    names = _split(benchmarks) or list(load_params(project / "params.yaml").benchmarks)
+    names = _split("--benchmarks", benchmarks) or list(load_params(project / "params.yaml").benchmarks)
     setup = CompareSetup.of_project(project, names, split, training_steps, training_seconds, seeds)
     setup = dataclasses.replace(setup, reranking=open_reranking(rerank, rerank_top))
     points = []
@@ -72,8 +72,16 @@ def compare(
         outcome.track(folder)
 
 
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+def _split(option: str, given: str) -> list[str]:
+    """Return the names of an option; none where it was not given.
+
+    Raises:
+        InputInvalid: it was given and holds none, which must not stand for all: that may be hours of training.
+    """
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if given and not names:
+        raise InputInvalid(f"{option} is {given!r} and names none; write names with commas between, or leave it out")
+    return names
 
 
 def _print(title: str, points: "list[Measurement]") -> None:

@@ -17,6 +17,7 @@ from compodiff.cli.options import Model, Rerank, RerankTop, Seed, Steps, WImage,
 from compodiff.cli.output import Column, echo, print_files, print_table, show_work
 from compodiff.cli.served_search import ask_running_server, can_draw
 from compodiff.cli.terminal_pictures import EDGE, Protocol, count_columns, find_protocol, print_picture
+from compodiff.errors import InputInvalid
 from compodiff.project import ATTRIBUTION
 from compodiff.search.located import locate_search
 
@@ -151,6 +152,8 @@ def search(
     """Find pictures like REFERENCE, but TEXT."""
     from compodiff.storage.ownership import PAGE, require_replaceable_file
 
+    if as_json and print0:
+        raise InputInvalid("--json and --print0 are two forms of one answer; give one")
     require_replaceable_file(html, PAGE)
     protocol = find_protocol(pictures) if not (as_json or print0) else None
     dials = {"w_image": w_image, "w_text": w_text, "num_inference_steps": steps, "draws": draws}
@@ -195,7 +198,8 @@ def _print_answer(
     for note in notes:
         echo(f"note: {note}", err=True)
     if content is not None:
-        typer.echo(json.dumps(content, ensure_ascii=False, default=str))
+        said = json.dumps(content, ensure_ascii=False, default=str)
+        typer.echo(said.encode(errors="backslashreplace"))  # a name that is not UTF-8: as JSON escapes it
         return
     columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
     shown: list[tuple[str, ...]] = [
@@ -237,13 +241,11 @@ def _answer(
 
 def _join(searcher: "Searcher", names: Sequence[str], weights: Sequence[float]) -> "Reference":
     """Return what the names stand for, as one reference."""
-    from compodiff.errors import InputInvalid
-    from compodiff.search.query import Blend
+    from compodiff.search.query import join_parts, list_parts
 
     if weights and len(weights) != len(names):
         raise InputInvalid(f"{len(names)} --reference and {len(weights)} --weight; give one weight each, or none")
-    found = searcher.find(names) if len(names) > 1 else searcher.find(names[0] if names else None)
-    return Blend(found.parts, tuple(weights)) if isinstance(found, Blend) and weights else found
+    return join_parts(list_parts(searcher.find(names or None)), weights)
 
 
 def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
@@ -275,8 +277,6 @@ def _describe(answer: _Answer, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _print_files(found: Sequence[tuple[str, Path]]) -> None:
-    from compodiff.errors import InputInvalid
-
     for picture_id, path in found:
         if path.suffix == ".tar":
             raise InputInvalid(f"{picture_id} lies inside {path}; --print0 needs the index of a folder of files")

@@ -76,6 +76,8 @@ def serve(
         raise InputInvalid(f"{folder} is no folder; name one with pictures")
     if folder is not None and is_marked(folder) and (folder / MANIFEST).is_file():
         raise InputInvalid(f"{folder} is an index, which is served as it is: --index {folder}")
+    if trial_log and not (shadow or canary):
+        raise InputInvalid(f"--trial-log {trial_log} is of --shadow or --canary; give one of them")
     pictures = None if folder is None else folder.resolve()
     with show_work("waking up") as show:
         plan = ServePlan(

@@ -16,6 +16,7 @@ from compodiff.errors import InputInvalid
 from compodiff.storage.arrays import open_archive
 from compodiff.storage.atomic import replace_path
 
+_REMEDY = "name another file; if serve wrote this one, remove it, and it is written anew"
 SIZE = 2000  # queries: 5 MB with 640 dimensions
 
 Floats = NDArray[np.float32]
@@ -47,7 +48,13 @@ class QueryReservoir:
     """Draws queries as they come (algorithm R, Vitter 1985) and writes them down now and then."""
 
     def __init__(self, path: Path, *, size: int = SIZE, seed: int | None = None) -> None:
-        """Keep up to `size` queries in the file `path`; what it holds of the same model is gone on with."""
+        """Keep up to `size` queries in the file `path`; what it holds of the same model is gone on with.
+
+        Raises:
+            InputInvalid: it is a folder, or a file of something else, or damaged.
+        """
+        if path.is_dir():
+            raise InputInvalid(f"{path} is a folder; name a file for the queries that are kept")
         self._path, self._size = path, size
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
@@ -127,12 +134,12 @@ def read_kept_queries(path: Path) -> KeptQueries:
     """
     if not path.exists():
         raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {path}` writes it")
-    with open_archive(path, "remove it, and serve writes it anew") as file:
+    with open_archive(path, _REMEDY) as file:
         held = KeptQueries(
             str(file["version"]),
             int(file["seen"]),
             *(file[name] for name in ("answers", "references", "liked", "disliked")),
         )
     if not (held.answers.ndim == 2 and held.answers.shape == held.references.shape and len(held.answers)):
-        raise InputInvalid(f"{path} holds no kept queries; remove it, and serve writes it anew")
+        raise InputInvalid(f"{path} holds no kept queries; {_REMEDY}")
     return held

@@ -79,7 +79,7 @@ class ExperimentSetup:
             regions = RegionEncoder(assembled.home, lambda: load_encoder(artifacts / "encoder").prepare_for_many())
         else:
             known = ", ".join(params.benchmarks)
-            raise InputInvalid(f"params.yaml has no benchmark {name}; it has: {known}; or give a folder with --root")
+            raise InputInvalid(f"params.yaml has no benchmark {name}; it has: {known}")
         return cls(project, params, embedded, training_steps, artifacts / "experiments" / "models", regions)
 
     def reseed(self, seed: int) -> "ExperimentSetup":

@@ -34,6 +34,7 @@ from compodiff.index.spreading import FileEncoder, read_ahead
 from compodiff.machine import can_write, lock_folder
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import open_work_folder
+from compodiff.storage.names import require_utf8
 from compodiff.storage.ownership import delete_folder
 
 _PARTS = "encoded pictures"
@@ -259,7 +260,8 @@ def _write(
 
 @contextmanager
 def lock_index(out: Path) -> Iterator[None]:
-    """Refuse to write where another is writing; the lock is on the folder that the index stands in."""
+    """Refuse to write where another is writing, or by no name in UTF-8; the lock is on the folder of the index."""
+    require_utf8(out, "rename it, or name another place with --out")
     try:
         with lock_folder(_check_writable(out.parent)):
             yield

@@ -40,6 +40,7 @@ from compodiff.index.segments.tables import PictureRows
 from compodiff.index.segments.vectors import StoredVectors
 from compodiff.params import IndexParams
 from compodiff.storage.atomic import replace_folder, write_json
+from compodiff.storage.names import require_utf8
 from compodiff.storage.tables import read_frame
 
 __all__ = ["GROUP", "NO_PICTURE", "Beside", "Floats", "Index", "Rows", "build"]
@@ -129,10 +130,11 @@ class Index:
         """Open the index at `folder`, without `engine` to be searched by its own lists; a replacement is waited for.
 
         Raises:
-            InputInvalid: there is none.
+            InputInvalid: there is none, or its folder's name is not UTF-8.
             IndexMismatch: a file is missing, cut short or not what the manifest says.
             ResourceUnavailable: its engine cannot be reached.
         """
+        require_utf8(folder, "rename it")
         return open_settled(folder, lambda: cls._open_files(folder, engine))
 
     @classmethod

@@ -25,6 +25,7 @@ from compodiff.tracking.registry import (
     find_version_at,
 )
 from compodiff.tracking.store import Store, open_store
+from compodiff.tracking.version_files import find_numbered
 
 _LEVEL = 0.95
 _LINKS = 3  # queries of a relation that lead into the page
@@ -66,9 +67,11 @@ def choose_versions(store: Store, challenger: str | None) -> tuple[RegisteredVer
     """Return a challenger and the champion; of a challenger that is champion already, the champion before.
 
     Raises:
-        InputInvalid: there are no two versions to compare.
+        InputInvalid: there is no such version, or there are no two to compare.
         ResourceUnavailable: MLflow cannot be reached.
     """
+    if challenger and find_numbered(store, challenger) is None:
+        raise InputInvalid(f"no version of {MODEL} is {challenger}; name the number of one, or leave it out")
     new = find_version(store, challenger) if challenger else find_version_at(store, CHALLENGER)
     champions = (find_version_at(store, alias) for alias in (CHAMPION, PREVIOUS))
     old = next((each for each in champions if each and new and each.number != new.number), None)

@@ -33,6 +33,7 @@ from compodiff.precision import choose_device
 from compodiff.search.progress import PhaseTimer
 from compodiff.search.query import Blend, Mode, PreparedQuery, Query, Reference, ReferencePart
 from compodiff.search.texts import TextCache, pack_texts
+from compodiff.sets.blank import is_blank
 
 _LONGEST = 1e6  # of a reference's embedding: CLIP's are about 10, and beyond 1e19 nothing can be computed with one
 
@@ -92,7 +93,7 @@ class Composer:
         query.require()
         if query.mode == "text":
             self.encoder.manifest.require_joint_text("the mode text goes by a text's own embedding")
-        if query.subtract:
+        if not is_blank(query.subtract):
             self.encoder.manifest.require_joint_text("what is subtracted is a text's own embedding")
         options = self._choose_options(query)
         steps = self.card.process.num_train_timesteps
@@ -216,7 +217,7 @@ class Composer:
 
     def _subtract(self, query: Query, draws: Tensor) -> Tensor:
         """Take the direction of `query.subtract` off its draws (S, D), by a share of each draw's length."""
-        if not query.subtract:
+        if is_blank(query.subtract):
             return draws
         direction = torch.nn.functional.normalize(self._embed_text(query.subtract).to(draws), dim=0)
         lengths: Tensor = torch.linalg.vector_norm(draws, dim=1, keepdim=True)

@@ -3,6 +3,7 @@
 Shapes: D embedding width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
@@ -16,6 +17,7 @@ from compodiff.errors import InputInvalid
 from compodiff.images.looks import Looks
 from compodiff.index.index import Rows
 from compodiff.model.sampling.query import SamplerOptions
+from compodiff.sets.blank import is_blank
 
 Mode = Literal["composed", "image", "text"]
 ReferencePart = Image.Image | Tensor | NDArray[np.float32] | str
@@ -119,8 +121,8 @@ class Query:
 
     @property
     def has_text(self) -> bool:
-        """Whether it says anything; a negative text alone is said against the empty text."""
-        return bool(self.relative_caption or self.negative_text)
+        """Whether it says anything that can be seen; a negative text alone is said against the empty text."""
+        return not (is_blank(self.relative_caption) and is_blank(self.negative_text))
 
     @property
     def goes_by_names(self) -> bool:
@@ -133,7 +135,7 @@ class Query:
     @property
     def is_words_alone(self) -> bool:
         """Whether the model is asked by a relative caption without a reference."""
-        return bool(self.reference is None and self.relative_caption and self.mode == "composed")
+        return self.reference is None and not is_blank(self.relative_caption) and self.mode == "composed"
 
     def require(self) -> None:
         """Check what needs no model.
@@ -145,7 +147,7 @@ class Query:
             raise InputInvalid("a query has neither a reference nor a text; give at least one")
         if self.mode == "image" and self.reference is None:
             raise InputInvalid("the mode image uses the reference alone; give a reference")
-        if self.mode == "text" and not self.relative_caption:
+        if self.mode == "text" and is_blank(self.relative_caption):
             raise InputInvalid("the mode text uses the relative caption alone; give a text")
         for name, dial in DIALS.items():
             dial.require(getattr(self, name))
@@ -172,6 +174,18 @@ class PreparedQuery:
     allowed: Rows | None = field(default=None, repr=False)
     shift: NDArray[np.float32] | None = field(default=None, repr=False)
     original: Query | None = field(default=None, repr=False)
+
+
+def join_parts(parts: Sequence[ReferencePart], weights: Sequence[float] = ()) -> Reference:
+    """Return parts as one reference: None for none, one as it is, several as their mean, equal without weights.
+
+    Raises:
+        InputInvalid: the weights are not one for each part, below 0, not finite, or all 0; also where one part has one.
+    """
+    if not parts and not weights:
+        return None
+    blend = Blend(tuple(parts), tuple(weights or [1.0] * len(parts)))
+    return blend if len(parts) > 1 else parts[0]
 
 
 def list_parts(reference: Reference) -> tuple[ReferencePart, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from compodiff.errors import InputInvalid
 from compodiff.serving.metrics import ServiceMetrics
 
 COOKIE = "compodiff_token"
@@ -97,6 +98,20 @@ class _Body:
 
 
 _BEARER = {"WWW-Authenticate": "Bearer"}
+
+
+def require_sendable_token(token: str) -> None:
+    """Check that clients can send a token as a header and a cookie; the message does not hold it.
+
+    Raises:
+        InputInvalid: it begins or ends in white space, or has a character that is not printable ASCII.
+    """
+    if token != token.strip():
+        raise InputInvalid(
+            "the token begins or ends in white space, which clients do not send; correct COMPODIFF_TOKEN"
+        )
+    if not (token.isascii() and token.isprintable()):
+        raise InputInvalid("the token has characters that no header holds; set COMPODIFF_TOKEN to printable ASCII")
 
 
 def is_right_token(given: str, token: str) -> bool:

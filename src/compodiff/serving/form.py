@@ -18,7 +18,7 @@ from compodiff.images import decode
 from compodiff.images.mask_cells import MASK_SIZE
 from compodiff.index.index import Index
 from compodiff.search.naming import find_by_bytes, find_known_id
-from compodiff.search.query import Blend, Mode, Query, Reference, ReferencePart
+from compodiff.search.query import Mode, Query, Reference, ReferencePart, join_parts
 from compodiff.serving.limits import (
     MASK_CELLS,
     MAX_EMBEDDING,
@@ -186,9 +186,7 @@ def _read_reference(form: SearchForm, uploads: Uploads, max_pixels: int) -> Refe
     ]
     if form.weight and len(form.weight) != len(parts):
         raise InputInvalid(f"{len(parts)} references and {len(form.weight)} weights; give one weight each, or none")
-    if len(parts) > 1:
-        return Blend(tuple(parts), tuple(form.weight or [1.0] * len(parts)))
-    return parts[0] if parts else None
+    return join_parts(parts, form.weight)
 
 
 def _read_mask(form: SearchForm, uploads: Uploads, max_pixels: int) -> Image.Image | NDArray[np.bool_] | None:

@@ -1,5 +1,6 @@
 """The process of a server: its port is bound first, then model and index are opened, and a folder is indexed."""
 
+import errno
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compodiff.errors import InputInvalid, ResourceUnavailable
+from compodiff.serving.access import require_sendable_token
 from compodiff.serving.doorway import Doorway
 from compodiff.serving.records import ServerRecord, remove_record, write_record
 from compodiff.serving.trials import Trial
@@ -73,7 +75,8 @@ def run_server(plan: ServePlan) -> None:
     """Serve until a signal ends the process; whatever keeps the model from opening is raised.
 
     Raises:
-        InputInvalid: the address can be reached by others and no token is set, or the doorway cannot be as it is told.
+        InputInvalid: the address can be reached by others and no token is set, no client can send the token,
+            or the doorway cannot be as it is told.
         ResourceUnavailable: the port cannot be listened on.
     """
     import uvicorn
@@ -84,6 +87,7 @@ def run_server(plan: ServePlan) -> None:
     for name, entries in _CACHES.items():
         os.environ.setdefault(name, entries)
     host, token = plan.host, plan.token
+    require_sendable_token(token)
     if host not in _LOOPBACK and not token:
         raise InputInvalid(f"--host {host} can be reached by others; set COMPODIFF_TOKEN, or stay on 127.0.0.1")
     # Names are checked on loopback only: elsewhere the token keeps other sites' pages out.
@@ -119,7 +123,10 @@ def _listen(listening: socket.socket, host: str, port: int) -> str:
         listening.bind((host, port))
         listening.listen()
     except OSError as error:
-        raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from error
+        way_out = (
+            "try --port 0" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "name an address of this machine"
+        )
+        raise ResourceUnavailable(f"cannot listen on {host}:{port}: {error.strerror}; {way_out}") from error
     return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
 

@@ -49,6 +49,8 @@ def expect_arrays(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
         said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:300]
         if isinstance(error, OSError) and error.errno not in (None, *_MISSING):  # it may be whole
             raise InputInvalid(f"{path} cannot be read ({said}); see to that and run again") from error
+        if "allow_pickle" in said:  # NumPy advises to read it unsafely
+            said = "no array, or one of objects, which are not read"
         reason = said if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {said}"
         raise InputInvalid(f"{path} is missing or damaged ({reason}); {remedy}") from error
 

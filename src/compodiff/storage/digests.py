@@ -1,6 +1,7 @@
 """Digests of files: the same bytes have the same one."""
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,7 +40,7 @@ def digest_once(path: Path) -> str:
     """
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns]
-    key = digest_bytes(str(path.resolve()).encode())[:32]
+    key = digest_bytes(os.fsencode(path.resolve()))[:32]
     known = read_kept(_KIND, key)
     if known is not None and known.get("state") == state and "sha256" in known:
         return str(known["sha256"])

@@ -27,6 +27,18 @@ def resolve_inside(root: Path, name: str) -> Path:
     return root / name
 
 
+def require_utf8(path: Path, way_out: str) -> None:
+    """Check that a path can be handed to FAISS and DuckDB, which take names in UTF-8 alone.
+
+    Raises:
+        InputInvalid: a byte of it is not UTF-8; the message ends in `way_out`.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputInvalid(f"{path} has a name that is not UTF-8; {way_out}") from error
+
+
 def make_printable(text: str) -> str:
     """Return a text that holds names as one line that any terminal shows; what cannot be printed is escaped.
 

@@ -36,7 +36,7 @@ def find_model_folder(project: Path, name: str = CHAMPION) -> Path:
     if stored := find_stored_version(project, MODEL, name):
         return stored.folder
     store = open_store(project)
-    found = _find_numbered(store, name) if name.isdecimal() else find_model_version(store, name)
+    found = find_numbered(store, name) if name.isdecimal() else find_model_version(store, name)
     if found is None:
         raise InputInvalid(f"no version of {MODEL} is {name}; run: {_advise_on_missing(store, name)}")
     with require_answers(store.uri):
@@ -88,7 +88,12 @@ def _describe_gone(found: "ModelVersion", place: Path | str) -> InputInvalid:
     return InputInvalid(f"the files of {MODEL} version {found.version} are gone ({place}); {way_out}")
 
 
-def _find_numbered(store: Store, number: str) -> "ModelVersion | None":
+def find_numbered(store: Store, number: str) -> "ModelVersion | None":
+    """Return the version of that number as MLflow has it, or None where there is none.
+
+    Raises:
+        ResourceUnavailable: MLflow cannot be reached.
+    """
     with require_answers(store.uri):
         found = store.client.search_model_versions(f"name = '{MODEL}'")
     return next((each for each in found if str(each.version) == number), None)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from compodiff.dials import DIALS
 from compodiff.errors import InputInvalid
-from compodiff.search.query import Blend, Query, find_mode, list_parts
+from compodiff.search.query import Blend, Query, find_mode, join_parts, list_parts
 
 PICTURE = Image.new("RGB", (4, 4))
 
@@ -35,6 +35,19 @@ def test_each_reference_of_several_has_a_weight_and_one_counts(
 ) -> None:
     with pytest.raises(InputInvalid, match=fault):
         Blend(parts, weights)
+
+
+@pytest.mark.parametrize("weights", [(0.0,), (-1.0,), (float("nan"),), (1.0, 1.0)])
+def test_a_weight_that_is_none_is_refused_of_one_reference_too(weights: tuple[float, ...]) -> None:
+    with pytest.raises(InputInvalid, match="weights"):
+        join_parts(["a"], weights)
+
+
+def test_one_part_is_the_reference_itself_and_several_are_a_blend() -> None:
+    assert join_parts([]) is None
+    assert join_parts(["a"]) == join_parts(["a"], [2.0]) == "a"
+    assert join_parts(["a", "b"]) == Blend(("a", "b"), (1.0, 1.0))
+    assert join_parts(["a", "b"], [1.0, 0.0]) == Blend(("a", "b"), (1.0, 0.0))
 
 
 def test_the_parts_of_a_reference_come_in_their_order() -> None:
@@ -66,6 +79,9 @@ def test_a_query_that_says_what_its_mode_needs_is_taken(query: Query) -> None:
     [
         (Query(), "a query has neither a reference nor a text; give at least one"),
         (Query(subtract="red", where="width > 3"), "a query has neither a reference nor a text"),
+        (Query(relative_caption=" \n"), "a query has neither a reference nor a text"),
+        (Query(relative_caption="\u200b", negative_text="\t"), "a query has neither a reference nor a text"),
+        (Query("a", " ", mode="text"), "the mode text uses the relative caption alone; give a text"),
         (Query(None, "red", mode="image"), "the mode image uses the reference alone; give a reference"),
         (Query("a", mode="text"), "the mode text uses the relative caption alone; give a text"),
         (Query("a", negative_text="red", mode="text"), "the mode text uses the relative caption alone; give a text"),
@@ -88,6 +104,7 @@ def test_each_number_of_a_query_is_held_to_its_range(name: str) -> None:
     ("query", "has_text"),
     [
         (Query("a"), False),
+        (Query("a", " "), False),
         (Query("a", "b"), True),
         (Query("a", negative_text="b"), True),
         (Query("a", subtract="b"), False),

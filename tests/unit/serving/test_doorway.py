@@ -81,6 +81,13 @@ def test_a_rate_that_is_none_is_refused_before_anything_is_said(
     assert err == "compodiff: --rate 0/minute lets nobody ask; write one such as 120/minute\n"
 
 
+def test_a_log_of_trials_without_a_trial_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = make_shell(monkeypatch, capsys)("serve", "--port", "0", "--trial-log", "trial.jsonl")
+    assert (code, err) == (1, "compodiff: --trial-log trial.jsonl is of --shadow or --canary; give one of them\n")
+
+
 def test_one_subscriber_of_ipv6_is_one_client() -> None:
     networks = {name_client({"client": (each, 1)}) for each in ("2001:db8::1", "2001:db8::2:3")}
     assert networks == {"2001:db8::/64"}

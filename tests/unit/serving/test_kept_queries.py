@@ -45,5 +45,13 @@ def test_a_file_that_is_no_kept_queries_is_named(tmp_path: Path, damage: Callabl
     with pytest.raises(InputInvalid, match="is not there; `compodiff serve --keep-queries"):
         read_kept_queries(tmp_path / "q.npz")
     damage(tmp_path / "q.npz")
-    with pytest.raises(InputInvalid, match=r"q\.npz is missing or damaged .*; remove it, and serve writes"):
+    with pytest.raises(InputInvalid, match=r"q\.npz is missing or damaged .*; name another file; if serve wrote this"):
         read_kept_queries(tmp_path / "q.npz")
+
+
+def test_a_folder_or_a_file_of_somebody_is_refused_at_once_and_nobody_is_told_to_unpickle_it(tmp_path: Path) -> None:
+    with pytest.raises(InputInvalid, match="is a folder; name a file"):
+        QueryReservoir(tmp_path)
+    (tmp_path / "theirs").write_text("encoder:\n")
+    with pytest.raises(InputInvalid, match=r"theirs is missing or damaged \(no array, or one of objects"):
+        QueryReservoir(tmp_path / "theirs")

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from compodiff.errors import InputInvalid
+from compodiff.errors import InputInvalid, ResourceUnavailable
 from compodiff.images import PictureTable
 from compodiff.images.table import tabulate
 from compodiff.search.query import Query
@@ -15,6 +15,7 @@ from compodiff.serving.api import create_app
 from compodiff.serving.batching import Batcher
 from compodiff.serving.limits import Limits
 from compodiff.serving.pictures import ThumbnailEdge, _make_webp
+from compodiff.serving.running import ServePlan, run_server
 
 RED = "twemoji-1F534"
 
@@ -237,3 +238,19 @@ def test_a_bug_in_a_batch_is_an_error_to_its_queries_and_the_next_are_answered(c
         return answer
 
     assert len(asyncio.run(twice()).hits) == 3
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [("häuser", "printable ASCII"), ("€", "printable ASCII"), ("a\nb", "printable ASCII"), ("secret\n", "white space")],
+)
+def test_a_token_that_no_client_can_send_is_refused_before_the_port_is_bound(token, said, monkeypatch):
+    monkeypatch.setattr("compodiff.serving.running._listen", lambda *_: pytest.fail("the port was bound"))
+    with pytest.raises(InputInvalid, match=said) as refused:
+        run_server(ServePlan(token=token, port=0))
+    assert token.strip() not in str(refused.value)
+
+
+def test_a_host_that_is_not_this_machine_is_not_helped_by_another_port():
+    with pytest.raises(ResourceUnavailable, match="name an address of this machine"):
+        run_server(ServePlan(host="192.0.2.1", token="secret", port=0))  # noqa: S106

@@ -4,10 +4,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
+
+from compodiff.serving.api import create_app
+from compodiff.serving.champion import Champion
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "infra" / "prometheus" / "alerts.yaml"
@@ -34,6 +37,15 @@ def test_alerts_name_the_jobs_that_prometheus_asks() -> None:
     config = yaml.safe_load(RULES.with_name("prometheus.yaml").read_text())
     named = {job for rule in ALERTS.values() for job in re.findall(r'job="([^"]+)"', rule["expr"])}
     assert named == {each["job_name"] for each in config["scrape_configs"]}
+
+
+def test_the_alert_on_failed_queries_names_every_route_that_asks_the_model() -> None:
+    routes = create_app(cast(Champion, None)).openapi()["paths"]  # which are those that may have to wait, by 429
+    asks = {path for path, methods in routes.items() for each in methods.values() if "429" in each["responses"]}
+    named = {
+        route for names in re.findall(r'route=~"([^"]+)"', ALERTS["QueriesFail"]["expr"]) for route in names.split("|")
+    }
+    assert named == asks
 
 
 def test_each_alert_has_a_case_in_which_it_goes_off_and_one_in_which_it_does_not() -> None:
