@@ -9,8 +9,9 @@ from typing import Annotated
 from compodiff.project import find_project_root
 from compodiff.stages.declaration import Input, Output
 from compodiff.storage.atomic import write_json
+from compodiff.storage.ownership import delete_file
 from compodiff.tracking.figures import read_figures
-from compodiff.tracking.registry import MODEL, ModelCandidate, name_registration, register_model
+from compodiff.tracking.registry import BEGUN, MODEL, ModelCandidate, name_registration, register_model
 
 
 def register(
@@ -41,4 +42,4 @@ def register(
     )
     version = register_model(find_project_root(registration.parent), candidate)
     write_json(registration, {"model": MODEL, "version": version.number, "run_id": version.run_id})
-    begun.unlink()
+    delete_file(begun, BEGUN)

@@ -17,6 +17,7 @@ from compodiff.errors import InputInvalid
 from compodiff.signing.chain import digest_parts, read_origin, write_registered_chain
 from compodiff.storage.atomic import write_json
 from compodiff.storage.json_files import read_json
+from compodiff.storage.ownership import is_signed
 from compodiff.storage.scratch import open_scratch
 from compodiff.tracking.description import describe_version, list_numbers
 from compodiff.tracking.pipelines import update_pipeline
@@ -35,6 +36,7 @@ _MADE_BY, _BROKEN, _REGISTRATION = "made_by", "chain_broken", "registration"  # 
 # Works also where DVC takes the stage for up to date, as a version that was deleted in MLflow is no change to DVC.
 REGISTER = "make run, or dvc repro --single-item --force register"
 
+BEGUN = "registration under way"  # kind of a file
 CHAIN_IS_BROKEN = "its chain of digests from the data to its files is broken"
 LONGEST_TAG = 4000  # characters
 _log = logging.getLogger(__name__)
@@ -117,16 +119,19 @@ def register_model(project: Path, candidate: ModelCandidate) -> RegisteredVersio
 def name_registration(begun: Path, inputs: Mapping[str, Path]) -> str:
     """Return a new name, or that of a registration of the same inputs that was killed and left the file `begun`.
 
-    It is written there before the registration, and who has registered removes it.
+    It is written there before the registration, of the kind BEGUN, and who has registered deletes it.
 
     Args:
         begun: the file, which may not be there.
         inputs: name -> folder or file that decides what is registered.
+
+    Raises:
+        InputInvalid: the file is not ours.
     """
     content = {"name": uuid.uuid4().hex, "inputs": digest_parts(inputs)}
-    if begun.is_file() and (left := read_json(begun))["inputs"] == content["inputs"]:
+    if begun.is_file() and is_signed(begun, BEGUN) and (left := read_json(begun))["inputs"] == content["inputs"]:
         return str(left["name"])
-    write_json(begun, content)
+    write_json(begun, content, BEGUN)
     return str(content["name"])
 
 
