@@ -25,12 +25,17 @@ def find_project_root(start: Path | None = None) -> Path:
     raise InputInvalid(f"{start} lies in no CompoDiff project (no params.yaml in it or above); run this inside one")
 
 
+def find_project() -> Path | None:
+    """Return the folder of the project around the current folder; None outside any."""
+    try:
+        return find_project_root()
+    except InputInvalid:
+        return None
+
+
 def find_params_file() -> Path:
     """Return params.yaml of the project around the current folder; outside any, the one that the package brings."""
-    try:
-        return find_project_root() / "params.yaml"
-    except InputInvalid:
-        return Path(str(files("compodiff") / "defaults" / "params.yaml"))
+    return (find_project() or Path(str(files("compodiff") / "defaults"))) / "params.yaml"
 
 
 def find_home() -> Path:
@@ -47,10 +52,7 @@ def find_home() -> Path:
 
 def find_project_or_home() -> Path:
     """Return the folder of the project around the current folder; outside any, the home."""
-    try:
-        return find_project_root()
-    except InputInvalid:
-        return find_home()
+    return find_project() or find_home()
 
 
 def find_models_home() -> Path:

@@ -1,11 +1,11 @@
-"""`compodiff doctor`: this machine, what is installed, and what `make run` will take here."""
+"""`compodiff doctor`: this machine, what is installed, and what `make run` will take here; in any folder."""
 
 from typing import Annotated
 
 import typer
 
 from compodiff.cli.output import echo
-from compodiff.project import find_project_root
+from compodiff.project import find_project
 
 app = typer.Typer()
 
@@ -25,4 +25,4 @@ def run_doctor(
         for line in text.splitlines():
             echo(line)
 
-    raise typer.Exit(write_report(find_project_root(), write, as_json=as_json, calibrate=not quick))
+    raise typer.Exit(write_report(find_project(), write, as_json=as_json, calibrate=not quick))

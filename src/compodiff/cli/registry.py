@@ -117,6 +117,8 @@ def roll_back(
     change = promotion.roll_back(find_project_root(), reason, instead_of=instead_of)
     if change.made:
         echo(f"version {change.after} is champion again, instead of {change.before or 'one that was deleted'}")
+    elif instead_of:
+        echo(f"version {change.after} is champion, and {instead_of} is not: nothing was changed")
     else:
         echo(f"version {change.after} is champion already: another rollback came first")
 

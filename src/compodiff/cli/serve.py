@@ -78,6 +78,8 @@ def serve(
         raise InputInvalid(f"{folder} is an index, which is served as it is: --index {folder}")
     if trial_log and not (shadow or canary):
         raise InputInvalid(f"--trial-log {trial_log} is of --shadow or --canary; give one of them")
+    if trial_log not in ("", "-") and access_log and Path(trial_log).absolute() == Path(access_log).absolute():
+        raise InputInvalid(f"--trial-log and --access-log are both {trial_log}; name two files")
     pictures = None if folder is None else folder.resolve()
     with show_work("waking up") as show:
         plan = ServePlan(

@@ -14,37 +14,45 @@ from pathlib import Path
 from compodiff.doctor import hardware, installation
 from compodiff.doctor.duration import estimate_run
 from compodiff.doctor.finding import MachineFinding, ask
+from compodiff.project import find_params_file
 
 _MARKS = {"well": " ", "note": "-", "fault": "!"}
 _NAME_WIDTH, _WIDTH = 13, 120
 
 
-def examine(project: Path, *, calibrate: bool = True) -> Iterator[MachineFinding]:
+def examine(project: Path | None, *, calibrate: bool = True) -> Iterator[MachineFinding]:
     """Yield the findings about this machine and the project at `project`, each as it is made.
 
-    To `calibrate` is to measure for some seconds how long `make run` will take.
+    More is asked of a checkout, which `make` installs by constraints.txt; outside any project (None), of the package.
+    To `calibrate` is to measure for some seconds how long `make run` will take in a checkout.
     """
-    yield ask("Python", installation.judge_python)
-    yield ask("installation", partial(installation.judge_last_attempt, project))
-    yield ask("packages", partial(installation.judge_packages, project))
-    yield ask("project", partial(installation.judge_project, project))
-    yield ask("home", installation.judge_home)
-    yield ask("proxy", installation.judge_proxy)
-    yield ask("compiler", installation.judge_compiler)
-    yield ask("processor", hardware.judge_processor)
-    yield ask("threads", hardware.judge_threads)
-    yield ask("memory", hardware.judge_memory)
-    yield ask("disk", partial(hardware.judge_disk, project))
-    yield ask("GPU", hardware.judge_gpu)
-    yield ask("precision", partial(hardware.judge_precision, project))
-    yield ask("weights", installation.judge_weights)
-    yield ask("champion", partial(installation.judge_champion, project))
-    if calibrate:
-        yield ask("make run", partial(estimate_run, project))
+    checkout = project if project is not None and (project / "constraints.txt").is_file() else None
+    again = installation.REMEDY if checkout is None else "run: rm -f .venv/.installed && make"
+    ask_here = partial(ask, if_incomplete=again)
+    yield ask_here("Python", installation.judge_python)
+    if checkout is not None:
+        yield ask_here("installation", partial(installation.judge_last_attempt, checkout))
+    yield ask_here("packages", partial(installation.judge_packages, checkout, again))
+    yield ask_here("project", partial(installation.judge_project, project, is_checkout=checkout is not None))
+    yield ask_here("home", installation.judge_home)
+    yield ask_here("proxy", installation.judge_proxy)
+    yield ask_here("compiler", installation.judge_compiler)
+    yield ask_here("processor", hardware.judge_processor)
+    yield ask_here("threads", hardware.judge_threads)
+    yield ask_here("memory", hardware.judge_memory)
+    yield ask_here("disk", partial(hardware.judge_disk, project or Path.home()))
+    yield ask_here("GPU", hardware.judge_gpu)
+    params = project / "params.yaml" if project is not None else find_params_file()
+    yield ask_here("precision", partial(hardware.judge_precision, params))
+    yield ask_here("weights", partial(installation.judge_weights, again))
+    if project is not None:
+        yield ask_here("champion", partial(installation.judge_champion, project))
+    if checkout is not None and calibrate:
+        yield ask_here("make run", partial(estimate_run, checkout))
 
 
-def write_report(project: Path, write: Callable[[str], object], *, as_json: bool, calibrate: bool) -> int:
-    """Write the findings about `project`, as text each as it is made; return 1 where one is a fault, else 0."""
+def write_report(project: Path | None, write: Callable[[str], object], *, as_json: bool, calibrate: bool) -> int:
+    """Write the findings of `examine`, as text each as it is made; return 1 where one is a fault, else 0."""
     found = []
     for finding in examine(project, calibrate=calibrate):
         found.append(finding)

@@ -28,18 +28,18 @@ Answer = tuple[State, str] | tuple[State, str, str]
 Question = Callable[[], Answer]
 
 
-def ask(name: str, question: Question) -> MachineFinding:
-    """Return the answer; a question that cannot be answered, as a part of the installation is missing, says so."""
+def ask(name: str, question: Question, *, if_incomplete: str = "") -> MachineFinding:
+    """Return the answer; a question that cannot be answered says so.
+
+    `if_incomplete` is the way out where that is because a part of the installation is missing.
+    """
     try:
         return MachineFinding(name, *question())
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
         return MachineFinding(
-            name, "fault", f"cannot be told: {type(error).__name__}: {reason[:200]}", _find_remedy(error)
+            name,
+            "fault",
+            f"cannot be told: {type(error).__name__}: {reason[:200]}",
+            if_incomplete if isinstance(error, ImportError) else "",
         )
-
-
-def _find_remedy(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return "run: make (it completes the installation)"
-    return ""

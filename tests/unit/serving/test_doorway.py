@@ -86,6 +86,9 @@ def test_a_log_of_trials_without_a_trial_is_refused(
 ) -> None:
     code, _, err = make_shell(monkeypatch, capsys)("serve", "--port", "0", "--trial-log", "trial.jsonl")
     assert (code, err) == (1, "compodiff: --trial-log trial.jsonl is of --shadow or --canary; give one of them\n")
+    both = ("--canary", "artifacts", "--trial-log", "log.jsonl", "--access-log", "./log.jsonl")
+    code, _, err = make_shell(monkeypatch, capsys)("serve", "--port", "0", *both)
+    assert (code, err) == (1, "compodiff: --trial-log and --access-log are both log.jsonl; name two files\n")
 
 
 def test_one_subscriber_of_ipv6_is_one_client() -> None:

@@ -94,6 +94,9 @@ def test_rollback_goes_back_and_can_itself_be_rolled_back(project: Path) -> None
     assert roll_back(project) == ChampionChange("2", "1")
     assert aliases(project) == {CHAMPION: "1", PREVIOUS: "2"}
     assert roll_back(project) == ChampionChange("1", "2")
+    assert not roll_back(project, instead_of="1").made
+    with pytest.raises(InputInvalid, match="there is no version 99 of compodiff; 2 is champion"):
+        roll_back(project, instead_of="99")
 
 
 def test_two_promotions_at_once_make_one_change(project: Path) -> None:
