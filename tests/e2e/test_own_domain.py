@@ -31,6 +31,7 @@ SMALL: dict[str, Any] = {
     "encoder": {
         "embedded": {"image_size": 64, "components": 48, "steps": 60, "batch_size": 48, "max_variants": 8}
         | {"maps": {"pixels": {"grid": 4, "dimensions": 16}, "stride_8": {"grid": 2, "dimensions": 16}}}
+        | {"classes": None}  # at this size all pictures are like nothing that was learned, and texts alone would decide
         | {"image_learning_rate": 1e-3, "text_learning_rate": 3e-3, "warmup_steps": 5}
     },
     "denoiser": {"width": 64, "depth": 1, "heads": 2, "cross_heads": 2, "head_width": 32, "mask_size": 4},
