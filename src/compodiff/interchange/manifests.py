@@ -88,7 +88,7 @@ def read_list(path: Path) -> Iterator[Listed]:
     if suffix in (".csv", ".tsv"):
         yield from _read_csv(path)
     elif suffix == ".json":
-        yield from read_json_items(path, "item")
+        yield from _read_json_list(path)
     else:
         with open_list(path) as lines:
             for number, line in enumerate(lines):
@@ -144,6 +144,19 @@ class open_list:
 def tell_delimiter(line: str) -> str:
     """Return what stands between the columns of a line."""
     return max(_DELIMITERS, key=line.count)
+
+
+def _read_json_list(path: Path) -> Iterator[Listed]:
+    there = False
+    try:
+        for item in read_json_items(path, "item"):
+            there = True
+            yield item
+    except Fault as fault:
+        hint = "" if there else "; if it has one object a line, name it .jsonl"
+        raise Fault(fault.kind, f"{fault}{hint}") from fault
+    if not there:
+        raise Fault(NOT_JSON, f"{path} is not a list of objects, or an empty one; write the list alone, or JSON lines")
 
 
 def _read_csv(path: Path) -> Iterator[Listed]:
