@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from compodiff.errors import InputInvalid
 from compodiff.params import Section
+from compodiff.params.strict_yaml import parse_yaml
 from compodiff.storage.names import make_printable
 
 _PictureId = Annotated[str, Field(min_length=1)]
@@ -66,7 +67,7 @@ def read_cases(path: Path) -> list[Case]:
         InputInvalid: it is missing or not YAML, or a case lacks a key, has an unknown one, or the name of another.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
         cases = _CASES.validate_python(content)
     except FileNotFoundError as error:
         raise InputInvalid(f"{path} is not there; params.yaml names it as promotion.behaviour (null: none)") from error

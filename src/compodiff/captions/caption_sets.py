@@ -191,7 +191,7 @@ def _read_parquet(path: Path) -> Iterator[str]:
     names = read_column_names(path, remedy=remedy)
     column = next((name for name in CAPTION_COLUMNS if name in names), CAPTION_COLUMNS[0])
     for row in read_rows(path, [column], remedy=remedy):
-        yield str(row[column] or "")
+        yield from _take_captions(row[column], str(path))
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -199,7 +199,19 @@ def _read_lines(path: Path) -> Iterator[str]:
         texts = [row[name] for name in CAPTION_COLUMNS if name in row]
         if not texts:
             raise InputInvalid(f"{path}: line {number} has no {' or '.join(CAPTION_COLUMNS)}; mend it or leave it out")
-        yield str(texts[0] or "")
+        yield from _take_captions(texts[0], f"{path}: line {number}")
+
+
+def _take_captions(value: Any, where: str) -> Iterator[str]:
+    """Yield the captions of a cell, which may hold a list of them; "" where there is none.
+
+    Raises:
+        InputInvalid: it holds something else.
+    """
+    for each in value if isinstance(value, list) else [value]:
+        if not isinstance(each, str | None):
+            raise InputInvalid(f"{where} has {str(each)[:60]} for a caption; captions are texts, or lists of texts")
+        yield each or ""
 
 
 def _read_webdataset(path: Path) -> Iterator[str]:
@@ -209,28 +221,27 @@ def _read_webdataset(path: Path) -> Iterator[str]:
             require_end(file)
         with tarfile.open(path, "r|") as tar:
             while (member := tar.next()) is not None:
-                caption = _read_caption(tar, member, path)
+                captions = _read_captions(tar, member, path)
                 tar.members.clear()  # type: ignore[attr-defined]  # a tar remembers each member that it ever read
-                if caption is not None:
-                    found = True
-                    yield caption
+                found = found or bool(captions)
+                yield from captions
     except tarfile.ReadError as error:
         raise InputInvalid(f"{path} is cut short or no tar ({error}); fetch it again") from error
     if not found:
         raise InputInvalid(f"{path} has no captions: no member .txt, and no .json with a caption or text")
 
 
-def _read_caption(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str | None:
+def _read_captions(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> list[str]:
     suffix = Path(member.name).suffix
     file = tar.extractfile(member) if suffix in (".txt", ".json") else None
     if file is None:
-        return None
+        return []
     content = file.read().decode("utf-8", "replace")
     if suffix == ".txt":
-        return content
+        return [content]
     try:
         entry: Any = json.loads(content)
     except json.JSONDecodeError as error:
         raise InputInvalid(f"{member.name} in {path} is not JSON ({error}); remove it or fetch {path} again") from error
     texts = [entry[name] for name in CAPTION_COLUMNS if name in entry] if isinstance(entry, dict) else []
-    return str(texts[0] or "") if texts else None
+    return [*_take_captions(texts[0], f"{member.name} in {path}")] if texts else []

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,8 +89,8 @@ def run_adaptation(
         echo(f"not scored on {pictures}: its folders are taken for classes, and there are fewer than two", err=True)
     if version is not None:
         echo(f"version {version} is challenger now; the champion is as it was (compodiff promote)")
-    own = f" --index {folder / 'index'}" if pictures is not None else ""
-    echo(f"{folder}: use it by compodiff search --model {folder}{own}, or serve")
+    own = f" --index {shlex.quote(str(folder / 'index'))}" if pictures is not None else ""
+    echo(f"{folder}: use it by compodiff search --model {shlex.quote(str(folder))}{own}, or serve")
 
 
 def _name_folder(encoder: str | None) -> str:

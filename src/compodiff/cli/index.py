@@ -1,6 +1,7 @@
 """`compodiff index build|add|remove|status FOLDER`: one's own pictures, ready for search."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -249,4 +250,4 @@ def _tell_changes(said: Mapping[str, Any], more: Sequence[str]) -> None:
     for path, reason in said["left_out"].items():
         echo(f"left out: {path} ({reason})")
     if any(said[kind] for kind in kinds):
-        echo(f"bring it up to date: compodiff index build {' '.join([*said['folders'], *more])}")
+        echo(f"bring it up to date: compodiff index build {shlex.join([*said['folders'], *more])}")

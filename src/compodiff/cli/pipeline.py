@@ -1,6 +1,7 @@
 """`compodiff run STAGE` and `compodiff data`: the steps of the pipeline, one at a time."""
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,7 +123,7 @@ def run_finetuning(
     figures = scores.score(folder, parts.composed, parts.encoder)
     _show_scores(figures, params)
     if figures or "RANK" not in os.environ:  # else the process that started this one says it
-        echo(f"{folder}: use it with --model, or register it: compodiff register {folder}")
+        echo(f"{folder}: use it with --model, or register it: compodiff register {shlex.quote(str(folder))}")
 
 
 def _show_scores(figures: Mapping[str, Mapping[str, Any]], params: "Params") -> None:

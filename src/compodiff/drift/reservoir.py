@@ -4,6 +4,7 @@ No text, picture, id or client is kept. From an embedding of a picture something
 is its owner's alone. D dimensions, N queries.
 """
 
+import shlex
 import threading
 import time
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def read_kept_queries(path: Path) -> KeptQueries:
         InputInvalid: it is missing or damaged.
     """
     if not path.exists():
-        raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {path}` writes it")
+        raise InputInvalid(f"{path} is not there; `compodiff serve --keep-queries {shlex.quote(str(path))}` writes it")
     with open_archive(path, _REMEDY) as file:
         held = KeptQueries(
             str(file["version"]),

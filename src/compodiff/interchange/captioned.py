@@ -22,10 +22,11 @@ from urllib.parse import urlsplit
 from compodiff.errors import InputInvalid
 from compodiff.images.files import is_regular, read_regular
 from compodiff.images.kinds import SUFFIXES
-from compodiff.interchange.faults import DAMAGED_FILE, EMPTY_TEXT, NOT_JSON, Fault
+from compodiff.interchange.faults import BAD_TEXT, DAMAGED_FILE, EMPTY_TEXT, NOT_JSON, Fault
 from compodiff.interchange.manifests import ROWS_PER_UNIT, Listed, open_list, read_json_items, tell_delimiter
 from compodiff.interchange.records import ALIASES, RawRow
 from compodiff.interchange.splits import split_of_file
+from compodiff.interchange.texts import has_undecoded
 from compodiff.sets import PAIRS
 from compodiff.sets.addresses import is_address, list_files, locate
 from compodiff.sets.reading import read_bytes
@@ -141,7 +142,10 @@ class CocoCaptions:
 def _read_text(path: Path) -> str:
     where = locate(path)
     content = read_bytes(where) if is_address(where) else read_regular(path)[1]
-    return content.decode("utf-8-sig", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputInvalid("it is not UTF-8 text; save it as UTF-8") from error
 
 
 def _read_caption_json(path: Path) -> Iterator[Listed]:
@@ -162,8 +166,10 @@ def _read_caption_json(path: Path) -> Iterator[Listed]:
 
 def _read_caption_lines(path: Path) -> Iterator[dict[str, Any] | Fault]:
     with open_list(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         head = text.readline()
+        if has_undecoded(head):
+            raise Fault(BAD_TEXT, f"{path} is not UTF-8 text; save it as UTF-8")
         delimiter = "\t" if "\t" in head else tell_delimiter(head)
         quoted = None if delimiter in "\t|" else '"'  # what has no quotes to unpack holds them as they are
         form: dict[str, Any] = {
@@ -181,6 +187,9 @@ def _read_caption_lines(path: Path) -> Iterator[dict[str, Any] | Fault]:
                 continue
             if len(row) <= max(columns.values()):
                 yield Fault(DAMAGED_FILE, f"{path}: line {number} has {len(row)} columns: {row[0][:60]!r}")
+                continue
+            if has_undecoded("".join(row)):
+                yield Fault(BAD_TEXT, f"{path}: line {number} is not UTF-8 text: {row[0][:60]!r}; save it as UTF-8")
                 continue
             yield _name_cells(row, columns)
 

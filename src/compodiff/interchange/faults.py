@@ -12,6 +12,7 @@ _NAMED = 3  # faults of a unit that are named in full
 # Kinds of faults, which `set.json` counts.
 DAMAGED_FILE, MISSING_PICTURE, MISSING_ROLE = "damaged_file", "missing_picture", "missing_role"
 EMPTY_TEXT, SAME_CAPTIONS, NOT_JSON = "empty_text", "same_captions", "not_json"
+BAD_TEXT = "bad_text"
 BAD_MASK, BAD_NAME, BAD_SPLIT, REPEATED_KEY = "bad_mask", "bad_name", "bad_split", "repeated_key"
 # What is left out without being a fault.
 TEST, NOT_DOWNLOADED = "test", "not_downloaded"

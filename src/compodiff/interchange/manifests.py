@@ -17,8 +17,9 @@ from typing import Any, BinaryIO, cast
 import ijson  # type: ignore[import-untyped]
 
 from compodiff.errors import InputInvalid
-from compodiff.interchange.faults import DAMAGED_FILE, NOT_JSON, Fault
+from compodiff.interchange.faults import BAD_NAME, BAD_TEXT, DAMAGED_FILE, NOT_JSON, Fault
 from compodiff.interchange.records import RawRow
+from compodiff.interchange.texts import has_undecoded
 from compodiff.sets.addresses import is_file, open_binary
 from compodiff.storage.json_files import parse_json
 
@@ -87,7 +88,7 @@ def read_list(path: Path) -> Iterator[Listed]:
     if suffix in (".csv", ".tsv"):
         yield from _read_csv(path)
     elif suffix == ".json":
-        yield from read_json_items(path, "item")
+        yield from _read_json_list(path)
     else:
         with open_list(path) as lines:
             for number, line in enumerate(lines):
@@ -145,16 +146,35 @@ def tell_delimiter(line: str) -> str:
     return max(_DELIMITERS, key=line.count)
 
 
+def _read_json_list(path: Path) -> Iterator[Listed]:
+    there = False
+    try:
+        for item in read_json_items(path, "item"):
+            there = True
+            yield item
+    except Fault as fault:
+        hint = "" if there else "; if it has one object a line, name it .jsonl"
+        raise Fault(fault.kind, f"{fault}{hint}") from fault
+    if not there:
+        raise Fault(NOT_JSON, f"{path} is not a list of objects, or an empty one; write the list alone, or JSON lines")
+
+
 def _read_csv(path: Path) -> Iterator[Listed]:
     with open_list(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         head = text.readline()
+        if has_undecoded(head):
+            raise Fault(BAD_TEXT, f"{path} is not UTF-8 text; save it as UTF-8")
         delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else tell_delimiter(head)
         names = next(csv.reader([head], delimiter=delimiter), [])
+        if repeated := [name for place, name in enumerate(names) if name and name in names[:place]]:
+            raise Fault(BAD_NAME, f"{path} has the column {repeated[0]!r} twice; rename one")
         for row in csv.reader(text, delimiter=delimiter):
             if row and len(row) != len(names):
                 said = f"{path}: a row of {len(row)} columns below a head of {len(names)}: {row[0][:60]!r}"
                 yield Fault(DAMAGED_FILE, said)
+            elif has_undecoded("".join(row)):
+                yield Fault(BAD_TEXT, f"{path}: a row is not UTF-8 text: {row[0][:60]!r}; save the file as UTF-8")
             elif row:
                 yield dict(zip(names, row, strict=True))
 

@@ -32,10 +32,10 @@ from compodiff.interchange.pictures import (
 )
 from compodiff.interchange.records import Chosen, RawRow, RoleFinder
 from compodiff.interchange.splits import TEST, split_of_row
+from compodiff.interchange.texts import clean_text, is_missing, read_text
 from compodiff.interchange.wording import find_change, put_in_words, say_the_same, strip_article
 from compodiff.language.terms import Tagger
 from compodiff.sets import PAIRS, Place
-from compodiff.sets.blank import is_blank
 
 WRITTEN = "written"  # the relation where a person or a model wrote the relative caption and no more is said
 _WHOLE = "squash"  # cells of the whole picture, whatever an encoder crops
@@ -100,7 +100,7 @@ class RowBuilder:
 
     def _build_triplets(self, raw: RawRow, roles: Roles) -> Iterator[Row]:
         reference, target = self._picture(raw, roles, "reference_image"), self._picture(raw, roles, "target_image")
-        before, after = (_text(_first(raw, roles, f"{end}_caption")) for end in ("reference", "target"))
+        before, after = (read_text(_first(raw, roles, f"{end}_caption")) for end in ("reference", "target"))
         key = _key(raw, roles)
         row: Row = {
             "key": key,
@@ -112,13 +112,13 @@ class RowBuilder:
             "negatives": self._negatives(raw, roles, reference),
         }
         if roles.get("relative_caption"):
-            relation = _text(_first(raw, roles, "relation")) if roles.get("relation") else WRITTEN
-            keyword = _text(_first(raw, roles, "keyword"))
+            relation = read_text(_first(raw, roles, "relation")) if roles.get("relation") else WRITTEN
+            keyword = read_text(_first(raw, roles, "keyword"))
             said = {"relative_captions": _texts(raw, roles, "relative_caption"), "relation": relation}
             yield row | said | {"keyword": keyword}
         else:
             yield row | self._word(key, before, after)
-        if inverse := _text(_first(raw, roles, "inverse_caption")):
+        if inverse := read_text(_first(raw, roles, "inverse_caption")):
             ends = {"reference": target, "target": reference, "reference_caption": after, "target_caption": before}
             words = {"relative_captions": [inverse], "relation": WRITTEN, "keyword": None}
             yield {**row, **ends, **words, "key": f"{key}-inverse", "mask": None, "negatives": []}
@@ -181,7 +181,7 @@ class RowBuilder:
 
 def _key(raw: RawRow, roles: Roles) -> str:
     said = _first(raw, roles, "key")
-    return raw.key if said is None or said == "" else _clean(said)
+    return raw.key if said is None or said == "" else clean_text(said)
 
 
 def _texts(raw: RawRow, roles: Roles, role: str) -> list[str]:
@@ -191,7 +191,7 @@ def _texts(raw: RawRow, roles: Roles, role: str) -> list[str]:
         Fault: there is none but empty ones.
     """
     values = [value for column in roles[role] for value in _as_list(raw.values.get(column))]
-    texts = [*dict.fromkeys(text for value in values if (text := _text(value)))]
+    texts = [*dict.fromkeys(text for value in values if (text := read_text(value)))]
     if not texts:
         raise Fault(EMPTY_TEXT, f"has an empty {role}")
     return texts
@@ -199,17 +199,7 @@ def _texts(raw: RawRow, roles: Roles, role: str) -> list[str]:
 
 def _first(raw: RawRow, roles: Roles, role: str) -> Any:
     values = (raw.values.get(column) for column in roles.get(role, ()))
-    return next((value for value in values if value is not None), None)
-
-
-def _text(value: Any) -> str | None:
-    text = "" if value is None else _clean(value)
-    return None if is_blank(text) else text
-
-
-def _clean(value: Any) -> str:
-    """Return a value as text that UTF-8 can hold."""
-    return str(value).encode("utf-8", "replace").decode().strip()
+    return next((value for value in values if not is_missing(value)), None)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -227,7 +217,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _rename(picture: Picture, name: Any) -> Picture:
     """Give a picture the name that an export of ours remembers."""
-    named = replace(picture, name=_clean(name)) if name else picture
+    named = replace(picture, name=clean_text(name)) if name else picture
     require_utf8(f"{named.name}{named.file if isinstance(named, Place) else ''}")
     return named
 

@@ -16,7 +16,7 @@ from typing import Any
 from compodiff.captions.caption_sets import require_end
 from compodiff.errors import InputInvalid
 from compodiff.images.kinds import SUFFIXES
-from compodiff.interchange.faults import DAMAGED_FILE, NOT_DOWNLOADED, NOT_JSON, Fault
+from compodiff.interchange.faults import BAD_TEXT, DAMAGED_FILE, NOT_DOWNLOADED, NOT_JSON, Fault
 from compodiff.interchange.records import RawRow
 from compodiff.interchange.tables import count_failures
 from compodiff.sets import Place
@@ -167,7 +167,10 @@ def _sort_files(files: Mapping[str, File], where: str) -> dict[str, Any]:
                 raise Fault(NOT_JSON, f"{where}.{extension} is no JSON object")
             said |= parsed
         elif suffix == "txt":
-            texts[stem or "txt"] = content.decode("utf-8", errors="replace")
+            try:
+                texts[stem or "txt"] = content.decode()
+            except UnicodeDecodeError as error:
+                raise Fault(BAD_TEXT, f"{where}.{extension} is not UTF-8 text") from error
     if negatives:
         pictures["negatives"] = [negatives[number] for number in sorted(negatives)]
     return {**texts, **said, **pictures}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from compodiff.dials import DIALS
-from compodiff.params.section import Section
+from compodiff.params.section import Section, Seed
 
 
 def _make_dial_field(name: str) -> Any:
@@ -66,7 +66,7 @@ class SamplingParams(Section):
 class EvaluationParams(Section):
     """How benchmarks are scored and reported; what is sampled stands in `sampling`."""
 
-    seed: int = Field(ge=0, description="of the bootstrap")
+    seed: Seed = Field(description="of the bootstrap")
     bootstrap_draws: int = Field(gt=0, description="resamplings of the concepts behind a confidence interval")
     chunk: int = Field(gt=0, description="gallery rows scored at once; memory and speed only")
     text_weights: list[float] = Field(min_length=1, description="tried on validation for the sum baseline")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compodiff.params.section import Section
+from compodiff.params.section import Section, Seed
 
 
 class BenchmarkGate(Section):
@@ -38,7 +38,7 @@ class EmojiBenchmarkParams(BenchmarkParams):
     """Queries of emoji concepts that training never sees; `reads: data`."""
 
     recipe: Literal["emoji"]
-    seed: int
+    seed: Seed
     max_queries_per_relation: int = Field(gt=0, description="in a split; concepts take turns")
 
 
@@ -53,7 +53,7 @@ class ScenesBenchmarkParams(BenchmarkParams):
     """Edits of scenes of unseen concepts, all scenes of a family in the gallery; `reads: data`."""
 
     recipe: Literal["scenes"]
-    seed: int = Field(ge=0)
+    seed: Seed
     families: SceneQueries
     edits_per_relation: int = Field(gt=0, description="of one base scene")
 
@@ -62,7 +62,7 @@ class ExactEditsBenchmarkParams(BenchmarkParams):
     """Exact edits of photographs that packages bring, all edits of each in the gallery; `reads: data`."""
 
     recipe: Literal["exact_edits"]
-    seed: int = Field(ge=0)
+    seed: Seed
     validation_pictures: int = Field(gt=0, description="collages on which the dials of the baselines are chosen")
 
 

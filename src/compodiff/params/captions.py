@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from compodiff.params.section import Section
+from compodiff.params.section import Section, Seed
 
 
 class EditShares(Section):
@@ -66,7 +66,7 @@ class LanguageModelParams(Section):
 class CaptionParams(Section):
     """Captions become caption pairs."""
 
-    seed: int
+    seed: Seed
     validation_fraction: float = Field(ge=0, lt=1, description="of the captions, with all their pairs")
     keywords: KeywordParams
     language_model: LanguageModelParams

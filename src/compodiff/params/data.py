@@ -4,17 +4,26 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compodiff.params.section import Section
+from compodiff.params.section import Section, Seed
 from compodiff.params.sets import EditedPictures
 
 
 class DataParams(Section):
     """The picture catalogue: how pictures are drawn and concepts are split (the rest is test)."""
 
-    seed: int
+    seed: Seed
     picture_size: int = Field(gt=0, description="edge of a drawn picture, pixels")
     train_fraction: float = Field(gt=0, lt=1)
     validation_fraction: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_test_is_left(self) -> Self:
+        if self.train_fraction + self.validation_fraction >= 1:
+            raise ValueError(
+                f"train_fraction, {self.train_fraction}, and validation_fraction, {self.validation_fraction}, leave "
+                "nothing to test on; together they have to be less than 1"
+            )
+        return self
 
 
 Vocabulary = Literal["imagenet-1k", "imagenet-12k"]
@@ -48,7 +57,7 @@ class NamedClassesParams(Section):
 class EditMapsParams(Section):
     """What exact edits of whole pictures do to embeddings, learned on train pictures (encoders/edit_maps.py)."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     pictures: EditedPictures = Field(description="each is edited in every way")
     ridge: float = Field(gt=0, description="penalty, in mean variances of a dimension of the embeddings")
     rank: int = Field(gt=0, description="of each map; the size of the file grows with it")
@@ -60,7 +69,7 @@ class EditMapsParams(Section):
 class EmbeddedEncoderParams(Section):
     """The small encoder of packaged weights; its projections are trained on train concepts, its towers are frozen."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     image_size: int = Field(gt=0, description="edge of the square that enters the image tower, pixels")
     tower_batch_size: int = Field(gt=0, description="pictures or texts that enter the towers at a time")
     maps: dict[MapName, MapParams] = Field(min_length=1, description="in the order of the tower; others are unused")
@@ -132,7 +141,7 @@ class EncoderParams(Section):
 class EmbeddingParams(Section):
     """Pictures, texts and masked pictures, embedded once for both stages of training."""
 
-    seed: int
+    seed: Seed
     batch_size: int = Field(gt=0, description="pictures or texts that enter the encoder at a time")
     masks_per_picture: int = Field(ge=0, description="masked variants of each picture of a set of pairs")
     min_mask_fraction: float = Field(gt=0, lt=1, description="of the drawn part of a picture, at least this is masked")
@@ -141,6 +150,14 @@ class EmbeddingParams(Section):
         description="token states of a set's texts: stored, or computed while a training reads; auto: by their size"
     )
     stored_text_bytes: int = Field(ge=0, description="auto stores token states of a set up to this size")
+
+    @model_validator(mode="after")
+    def _check_fractions(self) -> Self:
+        if self.min_mask_fraction > self.max_mask_fraction:
+            raise ValueError(
+                f"min_mask_fraction is {self.min_mask_fraction}, more than max_mask_fraction, {self.max_mask_fraction}"
+            )
+        return self
 
     def describe_vectors(self) -> dict[str, Any]:
         """Return what embeddings depend on; what is kept of texts changes none of them."""

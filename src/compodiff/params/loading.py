@@ -6,6 +6,7 @@ from typing import Any, Self, cast
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from compodiff.errors import ParamsInvalid
 from compodiff.params.answering import EvaluationParams, IndexParams, SamplingParams
@@ -14,6 +15,7 @@ from compodiff.params.captions import CaptionParams
 from compodiff.params.data import DataParams, EmbeddingParams, EncoderParams
 from compodiff.params.section import Section, TimeLimits
 from compodiff.params.sets import AnySetParams, Name, SynthesisParams, ValidationParams
+from compodiff.params.strict_yaml import parse_yaml
 from compodiff.params.training import (
     AdaptationParams,
     DenoiserParams,
@@ -26,6 +28,11 @@ PRESETS = Path("infra", "params")
 _NAMING = ("sets", "benchmarks")
 _SECTIONS_OF_0_1 = {"benchmark", "promotion", "scenes"}  # each is now part of `benchmarks` or `sets`
 _WHERE_KEYS_ARE = "copy what is missing from this release's params.yaml; compodiff init writes one into a new folder"
+_HOW_NUMBERS_ARE = {
+    "int_type": "which YAML takes for text: write it in digits, without quotes",
+    "float_type": "which YAML takes for text: write it without quotes, and with an exponent as 1.0e-3",
+}
+_LONGEST_VALUE = 80  # characters
 _TRAININGS = ("prior", "composed", "distillation", "finetuning")
 
 
@@ -138,7 +145,7 @@ def list_presets(project: Path) -> list[str]:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsInvalid(f"{path} is not there; restore it with: git checkout {path.name}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # also bytes that are no text, or a date that is none
@@ -155,9 +162,27 @@ def _check(content: Any, where: str) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(
-            ": ".join((*filter(None, [".".join(map(str, fault["loc"]))]), fault["msg"].removeprefix("Value error, ")))
+            ": ".join((*filter(None, [".".join(map(str, fault["loc"]))]), _describe_fault(fault)))
             for fault in error.errors()
         )
         if any(fault["type"] == "missing" for fault in error.errors()):
             faults += f"; {_WHERE_KEYS_ARE}"
         raise ParamsInvalid(f"{where}: {faults}") from error
+
+
+def _describe_fault(fault: ErrorDetails) -> str:
+    """Return what is wrong with a value, and the value, where it is one."""
+    said, value = fault["msg"].removeprefix("Value error, "), fault["input"]
+    if fault["type"] == "extra_forbidden" or not isinstance(value, (str, int, float, type(None))):
+        return said
+    said += f", not {shown}" if len(shown := repr(value)) <= _LONGEST_VALUE else ""
+    how = _HOW_NUMBERS_ARE.get(fault["type"])
+    return f"{said} ({how})" if how and isinstance(value, str) and _is_number(value) else said
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -4,13 +4,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch and numpy take
 Hours = Annotated[float, Field(gt=0, le=31 * 24)]
 
 
 class Section(BaseModel):
-    """One section of params.yaml: frozen, strictly typed, unknown keys refused."""
+    """One section of params.yaml: frozen, strictly typed; unknown keys, infinity and NaN are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TimeLimits(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from compodiff.params.section import Section
+from compodiff.params.section import Section, Seed
 
 # A set's or a benchmark's name is a folder's and a stage's: no dots, no slashes.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -39,7 +39,7 @@ class EmojiEditsParams(SetParams):
     """Triplets: pictures of the emoji catalogue that differ in one term; `reads: data`."""
 
     recipe: Literal["emoji_edits"]
-    seed: int
+    seed: Seed
     captions_per_pair: int = Field(gt=0, description="relative captions, each a triplet, of a pair of pictures")
     max_pairs_per_relation: int = Field(ge=0, description="of one relation in one split")
 
@@ -55,7 +55,7 @@ class ScenesParams(SetParams):
     """Triplets: scenes of the catalogue's pictures, edited, with exact masks; `reads: data`."""
 
     recipe: Literal["scenes"]
-    seed: int
+    seed: Seed
     families: SceneFamilies = Field(description="a family is a base scene and its edits, each there and back")
     edits_per_relation: int = Field(gt=0, description="of one base scene")
 
@@ -79,7 +79,7 @@ class ExactEditsParams(SetParams):
     """Triplets: pictures of the catalogue and exact edits of them (mirrored, grey, blurred ...); `reads: data`."""
 
     recipe: Literal["exact_edits"]
-    seed: int = Field(ge=0)
+    seed: Seed
     pictures: SplitPictures
     edits_per_picture: int = Field(gt=0, description="each there and back, each of another kind")
 
@@ -88,7 +88,7 @@ class FolderEditsParams(SetParams):
     """Triplets: pictures of one's own and exact edits of them; `reads`: a folder of pictures, at any depth."""
 
     recipe: Literal["folder_edits"]
-    seed: int = Field(ge=0)
+    seed: Seed
     pictures: int = Field(gt=0, description="at most, drawn of those of the folder")
     validation_fraction: float = Field(ge=0, lt=1)
     edits_per_picture: int = Field(gt=0, description="each there and back, each of another kind")
@@ -133,7 +133,7 @@ class DrawnParams(SetParams):
     """Triplets of caption pairs of one's own, their pictures drawn; `reads: artifacts/encoder`, which chooses."""
 
     recipe: Literal["drawn"]
-    seed: int
+    seed: Seed
     captions: list[str] = Field(min_length=1, description="files of `compodiff captions`, of different names")
     diffusion: DiffusionParams
     masks: MaskParams | None = Field(description="null: drawn triplets have none")

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from compodiff.params.benchmarks import BenchmarkGate
-from compodiff.params.section import Section
+from compodiff.params.section import Section, Seed
 from compodiff.params.sets import Name, Share
 
 
@@ -76,7 +76,7 @@ class CurveParams(Section):
 class TrainingParams(Section):
     """One of the two stages of training."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     objective: Literal["diffusion", "regression", "flow_matching"]
     learns_from: Literal["pictures", "target_captions", "captions"] = Field(
         description="what is read of references and targets: pictures; of targets, or of both, embeddings of captions"
@@ -141,3 +141,11 @@ class AdaptationParams(Section):
     validate_every: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
     held_out: int = Field(gt=0, description="queries of each figure, at most")
+
+    @model_validator(mode="after")
+    def _check_band(self) -> Self:
+        if self.least_similarity >= self.most_similarity:
+            raise ValueError(
+                f"least_similarity is {self.least_similarity}, not less than most_similarity, {self.most_similarity}"
+            )
+        return self

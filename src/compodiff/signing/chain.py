@@ -6,6 +6,7 @@ The signature is Ed25519, 64 bytes, so that others can check it as well:
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def require_intact(folder: Path) -> None:
     if not chain.is_file():
         if trusted:
             raise CheckpointMismatch(
-                f"{folder} is not signed, and {TRUSTED} asks for it; sign it: compodiff sign {folder}"
+                f"{folder} is not signed, and {TRUSTED} asks for it; sign it: compodiff sign {shlex.quote(str(folder))}"
             )
         return
     content = chain.read_bytes()
@@ -139,14 +140,18 @@ def parse_chain(content: bytes, folder: Path | str) -> dict[str, str]:
     stated = parse_json(content, f"{folder}/{CHAIN}")
     files = stated.get("files") if isinstance(stated, dict) else None
     if not isinstance(files, dict) or not all(_DIGEST.fullmatch(str(digest)) for digest in files.values()):
-        raise CheckpointMismatch(f"{folder}/{CHAIN} names no files; sign the folder anew: compodiff sign {folder}")
+        raise CheckpointMismatch(
+            f"{folder}/{CHAIN} names no files; sign the folder anew: compodiff sign {shlex.quote(str(folder))}"
+        )
     return files
 
 
 def _require_signature(folder: Path, content: bytes, trusted: list[Any]) -> None:
     signature = folder / SIGNATURE
     if not signature.is_file():
-        raise CheckpointMismatch(f"{folder} is not signed, and {TRUSTED} asks for it; sign it: compodiff sign {folder}")
+        raise CheckpointMismatch(
+            f"{folder} is not signed, and {TRUSTED} asks for it; sign it: compodiff sign {shlex.quote(str(folder))}"
+        )
     if not is_signed(content, signature.read_bytes(), trusted):
         raise CheckpointMismatch(f"{signature} is of none of the keys of {TRUSTED}; take the model from who signed it")
 
@@ -156,7 +161,7 @@ def _require_files(folder: Path, content: bytes) -> None:
     there = dict(_list_files(list_parts(folder)))
     if not (folder / _INDEX).exists():
         files = {name: digest for name, digest in files.items() if not name.startswith(f"{_INDEX}/")}
-    way_out = f"fetch the model again, or, if you changed it: compodiff sign {folder}"
+    way_out = f"fetch the model again, or, if you changed it: compodiff sign {shlex.quote(str(folder))}"
     for kind, names in (
         ("lacks", files.keys() - there.keys()),
         ("has, besides what it should,", there.keys() - files.keys()),

@@ -6,6 +6,7 @@ the code: the stage `installed` writes it, and every other stage depends on it.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
@@ -114,7 +115,7 @@ def _describe_sources(params: Params) -> str:
     """Return the commands by which what params.yaml names is put where it says."""
     lines = [f"    {say_how_to_make(own)}" for own in params.sets.values() if isinstance(own, OwnSetParams)]
     lines += [
-        f"    compodiff benchmark doctor {each.format} --root {each.root}"
+        f"    compodiff benchmark doctor {each.format} --root {shlex.quote(each.root)}"
         for each in params.benchmarks.values()
         if isinstance(each, FilesBenchmarkParams)
     ]

@@ -1,5 +1,6 @@
 """Check that what params.yaml names is there, before hours are spent on the rest."""
 
+import shlex
 from pathlib import Path
 
 from compodiff.errors import InputInvalid
@@ -56,7 +57,7 @@ def require_benchmark(project: Path, name: str, benchmark: BenchmarkParams) -> N
             kind = benchmark.format if isinstance(benchmark, FilesBenchmarkParams) else "triplets"
             raise InputInvalid(
                 f"the benchmark {name} of params.yaml reads {path}, which is not in {project}; where to get it: "
-                f"compodiff benchmark doctor {kind} --root {root}"
+                f"compodiff benchmark doctor {kind} --root {shlex.quote(root)}"
             )
 
 

@@ -49,7 +49,7 @@ def list_objections(challenger: Model, champion: Model | None, gates: Gates, *, 
         composed = f"{name}/composed"
         figure = f"{composed}/{limits.figure}"
         if figure not in challenger.figures:
-            reasons.append(f"benchmark {name} was not measured")
+            reasons.append(_describe_unmeasured(name, limits.figure, challenger.figures))
             continue
         reasons += _find_below_floor(composed, challenger.figures, limits)
         if champion is not None and figure in champion.figures:
@@ -63,6 +63,15 @@ def list_objections(challenger: Model, champion: Model | None, gates: Gates, *, 
         ends = ", ".join(f"{figure} at least {gain.sure:+.3f}" for figure, gain in gains.items())
         reasons.append(f"no gain over the champion is beyond doubt ({ends})")
     return reasons
+
+
+def _describe_unmeasured(name: str, figure: str, figures: Figures) -> str:
+    composed = f"{name}/composed/"
+    own = (each.removeprefix(composed) for each in figures if each.startswith(composed))
+    measured = sorted(each for each in own if "/" not in each)
+    if not measured:
+        return f"benchmark {name} was not measured"
+    return f"benchmark {name} has no figure {figure!r}; name another in its gate, of: {', '.join(measured)}"
 
 
 def read_interval(figures: Figures, composed: str, figure: str) -> tuple[float, float] | None:

@@ -143,6 +143,7 @@ def test_a_champion_whose_files_are_gone_passes_nothing_and_can_be_replaced(
         ("- [", "is not YAML"),
         ("[" * 999, "is not YAML"),
         ("- 2024-99-99", "is not YAML"),
+        ("- {name: a,\n name: b}", "the key 'name' stands in line 1 and in line 2; keep one"),
         ('- {name: a, kind: "mini\\nmum"}', r"case 1: Input tag 'mini\\nmum' found"),
         (
             "- &a {name: a, kind: direction, reference: r, text: t, towards: f}\n- *a",

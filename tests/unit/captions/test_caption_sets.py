@@ -40,6 +40,18 @@ def test_a_set_that_cannot_be_read_is_named(tmp_path, name, content, fault):
         list(read_captions(tmp_path / name))
 
 
+def test_a_cell_may_hold_a_list_of_captions_and_nothing_but_texts(tmp_path):
+    captions = ["a dog on a beach", "two cats"]
+    pd.DataFrame({"caption": [captions]}).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.jsonl").write_text(json.dumps({"caption": captions}))
+    write_tar(tmp_path / "c.tar", {"0.json": json.dumps({"caption": captions}).encode()})
+    for name in ("a.parquet", "b.jsonl", "c.tar"):
+        assert list(read_captions(tmp_path / name)) == captions
+    (tmp_path / "d.jsonl").write_text('{"caption": {"raw": "a dog"}}')
+    with pytest.raises(InputInvalid, match=r"d\.jsonl: line 1 has \{'raw': 'a dog'\} for a caption; captions"):
+        list(read_captions(tmp_path / "d.jsonl"))
+
+
 def test_a_table_without_captions_names_the_columns(tmp_path):
     pd.DataFrame({"url": ["a b"]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputInvalid, match="no column caption; give a parquet file with a column caption or text"):

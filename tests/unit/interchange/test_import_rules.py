@@ -68,6 +68,7 @@ def test_a_set_of_nothing_but_test_rows_is_refused(tmp_path, pictures):
 
 FAULTS = {
     "empty_text": (r"b: has an empty relative_caption", entry("b", {"edit": " \u200b\n"})),
+    "bad_text": (r"b: has \{'raw': 'a dog'\} for a text; name the column", entry("b", {"edit": {"raw": "a dog"}})),
     "missing_picture": (r"b: has 'gone\.jpg' for a picture", entry("b", {"output_image": "gone.jpg", "edit": "x"})),
     "missing_role": (r"b: has neither a relative caption nor both captions", entry("b", {})),
     "not_json": (r"b\.json is not JSON", entry("b", b"{")),

@@ -1,3 +1,4 @@
+import math
 import shutil
 from pathlib import Path
 
@@ -48,7 +49,27 @@ def test_the_projects_params_load_and_are_frozen():
         (lambda c: c["prior"]["curve"].update(set=None), "give one of set and benchmark, and null for the other"),
         (lambda c: c["prior"]["tasks"]["masked"].update(emoji=0.5), r"the shares add up to 1\.5, not to 1"),
         (lambda c: c["prior"]["tasks"].update(text_to_image={}), "the shares add up to 0, not to 1"),
-        (lambda c: c["prior"]["tasks"]["masked"].update(emoji=0.0), "prior.tasks.masked.emoji: .*greater than 0"),
+        (
+            lambda c: c["prior"]["tasks"]["masked"].update(emoji=0.0),
+            "prior.tasks.masked.emoji: .*greater than 0, not 0",
+        ),
+        (lambda c: c["prior"].update(learning_rate=math.inf), "prior.learning_rate: .*finite number, not inf"),
+        (lambda c: c["composed"].update(clip_norm=math.inf), "composed.clip_norm: .*finite number, not inf"),
+        (lambda c: c["evaluation"].update(text_weights=[math.nan]), "evaluation.text_weights.0: .*finite number"),
+        (lambda c: c["prior"].update(seed=2**63), "prior.seed: Input should be less than .*, not 9223372036854775808"),
+        (
+            lambda c: c["embedding"].update(seed=-1),
+            "embedding.seed: .*greater than or equal to 0, not -1",
+        ),
+        (
+            lambda c: c["embedding"].update(min_mask_fraction=0.9),
+            r"embedding: min_mask_fraction is 0\.9, more than max_mask_fraction, 0\.7",
+        ),
+        (lambda c: c["data"].update(train_fraction=0.9), r"data: train_fraction, 0\.9, and .*, 0\.1, leave nothing to"),
+        (
+            lambda c: c["adaptation"].update(least_similarity=0.9995),
+            r"adaptation: least_similarity is 0\.9995, not less than most_similarity, 0\.9995",
+        ),
     ],
 )
 def test_a_bad_key_is_named(tmp_path, change, named):
@@ -146,6 +167,29 @@ def test_a_file_that_is_not_yaml_is_one_line(tmp_path):
         load_params(path)
     assert "is not YAML" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("learning_rate: 1.0e-3", "learning_rate: 1e-3", r"learning_rate: .* not '1e-3' .*with an exponent as 1\.0e-3"),
+        ("steps: 300", "steps: 3e2", "steps: Input should be a valid integer, not '3e2' .*in digits, without quotes"),
+        ("steps: 300", "steps: few", "steps: Input should be a valid integer, not 'few'$"),
+        ("  steps: 300", "  steps: 300\n  steps: 30", r"the key 'steps' stands in line \d+ and in line \d+; keep one"),
+        ("sets:  #", "prior: {}\nsets:  #", r"the key 'prior' stands in line \d+ and in line \d+; keep one"),
+    ],
+)
+def test_what_yaml_reads_otherwise_than_it_was_meant_is_named(tmp_path, old, new, named):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    (tmp_path / "params.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(ParamsInvalid, match=named):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_key_twice_in_a_preset_is_named(tmp_path):
+    with pytest.raises(ParamsInvalid, match="the key 'seed' stands in line 1 and in line 2; keep one"):
+        compose_params(_with_preset(tmp_path, tiny="data: {seed: 3,\n seed: 4}"), "tiny")
 
 
 def test_a_missing_file_names_the_way_out(tmp_path):

@@ -71,6 +71,12 @@ def test_a_benchmark_that_was_not_measured_is_named() -> None:
     assert reasons == ["benchmark scenes was not measured"]
 
 
+def test_a_figure_that_a_benchmark_does_not_have_is_named_with_those_it_has() -> None:
+    gates = {"emoji": make_benchmark_gate(figure="recall_at_7")}
+    (reason,) = objections(figures(0.9, style=0.9), None, gates, min_relation_queries=1)
+    assert reason == "benchmark emoji has no figure 'recall_at_7'; name another in its gate, of: recall_at_10"
+
+
 def test_all_benchmarks_have_to_pass_and_a_new_one_only_its_floor() -> None:
     old = figures(0.5)
     good, bad = figures(0.2, "scenes"), figures(0.12, "scenes")
@@ -158,4 +164,4 @@ def test_each_benchmark_is_judged_by_the_figure_of_its_own_protocol() -> None:
     (reason,) = objections(figures(0.6) | circo(0.2) | others, None, gates, min_relation_queries=1)
     assert reason == "circo/composed/map_at_5 may be as low as 0.150, below the floor of 0.200"
     (reason,) = objections(figures(0.6) | others, None, gates, min_relation_queries=1)
-    assert reason == "benchmark circo was not measured"
+    assert reason == "benchmark circo has no figure 'map_at_5'; name another in its gate, of: recall_at_10"
