@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class Checkpoints:
         if differences := self._list_differences(found):
             raise CheckpointMismatch(
                 f"{self.folder / found['tag']} is of this training on another machine ({_name(differences)}); put that "
-                f"back to go on with it, or start afresh: rm -r {self.folder}"
+                f"back to go on with it, or start afresh: rm -r {shlex.quote(str(self.folder))}"
             )
         return engine.load(self.folder, found["tag"])
 
