@@ -86,6 +86,7 @@ def test_without_pictures_the_embeddings_name_the_gallery(tmp_path):
         ({"reference": "a", "relative_caption": "x"}, "line 2 has no 'target'"),
         ({"reference": "a", "relative_caption": "x", "targets": []}, "line 2: targets is empty"),
         ({"reference": "a", "relative_caption": "x", "targets": ["c", 4]}, "not a list of strings"),
+        ({"reference": "a", "relative_caption": "x", "target": "c", "targets": ["d"]}, "both target and targets"),
         ({"reference": "a", "relative_caption": "x", "target": "a.png"}, "'a' is both reference and target"),
     ],
 )

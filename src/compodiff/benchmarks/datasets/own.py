@@ -26,8 +26,8 @@ def load_triplets(root: Path, split: str, *, template: str = TEMPLATE) -> list[B
     """Load a `triplets` folder; without gallery/ the gallery is whatever pictures the embeddings name.
 
     Raises:
-        InputInvalid: no queries file, a line that is not JSON, a query without target or whose target is its
-            reference, or two pictures of one name.
+        InputInvalid: no queries file, a line that is not JSON, a query without target, with both of its keys, or whose
+            target is its reference, or two pictures of one name.
     """
     path = _find_queries_file(root, split)
     queries = tuple(_make_query(item, f"{path}: line {line}", line, template) for line, item in read_json_lines(path))
@@ -57,6 +57,8 @@ def _find_queries_file(root: Path, split: str) -> Path:
 def _make_query(item: dict[str, Any], where: str, line: int, template: str) -> BenchmarkQuery:
     reference = strip_suffix(take(item, "reference", str, where))
     caption = take(item, "relative_caption", str, where)
+    if "target" in item and "targets" in item:
+        raise InputInvalid(f"{where} has both target and targets; put all of them into targets")
     named = take_strings(item, "targets", where) if "targets" in item else (take(item, "target", str, where),)
     targets = tuple(dict.fromkeys(strip_suffix(name) for name in named))
     if not targets:
