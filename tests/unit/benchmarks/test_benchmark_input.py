@@ -75,7 +75,7 @@ def nan_at(row):
         ({"ids": np.array(["p0", "p2", "p3", "a", "b", "c"])}, None, r"picture 'p1' of triplets test has no embedding"),
         ({"ids": np.array(["a"] * 5)}, None, r"5 ids for 6 embeddings"),
         ({"ids": np.array([PICTURES])}, None, r"ids has shape \(1, 6\)"),
-        ({"ids": np.array(PICTURES, dtype=object)}, None, r"cannot be read without unpickling"),
+        ({"ids": np.array(PICTURES, dtype=object)}, None, r"objects, which are not read.*ids as strings or integers"),
         ({"embeddings": np.ones((6, 4), dtype=np.int64)}, None, r"embeddings is int64 of shape"),
         ({"embeddings": np.ones(6)}, None, r"embeddings is float64 of shape \(6,\)"),
     ],

@@ -169,17 +169,12 @@ def _load(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dic
         raise InputInvalid(f"{path} is not there")
     if not zipfile.is_zipfile(path):
         raise InputInvalid(f"{path} is not an npz file, or cut short; save it with numpy.savez")
-    try:
-        with open_archive(path, "save it again") as archive:
-            absent = [name for name in names if name not in archive]
-            if absent:
-                held = ", ".join(map(repr, archive)) or "nothing"
-                raise InputInvalid(f"{path} has no array {absent[0]!r}; it holds: {held}")
-            return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}
-    except InputInvalid as error:
-        if "allow_pickle" in str(error):
-            raise InputInvalid(f"{path} cannot be read without unpickling; save ids as strings or integers") from error
-        raise
+    with open_archive(path, "save it again, with ids as strings or integers") as archive:
+        absent = [name for name in names if name not in archive]
+        if absent:
+            held = ", ".join(map(repr, archive)) or "nothing"
+            raise InputInvalid(f"{path} has no array {absent[0]!r}; it holds: {held}")
+        return {name: archive[name] for name in (*names, *(name for name in optional if name in archive))}
 
 
 def _check_matrix(array: NDArray[np.generic], path: Path) -> Floats:
