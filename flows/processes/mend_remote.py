@@ -1,16 +1,29 @@
-"""Read DVC's remote again and put back from this cache what is corrupted or gone.
+"""Read DVC's remote again, put back from this cache what is corrupted or gone, and remove uploads that were cut off.
 
 Run: python -m flows.processes.mend_remote.
 """
 
+import re
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dvc_data.hashfile.db import HashFileDB
+
+_OBJECT = re.compile(r"[0-9a-f]{32,}(\.dir)?")
+_UPLOAD = re.compile(r"[0-9a-f]{2}\.[\w-]{22}\.tmp")  # as dvc_objects names what a remote of files has not whole yet
+_STALLED_SECONDS = 3600.0  # since an upload last wrote; one that goes on writes all the time
 
 
 def mend_remote(project: Path) -> tuple[int, list[str], list[str]]:
     """Hash every object in the default remote; put back from this cache what is not as named, and what dvc.lock needs.
 
     A push goes by names, and by what DVC noted that it pushed: such an object would stay, and pulls would fail.
+
+    What an upload that was killed, or that met a full disk, left there is removed once nobody writes to it any more.
 
     Returns:
         How many were read, the hashes of those put back, and of those that this cache has not either, which stay.
@@ -27,7 +40,9 @@ def mend_remote(project: Path) -> tuple[int, list[str], list[str]]:
     read, mended, left = 0, [], []
     with Repo(str(project)) as repo:
         remote, cache = repo.cloud.get_remote_odb(command="check"), repo.cache.local
-        there = set(remote.all())
+        names = set(remote.all())
+        _remove_cut_off(remote, filter(_UPLOAD.fullmatch, names))
+        there = set(filter(_OBJECT.fullmatch, names))
         needed = {each.value for hashes in repo.used_objs().values() for each in hashes}
         for name in tqdm(sorted(there | needed), desc="reading the remote", unit="object", disable=None):
             if name in there:
@@ -43,6 +58,13 @@ def mend_remote(project: Path) -> tuple[int, list[str], list[str]]:
                 remote.add(cache.oid_to_path(name), cache.fs, name, check_exists=False)
                 mended.append(name)
     return read, mended, left
+
+
+def _remove_cut_off(remote: "HashFileDB", names: Iterable[str]) -> None:
+    for path in map(remote.oid_to_path, names):
+        written = remote.fs.info(path).get("mtime")
+        if written is not None and time.time() - float(written) > _STALLED_SECONDS:
+            remote.fs.remove(path)
 
 
 def main() -> int:

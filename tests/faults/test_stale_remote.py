@@ -1,5 +1,6 @@
-"""DVC's remote gives yesterday's object under the name of today's."""
+"""DVC's remote gives yesterday's object under the name of today's, or holds what an upload left that was cut off."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 from worlds.operated import BIN, environment
 
-pytestmark = pytest.mark.slow
+from flows.processes.mend_remote import mend_remote
 
 
 def dvc(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,6 +26,21 @@ def push(project: Path, words: str, remote: Path) -> Path:
     return remote / "files" / "md5" / digest[:2] / digest[2:]
 
 
+def test_what_an_upload_left_that_was_cut_off_is_no_object_and_goes_once_nobody_writes_to_it(tmp_path: Path) -> None:
+    project, remote = tmp_path / "project", tmp_path / "remote"
+    project.mkdir()
+    for command in (["init", "--no-scm"], ["remote", "add", "--default", "team", str(remote)]):
+        assert dvc(project, *command, "--quiet").returncode == 0
+    kept = push(project, "a cat\n", remote)
+    going_on, cut_off = (kept.parent / f".{letter * 22}.tmp" for letter in "ab")
+    for path in (going_on, cut_off):
+        path.write_text("a c")
+    os.utime(cut_off, (1e9, 1e9))
+    assert mend_remote(project) == (1, [], [])
+    assert sorted(kept.parent.iterdir()) == sorted([kept, going_on])
+
+
+@pytest.mark.slow
 def test_a_remote_that_gives_yesterdays_object_is_refused_and_mended(tmp_path: Path) -> None:
     """With `verify`, as docs/operating.md sets a team's remote."""
     project, second, remote = tmp_path / "project", tmp_path / "second", tmp_path / "remote"
