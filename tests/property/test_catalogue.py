@@ -31,7 +31,7 @@ def test_concepts_that_share_a_look_share_a_group(pairs: list[tuple[str, int]]) 
     assert all(groups[group] == group for group in groups.values())
 
 
-@given(st.dictionaries(concepts, st.sampled_from("xyz"), min_size=1), st.integers(), st.data())
+@given(st.dictionaries(concepts, st.sampled_from("xyz"), min_size=1), st.integers(0, 2**63 - 1), st.data())
 def test_splits_keep_groups_whole_and_each_stratum_in_proportion(
     strata: dict[str, str], seed: int, data: st.DataObject
 ) -> None:

@@ -198,8 +198,8 @@ def _print_answer(
     for note in notes:
         echo(f"note: {note}", err=True)
     if content is not None:
-        said = json.dumps(content, ensure_ascii=False, default=str)
-        typer.echo(said.encode(errors="backslashreplace"))  # a name that is not UTF-8: as JSON escapes it
+        # A name that is not UTF-8: as JSON escapes it.
+        typer.echo(json.dumps(content, ensure_ascii=False, default=str).encode(errors="backslashreplace"))
         return
     columns: list[Column] = [(name, "left") for name in ("#", "score", "picture", "id")]
     shown: list[tuple[str, ...]] = [
