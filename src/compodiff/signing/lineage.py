@@ -63,13 +63,13 @@ def _read_graph(project: Path) -> Callable[[str], bool]:
         return lambda name: True
     keys: dict[str, Any] = {}
     for group, entry in _read_yaml(project / "dvc.yaml").get("stages", {}).items():
-        keys[group] = over = entry.get("foreach")
-        if isinstance(over, str):  # ${sets}: a section of params.yaml
-            keys[group] = _read_yaml(project / "params.yaml").get(over.strip("${}"), {})
+        over = entry.get("foreach", None if "matrix" in entry else ())
+        # ${sets}: a section of params.yaml. What is not read here, as DVC knows more ways to say it, may have any key.
+        keys[group] = _read_yaml(project / "params.yaml").get(over.strip("${}")) if isinstance(over, str) else over
 
     def is_there(name: str) -> bool:
         group, is_one_of_several, key = name.partition("@")
-        return group in keys and (not is_one_of_several or key in (keys[group] or ()))
+        return group in keys and (not is_one_of_several or keys[group] is None or key in keys[group])
 
     return is_there
 

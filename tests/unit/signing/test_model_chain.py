@@ -196,6 +196,9 @@ def test_the_chain_passes_over_what_dvc_noted_of_stages_that_were_taken_out(tmp_
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph}))
     assert find_broken("kept") == []
     assert find_broken("kept", "dropped") == said
+    for several in ({"foreach": "${nested.sets}", "do": {}}, {"matrix": {"set": ["kept"]}}):
+        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph | {"embed": several}}))
+        assert find_broken("kept") == said, "of what is not understood every stage counts"
 
 
 def test_the_digest_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
